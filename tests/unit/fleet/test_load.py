@@ -1,0 +1,434 @@
+"""A fleet file is read whole or refused with every fault, each with its file, line and field."""
+
+import json
+import re
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from trioder.fleet import Fault, Fleet, FleetFileError, load_fleet
+
+SITE_ID = "0f7c3c1e-7b52-4d0a-8a55-9d8c4a1f2b11"
+ASSET_ID = "5f1d7a53-0c3c-4f0e-9d8e-0a4c1c7b1f10"
+OTHER_ID = "6a2e8b64-1d4d-4a1f-8e9f-1b5d2d8c2a21"
+
+GOOD = f"""\
+sites:
+  - id: {SITE_ID}
+    name: North
+    location: CA
+    lat: 36.8
+    lon: -121.78
+assets:
+  - id: {ASSET_ID}
+    name: North 1
+    site_id: {SITE_ID}
+    capacity_mwhr: 100
+    max_mw: 25.0
+    min_mw: -20
+    efficiency: 0.9
+    ramp_rate_mw_per_min: 9e2
+"""
+
+
+def loaded(tmp_path: Path, text: str, *, name: str = "fleet.yaml") -> Fleet:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return load_fleet(path)
+
+
+def faults_of(tmp_path: Path, text: str | bytes, *, name: str = "fleet.yaml") -> tuple[Fault, ...]:
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(FleetFileError) as caught:
+        load_fleet(path)
+    assert all(fault.file == str(path) for fault in caught.value.faults)
+    return caught.value.faults
+
+
+def only_fault_of(tmp_path: Path, text: str | bytes, *, name: str = "fleet.yaml") -> Fault:
+    [fault] = faults_of(tmp_path, text, name=name)
+    return fault
+
+
+def with_line(key: str, line: str) -> str:
+    """GOOD with an asset's key replaced, or added behind when it has none such; empty takes it out."""
+    text, found = re.subn(rf"(?m)^    {key}: (?!North$).*\n", f"    {line}\n" if line else "", GOOD, count=1)
+    return text if found else f"{GOOD}    {line}\n"
+
+
+def test_a_good_file_is_a_fleet(tmp_path: Path) -> None:
+    fleet = loaded(tmp_path, GOOD)
+    [site], [asset] = fleet.sites, fleet.assets
+    assert (site.id, site.name, site.location, site.lat, site.lon) == (SITE_ID, "North", "CA", 36.8, -121.78)
+    assert (asset.id, asset.name, asset.site_id) == (ASSET_ID, "North 1", SITE_ID)
+    assert (asset.site_name, asset.location) == ("North", "CA")
+    assert (asset.capacity_mwhr, asset.max_mw, asset.min_mw) == (100.0, 25.0, -20.0)
+    assert (asset.charge_efficiency, asset.discharge_efficiency) == (0.9, 0.9)
+    assert asset.ramp_rate_mw_per_min == 900.0
+    assert fleet.index_by_id == {ASSET_ID: 0}
+    assert fleet.sites_by_id == {SITE_ID: site}
+
+
+def test_every_number_is_a_float_however_it_is_written(tmp_path: Path) -> None:
+    asset = loaded(tmp_path, GOOD).assets[0]
+    assert {type(value) for value in (asset.capacity_mwhr, asset.min_mw, asset.min_soc_mwhr)} == {float}
+
+
+def test_optional_fields_are_taken(tmp_path: Path) -> None:
+    extra = (
+        "    min_soc_pct: 5\n    max_soc_pct: 95\n    aux_load_mw: 0.2\n    self_discharge_pct_per_day: 0.1\n"
+    )
+    asset = loaded(tmp_path, GOOD + extra).assets[0]
+    assert (asset.min_soc_pct, asset.max_soc_pct) == (5.0, 95.0)
+    assert (asset.aux_load_mw, asset.self_discharge_pct_per_day) == (0.2, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("lines", "charge", "discharge"),
+    [
+        ("round_trip_efficiency: 0.81", 0.9, 0.9),
+        ("charge_efficiency: 0.95\n    discharge_efficiency: 0.85", 0.95, 0.85),
+    ],
+)
+def test_other_forms_of_efficiency(tmp_path: Path, lines: str, charge: float, discharge: float) -> None:
+    asset = loaded(tmp_path, with_line("efficiency", lines)).assets[0]
+    assert (asset.charge_efficiency, asset.discharge_efficiency) == pytest.approx((charge, discharge))
+
+
+def test_ids_are_canonical(tmp_path: Path) -> None:
+    fleet = loaded(tmp_path, GOOD.replace(f"site_id: {SITE_ID}", f"site_id: {SITE_ID.upper()}"))
+    assert fleet.assets[0].site_id == SITE_ID
+
+
+def test_a_byte_order_mark_does_not_matter(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "\ufeff" + GOOD) == loaded(tmp_path, GOOD)
+
+
+# Faults of one field
+
+FIELD_FAULTS = [
+    ("max_mw", "max_mw: -30", 12, "is -30.0; it must be >= 0 (+ discharges)"),
+    ("min_mw", "min_mw: 25.0", 13, "is 25.0; it must be <= 0 (- charges)"),
+    ("capacity_mwhr", "capacity_mwhr: 0", 11, "is 0.0; it must be > 0"),
+    ("capacity_mwhr", "capacity_mwhr: -1", 11, "is -1.0; it must be > 0"),
+    ("capacity_mwhr", "capacity_mwhr: .nan", 11, "is nan; it must be a finite number"),
+    ("capacity_mwhr", "capacity_mwhr: .inf", 11, "is inf; it must be a finite number"),
+    ("capacity_mwhr", "capacity_mwhr: 1e999", 11, "is inf; it must be a finite number"),
+    ("capacity_mwhr", f"capacity_mwhr: {'9' * 350}", 11, f"is {'9' * 57}...; it must be a finite number"),
+    ("capacity_mwhr", "capacity_mwhr: true", 11, "is true; it must be a number"),
+    ("capacity_mwhr", 'capacity_mwhr: "100"', 11, "is '100'; it must be a number"),
+    ("capacity_mwhr", "capacity_mwhr:", 11, "is empty; it must be a number"),
+    ("capacity_mwhr", "capacity_mwhr: [1]", 11, "is a list; it must be a number"),
+    ("capacity_mwhr", "capacity_mwhr: {a: 1}", 11, "is a mapping; it must be a number"),
+    ("efficiency", "efficiency: 0", 14, "is 0.0; it must be within (0, 1]"),
+    ("efficiency", "efficiency: 1.01", 14, "is 1.01; it must be within (0, 1]"),
+    ("ramp_rate_mw_per_min", "ramp_rate_mw_per_min: 0", 15, "is 0.0; it must be > 0"),
+    ("aux_load_mw", "aux_load_mw: 21", 16, "is 21.0; it must be <= -min_mw, which is 20.0"),
+    ("min_soc_pct", "min_soc_pct: 100", 16, "is 100.0; it must be < max_soc_pct, which is 100.0"),
+    ("max_soc_pct", "max_soc_pct: 0", 16, "is 0.0; it must be > min_soc_pct, which is 0.0"),
+    ("efficency", "efficency: 1", 16, "is not a key of an asset (did you mean efficiency?)"),
+    ("zzz", "zzz: 1", 16, "is not a key of an asset"),
+    (
+        "discharge_efficiency",
+        "discharge_efficiency: 1",
+        16,
+        "the efficiency is given in more than one form: efficiency, discharge_efficiency",
+    ),
+    (
+        "round_trip_efficiency",
+        "round_trip_efficiency: 1",
+        16,
+        "the efficiency is given in more than one form: efficiency, round_trip_efficiency",
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "line", "number", "message"), FIELD_FAULTS)
+def test_a_faulty_field_is_told_with_its_line(
+    tmp_path: Path, key: str, line: str, number: int, message: str
+) -> None:
+    fault = only_fault_of(tmp_path, with_line(key, line))
+    assert (fault.line, fault.field, fault.message) == (number, f"assets[0].{key}", message)
+
+
+@pytest.mark.parametrize("key", ["capacity_mwhr", "max_mw", "min_mw", "efficiency", "ramp_rate_mw_per_min"])
+def test_a_missing_key_is_told_with_the_line_of_its_asset(tmp_path: Path, key: str) -> None:
+    fault = only_fault_of(tmp_path, with_line(key, ""))
+    assert (fault.line, fault.field, fault.message) == (8, f"assets[0].{key}", "is missing")
+
+
+def test_half_an_efficiency_is_told(tmp_path: Path) -> None:
+    fault = only_fault_of(tmp_path, with_line("efficiency", "charge_efficiency: 0.9"))
+    assert fault.field == "assets[0].discharge_efficiency"
+    assert fault.message == "is missing; it goes with charge_efficiency"
+
+
+def test_limits_at_odds_are_told(tmp_path: Path) -> None:
+    text = with_line("max_mw", "max_mw: 0").replace("min_mw: -20", "min_mw: 0")
+    fault = only_fault_of(tmp_path, text)
+    assert (fault.line, fault.field) == (13, "assets[0].min_mw")
+    assert fault.message == "is 0.0; it must be < max_mw, which is 0.0"
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "place", "message"),
+    [
+        ("lat: 36.8", "lat: 90.1", (5, "sites[0].lat"), "is 90.1; it must be within -90..90"),
+        ("lon: -121.78", "lon: -181", (6, "sites[0].lon"), "is -181.0; it must be within -180..180"),
+        ("lon: -121.78", "lon: .nan", (6, "sites[0].lon"), "is nan; it must be within -180..180"),
+        ("    lon: -121.78\n", "", (2, "sites[0].lon"), "is missing; lat and lon go together"),
+        ("    location: CA\n", "", (2, "sites[0].location"), "is missing"),
+        ("name: North\n", "name: 7\n", (3, "sites[0].name"), "is 7; it must be text"),
+        (
+            "name: North\n",
+            'name: ""\n',
+            (3, "sites[0].name"),
+            "is ''; it must be 1..256 printable characters",
+        ),
+        ("name: North\n", 'name: "a\\nb"\n', (3, "sites[0].name"), "is 'a\\nb'; it must be 1..256 printable"),
+        ("name: North\n", f"name: {'x' * 257}\n", (3, "sites[0].name"), "is 'xxx"),
+        (
+            "location: CA",
+            "locaton: CA",
+            (4, "sites[0].locaton"),
+            "is not a key of a site (did you mean location",
+        ),
+        (
+            f"site_id: {SITE_ID}",
+            f"site_id: {OTHER_ID}",
+            (10, "assets[0].site_id"),
+            f"is '{OTHER_ID}'; no site has",
+        ),
+        (f"site_id: {SITE_ID}", "site_id: north", (10, "assets[0].site_id"), "is 'north'; it must be a UUID"),
+        (ASSET_ID, f"{{{ASSET_ID}}}", (8, "assets[0].id"), "is a mapping; it must be a UUID"),
+        (ASSET_ID, "12345678123456781234567812345678", (8, "assets[0].id"), "is 1234567812345678"),
+        ("sites:", "stes: []\nsites:", (1, "stes"), "is not a key of a fleet file (did you mean sites?)"),
+    ],
+)
+def test_a_fault_elsewhere_is_told_with_its_line(
+    tmp_path: Path, was: str, now: str, place: tuple[int, str], message: str
+) -> None:
+    assert was in GOOD
+    faults = faults_of(tmp_path, GOOD.replace(was, now, 1))
+    assert [(fault.line, fault.field) for fault in faults if fault.message.startswith(message)] == [place]
+
+
+def test_a_faulty_site_id_is_not_blamed_on_its_assets(tmp_path: Path) -> None:
+    text = GOOD.replace(SITE_ID, "north")
+    assert [fault.field for fault in faults_of(tmp_path, text)] == ["sites[0].id", "assets[0].site_id"]
+
+
+def test_a_faulty_site_does_not_hide_the_faults_of_its_assets(tmp_path: Path) -> None:
+    text = with_line("max_mw", "max_mw: -1").replace("lat: 36.8", "lat: 99")
+    assert [fault.line for fault in faults_of(tmp_path, text)] == [5, 12]
+
+
+def test_a_duplicate_asset_is_told_with_the_first_place(tmp_path: Path) -> None:
+    second = GOOD[GOOD.index("  - id: " + ASSET_ID) :].replace(ASSET_ID, ASSET_ID.upper())
+    fault = only_fault_of(tmp_path, GOOD + second)
+    assert (fault.line, fault.field) == (16, "assets[1].id")
+    assert fault.message == f"is '{ASSET_ID.upper()}'; line 8 has this id already"
+
+
+def test_a_duplicate_site_is_told_with_the_first_place(tmp_path: Path) -> None:
+    second = f"  - {{id: {SITE_ID}, name: South, location: NV}}\nassets:"
+    fault = only_fault_of(tmp_path, GOOD.replace("assets:", second))
+    assert (fault.line, fault.field) == (7, "sites[1].id")
+    assert fault.message.endswith("line 2 has this id already")
+
+
+# Many faults
+
+
+def test_all_faults_are_told_in_one_go_in_the_order_of_the_lines(tmp_path: Path) -> None:
+    text = with_line("max_mw", "max_mw: yes").replace("capacity_mwhr: 100", "capacity_mwhr: -1")
+    text = text.replace("lat: 36.8", "lat: 99").replace("9e2", "-1") + "    extra: 1\n"
+    faults = faults_of(tmp_path, text)
+    assert [(fault.line, fault.field.partition(".")[2]) for fault in faults] == [
+        (5, "lat"),
+        (11, "capacity_mwhr"),
+        (12, "max_mw"),
+        (15, "ramp_rate_mw_per_min"),
+        (16, "extra"),
+    ]
+
+
+def test_the_text_of_the_error_has_one_line_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text(with_line("max_mw", "max_mw: -1").replace("lat: 36.8", "lat: 99"), encoding="utf-8")
+    with pytest.raises(FleetFileError) as caught:
+        load_fleet(path)
+    assert str(caught.value) == dedent(f"""\
+        {path}:5: sites[0].lat: is 99.0; it must be within -90..90
+        {path}:12: assets[0].max_mw: is -1.0; it must be >= 0 (+ discharges)""")
+
+
+def test_the_text_of_the_error_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text(GOOD + "".join(f"    extra{n}: 1\n" for n in range(120)), encoding="utf-8")
+    with pytest.raises(FleetFileError) as caught:
+        load_fleet(path)
+    assert len(caught.value.faults) == 120
+    lines = str(caught.value).splitlines()
+    assert (len(lines), lines[-1]) == (51, "... and 70 more")
+
+
+# Faults of the file
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("", None, "the file is empty; it must be a mapping with the keys sites and assets"),
+        ("# nothing\n", None, "the file is empty; "),
+        ("- a\n", None, "the file holds a list; "),
+        ("fleet\n", None, "the file holds 'fleet'; "),
+        (
+            "sites: [\na: 1\n",
+            3,
+            "not valid YAML: did not find expected ',' or ']' (while parsing a flow sequence ",
+        ),
+        ("sites:\n\t- a\n", 2, "not valid YAML: "),
+        ("sites: 'a\n", 2, "not valid YAML: "),
+        ("sites: []\nassets: \x07\n", 2, "not valid YAML: "),
+        (b"sites: []\n\xff\n", 2, "not UTF-8: "),
+        ("sites: []\n---\nassets: []\n", 2, "a second document begins; only one is read"),
+        ("[" * 40, 1, "nested more than 16 deep"),
+        ("[" * 100_000, 1, "nested more than 16 deep"),
+        ("? [a]\n: 1\n", 1, "a key must be text"),
+        ("? {a: 1}\n: 1\n", 1, "a key must be text"),
+        (GOOD.replace("lat: 36.8", "lat: &a 36.8"), 5, "anchor &a; anchors are not read"),
+        (GOOD.replace("lat: 36.8", "lat: !!float 36.8"), 5, "tag tag:yaml.org,2002:float; tags are not read"),
+        (GOOD.replace("  - id: " + ASSET_ID, "  - !x\n    id: " + ASSET_ID), 8, "tag !x; tags are not read"),
+    ],
+)
+def test_a_file_that_is_no_fleet_has_one_fault(
+    tmp_path: Path, text: str | bytes, line: int | None, message: str
+) -> None:
+    fault = only_fault_of(tmp_path, text)
+    assert fault.message.startswith(message)
+    assert fault.line == line
+
+
+def test_a_small_file_cannot_become_a_large_one(tmp_path: Path) -> None:
+    bomb = "a: &a [1,1]\n" + "".join(
+        f"{b}: &{b} [*{a},*{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    messages = [fault.message for fault in faults_of(tmp_path, bomb)]
+    assert messages[:3] == [
+        "anchor &a; anchors are not read",
+        "anchor &b; anchors are not read",
+        "alias *a; aliases are not read, write the value out",
+    ]
+
+
+def test_a_key_given_twice_is_told_beside_other_faults(tmp_path: Path) -> None:
+    faults = faults_of(tmp_path, GOOD + "    max_mw: 30\n    aux_load_mw: -1\n")
+    assert [(fault.line, fault.message) for fault in faults] == [
+        (16, "is given twice; it stands in line 12 already"),
+        (17, "is -1.0; it must be >= 0"),
+    ]
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FleetFileError, match=r"fleet\.yaml: cannot be read: No such file or directory"):
+        load_fleet(tmp_path / "fleet.yaml")
+
+
+def test_a_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FleetFileError, match="cannot be read: Is a directory"):
+        load_fleet(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "line", "message"),
+    [
+        ("assets: [1]", "sites", 1, "is missing"),
+        ("sites: 7\nassets: [1]", "sites", 1, "is 7; it must be a list with at least one entry"),
+        (
+            "sites: [1]\nassets: []",
+            "assets",
+            2,
+            "is an empty list; it must be a list with at least one entry",
+        ),
+        ("sites: [1]\nassets:\n  - 7", "assets[0]", 3, "is 7; it must be a mapping"),
+        ("sites: [1]\nassets:\n  -", "assets[0]", 3, "is empty; it must be a mapping"),
+    ],
+)
+def test_lists_that_are_none_are_told(tmp_path: Path, text: str, field: str, line: int, message: str) -> None:
+    faults = faults_of(tmp_path, text)
+    assert [(fault.line, fault.message) for fault in faults if fault.field == field] == [(line, message)]
+
+
+# JSON
+
+
+def document() -> dict[str, Any]:
+    return {
+        "sites": [{"id": SITE_ID, "name": "North", "location": "CA", "lat": 36.8, "lon": -121.78}],
+        "assets": [
+            {
+                "id": ASSET_ID,
+                "name": "North 1",
+                "site_id": SITE_ID,
+                "capacity_mwhr": 100,
+                "max_mw": 25.0,
+                "min_mw": -20,
+                "efficiency": 0.9,
+                "ramp_rate_mw_per_min": 9e2,
+            }
+        ],
+    }
+
+
+def test_a_json_file_is_the_same_fleet(tmp_path: Path) -> None:
+    assert loaded(tmp_path, json.dumps(document()), name="fleet.json") == loaded(tmp_path, GOOD)
+
+
+def test_a_fault_in_a_json_file_is_told_with_its_path(tmp_path: Path) -> None:
+    wrong = document()
+    wrong["assets"][0] |= {"max_mw": float("nan"), "extra": True, "min_mw": 10**400}
+    faults = faults_of(tmp_path, json.dumps(wrong), name="fleet.json")
+    assert {(fault.field, fault.line) for fault in faults} == {
+        ("assets[0].max_mw", None),
+        ("assets[0].min_mw", None),
+        ("assets[0].extra", None),
+    }
+
+
+def test_a_duplicate_in_a_json_file_is_told_with_its_path(tmp_path: Path) -> None:
+    wrong = document()
+    wrong["assets"] *= 2
+    fault = only_fault_of(tmp_path, json.dumps(wrong), name="fleet.json")
+    assert (fault.field, fault.message) == (
+        "assets[1].id",
+        f"is '{ASSET_ID}'; assets[0].id has this id already",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("", 1, "not valid JSON: Expecting value (column 1)"),
+        ('{"sites": [],\n"assets": ]}', 2, "not valid JSON: Expecting value (column 11)"),
+        ("[" * 100_000, None, "not valid JSON: nested too deep"),
+        (f'{{"sites": {"9" * 5000}}}', None, "not valid JSON: a number is too long"),
+        ("[]", None, "the file holds a list; "),
+        ("null", None, "the file is empty; "),
+    ],
+)
+def test_a_json_file_that_is_no_fleet_has_one_fault(
+    tmp_path: Path, text: str, line: int | None, message: str
+) -> None:
+    fault = only_fault_of(tmp_path, text, name="fleet.json")
+    assert fault.message.startswith(message)
+    assert fault.line == line
+
+
+def test_a_json_key_given_twice_is_told(tmp_path: Path) -> None:
+    text = json.dumps(document()).replace('"max_mw": 25.0', '"max_mw": 25.0, "max_mw": 30.0')
+    fault = only_fault_of(tmp_path, text, name="fleet.json")
+    assert (fault.field, fault.message) == ("max_mw", "is given twice in one object")

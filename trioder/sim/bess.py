@@ -1,0 +1,159 @@
+"""How a battery moves: one synchronous tick of the energy and power balance, and nothing else.
+
+Where each formula comes from, and what the aux load means, is in `docs/model.md`.
+"""
+
+import math
+
+from trioder.sim.model import Asset, BessState, Telemetry, status_of
+
+START_SOC_PCT = 50.0
+
+
+def initial_state(asset: Asset, soc_pct: float = START_SOC_PCT) -> BessState:
+    """Return a battery at rest that stores `soc_pct` of its capacity.
+
+    Raises:
+        ValueError: soc_pct is not within 0..100.
+    """
+    if not 0.0 <= soc_pct <= 100.0:
+        raise ValueError(f"soc_pct is {soc_pct}; it must be within 0..100")
+    soc_mwhr = asset.capacity_mwhr * (soc_pct / 100.0)
+    discharge_mw, charge_mw = _sustainable_mw(asset, soc_mwhr, 0.0)
+    return BessState(
+        soc_mwhr=soc_mwhr,
+        current_mw=0.0,
+        setpoint_mw=0.0,
+        available_discharge_mw=max(0.0, discharge_mw),
+        available_charge_mw=charge_mw,
+    )
+
+
+def with_setpoint(state: BessState, mw: float) -> BessState:
+    """Return the state with another setpoint, which the next tick works towards.
+
+    Raises:
+        ValueError: mw is NaN or infinite.
+    """
+    if not math.isfinite(mw):
+        raise ValueError(f"mw is {mw}; a setpoint must be a finite number")
+    return state._replace(setpoint_mw=float(mw))
+
+
+def tick_asset(asset: Asset, state: BessState, dt_secs: float) -> BessState:
+    """Return the battery `dt_secs` later, having worked towards its setpoint at constant power.
+
+    `current_mw` of the result is the meter's mean power over the step, and the energy moved is exactly
+    what that power makes of it: a battery that runs empty within a step shows the power that emptied
+    it, and 0 MW from the next step on. A step of 0 s moves no energy and no ramp.
+
+    Raises:
+        ValueError: dt_secs is negative, or any number given is NaN or infinite.
+    """
+    soc_mwhr, last_mw, setpoint_mw, _, _ = state
+    total = soc_mwhr + last_mw + setpoint_mw + dt_secs
+    # NaN and infinity survive a sum, and less itself it is not 0. So does an overflow, which is told apart.
+    if total - total != 0.0 or dt_secs < 0.0:
+        _refuse_bad_numbers(state, dt_secs)
+
+    hours = dt_secs / 3600.0
+    if asset.self_discharge_pct_per_day:
+        soc_mwhr *= (1.0 - asset.self_discharge_pct_per_day / 100.0) ** (hours / 24.0)
+
+    discharge_mw, charge_mw = _sustainable_mw(asset, soc_mwhr, hours)
+    lowest_mw = -charge_mw
+
+    target_mw = _clamped(setpoint_mw, lowest_mw, discharge_mw)
+    ramp_mw = asset.ramp_rate_mw_per_min * (dt_secs / 60.0)
+    ramped_mw = _clamped(target_mw, last_mw - ramp_mw, last_mw + ramp_mw)
+    # Again, for the last power may lie where the battery can no longer go: physics beats the ramp.
+    current_mw = _clamped(ramped_mw, lowest_mw, discharge_mw)
+
+    # What the cells give or take is the meter's power and the aux load's. Rounding must neither carry them
+    # past a limit by an ulp, nor leave an ulp in a battery that gave all it could: that one is empty, and
+    # the next step shows 0 MW. Cells at or beyond a limit are never moved outwards, for there the
+    # sustainable power is the aux load alone.
+    cell_mw = current_mw + asset.aux_load_mw
+    if cell_mw > 0.0:
+        soc_mwhr -= cell_mw * hours / asset.discharge_efficiency
+        if soc_mwhr < asset.min_soc_mwhr or current_mw == discharge_mw < asset.max_mw:
+            soc_mwhr = asset.min_soc_mwhr
+    elif cell_mw < 0.0:
+        soc_mwhr -= cell_mw * hours * asset.charge_efficiency
+        if soc_mwhr > asset.max_soc_mwhr or asset.min_mw < current_mw == lowest_mw:
+            soc_mwhr = asset.max_soc_mwhr
+
+    return BessState(
+        soc_mwhr,
+        current_mw + 0.0,  # never -0.0
+        setpoint_mw,
+        max(0.0, discharge_mw),
+        charge_mw,
+    )
+
+
+def soc_pct(asset: Asset, soc_mwhr: float) -> float:
+    """Return the stored energy as 0..100 % of the capacity; a full battery gives exactly 100."""
+    return soc_mwhr / asset.capacity_mwhr * 100.0
+
+
+def telemetry_of(asset: Asset, state: BessState, ts_unix_ms: int) -> Telemetry:
+    """Return the sample that tells this state in full."""
+    return Telemetry(
+        asset_id=asset.id,
+        site_id=asset.site_id,
+        site_name=asset.site_name,
+        ts_unix_ms=ts_unix_ms,
+        soc_mwhr=state.soc_mwhr,
+        soc_pct=soc_pct(asset, state.soc_mwhr),
+        capacity_mwhr=asset.capacity_mwhr,
+        current_mw=state.current_mw,
+        setpoint_mw=state.setpoint_mw,
+        max_mw=asset.max_mw,
+        min_mw=asset.min_mw,
+        available_discharge_mw=state.available_discharge_mw,
+        available_charge_mw=state.available_charge_mw,
+        status=status_of(state.current_mw),
+    )
+
+
+def _sustainable_mw(asset: Asset, soc_mwhr: float, hours: float) -> tuple[float, float]:
+    """Return the meter's highest power and, as a magnitude, its lowest that can be held for `hours`.
+
+    The first is negative where the battery cannot carry its own aux load: the grid then does.
+    """
+    aux_mw = asset.aux_load_mw
+    discharge_mw = asset.max_mw
+    charge_mw = 0.0 - asset.min_mw  # not -0.0
+    above_mwhr = soc_mwhr - asset.min_soc_mwhr
+    if above_mwhr <= 0.0:
+        discharge_mw = -aux_mw
+    elif hours > 0.0:
+        held_mw = above_mwhr * asset.discharge_efficiency / hours - aux_mw
+        discharge_mw = min(discharge_mw, held_mw)
+    below_mwhr = asset.max_soc_mwhr - soc_mwhr
+    if below_mwhr <= 0.0:
+        charge_mw = aux_mw
+    elif hours > 0.0:
+        held_mw = below_mwhr / asset.charge_efficiency / hours + aux_mw
+        charge_mw = min(charge_mw, held_mw)
+    return discharge_mw, charge_mw
+
+
+def _clamped(value: float, low: float, high: float) -> float:
+    if value > high:
+        return high
+    return max(low, value)
+
+
+def _refuse_bad_numbers(state: BessState, dt_secs: float) -> None:
+    if dt_secs < 0.0:
+        raise ValueError(f"dt_secs is {dt_secs}; time does not run backwards")
+    for name, value in (
+        ("dt_secs", dt_secs),
+        ("soc_mwhr", state.soc_mwhr),
+        ("current_mw", state.current_mw),
+        ("setpoint_mw", state.setpoint_mw),
+    ):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}; it must be a finite number")
