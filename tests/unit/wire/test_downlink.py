@@ -1,0 +1,34 @@
+"""What the headend says arrives at the agent as it was meant."""
+
+import pytest
+
+from trioder.sim.model import Dispatch
+from trioder.wire import agent_link_pb2 as pb
+from trioder.wire.downlink import (
+    read_downlink,
+    write_grant,
+    write_kept,
+    write_replay,
+    write_setpoint,
+    write_setpoints,
+)
+from trioder.wire.records import BatchesKept, Downlink, ReplayRequest, SessionGrant, Setpoints
+
+HOLD = Dispatch(dispatch_id="d-1", asset_id="7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a10", mw=-3.5)
+TIMED = Dispatch(dispatch_id="d-2", asset_id="7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a11", mw=0.0, duration_s=0)
+GRANT = SessionGrant(session_id="s-1", committed_batch_seq=41, protocol=1)
+
+
+@pytest.mark.parametrize(
+    ("message", "meaning"),
+    [
+        (write_grant(GRANT), GRANT),
+        (write_kept(42), BatchesKept(batch_seq=42)),
+        (write_replay(43), ReplayRequest(from_batch_seq=43)),
+        (write_setpoint(HOLD), Setpoints(dispatches=(HOLD,))),
+        (write_setpoints([HOLD, TIMED]), Setpoints(dispatches=(HOLD, TIMED))),
+        (pb.HeadendToAgent(), None),
+    ],
+)
+def test_a_message_arrives_as_written(message: pb.HeadendToAgent, meaning: Downlink | None) -> None:
+    assert read_downlink(pb.HeadendToAgent.FromString(message.SerializeToString())) == meaning

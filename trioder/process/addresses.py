@@ -1,0 +1,65 @@
+"""Addresses as people write them: ``host:port`` or ``http://host:port``, IPv6 in brackets."""
+
+import ipaddress
+import re
+from typing import NamedTuple
+
+import click
+
+_ADDRESS = re.compile(
+    r"(?:http://)?(?:\[(?P<ipv6>[^\[\]]*)\]|(?P<host>[^\[\]:/]*)):(?P<port>[0-9]+)/?",
+    re.ASCII | re.IGNORECASE,
+)
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?", re.ASCII)
+
+
+class Address(NamedTuple):
+    """Where to listen, or whom to dial; an IPv6 host stands here without its brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """Read one address.
+
+    Raises:
+        ValueError: names the text and the rule that it breaks.
+    """
+    match = _ADDRESS.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not an address; it must be host:port, such as 127.0.0.1:50051")
+    port = int(match["port"])
+    if port > 65535:
+        raise ValueError(f"{text!r} has the port {port}; it must be in 0..65535")
+    return Address(_host(text, match), port)
+
+
+def _host(text: str, match: re.Match[str]) -> str:
+    if (ipv6 := match["ipv6"]) is not None:
+        try:
+            return str(ipaddress.IPv6Address(ipv6))
+        except ValueError:
+            raise ValueError(f"{text!r} has {ipv6!r} in brackets; that is not an IPv6 address") from None
+    host: str = match["host"]
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"{text!r} has the host {host!r}; it must be a name or an IP address")
+    return host
+
+
+class AddressType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """The type of an option that takes an address; yields an `Address`."""
+
+    name = "host:port"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        """Take an `Address` as it is and text as `parse_address` reads it."""
+        if isinstance(value, Address):
+            return value
+        try:
+            return parse_address(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

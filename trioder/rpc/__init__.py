@@ -1,0 +1,26 @@
+"""gRPC over Trio, on purerpc's sans-I/O core; knows nothing of batteries."""
+
+from trioder.rpc.client import Channel, ClientCall, connect, open_channel
+from trioder.rpc.method import Method, method_of
+from trioder.rpc.options import ConnectionOptions
+from trioder.rpc.peer import Peer
+from trioder.rpc.server import Handler, ServerCall, Services, serve_connection, serve_rpc
+from trioder.rpc.status import RpcError, StatusCode
+
+__all__ = [
+    "Channel",
+    "ClientCall",
+    "ConnectionOptions",
+    "Handler",
+    "Method",
+    "Peer",
+    "RpcError",
+    "ServerCall",
+    "Services",
+    "StatusCode",
+    "connect",
+    "method_of",
+    "open_channel",
+    "serve_connection",
+    "serve_rpc",
+]

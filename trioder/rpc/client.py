@@ -1,0 +1,211 @@
+"""The client's side of a connection: a channel that calls are opened on."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Generic, Self
+
+import h2.events
+import h2.exceptions
+import trio
+from google.protobuf.message import DecodeError
+from h2.errors import ErrorCodes
+
+from trioder.rpc.connection import Connection
+from trioder.rpc.exchange import Exchange
+from trioder.rpc.headers import Metadata, read_response, read_trailers
+from trioder.rpc.method import Method, Req, Res
+from trioder.rpc.options import ConnectionOptions
+from trioder.rpc.peer import peer_of
+from trioder.rpc.status import RpcError, StatusCode
+
+_DEFAULTS = ConnectionOptions()
+
+
+async def connect(host: str, port: int, *, ssl_context: ssl.SSLContext | None = None) -> trio.abc.Stream:
+    """Return a connected stream, over TLS where a context (with ALPN h2) is given.
+
+    Raises:
+        OSError: nobody answers there.
+    """
+    stream = await trio.open_tcp_stream(host, port)
+    if ssl_context is None:
+        return stream
+    return trio.SSLStream(stream, ssl_context, server_hostname=host, https_compatible=True)
+
+
+class ClientCall(Generic[Req, Res]):
+    """One call. One task may send while another receives."""
+
+    def __init__(self, exchange: Exchange, method: Method[Req, Res]) -> None:
+        self._exchange = exchange
+        self._method = method
+
+    async def send(self, request: Req) -> None:
+        """Send a message; waits while the server or the wire takes no more.
+
+        Raises:
+            RpcError: the call has ended.
+        """
+        await self._exchange.send(request.SerializeToString())
+
+    async def done_sending(self) -> None:
+        """Tell the server that there is no more to come."""
+        self._exchange.end_request()
+        await trio.lowlevel.checkpoint()
+
+    async def receive(self) -> Res:
+        """Return the server's next message.
+
+        Raises:
+            trio.EndOfChannel: the call has ended well.
+            RpcError: it has ended otherwise.
+        """
+        data = await self._exchange.receive()
+        try:
+            return self._method.response_type.FromString(data)
+        except DecodeError:
+            name = self._method.response_type.DESCRIPTOR.full_name
+            raise RpcError(StatusCode.INTERNAL, f"{len(data)} bytes that are no {name}") from None
+
+    def __aiter__(self) -> Self:
+        """Iterate over the server's messages."""
+        return self
+
+    async def __anext__(self) -> Res:
+        """Return the next message of the iteration."""
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+
+class Channel:
+    """A connection to a server."""
+
+    def __init__(self, connection: Connection, *, scheme: str, authority: str) -> None:
+        self._connection = connection
+        self._scheme = scheme
+        self._authority = authority
+
+    @asynccontextmanager
+    async def open_call(
+        self, method: Method[Req, Res], *, metadata: Metadata = (), timeout_s: float | None = None
+    ) -> AsyncIterator[ClientCall[Req, Res]]:
+        """Begin a call; leaving the context before it has ended cancels it.
+
+        The deadline is a part of the call (the server is told), not of the caller's patience.
+
+        Raises:
+            RpcError: UNAVAILABLE when the connection is gone; DEADLINE_EXCEEDED once `timeout_s` is over.
+        """
+        exchange = self._begin(method, metadata, timeout_s)
+        deadline = trio.CancelScope()
+        if timeout_s is not None:
+            deadline.deadline = trio.current_time() + timeout_s
+        try:
+            with deadline:
+                yield ClientCall(exchange, method)
+        finally:
+            if not (exchange.remote_ended and exchange.local_ended):
+                exchange.reset(ErrorCodes.CANCEL)
+            self._connection.finished(exchange)
+        if deadline.cancelled_caught:
+            raise RpcError(StatusCode.DEADLINE_EXCEEDED, f"the call took longer than {timeout_s} s")
+
+    async def unary(
+        self,
+        method: Method[Req, Res],
+        request: Req,
+        *,
+        metadata: Metadata = (),
+        timeout_s: float | None = None,
+    ) -> Res:
+        """Send one message and return the one that answers it.
+
+        Raises:
+            RpcError: the call did not end well.
+        """
+        async with self.open_call(method, metadata=metadata, timeout_s=timeout_s) as call:
+            await call.send(request)
+            await call.done_sending()
+            try:
+                response = await call.receive()
+            except trio.EndOfChannel:
+                raise RpcError(StatusCode.INTERNAL, "the server answered nothing") from None
+            try:
+                await call.receive()
+            except trio.EndOfChannel:
+                return response
+            raise RpcError(StatusCode.INTERNAL, "the server answered more than once")
+
+    def _begin(self, method: Method[Any, Any], metadata: Metadata, timeout_s: float | None) -> Exchange:
+        connection = self._connection
+        if connection.end_reason is not None:
+            raise RpcError(StatusCode.UNAVAILABLE, connection.end_reason)
+        if connection.draining:
+            raise RpcError(StatusCode.UNAVAILABLE, "the peer is going away")
+        core = connection.core
+        stream_id = core.get_next_available_stream_id()
+        try:
+            core.start_call(
+                stream_id,
+                method.path,
+                scheme=self._scheme,
+                authority=self._authority,
+                timeout_s=timeout_s,
+                metadata=metadata,
+            )
+        except h2.exceptions.TooManyStreamsError:
+            raise RpcError(StatusCode.RESOURCE_EXHAUSTED, "the server takes no more calls at once") from None
+        exchange = Exchange(connection, stream_id)
+        connection.opened(exchange)
+        connection.flush_soon()
+        return exchange
+
+
+@asynccontextmanager
+async def open_channel(
+    stream: trio.abc.Stream, *, authority: str, options: ConnectionOptions = _DEFAULTS
+) -> AsyncIterator[Channel]:
+    """Speak gRPC over a connected stream, which is closed at the end.
+
+    The connection's tasks live in a nursery of this context, which never shows: what is raised
+    inside comes out as it is, and what happens to the connection is told by the calls.
+
+    Raises:
+        trio.BrokenResourceError: the TLS handshake failed.
+    """
+    try:
+        await peer_of(stream)
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
+    connection = Connection(stream, client_side=True, options=options)
+    connection.on_headers = lambda event: _take_headers(connection, event)
+    error: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.run)
+        try:
+            yield Channel(connection, scheme=scheme, authority=authority)
+        except Exception as caught:  # noqa: BLE001  # raised below, outside of the nursery that would wrap it
+            error = caught
+        connection.end("the channel was closed")
+    if error is not None:
+        raise error
+
+
+def _take_headers(connection: Connection, event: h2.events.Event) -> None:
+    exchange = connection.exchanges.get(event.stream_id)
+    if exchange is None:
+        return
+    if isinstance(event, h2.events.ResponseReceived):
+        error = read_response(event.headers)
+        if error is not None:
+            exchange.remote_end_arrived(error)
+            return
+        # An answer of trailers alone.
+        if event.stream_ended is None:
+            return
+    exchange.remote_end_arrived(read_trailers(event.headers))

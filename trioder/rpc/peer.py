@@ -1,0 +1,52 @@
+"""Who is at the other end of a stream, as far as the stream can tell."""
+
+from dataclasses import dataclass
+
+import trio
+
+
+class TlsRefusedError(Exception):
+    """The TLS session is not one for gRPC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """The other end.
+
+    Attributes:
+        address: "host:port", or "in memory" for a stream that has none.
+        certificate: the peer's certificate, DER; None without TLS or when it showed none.
+    """
+
+    address: str
+    certificate: bytes | None = None
+
+
+async def peer_of(stream: trio.abc.Stream) -> Peer:
+    """Return who is at the other end; a TLS stream has shaken hands then.
+
+    Raises:
+        TlsRefusedError: h2 was not negotiated.
+        trio.BrokenResourceError: the handshake failed.
+    """
+    if isinstance(stream, trio.SSLStream):
+        await stream.do_handshake()
+        if stream.selected_alpn_protocol() != "h2":
+            raise TlsRefusedError("the peer did not negotiate h2 (ALPN)")
+        return Peer(
+            address=_address(stream.transport_stream), certificate=stream.getpeercert(binary_form=True)
+        )
+    return Peer(address=_address(stream))
+
+
+def _address(stream: trio.abc.Stream) -> str:
+    if not isinstance(stream, trio.SocketStream):
+        return "in memory"
+    try:
+        name = stream.socket.getpeername()
+    except OSError:
+        return "gone"
+    if isinstance(name, tuple):
+        host, port = name[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(name) or "unix socket"

@@ -1,0 +1,260 @@
+"""The server's side of a connection: each request becomes a call, each call runs its handler.
+
+Transport only: what the methods do is given as handlers.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, Self, TypeAlias
+
+import h2.events
+import structlog
+import trio
+from google.protobuf.message import DecodeError
+from h2.errors import ErrorCodes
+
+from trioder.rpc.connection import Connection
+from trioder.rpc.exchange import Exchange
+from trioder.rpc.headers import MalformedHeadersError, Metadata, NotGrpcError, RequestHead, read_request
+from trioder.rpc.method import Method, Req, Res
+from trioder.rpc.options import ConnectionOptions
+from trioder.rpc.peer import Peer, TlsRefusedError, peer_of
+from trioder.rpc.status import RpcError, StatusCode
+
+log = structlog.stdlib.get_logger(__name__)
+
+_HANDSHAKE_WITHIN_S = 10.0
+_DEFAULTS = ConnectionOptions()
+# A listener that fails for want of file descriptors does not do better a moment later.
+_ACCEPT_AGAIN_AFTER_S = 0.1
+
+
+class ServerCall(Generic[Req, Res]):
+    """One call, as its handler sees it.
+
+    Attributes:
+        metadata: the request's header fields.
+        peer: who calls.
+    """
+
+    def __init__(self, exchange: Exchange, method: Method[Req, Res], metadata: Metadata, peer: Peer) -> None:
+        self._exchange = exchange
+        self._method = method
+        self.metadata = metadata
+        self.peer = peer
+        self.response_started = False
+
+    async def receive(self) -> Req:
+        """Return the client's next message.
+
+        Raises:
+            trio.EndOfChannel: the client has said all.
+            RpcError: INVALID_ARGUMENT for bytes that are no such message.
+        """
+        data = await self._exchange.receive()
+        try:
+            return self._method.request_type.FromString(data)
+        except DecodeError:
+            name = self._method.request_type.DESCRIPTOR.full_name
+            raise RpcError(StatusCode.INVALID_ARGUMENT, f"{len(data)} bytes that are no {name}") from None
+
+    async def send(self, response: Res) -> None:
+        """Send a message; waits while the client or the wire takes no more."""
+        if not self.response_started:
+            self.response_started = True
+            self._exchange.start_response()
+        await self._exchange.send(response.SerializeToString())
+
+    def __aiter__(self) -> Self:
+        """Iterate over the client's messages."""
+        return self
+
+    async def __anext__(self) -> Req:
+        """Return the next message of the iteration."""
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+
+Handler: TypeAlias = Callable[[ServerCall[Any, Any]], Awaitable[None]]
+
+
+class Services(Mapping[str, tuple[Method[Any, Any], Handler]]):
+    """What a server serves: methods and their handlers, by path."""
+
+    def __init__(self, handlers: Mapping[Method[Any, Any], Handler]) -> None:
+        self._by_path = {method.path: (method, handler) for method, handler in handlers.items()}
+
+    def __getitem__(self, path: str) -> tuple[Method[Any, Any], Handler]:
+        return self._by_path[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_path)
+
+    def __len__(self) -> int:
+        return len(self._by_path)
+
+
+async def serve_rpc(
+    listeners: Sequence[trio.abc.Listener[Any]],
+    services: Services,
+    *,
+    drain: trio.Event,
+    options: ConnectionOptions = _DEFAULTS,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Accept connections and serve each until `drain` is set and the calls then in flight have ended.
+
+    Resource handling: the listeners are closed when `drain` is set, or on the way out.
+    Error handling: nothing that a peer does is raised here.
+    """
+    async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
+        for listener in listeners:
+            accepting.start_soon(_accept, listener, services, drain, options, connections)
+        task_status.started()
+        await drain.wait()
+        accepting.cancel_scope.cancel()
+
+
+async def serve_connection(
+    stream: trio.abc.Stream,
+    services: Services,
+    *,
+    drain: trio.Event | None = None,
+    options: ConnectionOptions = _DEFAULTS,
+) -> None:
+    """Serve one connection until it ends; the stream is closed then. Raises nothing of a peer's doing.
+
+    Args:
+        stream: any bidirectional stream; a TLS one must have negotiated h2.
+        services: what is served.
+        drain: once set, the peer is asked to begin no more calls, and the connection ends with the last.
+        options: its bounds.
+    """
+    try:
+        with trio.fail_after(_HANDSHAKE_WITHIN_S):
+            peer = await peer_of(stream)
+    except (TlsRefusedError, trio.TooSlowError, trio.BrokenResourceError) as error:
+        log.info("connection refused", reason=str(error) or "the TLS handshake took too long")
+        await trio.aclose_forcefully(stream)
+        return
+    await _Serving(stream, services, peer, options).run(drain or trio.Event())
+
+
+async def _accept(
+    listener: trio.abc.Listener[Any],
+    services: Services,
+    drain: trio.Event,
+    options: ConnectionOptions,
+    connections: trio.Nursery,
+) -> None:
+    async with listener:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as error:
+                log.warning("cannot accept a connection", reason=str(error))
+                await trio.sleep(_ACCEPT_AGAIN_AFTER_S)
+                continue
+            connections.start_soon(_serve_accepted, stream, services, drain, options)
+
+
+async def _serve_accepted(
+    stream: trio.abc.Stream, services: Services, drain: trio.Event, options: ConnectionOptions
+) -> None:
+    try:
+        await serve_connection(stream, services, drain=drain, options=options)
+    except Exception:
+        # The last wall: a defect of ours ends one connection, not the server.
+        log.exception("connection crashed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A request whose handler is to be started."""
+
+    exchange: Exchange
+    call: ServerCall[Any, Any]
+    handler: Handler
+    timeout_s: float | None
+
+
+class _Serving:
+    """A connection's calls."""
+
+    def __init__(
+        self, stream: trio.abc.Stream, services: Services, peer: Peer, options: ConnectionOptions
+    ) -> None:
+        self._services = services
+        self._peer = peer
+        self._connection = Connection(stream, client_side=False, options=options)
+
+    async def run(self, drain: trio.Event) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._drain_when_asked, drain)
+            async with trio.open_nursery() as handlers:
+                self._connection.on_headers = partial(self._take_headers, handlers)
+                # Its end cancels every call; what a handler still does on its way out is its own to bound.
+                await self._connection.run()
+            nursery.cancel_scope.cancel()
+
+    async def _drain_when_asked(self, drain: trio.Event) -> None:
+        await drain.wait()
+        self._connection.drain()
+
+    def _take_headers(self, handlers: trio.Nursery, event: h2.events.Event) -> None:
+        core = self._connection.core
+        stream_id: int = event.stream_id
+        if not isinstance(event, h2.events.RequestReceived):
+            return  # a client's trailers mean nothing in gRPC
+        try:
+            begun = self._begin(stream_id, read_request(event.headers))
+        except MalformedHeadersError as error:
+            log.info("call refused", peer=self._peer.address, reason=str(error))
+            core.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
+        except NotGrpcError as error:
+            core.answer_http_status(stream_id, error.http_status)
+            core.reset(stream_id, ErrorCodes.NO_ERROR)
+        except RpcError as error:
+            core.end_call(stream_id, error, started=False)
+            core.reset(stream_id, ErrorCodes.NO_ERROR)
+        else:
+            handlers.start_soon(self._run_call, begun)
+
+    def _begin(self, stream_id: int, head: RequestHead) -> _Begun:
+        if self._connection.draining:
+            raise RpcError(StatusCode.UNAVAILABLE, "the server is going away")
+        try:
+            method, handler = self._services[head.path]
+        except KeyError:
+            raise RpcError(StatusCode.UNIMPLEMENTED, f"there is no method {head.path[:200]}") from None
+        exchange = Exchange(self._connection, stream_id)
+        self._connection.opened(exchange)
+        call = ServerCall(exchange, method, head.metadata, self._peer)
+        return _Begun(exchange, call, handler, head.timeout_s)
+
+    async def _run_call(self, begun: _Begun) -> None:
+        exchange = begun.exchange
+        outcome: RpcError | None = None
+        if begun.timeout_s is not None:
+            exchange.scope.deadline = trio.current_time() + begun.timeout_s
+        try:
+            with exchange.scope:
+                await begun.handler(begun.call)
+            if exchange.scope.cancelled_caught and not exchange.closed:
+                outcome = exchange.error or RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
+        except RpcError as error:
+            outcome = error
+        except Exception:
+            log.exception("call failed", method=begun.call._method.path, peer=self._peer.address)  # noqa: SLF001  # its own maker
+            outcome = RpcError(StatusCode.INTERNAL, "internal error")
+        finally:
+            self._finish(begun, outcome)
+
+    def _finish(self, begun: _Begun, outcome: RpcError | None) -> None:
+        exchange = begun.exchange
+        if not exchange.closed:
+            exchange.end_call(outcome, started=begun.call.response_started)
+        self._connection.finished(exchange)

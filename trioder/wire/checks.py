@@ -1,0 +1,65 @@
+"""What every decoder checks of a value that came from a peer, and the error it raises."""
+
+import math
+from collections.abc import Iterable
+from uuid import UUID
+
+from trioder.process.rfc3339 import parse_ms
+
+
+class WireError(ValueError):
+    """A message that breaks the contract; its text names the field, the value and the rule."""
+
+
+# Names are for people and logs; a peer must not fill either.
+_MAX_NAME_LENGTH = 256
+
+
+def checked_id(field: str, value: str) -> str:
+    """Return a UUID in its canonical lower-case form."""
+    try:
+        return str(UUID(value))
+    except ValueError:
+        raise WireError(f"{field} is {_shown(value)}; it must be a UUID") from None
+
+
+def checked_name(field: str, value: str) -> str:
+    """Return a non-empty name of bounded length, on one line."""
+    if not value:
+        raise WireError(f"{field} is empty")
+    if len(value) > _MAX_NAME_LENGTH or not value.isprintable():
+        raise WireError(
+            f"{field} is {_shown(value)}; it must be at most {_MAX_NAME_LENGTH} printable characters"
+        )
+    return value
+
+
+def checked_finite(field: str, value: float) -> float:
+    """Return a number that is neither NaN nor infinite."""
+    if not math.isfinite(value):
+        raise WireError(f"{field} is {value}; it must be a finite number")
+    return value
+
+
+def checked_column(field: str, values: Iterable[float], *, rows: int) -> list[float]:
+    """Return one column of a batch: `rows` finite numbers."""
+    column = list(values)
+    if len(column) != rows:
+        raise WireError(f"{field} has {len(column)} rows; the batch's asset_index has {rows}")
+    # A sum is finite only if every term is, but finite terms may overflow it: then look at each.
+    if not math.isfinite(sum(column)):
+        for row, value in enumerate(column):
+            checked_finite(f"{field}[{row}]", value)
+    return column
+
+
+def checked_timestamp_ms(field: str, text: str) -> int:
+    """Return an RFC 3339 time as milliseconds since the Unix epoch."""
+    try:
+        return parse_ms(text)
+    except ValueError:
+        raise WireError(f"{field} is {_shown(text)}; it must be an RFC 3339 time") from None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")

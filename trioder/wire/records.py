@@ -1,0 +1,119 @@
+"""What the messages mean, once decoded and checked: the values both ends work with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trioder.sim.model import Dispatch, Telemetry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """An agent's introduction.
+
+    Attributes:
+        agent_id: who holds the session; a single-asset agent without one is named by its gateway or asset.
+        epoch: the agent's boot, growing; 0 when it tells none.
+        protocol: 0 understands Setpoint only.
+        outbox_id: names the sequence of its batches; empty when it sends none.
+        asset_ids: distinct, canonical; the position of an id is its index in batches.
+    """
+
+    agent_id: str
+    epoch: int
+    protocol: int
+    outbox_id: str
+    asset_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One pulse of one agent, as columns of equal length; units as in the names.
+
+    Attributes:
+        batch_seq: from 1, without gaps within an outbox.
+        gap_from_seq: the batches from here to batch_seq - 1 are no longer in the outbox.
+        live_only: an early copy for the latest value; not to be persisted.
+        asset_index: distinct positions in Registration.asset_ids.
+        available_discharge_mw: magnitudes, >= 0.
+        available_charge_mw: magnitudes, >= 0.
+    """
+
+    batch_seq: int
+    ts_unix_ms: int
+    gap_from_seq: int | None = None
+    live_only: bool = False
+    asset_index: Sequence[int]
+    soc_mwhr: Sequence[float]
+    current_mw: Sequence[float]
+    setpoint_mw: Sequence[float]
+    available_discharge_mw: Sequence[float]
+    available_charge_mw: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """What an agent made of a dispatch; `status` is the agent's own word."""
+
+    dispatch_id: str
+    asset_id: str
+    status: str
+    ts_unix_ms: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentEvent:
+    """Something an agent wants known."""
+
+    event_id: str
+    asset_id: str
+    site_id: str
+    ts_unix_ms: int
+    event_type: str
+    severity: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionGrant:
+    """The headend's answer to a registration.
+
+    Attributes:
+        committed_batch_seq: every batch up to this one is kept; 0 when none is.
+    """
+
+    session_id: str
+    committed_batch_seq: int
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """A sign of life; the transport has its own, so nothing hangs on it."""
+
+    asset_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchesKept:
+    """Every batch up to and including this one is kept: the outbox may drop them."""
+
+    batch_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRequest:
+    """Send again, in order, from this batch on."""
+
+    from_batch_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setpoints:
+    """Dispatches in the order they were given; their values are for the asset to judge and answer."""
+
+    dispatches: tuple[Dispatch, ...]
+
+
+Uplink = Registration | Telemetry | Heartbeat | Acknowledgement | AgentEvent | Batch
+Downlink = SessionGrant | BatchesKept | ReplayRequest | Setpoints

@@ -1,0 +1,223 @@
+"""Agent to headend: each message, written by the agent and read, checked, by the headend."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from trioder.process.rfc3339 import format_ms
+from trioder.sim.model import Asset, Telemetry, status_of
+from trioder.wire import agent_link_pb2 as pb
+from trioder.wire.checks import (
+    WireError,
+    checked_column,
+    checked_finite,
+    checked_id,
+    checked_name,
+    checked_timestamp_ms,
+)
+from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Heartbeat, Registration, Uplink
+
+# The last instant that RFC 3339 can write: the end of the year 9999.
+_MAX_TS_UNIX_MS = 253_402_300_799_999
+
+
+def write_registration(
+    *, agent_id: str, epoch: int, protocol: int, outbox_id: str, assets: Iterable[Asset]
+) -> pb.AgentToHeadend:
+    """Return the message that opens a session for `assets`, in their batch order."""
+    descriptors = [
+        pb.AssetDescriptor(
+            asset_id=asset.id,
+            site_id=asset.site_id,
+            asset_name=asset.name,
+            site_name=asset.site_name,
+            location=asset.location,
+        )
+        for asset in assets
+    ]
+    register = pb.Register(
+        assets=descriptors, agent_id=agent_id, epoch=epoch, protocol=protocol, outbox_id=outbox_id
+    )
+    return pb.AgentToHeadend(register=register)
+
+
+def write_batch(batch: Batch) -> pb.AgentToHeadend:
+    """Return the message that carries one pulse."""
+    return pb.AgentToHeadend(
+        telemetry_batch=pb.TelemetryBatch(
+            batch_seq=batch.batch_seq,
+            ts_unix_ms=batch.ts_unix_ms,
+            gap_from_seq=batch.gap_from_seq,
+            live_only=batch.live_only,
+            asset_index=batch.asset_index,
+            soc_mwhr=batch.soc_mwhr,
+            current_mw=batch.current_mw,
+            setpoint_mw=batch.setpoint_mw,
+            available_discharge_mw=batch.available_discharge_mw,
+            available_charge_mw=batch.available_charge_mw,
+        )
+    )
+
+
+def write_acknowledgement(acknowledgement: Acknowledgement) -> pb.AgentToHeadend:
+    """Return the message that tells what became of a dispatch."""
+    return pb.AgentToHeadend(
+        dispatch_ack=pb.DispatchAck(
+            dispatch_id=acknowledgement.dispatch_id,
+            asset_id=acknowledgement.asset_id,
+            status=acknowledgement.status,
+            timestamp=format_ms(acknowledgement.ts_unix_ms),
+            reason=acknowledgement.reason,
+        )
+    )
+
+
+def write_event(event: AgentEvent) -> pb.AgentToHeadend:
+    """Return the message that tells an event."""
+    return pb.AgentToHeadend(
+        event=pb.Event(
+            id=event.event_id,
+            asset_id=event.asset_id,
+            site_id=event.site_id,
+            timestamp=format_ms(event.ts_unix_ms),
+            event_type=event.event_type,
+            severity=event.severity,
+            message=event.message,
+        )
+    )
+
+
+def read_uplink(message: pb.AgentToHeadend, *, asset_count: int) -> Uplink | None:
+    """Decode and check one message from an agent.
+
+    Args:
+        message: as received.
+        asset_count: how many assets the session has registered; 0 before it has.
+
+    Returns:
+        None for a kind of message that is not known here (from a newer agent).
+
+    Raises:
+        WireError: the message breaks the contract.
+    """
+    match message.WhichOneof("msg"):
+        case "telemetry_batch":
+            return _read_batch(message.telemetry_batch, asset_count)
+        case "telemetry":
+            return _read_telemetry(message.telemetry)
+        case "dispatch_ack":
+            return _read_acknowledgement(message.dispatch_ack)
+        case "heartbeat":
+            return Heartbeat(asset_id=message.heartbeat.asset_id)
+        case "event":
+            return _read_event(message.event)
+        case "register":
+            return _read_registration(message.register)
+        case _:
+            return None
+
+
+def _read_registration(register: pb.Register) -> Registration:
+    if register.assets:
+        asset_ids = tuple(
+            checked_id(f"Register.assets[{position}].asset_id", descriptor.asset_id)
+            for position, descriptor in enumerate(register.assets)
+        )
+    elif register.asset_id:
+        asset_ids = (checked_id("Register.asset_id", register.asset_id),)
+    else:
+        raise WireError("Register names no asset: neither assets nor asset_id is set")
+    if len(set(asset_ids)) != len(asset_ids):
+        [(twice, times)] = Counter(asset_ids).most_common(1)
+        raise WireError(f"Register names asset {twice} {times} times")
+    return Registration(
+        agent_id=checked_name("Register.agent_id", register.agent_id or register.gateway_id or asset_ids[0]),
+        epoch=register.epoch,
+        protocol=register.protocol,
+        outbox_id=checked_name("Register.outbox_id", register.outbox_id) if register.outbox_id else "",
+        asset_ids=asset_ids,
+    )
+
+
+def _read_batch(batch: pb.TelemetryBatch, asset_count: int) -> Batch:
+    if batch.batch_seq < 1:
+        raise WireError("TelemetryBatch.batch_seq is 0; it counts from 1")
+    if not 0 < batch.ts_unix_ms <= _MAX_TS_UNIX_MS:
+        raise WireError(
+            f"TelemetryBatch.ts_unix_ms is {batch.ts_unix_ms}; it must be in 1..{_MAX_TS_UNIX_MS}"
+        )
+    gap_from_seq = batch.gap_from_seq if batch.HasField("gap_from_seq") else None
+    if gap_from_seq is not None and not 0 < gap_from_seq < batch.batch_seq:
+        raise WireError(
+            f"TelemetryBatch.gap_from_seq is {gap_from_seq}; it must be in 1..{batch.batch_seq - 1}"
+        )
+    asset_index = list(batch.asset_index)
+    rows = len(asset_index)
+    if rows and max(asset_index) >= asset_count:
+        raise WireError(
+            f"TelemetryBatch.asset_index has {max(asset_index)}; the session registered {asset_count} assets"
+        )
+    if len(set(asset_index)) != rows:
+        raise WireError("TelemetryBatch.asset_index names an asset twice")
+    return Batch(
+        batch_seq=batch.batch_seq,
+        ts_unix_ms=batch.ts_unix_ms,
+        gap_from_seq=gap_from_seq,
+        live_only=batch.live_only,
+        asset_index=asset_index,
+        soc_mwhr=checked_column("TelemetryBatch.soc_mwhr", batch.soc_mwhr, rows=rows),
+        current_mw=checked_column("TelemetryBatch.current_mw", batch.current_mw, rows=rows),
+        setpoint_mw=checked_column("TelemetryBatch.setpoint_mw", batch.setpoint_mw, rows=rows),
+        available_discharge_mw=checked_column(
+            "TelemetryBatch.available_discharge_mw", batch.available_discharge_mw, rows=rows
+        ),
+        available_charge_mw=checked_column(
+            "TelemetryBatch.available_charge_mw", batch.available_charge_mw, rows=rows
+        ),
+    )
+
+
+def _read_telemetry(telemetry: pb.Telemetry) -> Telemetry:
+    current_mw = checked_finite("Telemetry.current_mw", telemetry.current_mw)
+    max_mw = checked_finite("Telemetry.max_mw", telemetry.max_mw)
+    min_mw = checked_finite("Telemetry.min_mw", telemetry.min_mw)
+    # An agent that does not tell what it could hold is taken at its limits.
+    discharge = telemetry.available_discharge_mw if telemetry.HasField("available_discharge_mw") else max_mw
+    charge = telemetry.available_charge_mw if telemetry.HasField("available_charge_mw") else -min_mw
+    return Telemetry(
+        asset_id=checked_id("Telemetry.asset_id", telemetry.asset_id),
+        site_id=telemetry.site_id,
+        site_name=telemetry.site_name,
+        ts_unix_ms=checked_timestamp_ms("Telemetry.timestamp", telemetry.timestamp),
+        soc_mwhr=checked_finite("Telemetry.soc_mwhr", telemetry.soc_mwhr),
+        soc_pct=checked_finite("Telemetry.soc_pct", telemetry.soc_pct),
+        capacity_mwhr=checked_finite("Telemetry.capacity_mwhr", telemetry.capacity_mwhr),
+        current_mw=current_mw,
+        setpoint_mw=checked_finite("Telemetry.setpoint_mw", telemetry.setpoint_mw),
+        max_mw=max_mw,
+        min_mw=min_mw,
+        available_discharge_mw=checked_finite("Telemetry.available_discharge_mw", discharge),
+        available_charge_mw=checked_finite("Telemetry.available_charge_mw", charge),
+        status=status_of(current_mw),
+    )
+
+
+def _read_acknowledgement(acknowledgement: pb.DispatchAck) -> Acknowledgement:
+    return Acknowledgement(
+        dispatch_id=checked_name("DispatchAck.dispatch_id", acknowledgement.dispatch_id),
+        asset_id=checked_id("DispatchAck.asset_id", acknowledgement.asset_id),
+        status=checked_name("DispatchAck.status", acknowledgement.status),
+        ts_unix_ms=checked_timestamp_ms("DispatchAck.timestamp", acknowledgement.timestamp),
+        reason=acknowledgement.reason if acknowledgement.HasField("reason") else None,
+    )
+
+
+def _read_event(event: pb.Event) -> AgentEvent:
+    return AgentEvent(
+        event_id=event.id,
+        asset_id=event.asset_id,
+        site_id=event.site_id,
+        ts_unix_ms=checked_timestamp_ms("Event.timestamp", event.timestamp),
+        event_type=checked_name("Event.event_type", event.event_type),
+        severity=event.severity,
+        message=event.message,
+    )
