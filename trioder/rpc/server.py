@@ -140,7 +140,7 @@ async def serve_connection(
         log.info("connection refused", reason=str(error) or "the TLS handshake took too long")
         await trio.aclose_forcefully(stream)
         return
-    await _Serving(stream, services, peer, options).run(drain or trio.Event())
+    await _Serving(stream, services, peer, options).run(trio.Event() if drain is None else drain)
 
 
 async def _accept(

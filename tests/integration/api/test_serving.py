@@ -1,0 +1,292 @@
+"""The REST port over real sockets: what it refuses, what it bounds, and how it ends."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx2
+import pytest
+import trio
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from trioder.headend.api.errors import register_error_handlers
+from trioder.headend.api.serving import serve_rest
+
+MAX_BODY = 1_000_000
+
+
+@dataclass(kw_only=True)
+class Port:
+    """A served application, and what a test wants to do with it."""
+
+    app: QuartTrio
+    address: tuple[str, int]
+    drain: trio.Event
+    ended: trio.Event
+    holding: trio.Event
+    release: trio.Event
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address[0]}:{self.address[1]}"
+
+    async def connect(self) -> trio.SocketStream:
+        return await trio.open_tcp_stream(*self.address)
+
+    async def say(self, request: bytes) -> bytes:
+        """Send bytes on a new connection and return all that comes back until it is closed."""
+        async with await self.connect() as stream:
+            await stream.send_all(request)
+            return await read_all(stream)
+
+
+async def read_all(stream: trio.SocketStream) -> bytes:
+    return b"".join([chunk async for chunk in stream])
+
+
+def create_app(holding: trio.Event, release: trio.Event) -> QuartTrio:
+    app = QuartTrio(__name__, static_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, BODY_TIMEOUT=0.5)
+    register_error_handlers(app, max_body_bytes=MAX_BODY, body_timeout_s=0.5)
+
+    @app.get("/quick")
+    async def quick() -> Response:
+        return Response(b"{}", content_type="application/json")
+
+    @app.post("/length")
+    async def length() -> Response:
+        return Response(b"%d" % len(await request.get_data()), content_type="application/json")
+
+    @app.get("/hold")
+    async def hold() -> Response:
+        holding.set()
+        await release.wait()
+        return Response(b'"held"', content_type="application/json")
+
+    @app.get("/endless")
+    async def endless() -> Response:
+        async def chunks() -> AsyncIterator[bytes]:
+            holding.set()
+            while True:
+                yield b"x" * 100_000
+
+        return Response(chunks(), content_type="text/plain")
+
+    @app.get("/crash")
+    async def crash() -> Response:
+        raise RuntimeError("secret detail")
+
+    return app
+
+
+@asynccontextmanager
+async def open_port(**options: int) -> AsyncIterator[Port]:
+    holding, release, drain, ended = trio.Event(), trio.Event(), trio.Event(), trio.Event()
+    app = create_app(holding, release)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    address = listeners[0].socket.getsockname()
+
+    async def serve(task_status: trio.TaskStatus[None]) -> None:
+        await serve_rest(app, listeners, drain=drain, task_status=task_status, **options)
+        ended.set()
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve)
+            yield Port(app=app, address=address, drain=drain, ended=ended, holding=holding, release=release)
+            nursery.cancel_scope.cancel()
+
+
+def answer_of(raw: bytes) -> tuple[int, dict[str, str], bytes]:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    line, *headers = head.decode().split("\r\n")
+    return (
+        int(line.split()[1]),
+        {name.lower(): value for name, value in (h.split(": ", 1) for h in headers)},
+        body,
+    )
+
+
+GET = b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+async def test_one_connection_serves_many_requests_and_does_not_name_its_server() -> None:
+    async with open_port() as port, httpx2.AsyncClient(base_url=port.url) as client:
+        for _ in range(3):
+            answer = await client.get("/quick")
+            assert answer.json() == {}
+            assert "server" not in answer.headers
+        assert answer.http_version == "HTTP/1.1"
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async with open_port() as port:
+        raw = await port.say(GET + b"GET /none HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert raw.index(b" 200 ") < raw.index(b" 404 ")
+
+
+async def test_a_body_of_the_highest_size_is_taken() -> None:
+    async with open_port() as port, httpx2.AsyncClient(base_url=port.url) as client:
+        assert (await client.post("/length", content=b"x" * MAX_BODY)).json() == MAX_BODY
+
+
+@pytest.mark.parametrize("size", [MAX_BODY + 1, 30 * MAX_BODY])
+async def test_a_larger_body_is_refused_and_its_client_reads_why(size: int) -> None:
+    async with open_port() as port, httpx2.AsyncClient(base_url=port.url) as client:
+        answer = await client.post("/length", content=b"x" * size)
+        assert answer.status_code == 413
+        assert answer.json() == {
+            "error": "payload_too_large",
+            "message": "the body is larger than 1000000 bytes",
+        }
+        assert (await client.get("/quick")).status_code == 200
+
+
+@pytest.mark.parametrize("size", [MAX_BODY + 1, 5 * MAX_BODY])
+async def test_a_larger_body_is_refused_when_it_is_chunked_too(size: int) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, size, 50_000):
+            yield b"x" * min(50_000, size - start)
+
+    async with open_port() as port, httpx2.AsyncClient(base_url=port.url) as client:
+        answer = await client.post("/length", content=chunks())
+        assert (answer.status_code, answer.json()["error"]) == (413, "payload_too_large")
+
+
+async def test_a_body_that_never_ends_holds_its_connection_for_a_bounded_time() -> None:
+    async with open_port() as port:
+        stream = await port.connect()
+        await stream.send_all(b"POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc")
+        status, _, body = answer_of(await read_all(stream))
+        assert (status, json.loads(body)["error"]) == (408, "request_timeout")
+        await stream.aclose()
+
+
+async def test_headers_that_never_end_hold_their_connection_for_a_bounded_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trioder.headend.api.serving._IDLE_TIMEOUT_S", 0.3)
+    async with open_port() as port:
+        assert await port.say(b"GET /quick HTTP/1.1\r\nhost:") == b""
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)), 400),
+        (b"hello\r\n\r\n", 400),
+        (b"GET /quick HTTP/1.1\r\n\r\n", 400),
+        (b"GET /quick HTTP/1.1\r\nhost: x\r\nbad header\r\n\r\n", 400),
+        (b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n", 400),
+        (b"POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: ten\r\n\r\n", 400),
+        (b"POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", 400),
+        (b"POST /length HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET /quick HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 200_000 + b"\r\n\r\n", 431),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9), 505),
+        (b"GET /quick HTTP/3.0\r\nhost: x\r\n\r\n", 505),
+    ],
+)
+async def test_what_is_not_http_1_is_refused_in_json(raw: bytes, status: int) -> None:
+    async with open_port() as port:
+        got, headers, body = answer_of(await port.say(raw))
+        assert got == status
+        assert headers["content-type"] == "application/json"
+        assert set(json.loads(body)) == {"error", "message"}
+        assert (await port.say(GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))).startswith(
+            b"HTTP/1.1 200"
+        )
+
+
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__",
+        b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: eA==",
+    ],
+)
+async def test_an_upgrade_is_not_taken_up(upgrade: bytes) -> None:
+    async with open_port() as port, await port.connect() as stream:
+        await stream.send_all(b"GET /quick HTTP/1.1\r\nhost: x\r\n" + upgrade + b"\r\n\r\n")
+        status, headers, _ = answer_of(await stream.receive_some())
+        assert status == 200
+        assert "upgrade" not in headers
+
+
+async def test_a_crash_is_answered_without_its_details_and_the_port_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_port() as port, httpx2.AsyncClient(base_url=port.url) as client:
+        answer = await client.get("/crash")
+        assert (answer.status_code, answer.json()["error"]) == (500, "internal_error")
+        assert "secret" not in answer.text
+        assert (await client.get("/quick")).status_code == 200
+
+
+async def test_more_connections_than_allowed_are_told_so() -> None:
+    async with open_port(max_connections=1) as port, await port.connect() as first:
+        await first.send_all(GET)
+        await first.receive_some()
+        status, _, body = answer_of(await port.say(GET))
+        assert (status, json.loads(body)["error"]) == (503, "unavailable")
+
+
+async def test_a_client_that_leaves_gives_its_place_back() -> None:
+    async with open_port(max_connections=1) as port:
+        stream = await port.connect()
+        await stream.send_all(GET)
+        await stream.receive_some()
+        await stream.aclose()
+        with trio.fail_after(2):
+            while b" 200 " not in await port.say(GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")):
+                await trio.sleep(0.01)
+
+
+async def test_draining_closes_idle_connections_and_ends_at_once() -> None:
+    async with open_port() as port, await port.connect() as stream:
+        await stream.send_all(GET)
+        answer = b""
+        while not answer.endswith(b"{}"):
+            answer += await stream.receive_some()
+        port.drain.set()
+        with trio.fail_after(1):
+            await port.ended.wait()
+            assert await stream.receive_some() == b""
+
+
+async def test_a_connection_that_falls_idle_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trioder.headend.api.serving._IDLE_TIMEOUT_S", 0.3)
+    async with open_port() as port:
+        assert b" 200 " in await port.say(GET)
+
+
+async def test_draining_lets_a_request_under_way_finish() -> None:
+    async with open_port() as port, trio.open_nursery() as nursery:
+        answers: list[bytes] = []
+
+        async def ask() -> None:
+            answers.append(await port.say(b"GET /hold HTTP/1.1\r\nhost: x\r\n\r\n"))
+
+        nursery.start_soon(ask)
+        await port.holding.wait()
+        port.drain.set()
+        while True:  # until it listens no more
+            try:
+                await (await port.connect()).aclose()
+            except OSError:
+                break
+        port.release.set()
+        with trio.fail_after(2):
+            await port.ended.wait()
+    assert answers[0].endswith(b'"held"')
+
+
+@pytest.mark.parametrize("path", [b"/hold", b"/endless"])
+async def test_draining_cuts_what_does_not_finish(path: bytes) -> None:
+    async with open_port() as port, await port.connect() as stream:
+        await stream.send_all(b"GET " + path + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+        await port.holding.wait()
+        port.drain.set()
+        with trio.fail_after(4):
+            await port.ended.wait()

@@ -1,0 +1,127 @@
+"""The headend as a process: what it refuses to start with, and how it says so."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.unit.headend.parts import make_fleet
+from trioder.fleet import dump_fleet
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def fleet_file(tmp_path: Path) -> Path:
+    path = tmp_path / "assets.yaml"
+    path.write_text(dump_fleet(make_fleet(2), form="yaml"))
+    return path
+
+
+@pytest.fixture
+def faulty_fleet_file(fleet_file: Path) -> Path:
+    fleet_file.write_text(re.sub(r"max_mw: \S+", "max_mw: -20.0", fleet_file.read_text()))
+    return fleet_file
+
+
+def variables(fleet_file: Path, **more: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "ASSETS_PATH": str(fleet_file),
+        "HEADEND_HTTP_ADDR": "127.0.0.1:0",
+        "HEADEND_GRPC_ADDR": "127.0.0.1:0",
+        **more,
+    }
+
+
+async def refused(env: dict[str, str]) -> str:
+    """Run a headend that must not start, and return what it says."""
+    with trio.fail_after(20):
+        ended = await trio.run_process(
+            [sys.executable, "-m", "trioder.headend"], env=env, cwd=ROOT, capture_stderr=True, check=False
+        )
+    assert ended.returncode == 2
+    return ended.stderr.decode()
+
+
+@asynccontextmanager
+async def running(env: dict[str, str]) -> AsyncIterator[tuple[trio.Process, dict[str, str]]]:
+    """Yield a headend that is ready, and its addresses by protocol."""
+    with trio.fail_after(30):
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "trioder.headend"], env=env, cwd=ROOT, stderr=subprocess.PIPE
+        )
+        try:
+            assert process.stderr is not None
+            said = b""
+            while b"headend ready" not in said:
+                said += await process.stderr.receive_some()
+            yield process, dict(re.findall(r"(http|grpc)_addr=(\S+)", said.decode()))
+        finally:
+            process.kill()
+            with trio.move_on_after(5, shield=True):
+                await process.wait()
+                await process.stderr.aclose()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+async def test_it_stops_as_asked(fleet_file: Path, signum: signal.Signals) -> None:
+    async with running(variables(fleet_file)) as (process, _):
+        process.send_signal(signum)
+        with trio.fail_after(10):
+            assert await process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("taken", "variable"), [("http", "HEADEND_HTTP_ADDR"), ("grpc", "HEADEND_GRPC_ADDR")]
+)
+async def test_a_port_in_use_is_named(fleet_file: Path, taken: str, variable: str) -> None:
+    async with running(variables(fleet_file)) as (_, addresses):
+        said = await refused(variables(fleet_file, **{variable: addresses[taken]}))
+    assert f"{variable} {addresses[taken]}" in said
+    assert "in use" in said
+
+
+async def test_an_address_that_is_not_ours_is_named(fleet_file: Path) -> None:
+    said = await refused(variables(fleet_file, HEADEND_GRPC_ADDR="192.0.2.1:0"))
+    assert "HEADEND_GRPC_ADDR 192.0.2.1:0 cannot be listened on" in said
+
+
+async def test_every_fault_of_the_fleet_file_is_told(faulty_fleet_file: Path) -> None:
+    said = await refused(variables(faulty_fleet_file))
+    assert "2 faults" in said
+    assert said.count("max_mw") >= 2
+    assert str(faulty_fleet_file) in said
+
+
+async def test_a_missing_fleet_file_is_told(tmp_path: Path) -> None:
+    said = await refused(variables(tmp_path / "none.yaml"))
+    assert "none.yaml" in said
+
+
+async def test_a_database_that_is_not_understood_is_refused_without_its_password(fleet_file: Path) -> None:
+    said = await refused(variables(fleet_file, DATABASE_URL="postgres://user:secret@db/trioder"))
+    assert "only 'none' is understood" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HEADEND_TICK_S", "nan"),
+        ("HEADEND_TICK_S", "-1"),
+        ("STALE_AFTER_S", "inf"),
+        ("HEADEND_HTTP_ADDR", "3001"),
+        ("HEADEND_GRPC_ADDR", "localhost:99999"),
+    ],
+)
+async def test_a_value_out_of_range_is_refused(fleet_file: Path, variable: str, value: str) -> None:
+    said = await refused(variables(fleet_file, **{variable: value}))
+    assert value in said

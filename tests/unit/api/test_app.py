@@ -1,0 +1,230 @@
+"""What holds for every route: agents, health, metrics, the description, errors and the request line."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
+
+from tests.unit.api.rest import make_fleet, open_rest, uuid_of
+from trioder.headend.counters import Counters
+
+ROUTES = ["/", "/assets", "/sites", "/telemetry", "/agents", "/health", "/openapi.json"]
+
+
+async def test_agents_lists_the_connected_assets(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        rest.connect(2, agent_id="late")
+        rest.connect(1)
+        rows = await rest.get("/agents")
+        assert rows[0] == {
+            "asset_id": uuid_of(1001),
+            "asset_name": "Battery 0/1",
+            "site_name": "Site 0",
+            "peer": "127.0.0.1:4711",
+            "agent_id": "agent-1",
+            "connected_at": "2026-01-01T00:00:00.000Z",
+        }
+        assert [row["asset_id"] for row in rows] == [uuid_of(1001), uuid_of(1002)]
+        after = f"/agents?limit=1&after={uuid_of(1001)}"
+        assert [row["agent_id"] for row in await rest.get(after)] == ["late"]
+
+
+async def test_an_agent_that_left_is_no_longer_listed(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        rest.headend.sessions.release(rest.connect(0))
+        assert await rest.get("/agents") == []
+
+
+async def test_health_counts_what_is_connected(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        rest.connect(0, 1)
+        assert await rest.get("/health") == {
+            "status": "ok",
+            "db": "disabled",
+            "agents": 1,
+            "assets_connected": 2,
+            "assets": 4,
+        }
+
+
+async def test_a_headend_on_its_way_out_is_degraded(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        rest.headend.closing.set()
+        status, body = await rest.ask("GET", "/health")
+        assert (status, body["status"]) == (503, "degraded")
+
+
+async def test_the_index_leads_to_every_list(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        index = await rest.get("/")
+        for link in index["links"].values():
+            assert (await rest.raw("GET", link)).status_code == (405 if link == "/dispatch" else 200)
+
+
+async def test_metrics_are_prometheus_text_with_every_counter(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        rest.connect(0, 1)
+        rest.headend.counters.samples_received = 7
+        await rest.get("/assets")
+        await rest.ask("BREW", "/assets")
+        await rest.ask("GET", "/nothing-here")
+        response = await rest.raw("GET", "/metrics")
+        assert response.headers["content-type"].startswith("text/plain; version=")
+        samples = {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families((await response.get_data()).decode())
+            for sample in family.samples
+        }
+        assert samples["trioder_samples_received_total",] == 7
+        assert samples["trioder_assets_connected",] == 2
+        assert samples["trioder_database_state", "disabled"] == 1
+        for name in Counters.__slots__:
+            assert (f"trioder_{name}_total",) in samples
+        count = "trioder_http_request_duration_seconds_count"
+        assert samples[count, "GET", "/assets", "200"] == 1
+        assert samples[count, "other", "none", "405"] == 1
+        assert samples[count, "GET", "none", "404"] == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/assets/", "/telemetry//history", "/%00", "/%ff", "/docs", "/redocs", "/static/x"]
+)
+async def test_an_unknown_route_is_not_found_in_json(autojump_clock: object, path: str) -> None:
+    async with open_rest() as rest:
+        response = await rest.raw("GET", path)
+        assert response.content_type == "application/json"
+        assert (response.status_code, (await response.get_json())["error"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/assets", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/health", "GET, HEAD, OPTIONS"),
+        ("GET", "/dispatch", "OPTIONS, POST"),
+        ("BREW", "/dispatch", "OPTIONS, POST"),
+    ],
+)
+async def test_another_method_is_refused_with_those_that_are_allowed(
+    autojump_clock: object, method: str, path: str, allowed: str
+) -> None:
+    async with open_rest() as rest:
+        response = await rest.raw(method, path)
+        assert (response.status_code, response.headers["allow"]) == (405, allowed)
+        assert (await response.get_json())["error"] == "method_not_allowed"
+
+
+async def test_options_tells_the_methods_and_grants_no_origin(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        response = await rest.raw("OPTIONS", "/dispatch", headers={"origin": "http://elsewhere.example"})
+        assert (response.status_code, response.headers["allow"]) == (204, "OPTIONS, POST")
+        assert not [name for name, _ in response.headers if name.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_every_route_refuses_unknown_parameters(autojump_clock: object, path: str) -> None:
+    async with open_rest() as rest:
+        status, body = await rest.ask("GET", f"{path}?colour=red")
+        assert (status, body["error"]) == (400, "bad_request")
+        assert "'colour'" in body["message"]
+
+
+async def test_every_request_leaves_one_line(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        with capture_logs() as lines:
+            await rest.raw("GET", "/assets?limit=0")
+        [line] = [line for line in lines if line["event"] == "request"]
+        assert line.pop("duration_ms") >= 0
+        assert line == {
+            "event": "request",
+            "log_level": "info",
+            "method": "GET",
+            "path": "/assets",
+            "status": 400,
+            "peer": line["peer"],
+        }
+
+
+async def test_a_crash_is_logged_and_answered_without_its_details(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+
+        @rest.app.get("/crash")
+        async def crash() -> str:
+            raise RuntimeError("secret detail")
+
+        with capture_logs() as lines:
+            status, body = await rest.ask("GET", "/crash")
+        assert (status, body["error"]) == (500, "internal_error")
+        assert "secret" not in json.dumps(body)
+        [crashed] = [line for line in lines if line["event"] == "request crashed"]
+        assert str(crashed["exc_info"]) == "secret detail"
+        assert await rest.get("/health")
+
+
+def references(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        here = {node["$ref"]} if "$ref" in node else set()
+        return here.union(*(references(value) for value in node.values()))
+    return set().union(*(references(value) for value in node)) if isinstance(node, list) else set()
+
+
+async def test_the_description_covers_every_route_and_every_error(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        description = await rest.get("/openapi.json")
+        assert description["openapi"].startswith("3.1")
+        served = {
+            (re.sub(r"<(\w+)>", r"{\1}", rule.rule), method.lower())
+            for rule in rest.app.url_map.iter_rules()
+            for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        }
+        operations = {
+            (path, method): operation
+            for path, methods in description["paths"].items()
+            for method, operation in methods.items()
+        }
+        assert operations.keys() == served
+        names = [operation["operationId"] for operation in operations.values()]
+        assert len(names) == len(set(names))
+        schemas = description["components"]["schemas"]
+        assert references(description) == {f"#/components/schemas/{name}" for name in schemas}
+        for (path, _), operation in operations.items():
+            assert operation["summary"]
+            for answer in operation["responses"].values():
+                assert answer["description"]
+            for status in ("400", "500"):
+                [content] = operation["responses"][status]["content"].values()
+                assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
+            in_path = {p["name"] for p in operation["parameters"] if p["in"] == "path" and p["required"]}
+            assert in_path == set(re.findall(r"{(\w+)}", path))
+
+
+async def test_the_description_tells_types_bounds_and_bodies(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        paths = (await rest.get("/openapi.json"))["paths"]
+        parameters = {p["name"]: p for p in paths["/telemetry"]["get"]["parameters"]}
+        assert set(parameters) == {"site_id", "asset_id", "limit", "after"}
+        assert parameters["asset_id"]["schema"]["items"] == {"type": "string", "format": "uuid"}
+        assert parameters["limit"]["schema"]["minimum"] == 1
+        assert parameters["site_id"]["schema"] == {"type": "string", "format": "uuid"}
+        [answer] = paths["/assets"]["get"]["responses"]["200"]["content"].values()
+        assert answer["schema"] == {"type": "array", "items": {"$ref": "#/components/schemas/AssetRow"}}
+        body = paths["/dispatch"]["post"]["requestBody"]
+        assert body["required"] is True
+        assert body["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/DispatchBody"}
+
+
+async def test_answers_have_the_fields_that_the_description_promises(autojump_clock: object) -> None:
+    async with open_rest(fleet=make_fleet()) as rest:
+        rest.tell(0, 1, 2, 3)
+        rest.connect(0)
+        schemas = (await rest.get("/openapi.json"))["components"]["schemas"]
+        for path, name in {
+            "/assets": "AssetRow",
+            "/sites": "SiteRow",
+            "/telemetry": "TelemetryRow",
+            "/agents": "AgentRow",
+        }.items():
+            assert set((await rest.get(path))[0]) == set(schemas[name]["required"])

@@ -1,0 +1,67 @@
+"""A store whose database is as slow and as unreliable as a test wants it."""
+
+from collections import defaultdict
+
+from trioder.store.interface import StoreListener
+from trioder.store.none import NoneStore
+from trioder.store.records import DispatchRecord, Samples
+
+
+class SlowStore(NoneStore):
+    """Takes up to `room` batches; commits, drops and makes room only when it is told to."""
+
+    def __init__(self, room: int = 1_000_000) -> None:
+        super().__init__()
+        self.room = room
+        self.taken: list[tuple[str, int]] = []
+        self.rows: dict[str, list[int]] = defaultdict(list)
+        self.kept: list[Samples] = []
+        self.dispatches: list[DispatchRecord] = []
+        self._told: StoreListener | None = None
+        self._refused = False
+
+    def listen(self, listener: StoreListener) -> None:
+        self._told = listener
+
+    async def committed_batch_seq(self, outbox_id: str) -> int:
+        return self.committed_nowait(outbox_id)
+
+    def committed_nowait(self, outbox_id: str) -> int:
+        return self.rows[outbox_id][-1] if self.rows[outbox_id] else 0
+
+    def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
+        if len(self.taken) >= self.room:
+            self._refused = True
+            return False
+        self.taken.append((outbox_id, batch_seq))
+        return True
+
+    def keep(self, samples: Samples) -> None:
+        self.kept.append(samples)
+
+    def record_dispatch(self, dispatch: DispatchRecord) -> None:
+        self.dispatches.append(dispatch)
+
+    def commit(self, count: int = 1_000_000) -> None:
+        """One transaction over the oldest batches."""
+        assert self._told is not None
+        done, self.taken = self.taken[:count], self.taken[count:]
+        for outbox_id, batch_seq in done:
+            self.rows[outbox_id].append(batch_seq)
+        for outbox_id in dict.fromkeys(outbox_id for outbox_id, _ in done):
+            self._told.batches_committed(outbox_id, self.rows[outbox_id][-1])
+        self._tell_room()
+
+    def let_go(self) -> None:
+        """Drop everything that is not committed."""
+        assert self._told is not None
+        dropped, self.taken = self.taken, []
+        for outbox_id in dict.fromkeys(outbox_id for outbox_id, _ in dropped):
+            self._told.batches_let_go(outbox_id)
+        self._tell_room()
+
+    def _tell_room(self) -> None:
+        assert self._told is not None
+        if self._refused and len(self.taken) < self.room:
+            self._refused = False
+            self._told.room_again()

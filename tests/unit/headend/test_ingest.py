@@ -1,0 +1,295 @@
+"""Telemetry into the store: exactly once and in order, whatever gets lost; the latest value at once."""
+
+import trio
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tests.unit.headend.parts import START_UNIX_S, Parts, StillWall, make_parts, make_session
+from tests.unit.headend.stores import SlowStore
+from trioder.headend.mailbox import Mail
+from trioder.headend.sessions import Session
+from trioder.wire.records import Batch
+
+NOW = int(START_UNIX_S * 1000)
+BOX = "box"
+
+
+def batch(seq: int, *, gap_from: int | None = None, live_only: bool = False, soc: float = 20.0) -> Batch:
+    return Batch(
+        batch_seq=seq,
+        ts_unix_ms=NOW + seq,
+        gap_from_seq=gap_from,
+        live_only=live_only,
+        asset_index=[0],
+        soc_mwhr=[soc],
+        current_mw=[0.0],
+        setpoint_mw=[0.0],
+        available_discharge_mw=[0.0],
+        available_charge_mw=[0.0],
+    )
+
+
+def mail_of(session: Session) -> Mail:
+    return session.mailbox._take_nowait()
+
+
+async def attached(parts: Parts, agent_id: str = "a") -> Session:
+    session = make_session(agent_id, 0, outbox_id=BOX)
+    await parts.ingest.session_opened(session)
+    return session
+
+
+async def test_batches_in_sequence_are_stored_and_acknowledged_once_committed(autojump_clock: object) -> None:
+    store = SlowStore()
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    for seq in (1, 2, 3):
+        parts.ingest.receive_batch(session, batch(seq))
+    assert mail_of(session).kept_seq is None
+    store.commit(2)
+    assert mail_of(session).kept_seq == 2
+    assert parts.counters.batches_taken == 3
+
+
+async def test_a_repeated_batch_is_dropped_and_acknowledged_again(autojump_clock: object) -> None:
+    store = SlowStore()
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    parts.ingest.receive_batch(session, batch(1))
+    store.commit()
+    mail_of(session)
+    parts.ingest.receive_batch(session, batch(1))
+    store.commit()
+    assert store.rows[BOX] == [1]
+    assert mail_of(session).kept_seq == 1
+    assert parts.counters.batches_repeated == 1
+
+
+async def test_out_of_sequence_is_shown_but_not_stored_and_asked_for_once(autojump_clock: object) -> None:
+    store = SlowStore()
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    parts.ingest.receive_batch(session, batch(1))
+    for seq in (3, 4):
+        parts.ingest.receive_batch(session, batch(seq, soc=seq))
+    assert mail_of(session).replay_from_seq == 2
+    assert parts.counters.replays_requested == 1
+    assert store.taken == [(BOX, 1)]
+    state = parts.latest.state(0)
+    assert state is not None
+    assert state.soc_mwhr == 4.0
+
+
+async def test_each_gap_is_asked_for(autojump_clock: object) -> None:
+    parts = make_parts(assets=1, store=SlowStore())
+    session = await attached(parts)
+    parts.ingest.receive_batch(session, batch(2))
+    assert mail_of(session).replay_from_seq == 1
+    parts.ingest.receive_batch(session, batch(1))
+    parts.ingest.receive_batch(session, batch(3))
+    assert mail_of(session).replay_from_seq == 2
+
+
+async def test_what_the_agent_has_dropped_is_skipped_and_counted(autojump_clock: object) -> None:
+    store = SlowStore()
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    parts.ingest.receive_batch(session, batch(1))
+    parts.ingest.receive_batch(session, batch(5, gap_from=2))
+    parts.ingest.receive_batch(session, batch(6))
+    store.commit()
+    assert store.rows[BOX] == [1, 5, 6]
+    assert parts.counters.batches_lost == 3
+
+
+async def test_a_gap_that_begins_later_does_not_hide_a_missing_batch(autojump_clock: object) -> None:
+    store = SlowStore()
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    parts.ingest.receive_batch(session, batch(5, gap_from=3))
+    assert store.taken == []
+    assert mail_of(session).replay_from_seq == 1
+
+
+async def test_a_live_copy_is_shown_and_not_stored(autojump_clock: object) -> None:
+    store = SlowStore()
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    parts.ingest.receive_batch(session, batch(1, live_only=True, soc=7.0))
+    state = parts.latest.state(0)
+    assert state is not None
+    assert state.soc_mwhr == 7.0
+    assert store.taken == []
+    assert mail_of(session).replay_from_seq is None
+
+
+async def test_a_full_store_lets_go_and_asks_again_when_there_is_room(autojump_clock: object) -> None:
+    store = SlowStore(room=1)
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    for seq in (1, 2, 3):
+        parts.ingest.receive_batch(session, batch(seq))
+    assert mail_of(session).replay_from_seq is None
+    store.commit()
+    mail = mail_of(session)
+    assert (mail.kept_seq, mail.replay_from_seq) == (1, 2)
+    assert parts.counters.batches_refused == 2
+
+
+async def test_a_batch_that_was_asked_for_and_found_no_room_is_asked_for_again(
+    autojump_clock: object,
+) -> None:
+    store = SlowStore(room=1)
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    parts.ingest.receive_batch(session, batch(1))
+    parts.ingest.receive_batch(session, batch(3))
+    assert mail_of(session).replay_from_seq == 2
+    parts.ingest.receive_batch(session, batch(2))
+    store.commit()
+    assert mail_of(session).replay_from_seq == 2
+
+
+async def test_what_the_store_dropped_is_asked_for_again_from_the_committed_one(
+    autojump_clock: object,
+) -> None:
+    store = SlowStore()
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    for seq in (1, 2, 3):
+        parts.ingest.receive_batch(session, batch(seq))
+    store.commit(1)
+    store.let_go()
+    assert mail_of(session).replay_from_seq == 2
+
+
+async def test_a_new_session_does_not_store_what_is_still_being_written(autojump_clock: object) -> None:
+    store = SlowStore()
+    parts = make_parts(assets=1, store=store)
+    first = await attached(parts)
+    parts.ingest.receive_batch(first, batch(1))
+    second = make_session("a", 0, outbox_id=BOX)
+    assert await parts.ingest.session_opened(second) == 0
+    parts.ingest.session_closed(first)
+    parts.ingest.receive_batch(second, batch(1))
+    store.commit()
+    assert store.rows[BOX] == [1]
+    assert mail_of(second).kept_seq == 1
+
+
+async def test_a_commit_after_the_session_is_told_to_the_next_one(autojump_clock: object) -> None:
+    store = SlowStore()
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    parts.ingest.receive_batch(session, batch(1))
+    parts.ingest.session_closed(session)
+    store.commit()
+    again = make_session("a", 0, outbox_id=BOX)
+    assert await parts.ingest.session_opened(again) == 1
+
+
+class Delivery(RuleBasedStateMachine):
+    """An agent's outbox, a wire that breaks and a store that fails, against the real receiver.
+
+    As on a TCP stream, nothing is lost but with the session. Whatever happens, the store's rows are the
+    agent's batches in order, each once, less what the agent itself has dropped; and once everything works
+    again, they are all there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = SlowStore(room=2)
+        self.parts = make_parts(assets=1, store=self.store, wall=StillWall())
+        self.made = 0
+        self.low = 1
+        self.dropped: set[int] = set()
+        self.wire: list[Batch] = []
+        self.session: Session | None = None
+        self._connect()
+
+    def _connect(self) -> None:
+        if self.session is not None:
+            self.parts.ingest.session_closed(self.session)
+        self.session = make_session("a", 0, outbox_id=BOX)
+        self.wire.clear()
+        self._acknowledge(trio.run(self.parts.ingest.session_opened, self.session))
+        self.next_to_send = self.low
+
+    def _acknowledge(self, kept_seq: int) -> None:
+        self.acked = kept_seq
+        self.low = max(self.low, kept_seq + 1)
+
+    @rule(count=st.integers(1, 3))
+    def make(self, count: int) -> None:
+        self.made += count
+
+    @precondition(lambda self: self.low <= self.made)
+    @rule()
+    def drop_the_oldest(self) -> None:
+        self.dropped.add(self.low)
+        self.low += 1
+
+    @rule(count=st.integers(1, 4))
+    def send(self, count: int) -> None:
+        for _ in range(count):
+            seq = max(self.next_to_send, self.low)
+            if seq <= self.made:
+                gap_from = self.acked + 1 if seq == self.low > self.acked + 1 else None
+                self.wire.append(batch(seq, gap_from=gap_from))
+                self.next_to_send = seq + 1
+
+    @rule(count=st.integers(1, 4))
+    def arrive(self, count: int) -> None:
+        assert self.session is not None
+        arrived, self.wire = self.wire[:count], self.wire[count:]
+        for one in arrived:
+            self.parts.ingest.receive_batch(self.session, one)
+
+    @rule()
+    def read_mail(self) -> None:
+        assert self.session is not None
+        mail = mail_of(self.session)
+        if mail.kept_seq is not None:
+            self._acknowledge(mail.kept_seq)
+        if mail.replay_from_seq is not None:
+            self.next_to_send = mail.replay_from_seq
+
+    @rule()
+    def cut(self) -> None:
+        self._connect()
+
+    @rule(count=st.integers(1, 3))
+    def commit(self, count: int) -> None:
+        self.store.commit(count)
+
+    @rule()
+    def let_go(self) -> None:
+        self.store.let_go()
+
+    @rule()
+    def others_fill_the_store(self) -> None:
+        while len(self.store.taken) < self.store.room:
+            self.store.taken.append(("another", 1))
+
+    @invariant()
+    def rows_are_in_order_and_complete(self) -> None:
+        rows = self.store.rows[BOX]
+        assert rows == sorted(set(rows))
+        assert set(range(1, rows[-1] + 1 if rows else 1)) - set(rows) <= self.dropped
+
+    @invariant()
+    def nothing_is_acknowledged_that_is_not_kept(self) -> None:
+        assert self.acked <= self.store.committed_nowait(BOX)
+
+    def teardown(self) -> None:
+        for _ in range(self.made + 10):
+            self.arrive(len(self.wire))
+            self.store.commit()
+            self.read_mail()
+            self.send(4)
+        assert set(self.store.rows[BOX]) | self.dropped >= set(range(1, self.made + 1))
+
+
+TestDelivery = Delivery.TestCase
+TestDelivery.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

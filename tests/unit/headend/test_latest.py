@@ -1,0 +1,93 @@
+"""The latest state: what overwrites what, and how good a sample is told to be."""
+
+import pytest
+
+from tests.unit.headend.parts import make_fleet, make_samples
+from trioder.headend.latest import LatestState
+
+NOW = 1_800_000_000_000
+
+
+@pytest.fixture
+def latest() -> LatestState:
+    return LatestState(make_fleet(3))
+
+
+def soc(latest: LatestState, key: int = 0) -> float:
+    state = latest.state(key)
+    assert state is not None
+    return state.soc_mwhr
+
+
+def test_an_asset_without_a_sample_has_no_view(latest: LatestState) -> None:
+    assert latest.view(0, NOW) is None
+    assert latest.state(0) is None
+    assert len(latest) == 0
+
+
+def test_a_sample_is_told_in_full(latest: LatestState) -> None:
+    latest.apply_agent(make_samples(1, ts_ms=NOW - 2000, soc=30.0, mw=-4.0, setpoint=-5.0), received_ms=NOW)
+    view = latest.view(1, NOW)
+    assert view is not None
+    assert (view.source, view.quality, view.age_s) == ("agent", "good", 2.0)
+    assert (view.telemetry.soc_mwhr, view.telemetry.soc_pct) == (30.0, 75.0)
+    assert (view.telemetry.current_mw, view.telemetry.setpoint_mw) == (-4.0, -5.0)
+    assert (view.telemetry.status, view.telemetry.site_name) == ("charging", "North")
+    assert len(latest) == 1
+
+
+def test_backfill_never_overwrites_a_newer_value(latest: LatestState) -> None:
+    latest.apply_agent(make_samples(0, ts_ms=NOW, soc=30.0), received_ms=NOW)
+    latest.apply_agent(make_samples(0, ts_ms=NOW - 1, soc=10.0), received_ms=NOW + 5)
+    assert soc(latest) == 30.0
+
+
+def test_a_clock_that_stepped_back_between_boots_is_followed(latest: LatestState) -> None:
+    latest.apply_agent(make_samples(0, ts_ms=NOW, soc=30.0), received_ms=NOW)
+    latest.begin_boot([0])
+    latest.apply_agent(make_samples(0, ts_ms=NOW - 3_600_000, soc=10.0), received_ms=NOW)
+    assert soc(latest) == 10.0
+
+
+def test_an_agents_sample_replaces_a_synthesized_one_even_if_its_clock_is_behind(latest: LatestState) -> None:
+    latest.apply_synthesized(make_samples(0, ts_ms=NOW, soc=10.0, source="synthesized"))
+    latest.apply_agent(make_samples(0, ts_ms=NOW - 60_000, soc=30.0), received_ms=NOW)
+    assert soc(latest) == 30.0
+
+
+def test_a_resent_sample_of_the_agent_does_not_replace_a_synthesized_one(latest: LatestState) -> None:
+    latest.apply_agent(make_samples(0, ts_ms=NOW, soc=30.0), received_ms=NOW)
+    latest.apply_synthesized(make_samples(0, ts_ms=NOW + 4000, soc=29.0, source="synthesized"))
+    latest.apply_agent(make_samples(0, ts_ms=NOW - 4000, soc=31.0), received_ms=NOW + 5000)
+    assert soc(latest) == 29.0
+
+
+def test_a_synthesized_sample_says_so(latest: LatestState) -> None:
+    latest.apply_synthesized(make_samples(0, ts_ms=NOW, source="synthesized"))
+    view = latest.view(0, NOW + 60_000)
+    assert view is not None
+    assert (view.source, view.quality) == ("synthesized", "synthesized")
+
+
+@pytest.mark.parametrize(("age_ms", "quality"), [(12_000, "good"), (12_001, "stale")])
+def test_a_sample_goes_stale_after_three_pulses(latest: LatestState, age_ms: int, quality: str) -> None:
+    latest.apply_agent(make_samples(0, ts_ms=NOW, soc=30.0), received_ms=NOW)
+    view = latest.view(0, NOW + age_ms)
+    assert view is not None
+    assert view.quality == quality
+
+
+def test_a_clock_ahead_of_ours_does_not_keep_a_sample_fresh(latest: LatestState) -> None:
+    latest.apply_agent(make_samples(0, ts_ms=NOW + 3_600_000), received_ms=NOW)
+    fresh, old = latest.view(0, NOW), latest.view(0, NOW + 20_000)
+    assert fresh is not None
+    assert old is not None
+    assert (fresh.age_s, fresh.quality) == (0.0, "good")
+    assert (old.age_s, old.quality) == (20.0, "stale")
+
+
+def test_late_backfill_does_not_look_fresh(latest: LatestState) -> None:
+    latest.apply_agent(make_samples(0, ts_ms=NOW - 600_000), received_ms=NOW)
+    view = latest.view(0, NOW)
+    assert view is not None
+    assert (view.age_s, view.quality) == (600.0, "stale")

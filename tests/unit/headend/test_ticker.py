@@ -1,0 +1,133 @@
+"""The tick loop: lonely assets live on and obey, and an agent's assets are left alone."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from tests.unit.headend.parts import START_UNIX_S, Parts, asset_id, make_parts, make_samples, make_session
+from trioder.headend.latest import LatestView
+from trioder.sim.model import DispatchRequest
+
+NOW = int(START_UNIX_S * 1000)
+
+
+@asynccontextmanager
+async def ticking(parts: Parts) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(parts.ticker.run, 4.0)
+        # Between two ticks, so that a tick is never due at the moment a test looks.
+        await trio.sleep(1)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+def view(parts: Parts, key: int = 0) -> LatestView:
+    seen = parts.latest.view(key, parts.wall.now_ms())
+    assert seen is not None
+    return seen
+
+
+def order(parts: Parts, mw: float, duration_s: int | None = None) -> None:
+    parts.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=mw, duration_s=duration_s))
+
+
+async def test_the_fleet_is_shown_from_the_first_tick_on(autojump_clock: object) -> None:
+    parts = make_parts(assets=1201)
+    async with ticking(parts):
+        assert len(parts.latest) == 1201
+        first = view(parts, 1200)
+        assert (first.source, first.telemetry.soc_pct) == ("synthesized", 50.0)
+        await trio.sleep(4)
+        assert view(parts, 1200).telemetry.ts_unix_ms == first.telemetry.ts_unix_ms + 4000
+
+
+async def test_a_queued_setpoint_is_obeyed_until_its_end(autojump_clock: object) -> None:
+    parts = make_parts(assets=1)
+    async with ticking(parts):
+        order(parts, 9.0, duration_s=8)
+        await trio.sleep(4)
+        assert view(parts).telemetry.current_mw == 9.0
+        await trio.sleep(8)
+        assert (view(parts).telemetry.setpoint_mw, view(parts).telemetry.current_mw) == (0.0, 0.0)
+        # 9 MW for the two ticks in which the setpoint held.
+        assert abs(view(parts).telemetry.soc_mwhr - (20.0 - 9.0 * 8 / 3600)) < 1e-9
+
+
+async def test_an_order_outlives_its_place_in_the_queue(autojump_clock: object) -> None:
+    parts = make_parts(assets=1)
+    async with ticking(parts):
+        order(parts, 9.0)
+        await trio.sleep(100)
+        parts.dispatcher.drop_overdue()
+        await trio.sleep(4)
+        assert view(parts).telemetry.current_mw == 9.0
+
+
+async def test_an_agents_asset_is_never_touched(autojump_clock: object) -> None:
+    parts = make_parts(assets=2)
+    async with ticking(parts):
+        parts.connect(make_session("a", 0))
+        parts.latest.apply_agent(make_samples(0, ts_ms=NOW, soc=33.0, mw=0.0, setpoint=0.0), received_ms=NOW)
+        await trio.sleep(40)
+        assert (view(parts).source, view(parts).telemetry.soc_mwhr) == ("agent", 33.0)
+        assert view(parts).quality == "stale"
+        assert view(parts, 1).source == "synthesized"
+
+
+async def test_the_model_goes_on_from_where_the_agent_was(autojump_clock: object) -> None:
+    parts = make_parts(assets=1)
+    async with ticking(parts):
+        session = parts.connect(make_session("a", 0))
+        parts.latest.apply_agent(make_samples(0, ts_ms=NOW, soc=33.0, mw=6.0, setpoint=6.0), received_ms=NOW)
+        parts.disconnect(session)
+        await trio.sleep(4)
+        assert view(parts).telemetry.current_mw == 6.0
+        assert abs(view(parts).telemetry.soc_mwhr - (33.0 - 6.0 * 4 / 3600)) < 1e-9
+
+
+async def test_the_end_of_a_setpoint_that_the_agent_was_sent_is_kept_by_the_model(
+    autojump_clock: object,
+) -> None:
+    parts = make_parts(assets=1)
+    async with ticking(parts):
+        session = parts.connect(make_session("a", 0))
+        order(parts, 6.0, duration_s=20)
+        session.mailbox._take_nowait()
+        session.mailbox._in_hand = ()
+        parts.latest.apply_agent(make_samples(0, ts_ms=NOW, mw=6.0, setpoint=6.0), received_ms=NOW)
+        parts.disconnect(session)
+        await trio.sleep(12)
+        assert view(parts).telemetry.setpoint_mw == 6.0
+        await trio.sleep(12)
+        assert view(parts).telemetry.setpoint_mw == 0.0
+
+
+async def test_a_setpoint_that_the_agent_has_not_obeyed_is_not_forced_on_its_model(
+    autojump_clock: object,
+) -> None:
+    parts = make_parts(assets=1)
+    async with ticking(parts):
+        session = parts.connect(make_session("a", 0))
+        order(parts, 6.0)
+        session.mailbox._take_nowait()
+        session.mailbox._in_hand = ()
+        parts.latest.apply_agent(make_samples(0, ts_ms=NOW, mw=1.0, setpoint=1.0), received_ms=NOW)
+        parts.disconnect(session)
+        await trio.sleep(4)
+        assert view(parts).telemetry.setpoint_mw == 1.0
+
+
+async def test_an_order_that_only_the_model_has_obeyed_ends_with_the_agents_return(
+    autojump_clock: object,
+) -> None:
+    parts = make_parts(assets=1)
+    async with ticking(parts):
+        order(parts, 9.0)
+        await trio.sleep(70)
+        session = parts.connect(make_session("a", 0))
+        now_ms = parts.wall.now_ms()
+        parts.latest.apply_agent(make_samples(0, ts_ms=now_ms, mw=0.0, setpoint=0.0), received_ms=now_ms)
+        parts.disconnect(session)
+        await trio.sleep(4)
+        assert view(parts).telemetry.setpoint_mw == 0.0

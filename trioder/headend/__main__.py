@@ -1,0 +1,199 @@
+"""`python -m trioder.headend`: options, ports, signals and the real clock; the rest is put together here.
+
+The order of the `async with` blocks is the order of the shutdown, from the inside out.
+"""
+
+import gc
+import math
+import random
+import sys
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import click
+import structlog
+import trio
+
+from trioder.fleet import Fleet, FleetFileError, load_fleet
+from trioder.headend.api import create_app, serve_rest
+from trioder.headend.service import open_headend
+from trioder.process.addresses import Address, AddressType
+from trioder.process.logs import LogFormat, configure_logging
+from trioder.process.options import logging_options
+from trioder.process.signals import open_stop_signal
+from trioder.process.wall_time import WallClock
+from trioder.rpc import ConnectionOptions, serve_rpc
+from trioder.store.none import NoneStore
+
+# By the name of the package: as a program this module is called __main__.
+log = structlog.stdlib.get_logger("trioder.headend")
+
+# Of the 10 s in which a headend has to stop; what still runs then is cancelled.
+_GRACE_S = 7.0
+# An agent of 100,000 batteries registers with about 15 MB; one pulse of it is 4.3 MB.
+_GRPC = ConnectionOptions(max_message_bytes=32 * 1024 * 1024)
+
+
+class _PortError(Exception):
+    """An address that cannot be listened on."""
+
+
+def _checked_database(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
+    if url != "none":
+        # Never the URL itself: it may hold a password.
+        raise click.BadParameter("only 'none' is understood")
+    return url
+
+
+def _checked_seconds(_context: click.Context, _parameter: click.Parameter, seconds: float) -> float:
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise click.BadParameter(f"{seconds} is not a finite number of seconds, 0 or more")
+    return seconds
+
+
+@click.command(help="Serve the fleet: agents connect over gRPC, users look and command over REST.")
+@click.option(
+    "--assets-path",
+    envvar="ASSETS_PATH",
+    type=click.Path(path_type=Path),
+    default=Path("assets.yaml"),
+    show_default=True,
+    show_envvar=True,
+    help="The fleet file, YAML or .json.",
+)
+@click.option(
+    "--database-url",
+    envvar="DATABASE_URL",
+    default="none",
+    callback=_checked_database,
+    show_default=True,
+    show_envvar=True,
+    help="Where telemetry is kept: 'none' keeps only the latest values, in memory; no other is known yet.",
+)
+@click.option(
+    "--http-addr",
+    envvar="HEADEND_HTTP_ADDR",
+    type=AddressType(),
+    default="127.0.0.1:3001",
+    show_default=True,
+    show_envvar=True,
+    help="Where REST listens; port 0 takes a free one.",
+)
+@click.option(
+    "--grpc-addr",
+    envvar="HEADEND_GRPC_ADDR",
+    type=AddressType(),
+    default="127.0.0.1:50051",
+    show_default=True,
+    show_envvar=True,
+    help="Where agents connect; port 0 takes a free one.",
+)
+@click.option(
+    "--tick-s",
+    envvar="HEADEND_TICK_S",
+    type=float,
+    default=4.0,
+    callback=_checked_seconds,
+    show_default=True,
+    show_envvar=True,
+    help="How often assets without an agent are synthesized; 0 for never.",
+)
+@click.option(
+    "--stale-after-s",
+    envvar="STALE_AFTER_S",
+    type=float,
+    default=12.0,
+    callback=_checked_seconds,
+    show_default=True,
+    show_envvar=True,
+    help="From which age on an agent's sample is told as stale.",
+)
+@logging_options
+def main(
+    *,
+    assets_path: Path,
+    database_url: str,  # noqa: ARG001  # 'none' is all that it can be
+    http_addr: Address,
+    grpc_addr: Address,
+    tick_s: float,
+    stale_after_s: float,
+    log_level: str,
+    log_format: LogFormat,
+) -> None:
+    """Read the fleet and serve it until told to stop."""
+    configure_logging(level=log_level, format=log_format)
+    try:
+        fleet = load_fleet(assets_path)
+    except FleetFileError as error:
+        faults = "1 fault" if len(error.faults) == 1 else f"{len(error.faults)} faults"
+        click.echo(f"Error: {faults} in the fleet file:\n{error}", err=True)
+        sys.exit(2)
+    run = partial(
+        _run, fleet, http_addr=http_addr, grpc_addr=grpc_addr, tick_s=tick_s, stale_after_s=stale_after_s
+    )
+    try:
+        trio.run(run)
+    except _PortError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+
+
+async def _run(
+    fleet: Fleet, *, http_addr: Address, grpc_addr: Address, tick_s: float, stale_after_s: float
+) -> None:
+    async with AsyncExitStack() as ports:
+        # Before anything else is touched: a second headend must not get further than this.
+        http_listeners = await _listen(http_addr, "HEADEND_HTTP_ADDR", ports)
+        grpc_listeners = await _listen(grpc_addr, "HEADEND_GRPC_ADDR", ports)
+        async with (
+            open_stop_signal() as stop,
+            open_headend(
+                fleet=fleet,
+                store=NoneStore(),
+                wall=WallClock.starting_now(),
+                rng=random.SystemRandom(),
+                tick_s=tick_s,
+                stale_after_s=stale_after_s,
+            ) as headend,
+            trio.open_nursery() as edge,
+        ):
+            rest = partial(serve_rest, create_app(headend), http_listeners, drain=headend.closing)
+            await edge.start(rest)
+            grpc = partial(serve_rpc, grpc_listeners, headend.services, options=_GRPC, drain=headend.closing)
+            await edge.start(grpc)
+            # What stands now stands until the end: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            log.info(
+                "headend ready",
+                http_addr=_address_of(http_listeners),
+                grpc_addr=_address_of(grpc_listeners),
+                assets=len(fleet.assets),
+                sites=len(fleet.sites),
+                database="none",
+            )
+            await stop.requested.wait()
+            headend.closing.set()
+            edge.cancel_scope.deadline = trio.current_time() + _GRACE_S
+    log.info("headend stopped")
+
+
+async def _listen(address: Address, variable: str, ports: AsyncExitStack) -> list[trio.SocketListener]:
+    try:
+        # Trio sets SO_REUSEADDR but not SO_REUSEPORT, with which two headends could share a port unnoticed.
+        listeners = await trio.open_tcp_listeners(address.port, host=address.host)
+    except OSError as error:
+        raise _PortError(f"{variable} {address} cannot be listened on: {error.strerror or error}") from None
+    for listener in listeners:
+        await ports.enter_async_context(listener)
+    return listeners
+
+
+def _address_of(listeners: list[trio.SocketListener]) -> str:
+    host, port = listeners[0].socket.getsockname()[:2]
+    return str(Address(host, port))
+
+
+if __name__ == "__main__":
+    main()

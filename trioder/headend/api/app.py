@@ -1,0 +1,63 @@
+"""The REST application: Quart, its routes, and what holds for every request."""
+
+from functools import cache
+
+from quart import request
+from quart_trio import QuartTrio
+from quart_trio.wrappers import TrioResponse
+
+from trioder.headend.api.agents import agents_blueprint
+from trioder.headend.api.assets import assets_blueprint
+from trioder.headend.api.dispatch import dispatch_blueprint
+from trioder.headend.api.errors import register_error_handlers
+from trioder.headend.api.health import health_blueprint
+from trioder.headend.api.metrics import Metrics
+from trioder.headend.api.openapi import openapi_document
+from trioder.headend.api.request_log import ROUTE, RequestLog
+from trioder.headend.api.selection import FleetIndex
+from trioder.headend.api.sites import sites_blueprint
+from trioder.headend.api.telemetry import telemetry_blueprint
+from trioder.headend.service import Headend
+
+MAX_BODY_BYTES = 1_000_000
+_BODY_TIMEOUT_S = 10
+# The list of a very large fleet over a slow line; each single write has a closer bound of its own.
+_RESPONSE_TIMEOUT_S = 300
+
+
+class _App(QuartTrio):
+    async def make_default_options_response(self) -> TrioResponse:
+        allowed = request.url_rule.methods if request.url_rule is not None else ()
+        return TrioResponse(status=204, headers={"Allow": ", ".join(sorted(allowed or ()))})
+
+
+def create_app(headend: Headend) -> QuartTrio:
+    """Return the ASGI application over an open headend; it owns nothing that needs closing."""
+    app = _App(__name__, static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        BODY_TIMEOUT=_BODY_TIMEOUT_S,
+        RESPONSE_TIMEOUT=_RESPONSE_TIMEOUT_S,
+    )
+    # Its redirects would be HTML.
+    app.url_map.merge_slashes = False
+    register_error_handlers(app, max_body_bytes=MAX_BODY_BYTES, body_timeout_s=_BODY_TIMEOUT_S)
+    metrics = Metrics(headend)
+    index = FleetIndex(headend.fleet)
+    for blueprint in (
+        assets_blueprint(headend, index),
+        sites_blueprint(headend, index),
+        telemetry_blueprint(headend, index),
+        dispatch_blueprint(headend),
+        agents_blueprint(headend, index),
+        health_blueprint(headend, metrics, cache(lambda: openapi_document(app))),
+    ):
+        app.register_blueprint(blueprint)
+
+    @app.before_request
+    async def note_route() -> None:
+        # mypy: Quart types the scope as hypercorn's TypedDict, which knows no keys of others.
+        request.scope[ROUTE] = request.url_rule.rule if request.url_rule is not None else ""  # type: ignore[literal-required]
+
+    app.asgi_app = RequestLog(app.asgi_app, metrics.observe_request)  # type: ignore[assignment]  # the usual way to wrap
+    return app

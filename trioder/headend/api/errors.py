@@ -1,0 +1,106 @@
+"""Every way in which a request can fail, and the one JSON shape in which REST says so.
+
+What the domain refuses is raised as `ApiError` by the route that knows the numbers.
+"""
+
+from http import HTTPStatus
+from typing import Literal
+
+import msgspec
+import structlog
+from quart import Quart, request
+from quart_trio.wrappers import TrioResponse
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+log = structlog.stdlib.get_logger(__name__)
+
+ErrorCode = Literal[
+    "bad_request",
+    "out_of_bounds",
+    "not_found",
+    "method_not_allowed",
+    "request_timeout",
+    "payload_too_large",
+    "unsupported_media_type",
+    "internal_error",
+    "unavailable",
+]
+
+_CODE_OF_STATUS: dict[int, ErrorCode] = {
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    503: "unavailable",
+}
+# What a client sent is shown back shortened: enough to recognise it.
+_SHOWN_CHARACTERS = 64
+
+
+class ErrorBody(msgspec.Struct, kw_only=True):
+    """What went wrong: a stable code, and one sentence for people that names the value and the rule."""
+
+    error: ErrorCode
+    message: str
+
+
+class ApiError(Exception):
+    """A request that is answered with an error: its HTTP status, code and message."""
+
+    def __init__(self, status: int, message: str, *, code: ErrorCode | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code: ErrorCode = code or code_of_status(status)
+        self.message = message
+
+
+def code_of_status(status: int) -> ErrorCode:
+    """The error code that goes with an HTTP status when nobody says it more exactly."""
+    return _CODE_OF_STATUS.get(status, "bad_request" if status < 500 else "internal_error")
+
+
+def error_json(status: int, message: str, *, code: ErrorCode | None = None) -> bytes:
+    """The body of an error answer."""
+    return msgspec.json.encode(ErrorBody(error=code or code_of_status(status), message=message))
+
+
+def shown(value: str) -> str:
+    """A client's text as a message may repeat it: quoted, escaped, on one line, of bounded length."""
+    return ascii(value if len(value) <= _SHOWN_CHARACTERS else value[: _SHOWN_CHARACTERS - 3] + "...")
+
+
+def register_error_handlers(app: Quart, *, max_body_bytes: int, body_timeout_s: float) -> None:
+    """Answer every failure of a request in the one shape; a crash is logged with its traceback."""
+
+    @app.errorhandler(ApiError)
+    async def on_api_error(error: ApiError) -> TrioResponse:
+        return _error_response(error.status, error.message, code=error.code)
+
+    @app.errorhandler(HTTPException)
+    async def on_http_error(error: HTTPException) -> TrioResponse:
+        status = error.code or 500
+        match status:
+            case 404:
+                message = f"there is nothing at {shown(request.path)}; / lists what there is"
+            case 405:
+                message = f"{shown(request.method)} is not allowed at {shown(request.path)}"
+            case 408:
+                message = f"the body did not arrive within {body_timeout_s:g} s"
+            case 413:
+                message = f"the body is larger than {max_body_bytes} bytes"
+            case _:
+                message = HTTPStatus(status).description or HTTPStatus(status).phrase
+        response = _error_response(status, message)
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+        return response
+
+    @app.errorhandler(Exception)
+    async def on_crash(error: Exception) -> TrioResponse:
+        log.error("request crashed", method=request.method, path=request.path, exc_info=error)
+        return _error_response(500, "the headend failed to answer this request; its log says why")
+
+
+def _error_response(status: int, message: str, *, code: ErrorCode | None = None) -> TrioResponse:
+    return TrioResponse(error_json(status, message, code=code), status, content_type="application/json")

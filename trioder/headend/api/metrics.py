@@ -1,0 +1,72 @@
+"""What `/metrics` tells: the headend's own numbers, read when asked, and REST requests, noted as they end."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+import trioder
+from trioder.headend.counters import Counters
+from trioder.headend.service import Headend
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
+
+
+class Metrics:
+    """One headend's metrics, in a registry of their own."""
+
+    def __init__(self, headend: Headend) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_HeadendCollector(headend))
+        self._requests = Histogram(
+            "trioder_http_request_duration_seconds",
+            "REST requests by route and status, from the first header to the end of the answer.",
+            ["method", "route", "status"],
+            registry=self._registry,
+        )
+
+    def observe_request(self, *, method: str, route: str, status: int, duration_s: float) -> None:
+        """Note one REST request. What a client may choose freely is no label: it would fill the memory."""
+        known_method = method if method in _METHODS else "other"
+        self._requests.labels(known_method, route or "none", str(status)).observe(duration_s)
+
+    def text(self, accept: str) -> tuple[bytes, str]:
+        """The exposition and its content type, in the form that the Accept header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+
+class _HeadendCollector(Collector):
+    def __init__(self, headend: Headend) -> None:
+        self._headend = headend
+
+    def collect(self) -> Iterator[Metric]:
+        headend = self._headend
+        yield InfoMetricFamily("trioder_build", "This headend.", value={"version": trioder.__version__})
+        yield GaugeMetricFamily(
+            "trioder_start_time_seconds",
+            "When the headend started, in Unix time.",
+            value=headend.started_ms / 1000,
+        )
+        yield GaugeMetricFamily("trioder_assets", "Assets in the fleet.", value=len(headend.fleet.assets))
+        yield GaugeMetricFamily(
+            "trioder_assets_connected",
+            "Assets that an agent drives now.",
+            value=headend.sessions.assets_connected,
+        )
+        yield GaugeMetricFamily("trioder_agents_connected", "Live sessions.", value=len(headend.sessions))
+        database = GaugeMetricFamily(
+            "trioder_database_state", "1 for the state that the database is in.", labels=["state"]
+        )
+        for state in ("ok", "error", "disabled"):
+            database.add_metric([state], float(headend.store.health == state))
+        yield database
+        for counter in fields(Counters):
+            yield CounterMetricFamily(
+                f"trioder_{counter.name}",
+                counter.metadata["help"],
+                value=getattr(headend.counters, counter.name),
+            )

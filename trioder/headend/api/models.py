@@ -1,0 +1,210 @@
+"""What REST takes and tells, as types: msgspec encodes from them, and OpenAPI is derived from them.
+
+Units are in the names; + MW discharges to the grid, - MW charges. Times are RFC 3339 with ms, in UTC.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from trioder.headend.dispatcher import MAX_DURATION_S, Delivery
+from trioder.headend.latest import Quality
+from trioder.sim.model import Status
+from trioder.store.interface import StoreHealth
+from trioder.store.records import Source
+
+Id = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+# What an answer has at most when its list may be asked for in pages.
+MAX_ROWS = 1_000_000
+MAX_HISTORY_ROWS = 10_000
+DEFAULT_HISTORY_ROWS = 100
+
+Limit = Annotated[int, Meta(ge=1, le=MAX_ROWS, description="At most so many rows.")]
+After = Annotated[Id, Meta(description="Go on after this asset: the last one of the page before.")]
+OfSite = Annotated[Id, Meta(description="Only the assets of this site.")]
+
+# Described here and checked by the dispatcher, whose message names the value.
+Duration = Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": MAX_DURATION_S})]
+
+
+class AssetRow(Struct, kw_only=True):
+    """An asset of the fleet: its nameplate. `efficiency` is one-way, its square the round trip's."""
+
+    id: Id
+    site_id: Id
+    site_name: str
+    name: str
+    location: str
+    capacity_mwhr: float
+    max_mw: float
+    min_mw: float
+    efficiency: float
+    ramp_rate_mw_per_min: float
+    charge_efficiency: float
+    discharge_efficiency: float
+    min_soc_pct: float
+    max_soc_pct: float
+    aux_load_mw: float
+    self_discharge_pct_per_day: float
+
+
+class SiteRow(Struct, kw_only=True):
+    """A site: the sums over its assets.
+
+    The limits and the capacity are those of all its assets; current_mw, setpoint_mw and soc_mwhr are summed
+    over live_assets of them. stale_assets have not been heard of lately, or never, and are left out.
+    """
+
+    id: Id
+    name: str
+    location: str
+    lat: float | None
+    lon: float | None
+    assets: int
+    capacity_mwhr: float
+    max_mw: float
+    min_mw: float
+    live_assets: int
+    stale_assets: int
+    current_mw: float
+    setpoint_mw: float
+    soc_mwhr: float
+
+
+class TelemetryRow(Struct, kw_only=True):
+    """The latest sample of an asset.
+
+    `source` says who made it: the asset's agent, or the headend's own model. `quality` is `stale` once an
+    agent's sample is old. max_mw and min_mw are the nameplate's; the available powers are magnitudes: what
+    the battery could hold over one pulse.
+    """
+
+    asset_id: Id
+    site_id: Id
+    site_name: str
+    timestamp: Time
+    soc_mwhr: float
+    soc_pct: float
+    capacity_mwhr: float
+    current_mw: float
+    setpoint_mw: float
+    max_mw: float
+    min_mw: float
+    status: Status
+    available_discharge_mw: float
+    available_charge_mw: float
+    source: Source
+    age_s: float
+    quality: Quality
+
+
+class HistoryRow(Struct, kw_only=True):
+    """A recorded sample."""
+
+    asset_id: Id
+    site_id: Id
+    timestamp: Time
+    soc_mwhr: float
+    soc_pct: float
+    capacity_mwhr: float
+    current_mw: float
+    setpoint_mw: float
+    max_mw: float
+    min_mw: float
+    status: Status
+    source: Source
+
+
+class DispatchBody(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A command: hold `mw`, for `duration_s` seconds and then 0 MW, or until told otherwise."""
+
+    asset_id: Id
+    mw: Annotated[float, Meta(description="Within min_mw..max_mw of the asset.")]
+    duration_s: Duration | None = None
+
+
+class DispatchAnswer(Struct, kw_only=True):
+    """The command as it was taken. `queued`: the asset is not connected, and is told when it is."""
+
+    status: Literal["ok"] = "ok"
+    asset_id: Id
+    mw: float
+    duration_s: int | None
+    dispatch_id: Id
+    delivery: Delivery
+
+
+class AgentRow(Struct, kw_only=True):
+    """A connected asset and the agent that drives it."""
+
+    asset_id: Id
+    asset_name: str
+    site_name: str
+    peer: str
+    agent_id: str
+    connected_at: Time
+
+
+class HealthAnswer(Struct, kw_only=True):
+    """How the headend is. Answered with 503 when degraded."""
+
+    status: Literal["ok", "degraded"]
+    db: StoreHealth
+    agents: int
+    assets_connected: int
+    assets: int
+
+
+class IndexAnswer(Struct, kw_only=True):
+    """Where to go from here."""
+
+    name: str
+    version: str
+    links: dict[str, str]
+
+
+class OpenApiAnswer(Struct):
+    """An OpenAPI 3.1 document."""
+
+
+class NoQuery(Struct):
+    """No query parameters."""
+
+
+class AssetsQuery(Struct, kw_only=True):
+    """Which assets."""
+
+    site_id: OfSite | None = None
+    limit: Limit = MAX_ROWS
+    after: After | None = None
+
+
+class LatestQuery(Struct, kw_only=True):
+    """Which assets' latest samples."""
+
+    site_id: OfSite | None = None
+    asset_id: Annotated[list[Id], Meta(description="Only these assets; may be repeated.")] = msgspec.field(
+        default_factory=list
+    )
+    limit: Limit = MAX_ROWS
+    after: After | None = None
+
+
+class HistoryQuery(Struct, kw_only=True):
+    """Which recorded samples, newest first."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description="At most so many rows.")] = (
+        DEFAULT_HISTORY_ROWS
+    )
+    start: Annotated[Time, Meta(description="From this instant on.")] | None = None
+    end: Annotated[Time, Meta(description="Before this instant.")] | None = None
+
+
+class AgentsQuery(Struct, kw_only=True):
+    """Which connected assets, in fleet order."""
+
+    limit: Limit = MAX_ROWS
+    after: After | None = None

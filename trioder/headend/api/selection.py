@@ -1,0 +1,79 @@
+"""Which assets a request is about: by id, by site, by page; in fleet order, as positions in the fleet."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+
+from trioder.fleet import Fleet
+from trioder.headend.api.errors import ApiError, shown
+from trioder.headend.api.inputs import Query, query_id, query_ids, query_limit
+from trioder.headend.api.models import MAX_ROWS
+
+_MAX_IDS_SHOWN = 10
+
+
+class FleetIndex:
+    """Finds assets of a fleet."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._index_by_id = fleet.index_by_id
+        self._all = range(len(fleet.assets))
+        keys_by_site: Mapping[str, list[int]] = defaultdict(list)
+        for key, asset in enumerate(fleet.assets):
+            keys_by_site[asset.site_id].append(key)
+        # A site may be without assets.
+        self._keys_by_site = {site.id: tuple(keys_by_site.get(site.id, ())) for site in fleet.sites}
+
+    def key_of(self, asset_id: str) -> int:
+        """The asset with an id from the path, in any case.
+
+        Raises:
+            ApiError: 404.
+        """
+        key = self._index_by_id.get(asset_id.lower())
+        if key is None:
+            raise ApiError(404, f"there is no asset {shown(asset_id)} in the fleet")
+        return key
+
+    def keys_of_site(self, site_id: str) -> Sequence[int]:
+        """The assets of a site.
+
+        Raises:
+            ApiError: 404.
+        """
+        keys = self._keys_by_site.get(site_id)
+        if keys is None:
+            raise ApiError(404, f"there is no site {shown(site_id)} in the fleet")
+        return keys
+
+    def keys_of_query(self, query: Query, *, counts: Callable[[int], bool] | None = None) -> Sequence[int]:
+        """The assets that `?site_id=`, `?asset_id=` and `?after=` leave, `?limit=` of them.
+
+        Where some assets have no row, `counts` tells which have, so that only they count to the limit.
+
+        Raises:
+            ApiError: 400 or 404, naming every unknown id.
+        """
+        site_id, asset_ids = query_id(query, "site_id"), query_ids(query, "asset_id")
+        after = query_id(query, "after")
+        limit = query_limit(query, highest=MAX_ROWS, default=MAX_ROWS)
+        keys = self._all if site_id is None else self.keys_of_site(site_id)
+        if asset_ids:
+            asked = self._keys_of(asset_ids)
+            # A range answers at once, a site's tuple is not searched for each.
+            within = keys if isinstance(keys, range) else frozenset(keys)
+            keys = sorted(key for key in asked if key in within)
+        if after is not None:
+            first = self._keys_of([after]).pop() + 1
+            keys = keys[first:] if isinstance(keys, range) else [key for key in keys if key >= first]
+        if counts is None or len(keys) <= limit:
+            return keys[:limit]
+        return list(islice(filter(counts, keys), limit))
+
+    def _keys_of(self, asset_ids: Sequence[str]) -> set[int]:
+        unknown = [asset_id for asset_id in asset_ids if asset_id not in self._index_by_id]
+        if unknown:
+            names = ", ".join(unknown[:_MAX_IDS_SHOWN])
+            more = f" and {len(unknown) - _MAX_IDS_SHOWN} more" if len(unknown) > _MAX_IDS_SHOWN else ""
+            raise ApiError(404, f"there is no asset {names}{more} in the fleet")
+        return {self._index_by_id[asset_id] for asset_id in asset_ids}

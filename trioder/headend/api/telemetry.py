@@ -1,0 +1,116 @@
+"""`/telemetry`: the latest sample of assets from memory, and their past from the store."""
+
+from quart import Blueprint
+from quart_trio.wrappers import TrioResponse
+
+from trioder.headend.api.answers import json_answer, list_answer
+from trioder.headend.api.errors import ApiError
+from trioder.headend.api.inputs import checked_query, query_limit, query_time_ms
+from trioder.headend.api.models import (
+    DEFAULT_HISTORY_ROWS,
+    MAX_HISTORY_ROWS,
+    HistoryQuery,
+    HistoryRow,
+    LatestQuery,
+    NoQuery,
+    TelemetryRow,
+)
+from trioder.headend.api.openapi import documented
+from trioder.headend.api.selection import FleetIndex
+from trioder.headend.latest import LatestView
+from trioder.headend.service import Headend
+from trioder.process.rfc3339 import format_ms
+from trioder.store.interface import StoreUnavailableError
+from trioder.store.records import PastSample
+
+
+def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
+    """The routes of telemetry."""
+    blueprint = Blueprint("telemetry", __name__)
+    assets, latest = headend.fleet.assets, headend.latest
+
+    def row(key: int) -> TelemetryRow | None:
+        view = latest.view(key, headend.wall.now_ms())
+        return None if view is None else _row(view)
+
+    def known(key: int) -> bool:
+        return latest.state(key) is not None
+
+    @blueprint.get("/telemetry")
+    @documented(list[TelemetryRow], query=LatestQuery, errors=(404,))
+    async def list_latest() -> TrioResponse:
+        """List the latest samples, in fleet order; an asset that has none yet is left out."""
+        return list_answer(index.keys_of_query(checked_query(LatestQuery), counts=known), row)
+
+    @blueprint.get("/telemetry/<asset_id>")
+    @documented(TelemetryRow, errors=(404,))
+    async def show_latest(asset_id: str) -> TrioResponse:
+        """Show the latest sample of one asset."""
+        checked_query(NoQuery)
+        key = index.key_of(asset_id)
+        found = row(key)
+        if found is None:
+            raise ApiError(404, f"there is no sample of asset {assets[key].id} yet")
+        return json_answer(found)
+
+    @blueprint.get("/telemetry/<asset_id>/history")
+    @documented(list[HistoryRow], query=HistoryQuery, errors=(404, 503))
+    async def list_history(asset_id: str) -> TrioResponse:
+        """List recorded samples of one asset, newest first; none without a database."""
+        query = checked_query(HistoryQuery)
+        limit = query_limit(query, highest=MAX_HISTORY_ROWS, default=DEFAULT_HISTORY_ROWS)
+        start_ms, end_ms = query_time_ms(query, "start"), query_time_ms(query, "end")
+        if start_ms is not None and end_ms is not None and start_ms >= end_ms:
+            raise ApiError(
+                400,
+                f"start is {format_ms(start_ms)} and end is {format_ms(end_ms)}; start must be before end",
+            )
+        key = index.key_of(asset_id)
+        try:
+            past = await headend.store.history(assets[key], limit=limit, start_ms=start_ms, end_ms=end_ms)
+        except StoreUnavailableError as error:
+            raise ApiError(503, f"the history cannot be read now: {error}") from None
+        return list_answer(range(len(past)), lambda position: _history_row(past[position]))
+
+    return blueprint
+
+
+def _row(view: LatestView) -> TelemetryRow:
+    telemetry = view.telemetry
+    return TelemetryRow(
+        asset_id=telemetry.asset_id,
+        site_id=telemetry.site_id,
+        site_name=telemetry.site_name,
+        timestamp=format_ms(telemetry.ts_unix_ms),
+        soc_mwhr=telemetry.soc_mwhr,
+        soc_pct=telemetry.soc_pct,
+        capacity_mwhr=telemetry.capacity_mwhr,
+        current_mw=telemetry.current_mw,
+        setpoint_mw=telemetry.setpoint_mw,
+        max_mw=telemetry.max_mw,
+        min_mw=telemetry.min_mw,
+        status=telemetry.status,
+        available_discharge_mw=telemetry.available_discharge_mw,
+        available_charge_mw=telemetry.available_charge_mw,
+        source=view.source,
+        age_s=view.age_s,
+        quality=view.quality,
+    )
+
+
+def _history_row(sample: PastSample) -> HistoryRow:
+    telemetry = sample.telemetry
+    return HistoryRow(
+        asset_id=telemetry.asset_id,
+        site_id=telemetry.site_id,
+        timestamp=format_ms(telemetry.ts_unix_ms),
+        soc_mwhr=telemetry.soc_mwhr,
+        soc_pct=telemetry.soc_pct,
+        capacity_mwhr=telemetry.capacity_mwhr,
+        current_mw=telemetry.current_mw,
+        setpoint_mw=telemetry.setpoint_mw,
+        max_mw=telemetry.max_mw,
+        min_mw=telemetry.min_mw,
+        status=telemetry.status,
+        source=sample.source,
+    )

@@ -1,0 +1,142 @@
+"""The headend put together: its parts as one plain record, and the tasks that keep them going.
+
+Sockets, signals and the environment are `__main__`'s; everything here runs in virtual time as well.
+"""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+from trioder.fleet import Fleet
+from trioder.headend.counters import Counters
+from trioder.headend.dispatcher import Dispatcher
+from trioder.headend.ingest import Ingest
+from trioder.headend.latest import LatestState
+from trioder.headend.session import SHUTTING_DOWN, AgentDesk
+from trioder.headend.sessions import SessionRegistry
+from trioder.headend.ticker import Ticker
+from trioder.process.wall_time import WallClock
+from trioder.rpc import Services, StatusCode
+from trioder.rpc.health import HealthBoard, health_services
+from trioder.store.interface import Store
+from trioder.wire.service import AGENT_LINK_STREAM
+
+_OVERDUE_CHECK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headend:
+    """What REST shows and commands.
+
+    Attributes:
+        services: what the gRPC port serves.
+        closing: set once the headend is on its way out; sessions end and none are taken.
+    """
+
+    fleet: Fleet
+    latest: LatestState
+    sessions: SessionRegistry
+    dispatcher: Dispatcher
+    store: Store
+    counters: Counters
+    wall: WallClock
+    started_ms: int
+    services: Services
+    closing: trio.Event
+
+
+@asynccontextmanager
+async def open_headend(
+    *,
+    fleet: Fleet,
+    store: Store,
+    wall: WallClock,
+    rng: random.Random,
+    tick_s: float = 4.0,
+    stale_after_s: float = 12.0,
+) -> AsyncIterator[Headend]:
+    """Open a headend over `store` and keep it going; who serves `services` serves its agents.
+
+    Args:
+        fleet: the assets that agents may register.
+        store: told of everything; opened and closed by the caller.
+        wall: the wall time.
+        rng: makes the ids of sessions and dispatches.
+        tick_s: how often assets without an agent are synthesized; 0 for never.
+        stale_after_s: from which age on an agent's sample is `stale`.
+
+    *Resource handling*: on leaving, `closing` is set and the sessions that are still there are ended.
+    """
+    counters = Counters()
+    closing = trio.Event()
+    latest = LatestState(fleet, stale_after_s=stale_after_s)
+    sessions = SessionRegistry()
+    dispatcher = Dispatcher(
+        fleet=fleet, sessions=sessions, store=store, counters=counters, wall=wall, rng=rng
+    )
+    ingest = Ingest(latest=latest, store=store, counters=counters, wall=wall)
+    store.listen(ingest)
+    desk = AgentDesk(
+        fleet=fleet,
+        sessions=sessions,
+        ingest=ingest,
+        dispatcher=dispatcher,
+        store=store,
+        counters=counters,
+        wall=wall,
+        rng=rng,
+        closing=closing,
+    )
+    ticker = Ticker(
+        fleet=fleet,
+        latest=latest,
+        sessions=sessions,
+        dispatcher=dispatcher,
+        store=store,
+        counters=counters,
+        wall=wall,
+    )
+    health = HealthBoard()
+    health.set_serving(AGENT_LINK_STREAM.service, True)
+    error: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_sessions, closing, sessions, health)
+        nursery.start_soon(_drop_overdue_orders, dispatcher)
+        if tick_s > 0:
+            nursery.start_soon(ticker.run, tick_s)
+        headend = Headend(
+            fleet=fleet,
+            latest=latest,
+            sessions=sessions,
+            dispatcher=dispatcher,
+            store=store,
+            counters=counters,
+            wall=wall,
+            started_ms=wall.now_ms(),
+            services=Services({AGENT_LINK_STREAM: desk.serve, **health_services(health)}),
+            closing=closing,
+        )
+        try:
+            yield headend
+        except Exception as caught:  # noqa: BLE001  # raised below, outside of the nursery that would wrap it
+            error = caught
+        closing.set()
+        nursery.cancel_scope.cancel()
+    if error is not None:
+        raise error
+
+
+async def _end_sessions(closing: trio.Event, sessions: SessionRegistry, health: HealthBoard) -> None:
+    await closing.wait()
+    health.set_serving(AGENT_LINK_STREAM.service, False)
+    for session in sessions:
+        session.end_with(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
+
+
+async def _drop_overdue_orders(dispatcher: Dispatcher) -> None:
+    while True:
+        await trio.sleep(_OVERDUE_CHECK_S)
+        dispatcher.drop_overdue()

@@ -1,0 +1,255 @@
+"""One agent's stream, from its first message to its end: the handler of the gRPC method.
+
+Who may drive what is decided in `sessions`, what becomes of telemetry in `ingest`.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+import trio
+
+from trioder.fleet import Fleet
+from trioder.headend.counters import Counters
+from trioder.headend.dispatcher import Dispatcher
+from trioder.headend.ingest import Ingest
+from trioder.headend.mailbox import Mail
+from trioder.headend.sessions import ClaimRefusedError, Session, SessionRegistry
+from trioder.process.wall_time import WallClock
+from trioder.rpc import RpcError, ServerCall, StatusCode
+from trioder.sim.model import Telemetry
+from trioder.store.interface import Store
+from trioder.store.records import SessionRecord
+from trioder.wire import agent_link_pb2 as pb
+from trioder.wire.checks import WireError
+from trioder.wire.downlink import write_grant, write_kept, write_replay, write_setpoint, write_setpoints
+from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Heartbeat, Registration, SessionGrant
+from trioder.wire.service import PROTOCOL
+from trioder.wire.uplink import read_uplink
+
+log = structlog.stdlib.get_logger(__name__)
+
+AgentCall = ServerCall[pb.AgentToHeadend, pb.HeadendToAgent]
+
+REGISTER_WITHIN_S = 10.0
+SHUTTING_DOWN = "the headend is shutting down"
+
+# About 1 MB of message.
+_SETPOINTS_A_MESSAGE = 10_000
+_MAX_IDS_TOLD = 10
+_MAX_TEXT_LOGGED = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentDesk:
+    """What a session needs of the headend; `serve` is the gRPC handler."""
+
+    fleet: Fleet
+    sessions: SessionRegistry
+    ingest: Ingest
+    dispatcher: Dispatcher
+    store: Store
+    counters: Counters
+    wall: WallClock
+    rng: random.Random
+    closing: trio.Event
+
+    async def serve(self, call: AgentCall) -> None:
+        """Serve one agent until its stream ends.
+
+        Raises:
+            RpcError: what the agent is told when the headend ends the stream.
+        """
+        try:
+            registration = await _receive_registration(call)
+            session = self._open(registration, peer=call.peer.address)
+        except WireError as error:
+            self.counters.wire_errors += 1
+            log.warning("agent refused", peer=call.peer.address, reason=str(error))
+            raise RpcError(StatusCode.INVALID_ARGUMENT, str(error)) from None
+        except RpcError as refusal:
+            self.counters.sessions_refused += 1
+            log.warning("agent refused", peer=call.peer.address, reason=refusal.message)
+            raise
+        reason = "the connection was lost"
+        try:
+            with session.scope:
+                await self._run(call, session)
+            if session.end is not None:
+                raise RpcError(session.end.status, session.end.reason)
+            reason = "the agent closed the stream"
+        except RpcError as error:
+            reason = error.message
+            raise
+        except Exception:
+            reason = "the headend failed"
+            raise
+        finally:
+            self._close(session, reason)
+
+    def _open(self, registration: Registration, *, peer: str) -> Session:
+        if self.closing.is_set():
+            raise RpcError(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
+        session = Session(
+            session_id=str(UUID(int=self.rng.getrandbits(128), version=4)),
+            agent_id=registration.agent_id,
+            epoch=registration.epoch,
+            protocol=min(registration.protocol, PROTOCOL),
+            outbox_id=registration.outbox_id,
+            asset_keys=self._keys_of(registration.asset_ids),
+            peer=peer,
+            connected_ms=self.wall.now_ms(),
+        )
+        try:
+            older = self.sessions.claim(session, asset_ids=registration.asset_ids)
+        except ClaimRefusedError as refusal:
+            raise RpcError(
+                refusal.status, f"agent {registration.agent_id} is refused: {refusal.message}"
+            ) from None
+        if older is not None:
+            self.counters.sessions_superseded += 1
+            older.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
+        self.counters.sessions_opened += 1
+        self.store.open_session(
+            SessionRecord(
+                session_id=session.session_id,
+                agent_id=session.agent_id,
+                epoch=session.epoch,
+                peer=peer,
+                asset_keys=session.asset_keys,
+                connected_ms=session.connected_ms,
+            )
+        )
+        log.info("agent connected", **self._described(session), epoch=session.epoch)
+        return session
+
+    def _close(self, session: Session, reason: str) -> None:
+        self.sessions.release(session)
+        self.ingest.session_closed(session)
+        self.dispatcher.session_closed(session)
+        self.store.close_session(session.session_id, disconnected_ms=self.wall.now_ms(), reason=reason)
+        log.info("agent disconnected", **self._described(session), reason=reason)
+
+    async def _run(self, call: AgentCall, session: Session) -> None:
+        committed_seq = await self.ingest.session_opened(session)
+        self.dispatcher.session_opened(session)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_send, call, session, committed_seq)
+            await self._receive(call, session)
+            nursery.cancel_scope.cancel()
+
+    async def _receive(self, call: AgentCall, session: Session) -> None:
+        try:
+            async for message in call:
+                if session.end is not None:
+                    # A message that was already on its way must not act on a newer session's assets.
+                    return
+                self._take(message, session)
+        except WireError as error:
+            self._break_off(session, str(error))
+        except RpcError as error:
+            # The transport's: bytes that are no message.
+            self._break_off(session, error.message)
+
+    def _break_off(self, session: Session, reason: str) -> None:
+        self.counters.wire_errors += 1
+        log.warning("agent broke the contract", **self._described(session), reason=reason)
+        session.end_with(StatusCode.INVALID_ARGUMENT, reason)
+
+    def _take(self, message: pb.AgentToHeadend, session: Session) -> None:
+        match read_uplink(message, asset_count=len(session.asset_keys)):
+            case Batch() as batch:
+                self.ingest.receive_batch(session, batch)
+            case Telemetry() as telemetry:
+                self.ingest.receive_telemetry(self._own_key(session, telemetry.asset_id), telemetry)
+            case Acknowledgement() as acknowledgement:
+                self.dispatcher.acknowledged(acknowledgement, session=session)
+            case Heartbeat():
+                self.counters.heartbeats_received += 1
+            case AgentEvent() as event:
+                self.counters.events_received += 1
+                log.info(
+                    "agent event",
+                    agent_id=session.agent_id,
+                    asset_id=event.asset_id[:_MAX_TEXT_LOGGED],
+                    event_type=event.event_type,
+                    severity=event.severity[:_MAX_TEXT_LOGGED],
+                    message=event.message[:_MAX_TEXT_LOGGED],
+                )
+            case Registration():
+                raise WireError("Register came twice on one stream")
+            case None:
+                log.debug("unknown message ignored", agent_id=session.agent_id)
+
+    def _own_key(self, session: Session, asset_id: str) -> int:
+        key = self.fleet.index_by_id.get(asset_id)
+        if key is None or self.sessions.session_of(key) is not session:
+            raise WireError(f"Telemetry.asset_id is {asset_id}; the session did not register that asset")
+        return key
+
+    def _keys_of(self, asset_ids: Sequence[str]) -> list[int]:
+        index_by_id = self.fleet.index_by_id
+        unknown = [asset_id for asset_id in asset_ids if asset_id not in index_by_id]
+        if unknown:
+            told = ", ".join(unknown[:_MAX_IDS_TOLD]) + (", ..." if len(unknown) > _MAX_IDS_TOLD else "")
+            raise RpcError(
+                StatusCode.NOT_FOUND,
+                f"{len(unknown)} of {len(asset_ids)} registered assets are not in the fleet: {told}",
+            )
+        return [index_by_id[asset_id] for asset_id in asset_ids]
+
+    def _described(self, session: Session) -> dict[str, object]:
+        described: dict[str, object] = {"agent_id": session.agent_id, "session_id": session.session_id}
+        assets = [self.fleet.assets[key] for key in session.asset_keys]
+        if len(assets) == 1:
+            described |= {"asset_id": assets[0].id, "asset": assets[0].name}
+        else:
+            described |= {"assets": len(assets)}
+        sites = {asset.site_id: asset.site_name for asset in assets}
+        described["site"] = next(iter(sites.values())) if len(sites) == 1 else f"{len(sites)} sites"
+        return described | {"peer": session.peer}
+
+
+async def _receive_registration(call: AgentCall) -> Registration:
+    with trio.move_on_after(REGISTER_WITHIN_S):
+        try:
+            message = await call.receive()
+        except trio.EndOfChannel:
+            raise WireError("the stream ended before its first message, which must be Register") from None
+        registration = read_uplink(message, asset_count=0)
+        if not isinstance(registration, Registration):
+            raise WireError(f"the first message is {message.WhichOneof('msg')}; it must be Register")
+        return registration
+    raise RpcError(StatusCode.DEADLINE_EXCEEDED, f"no Register came within {REGISTER_WITHIN_S:g} s")
+
+
+async def _send(call: AgentCall, session: Session, committed_seq: int) -> None:
+    try:
+        if session.protocol >= 1:
+            grant = SessionGrant(
+                session_id=session.session_id, committed_batch_seq=committed_seq, protocol=session.protocol
+            )
+            await call.send(write_grant(grant))
+        while True:
+            mail = await session.mailbox.take()
+            for message in _written(mail, session.protocol):
+                await call.send(message)
+    except RpcError:
+        # The call is over; the receiving side is told so as well, and ends the session.
+        log.debug("sending ended with the call", agent_id=session.agent_id)
+
+
+def _written(mail: Mail, protocol: int) -> list[pb.HeadendToAgent]:
+    if protocol == 0:
+        return [write_setpoint(dispatch) for dispatch in mail.dispatches]
+    messages = [
+        write_setpoints(mail.dispatches[start : start + _SETPOINTS_A_MESSAGE])
+        for start in range(0, len(mail.dispatches), _SETPOINTS_A_MESSAGE)
+    ]
+    if mail.kept_seq is not None:
+        messages.append(write_kept(mail.kept_seq))
+    if mail.replay_from_seq is not None:
+        messages.append(write_replay(mail.replay_from_seq))
+    return messages

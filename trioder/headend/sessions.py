@@ -1,0 +1,143 @@
+"""Which agent drives which asset: claims, refusals and supersession, decided between two checkpoints.
+
+How a session talks to its agent is in `session`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from trioder.headend.mailbox import Mailbox
+from trioder.rpc import StatusCode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEnd:
+    """Why the headend ends a session, as the agent is told."""
+
+    status: StatusCode
+    reason: str
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Session:
+    """One agent's live stream; two sessions are never the same, whatever they say.
+
+    Attributes:
+        epoch: the agent's boot; 0 when it tells none.
+        protocol: what both ends speak.
+        outbox_id: empty when the agent sends no batches.
+        asset_keys: by the position that batches name them with.
+        peer: where it comes from, host:port.
+        scope: what runs the session runs in here.
+        end: why the headend ended it, once it has.
+    """
+
+    session_id: str
+    agent_id: str
+    epoch: int
+    protocol: int
+    outbox_id: str
+    asset_keys: Sequence[int]
+    peer: str
+    connected_ms: int
+    mailbox: Mailbox = field(default_factory=Mailbox)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    end: SessionEnd | None = None
+
+    def end_with(self, status: StatusCode, reason: str) -> None:
+        """End the session; the first reason stands."""
+        if self.end is None:
+            self.end = SessionEnd(status=status, reason=reason)
+            self.scope.cancel()
+
+
+class ClaimRefusedError(Exception):
+    """A registration that must not become a session: the status to answer with, and why."""
+
+    def __init__(self, status: StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class SessionRegistry:
+    """The live sessions: at most one an agent, one an asset and one an outbox."""
+
+    def __init__(self) -> None:
+        self._by_agent: dict[str, Session] = {}
+        self._by_asset: dict[int, Session] = {}
+        self._by_outbox: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        """How many agents are connected."""
+        return len(self._by_agent)
+
+    def __iter__(self) -> Iterator[Session]:
+        """The live sessions, oldest first."""
+        return iter(tuple(self._by_agent.values()))
+
+    @property
+    def assets_connected(self) -> int:
+        """How many assets have a live session."""
+        return len(self._by_asset)
+
+    def session_of(self, asset_key: int) -> Session | None:
+        """The session that drives the asset."""
+        return self._by_asset.get(asset_key)
+
+    def is_live(self, session: Session) -> bool:
+        """Whether the session still holds its claims."""
+        return self._by_agent.get(session.agent_id) is session
+
+    def claim(self, session: Session, *, asset_ids: Sequence[str]) -> Session | None:
+        """Make `session` the live one of its agent and its assets, or change nothing.
+
+        Args:
+            session: the one to be.
+            asset_ids: what its assets are called in a refusal.
+
+        Returns:
+            The older session of the same agent, which this one supersedes; it is no longer live. Ending it is
+            the caller's.
+
+        Raises:
+            ClaimRefusedError: the agent has a newer boot's session, or another holds an asset or the outbox.
+        """
+        older = self._by_agent.get(session.agent_id)
+        if older is not None and older.epoch > session.epoch:
+            raise ClaimRefusedError(
+                StatusCode.FAILED_PRECONDITION,
+                f"agent {session.agent_id} is connected with epoch {older.epoch}, newer than {session.epoch}",
+            )
+        for position, key in enumerate(session.asset_keys):
+            holder = self._by_asset.get(key)
+            if holder is not None and holder is not older:
+                raise ClaimRefusedError(
+                    StatusCode.ALREADY_EXISTS,
+                    f"asset {asset_ids[position]} is held by agent {holder.agent_id}",
+                )
+        holder = self._by_outbox.get(session.outbox_id)
+        if holder is not None and holder is not older:
+            raise ClaimRefusedError(
+                StatusCode.ALREADY_EXISTS,
+                f"outbox {session.outbox_id} is held by agent {holder.agent_id}",
+            )
+        if older is not None:
+            self.release(older)
+        self._by_agent[session.agent_id] = session
+        self._by_asset.update(dict.fromkeys(session.asset_keys, session))
+        if session.outbox_id:
+            self._by_outbox[session.outbox_id] = session
+        return older
+
+    def release(self, session: Session) -> bool:
+        """Give the session's claims up; False when it had none left, because a newer one has them."""
+        if not self.is_live(session):
+            return False
+        del self._by_agent[session.agent_id]
+        for key in session.asset_keys:
+            del self._by_asset[key]
+        self._by_outbox.pop(session.outbox_id, None)
+        return True

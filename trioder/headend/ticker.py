@@ -1,0 +1,92 @@
+"""The tick loop: assets that no agent drives go on in the headend's own model, and obey their orders there.
+
+It never touches an asset that an agent drives.
+"""
+
+import trio
+
+from trioder.fleet import Fleet
+from trioder.headend.counters import Counters
+from trioder.headend.dispatcher import Dispatcher
+from trioder.headend.latest import LatestState
+from trioder.headend.sessions import SessionRegistry
+from trioder.process.wall_time import WallClock
+from trioder.sim.bess import initial_state, tick_asset, with_setpoint
+from trioder.sim.model import BessState
+from trioder.store.interface import Store
+from trioder.store.records import Samples
+
+# A few milliseconds; then streams and requests have their turn.
+_ASSETS_A_TURN = 500
+
+
+class Ticker:
+    """Synthesizes every asset without a live agent, from its latest known state on."""
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        latest: LatestState,
+        sessions: SessionRegistry,
+        dispatcher: Dispatcher,
+        store: Store,
+        counters: Counters,
+        wall: WallClock,
+    ) -> None:
+        self._fleet = fleet
+        self._latest = latest
+        self._sessions = sessions
+        self._dispatcher = dispatcher
+        self._store = store
+        self._counters = counters
+        self._wall = wall
+
+    async def run(self, tick_s: float) -> None:
+        """Tick every `tick_s` until cancelled; the first tick, at once, shows the fleet as it stands."""
+        last_s = trio.current_time()
+        due_s = last_s
+        while True:
+            now_s = trio.current_time()
+            await self._tick(now_s - last_s)
+            last_s = now_s
+            # A tick that is overdue is left out, not made up for: the next one's step is longer.
+            due_s = max(due_s + tick_s, trio.current_time())
+            await trio.sleep_until(due_s)
+
+    async def _tick(self, dt_secs: float) -> None:
+        for start in range(0, len(self._fleet.assets), _ASSETS_A_TURN):
+            self._tick_some(range(start, min(start + _ASSETS_A_TURN, len(self._fleet.assets))), dt_secs)
+            await trio.lowlevel.checkpoint()
+        self._counters.ticks += 1
+
+    def _tick_some(self, keys: range, dt_secs: float) -> None:
+        now_ms = self._wall.now_ms()
+        alone = [key for key in keys if self._sessions.session_of(key) is None]
+        if not alone:
+            return
+        states = [self._next_state(key, dt_secs, now_ms) for key in alone]
+        soc_mwhr, current_mw, setpoint_mw, available_discharge_mw, available_charge_mw = zip(
+            *states, strict=True
+        )
+        samples = Samples(
+            ts_unix_ms=now_ms,
+            source="synthesized",
+            asset_keys=alone,
+            soc_mwhr=soc_mwhr,
+            current_mw=current_mw,
+            setpoint_mw=setpoint_mw,
+            available_discharge_mw=available_discharge_mw,
+            available_charge_mw=available_charge_mw,
+        )
+        self._latest.apply_synthesized(samples)
+        self._store.keep(samples)
+        self._counters.samples_synthesized += len(alone)
+
+    def _next_state(self, key: int, dt_secs: float, now_ms: int) -> BessState:
+        asset = self._fleet.assets[key]
+        state = self._latest.state(key) or initial_state(asset)
+        setpoint_mw = self._dispatcher.setpoint_for(key, state.setpoint_mw, now_ms)
+        if setpoint_mw != state.setpoint_mw:
+            state = with_setpoint(state, setpoint_mw)
+        return tick_asset(asset, state, dt_secs)

@@ -1,0 +1,103 @@
+"""What the headend asks of persistence. Each way of remembering is one class of this shape.
+
+Nothing but `history`, `sessions` and `committed_batch_seq` may wait: a slow or dead database is never felt
+on a stream.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from trioder.sim.model import Asset
+from trioder.store.figures import StoreFigures
+from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord
+
+StoreHealth = Literal["ok", "error", "disabled"]
+
+
+class StoreListener(Protocol):
+    """Who is told what became of submitted batches; called between two checkpoints, and must not raise."""
+
+    def batches_committed(self, outbox_id: str, batch_seq: int) -> None:
+        """Every batch of the outbox up to `batch_seq` is kept for good."""
+
+    def batches_let_go(self, outbox_id: str) -> None:
+        """The store dropped every batch of the outbox that it had not committed."""
+
+    def room_again(self) -> None:
+        """After a refused `submit`: batches are taken again."""
+
+
+class Store(Protocol):
+    """Remembers telemetry, sessions and dispatches.
+
+    The sequence of an outbox and its rows are kept in one transaction, so that after any crash
+    `committed_batch_seq` and the rows agree.
+    """
+
+    @property
+    def health(self) -> StoreHealth:
+        """Whether what is handed over now is likely to be kept; `disabled` when nothing ever is."""
+
+    @property
+    def health_reason(self) -> str:
+        """Why health is `error`, in words for an operator; empty when it is not."""
+
+    @property
+    def figures(self) -> StoreFigures:
+        """What the store has done and has still to do, as numbers."""
+
+    def listen(self, listener: StoreListener) -> None:
+        """Tell `listener` from now on; there is one at a time."""
+
+    async def committed_batch_seq(self, outbox_id: str) -> int:
+        """The last batch of the outbox that is kept, 0 when there is none.
+
+        Waits only while the store has not been able to read its marks since it started.
+        """
+
+    def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
+        """Hand over the batch that follows the last one submitted for this outbox.
+
+        The store becomes the owner of the columns.
+
+        Returns:
+            False when there is no room: nothing was taken, and `room_again` follows.
+        """
+
+    def keep(self, samples: Samples) -> None:
+        """Hand over samples that no outbox stands behind; without room they are dropped, and counted."""
+
+    def open_session(self, session: SessionRecord) -> None:
+        """A session begins."""
+
+    def close_session(self, session_id: str, *, disconnected_ms: int, reason: str) -> None:
+        """A session has ended."""
+
+    def record_dispatch(self, dispatch: DispatchRecord) -> None:
+        """A dispatch was made, or something has become of it."""
+
+    async def history(
+        self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
+    ) -> Sequence[PastSample]:
+        """The newest `limit` samples of an asset in [start_ms, end_ms), newest first.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
+
+    async def sessions(
+        self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
+    ) -> Sequence[PastSession]:
+        """The last `limit` sessions, newest first; those of one asset, of one agent, or both, when named.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
+
+
+class StoreConfigurationError(Exception):
+    """The store cannot be had as it was asked for; its text says why and what to do."""
+
+
+class StoreUnavailableError(Exception):
+    """What was asked cannot be answered now; its text says why."""

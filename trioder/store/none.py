@@ -1,0 +1,87 @@
+"""The store that forgets: every batch counts as kept once it is in the headend's memory."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from trioder.sim.model import Asset
+from trioder.store.figures import StoreFigures
+from trioder.store.interface import StoreHealth, StoreListener
+from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord
+
+# Outboxes are named by agents; no number of names may fill the memory. One forgotten starts again at 0.
+MAX_OUTBOXES = 100_000
+
+
+class NoneStore:
+    """A `Store` that keeps only where each outbox stands, for as long as the headend runs."""
+
+    def __init__(self) -> None:
+        self._listener: StoreListener | None = None
+        self._committed: OrderedDict[str, int] = OrderedDict()
+        self._figures = StoreFigures()
+
+    @property
+    def health(self) -> StoreHealth:
+        """Nothing is kept, on purpose."""
+        return "disabled"
+
+    @property
+    def health_reason(self) -> str:
+        """There is nothing to fail."""
+        return ""
+
+    @property
+    def figures(self) -> StoreFigures:
+        """All 0."""
+        return self._figures
+
+    def listen(self, listener: StoreListener) -> None:
+        """See `Store.listen`."""
+        self._listener = listener
+
+    async def committed_batch_seq(self, outbox_id: str) -> int:
+        """See `Store.committed_batch_seq`; does not wait."""
+        return self._committed.get(outbox_id, 0)
+
+    def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:  # noqa: ARG002  # the interface's
+        """Acknowledge the batch at once."""
+        self._committed[outbox_id] = batch_seq
+        self._committed.move_to_end(outbox_id)
+        if len(self._committed) > MAX_OUTBOXES:
+            self._committed.popitem(last=False)
+        if self._listener is not None:
+            self._listener.batches_committed(outbox_id, batch_seq)
+        return True
+
+    def keep(self, samples: Samples) -> None:
+        """Forget them."""
+
+    def open_session(self, session: SessionRecord) -> None:
+        """Forget it."""
+
+    def close_session(self, session_id: str, *, disconnected_ms: int, reason: str) -> None:
+        """Forget it."""
+
+    def record_dispatch(self, dispatch: DispatchRecord) -> None:
+        """Forget it."""
+
+    async def history(
+        self,
+        asset: Asset,  # noqa: ARG002  # the interface's
+        *,
+        limit: int,  # noqa: ARG002  # the interface's
+        start_ms: int | None = None,  # noqa: ARG002  # the interface's
+        end_ms: int | None = None,  # noqa: ARG002  # the interface's
+    ) -> Sequence[PastSample]:
+        """There is none."""
+        return ()
+
+    async def sessions(
+        self,
+        *,
+        limit: int,  # noqa: ARG002  # the interface's
+        asset: Asset | None = None,  # noqa: ARG002  # the interface's
+        agent_id: str | None = None,  # noqa: ARG002  # the interface's
+    ) -> Sequence[PastSession]:
+        """There are none."""
+        return ()
