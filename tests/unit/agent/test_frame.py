@@ -1,0 +1,60 @@
+"""A frame is the batch of the rows that came in time."""
+
+from tests.unit.agent.parts import make_asset
+from trioder.agent.frame import Frame
+from trioder.sim.bess import initial_state
+from trioder.sim.model import BessState
+
+
+def make_frame(assets: int) -> Frame:
+    return Frame(number=1, at_s=0.0, ts_unix_ms=1_800_000_000_000, assets=assets)
+
+
+def state(mw: float) -> BessState:
+    return initial_state(make_asset())._replace(current_mw=mw)
+
+
+def test_a_frame_is_complete_with_its_last_row() -> None:
+    frame = make_frame(2)
+    frame.put(1, state(1.0))
+    assert not frame.complete.is_set()
+    frame.put(0, state(0.0))
+    assert frame.complete.is_set()
+
+
+def test_rows_stand_by_position_whatever_order_they_came_in() -> None:
+    frame = make_frame(3)
+    for position in (2, 0, 1):
+        frame.put(position, state(float(position)))
+    batch = frame.close(7)
+    assert batch is not None
+    assert (batch.batch_seq, batch.ts_unix_ms) == (7, 1_800_000_000_000)
+    assert list(batch.asset_index) == [0, 1, 2]
+    assert list(batch.current_mw) == [0.0, 1.0, 2.0]
+    assert list(batch.soc_mwhr) == [50.0, 50.0, 50.0]
+
+
+def test_what_is_missing_at_the_close_is_left_out_and_comes_too_late() -> None:
+    frame = make_frame(3)
+    frame.put(0, state(0.0))
+    frame.put(2, state(2.0))
+    assert frame.rows_missing() == 1
+    batch = frame.close(1)
+    frame.put(1, state(1.0))
+    assert batch is not None
+    assert list(batch.asset_index) == [0, 2]
+    assert list(batch.current_mw) == [0.0, 2.0]
+
+
+def test_an_asset_that_is_left_out_is_not_waited_for() -> None:
+    frame = make_frame(2)
+    frame.put(0, state(0.0))
+    frame.leave_out()
+    assert frame.complete.is_set()
+
+
+def test_a_frame_without_rows_is_no_batch() -> None:
+    frame = make_frame(2)
+    frame.leave_out()
+    frame.leave_out()
+    assert frame.close(1) is None

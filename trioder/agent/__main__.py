@@ -1,0 +1,176 @@
+"""`python -m trioder.agent`: options, standard streams, signals, the real clock; the rest is in `service`."""
+
+import gc
+import json
+import os
+import random
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from typing import TypeVar
+
+import click
+import structlog
+import trio
+
+from trioder.agent.config import AgentConfig, ConfigError, config_of_one_asset, config_of_shard
+from trioder.agent.launcher_pipe import STDIN_RULE, LauncherPipe, open_launcher_pipe
+from trioder.agent.link import LinkReport
+from trioder.agent.service import run_agent
+from trioder.process.logs import LogFormat, configure_logging
+from trioder.process.options import logging_options
+from trioder.process.signals import open_stop_signal
+from trioder.process.wall_time import WallClock
+from trioder.rpc import connect
+
+log = structlog.stdlib.get_logger(__name__)
+
+Command = TypeVar("Command", bound=Callable[..., object])
+Result = TypeVar("Result")
+
+# Variable, default, help. They are read as text, so that all that is wrong is told at once.
+_VARIABLES = (
+    ("ASSET_ID", None, "UUID of the asset, as in the headend's fleet file.  [required]"),
+    ("SITE_ID", None, "UUID of its site.  [required]"),
+    ("SITE_NAME", None, "Name of its site."),
+    ("ASSET_NAME", None, "Name of the asset; its id, unless given."),
+    ("ASSET_LOCATION", None, "Where it stands."),
+    ("CAPACITY_MWHR", None, "Energy that it stores when full, > 0.  [required]"),
+    ("MAX_MW", None, "Discharge limit, >= 0.  [required]"),
+    ("MIN_MW", None, "Charge limit, <= 0.  [required]"),
+    ("EFFICIENCY", None, "One-way efficiency, in (0, 1].  [required]"),
+    ("RAMP_RATE_MW_PER_MIN", None, "How fast its power may move, > 0.  [required]"),
+    ("HEADEND_GRPC", "127.0.0.1:50051", "The headend, as host:port or http://host:port."),
+    ("TICK_S", "4.0", "Seconds from one pulse to the next."),
+)
+
+
+def _variable_options(command: Command) -> Command:
+    for name, default, text in reversed(_VARIABLES):
+        command = click.option(
+            "--" + name.lower().replace("_", "-"),
+            name.lower(),
+            envvar=name,
+            default=default,
+            show_default=default is not None,
+            show_envvar=True,
+            help=text,
+        )(command)
+    return command
+
+
+@click.command(help="Run one battery, or with --stdin a shard of many, that the headend commands.")
+@_variable_options
+@click.option(
+    "--stdin",
+    "from_stdin",
+    is_flag=True,
+    help="Read the shard as one JSON line from standard input, which stays open; its end stops the agent. "
+    "The other options but those of the log are then not looked at.",
+)
+@logging_options
+def main(*, from_stdin: bool, log_level: str, log_format: LogFormat, **texts: str | None) -> None:
+    """Read the configuration and run the agent until told to stop."""
+    configure_logging(level=log_level, format=log_format)
+    try:
+        if from_stdin:
+            # Asked before Trio runs, which would take the free descriptor for itself.
+            if sys.stdin is None:
+                raise ConfigError([f"standard input is closed; {STDIN_RULE}"])
+            trio.run(_run_shard)
+        else:
+            config = config_of_one_asset({name.upper(): text for name, text in texts.items()})
+            trio.run(_run_one_asset, config)
+    except ConfigError as error:
+        click.echo(f"Error: the configuration cannot be used:\n{error}", err=True)
+        sys.exit(2)
+
+
+async def _run_one_asset(config: AgentConfig) -> None:
+    async with open_stop_signal() as stop:
+        await _run(config, stop.requested.wait)
+
+
+async def _run_shard() -> None:
+    async with open_stop_signal() as stop, AsyncExitStack() as stack:
+        pipe = await stack.enter_async_context(open_launcher_pipe())
+        line = await _unless(stop.requested, pipe.read_line)
+        if line is None:
+            return
+        config = config_of_shard(line)
+        del line
+        await _run(config, partial(_wait_either, stop.requested, pipe))
+
+
+async def _run(config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]) -> None:
+    stopping = trio.Event()
+
+    async def _watch() -> None:
+        await wait_stop()
+        stopping.set()
+
+    serve = partial(
+        run_agent,
+        config,
+        dial=partial(connect, config.headend.host, config.headend.port),
+        wall=WallClock.starting_now(),
+        rng=random.SystemRandom(),
+        report=_print_status,
+        stopping=stopping,
+    )
+    async with trio.open_nursery() as watch:
+        watch.start_soon(_watch)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve)
+            # What stands now stands until the end: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+        watch.cancel_scope.cancel()
+
+
+async def _wait_either(requested: trio.Event, pipe: LauncherPipe) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def _watch_pipe() -> None:
+            await pipe.wait_closed()
+            log.info("the launcher is gone, stopping")
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(_watch_pipe)
+        await requested.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _unless(event: trio.Event, act: Callable[[], Awaitable[Result]]) -> Result | None:
+    """Return what `act` returns; None when the event came before."""
+    result: Result | None = None
+    error: ConfigError | None = None
+    async with trio.open_nursery() as nursery:
+
+        async def _watch() -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(_watch)
+        try:
+            result = await act()
+        except ConfigError as caught:
+            error = caught
+        nursery.cancel_scope.cancel()
+    if error is not None:
+        raise error
+    return result
+
+
+def _print_status(status: LinkReport) -> None:
+    document: dict[str, object] = {"state": status.state, "assets": status.assets}
+    if status.reason is not None:
+        document["reason"] = status.reason
+    # Past sys.stdout, which would complain at the exit about a reader that is gone.
+    with suppress(OSError):
+        os.write(1, json.dumps(document).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

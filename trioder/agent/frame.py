@@ -1,0 +1,70 @@
+"""One pulse of all assets: each puts its row at its own position, and the whole becomes one batch."""
+
+import trio
+
+from trioder.sim.model import BessState
+from trioder.wire.records import Batch
+
+
+class Frame:
+    """The rows of one pulse.
+
+    It is complete when every asset has put its row in or was left out. Once closed it takes no row any
+    more: what comes too late is not in the batch.
+
+    Attributes:
+        number: counts the frames from 1.
+        at_s: the instant, on Trio's clock, that the rows are of.
+        complete: set when no row is missing any more.
+    """
+
+    __slots__ = ("_missing", "_rows", "_ts_unix_ms", "at_s", "complete", "number")
+
+    def __init__(self, *, number: int, at_s: float, ts_unix_ms: int, assets: int) -> None:
+        self.number = number
+        self.at_s = at_s
+        self.complete = trio.Event()
+        self._ts_unix_ms = ts_unix_ms
+        self._rows: list[BessState | None] = [None] * assets
+        self._missing = assets
+
+    def put(self, position: int, state: BessState) -> None:
+        """Put the row of the asset at `position`; each asset once, unless it was left out."""
+        if self._rows:
+            self._rows[position] = state
+            self._settle_one()
+
+    def leave_out(self) -> None:
+        """One asset has no row in this frame."""
+        self._settle_one()
+
+    def rows_missing(self) -> int:
+        """Return how many assets have no row, as yet or at all."""
+        return self._rows.count(None)
+
+    def close(self, batch_seq: int) -> Batch | None:
+        """Return the rows that came as a batch; None when none came. A frame is closed once."""
+        rows, self._rows = self._rows, []
+        if None in rows:
+            asset_index = [position for position, row in enumerate(rows) if row is not None]
+        else:
+            asset_index = list(range(len(rows)))
+        if not asset_index:
+            return None
+        columns = tuple(zip(*filter(None, rows), strict=True))
+        soc_mwhr, current_mw, setpoint_mw, available_discharge_mw, available_charge_mw = columns
+        return Batch(
+            batch_seq=batch_seq,
+            ts_unix_ms=self._ts_unix_ms,
+            asset_index=asset_index,
+            soc_mwhr=soc_mwhr,
+            current_mw=current_mw,
+            setpoint_mw=setpoint_mw,
+            available_discharge_mw=available_discharge_mw,
+            available_charge_mw=available_charge_mw,
+        )
+
+    def _settle_one(self) -> None:
+        self._missing -= 1
+        if self._missing == 0:
+            self.complete.set()

@@ -1,0 +1,166 @@
+"""The sending half of go-back-N: which batch goes next, and which need not be kept any more. No I/O.
+
+Every batch is kept until the headend has it for good; `trioder.agent.kept_batches` is where.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from trioder.agent.kept_batches import KeptBatches
+
+log = structlog.stdlib.get_logger(__name__)
+
+# Unacknowledged batches under way at once.
+WINDOW_BATCHES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One batch to be sent now.
+
+    Attributes:
+        payload: as it was appended.
+        gap_from_seq: the batches from here to batch_seq - 1 were dropped; to be told with the batch.
+        live_only: an early copy of the newest; it comes again in its turn.
+    """
+
+    batch_seq: int
+    payload: bytes
+    gap_from_seq: int | None = None
+    live_only: bool = False
+
+
+class Outbox:
+    """Hands out batches strictly in order, in a bounded window, and the newest one early behind a backlog.
+
+    Between `disconnected` and `registered` nothing is handed out. The headend's word on what it needs is
+    followed wherever it can be true; word of batches that were never sent is logged and passed over.
+
+    Args:
+        kept: the store of the batches; this object is its only user.
+        max_bytes: more than that is not kept, the newest batch excepted: the oldest are dropped.
+
+    Attributes:
+        dropped: batches that were dropped before the headend had them.
+    """
+
+    def __init__(self, kept: KeptBatches, *, max_bytes: int, window_batches: int = WINDOW_BATCHES) -> None:
+        self.dropped = 0
+        self._kept = kept
+        self._max_bytes = max_bytes
+        self._window_batches = window_batches
+        self._connected = False
+        self._committed_seq = kept.first_seq - 1
+        # What the headend waits for; it may have been dropped.
+        self._next_seq = kept.first_seq
+        # Ever, over all sessions: the headend may commit what an earlier session sent.
+        # What was kept before this process began may have been sent, too.
+        self._highest_sent_seq = kept.last_seq
+        self._shown_seq = kept.last_seq
+        self._dropping = False
+
+    @property
+    def next_append_seq(self) -> int:
+        """The sequence number that the next batch will have."""
+        return self._kept.last_seq + 1
+
+    @property
+    def batches(self) -> int:
+        """How many are kept."""
+        return self._kept.last_seq - self._kept.first_seq + 1
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all that are kept."""
+        return self._kept.size_bytes
+
+    def append(self, payload: bytes) -> None:
+        """Take in the newest batch, and drop the oldest if there is no room."""
+        kept = self._kept
+        kept.append(payload)
+        while kept.size_bytes > self._max_bytes and kept.first_seq < kept.last_seq:
+            kept.drop_first()
+            self.dropped += 1
+            if not self._dropping:
+                self._dropping = True
+                log.warning("outbox full, the oldest batches are dropped", max_bytes=self._max_bytes)
+
+    def registered(self, committed_seq: int) -> None:
+        """A session stands; the headend has everything up to `committed_seq`, and waits for what follows."""
+        if committed_seq > self._highest_sent_seq:
+            log.warning(
+                "the headend has batches that were never sent",
+                batch_seq=committed_seq,
+                highest_sent=self._highest_sent_seq,
+            )
+            committed_seq = self._highest_sent_seq
+        if committed_seq < self._committed_seq:
+            log.warning(
+                "the headend no longer has batches that it acknowledged",
+                batch_seq=committed_seq,
+                acknowledged=self._committed_seq,
+            )
+        self._connected = True
+        self._committed_seq = committed_seq
+        self._next_seq = committed_seq + 1
+        # Nothing of an earlier session counts as shown to this one.
+        self._shown_seq = 0
+        self._let_go()
+
+    def disconnected(self) -> None:
+        """The session is over: nothing is under way any more."""
+        self._connected = False
+
+    def acknowledged(self, batch_seq: int) -> None:
+        """The headend has everything up to `batch_seq` for good."""
+        if batch_seq > self._highest_sent_seq:
+            log.warning(
+                "acknowledgement of a batch that was never sent",
+                batch_seq=batch_seq,
+                highest_sent=self._highest_sent_seq,
+            )
+        elif batch_seq > self._committed_seq:
+            self._committed_seq = batch_seq
+            self._next_seq = max(self._next_seq, batch_seq + 1)
+            self._let_go()
+
+    def replay_from(self, batch_seq: int) -> None:
+        """The headend waits for `batch_seq` and what follows."""
+        if not 0 < batch_seq <= self._highest_sent_seq + 1:
+            log.warning(
+                "replay asked for from a batch that was never sent",
+                batch_seq=batch_seq,
+                highest_sent=self._highest_sent_seq,
+            )
+            return
+        self._next_seq = batch_seq
+        self._committed_seq = min(self._committed_seq, batch_seq - 1)
+
+    def take_next(self) -> Outgoing | None:
+        """Return what is to be sent now and count it as under way; None when there is nothing to send."""
+        if not self._connected:
+            return None
+        kept = self._kept
+        batch_seq = max(self._next_seq, kept.first_seq)
+        has_room = self._next_seq - self._committed_seq <= self._window_batches
+        if self._shown_seq < kept.last_seq and not (has_room and batch_seq == kept.last_seq):
+            # Not its turn, but it is what people look at.
+            self._shown_seq = kept.last_seq
+            if kept.first_seq <= kept.last_seq:
+                return Outgoing(batch_seq=kept.last_seq, payload=kept.read(kept.last_seq), live_only=True)
+        if not has_room or batch_seq > kept.last_seq:
+            return None
+        gap_from_seq = self._next_seq if self._next_seq < batch_seq else None
+        self._next_seq = batch_seq + 1
+        self._highest_sent_seq = max(self._highest_sent_seq, batch_seq)
+        self._shown_seq = max(self._shown_seq, batch_seq)
+        return Outgoing(batch_seq=batch_seq, payload=kept.read(batch_seq), gap_from_seq=gap_from_seq)
+
+    def _let_go(self) -> None:
+        kept = self._kept
+        while kept.first_seq <= min(self._committed_seq, kept.last_seq):
+            kept.drop_first()
+        if self._dropping and kept.size_bytes < self._max_bytes // 2:
+            self._dropping = False
+            log.warning("outbox has room again", dropped=self.dropped)

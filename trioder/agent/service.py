@@ -1,0 +1,118 @@
+"""The agent as a whole: its batteries, its outbox and its link, put together and run.
+
+Everything from outside is injected; `__main__` gives it the real clock, sockets and streams.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+import trio
+
+from trioder.agent.battery import Tick
+from trioder.agent.config import AgentConfig
+from trioder.agent.kept_batches import BatchesInMemory
+from trioder.agent.link import Dial, Identity, Link, LinkReport
+from trioder.agent.outbox import Outbox
+from trioder.agent.plant import Plant
+from trioder.agent.pulse import PulseGrid
+from trioder.agent.send_queue import SendQueue
+from trioder.process.wall_time import WallClock
+from trioder.sim.bess import tick_asset
+
+log = structlog.stdlib.get_logger(__name__)
+
+FINISH_WITHIN_S = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningAgent:
+    """What a running agent can be asked; for status lines, benchmarks and tests."""
+
+    plant: Plant
+    outbox: Outbox
+    queue: SendQueue
+    link: Link
+
+
+async def run_agent(
+    config: AgentConfig,
+    *,
+    dial: Dial,
+    wall: WallClock,
+    rng: random.Random,
+    report: Callable[[LinkReport], None],
+    tick: Tick = tick_asset,
+    stopping: trio.Event | None = None,
+    task_status: trio.TaskStatus[RunningAgent] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run one agent until `stopping` is set, or it is cancelled. Started once its batteries live.
+
+    When `stopping` is set, what may be sent is sent first, for FINISH_WITHIN_S at most.
+
+    Args:
+        config: checked.
+        dial: connects to the headend; raises OSError when it cannot.
+        wall: gives samples their time, and this boot its epoch.
+        rng: for the jitter of retries and the outbox's id.
+        report: is told of every change of the link; must not block.
+        tick: the physics.
+        stopping: asks for an orderly end.
+        task_status: Trio's; is given what the agent can be asked.
+    """
+    outbox = Outbox(BatchesInMemory(), max_bytes=config.outbox_bytes)
+    queue = SendQueue(outbox)
+    plant = Plant(
+        config.assets,
+        grid=PulseGrid.aligned(
+            tick_s=config.tick_s, phase=config.phase, now_s=trio.current_time(), wall_s=wall.now_s()
+        ),
+        wall=wall,
+        rng=rng,
+        tick=tick,
+        acknowledge=queue.put_acknowledgement,
+    )
+    identity = Identity(
+        agent_id=config.agent_id,
+        epoch=wall.now_ms(),
+        outbox_id=str(UUID(int=rng.getrandbits(128), version=4)),
+        assets=config.assets,
+        headend=str(config.headend),
+    )
+    link = Link(
+        identity, dial=dial, outbox=outbox, queue=queue, deliver=plant.deliver, report=report, rng=rng
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(plant.run, queue.put_frame)
+        log.info("batteries up", agent_id=config.agent_id, assets=len(config.assets), tick_s=config.tick_s)
+        nursery.start_soon(link.run)
+        task_status.started(RunningAgent(plant=plant, outbox=outbox, queue=queue, link=link))
+        if stopping is None:
+            await trio.sleep_forever()
+        else:
+            await stopping.wait()
+        if link.connected:
+            with trio.move_on_after(FINISH_WITHIN_S):
+                link.finish()
+                await link.ended.wait()
+        _log_end(config, plant, outbox)
+        nursery.cancel_scope.cancel()
+
+
+def _log_end(config: AgentConfig, plant: Plant, outbox: Outbox) -> None:
+    lateness = plant.grid.lateness
+    log.info(
+        "agent stops",
+        agent_id=config.agent_id,
+        assets=len(config.assets),
+        pulses=lateness.count,
+        pulses_skipped=plant.grid.skipped,
+        late_p50_ms=round(1000 * lateness.quantile_s(0.5), 1),
+        late_p99_ms=round(1000 * lateness.quantile_s(0.99), 1),
+        late_max_ms=round(1000 * lateness.max_s, 1),
+        asset_crashes=plant.crashes,
+        batches_unacknowledged=outbox.batches,
+        batches_dropped=outbox.dropped,
+    )
