@@ -1,0 +1,57 @@
+"""The processes of a test: stand-ins by the files that they leave, others by their environment."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+
+def pids(folder: Path) -> list[int]:
+    """Every stand-in that was ever started there."""
+    return [int(path.name.removeprefix("pid-")) for path in folder.glob("pid-*")]
+
+
+def living(folder: Path) -> list[int]:
+    """Those that still run."""
+    return [pid for pid in pids(folder) if _is_alive(pid)]
+
+
+def with_environment(text: str) -> list[tuple[int, str]]:
+    """Every living process with this in its environment, and its command line."""
+    if not Path("/proc/self/environ").exists():
+        listing = subprocess.run(
+            ["ps", "axeww", "-o", "pid=,command="], capture_output=True, check=True, text=True
+        )
+        rows = [line.split(None, 1) for line in listing.stdout.splitlines() if text in line]
+        return [(int(pid), command) for pid, command in rows]
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and text.encode() in (folder / "environ").read_bytes():
+                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found.append((int(folder.name), words))
+        except OSError:  # it ended meanwhile, or is another user's
+            continue
+    return found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that gives no event: a process, a file."""
+    while True:
+        if condition():
+            return
+        await trio.sleep(0.02)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        # An orphan that ended stays a zombie for as long as nobody reaps it.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return not Path("/proc/self").exists()

@@ -1,0 +1,137 @@
+"""`scripts/run` as a user starts it, but for the set-up of the environment, which is here already."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.integration.launcher.pids import until, with_environment
+from tests.unit.launcher.fleets import fleet_of
+from trioder.fleet import dump_fleet
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass
+class Script:
+    process: trio.Process
+    folder: Path
+
+    def output(self) -> str:
+        return (self.folder / "output").read_text()
+
+    def pids(self, words: str = "") -> list[int]:
+        """The processes that the script started and that still run."""
+        return [pid for pid, command in with_environment(f"STATE_DIR={self.folder}") if words in command]
+
+    async def until_up(self) -> None:
+        await until(lambda: "4 of 4 batteries are connected" in self.output())
+
+
+@asynccontextmanager
+async def running(folder: Path, **variables: str) -> AsyncIterator[Script]:
+    """Yield the script, run from a folder of its own; bounded, and ended whatever the test does."""
+    (folder / "scripts").mkdir()
+    for name in ("run", "_ask_headend.py"):
+        shutil.copy(ROOT / "scripts" / name, folder / "scripts" / name)
+    (folder / "scripts" / "_environment.sh").write_text("prepare_environment() { :; }\n")
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "assets.json").write_text(dump_fleet(fleet_of(4), form="json"))
+    env = {
+        "ASSETS_PATH": str(folder / "assets.json"),
+        "DATABASE_URL": "none",
+        "HEADEND_HTTP_ADDR": f"127.0.0.1:{free_port()}",
+        "HEADEND_GRPC_ADDR": f"127.0.0.1:{free_port()}",
+        "SHARD_SIZE": "2",
+        "STATE_DIR": str(folder),
+    }
+    with trio.fail_after(60), (folder / "output").open("wb") as output:
+        process = await trio.lowlevel.open_process(
+            [str(folder / "scripts" / "run")],
+            env={**os.environ, **env, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        script = Script(process, folder)
+        try:
+            yield script
+        finally:
+            with trio.CancelScope(shield=True):
+                for pid in script.pids():
+                    os.kill(pid, signal.SIGKILL)
+                await process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_stop_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+    async with running(tmp_path) as script:
+        await script.until_up()
+        # A terminal's Ctrl-C goes to the whole group.
+        os.killpg(script.process.pid, number)
+        with trio.fail_after(15):
+            assert await script.process.wait() == 0
+        assert script.pids() == []
+        assert script.output().endswith("trioder: stopped\n")
+
+
+async def test_the_lines_to_try_work_as_printed(tmp_path: Path) -> None:
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("there is no curl here")
+    async with running(tmp_path) as script:
+        await script.until_up()
+        await until(lambda: "Ctrl-C stops everything." in script.output())
+        lines = re.findall(r"^  (curl .*)$", script.output(), re.MULTILINE)
+        assert len(lines) == 7
+        for line in lines:
+            done = await trio.run_process(["bash", "-c", f"{line} --fail"], capture_stdout=True, check=False)
+            assert done.returncode == 0, line
+            assert done.stdout, line
+
+
+@pytest.mark.parametrize("name", ["headend", "launcher"])
+async def test_if_one_dies_the_other_is_stopped_and_the_script_fails(name: str, tmp_path: Path) -> None:
+    async with running(tmp_path) as script:
+        await script.until_up()
+        (pid,) = script.pids(f"trioder.{name}")
+        os.kill(pid, signal.SIGKILL)
+        with trio.fail_after(15):
+            assert await script.process.wait() == 128 + signal.SIGKILL
+            # Agents whose launcher was killed end by themselves, a moment later.
+            await until(lambda: script.pids() == [])
+        assert f"trioder: the {name} ended with exit code 137; stopping the rest" in script.output()
+
+
+@pytest.mark.parametrize("variable", ["HEADEND_HTTP_ADDR", "HEADEND_GRPC_ADDR"])
+async def test_a_port_in_use_is_told_by_the_headend(variable: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        async with running(tmp_path, **{variable: address}) as script:
+            assert await script.process.wait() == 2
+            assert script.pids() == []
+            assert f"{variable} {address} cannot be listened on" in script.output()
+            assert "launcher starts" not in script.output()
+
+
+async def test_a_faulty_fleet_is_told_by_the_headend(tmp_path: Path) -> None:
+    async with running(tmp_path, ASSETS_PATH="missing.yaml") as script:
+        assert await script.process.wait() == 2
+        assert script.pids() == []
+        assert "missing.yaml" in script.output()

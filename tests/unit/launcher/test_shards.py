@@ -1,0 +1,57 @@
+import json
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.launcher.fleets import fleet_of, shards_of
+from trioder.fleet import asset_from_document
+from trioder.launcher.shards import cut_shards, shard_document
+
+
+@given(st.integers(1, 60), st.integers(1, 70))
+def test_every_asset_is_in_one_shard_in_file_order(count: int, size: int) -> None:
+    fleet = fleet_of(count)
+    shards = cut_shards(fleet, size)
+    assert tuple(asset for shard in shards for asset in shard.assets) == fleet.assets
+    assert all(1 <= len(shard.assets) <= size for shard in shards)
+
+
+def test_the_phases_are_spread_evenly() -> None:
+    assert [shard.phase for shard in shards_of(assets=7, size=2)] == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_an_agent_keeps_its_id_over_restarts_of_the_launcher() -> None:
+    first, second = shards_of(assets=7, size=2), shards_of(assets=7, size=2)
+    assert [shard.agent_id for shard in first] == [shard.agent_id for shard in second]
+    assert re.fullmatch(r"shard-1of4-[0-9a-f]{8}", first[0].agent_id)
+
+
+def test_other_assets_make_another_id() -> None:
+    assert shards_of(assets=4, size=2)[0].agent_id != shards_of(assets=4, size=3)[0].agent_id
+    hashes = {shard.agent_id.rsplit("-", 1)[1] for shard in shards_of(assets=40, size=1)}
+    assert len(hashes) == 40
+
+
+@given(st.integers(1, 450))
+def test_the_document_is_one_json_line_that_holds_the_shard(count: int) -> None:
+    shard = shards_of(assets=count, size=500)[0]
+    pieces = list(shard_document(shard, headend="a:1", tick_s=4.0, state_dir="var"))
+    line = b"".join(pieces)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    document = json.loads(line)
+    assert tuple(asset_from_document(asset) for asset in document.pop("assets")) == shard.assets
+    assert document == {
+        "agent_id": shard.agent_id,
+        "headend": "a:1",
+        "tick_s": 4.0,
+        "phase": 0.0,
+        "state_dir": "var",
+    }
+
+
+def test_a_large_document_comes_in_small_pieces() -> None:
+    shard = shards_of(assets=2000, size=2000)[0]
+    pieces = list(shard_document(shard, headend="a:1", tick_s=4.0, state_dir="var"))
+    assert max(map(len, pieces)) < 128 * 1024

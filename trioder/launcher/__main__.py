@@ -1,0 +1,125 @@
+"""The launcher's executable: options and logs around `run_launcher`."""
+
+import math
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+import trio
+
+from trioder.fleet import FleetFileError, load_fleet
+from trioder.launcher.display import LiveLine
+from trioder.launcher.run import run_launcher
+from trioder.launcher.shards import Shard, cut_shards
+from trioder.launcher.supervisor import LaunchSettings
+from trioder.process.addresses import Address, AddressType
+from trioder.process.logs import LogFormat, configure_logging
+from trioder.process.options import logging_options
+
+
+def _headend(_context: click.Context, _option: click.Parameter, value: Address) -> Address:
+    if value.port == 0:
+        raise click.BadParameter(f"{value} has the port 0; an agent dials a port in 1..65535")
+    return value
+
+
+def _tick_s(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    if not (math.isfinite(value) and value > 0):
+        raise click.BadParameter(f"{value} is not a number of seconds above 0")
+    return value
+
+
+@click.command(context_settings={"max_content_width": 100})
+@click.option(
+    "--assets-path",
+    envvar="ASSETS_PATH",
+    type=click.Path(path_type=Path),
+    default=Path("assets.yaml"),
+    show_default=True,
+    show_envvar=True,
+    help="The fleet file, YAML or JSON.",
+)
+@click.option(
+    "--headend-grpc",
+    "headend",
+    envvar="HEADEND_GRPC",
+    type=AddressType(),
+    callback=_headend,
+    default="127.0.0.1:50051",
+    show_default=True,
+    show_envvar=True,
+    help="Where the agents dial: host:port or http://host:port.",
+)
+@click.option(
+    "--shard-size",
+    envvar="SHARD_SIZE",
+    type=click.IntRange(min=1),
+    default=25,
+    show_default=True,
+    show_envvar=True,
+    help="Assets in one agent process.",
+)
+@click.option(
+    "--state-dir",
+    envvar="STATE_DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("var"),
+    show_default=True,
+    show_envvar=True,
+    help="Folder for what agents keep across restarts.",
+)
+@click.option(
+    "--tick-s",
+    envvar="TICK_S",
+    type=float,
+    callback=_tick_s,
+    default=4.0,
+    show_default=True,
+    show_envvar=True,
+    help="Seconds between two samples of an asset.",
+)
+@logging_options
+def main(
+    *,
+    assets_path: Path,
+    headend: Address,
+    shard_size: int,
+    state_dir: Path,
+    tick_s: float,
+    log_level: str,
+    log_format: LogFormat,
+) -> None:
+    """Cut the fleet into shards and keep one agent process alive for each.
+
+    Stops all of them on SIGTERM or SIGINT and exits 0; 2 is wrong usage or a faulty fleet file, 1 an
+    agent that could not be kept alive.
+    """
+    shards = _read_shards(assets_path, shard_size)
+    live = LiveLine(sys.stderr) if sys.stderr.isatty() and log_format != "json" else None
+    configure_logging(level=log_level, format=log_format, stream=live)
+    settings = LaunchSettings(
+        headend=str(headend),
+        tick_s=tick_s,
+        state_dir=str(state_dir),
+        env={**os.environ, "LOG_LEVEL": log_level, "LOG_FORMAT": log_format},
+    )
+    sys.exit(trio.run(partial(run_launcher, shards, settings, live=live)))
+
+
+def _read_shards(assets_path: Path, shard_size: int) -> tuple[Shard, ...]:
+    try:
+        fleet = load_fleet(assets_path)
+    except FleetFileError as error:
+        for fault in error.faults:
+            click.echo(str(fault), err=True)
+        sys.exit(2)
+    if not fleet.assets:
+        click.echo(f"{assets_path}: assets is empty; there is nothing to launch", err=True)
+        sys.exit(2)
+    return cut_shards(fleet, shard_size)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""How the fleet's progress is shown: a live line on a terminal, a log line at changes elsewhere."""
+
+from contextlib import suppress
+
+import structlog
+import trio
+
+from trioder.launcher.progress import FleetProgress, Snapshot
+from trioder.process.logs import LogStream
+
+log = structlog.stdlib.get_logger(__name__)
+
+_LOOK_EVERY_S = 0.25
+# Changes come in bursts (a whole fleet connects); a log line tells where they led.
+_LOG_EVERY_S = 1.0
+_CLEAR_LINE = "\r\x1b[K"
+
+
+class LiveLine:
+    """A text stream whose last line is kept below all that is written to it.
+
+    Args:
+        stream: a terminal.
+    """
+
+    def __init__(self, stream: LogStream) -> None:
+        self._stream = stream
+        self._text = ""
+
+    def write(self, text: str) -> None:
+        """Write whole lines above the live line."""
+        self._stream.write(f"{_CLEAR_LINE}{text}{self._text}")
+
+    def flush(self) -> None:
+        """Bring it to the terminal."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Tell that this is a terminal if the stream below is."""
+        return self._stream.isatty()
+
+    def show(self, text: str) -> None:
+        """Replace the live line; an empty text removes it."""
+        self._text = text
+        write_line(self, "")
+
+
+def write_line(stream: LogStream, text: str) -> None:
+    """Write to a stream that may be gone: whoever stops reading does not stop the fleet."""
+    with suppress(OSError):
+        stream.write(text)
+        stream.flush()
+
+
+async def show_progress(progress: FleetProgress, *, live: LiveLine | None) -> None:
+    """Tell of the fleet's progress until cancelled."""
+    shown: Snapshot | None = None
+    logged: Snapshot | None = None
+    logged_s = -_LOG_EVERY_S
+    try:
+        while True:
+            snapshot = progress.snapshot()
+            now_s = trio.current_time()
+            if live is not None and snapshot != shown:
+                live.show(progress_text(snapshot))
+                shown = snapshot
+            if _is_first_whole(snapshot, logged):
+                log.info(connected_text(snapshot))
+                logged, logged_s = snapshot, now_s
+            elif live is None and snapshot != logged and now_s - logged_s >= _LOG_EVERY_S:
+                log.info(progress_text(snapshot))
+                logged, logged_s = snapshot, now_s
+            await trio.sleep(_LOOK_EVERY_S)
+    finally:
+        if live is not None:
+            live.show("")
+
+
+def _is_first_whole(snapshot: Snapshot, logged: Snapshot | None) -> bool:
+    return snapshot.whole_after_s is not None and (logged is None or logged.whole_after_s is None)
+
+
+def progress_text(snapshot: Snapshot) -> str:
+    """Return one line that tells where the fleet stands."""
+    text = (
+        f"agents up {snapshot.agents_up}/{snapshot.agents}, "
+        f"assets connected {snapshot.connected}/{snapshot.assets}"
+    )
+    return text + (f", restarts {snapshot.restarts}" if snapshot.restarts else "")
+
+
+def connected_text(snapshot: Snapshot) -> str:
+    """Return the line that says that the fleet stands."""
+    agents = f"{snapshot.agents} agent" + ("" if snapshot.agents == 1 else "s")
+    return f"fleet connected: {snapshot.assets} assets in {agents} after {snapshot.whole_after_s:.1f} s"
+
+
+def log_summary(progress: FleetProgress, *, ran_for_s: float) -> None:
+    """Log what became of every agent, and the totals."""
+    for record in progress.records():
+        log.info(
+            "agent summary",
+            agent_id=record.agent_id,
+            assets=record.assets,
+            restarts=record.restarts,
+            uptime_s=round(record.up_s, 1),
+        )
+    snapshot = progress.snapshot()
+    log.info(
+        "fleet summary",
+        agents=snapshot.agents,
+        assets=snapshot.assets,
+        restarts=snapshot.restarts,
+        ran_s=round(ran_for_s, 1),
+    )

@@ -1,0 +1,65 @@
+"""The launcher as a whole: the supervised fleet, its display, and the signals that end it."""
+
+import random
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+import trio
+
+from trioder.launcher.display import LiveLine, log_summary, show_progress, write_line
+from trioder.launcher.progress import FleetProgress
+from trioder.launcher.shards import Shard
+from trioder.launcher.supervisor import LaunchSettings, ShardFailedError, run_fleet
+from trioder.process.logs import LogStream
+from trioder.process.signals import StopSignal, open_stop_signal
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+async def run_launcher(
+    shards: Sequence[Shard], settings: LaunchSettings, *, live: LiveLine | None = None
+) -> int:
+    """Run the fleet until SIGTERM or SIGINT, or until one agent cannot be kept alive.
+
+    Args:
+        shards: the fleet, at least one shard.
+        settings: what the agents are started with.
+        live: where the progress is shown; without it, it is logged.
+
+    Returns:
+        The exit code: 0 stopped as asked, 1 given up.
+    """
+    output: LogStream = live or sys.stderr
+    failure: ShardFailedError | None = None
+    async with open_stop_signal() as stop:
+        started_s = trio.current_time()
+        progress = FleetProgress(shards, now_s=started_s)
+        log.info("launcher starts the fleet", agents=len(shards), headend=settings.headend)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_when_asked, stop, nursery.cancel_scope)
+            nursery.start_soon(partial(show_progress, progress, live=live))
+            try:
+                await run_fleet(
+                    shards,
+                    settings,
+                    progress=progress,
+                    relay=lambda line: write_line(output, line + "\n"),
+                    rng=random.Random(),  # noqa: S311 - jitter, not secrets
+                )
+            except ShardFailedError as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        log_summary(progress, ran_for_s=trio.current_time() - started_s)
+    if failure is None:
+        return 0
+    for line in failure.last_lines:
+        log.error("the agent's last lines", agent_id=failure.agent_id, line=line)
+    log.error("launcher gives up; all agents are stopped", agent_id=failure.agent_id, reason=failure.reason)
+    return 1
+
+
+async def _cancel_when_asked(stop: StopSignal, scope: trio.CancelScope) -> None:
+    await stop.requested.wait()
+    scope.cancel()

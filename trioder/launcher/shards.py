@@ -1,0 +1,57 @@
+"""Shards: who they are, and the document that hands one to its agent."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trioder.fleet import Fleet, asset_to_document, shard_fleet
+from trioder.sim.model import Asset
+
+# Small enough that making one piece never holds up the event loop for more than a few milliseconds.
+_ASSETS_A_PIECE = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One agent's share of the fleet.
+
+    Attributes:
+        agent_id: the same for the same assets in the same cut of the fleet, over any restart.
+        phase: where in the pulse the agent ticks, in [0, 1), so that agents do not tick all at once.
+    """
+
+    agent_id: str
+    phase: float
+    assets: tuple[Asset, ...]
+
+
+def cut_shards(fleet: Fleet, size: int) -> tuple[Shard, ...]:
+    """Return the fleet in shards of `size` assets, their phases spread evenly."""
+    parts = shard_fleet(fleet, size)
+    return tuple(
+        Shard(agent_id=_agent_id(part, number, len(parts)), phase=(number - 1) / len(parts), assets=part)
+        for number, part in enumerate(parts, start=1)
+    )
+
+
+def shard_document(shard: Shard, *, headend: str, tick_s: float, state_dir: str) -> Iterator[bytes]:
+    """Yield the one JSON line that an agent reads from its standard input, in small pieces."""
+    head = {
+        "agent_id": shard.agent_id,
+        "headend": headend,
+        "tick_s": tick_s,
+        "phase": shard.phase,
+        "state_dir": state_dir,
+    }
+    yield json.dumps(head)[:-1].encode() + b', "assets": ['
+    for start in range(0, len(shard.assets), _ASSETS_A_PIECE):
+        piece = shard.assets[start : start + _ASSETS_A_PIECE]
+        separator = ", " if start else ""
+        yield (separator + ", ".join(json.dumps(asset_to_document(asset)) for asset in piece)).encode()
+    yield b"]}\n"
+
+
+def _agent_id(assets: tuple[Asset, ...], number: int, count: int) -> str:
+    digest = hashlib.sha256("\n".join(asset.id for asset in assets).encode()).hexdigest()
+    return f"shard-{number}of{count}-{digest[:8]}"

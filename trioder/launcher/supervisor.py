@@ -1,0 +1,208 @@
+"""Keeps one agent process alive per shard, and gives up with a reason when that cannot be done."""
+
+import os
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import structlog
+import trio
+
+from trioder.launcher.process import AgentEnd, AgentOutput, run_agent_process
+from trioder.launcher.progress import FleetProgress
+from trioder.launcher.restarts import RestartLimits, RestartPolicy
+from trioder.launcher.shards import Shard, shard_document
+from trioder.launcher.status import AgentStatus, read_status
+
+log = structlog.stdlib.get_logger(__name__)
+
+AGENT_COMMAND = (sys.executable, "-m", "trioder.agent", "--stdin")
+_WRONG_CONFIGURATION = 2
+
+# Starting a Python process is half a second of one core: with more at once, all are late.
+_STARTS_AT_ONCE_PER_CORE = 2
+# An agent counts as starting until it says something, and for no longer than this.
+_START_S = 2.0
+_START_JITTER_S = 0.05
+_BAD_LINES_LOGGED = 5
+
+
+class ShardFailedError(Exception):
+    """An agent that cannot be kept alive.
+
+    Attributes:
+        agent_id: whose it is.
+        reason: one sentence.
+        last_lines: the last that the agent logged.
+    """
+
+    def __init__(self, agent_id: str, reason: str, last_lines: Sequence[str] = ()) -> None:
+        super().__init__(f"{agent_id}: {reason}")
+        self.agent_id = agent_id
+        self.reason = reason
+        self.last_lines = tuple(last_lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSettings:
+    """What every agent of the fleet is started with.
+
+    Attributes:
+        headend: where the agents dial, as host:port.
+        tick_s: seconds between two pulses.
+        state_dir: where agents may keep what outlives them.
+        command: the agent program.
+        env: its environment.
+        limits: the patience with one agent.
+    """
+
+    headend: str
+    tick_s: float = 4.0
+    state_dir: str = "var"
+    command: Sequence[str] = AGENT_COMMAND
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    limits: RestartLimits = field(default_factory=RestartLimits)
+
+
+async def run_fleet(
+    shards: Sequence[Shard],
+    settings: LaunchSettings,
+    *,
+    progress: FleetProgress,
+    relay: Callable[[str], None],
+    rng: random.Random,
+) -> NoReturn:
+    """Run one agent per shard until cancelled.
+
+    *Resource handling*: no agent is left when this raises.
+
+    Args:
+        shards: the fleet.
+        settings: what the agents are started with.
+        progress: is told of every change.
+        relay: takes each log line of each agent.
+        rng: of jitter and back-off.
+
+    Raises:
+        ShardFailedError: an agent found its configuration wrong or ended too often; all others have
+            been stopped.
+    """
+    starts = trio.Semaphore(_STARTS_AT_ONCE_PER_CORE * (os.cpu_count() or 1))
+    failures: list[ShardFailedError] = []
+    try:
+        async with trio.open_nursery() as nursery:
+            for shard in shards:
+                supervisor = _Supervisor(
+                    shard, settings, progress=progress, relay=relay, rng=rng, starts=starts
+                )
+                nursery.start_soon(supervisor.run)
+            await trio.sleep_forever()
+    except* ShardFailedError as group:
+        failures += [error for error in group.exceptions if isinstance(error, ShardFailedError)]
+    raise failures[0]
+
+
+class _Supervisor:
+    """The life of one shard: its agent's runs, one after the other."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        settings: LaunchSettings,
+        *,
+        progress: FleetProgress,
+        relay: Callable[[str], None],
+        rng: random.Random,
+        starts: trio.Semaphore,
+    ) -> None:
+        self._shard = shard
+        self._settings = settings
+        self._progress = progress
+        self._relay = relay
+        self._rng = rng
+        self._starts = starts
+        self._policy = RestartPolicy(settings.limits, rng)
+        self._log = log.bind(agent_id=shard.agent_id)
+        self._spoke = trio.Event()
+        self._bad_lines = 0
+        self._last_status: AgentStatus | None = None
+
+    async def run(self) -> NoReturn:
+        """Start the agent again and again; raises ShardFailedError when there is no sense in it."""
+        while True:
+            end, ran_for_s = await self._run_once()
+            if end.code == _WRONG_CONFIGURATION:
+                self._fail("the agent refuses its configuration (exit code 2)", end)
+            delay_s = self._policy.delay_after(ran_for_s=ran_for_s, now_s=trio.current_time())
+            if delay_s is None:
+                limits = self._settings.limits
+                rule = f"more than {limits.most_restarts} restarts within {limits.within_s:g} s"
+                self._fail(f"the agent keeps ending, {rule}; last: {end}", end)
+            self._log.warning(
+                "agent ended; starting it again", reason=str(end), ran_s=round(ran_for_s, 1), delay_s=delay_s
+            )
+            await trio.sleep(delay_s)
+
+    def _fail(self, reason: str, end: AgentEnd) -> NoReturn:
+        raise ShardFailedError(self._shard.agent_id, reason, end.last_lines)
+
+    async def _run_once(self) -> tuple[AgentEnd, float]:
+        self._spoke = trio.Event()
+        self._bad_lines = 0
+        self._last_status = None
+        await self._starts.acquire()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._release_start)
+            try:
+                await trio.sleep(self._rng.uniform(0.0, _START_JITTER_S))
+                end = await self._run_process()
+            finally:
+                ran_for_s = self._progress.agent_ended(self._shard.agent_id, now_s=trio.current_time())
+            nursery.cancel_scope.cancel()
+        if self._bad_lines:
+            self._log.warning("agent wrote status lines that could not be read", lines=self._bad_lines)
+        return end, ran_for_s
+
+    async def _run_process(self) -> AgentEnd:
+        settings = self._settings
+        document = shard_document(
+            self._shard, headend=settings.headend, tick_s=settings.tick_s, state_dir=settings.state_dir
+        )
+        output = AgentOutput(on_status=self._note_status, on_log=self._relay)
+        try:
+            return await run_agent_process(
+                settings.command, document, output, env=settings.env, on_start=self._note_start
+            )
+        except OSError as error:
+            # Out of processes, files or memory: that may pass, so it counts as one more end.
+            return AgentEnd(code=1, last_lines=(f"the agent could not be started: {error}",))
+
+    async def _release_start(self) -> None:
+        """Give the place for a starting agent to the next one, once this one speaks."""
+        try:
+            with trio.move_on_after(_START_S):
+                await self._spoke.wait()
+        finally:
+            self._starts.release()
+
+    def _note_start(self, pid: int) -> None:
+        self._progress.agent_started(self._shard.agent_id, now_s=trio.current_time())
+        self._log.debug("agent started", pid=pid, assets=len(self._shard.assets))
+
+    def _note_status(self, line: str) -> None:
+        try:
+            status = read_status(line)
+        except ValueError as error:
+            self._bad_lines += 1
+            if self._bad_lines <= _BAD_LINES_LOGGED:
+                self._log.warning("status line of an agent ignored", reason=str(error))
+            return
+        self._spoke.set()
+        self._progress.agent_said(self._shard.agent_id, status, now_s=trio.current_time())
+        # An agent repeats itself while it tries again in vain.
+        if status != self._last_status:
+            self._last_status = status
+            level = self._log.warning if status.state == "refused" else self._log.debug
+            level(f"agent {status.state}", assets=status.assets, reason=status.reason)
