@@ -13,10 +13,16 @@ from h2.errors import ErrorCodes
 
 from trioder.rpc.connection import Connection
 from trioder.rpc.exchange import Exchange
-from trioder.rpc.headers import Metadata, read_response, read_trailers
+from trioder.rpc.headers import (
+    MalformedHeadersError,
+    Metadata,
+    checked_metadata,
+    read_response,
+    read_trailers,
+)
 from trioder.rpc.method import Method, Req, Res
 from trioder.rpc.options import ConnectionOptions
-from trioder.rpc.peer import peer_of
+from trioder.rpc.peer import TlsRefusedError, peer_of
 from trioder.rpc.status import RpcError, StatusCode
 
 _DEFAULTS = ConnectionOptions()
@@ -146,18 +152,20 @@ class Channel:
         if connection.draining:
             raise RpcError(StatusCode.UNAVAILABLE, "the peer is going away")
         core = connection.core
-        stream_id = core.get_next_available_stream_id()
         try:
+            stream_id = core.get_next_available_stream_id()
             core.start_call(
                 stream_id,
                 method.path,
                 scheme=self._scheme,
                 authority=self._authority,
                 timeout_s=timeout_s,
-                metadata=metadata,
+                metadata=checked_metadata(metadata),
             )
         except h2.exceptions.TooManyStreamsError:
             raise RpcError(StatusCode.RESOURCE_EXHAUSTED, "the server takes no more calls at once") from None
+        except h2.exceptions.ProtocolError as error:
+            raise RpcError(StatusCode.UNAVAILABLE, f"the connection takes no more calls: {error}") from None
         exchange = Exchange(connection, stream_id)
         connection.opened(exchange)
         connection.flush_soon()
@@ -174,38 +182,47 @@ async def open_channel(
     inside comes out as it is, and what happens to the connection is told by the calls.
 
     Raises:
-        trio.BrokenResourceError: the TLS handshake failed.
+        RpcError: UNAVAILABLE: the TLS handshake failed.
     """
     try:
         await peer_of(stream)
+    except (TlsRefusedError, trio.BrokenResourceError) as refused:
+        await trio.aclose_forcefully(stream)
+        raise RpcError(StatusCode.UNAVAILABLE, f"no TLS session: {refused.__cause__ or refused}") from refused
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
     scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
     connection = Connection(stream, client_side=True, options=options)
     connection.on_headers = lambda event: _take_headers(connection, event)
-    error: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(connection.run)
-        try:
-            yield Channel(connection, scheme=scheme, authority=authority)
-        except Exception as caught:  # noqa: BLE001  # raised below, outside of the nursery that would wrap it
-            error = caught
-        connection.end("the channel was closed")
-    if error is not None:
-        raise error
+    raised: Exception | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.run)
+            try:
+                yield Channel(connection, scheme=scheme, authority=authority)
+            except Exception as caught:  # noqa: BLE001  # raised below: the nursery would wrap it
+                raised = caught
+            connection.end("the channel was closed")
+    finally:
+        if raised is not None:
+            raise raised
 
 
 def _take_headers(connection: Connection, event: h2.events.Event) -> None:
     exchange = connection.exchanges.get(event.stream_id)
     if exchange is None:
         return
-    if isinstance(event, h2.events.ResponseReceived):
-        error = read_response(event.headers)
-        if error is not None:
-            exchange.remote_end_arrived(error)
-            return
-        # An answer of trailers alone.
-        if event.stream_ended is None:
-            return
-    exchange.remote_end_arrived(read_trailers(event.headers))
+    try:
+        if isinstance(event, h2.events.ResponseReceived):
+            error = read_response(event.headers)
+            if error is not None:
+                exchange.remote_end_arrived(error)
+                return
+            if event.stream_ended is None:
+                return
+            # An answer of trailers alone.
+        exchange.remote_end_arrived(read_trailers(event.headers))
+    except MalformedHeadersError as malformed:
+        exchange.remote_end_arrived(RpcError(StatusCode.INTERNAL, f"the peer's headers: {malformed}"))
+        exchange.reset(ErrorCodes.PROTOCOL_ERROR)

@@ -4,6 +4,7 @@ It knows calls only as exchanges; what begins and ends them lives in `server` an
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import h2.events
@@ -18,8 +19,11 @@ from trioder.rpc.status import RpcError, StatusCode
 
 log = structlog.stdlib.get_logger(__name__)
 
-_READ_BYTES = 256 * 1024
+# Small messages take a while to work through, and nobody else runs meanwhile.
+_READ_BYTES = 64 * 1024
 _CLOSE_WITHIN_S = 1.0
+# Answers to a peer that asks and does not read: acknowledgements, statuses, resets.
+_UNREAD_ANSWERS_BYTES = 1024 * 1024
 # A client may cancel a thousand calls at once; nobody needs more control frames than this for long.
 _CONTROL_FRAMES_AT_ONCE = 10_000
 _CONTROL_FRAMES_PER_S = 1_000.0
@@ -37,13 +41,15 @@ class Connection:
 
     Attributes:
         on_headers: called with each HEADERS event (a request, a response or its trailers).
-        exchanges: the calls that stand, by stream.
+        exchanges: the calls whose handlers or callers are not done with them, by stream.
+        unfinished_bytes: what all calls hold of messages whose rest has not arrived.
     """
 
     def __init__(self, stream: trio.abc.Stream, *, client_side: bool, options: ConnectionOptions) -> None:
         self._stream = stream
         self.options = options
-        self._client_side = client_side
+        self.client_side = client_side
+        self.unfinished_bytes = 0
         # A client's last word is an empty frame, a server's is a status.
         self._end_without_status = (
             RpcError(StatusCode.INTERNAL, "the peer ended the call without a status") if client_side else None
@@ -65,7 +71,9 @@ class Connection:
             h2.events.TrailersReceived: self._take_headers,
         }
         self._over = trio.Event()
+        self._lifetime = trio.CancelScope()
         self._outbound = trio.Event()
+        self._outbound.set()  # the preface and our settings go first, whoever speaks first
         self._outbound_room = trio.lowlevel.ParkingLot()
         self._writing = False
         self._heard_at = trio.current_time()
@@ -84,8 +92,12 @@ class Connection:
                 nursery.start_soon(self._read)
                 nursery.start_soon(self._write)
                 nursery.start_soon(self._watch_for_silence)
-                await self._over.wait()
+                with self._lifetime:
+                    await self._over.wait()
                 nursery.cancel_scope.cancel()
+        except Exception:
+            # The last wall: a defect of ours ends one connection, and its calls are told so.
+            log.exception("connection crashed")
         finally:
             self.end("the connection was closed")
             error = RpcError(StatusCode.UNAVAILABLE, self.end_reason or "")
@@ -94,7 +106,10 @@ class Connection:
                 exchange.scope.cancel()
             self.exchanges.clear()
             self._outbound_room.unpark_all()
-            await self._close_stream()
+            with trio.move_on_after(_CLOSE_WITHIN_S, shield=True):
+                await self._say_farewell()
+            with trio.move_on_after(_CLOSE_WITHIN_S, shield=True), suppress(trio.BrokenResourceError):
+                await self._stream.aclose()  # closes it, even when it runs out of time
 
     def end(self, reason: str) -> None:
         """End the connection soon; the first reason given is the one that is told."""
@@ -108,7 +123,6 @@ class Connection:
             self.draining = True
             self.core.goaway()
             self.flush_soon()
-            self._end_if_drained()
 
     def opened(self, exchange: Exchange) -> None:
         """Count a call in."""
@@ -118,8 +132,8 @@ class Connection:
         """Count a call out, whatever is left of it."""
         self.exchanges.pop(exchange.stream_id, None)
         exchange.release_all()
-        exchange.closed = True
-        self._end_if_drained()
+        if self.draining:
+            self.flush_soon()  # the writer ends the connection after its last word
 
     def acknowledge(self, stream_id: int, flow_controlled_length: int) -> None:
         """Let the peer send as much again."""
@@ -131,14 +145,27 @@ class Connection:
         """Have the writer send what is pending, with all that is added until it gets to it."""
         self._outbound.set()
 
+    @property
+    def outbound_full(self) -> bool:
+        """Whether the wire takes less than is sent."""
+        return self.core.pending_bytes > self.options.outbound_bytes and not self._over.is_set()
+
     async def outbound_room(self) -> None:
         """Wait while the wire takes less than is sent."""
-        while self.core.pending_bytes > self.options.outbound_bytes and not self._over.is_set():
+        while self.outbound_full:
             await self._outbound_room.park()
 
-    def _end_if_drained(self) -> None:
-        if self.draining and not self.exchanges:
-            self.end("the connection was drained")
+    def check_unfinished(self) -> None:
+        """Check the bound of what the calls hold of unfinished messages.
+
+        Raises:
+            RpcError: RESOURCE_EXHAUSTED; the call that got more has to end.
+        """
+        if self.unfinished_bytes > self.options.connection_window_bytes:
+            raise RpcError(
+                StatusCode.RESOURCE_EXHAUSTED,
+                f"more than {self.options.connection_window_bytes} bytes of unfinished messages",
+            )
 
     async def _read(self) -> None:
         try:
@@ -147,6 +174,7 @@ class Connection:
                 for event in self.core.receive(data):
                     self._take(event)
                 self._bound_control_frames()
+                self._bound_unread_answers()
                 if self.core.pending_bytes:
                     self.flush_soon()
             self.end("the peer closed the connection")
@@ -166,21 +194,35 @@ class Connection:
                     await self._stream.send_all(data)
                     self._writing = False
                     self._outbound_room.unpark_all()
+                if self.draining and not self.exchanges:
+                    self._part()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self.end(f"the connection was lost: {error.__cause__ or error}")
+
+    def _part(self) -> None:
+        """End a drained connection whose last word is sent."""
+        if self.client_side:
+            self.end("the peer is going away")
+        elif self.end_reason is None:
+            # The client closes first: a socket closed on bytes that nobody read resets the connection, and
+            # the client could lose what was sent last.
+            self.end_reason = "the connection was drained"
+            self._lifetime.deadline = trio.current_time() + _CLOSE_WITHIN_S
 
     async def _watch_for_silence(self) -> None:
         options = self.options
         while True:
-            await trio.sleep_until(self._heard_at + options.ping_interval_s)
-            if trio.current_time() < self._heard_at + options.ping_interval_s:
+            heard_at = self._heard_at
+            await trio.sleep_until(heard_at + options.ping_interval_s)
+            if self._heard_at != heard_at:
                 continue
-            asked_at = self._heard_at
             self.core.ping()
             self.flush_soon()
-            await trio.sleep_until(asked_at + options.ping_interval_s + options.ping_timeout_s)
-            if self._heard_at == asked_at:
-                silence_s = trio.current_time() - asked_at
+            # From now on, not from what was heard last: this process may have been stopped meanwhile.
+            await trio.sleep(options.ping_timeout_s)
+            await trio.lowlevel.checkpoint()  # the reader goes first if it was woken together with us
+            if self._heard_at == heard_at:
+                silence_s = trio.current_time() - heard_at
                 self.end(f"the peer was silent for {silence_s:.0f} s")
                 return
 
@@ -208,7 +250,7 @@ class Connection:
 
     def _take_data(self, event: h2.events.DataReceived) -> None:
         exchange = self.exchanges.get(event.stream_id)
-        if exchange is None or exchange.closed:
+        if exchange is None or exchange.closed or exchange.remote_ended:
             # Sent before the peer knew that the call had ended.
             self.acknowledge(event.stream_id, event.flow_controlled_length)
             return
@@ -217,25 +259,25 @@ class Connection:
         except RpcError as error:
             exchange.remote_end_arrived(error)
             exchange.scope.cancel()
-            if self._client_side:
+            if self.client_side:
                 exchange.reset(ErrorCodes.CANCEL)
 
     def _take_reset(self, event: h2.events.StreamReset) -> None:
-        if exchange := self.exchanges.pop(event.stream_id, None):
+        # It counts as a call until its handler is done: so opening and resetting gains nothing.
+        if exchange := self.exchanges.get(event.stream_id):
             status = _STATUS_OF_RESET.get(event.error_code, StatusCode.INTERNAL)
             exchange.failed(RpcError(status, f"the peer reset the call ({_error_name(event.error_code)})"))
             exchange.scope.cancel()
-            self._end_if_drained()
 
     def _take_goaway(self, event: h2.events.ConnectionTerminated) -> None:
+        if not self.client_side:
+            return  # it only means that it would take no calls of ours, and a server makes none
         self.draining = True
         reason = f"the peer is going away ({_error_name(event.error_code)})"
-        for stream_id, exchange in list(self.exchanges.items()):
+        for stream_id, exchange in self.exchanges.items():
             if stream_id > event.last_stream_id:
-                del self.exchanges[stream_id]
                 exchange.failed(RpcError(StatusCode.UNAVAILABLE, reason))
-        if not self.exchanges:
-            self.end(reason)
+        self.flush_soon()
 
     def _bound_control_frames(self) -> None:
         fresh = self.core.control_frames - self._control_frames_seen
@@ -249,17 +291,15 @@ class Connection:
             self.core.goaway(error_code=ErrorCodes.ENHANCE_YOUR_CALM)
             self.end(f"the peer sent more than {_CONTROL_FRAMES_AT_ONCE} control frames at once")
 
-    async def _close_stream(self) -> None:
-        # A farewell (a GOAWAY, the last status) if the wire still takes it; never for long.
-        with trio.CancelScope(shield=True):
-            with trio.move_on_after(_CLOSE_WITHIN_S):
-                try:
-                    if not self._writing and (data := self.core.data_to_send()):
-                        await self._stream.send_all(data)
-                    await self._stream.aclose()
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    pass
-            await trio.aclose_forcefully(self._stream)
+    def _bound_unread_answers(self) -> None:
+        if self.core.pending_bytes > self.options.outbound_bytes + _UNREAD_ANSWERS_BYTES:
+            self.end("the peer does not read what it asks for")
+
+    async def _say_farewell(self) -> None:
+        # A GOAWAY, the last status: if the wire still takes it.
+        if not self._writing and (data := self.core.data_to_send()):
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.send_all(data)
 
 
 def _pass_over(_: h2.events.Event) -> None:

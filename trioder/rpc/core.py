@@ -12,7 +12,16 @@ import h2.events
 import h2.exceptions
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes, Settings
-from hyperframe.frame import Frame, GoAwayFrame, PingFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+from hyperframe.frame import (
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    PingFrame,
+    PriorityFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
 from purerpc.grpclib.config import GRPCConfiguration
 from purerpc.grpclib.connection import GRPCConnection
 from purerpc.grpclib.status import Status
@@ -21,8 +30,10 @@ from trioder.rpc.headers import Metadata, written_timeout
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.status import RpcError, StatusCode
 
-_MAX_FRAME_BYTES = 1024 * 1024
+# Also bounds a header block: h2 gathers up to 64 frames of one.
+_MAX_FRAME_BYTES = 64 * 1024
 _MAX_HEADER_LIST_BYTES = 16 * 1024
+_MAX_STATUS_MESSAGE_BYTES = 1024
 _HTTP2_DEFAULT_WINDOW_BYTES = 65_535
 # The highest stream there can be: a GOAWAY that still lets in what was already sent.
 _EVERY_STREAM = 2**31 - 1
@@ -38,8 +49,9 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
     """One connection's state machine.
 
     Attributes:
-        control_frames: RST_STREAM, PING and SETTINGS frames that the peer sent so far; a flood of them
-            costs us more than it costs the peer (CVE-2023-44487 and kin), so the caller bounds their rate.
+        control_frames: RST_STREAM, PING, SETTINGS and PRIORITY frames that the peer sent so far, and DATA
+            frames that say nothing; a flood of them costs us more than it costs the peer (CVE-2023-44487
+            and kin), so the caller bounds their rate.
     """
 
     def __init__(self, *, client_side: bool, options: ConnectionOptions) -> None:
@@ -48,27 +60,37 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
         super().__init__(
             GRPCConfiguration(client_side=client_side, max_message_length=options.max_message_bytes)
         )
+        self.h2_connection.config.validate_inbound_headers = False  # `headers` does, a stream at a time
+        self.h2_connection.decoder.max_header_list_size = _MAX_HEADER_LIST_BYTES
         dispatch = self.h2_connection._frame_dispatch_table  # noqa: SLF001  # h2 has no public hook for these
         # h2 forbids every frame after a GOAWAY; a graceful one lets the calls in flight end.
         dispatch[GoAwayFrame] = _on_goaway
         for kind in (WindowUpdateFrame, RstStreamFrame):
             dispatch[kind] = _unless_stream_closed(dispatch[kind])
-        for kind in (PingFrame, RstStreamFrame, SettingsFrame):
+        for kind in (PingFrame, RstStreamFrame, SettingsFrame, PriorityFrame):
             dispatch[kind] = self._counted(dispatch[kind])
+        dispatch[DataFrame] = self._counted_if_empty(dispatch[DataFrame])
         self.initiate_connection()
+        # h2 ends the whole connection over one call too many; the server refuses that call alone.
+        self.h2_connection.local_settings = self._settings(max_concurrent_calls=_EVERY_STREAM)
 
     def _set_h2_connection_local_settings(self) -> None:
-        self.h2_connection.local_settings = Settings(
+        self.h2_connection.local_settings = self._settings(
+            max_concurrent_calls=self._options.max_concurrent_calls
+        )
+        self.h2_connection.max_inbound_frame_size = _MAX_FRAME_BYTES
+
+    def _settings(self, *, max_concurrent_calls: int) -> Settings:
+        return Settings(
             client=self.config.client_side,
             initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: self._options.max_concurrent_calls,
+                SettingCodes.MAX_CONCURRENT_STREAMS: max_concurrent_calls,
                 SettingCodes.INITIAL_WINDOW_SIZE: self._options.stream_window_bytes,
                 SettingCodes.MAX_FRAME_SIZE: _MAX_FRAME_BYTES,
                 SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADER_LIST_BYTES,
                 SettingCodes.ENABLE_PUSH: 0,
             },
         )
-        self.h2_connection.max_inbound_frame_size = _MAX_FRAME_BYTES
 
     def initiate_connection(self) -> None:
         """Write the preface, our settings and the connection's window."""
@@ -109,7 +131,7 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
 
     def sendable_bytes(self, stream_id: int) -> int:
         """How much may be sent on a stream now, in one frame."""
-        return int(self.flow_control_window(stream_id))
+        return min(int(self.flow_control_window(stream_id)), _MAX_FRAME_BYTES)
 
     def reset(self, stream_id: int, error_code: int) -> None:
         """End a stream at once; nothing happens if it has ended."""
@@ -154,7 +176,7 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
         status = (
             Status(StatusCode.OK.value)
             if outcome is None
-            else Status(outcome.status.value, _one_line(outcome.message))
+            else Status(outcome.status.value, _short(outcome.message))
         )
         send: Callable[..., None] = self.end_response if started else self.respond_status
         send(stream_id, status)
@@ -162,6 +184,14 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
     def _counted(self, dispatch: Callable[[Frame], _Dispatched]) -> Callable[[Frame], _Dispatched]:
         def count(frame: Frame) -> _Dispatched:
             self.control_frames += 1
+            return dispatch(frame)
+
+        return count
+
+    def _counted_if_empty(self, dispatch: Callable[[Frame], _Dispatched]) -> Callable[[Frame], _Dispatched]:
+        def count(frame: Any) -> _Dispatched:
+            if not frame.data and "END_STREAM" not in frame.flags:
+                self.control_frames += 1
             return dispatch(frame)
 
         return count
@@ -187,6 +217,7 @@ def _unless_stream_closed(dispatch: Callable[[Frame], _Dispatched]) -> Callable[
     return dispatch_or_pass
 
 
-def _one_line(message: str) -> str:
-    # A status travels in a header, whose list is bounded at the other end.
-    return message if len(message) <= 2000 else message[:1997] + "..."
+def _short(message: str) -> str:
+    # A status travels in a header, three bytes for one, and grpcio takes no more than 8 KiB of headers.
+    encoded = message.encode(errors="replace")
+    return encoded[:_MAX_STATUS_MESSAGE_BYTES].decode(errors="ignore")

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from trioder.rpc.connection import Connection
 
 # A chatty peer keeps the inbox full; the other tasks get their turn every so often.
-_RECEIVES_A_TURN = 32
+_MESSAGES_A_TURN = 32
+# What a small message weighs beside its bytes: without it, a flood of empty ones would weigh nothing.
+_MESSAGE_OVERHEAD_BYTES = 64
 
 
 class Exchange:
@@ -29,9 +31,11 @@ class Exchange:
         "_decoder",
         "_inbox",
         "_inbox_bytes",
+        "_muted",
         "_room",
         "_turn",
         "_unacknowledged",
+        "_unfinished_bytes",
         "closed",
         "error",
         "local_ended",
@@ -47,6 +51,9 @@ class Exchange:
         self._inbox: deque[bytes] = deque()
         self._inbox_bytes = 0
         self._unacknowledged = 0
+        self._unfinished_bytes = 0
+        # Whether sending is over, whoever ended it.
+        self._muted = False
         self._arrival: trio.Event | None = None
         self._room: trio.Event | None = None
         self._turn = 0
@@ -66,31 +73,42 @@ class Exchange:
             RpcError: the data breaks the framing or a bound; the call cannot go on.
         """
         self._unacknowledged += flow_controlled_length
-        for message in self._decoder.feed(data):
-            self._inbox.append(message)
-            self._inbox_bytes += len(message)
-        self._acknowledge_if_room()
-        if self._inbox:
+        messages = self._decoder.feed(data)
+        if messages:
+            self._inbox += messages
+            for message in messages:
+                self._inbox_bytes += len(message) + _MESSAGE_OVERHEAD_BYTES
             self._wake_receiver()
+        if self._decoder.unfinished_bytes != self._unfinished_bytes:
+            self._count_unfinished(self._decoder.unfinished_bytes)
+            self._connection.check_unfinished()
+        self._acknowledge_if_room()
 
     def remote_end_arrived(self, error: RpcError | None = None) -> None:
         """The peer has said all, or ended the call with an error."""
         if self.remote_ended:
             return
-        if error is None and self._decoder.unfinished:
+        if error is None and self._decoder.unfinished_bytes:
             error = RpcError(StatusCode.INTERNAL, "the stream ended inside a message")
         self.error = self.error or error
         self.remote_ended = True
         self._wake_receiver()
+        if self._connection.client_side:
+            # A server's last word ends the call, whether or not the client has said all.
+            self._mute()
 
     def failed(self, error: RpcError) -> None:
-        """The call is over: what waits on it is woken, what arrived and was not received is dropped."""
-        self.error = self.error or error
-        self.remote_ended = True
+        """The call is over at once; what arrived before can still be received.
+
+        A server that has given its status resets the stream when the client has not said all: then the
+        status stands.
+        """
+        if not self.remote_ended:
+            self.error = self.error or error
+            self.remote_ended = True
+            self._wake_receiver()
         self.closed = True
-        self._inbox.clear()
-        self._wake_receiver()
-        self.room_made()
+        self._mute()
 
     def room_made(self) -> None:
         """The flow control may let the sender go on."""
@@ -100,8 +118,12 @@ class Exchange:
 
     def release_all(self) -> None:
         """Acknowledge what will never be received, for the sake of the other calls."""
+        self.closed = True
+        self._mute()
         self._inbox.clear()
         self._inbox_bytes = 0
+        self._decoder.forget()
+        self._count_unfinished(0)
         self._acknowledge_if_room()
 
     # Used by the call.
@@ -131,7 +153,8 @@ class Exchange:
 
     def end_request(self) -> None:
         """Tell the server that there is no more to come; nothing happens if the call has ended."""
-        if not self.closed and not self.local_ended:
+        if not self._muted:
+            self._mute()
             self.local_ended = True
             try:
                 self._connection.core.send_data(self.stream_id, b"", end_stream=True)
@@ -154,13 +177,9 @@ class Exchange:
                 raise trio.EndOfChannel
             self._arrival = trio.Event()
             await self._arrival.wait()
-        self._turn = (self._turn + 1) % _RECEIVES_A_TURN
-        if self._turn == 0:
-            await trio.lowlevel.checkpoint()
-            if not self._inbox:  # failed meanwhile
-                return await self.receive()
+        await self._give_others_a_turn()
         message = self._inbox.popleft()
-        self._inbox_bytes -= len(message)
+        self._inbox_bytes -= len(message) + _MESSAGE_OVERHEAD_BYTES
         if self._unacknowledged:
             self._acknowledge_if_room()
         return message
@@ -172,34 +191,57 @@ class Exchange:
             RpcError: the call has ended.
         """
         data = framed(message)
-        core = self._connection.core
-        position = 0
-        await self._connection.outbound_room()
-        while True:
-            if self.closed or self.local_ended:
-                raise self._ended()
-            try:
-                sendable = min(core.sendable_bytes(self.stream_id), len(data) - position)
-                if sendable > 0:
-                    core.send_data(self.stream_id, data[position : position + sendable])
-            except h2.exceptions.ProtocolError:
-                raise self._ended() from None
-            if sendable > 0:
-                position += sendable
-                self._connection.flush_soon()
-                if position == len(data):
-                    return
-                await self._connection.outbound_room()
-            else:
-                self._room = self._room or trio.Event()
-                await self._room.wait()
+        sent = 0
+        await self._give_others_a_turn()
+        try:
+            while sent < len(data):
+                if self._connection.outbound_full:
+                    await self._connection.outbound_room()
+                if not (count := self._send_some(data, sent)):
+                    self._room = self._room or trio.Event()
+                    await self._room.wait()
+                sent += count
+        finally:
+            if 0 < sent < len(data):
+                # Cancelled inside a message; nothing that follows would be understood.
+                self.reset(ErrorCodes.CANCEL)
+                self.failed(RpcError(StatusCode.CANCELLED, "a message was cut off"))
 
     def reset(self, error_code: ErrorCodes) -> None:
         """Give the call up; nothing happens if it has ended."""
         if not self.closed:
             self.closed = True
+            self._mute()
             self._connection.core.reset(self.stream_id, error_code)
             self._connection.flush_soon()
+
+    def _send_some(self, data: bytes, start: int) -> int:
+        """Send what fits into a frame and the flow control's windows now; return how much that is."""
+        if self._muted:
+            raise self._ended()
+        core = self._connection.core
+        try:
+            count = min(core.sendable_bytes(self.stream_id), len(data) - start)
+            if count <= 0:
+                return 0
+            core.send_data(self.stream_id, data if count == len(data) else data[start : start + count])
+        except h2.exceptions.ProtocolError:
+            raise self._ended() from None
+        self._connection.flush_soon()
+        return count
+
+    async def _give_others_a_turn(self) -> None:
+        self._turn = (self._turn + 1) % _MESSAGES_A_TURN
+        if self._turn == 0:
+            await trio.lowlevel.checkpoint()
+
+    def _mute(self) -> None:
+        self._muted = True
+        self.room_made()
+
+    def _count_unfinished(self, count: int) -> None:
+        self._connection.unfinished_bytes += count - self._unfinished_bytes
+        self._unfinished_bytes = count
 
     def _ended(self) -> RpcError:
         return self.error or RpcError(StatusCode.CANCELLED, "the call has ended")

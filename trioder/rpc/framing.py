@@ -1,6 +1,5 @@
 """Messages in the data of a stream: one byte of flags, four of length, the message."""
 
-from collections.abc import Iterator
 from struct import Struct
 
 from trioder.rpc.status import RpcError, StatusCode
@@ -23,33 +22,46 @@ class MessageDecoder:
         self._max_message_bytes = max_message_bytes
 
     @property
-    def unfinished(self) -> bool:
-        """Whether the data so far ends inside a message."""
-        return bool(self._buffer)
+    def unfinished_bytes(self) -> int:
+        """How much of a message is there whose rest is not."""
+        return len(self._buffer)
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take data and yield the messages that it completes.
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take data and return the messages that it completes.
 
         Raises:
             RpcError: RESOURCE_EXHAUSTED for a message over the limit, UNIMPLEMENTED for a compressed one.
         """
-        buffer = self._buffer
-        buffer += data
-        position = 0
-        try:
-            while len(buffer) - position >= _PREFIX.size:
-                flags, length = _PREFIX.unpack_from(buffer, position)
-                if flags != 0:
-                    raise RpcError(StatusCode.UNIMPLEMENTED, "compressed messages are not supported")
-                if length > self._max_message_bytes:
-                    raise RpcError(
-                        StatusCode.RESOURCE_EXHAUSTED,
-                        f"a message of {length} bytes; at most {self._max_message_bytes} are taken",
-                    )
-                end = position + _PREFIX.size + length
-                if len(buffer) < end:
-                    break
-                yield bytes(buffer[position + _PREFIX.size : end])
-                position = end
-        finally:
-            del buffer[:position]
+        if self._buffer:
+            self._buffer += data
+            messages, end = self._cut(self._buffer)
+            del self._buffer[:end]
+        else:
+            # Most often: the data is one message, or several.
+            messages, end = self._cut(data)
+            if end < len(data):
+                self._buffer += data[end:]
+        return messages
+
+    def forget(self) -> None:
+        """Drop an unfinished message."""
+        self._buffer.clear()
+
+    def _cut(self, data: bytes | bytearray) -> tuple[list[bytes], int]:
+        messages = []
+        start = 0
+        while len(data) - start >= _PREFIX.size:
+            flags, length = _PREFIX.unpack_from(data, start)
+            if flags != 0:
+                raise RpcError(StatusCode.UNIMPLEMENTED, "compressed messages are not supported")
+            if length > self._max_message_bytes:
+                raise RpcError(
+                    StatusCode.RESOURCE_EXHAUSTED,
+                    f"a message of {length} bytes; at most {self._max_message_bytes} are taken",
+                )
+            end = start + _PREFIX.size + length
+            if len(data) < end:
+                break
+            messages.append(bytes(data[start + _PREFIX.size : end]))
+            start = end
+        return messages, start

@@ -181,6 +181,10 @@ class _Begun:
     timeout_s: float | None
 
 
+class _TooManyCallsError(Exception):
+    """The client has more calls open than it was told it may have."""
+
+
 class _Serving:
     """A connection's calls."""
 
@@ -212,8 +216,10 @@ class _Serving:
         try:
             begun = self._begin(stream_id, read_request(event.headers))
         except MalformedHeadersError as error:
-            log.info("call refused", peer=self._peer.address, reason=str(error))
+            log.debug("call refused", peer=self._peer.address, reason=str(error))
             core.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
+        except _TooManyCallsError:
+            core.reset(stream_id, ErrorCodes.REFUSED_STREAM)
         except NotGrpcError as error:
             core.answer_http_status(stream_id, error.http_status)
             core.reset(stream_id, ErrorCodes.NO_ERROR)
@@ -224,30 +230,38 @@ class _Serving:
             handlers.start_soon(self._run_call, begun)
 
     def _begin(self, stream_id: int, head: RequestHead) -> _Begun:
-        if self._connection.draining:
+        connection = self._connection
+        if connection.draining:
             raise RpcError(StatusCode.UNAVAILABLE, "the server is going away")
+        if len(connection.exchanges) >= connection.options.max_concurrent_calls:
+            raise _TooManyCallsError
         try:
             method, handler = self._services[head.path]
         except KeyError:
             raise RpcError(StatusCode.UNIMPLEMENTED, f"there is no method {head.path[:200]}") from None
-        exchange = Exchange(self._connection, stream_id)
-        self._connection.opened(exchange)
+        exchange = Exchange(connection, stream_id)
+        connection.opened(exchange)
         call = ServerCall(exchange, method, head.metadata, self._peer)
         return _Begun(exchange, call, handler, head.timeout_s)
 
     async def _run_call(self, begun: _Begun) -> None:
         exchange = begun.exchange
-        outcome: RpcError | None = None
+        # What the client is told when the server itself is cancelled.
+        outcome: RpcError | None = RpcError(StatusCode.UNAVAILABLE, "the server is stopping")
         if begun.timeout_s is not None:
             exchange.scope.deadline = trio.current_time() + begun.timeout_s
         try:
             with exchange.scope:
                 await begun.handler(begun.call)
+            outcome = None
             if exchange.scope.cancelled_caught and not exchange.closed:
                 outcome = exchange.error or RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
-        except RpcError as error:
-            outcome = error
-        except Exception:
+        except trio.EndOfChannel:
+            outcome = RpcError(StatusCode.INVALID_ARGUMENT, "the client ended the call too early")
+        except Exception as error:
+            outcome = _refusal_in(error)
+            if outcome is not None:
+                return
             log.exception("call failed", method=begun.call._method.path, peer=self._peer.address)  # noqa: SLF001  # its own maker
             outcome = RpcError(StatusCode.INTERNAL, "internal error")
         finally:
@@ -258,3 +272,10 @@ class _Serving:
         if not exchange.closed:
             exchange.end_call(outcome, started=begun.call.response_started)
         self._connection.finished(exchange)
+
+
+def _refusal_in(error: Exception) -> RpcError | None:
+    """The RpcError that a handler raised, also from within its nurseries."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, RpcError) else None

@@ -1,0 +1,43 @@
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from trioder.rpc import RpcError, Services, StatusCode, health_pb2, open_channel, serve_connection
+from trioder.rpc.health import HEALTH_CHECK, HEALTH_WATCH, HealthBoard, health_services
+
+STATES = health_pb2.HealthCheckResponse
+
+
+async def test_a_check_tells_the_state_of_a_service(autojump_clock: MockClock) -> None:
+    board = HealthBoard()
+    board.set_serving("down", False)
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_connection, theirs, Services(health_services(board)))
+        async with open_channel(ours, authority="x") as channel:
+            states = [
+                (await channel.unary(HEALTH_CHECK, health_pb2.HealthCheckRequest(service=name))).status
+                for name in ("", "down")
+            ]
+            with pytest.raises(RpcError) as caught:
+                await channel.unary(HEALTH_CHECK, health_pb2.HealthCheckRequest(service="nobody"))
+
+    assert states == [STATES.SERVING, STATES.NOT_SERVING]
+    assert caught.value.status is StatusCode.NOT_FOUND
+
+
+async def test_a_watch_tells_each_change_once(autojump_clock: MockClock) -> None:
+    board = HealthBoard()
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_connection, theirs, Services(health_services(board)))
+        async with open_channel(ours, authority="x") as channel, channel.open_call(HEALTH_WATCH) as call:
+            await call.send(health_pb2.HealthCheckRequest(service="new"))
+            told = [(await call.receive()).status]
+            for serving in (True, True, False):
+                board.set_serving("new", serving)
+                await trio.testing.wait_all_tasks_blocked()
+            told += [(await call.receive()).status for _ in range(2)]
+
+    assert told == [STATES.SERVICE_UNKNOWN, STATES.SERVING, STATES.NOT_SERVING]
