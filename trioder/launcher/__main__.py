@@ -97,7 +97,7 @@ def main(
     agent that could not be kept alive.
     """
     shards = _read_shards(assets_path, shard_size)
-    live = LiveLine(sys.stderr) if sys.stderr.isatty() and log_format != "json" else None
+    live = LiveLine(sys.stderr) if sys.stderr.isatty() and log_format == "auto" else None
     configure_logging(level=log_level, format=log_format, stream=live)
     settings = LaunchSettings(
         headend=str(headend),
