@@ -88,7 +88,7 @@ async def open_port(**options: int) -> AsyncIterator[Port]:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     address = listeners[0].socket.getsockname()
 
-    async def serve(task_status: trio.TaskStatus[None]) -> None:
+    async def serve(task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # serve_rest calls it
         await serve_rest(app, listeners, drain=drain, task_status=task_status, **options)
         ended.set()
 
