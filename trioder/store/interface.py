@@ -52,7 +52,8 @@ class Store(Protocol):
     async def committed_batch_seq(self, outbox_id: str) -> int:
         """The last batch of the outbox that is kept, 0 when there is none.
 
-        Waits only while the store has not been able to read its marks since it started.
+        Waits a moment at most while the store has not been able to read its marks since it started, and then
+        answers 0: too low does no harm, what is committed is not written again.
         """
 
     def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:

@@ -1,0 +1,110 @@
+"""A database in memory: as slow and as unreliable as a test wants it, and as exact as the real one."""
+
+import random
+from collections.abc import Iterable, Sequence
+
+import trio
+
+from trioder.sim.model import Asset
+from trioder.store.postgres.database import DatabaseError, Marks, Note, PendingBatch, SessionNote, Written
+from trioder.store.records import DispatchRecord, PastSample, PastSession
+
+
+class ModelDatabase:
+    """Keeps rows and marks together. A failed write may have happened or not, as in life.
+
+    Args:
+        rng: decides each write's fate.
+        failure: how likely a write fails; half of those have happened nevertheless.
+        delay_s: the longest that a write takes.
+    """
+
+    def __init__(self, rng: random.Random, *, failure: float = 0.0, delay_s: float = 0.0) -> None:
+        self._rng = rng
+        self.failure = failure
+        self.delay_s = delay_s
+        self.away = ""
+        self.refuses = lambda batch: False
+        self.rows: list[tuple[str, int, int, float]] = []
+        self.marks: dict[str, int] = {}
+        self.notes: dict[str, Note] = {}
+        self.connected = False
+        self.connects = 0
+        self.tended = 0
+        self.groups: list[int] = []
+
+    async def connect(self, *, first: bool) -> Marks:
+        await trio.lowlevel.checkpoint()
+        self.connects += 1
+        self._check_there()
+        self.connected = True
+        return Marks(by_outbox=dict(self.marks))
+
+    async def disconnect(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.connected = False
+
+    async def write(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> Written:
+        assert self.connected
+        await trio.sleep(self._rng.random() * self.delay_s)
+        self._check_there()
+        fails = self._rng.random() < self.failure
+        if fails and self._rng.random() < 0.5:
+            raise DatabaseError("failed before the commit")
+        if rows and any(self.refuses(batch) for batch in batches):
+            raise DatabaseError("refused", of_data=True)
+        added = 0
+        marks = {}
+        for batch in batches:
+            if batch.batch_seq > self.marks.get(batch.outbox_id, 0):
+                self.marks[batch.outbox_id] = batch.batch_seq
+                if rows:
+                    added += batch.rows
+                    self.rows.extend(
+                        (batch.outbox_id, batch.batch_seq, key, soc)
+                        for key, soc in zip(batch.asset_keys, batch.soc_mwhr, strict=True)
+                    )
+            marks[batch.outbox_id] = self.marks[batch.outbox_id]
+        self.groups.append(added)
+        if fails:
+            raise DatabaseError("failed after the commit")
+        return Written(marks=marks, rows=added)
+
+    async def note(self, notes: Iterable[Note]) -> None:
+        await trio.sleep(self._rng.random() * self.delay_s)
+        self._check_there()
+        for note in notes:
+            key = note.session.session_id if isinstance(note, SessionNote) else note.dispatch_id
+            self.notes[key] = note
+
+    async def tend(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.tended += 1
+        self._check_there()
+
+    async def committed_batch_seq(self, outbox_id: str) -> int:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        return self.marks.get(outbox_id, 0)
+
+    async def history(
+        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
+    ) -> Sequence[PastSample]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def sessions(
+        self, *, limit: int, asset: Asset | None, agent_id: str | None
+    ) -> Sequence[PastSession]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    def _check_there(self) -> None:
+        if self.away:
+            raise DatabaseError(self.away)
+
+
+def dispatch_record(dispatch_id: str, state: str = "sent") -> DispatchRecord:
+    return DispatchRecord(
+        dispatch_id=dispatch_id, asset_key=0, mw=1.0, duration_s=None, dispatched_ms=1, state=state
+    )

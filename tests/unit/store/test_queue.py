@@ -1,0 +1,88 @@
+"""The queue of batches: bounded, in order, and with a word when there is room again."""
+
+from collections import deque
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from trioder.store.postgres.database import PendingBatch
+from trioder.store.postgres.queue import BatchQueue
+from trioder.store.records import Samples
+
+
+def batch(seq: int, rows: int) -> PendingBatch:
+    column = [1.0] * rows
+    samples = Samples(
+        ts_unix_ms=seq,
+        source="agent",
+        asset_keys=range(rows),
+        soc_mwhr=column,
+        current_mw=column,
+        setpoint_mw=column,
+        available_discharge_mw=column,
+        available_charge_mw=column,
+    )
+    return PendingBatch.of("box", seq, samples)
+
+
+def test_a_batch_larger_than_all_room_is_taken_alone() -> None:
+    queue = BatchQueue(max_bytes=100, group_rows=10)
+    assert queue.put(batch(1, 1000))
+    assert not queue.put(batch(2, 1))
+    assert [each.batch_seq for each in queue.first_group()] == [1]
+
+
+def test_what_others_have_precedence_over_is_refused_quietly() -> None:
+    queue = BatchQueue(max_bytes=4 * batch(1, 10).size, group_rows=10)
+    assert queue.put(batch(1, 10), share=0.25)
+    assert not queue.put(batch(2, 10), share=0.25)
+    queue.remove_first(1)
+    assert not queue.take_room_again()
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Against a plain list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = BatchQueue(max_bytes=20_000, group_rows=50)
+        self.model: deque[PendingBatch] = deque()
+        self.seq = 0
+        self.refused = False
+
+    @rule(rows=st.integers(0, 120))
+    def put(self, rows: int) -> None:
+        self.seq += 1
+        offered = batch(self.seq, rows)
+        if self.queue.put(offered):
+            self.model.append(offered)
+        else:
+            self.refused = True
+
+    @precondition(lambda self: self.model)
+    @rule(keep=st.booleans())
+    def commit_a_group(self, keep: bool) -> None:
+        group = self.queue.first_group()
+        assert group == list(self.model)[: len(group)]
+        assert len(group) == 1 or sum(each.rows for each in group) <= 50
+        if keep:
+            return
+        self.queue.remove_first(len(group))
+        for _ in group:
+            self.model.popleft()
+
+    @rule()
+    def look_for_room(self) -> None:
+        half_free = sum(each.size for each in self.model) <= 10_000
+        assert self.queue.take_room_again() == (self.refused and half_free)
+        self.refused = self.refused and not half_free
+
+    @invariant()
+    def counts_what_it_holds(self) -> None:
+        assert len(self.queue) == len(self.model)
+        assert self.queue.rows == sum(each.rows for each in self.model)
+        assert self.queue.size == sum(each.size for each in self.model)
+        assert len(self.model) <= 1 or self.queue.size <= 20_000
+
+
+TestQueue = QueueMachine.TestCase

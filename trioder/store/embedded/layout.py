@@ -1,0 +1,97 @@
+"""Where the bundled server keeps what it keeps, below the headend's state folder."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import urlencode
+
+from trioder.store.embedded.binaries import MAJOR_VERSION, Installation
+from trioder.store.interface import StoreConfigurationError
+
+USER = "trioder"
+DATABASE = "trioder"
+# The kernel's limit for a socket's path is 108 bytes (104 on macOS), with its end mark.
+_MAX_SOCKET_PATH_BYTES = 103
+_SOCKET_NAME = ".s.PGSQL.5432"
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """`<state>/postgres`: one folder that nobody else enters, and what lies in it."""
+
+    root: Path
+
+    @classmethod
+    def below(cls, state_dir: Path) -> "DataFolder":
+        """Return the folder that belongs to this state folder; nothing is made yet."""
+        return cls(state_dir.resolve() / "postgres")
+
+    @property
+    def data(self) -> Path:
+        """The cluster; one a major version, which cannot read each other's."""
+        return self.root / str(MAJOR_VERSION)
+
+    @property
+    def lock(self) -> Path:
+        """Held by the headend that owns the server."""
+        return self.root / "lock"
+
+    @property
+    def log(self) -> Path:
+        """What the server wrote on its standard error since it was started."""
+        return self.root / "server.log"
+
+    @property
+    def pid_file(self) -> Path:
+        """Written by the server; its last line tells when it is ready."""
+        return self.data / "postmaster.pid"
+
+    @property
+    def sockets(self) -> Path:
+        """The folder of the server's socket, elsewhere if the path here were too long for one."""
+        here = self.root / "run"
+        if len(os.fsencode(here / _SOCKET_NAME)) <= _MAX_SOCKET_PATH_BYTES:
+            return here
+        name = sha256(os.fsencode(self.root)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"trioder-{os.geteuid()}-{name}"
+
+    @property
+    def url(self) -> str:
+        """How psql and every other client reach the server."""
+        return f"postgresql:///{DATABASE}?{urlencode({'host': str(self.sockets), 'user': USER})}"
+
+    def make(self, installation: Installation) -> None:
+        """Make the folders that are not there yet; of one that is there nothing is changed.
+
+        Raises:
+            StoreConfigurationError: one cannot be made, or is not ours to use.
+        """
+        owner = os.geteuid() if installation.uid is None else installation.uid
+        try:
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (self.root, self.sockets):
+                _make_own(folder, owner)
+        except OSError as error:
+            raise StoreConfigurationError(
+                f"the database's folder cannot be made: {error.filename}: {error.strerror}; "
+                "set STATE_DIR to a folder of yours"
+            ) from None
+
+
+def _make_own(folder: Path, owner: int) -> None:
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    else:
+        if owner != os.geteuid():
+            os.chown(folder, owner, owner)
+    # Not through a link: the folder of the socket may have to lie in /tmp, where anybody may put one.
+    found = folder.lstat()
+    if not folder.is_dir() or folder.is_symlink() or found.st_uid != owner or found.st_mode & 0o077:
+        raise StoreConfigurationError(
+            f"{folder} must be a folder of user {owner} that nobody else enters (mode 0700); it is of user "
+            f"{found.st_uid}, with mode {found.st_mode & 0o7777:04o}"
+        )

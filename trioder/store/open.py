@@ -1,0 +1,56 @@
+"""Opens the store that `DATABASE_URL` names: `embedded`, `none`, or a PostgreSQL server's URL."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from trioder.fleet import Fleet
+from trioder.process.wall_time import WallClock
+from trioder.store.embedded.server import open_embedded_server
+from trioder.store.interface import Store
+from trioder.store.none import NoneStore
+from trioder.store.postgres import open_postgres_store
+from trioder.store.postgres.link import checked_conninfo
+
+
+def check_database_url(database_url: str) -> None:
+    """Check what can be checked before anything is opened.
+
+    Raises:
+        StoreConfigurationError: neither a word that is known nor a well-formed URL.
+    """
+    if database_url not in {"embedded", "none"}:
+        checked_conninfo(database_url)
+
+
+@asynccontextmanager
+async def open_store(
+    database_url: str, *, state_dir: Path, fleet: Fleet, wall: WallClock, retention_days: int = 0
+) -> AsyncIterator[Store]:
+    """Open the store; what of it is ours is closed on leaving.
+
+    Args:
+        database_url: `embedded`, `none`, or a URL.
+        state_dir: where the embedded server's data lies.
+        fleet: whose telemetry it is.
+        wall: the wall time.
+        retention_days: telemetry older than this is dropped, by whole days; 0 keeps all.
+
+    *Resource handling*: needs `trio_asyncio.open_loop()` around it, unless the store is `none`.
+
+    Raises:
+        StoreConfigurationError: it cannot be had; a server that does not answer now is no such reason.
+    """
+    if database_url == "none":
+        yield NoneStore()
+    elif database_url == "embedded":
+        async with (
+            open_embedded_server(state_dir) as url,
+            open_postgres_store(url, fleet=fleet, wall=wall, retention_days=retention_days) as store,
+        ):
+            yield store
+    else:
+        async with open_postgres_store(
+            database_url, fleet=fleet, wall=wall, retention_days=retention_days
+        ) as store:
+            yield store

@@ -1,0 +1,153 @@
+"""What the store asks of its database: few, whole transactions. The real one is in `psycopg_database`.
+
+Every call may fail with `DatabaseError`, and may then have happened or not: each can be made again.
+"""
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from trioder.sim.model import Asset
+from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord, Source
+
+# A batch's own objects, apart from its columns.
+_BATCH_BYTES = 1_200
+_NOTE_BYTES = 1_000
+
+
+class DatabaseError(Exception):
+    """The database did not do what was asked; the text is for an operator.
+
+    Attributes:
+        of_data: it is there and refuses the data itself: to ask again would fail again.
+    """
+
+    def __init__(self, reason: str, *, of_data: bool = False) -> None:
+        super().__init__(reason)
+        self.of_data = of_data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingBatch:
+    """A batch on its way to the database, its columns packed (44 bytes a row)."""
+
+    outbox_id: str
+    batch_seq: int
+    ts_unix_ms: int
+    source: Source
+    asset_keys: "array[int]"
+    soc_mwhr: "array[float]"
+    current_mw: "array[float]"
+    setpoint_mw: "array[float]"
+    available_discharge_mw: "array[float]"
+    available_charge_mw: "array[float]"
+
+    @classmethod
+    def of(cls, outbox_id: str, batch_seq: int, samples: Samples) -> "PendingBatch":
+        """Pack the columns."""
+        return cls(
+            outbox_id=outbox_id,
+            batch_seq=batch_seq,
+            ts_unix_ms=samples.ts_unix_ms,
+            source=samples.source,
+            asset_keys=array("i", samples.asset_keys),
+            soc_mwhr=array("d", samples.soc_mwhr),
+            current_mw=array("d", samples.current_mw),
+            setpoint_mw=array("d", samples.setpoint_mw),
+            available_discharge_mw=array("d", samples.available_discharge_mw),
+            available_charge_mw=array("d", samples.available_charge_mw),
+        )
+
+    @property
+    def rows(self) -> int:
+        """How many samples it holds."""
+        return len(self.asset_keys)
+
+    @property
+    def size(self) -> int:
+        """Its memory, in bytes."""
+        return _BATCH_BYTES + 44 * len(self.asset_keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionNote:
+    """A session as it is to be remembered now; a later note of the same session replaces it."""
+
+    session: SessionRecord
+    disconnected_ms: int | None = None
+    reason: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Its memory, in bytes."""
+        return _NOTE_BYTES + 4 * len(self.session.asset_keys)
+
+
+Note = SessionNote | DispatchRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """The last committed batch of each outbox.
+
+    Attributes:
+        complete: an outbox that is not among them has none.
+    """
+
+    by_outbox: Mapping[str, int] = field(default_factory=dict)
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a transaction came to.
+
+    Attributes:
+        marks: of each outbox in it: the last batch that is committed now.
+        rows: how many samples it added; those of batches that were there already are not among them.
+    """
+
+    marks: Mapping[str, int]
+    rows: int
+
+
+class Database(Protocol):
+    """One database, one writer."""
+
+    async def connect(self, *, first: bool) -> Marks:
+        """Connect anew and make everything ready for what follows.
+
+        Args:
+            first: this is the headend's first: sessions that are open in the database are a dead one's.
+        """
+
+    async def disconnect(self) -> None:
+        """Let go of the connection, in whatever state; never fails."""
+
+    async def write(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> Written:
+        """Commit, in one transaction, the batches that are not committed yet, and their outboxes' marks.
+
+        Args:
+            batches: those of one outbox in sequence.
+            rows: False moves the marks alone.
+        """
+
+    async def note(self, notes: Iterable[Note]) -> None:
+        """Write sessions and dispatches as they are now, in one transaction."""
+
+    async def tend(self) -> None:
+        """What is due from time to time: see that it answers, make partitions ahead, drop old ones."""
+
+    async def committed_batch_seq(self, outbox_id: str) -> int:
+        """The outbox's mark, 0 when it has none. Besides the writer."""
+
+    async def history(
+        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
+    ) -> Sequence[PastSample]:
+        """See `Store.history`. Besides the writer."""
+
+    async def sessions(
+        self, *, limit: int, asset: Asset | None, agent_id: str | None
+    ) -> Sequence[PastSession]:
+        """See `Store.sessions`. Besides the writer."""

@@ -1,0 +1,135 @@
+"""The database as it is: one connection for the writer, a few for readers, all of it through psycopg."""
+
+from array import array
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, date, datetime
+from functools import partial
+from typing import TypeVar
+
+from trioder.fleet import Fleet
+from trioder.process.wall_time import WallClock
+from trioder.sim.model import Asset
+from trioder.store.postgres.database import DatabaseError, Marks, Note, PendingBatch, Written
+from trioder.store.postgres.link import Connection, Link, open_link
+from trioder.store.postgres.partitions import Partitions, day_of
+from trioder.store.postgres.readers import Readers
+from trioder.store.postgres.reads import read_history, read_mark, read_marks, read_sessions
+from trioder.store.postgres.schema import apply_schema, mirror_fleet
+from trioder.store.postgres.writes import write_batches, write_notes
+from trioder.store.records import PastSample, PastSession
+
+T = TypeVar("T")
+
+_PREPARE_WITHIN_S = 60.0  # the fleet of 100,000 assets is mirrored in it
+_WRITE_WITHIN_S = 20.0
+_TEND_WITHIN_S = 60.0  # a partition with its gigabytes is dropped
+
+
+class PsycopgDatabase:
+    """A `Database`.
+
+    Args:
+        conninfo: whom to connect to.
+        fleet: what `sites` and `assets` mirror, and what asset keys stand for.
+        wall: tells which day it is.
+        retention_days: see `Partitions`.
+        max_marks: how many marks `connect` returns.
+    """
+
+    def __init__(
+        self, conninfo: str, *, fleet: Fleet, wall: WallClock, retention_days: int, max_marks: int
+    ) -> None:
+        self._conninfo = conninfo
+        self._fleet = fleet
+        self._wall = wall
+        self._max_marks = max_marks
+        self._partitions = Partitions(retention_days=retention_days)
+        self._keys = array("i")
+        self._link: Link | None = None
+        self._readers = Readers(conninfo)
+
+    async def connect(self, *, first: bool) -> Marks:
+        """See `Database.connect`."""
+        self._link = await open_link(self._conninfo, statement_timeout_s=_PREPARE_WITHIN_S)
+        now = datetime.fromtimestamp(self._wall.now_s(), UTC)
+
+        async def prepare(connection: Connection) -> Marks:
+            await apply_schema(connection)
+            self._keys = await mirror_fleet(connection, self._fleet)
+            if first:
+                await _clean_up_after_predecessor(connection, now)
+            await self._partitions.read(connection)
+            await self._partitions.tend(connection, self._today())
+            return await read_marks(connection, limit=self._max_marks)
+
+        return await self._run(prepare, within_s=_PREPARE_WITHIN_S)
+
+    async def disconnect(self) -> None:
+        """See `Database.disconnect`."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.aclose()
+        await self._readers.aclose()
+
+    async def write(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> Written:
+        """See `Database.write`."""
+        days = {day_of(batch.ts_unix_ms) for batch in batches}
+
+        async def write(connection: Connection) -> Written:
+            await self._partitions.make(connection, sorted(days), self._today())
+            return await write_batches(connection, batches, self._keys, rows=rows)
+
+        return await self._run(write, within_s=_WRITE_WITHIN_S)
+
+    async def note(self, notes: Iterable[Note]) -> None:
+        """See `Database.note`."""
+
+        async def write(connection: Connection) -> None:
+            await write_notes(connection, notes, self._fleet, self._keys)
+
+        await self._run(write, within_s=_WRITE_WITHIN_S)
+
+    async def tend(self) -> None:
+        """See `Database.tend`."""
+
+        async def tend(connection: Connection) -> None:
+            await connection.execute("SELECT 1")
+            await self._partitions.tend(connection, self._today())
+
+        await self._run(tend, within_s=_TEND_WITHIN_S)
+
+    async def committed_batch_seq(self, outbox_id: str) -> int:
+        """See `Database.committed_batch_seq`."""
+        return await self._readers.run(partial(read_mark, outbox_id=outbox_id))
+
+    async def history(
+        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
+    ) -> Sequence[PastSample]:
+        """See `Database.history`."""
+        return await self._readers.run(
+            partial(read_history, asset=asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
+        )
+
+    async def sessions(
+        self, *, limit: int, asset: Asset | None, agent_id: str | None
+    ) -> Sequence[PastSession]:
+        """See `Database.sessions`."""
+        return await self._readers.run(partial(read_sessions, limit=limit, asset=asset, agent_id=agent_id))
+
+    def _today(self) -> date:
+        return day_of(self._wall.now_ms())
+
+    async def _run(self, job: Callable[[Connection], Awaitable[T]], *, within_s: float) -> T:
+        if self._link is None:
+            raise DatabaseError("not connected")
+        return await self._link.run(job, within_s=within_s)
+
+
+async def _clean_up_after_predecessor(connection: Connection, now: datetime) -> None:
+    await connection.execute(
+        "UPDATE sessions SET disconnected_at = greatest(connected_at, %s), reason = 'headend ended' "
+        "WHERE disconnected_at IS NULL",
+        [now],
+    )
+    # The outboxes of headends' own samples, one a start.
+    await connection.execute(r"DELETE FROM ingest_watermarks WHERE outbox_id LIKE E'\theadend %%'", [])

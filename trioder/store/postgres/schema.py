@@ -1,0 +1,175 @@
+"""The schema is applied, and the fleet mirrored: what a headend does to a database before it uses it."""
+
+from array import array
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from trioder.fleet import Fleet
+from trioder.sim.model import Asset
+from trioder.store.postgres.database import DatabaseError
+from trioder.store.postgres.link import Connection
+
+SCHEMA_VERSION = 1
+_RELATIONS = [
+    *("schema_version", "sites", "assets", "asset_versions", "samples", "samples_default", "telemetry"),
+    *("ingest_watermarks", "asset_lists", "sessions", "agent_sessions", "dispatches"),
+]
+# Any number, the same for every headend: one at a time changes the schema.
+_LOCK = 7_204_331_100
+_ASSETS_A_STATEMENT = 5_000
+
+
+def schema_text() -> str:
+    """The text of schema.sql, which lies beside this module in an installed package."""
+    beside = Path(__file__).with_name("schema.sql")
+    path = beside if beside.exists() else Path(__file__).parents[3] / "schema.sql"
+    return path.read_text(encoding="utf-8")
+
+
+async def apply_schema(connection: Connection) -> None:
+    """Bring the database to this schema; touch nothing when it is there.
+
+    Applying it waits for whoever reads the views, so it is not done without need.
+
+    Raises:
+        DatabaseError: the database has a newer one.
+    """
+    text = schema_text()
+    digest = sha256(text.encode()).hexdigest()
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        if await _is_current(connection, digest):
+            return
+        await connection.execute(text.encode())
+        await connection.execute(
+            "UPDATE schema_version SET digest = %s, applied_at = now() WHERE version = %s",
+            [digest, SCHEMA_VERSION],
+        )
+
+
+async def _is_current(connection: Connection, digest: str) -> bool:
+    found = await connection.execute(
+        "SELECT to_regclass('schema_version') IS NOT NULL, bool_and(to_regclass(name) IS NOT NULL) "
+        "FROM unnest(%s::text[]) AS name",
+        [_RELATIONS],
+    )
+    versioned, whole = (await found.fetchone()) or (False, False)
+    if not versioned:
+        return False
+    found = await connection.execute(
+        "SELECT version, digest FROM schema_version ORDER BY version DESC LIMIT 1"
+    )
+    version, known_digest = (await found.fetchone()) or (0, None)
+    if version > SCHEMA_VERSION:
+        raise DatabaseError(
+            f"the database has schema version {version}, this headend knows {SCHEMA_VERSION} and older: "
+            "it takes a newer headend, or a database of its own"
+        )
+    return bool(whole) and version == SCHEMA_VERSION and known_digest == digest
+
+
+async def mirror_fleet(connection: Connection, fleet: Fleet) -> "array[int]":
+    """Make `sites` and `assets` those of the fleet file; return the database's key of each asset."""
+    keys = array("i")
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        await _mirror_sites(connection, fleet)
+        for assets in _in_steps(fleet):
+            await _mirror_assets(connection, assets)
+            keys.extend(await _keys_of(connection, assets))
+        await connection.execute(
+            "UPDATE assets SET in_fleet = false WHERE in_fleet AND id != ALL (%s::uuid[])",
+            [[asset.id for asset in fleet.assets]],
+        )
+    return keys
+
+
+def _in_steps(fleet: Fleet) -> list[tuple[Asset, ...]]:
+    """The assets in file order, as many as one statement takes at a time."""
+    step = _ASSETS_A_STATEMENT
+    return [fleet.assets[start : start + step] for start in range(0, len(fleet.assets), step)]
+
+
+async def _mirror_sites(connection: Connection, fleet: Fleet) -> None:
+    sites = fleet.sites
+    await connection.execute(
+        """
+        INSERT INTO sites AS old (id, name, location, lat, lon, in_fleet)
+        SELECT *, true FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::float8[], %s::float8[])
+        ON CONFLICT (id) DO UPDATE SET (name, location, lat, lon, in_fleet)
+            = (excluded.name, excluded.location, excluded.lat, excluded.lon, true)
+        WHERE (old.name, old.location, old.lat, old.lon, old.in_fleet)
+            IS DISTINCT FROM (excluded.name, excluded.location, excluded.lat, excluded.lon, true)
+        """,
+        [
+            [site.id for site in sites],
+            [site.name for site in sites],
+            [site.location for site in sites],
+            [site.lat for site in sites],
+            [site.lon for site in sites],
+        ],
+    )
+    await connection.execute(
+        "UPDATE sites SET in_fleet = false WHERE in_fleet AND id != ALL (%s::uuid[])",
+        [[site.id for site in sites]],
+    )
+
+
+_NUMBERS = (
+    "capacity_mwhr",
+    "max_mw",
+    "min_mw",
+    "charge_efficiency",
+    "discharge_efficiency",
+    "ramp_rate_mw_per_min",
+    "min_soc_pct",
+    "max_soc_pct",
+    "aux_load_mw",
+    "self_discharge_pct_per_day",
+)
+_COLUMNS = ("id", "site_id", "name", "location", *_NUMBERS)
+_MIRROR_ASSETS = f"""
+    INSERT INTO assets AS old ({", ".join(_COLUMNS)}, in_fleet)
+    SELECT *, true FROM unnest(
+        %s::uuid[], %s::uuid[], %s::text[], %s::text[], {", ".join("%s::float8[]" for _ in _NUMBERS)}
+    )
+    ON CONFLICT (id) DO UPDATE SET ({", ".join(_COLUMNS)}, in_fleet)
+        = ({", ".join(f"excluded.{name}" for name in _COLUMNS)}, true)
+    WHERE ({", ".join(f"old.{name}" for name in _COLUMNS)}, old.in_fleet)
+        IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _COLUMNS)}, true)
+"""  # noqa: S608  # names of ours alone
+
+
+async def _mirror_assets(connection: Connection, assets: Sequence[Asset]) -> None:
+    await connection.execute(
+        _MIRROR_ASSETS.encode(), [[getattr(asset, name) for asset in assets] for name in _COLUMNS]
+    )
+
+
+async def _keys_of(connection: Connection, assets: Sequence[Asset]) -> list[int]:
+    columns = [
+        [getattr(asset, name) for asset in assets]
+        for name in ("id", "site_id", "capacity_mwhr", "max_mw", "min_mw")
+    ]
+    # Not ON CONFLICT: each row that is there already would use a number up.
+    await connection.execute(
+        """
+        INSERT INTO asset_versions (asset_id, site_id, capacity_mwhr, max_mw, min_mw)
+        SELECT wanted.* FROM unnest(%s::uuid[], %s::uuid[], %s::float8[], %s::float8[], %s::float8[])
+            AS wanted (asset_id, site_id, capacity_mwhr, max_mw, min_mw)
+        LEFT JOIN asset_versions USING (asset_id, site_id, capacity_mwhr, max_mw, min_mw)
+        WHERE asset_key IS NULL
+        """,
+        columns,
+    )
+    found = await connection.execute(
+        """
+        SELECT asset_key FROM unnest(%s::uuid[], %s::uuid[], %s::float8[], %s::float8[], %s::float8[])
+            WITH ORDINALITY AS wanted (asset_id, site_id, capacity_mwhr, max_mw, min_mw, position)
+        JOIN asset_versions USING (asset_id, site_id, capacity_mwhr, max_mw, min_mw)
+        ORDER BY position
+        """,
+        columns,
+    )
+    return [key for (key,) in await found.fetchall()]

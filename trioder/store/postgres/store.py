@@ -1,0 +1,324 @@
+"""The store over a database: takes without waiting, commits in groups, and lives through its absence.
+
+One task writes; it alone decides what the database's failures mean. SQL is not spoken here.
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import structlog
+import trio
+
+from trioder.process.wall_time import WallClock
+from trioder.sim.model import Asset
+from trioder.store.figures import StoreFigures
+from trioder.store.interface import StoreHealth, StoreListener, StoreUnavailableError
+from trioder.store.postgres.database import Database, DatabaseError, Note, PendingBatch
+from trioder.store.postgres.health import HealthRecord
+from trioder.store.postgres.notes import Notes
+from trioder.store.postgres.queue import BatchQueue
+from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord
+
+log = structlog.stdlib.get_logger(__name__)
+
+QUEUE_BYTES = 64 * 1024 * 1024
+GROUP_ROWS = 25_000
+# Transactions that start closer to each other than this are one, unless it would be a full one anyway.
+PACE_S = 0.1
+TEND_EVERY_S = 5.0
+MAX_MARKS = 200_000
+# A session is not held up for longer by a database that is away.
+_MARKS_WITHIN_S = 2.0
+_NOTES_BYTES = 16 * 1024 * 1024
+_NOTES_A_GROUP = 500
+# What the headend itself makes leaves room for what agents send.
+_LOOSE_SHARE = 0.25
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+
+T = TypeVar("T")
+
+
+class PostgresStore:
+    """A `Store`; `run` keeps it going.
+
+    Samples without an outbox go through one of the store's own, so that they, too, are kept once.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        wall: WallClock,
+        queue_bytes: int = QUEUE_BYTES,
+        group_rows: int = GROUP_ROWS,
+    ) -> None:
+        self._database = database
+        self._queue = BatchQueue(max_bytes=queue_bytes, group_rows=group_rows)
+        self._notes = Notes(max_bytes=_NOTES_BYTES)
+        self._listener: StoreListener | None = None
+        self._health = HealthRecord()
+        self._figures = StoreFigures()
+        self._marks: OrderedDict[str, int] = OrderedDict()
+        self._marks_complete = False
+        self._marks_read = trio.Event()
+        self._attempted = trio.Event()
+        self._work = trio.Event()
+        self._full = trio.Event()
+        self._idle = trio.Event()
+        # No agent can name an outbox like this: a name is printable.
+        self._own_outbox_id = f"\theadend {wall.now_ms()}"
+        self._own_seq = 0
+
+    @property
+    def health(self) -> StoreHealth:
+        """`error` from the database's first failure until it has done again what it failed at."""
+        return "error" if self._health.reason else "ok"
+
+    @property
+    def health_reason(self) -> str:
+        """See `Store.health_reason`."""
+        return self._health.reason
+
+    @property
+    def figures(self) -> StoreFigures:
+        """See `Store.figures`."""
+        self._figures.queue_rows = self._queue.rows
+        self._figures.queue_bytes = self._queue.size
+        self._figures.notes_waiting = len(self._notes)
+        return self._figures
+
+    def listen(self, listener: StoreListener) -> None:
+        """See `Store.listen`."""
+        self._listener = listener
+
+    async def committed_batch_seq(self, outbox_id: str) -> int:
+        """See `Store.committed_batch_seq`.
+
+        An answer that is too low does no harm: what is committed already is not written again.
+        """
+        with trio.move_on_after(_MARKS_WITHIN_S):
+            await self._marks_read.wait()
+        if not self._marks_read.is_set():
+            return 0
+        if outbox_id in self._marks or self._marks_complete:
+            return self._marks.get(outbox_id, 0)
+        try:
+            return await self._database.committed_batch_seq(outbox_id)
+        except DatabaseError:
+            return 0
+
+    def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
+        """See `Store.submit`."""
+        if not self._queue.put(PendingBatch.of(outbox_id, batch_seq, samples)):
+            self._figures.batches_refused += 1
+            return False
+        self._wake()
+        return True
+
+    def keep(self, samples: Samples) -> None:
+        """See `Store.keep`."""
+        batch = PendingBatch.of(self._own_outbox_id, self._own_seq + 1, samples)
+        if self._queue.put(batch, share=_LOOSE_SHARE):
+            self._own_seq += 1
+            self._wake()
+        else:
+            self._figures.samples_dropped += batch.rows
+
+    def open_session(self, session: SessionRecord) -> None:
+        """See `Store.open_session`."""
+        # The caller's list of keys is not the store's to hold.
+        self._noted(self._notes.open_session(replace(session, asset_keys=tuple(session.asset_keys))))
+
+    def close_session(self, session_id: str, *, disconnected_ms: int, reason: str) -> None:
+        """See `Store.close_session`."""
+        self._noted(self._notes.close_session(session_id, disconnected_ms=disconnected_ms, reason=reason))
+
+    def record_dispatch(self, dispatch: DispatchRecord) -> None:
+        """See `Store.record_dispatch`."""
+        self._noted(self._notes.record_dispatch(dispatch))
+
+    async def history(
+        self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
+    ) -> Sequence[PastSample]:
+        """See `Store.history`."""
+        self._check_available()
+        try:
+            return await self._database.history(asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
+        except DatabaseError as error:
+            raise StoreUnavailableError(str(error)) from None
+
+    async def sessions(
+        self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
+    ) -> Sequence[PastSession]:
+        """See `Store.sessions`."""
+        self._check_available()
+        try:
+            return await self._database.sessions(limit=limit, asset=asset, agent_id=agent_id)
+        except DatabaseError as error:
+            raise StoreUnavailableError(str(error)) from None
+
+    async def wait_attempted(self) -> None:
+        """Wait until the database was reached, or found to be away."""
+        await self._attempted.wait()
+
+    async def wait_idle(self) -> None:
+        """Wait until everything is written, or the database is away."""
+        if self.health != "ok":
+            return
+        self._idle = trio.Event()
+        self._work.set()
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Write what comes, for as long as the store is open; the database may come and go."""
+        pause_s = _SHORTEST_PAUSE_S
+        try:
+            while True:
+                try:
+                    await self._connect()
+                    await self._write_on()
+                except DatabaseError as error:
+                    self._failed(str(error))
+                except Exception:
+                    log.exception("the store failed; it begins again")
+                    self._failed("the store failed; see the log")
+                if self._health.has_been_ok:
+                    pause_s = _SHORTEST_PAUSE_S
+                    self._health.has_been_ok = False
+                await self._database.disconnect()
+                await trio.sleep(pause_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._database.disconnect()
+
+    async def _connect(self) -> None:
+        marks = await self._database.connect(first=not self._marks_read.is_set())
+        self._marks = OrderedDict(marks.by_outbox)
+        self._marks_complete = marks.complete
+        self._marks_read.set()
+        self._attempted.set()
+
+    async def _write_on(self) -> None:
+        group_s = trio.current_time()
+        tend_at_s = group_s + TEND_EVERY_S
+        while True:
+            if self._notes:
+                await self._write_notes(self._notes.first(_NOTES_A_GROUP))
+            if self._queue:
+                group_s = trio.current_time()
+                await self._write_batches(self._queue.first_group())
+            # Only now: a database that takes connections but not what waits for it is not well.
+            self._health.ok()
+            if trio.current_time() >= tend_at_s:
+                await self._database.tend()
+                tend_at_s = trio.current_time() + TEND_EVERY_S
+            await self._wait_for_work(group_s, tend_at_s)
+
+    async def _wait_for_work(self, group_s: float, tend_at_s: float) -> None:
+        if not self._queue and not self._notes:
+            self._idle.set()
+            self._work = trio.Event()
+            with trio.move_on_at(tend_at_s):
+                await self._work.wait()
+        if not self._queue.has_full_group:
+            self._full = trio.Event()
+            with trio.move_on_at(group_s + PACE_S):
+                await self._full.wait()
+
+    async def _write_batches(self, group: list[PendingBatch]) -> None:
+        """Commit the group; one that the database refuses as data is halved until the batch is found."""
+
+        async def give_up(batch: PendingBatch, error: DatabaseError) -> None:
+            log.error(
+                "telemetry batch dropped: the database refuses its data",
+                outbox_id=batch.outbox_id,
+                batch_seq=batch.batch_seq,
+                rows=batch.rows,
+                reason=str(error),
+            )
+            self._figures.batches_unwritable += 1
+            # The mark moves over it: its agent would send it for ever.
+            await self._commit([batch], rows=False)
+
+        await _in_halves(group, self._commit, give_up)
+
+    async def _commit(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> None:
+        started_s = trio.current_time()
+        written = await self._database.write(batches, rows=rows)
+        took_s = trio.current_time() - started_s
+        figures = self._figures
+        figures.groups_committed += 1
+        figures.batches_committed += len(batches)
+        figures.rows_committed += written.rows
+        figures.commit_seconds += took_s
+        figures.commit_seconds_last = took_s
+        figures.commit_seconds_max = max(figures.commit_seconds_max, took_s)
+        self._queue.remove_first(len(batches))
+        for outbox_id, batch_seq in written.marks.items():
+            if outbox_id != self._own_outbox_id:
+                self._remember(outbox_id, batch_seq)
+                if self._listener is not None:
+                    self._listener.batches_committed(outbox_id, batch_seq)
+        if self._queue.take_room_again() and self._listener is not None:
+            self._listener.room_again()
+
+    async def _write_notes(self, notes: list[Note]) -> None:
+        async def write(part: Sequence[Note]) -> None:
+            await self._database.note(part)
+            self._notes.dealt_with(part)
+
+        async def give_up(note: Note, error: DatabaseError) -> None:
+            log.error("session or dispatch dropped: the database refuses its data", reason=str(error))
+            self._figures.notes_dropped += 1
+            self._notes.dealt_with([note])
+            await trio.lowlevel.checkpoint()
+
+        await _in_halves(notes, write, give_up)
+
+    def _remember(self, outbox_id: str, batch_seq: int) -> None:
+        self._marks[outbox_id] = batch_seq
+        self._marks.move_to_end(outbox_id)
+        if len(self._marks) > MAX_MARKS:
+            self._marks.popitem(last=False)
+            self._marks_complete = False
+
+    def _failed(self, reason: str) -> None:
+        self._figures.database_failures += 1
+        self._health.failed(reason)
+        self._attempted.set()
+        self._idle.set()
+
+    def _check_available(self) -> None:
+        if self._health.reason:
+            raise StoreUnavailableError(self._health.reason)
+
+    def _noted(self, dropped: int) -> None:
+        self._figures.notes_dropped += dropped
+        self._work.set()
+
+    def _wake(self) -> None:
+        self._work.set()
+        if self._queue.has_full_group:
+            self._full.set()
+
+
+async def _in_halves(
+    items: Sequence[T],
+    do: Callable[[Sequence[T]], Awaitable[None]],
+    give_up: Callable[[T, DatabaseError], Awaitable[None]],
+) -> None:
+    """Do it with all at once, or, where the data is refused, with halves, in order, down to one."""
+    try:
+        await do(items)
+    except DatabaseError as error:
+        if not error.of_data:
+            raise
+        if len(items) == 1:
+            await give_up(items[0], error)
+            return
+        middle = len(items) // 2
+        await _in_halves(items[:middle], do, give_up)
+        await _in_halves(items[middle:], do, give_up)
