@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import structlog
 import trio
+import trio_asyncio
 
 from trioder.fleet import Fleet, FleetFileError, load_fleet
 from trioder.headend.api import create_app, serve_rest
@@ -24,7 +25,8 @@ from trioder.process.options import logging_options
 from trioder.process.signals import open_stop_signal
 from trioder.process.wall_time import WallClock
 from trioder.rpc import ConnectionOptions, serve_rpc
-from trioder.store.none import NoneStore
+from trioder.store.interface import StoreConfigurationError
+from trioder.store.open import check_database_url, open_store
 
 # By the name of the package: as a program this module is called __main__.
 log = structlog.stdlib.get_logger("trioder.headend")
@@ -40,9 +42,10 @@ class _PortError(Exception):
 
 
 def _checked_database(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
-    if url != "none":
-        # Never the URL itself: it may hold a password.
-        raise click.BadParameter("only 'none' is understood")
+    try:
+        check_database_url(url)
+    except StoreConfigurationError as error:
+        raise click.BadParameter(str(error)) from None
     return url
 
 
@@ -65,11 +68,30 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
 @click.option(
     "--database-url",
     envvar="DATABASE_URL",
-    default="none",
+    default="embedded",
     callback=_checked_database,
     show_default=True,
     show_envvar=True,
-    help="Where telemetry is kept: 'none' keeps only the latest values, in memory; no other is known yet.",
+    help="Where telemetry is kept: 'embedded', a PostgreSQL server that comes along; the URL of one of your "
+    "own; or 'none', which keeps only the latest values.",
+)
+@click.option(
+    "--state-dir",
+    envvar="STATE_DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("var"),
+    show_default=True,
+    show_envvar=True,
+    help="Where the embedded database lies.",
+)
+@click.option(
+    "--telemetry-retention-days",
+    envvar="TELEMETRY_RETENTION_DAYS",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    show_envvar=True,
+    help="Telemetry older than so many days is dropped, by whole days; 0 keeps all.",
 )
 @click.option(
     "--http-addr",
@@ -113,7 +135,9 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
 def main(
     *,
     assets_path: Path,
-    database_url: str,  # noqa: ARG001  # 'none' is all that it can be
+    database_url: str,
+    state_dir: Path,
+    telemetry_retention_days: int,
     http_addr: Address,
     grpc_addr: Address,
     tick_s: float,
@@ -130,28 +154,53 @@ def main(
         click.echo(f"Error: {faults} in the fleet file:\n{error}", err=True)
         sys.exit(2)
     run = partial(
-        _run, fleet, http_addr=http_addr, grpc_addr=grpc_addr, tick_s=tick_s, stale_after_s=stale_after_s
+        _run,
+        fleet,
+        database_url=database_url,
+        state_dir=state_dir,
+        retention_days=telemetry_retention_days,
+        http_addr=http_addr,
+        grpc_addr=grpc_addr,
+        tick_s=tick_s,
+        stale_after_s=stale_after_s,
     )
+    refused: list[BaseException] = []
     try:
         trio.run(run)
-    except _PortError as error:
-        click.echo(f"Error: {error}", err=True)
+    except* (_PortError, StoreConfigurationError) as group:
+        refused = _leaves(group)
+    if refused:
+        click.echo("\n".join(f"Error: {error}" for error in refused), err=True)
         sys.exit(2)
 
 
 async def _run(
-    fleet: Fleet, *, http_addr: Address, grpc_addr: Address, tick_s: float, stale_after_s: float
+    fleet: Fleet,
+    *,
+    database_url: str,
+    state_dir: Path,
+    retention_days: int,
+    http_addr: Address,
+    grpc_addr: Address,
+    tick_s: float,
+    stale_after_s: float,
 ) -> None:
     async with AsyncExitStack() as ports:
         # Before anything else is touched: a second headend must not get further than this.
         http_listeners = await _listen(http_addr, "HEADEND_HTTP_ADDR", ports)
         grpc_listeners = await _listen(grpc_addr, "HEADEND_GRPC_ADDR", ports)
+        wall = WallClock.starting_now()
         async with (
             open_stop_signal() as stop,
+            # psycopg has no Trio of its own.
+            trio_asyncio.open_loop(),
+            open_store(
+                database_url, state_dir=state_dir, fleet=fleet, wall=wall, retention_days=retention_days
+            ) as store,
             open_headend(
                 fleet=fleet,
-                store=NoneStore(),
-                wall=WallClock.starting_now(),
+                store=store,
+                wall=wall,
                 rng=random.SystemRandom(),
                 tick_s=tick_s,
                 stale_after_s=stale_after_s,
@@ -171,12 +220,20 @@ async def _run(
                 grpc_addr=_address_of(grpc_listeners),
                 assets=len(fleet.assets),
                 sites=len(fleet.sites),
-                database="none",
+                database=database_url if database_url in {"embedded", "none"} else "postgres",
             )
             await stop.requested.wait()
             headend.closing.set()
             edge.cancel_scope.deadline = trio.current_time() + _GRACE_S
     log.info("headend stopped")
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the exceptions of a group, however nested."""
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves
 
 
 async def _listen(address: Address, variable: str, ports: AsyncExitStack) -> list[trio.SocketListener]:

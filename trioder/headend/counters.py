@@ -21,6 +21,7 @@ class Counters:
     wire_errors: int = _counter("Sessions ended because a message broke the contract.")
 
     samples_received: int = _counter("Samples received from agents, backfill and repeats included.")
+    samples_unknown: int = _counter("Samples of a backlog dropped: their assets are not in the fleet.")
     samples_synthesized: int = _counter("Samples made by the headend's own model.")
     batches_received: int = _counter("Telemetry batches received.")
     batches_taken: int = _counter("Telemetry batches handed to the store in their turn.")

@@ -3,7 +3,8 @@
 Synchronous throughout: a batch is dealt with between two checkpoints, and a slow store is never waited for.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from trioder.headend.counters import Counters
@@ -141,18 +142,15 @@ class Ingest:
         """
         if not session.outbox_id:
             raise WireError("a TelemetryBatch came, but Register named no outbox_id")
-        keys = session.asset_keys
-        samples = Samples(
-            ts_unix_ms=batch.ts_unix_ms,
-            source="agent",
-            asset_keys=[keys[position] for position in batch.asset_index],
-            soc_mwhr=batch.soc_mwhr,
-            current_mw=batch.current_mw,
-            setpoint_mw=batch.setpoint_mw,
-            available_discharge_mw=batch.available_discharge_mw,
-            available_charge_mw=batch.available_charge_mw,
-        )
         self._counters.batches_received += 1
+        if session.backlog_only:
+            # It is of the past, and perhaps of assets that another agent drives by now: never the latest.
+            if not batch.live_only:
+                samples = self._known_of(batch, session.backlog_keys)
+                self._counters.samples_received += len(samples.asset_keys)
+                self._sequence(session.outbox_id, batch, samples)
+            return
+        samples = _samples_of(batch, [session.asset_keys[position] for position in batch.asset_index])
         self._apply(samples)
         if not batch.live_only:
             self._sequence(session.outbox_id, batch, samples)
@@ -200,6 +198,22 @@ class Ingest:
             if feed.cursor.room_again():
                 self._ask_replay(feed)
 
+    def _known_of(self, batch: Batch, keys: Sequence[int | None]) -> Samples:
+        """The batch without the assets that are not in the fleet; perhaps empty, but of its place."""
+        known = [(row, key) for row, at in enumerate(batch.asset_index) if (key := keys[at]) is not None]
+        if len(known) < len(batch.asset_index):
+            self._counters.samples_unknown += len(batch.asset_index) - len(known)
+            rows = [row for row, _ in known]
+            batch = replace(
+                batch,
+                soc_mwhr=[batch.soc_mwhr[row] for row in rows],
+                current_mw=[batch.current_mw[row] for row in rows],
+                setpoint_mw=[batch.setpoint_mw[row] for row in rows],
+                available_discharge_mw=[batch.available_discharge_mw[row] for row in rows],
+                available_charge_mw=[batch.available_charge_mw[row] for row in rows],
+            )
+        return _samples_of(batch, [key for _, key in known])
+
     def _begin_boot(self, session: Session) -> None:
         # Epoch 0 tells nothing: every session may be another boot.
         boot = (session.agent_id, session.epoch)
@@ -220,7 +234,8 @@ class Ingest:
                 if self._store.submit(outbox_id, batch.batch_seq, samples):
                     cursor.take(batch.batch_seq)
                     self._counters.batches_taken += 1
-                    self._counters.batches_lost += batch.batch_seq - expected_seq
+                    if expected_seq > 1:  # else nothing is known of what came before
+                        self._counters.batches_lost += batch.batch_seq - expected_seq
                 else:
                     cursor.hold_back()
                     self._counters.batches_refused += 1
@@ -242,3 +257,16 @@ class Ingest:
     def _forget_if_settled(self, outbox_id: str, feed: _Feed) -> None:
         if feed.cursor.settled:
             del self._feeds[outbox_id]
+
+
+def _samples_of(batch: Batch, asset_keys: Sequence[int]) -> Samples:
+    return Samples(
+        ts_unix_ms=batch.ts_unix_ms,
+        source="agent",
+        asset_keys=asset_keys,
+        soc_mwhr=batch.soc_mwhr,
+        current_mw=batch.current_mw,
+        setpoint_mw=batch.setpoint_mw,
+        available_discharge_mw=batch.available_discharge_mw,
+        available_charge_mw=batch.available_charge_mw,
+    )

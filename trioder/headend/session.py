@@ -98,7 +98,8 @@ class AgentDesk:
             epoch=registration.epoch,
             protocol=min(registration.protocol, PROTOCOL),
             outbox_id=registration.outbox_id,
-            asset_keys=self._keys_of(registration.asset_ids),
+            asset_keys=() if registration.backlog_only else self._keys_of(registration.asset_ids),
+            backlog_keys=self._backlog_keys_of(registration) if registration.backlog_only else (),
             peer=peer,
             connected_ms=self.wall.now_ms(),
         )
@@ -112,16 +113,17 @@ class AgentDesk:
             self.counters.sessions_superseded += 1
             older.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
         self.counters.sessions_opened += 1
-        self.store.open_session(
-            SessionRecord(
-                session_id=session.session_id,
-                agent_id=session.agent_id,
-                epoch=session.epoch,
-                peer=peer,
-                asset_keys=session.asset_keys,
-                connected_ms=session.connected_ms,
+        if not session.backlog_only:
+            self.store.open_session(
+                SessionRecord(
+                    session_id=session.session_id,
+                    agent_id=session.agent_id,
+                    epoch=session.epoch,
+                    peer=peer,
+                    asset_keys=session.asset_keys,
+                    connected_ms=session.connected_ms,
+                )
             )
-        )
         log.info("agent connected", **self._described(session), epoch=session.epoch)
         return session
 
@@ -129,7 +131,8 @@ class AgentDesk:
         self.sessions.release(session)
         self.ingest.session_closed(session)
         self.dispatcher.session_closed(session)
-        self.store.close_session(session.session_id, disconnected_ms=self.wall.now_ms(), reason=reason)
+        if not session.backlog_only:
+            self.store.close_session(session.session_id, disconnected_ms=self.wall.now_ms(), reason=reason)
         log.info("agent disconnected", **self._described(session), reason=reason)
 
     async def _run(self, call: AgentCall, session: Session) -> None:
@@ -159,7 +162,7 @@ class AgentDesk:
         session.end_with(StatusCode.INVALID_ARGUMENT, reason)
 
     def _take(self, message: pb.AgentToHeadend, session: Session) -> None:
-        match read_uplink(message, asset_count=len(session.asset_keys)):
+        match read_uplink(message, asset_count=len(session.backlog_keys or session.asset_keys)):
             case Batch() as batch:
                 self.ingest.receive_batch(session, batch)
             case Telemetry() as telemetry:
@@ -191,17 +194,30 @@ class AgentDesk:
 
     def _keys_of(self, asset_ids: Sequence[str]) -> list[int]:
         index_by_id = self.fleet.index_by_id
-        unknown = [asset_id for asset_id in asset_ids if asset_id not in index_by_id]
-        if unknown:
-            told = ", ".join(unknown[:_MAX_IDS_TOLD]) + (", ..." if len(unknown) > _MAX_IDS_TOLD else "")
-            raise RpcError(
-                StatusCode.NOT_FOUND,
-                f"{len(unknown)} of {len(asset_ids)} registered assets are not in the fleet: {told}",
-            )
+        if unknown := self._told_unknown(asset_ids):
+            raise RpcError(StatusCode.NOT_FOUND, unknown)
         return [index_by_id[asset_id] for asset_id in asset_ids]
+
+    def _backlog_keys_of(self, registration: Registration) -> list[int | None]:
+        if unknown := self._told_unknown(registration.asset_ids):
+            log.warning(
+                "a backlog tells of assets that are no longer in the fleet; their samples are dropped",
+                agent_id=registration.agent_id,
+                reason=unknown,
+            )
+        return [self.fleet.index_by_id.get(asset_id) for asset_id in registration.asset_ids]
+
+    def _told_unknown(self, asset_ids: Sequence[str]) -> str:
+        unknown = [asset_id for asset_id in asset_ids if asset_id not in self.fleet.index_by_id]
+        if not unknown:
+            return ""
+        told = ", ".join(unknown[:_MAX_IDS_TOLD]) + (", ..." if len(unknown) > _MAX_IDS_TOLD else "")
+        return f"{len(unknown)} of {len(asset_ids)} registered assets are not in the fleet: {told}"
 
     def _described(self, session: Session) -> dict[str, object]:
         described: dict[str, object] = {"agent_id": session.agent_id, "session_id": session.session_id}
+        if session.backlog_only:
+            return described | {"backlog_of_assets": len(session.backlog_keys), "peer": session.peer}
         assets = [self.fleet.assets[key] for key in session.asset_keys]
         if len(assets) == 1:
             described |= {"asset_id": assets[0].id, "asset": assets[0].name}

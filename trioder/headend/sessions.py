@@ -28,7 +28,9 @@ class Session:
         epoch: the agent's boot; 0 when it tells none.
         protocol: what both ends speak.
         outbox_id: empty when the agent sends no batches.
-        asset_keys: by the position that batches name them with.
+        asset_keys: of the assets that it drives, by the position that batches name them with.
+        backlog_keys: those of a session that drives nothing, and only hands over what a former agent has
+            left; None is an asset that is no longer in the fleet.
         peer: where it comes from, host:port.
         scope: what runs the session runs in here.
         end: why the headend ended it, once it has.
@@ -42,9 +44,15 @@ class Session:
     asset_keys: Sequence[int]
     peer: str
     connected_ms: int
+    backlog_keys: Sequence[int | None] = ()
     mailbox: Mailbox = field(default_factory=Mailbox)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     end: SessionEnd | None = None
+
+    @property
+    def backlog_only(self) -> bool:
+        """Whether it drives nothing, and only hands over what a former agent has left."""
+        return bool(self.backlog_keys)
 
     def end_with(self, status: StatusCode, reason: str) -> None:
         """End the session; the first reason stands."""
@@ -69,10 +77,11 @@ class SessionRegistry:
         self._by_agent: dict[str, Session] = {}
         self._by_asset: dict[int, Session] = {}
         self._by_outbox: dict[str, Session] = {}
+        self._backlogs = 0
 
     def __len__(self) -> int:
-        """How many agents are connected."""
-        return len(self._by_agent)
+        """How many agents with assets are connected."""
+        return len(self._by_agent) - self._backlogs
 
     def __iter__(self) -> Iterator[Session]:
         """The live sessions, oldest first."""
@@ -111,6 +120,10 @@ class SessionRegistry:
                 StatusCode.FAILED_PRECONDITION,
                 f"agent {session.agent_id} is connected with epoch {older.epoch}, newer than {session.epoch}",
             )
+        if older is not None and session.backlog_only and not older.backlog_only:
+            raise ClaimRefusedError(
+                StatusCode.ALREADY_EXISTS, f"agent {session.agent_id} is connected, and sends its own backlog"
+            )
         for position, key in enumerate(session.asset_keys):
             holder = self._by_asset.get(key)
             if holder is not None and holder is not older:
@@ -127,6 +140,7 @@ class SessionRegistry:
         if older is not None:
             self.release(older)
         self._by_agent[session.agent_id] = session
+        self._backlogs += session.backlog_only
         self._by_asset.update(dict.fromkeys(session.asset_keys, session))
         if session.outbox_id:
             self._by_outbox[session.outbox_id] = session
@@ -137,6 +151,7 @@ class SessionRegistry:
         if not self.is_live(session):
             return False
         del self._by_agent[session.agent_id]
+        self._backlogs -= session.backlog_only
         for key in session.asset_keys:
             del self._by_asset[key]
         self._by_outbox.pop(session.outbox_id, None)

@@ -44,6 +44,8 @@ async def test_health_counts_what_is_connected(autojump_clock: object) -> None:
         assert await rest.get("/health") == {
             "status": "ok",
             "db": "disabled",
+            "db_reason": "",
+            "db_backlog_rows": 0,
             "agents": 1,
             "assets_connected": 2,
             "assets": 4,

@@ -1,15 +1,25 @@
-"""`/agents`: which assets are connected now, and who drives them."""
+"""`/agents`: which assets are connected now, who drives them, and the sessions there were."""
 
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
 from trioder.headend.api.answers import list_answer
-from trioder.headend.api.inputs import checked_query
-from trioder.headend.api.models import AgentRow, AgentsQuery
+from trioder.headend.api.errors import ApiError
+from trioder.headend.api.inputs import checked_query, query_id, query_limit
+from trioder.headend.api.models import (
+    DEFAULT_HISTORY_ROWS,
+    MAX_HISTORY_ROWS,
+    AgentRow,
+    AgentsQuery,
+    SessionRow,
+    SessionsQuery,
+)
 from trioder.headend.api.openapi import documented
 from trioder.headend.api.selection import FleetIndex
 from trioder.headend.service import Headend
 from trioder.process.rfc3339 import format_ms
+from trioder.store.interface import StoreUnavailableError
+from trioder.store.records import PastSession
 
 
 def agents_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
@@ -39,4 +49,32 @@ def agents_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
         """List the connected assets, in fleet order."""
         return list_answer(index.keys_of_query(checked_query(AgentsQuery), counts=connected), row)
 
+    @blueprint.get("/agents/sessions")
+    @documented(list[SessionRow], query=SessionsQuery, errors=(404, 503))
+    async def list_sessions() -> TrioResponse:
+        """List the last sessions, newest first; none without a database."""
+        query = checked_query(SessionsQuery)
+        limit = query_limit(query, highest=MAX_HISTORY_ROWS, default=DEFAULT_HISTORY_ROWS)
+        asset_id, agent_id = query_id(query, "asset_id"), query.get("agent_id", [None])[0]
+        asset = None if asset_id is None else assets[index.key_of(asset_id)]
+        try:
+            past = await headend.store.sessions(limit=limit, asset=asset, agent_id=agent_id)
+        except StoreUnavailableError as error:
+            raise ApiError(503, f"the sessions cannot be read now: {error}") from None
+        return list_answer(range(len(past)), lambda position: _session_row(past[position]))
+
     return blueprint
+
+
+def _session_row(session: PastSession) -> SessionRow:
+    ended_ms = session.disconnected_ms
+    return SessionRow(
+        session_id=session.session_id,
+        agent_id=session.agent_id,
+        epoch=session.epoch,
+        peer=session.peer,
+        assets=session.assets,
+        connected_at=format_ms(session.connected_ms),
+        disconnected_at=None if ended_ms is None else format_ms(ended_ms),
+        reason=session.reason,
+    )

@@ -39,6 +39,8 @@ def health_blueprint(headend: Headend, metrics: Metrics, describe: Callable[[], 
         answer = HealthAnswer(
             status="degraded" if degraded else "ok",
             db=db,
+            db_reason=headend.store.health_reason,
+            db_backlog_rows=headend.store.figures.queue_rows,
             agents=len(headend.sessions),
             assets_connected=headend.sessions.assets_connected,
             assets=len(headend.fleet.assets),

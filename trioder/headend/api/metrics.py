@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 import trioder
 from trioder.headend.counters import Counters
 from trioder.headend.service import Headend
+from trioder.store.figures import StoreFigures
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
@@ -64,6 +65,10 @@ class _HeadendCollector(Collector):
         for state in ("ok", "error", "disabled"):
             database.add_metric([state], float(headend.store.health == state))
         yield database
+        for figure in fields(StoreFigures):
+            family = CounterMetricFamily if figure.metadata["kind"] == "counter" else GaugeMetricFamily
+            value = getattr(headend.store.figures, figure.name)
+            yield family(f"trioder_store_{figure.name}", figure.metadata["help"], value=value)
         for counter in fields(Counters):
             yield CounterMetricFamily(
                 f"trioder_{counter.name}",

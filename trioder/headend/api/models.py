@@ -148,11 +148,26 @@ class AgentRow(Struct, kw_only=True):
     connected_at: Time
 
 
+class SessionRow(Struct, kw_only=True):
+    """A session of an agent, as it is remembered; still open while disconnected_at is null."""
+
+    session_id: Id
+    agent_id: str
+    epoch: int
+    peer: str
+    assets: int
+    connected_at: Time
+    disconnected_at: Time | None
+    reason: str | None
+
+
 class HealthAnswer(Struct, kw_only=True):
     """How the headend is. Answered with 503 when degraded."""
 
     status: Literal["ok", "degraded"]
     db: StoreHealth
+    db_reason: Annotated[str, Meta(description="Why db is error; empty when it is not.")]
+    db_backlog_rows: Annotated[int, Meta(description="Samples that wait to be committed.")]
     agents: int
     assets_connected: int
     assets: int
@@ -201,6 +216,16 @@ class HistoryQuery(Struct, kw_only=True):
     )
     start: Annotated[Time, Meta(description="From this instant on.")] | None = None
     end: Annotated[Time, Meta(description="Before this instant.")] | None = None
+
+
+class SessionsQuery(Struct, kw_only=True):
+    """Which sessions, newest first."""
+
+    asset_id: Annotated[Id, Meta(description="Only sessions that drove this asset.")] | None = None
+    agent_id: Annotated[str, Meta(description="Only sessions of this agent.")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description="At most so many rows.")] = (
+        DEFAULT_HISTORY_ROWS
+    )
 
 
 class AgentsQuery(Struct, kw_only=True):
