@@ -9,15 +9,28 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TypeVar
+from uuid import uuid4
 
 import click
 import structlog
 import trio
 
-from trioder.agent.config import AgentConfig, ConfigError, config_of_one_asset, config_of_shard
+from trioder.agent.config import (
+    AgentConfig,
+    ConfigError,
+    config_of_drain,
+    config_of_one_asset,
+    config_of_shard,
+)
+from trioder.agent.disk import open_memory
+from trioder.agent.disk_file import MemoryInUseError, MemoryUnusableError
+from trioder.agent.drain import drain_files
 from trioder.agent.launcher_pipe import STDIN_RULE, LauncherPipe, open_launcher_pipe
 from trioder.agent.link import LinkReport
+from trioder.agent.memory import AgentMemory
+from trioder.agent.orphans import newest_states
 from trioder.agent.service import run_agent
+from trioder.process.agent_files import agent_file
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
 from trioder.process.signals import open_stop_signal
@@ -43,6 +56,8 @@ _VARIABLES = (
     ("RAMP_RATE_MW_PER_MIN", None, "How fast its power may move, > 0.  [required]"),
     ("HEADEND_GRPC", "127.0.0.1:50051", "The headend, as host:port or http://host:port."),
     ("TICK_S", "4.0", "Seconds from one pulse to the next."),
+    ("STATE_DIR", "var", "Folder for what outlives the agent: its outbox, its battery's state."),
+    ("OUTBOX_MAX_MB", "256", "Telemetry kept while the headend is away; beyond, the oldest is dropped."),
 )
 
 
@@ -69,22 +84,33 @@ def _variable_options(command: Command) -> Command:
     help="Read the shard as one JSON line from standard input, which stays open; its end stops the agent. "
     "The other options but those of the log are then not looked at.",
 )
+@click.option(
+    "--drain",
+    is_flag=True,
+    help="Run no battery: hand over what agents that are no more have left, and delete their files. Standard "
+    "input is as with --stdin, and names the files.",
+)
 @logging_options
-def main(*, from_stdin: bool, log_level: str, log_format: LogFormat, **texts: str | None) -> None:
+def main(
+    *, from_stdin: bool, drain: bool, log_level: str, log_format: LogFormat, **texts: str | None
+) -> None:
     """Read the configuration and run the agent until told to stop."""
     configure_logging(level=log_level, format=log_format)
     try:
-        if from_stdin:
+        if from_stdin or drain:
             # Asked before Trio runs, which would take the free descriptor for itself.
             if sys.stdin is None:
                 raise ConfigError([f"standard input is closed; {STDIN_RULE}"])
-            trio.run(_run_shard)
+            trio.run(_run_drain if drain else _run_shard)
         else:
             config = config_of_one_asset({name.upper(): text for name, text in texts.items()})
             trio.run(_run_one_asset, config)
     except ConfigError as error:
         click.echo(f"Error: the configuration cannot be used:\n{error}", err=True)
         sys.exit(2)
+    except (MemoryInUseError, MemoryUnusableError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
 
 
 async def _run_one_asset(config: AgentConfig) -> None:
@@ -103,7 +129,43 @@ async def _run_shard() -> None:
         await _run(config, partial(_wait_either, stop.requested, pipe))
 
 
+async def _run_drain() -> None:
+    async with open_stop_signal() as stop, AsyncExitStack() as stack:
+        pipe = await stack.enter_async_context(open_launcher_pipe())
+        line = await _unless(stop.requested, pipe.read_line)
+        if line is None:
+            return
+        config = config_of_drain(line)
+        async with trio.open_nursery() as nursery:
+
+            async def _watch() -> None:
+                await _wait_either(stop.requested, pipe)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(_watch)
+            await drain_files(
+                config,
+                dial=partial(connect, config.headend.host, config.headend.port),
+                wall=WallClock.starting_now(),
+                rng=random.SystemRandom(),
+            )
+            nursery.cancel_scope.cancel()
+
+
 async def _run(config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]) -> None:
+    if config.state_dir is None:
+        await _run_with(None, config, wait_stop)
+        return
+    asset_ids = [asset.id for asset in config.assets]
+    path = agent_file(config.state_dir, config.agent_id)
+    with open_memory(path, agent_id=config.agent_id, asset_ids=asset_ids, outbox_id=str(uuid4())) as memory:
+        memory.adopt(newest_states(config.orphans, asset_ids))
+        await _run_with(memory, config, wait_stop)
+
+
+async def _run_with(
+    memory: AgentMemory | None, config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]
+) -> None:
     stopping = trio.Event()
 
     async def _watch() -> None:
@@ -117,6 +179,7 @@ async def _run(config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]) ->
         wall=WallClock.starting_now(),
         rng=random.SystemRandom(),
         report=_print_status,
+        memory=memory,
         stopping=stopping,
     )
     async with trio.open_nursery() as watch:

@@ -6,8 +6,9 @@ The task that drives it is in `trioder.agent.asset`.
 import math
 from collections.abc import Callable
 
+from trioder.agent.memory import SavedBattery
 from trioder.agent.wakeup import Wakeup
-from trioder.sim.bess import initial_state, with_setpoint
+from trioder.sim.bess import initial_state, tick_asset, with_setpoint
 from trioder.sim.model import Asset, BessState, Dispatch
 from trioder.wire.records import Acknowledgement
 
@@ -57,6 +58,28 @@ class Battery:
         self._waiting: Dispatch | None = None
         # To the last dispatch that was taken, so that it can be given again.
         self._last_answer: Acknowledgement | None = None
+
+    def resume(self, saved: SavedBattery, *, now_s: float, now_unix_s: float) -> None:
+        """Go on, at `now_s`, from what was saved; the time since has not passed for the cells.
+
+        A setpoint that has ended meanwhile is one of 0 MW. What the nameplate does not allow is brought
+        within it.
+
+        Raises:
+            ValueError: a saved value is not a number; nothing has changed.
+        """
+        if not all(map(math.isfinite, saved[:3])) or math.isnan(saved.lease_end_unix_s):
+            raise ValueError(f"{saved} has values that are not finite numbers")
+        has_ended = saved.lease_end_unix_s <= now_unix_s
+        soc_mwhr = min(max(saved.soc_mwhr, 0.0), self.asset.capacity_mwhr)
+        setpoint_mw = 0.0 if has_ended else saved.setpoint_mw
+        at_rest = initial_state(self.asset)._replace(
+            soc_mwhr=soc_mwhr, current_mw=saved.current_mw, setpoint_mw=setpoint_mw
+        )
+        # No time, no energy: this brings the powers within what the battery can do.
+        self.state = tick_asset(self.asset, at_rest, 0.0)
+        self.lease_end_s = math.inf if has_ended else now_s + (saved.lease_end_unix_s - now_unix_s)
+        self._at_s = now_s
 
     def advance(self, now_s: float) -> None:
         """Bring the state to `now_s`; a setpoint that ends before ends in 0 MW at its own instant."""

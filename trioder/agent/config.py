@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from trioder.fleet import FleetFileError, asset_from_document
@@ -11,6 +12,8 @@ from trioder.process.addresses import Address, parse_address
 from trioder.sim.model import Asset
 
 MEBIBYTE = 1024 * 1024
+DEFAULT_OUTBOX_MB = 256
+MAX_OUTBOX_MB = 1024 * 1024
 MIN_TICK_S = 0.05
 MAX_TICK_S = 3600.0
 
@@ -60,6 +63,8 @@ class AgentConfig:
         phase: where in the tick the pulse comes, in [0, 1).
         assets: at least one, with distinct ids.
         outbox_bytes: of telemetry that is kept for the headend; beyond, the oldest is dropped.
+        state_dir: where the agent's file is; without it nothing outlives the agent.
+        orphans: files of agents that are no more, which may know of these assets.
     """
 
     agent_id: str
@@ -67,7 +72,17 @@ class AgentConfig:
     tick_s: float
     phase: float
     assets: tuple[Asset, ...]
-    outbox_bytes: int = 64 * MEBIBYTE
+    outbox_bytes: int = DEFAULT_OUTBOX_MB * MEBIBYTE
+    state_dir: Path | None = None
+    orphans: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainConfig:
+    """What a drainer is told: the files to empty, and where to."""
+
+    headend: Address
+    files: tuple[Path, ...]
 
 
 def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
@@ -96,9 +111,20 @@ def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
         ]
     headend = _headend("HEADEND_GRPC", variables["HEADEND_GRPC"], faults)
     tick_s = _tick_s("TICK_S", _number_or_text(variables["TICK_S"] or ""), faults)
+    outbox_mb = _number_or_text(variables.get("OUTBOX_MAX_MB") or str(DEFAULT_OUTBOX_MB))
+    outbox_bytes = _outbox_bytes("OUTBOX_MAX_MB", outbox_mb, faults)
     if faults or asset is None or headend is None:
         raise ConfigError(faults)
-    return AgentConfig(agent_id=asset.id, headend=headend, tick_s=tick_s, phase=0.0, assets=(asset,))
+    state_dir = variables.get("STATE_DIR")
+    return AgentConfig(
+        agent_id=asset.id,
+        headend=headend,
+        tick_s=tick_s,
+        phase=0.0,
+        assets=(asset,),
+        outbox_bytes=outbox_bytes,
+        state_dir=Path(state_dir) if state_dir else None,
+    )
 
 
 def config_of_shard(line: bytes) -> AgentConfig:
@@ -107,12 +133,7 @@ def config_of_shard(line: bytes) -> AgentConfig:
     Raises:
         ConfigError: with every fault.
     """
-    try:
-        document = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError([f"the shard document is not JSON: {error}; it begins {line[:40]!r}"]) from None
-    if not isinstance(document, dict):
-        raise ConfigError([f"the shard document is {_shown(document)}; it must be an object"])
+    document = _object(line, "shard")
     faults: list[str] = []
     agent_id = document.get("agent_id")
     if (
@@ -129,11 +150,62 @@ def config_of_shard(line: bytes) -> AgentConfig:
     if not _is_number(phase) or not 0.0 <= phase < 1.0:
         faults.append(f"phase is {_shown(phase)}; it must be a number, 0 <= phase < 1")
     assets = _assets(document.get("assets"), faults)
+    outbox_bytes = _outbox_bytes("outbox_max_mb", document.get("outbox_max_mb", DEFAULT_OUTBOX_MB), faults)
+    state_dir = document.get("state_dir")
+    if not (state_dir is None or (isinstance(state_dir, str) and state_dir)):
+        faults.append(f"state_dir is {_shown(state_dir)}; it must be the path of a folder")
+    orphans = _paths("orphans", document.get("orphans", []), faults)
     if faults or headend is None:
         raise ConfigError(faults)
     return AgentConfig(
-        agent_id=str(agent_id), headend=headend, tick_s=tick_s, phase=float(phase), assets=tuple(assets)
+        agent_id=str(agent_id),
+        headend=headend,
+        tick_s=tick_s,
+        phase=float(phase),
+        assets=tuple(assets),
+        outbox_bytes=outbox_bytes,
+        state_dir=None if state_dir is None else Path(state_dir),
+        orphans=orphans,
     )
+
+
+def config_of_drain(line: bytes) -> DrainConfig:
+    """Read the document with which the launcher has the outboxes of former agents emptied.
+
+    Raises:
+        ConfigError: with every fault.
+    """
+    document = _object(line, "drain")
+    faults: list[str] = []
+    headend = _headend("headend", document.get("headend"), faults)
+    files = _paths("files", document.get("files"), faults)
+    if faults or headend is None:
+        raise ConfigError(faults)
+    return DrainConfig(headend=headend, files=files)
+
+
+def _object(line: bytes, kind: str) -> dict[str, Any]:
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError([f"the {kind} document is not JSON: {error}; it begins {line[:40]!r}"]) from None
+    if not isinstance(document, dict):
+        raise ConfigError([f"the {kind} document is {_shown(document)}; it must be an object"])
+    return document
+
+
+def _paths(name: str, value: object, faults: list[str]) -> tuple[Path, ...]:
+    if not isinstance(value, list) or not all(isinstance(path, str) and path for path in value):
+        faults.append(f"{name} is {_shown(value)}; it must be a list of paths")
+        return ()
+    return tuple(map(Path, value))
+
+
+def _outbox_bytes(name: str, value: object, faults: list[str]) -> int:
+    if not isinstance(value, int | float) or not _is_number(value) or not 1 <= value <= MAX_OUTBOX_MB:
+        faults.append(f"{name} is {_shown(value)}; it must be a number of MB, 1..{MAX_OUTBOX_MB}")
+        return 0
+    return int(value * MEBIBYTE)
 
 
 def _assets(documents: object, faults: list[str]) -> list[Asset]:

@@ -12,6 +12,7 @@ class KeptBatches(Protocol):
     Attributes:
         first_seq: of the oldest that is kept; last_seq + 1 when none is.
         last_seq: of the newest that was ever appended; 0 before.
+        saved_seq: of the newest that no crash can take away any more.
         size_bytes: of all that are kept.
     """
 
@@ -19,11 +20,16 @@ class KeptBatches(Protocol):
     last_seq: int
     size_bytes: int
 
+    @property
+    def saved_seq(self) -> int:
+        """See above."""
+        ...
+
     def append(self, payload: bytes) -> None:
         """Keep one more, as last_seq + 1."""
 
-    def read(self, batch_seq: int) -> bytes:
-        """Return one that is kept (KeyError otherwise)."""
+    def read(self, batch_seq: int) -> bytes | None:
+        """Return one that is kept (KeyError otherwise); None when it cannot be read back."""
         ...
 
     def drop_first(self) -> None:
@@ -31,13 +37,18 @@ class KeptBatches(Protocol):
 
 
 class BatchesInMemory:
-    """Keeps batches for as long as the process lives."""
+    """Keeps batches for as long as the object lives."""
 
     def __init__(self) -> None:
         self.first_seq = 1
         self.last_seq = 0
         self.size_bytes = 0
         self._payloads: dict[int, bytes] = {}
+
+    @property
+    def saved_seq(self) -> int:
+        """Whatever is here is as safe as it gets."""
+        return self.last_seq
 
     def append(self, payload: bytes) -> None:
         """See `KeptBatches`."""

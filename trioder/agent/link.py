@@ -15,12 +15,11 @@ from trioder.agent.backoff import Backoff
 from trioder.agent.outbox import Outbox
 from trioder.agent.send_queue import SendQueue
 from trioder.rpc import ClientCall, RpcError, StatusCode, open_channel
-from trioder.sim.model import Asset, Dispatch
+from trioder.sim.model import Dispatch
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import read_downlink
 from trioder.wire.records import BatchesKept, ReplayRequest, SessionGrant, Setpoints
 from trioder.wire.service import AGENT_LINK_STREAM, PROTOCOL
-from trioder.wire.uplink import write_registration
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -67,17 +66,15 @@ class Identity:
     """Who registers.
 
     Attributes:
-        epoch: this boot of the agent, growing over its boots.
-        outbox_id: names the sequence that batches count in.
-        assets: in the order of the batches' positions.
+        assets: how many.
         headend: as told to the headend (`:authority`) and to people.
+        registration: the message that opens a session; the same for every session of this boot.
     """
 
     agent_id: str
-    epoch: int
-    outbox_id: str
-    assets: tuple[Asset, ...]
+    assets: int
     headend: str
+    registration: pb.AgentToHeadend
 
 
 class Link:
@@ -164,15 +161,8 @@ class Link:
 
     async def _register(self, call: AgentCall) -> None:
         who = self._identity
-        registration = write_registration(
-            agent_id=who.agent_id,
-            epoch=who.epoch,
-            protocol=PROTOCOL,
-            outbox_id=who.outbox_id,
-            assets=who.assets,
-        )
         with trio.move_on_after(REGISTERED_WITHIN_S) as patience:
-            await call.send(registration)
+            await call.send(who.registration)
             try:
                 first = await call.receive()
             except trio.EndOfChannel:
@@ -195,10 +185,10 @@ class Link:
             agent_id=who.agent_id,
             headend=who.headend,
             session_id=grant.session_id,
-            assets=len(who.assets),
+            assets=who.assets,
             batch_seq=grant.committed_batch_seq,
         )
-        self._report(LinkReport(state="connected", assets=len(who.assets)))
+        self._report(LinkReport(state="connected", assets=who.assets))
 
     async def _converse(self, call: AgentCall) -> None:
         failure: RpcError | None = None

@@ -43,10 +43,12 @@ class Outbox:
 
     Attributes:
         dropped: batches that were dropped before the headend had them.
+        unreadable: how often one was passed over because it could not be read back.
     """
 
     def __init__(self, kept: KeptBatches, *, max_bytes: int, window_batches: int = WINDOW_BATCHES) -> None:
         self.dropped = 0
+        self.unreadable = 0
         self._kept = kept
         self._max_bytes = max_bytes
         self._window_batches = window_batches
@@ -74,6 +76,14 @@ class Outbox:
     def size_bytes(self) -> int:
         """Of all that are kept."""
         return self._kept.size_bytes
+
+    def is_settled(self) -> bool:
+        """Whether the headend has every batch that can still be read."""
+        kept = self._kept
+        newest = kept.last_seq
+        while newest > max(self._committed_seq, kept.first_seq - 1) and kept.read(newest) is None:
+            newest -= 1
+        return newest <= self._committed_seq
 
     def append(self, payload: bytes) -> None:
         """Take in the newest batch, and drop the oldest if there is no room."""
@@ -143,19 +153,29 @@ class Outbox:
             return None
         kept = self._kept
         batch_seq = max(self._next_seq, kept.first_seq)
-        has_room = self._next_seq - self._committed_seq <= self._window_batches
-        if self._shown_seq < kept.last_seq and not (has_room and batch_seq == kept.last_seq):
+        # A batch that a crash could still take away is not sent in its turn: its number would be used twice.
+        may_go = self._next_seq - self._committed_seq <= self._window_batches and batch_seq <= kept.saved_seq
+        if self._shown_seq < kept.last_seq and not (may_go and batch_seq == kept.last_seq):
             # Not its turn, but it is what people look at.
             self._shown_seq = kept.last_seq
-            if kept.first_seq <= kept.last_seq:
-                return Outgoing(batch_seq=kept.last_seq, payload=kept.read(kept.last_seq), live_only=True)
-        if not has_room or batch_seq > kept.last_seq:
+            payload = kept.read(kept.last_seq) if self.batches else None
+            if payload is not None:
+                return Outgoing(batch_seq=kept.last_seq, payload=payload, live_only=True)
+        if not may_go:
+            return None
+        payload = kept.read(batch_seq)
+        while payload is None and batch_seq < kept.saved_seq:
+            self.unreadable += 1
+            batch_seq += 1
+            payload = kept.read(batch_seq)
+        if payload is None:
+            # Told as a gap with the batch that follows.
             return None
         gap_from_seq = self._next_seq if self._next_seq < batch_seq else None
         self._next_seq = batch_seq + 1
         self._highest_sent_seq = max(self._highest_sent_seq, batch_seq)
         self._shown_seq = max(self._shown_seq, batch_seq)
-        return Outgoing(batch_seq=batch_seq, payload=kept.read(batch_seq), gap_from_seq=gap_from_seq)
+        return Outgoing(batch_seq=batch_seq, payload=payload, gap_from_seq=gap_from_seq)
 
     def _let_go(self) -> None:
         kept = self._kept

@@ -1,7 +1,7 @@
 """All batteries of the agent under one clock: pulses, dispatches, and the ends of setpoints."""
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 import trio
@@ -10,6 +10,7 @@ from trioder.agent.asset import Board, leave_out, run_asset
 from trioder.agent.battery import Battery, Tick, answer_to
 from trioder.agent.frame import Frame
 from trioder.agent.leases import LeaseTimer
+from trioder.agent.memory import SavedBattery
 from trioder.agent.pulse import Lateness, PulseGrid
 from trioder.process.wall_time import WallClock
 from trioder.sim.model import Asset, Dispatch
@@ -63,6 +64,43 @@ class Plant:
     def crashes(self) -> int:
         """How often a battery's task has crashed."""
         return self._board.crashes
+
+    def resume(self, saved: Mapping[str, SavedBattery]) -> None:
+        """Let the batteries go on from what was saved of them, before `run`.
+
+        Args:
+            saved: by asset id; a battery that is not there, or whose values cannot be used, starts afresh.
+        """
+        now_s, now_unix_s = trio.current_time(), self._wall.now_s()
+        for battery in self._batteries:
+            state = saved.get(battery.asset.id)
+            if state is None:
+                continue
+            try:
+                battery.resume(state, now_s=now_s, now_unix_s=now_unix_s)
+            except ValueError as error:
+                log.warning(
+                    "saved state cannot be used, the battery starts afresh",
+                    asset_id=battery.asset.id,
+                    asset=battery.asset.name,
+                    site=battery.asset.site_name,
+                    reason=str(error),
+                )
+                continue
+            self._board.leases.set(battery.position, battery.lease_end_s)
+
+    def to_be_saved(self) -> list[SavedBattery]:
+        """Return the batteries' state as it stands, in their order."""
+        unix_offset_s = self._wall.now_s() - trio.current_time()
+        return [
+            SavedBattery(
+                battery.state.soc_mwhr,
+                battery.state.current_mw,
+                battery.state.setpoint_mw,
+                battery.lease_end_s + unix_offset_s,
+            )
+            for battery in self._batteries
+        ]
 
     def deliver(self, dispatches: Iterable[Dispatch]) -> None:
         """Hand dispatches to their batteries' tasks, which apply and acknowledge them at once."""

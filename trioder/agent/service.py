@@ -13,14 +13,18 @@ import trio
 
 from trioder.agent.battery import Tick
 from trioder.agent.config import AgentConfig
-from trioder.agent.kept_batches import BatchesInMemory
+from trioder.agent.frame import Frame
+from trioder.agent.keeper import Keeper
 from trioder.agent.link import Dial, Identity, Link, LinkReport
+from trioder.agent.memory import AgentMemory, MemoryInRam, SavedBattery
 from trioder.agent.outbox import Outbox
 from trioder.agent.plant import Plant
 from trioder.agent.pulse import PulseGrid
 from trioder.agent.send_queue import SendQueue
 from trioder.process.wall_time import WallClock
 from trioder.sim.bess import tick_asset
+from trioder.wire.service import PROTOCOL
+from trioder.wire.uplink import write_registration
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -32,6 +36,7 @@ class RunningAgent:
     """What a running agent can be asked; for status lines, benchmarks and tests."""
 
     plant: Plant
+    memory: AgentMemory
     outbox: Outbox
     queue: SendQueue
     link: Link
@@ -44,6 +49,7 @@ async def run_agent(
     wall: WallClock,
     rng: random.Random,
     report: Callable[[LinkReport], None],
+    memory: AgentMemory | None = None,
     tick: Tick = tick_asset,
     stopping: trio.Event | None = None,
     task_status: trio.TaskStatus[RunningAgent] = trio.TASK_STATUS_IGNORED,
@@ -56,14 +62,23 @@ async def run_agent(
         config: checked.
         dial: connects to the headend; raises OSError when it cannot.
         wall: gives samples their time, and this boot its epoch.
-        rng: for the jitter of retries and the outbox's id.
+        rng: for the jitter of retries, and ids.
         report: is told of every change of the link; must not block.
+        memory: what outlives this run, of these assets; without it nothing does.
         tick: the physics.
         stopping: asks for an orderly end.
         task_status: Trio's; is given what the agent can be asked.
     """
-    outbox = Outbox(BatchesInMemory(), max_bytes=config.outbox_bytes)
+    if memory is None:
+        outbox_id = str(UUID(int=rng.getrandbits(128), version=4))
+        memory = MemoryInRam(outbox_id, [asset.id for asset in config.assets])
+    outbox = Outbox(memory.batches, max_bytes=config.outbox_bytes)
     queue = SendQueue(outbox)
+
+    def look() -> list[SavedBattery]:
+        return plant.to_be_saved()
+
+    keeper = Keeper(memory, look=look, release=queue.put_acknowledgement, wall=wall)
     plant = Plant(
         config.assets,
         grid=PulseGrid.aligned(
@@ -72,36 +87,52 @@ async def run_agent(
         wall=wall,
         rng=rng,
         tick=tick,
-        acknowledge=queue.put_acknowledgement,
+        acknowledge=keeper.hold,
     )
+    plant.resume(memory.batteries())
+    epoch = memory.begin_boot(wall.now_ms())
+    keeper.save()
     identity = Identity(
         agent_id=config.agent_id,
-        epoch=wall.now_ms(),
-        outbox_id=str(UUID(int=rng.getrandbits(128), version=4)),
-        assets=config.assets,
+        assets=len(config.assets),
         headend=str(config.headend),
+        registration=write_registration(
+            agent_id=config.agent_id,
+            epoch=epoch,
+            protocol=PROTOCOL,
+            outbox_id=memory.outbox_id,
+            assets=config.assets,
+        ),
     )
     link = Link(
         identity, dial=dial, outbox=outbox, queue=queue, deliver=plant.deliver, report=report, rng=rng
     )
+
+    def take_frame(frame: Frame) -> None:
+        queue.put_frame(frame)
+        keeper.save()
+
     async with trio.open_nursery() as nursery:
-        await nursery.start(plant.run, queue.put_frame)
+        await nursery.start(plant.run, take_frame)
+        nursery.start_soon(keeper.run)
         log.info("batteries up", agent_id=config.agent_id, assets=len(config.assets), tick_s=config.tick_s)
         nursery.start_soon(link.run)
-        task_status.started(RunningAgent(plant=plant, outbox=outbox, queue=queue, link=link))
+        task_status.started(RunningAgent(plant=plant, memory=memory, outbox=outbox, queue=queue, link=link))
         if stopping is None:
             await trio.sleep_forever()
         else:
             await stopping.wait()
+        keeper.save()
         if link.connected:
             with trio.move_on_after(FINISH_WITHIN_S):
                 link.finish()
                 await link.ended.wait()
-        _log_end(config, plant, outbox)
+        keeper.save()
+        _log_end(config, plant, outbox, memory)
         nursery.cancel_scope.cancel()
 
 
-def _log_end(config: AgentConfig, plant: Plant, outbox: Outbox) -> None:
+def _log_end(config: AgentConfig, plant: Plant, outbox: Outbox, memory: AgentMemory) -> None:
     lateness = plant.grid.lateness
     log.info(
         "agent stops",
@@ -115,4 +146,5 @@ def _log_end(config: AgentConfig, plant: Plant, outbox: Outbox) -> None:
         asset_crashes=plant.crashes,
         batches_unacknowledged=outbox.batches,
         batches_dropped=outbox.dropped,
+        saves_failed=memory.failures,
     )

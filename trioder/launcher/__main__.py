@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import trio
 from trioder.fleet import FleetFileError, load_fleet
 from trioder.launcher.display import LiveLine
 from trioder.launcher.run import run_launcher
-from trioder.launcher.shards import Shard, cut_shards
+from trioder.launcher.shards import DEFAULT_OUTBOX_MAX_MB, Shard, cut_shards
 from trioder.launcher.supervisor import LaunchSettings
 from trioder.process.addresses import Address, AddressType
+from trioder.process.agent_files import orphaned_files
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
 
@@ -71,6 +73,15 @@ def _tick_s(_context: click.Context, _option: click.Parameter, value: float) -> 
     help="Folder for what agents keep across restarts.",
 )
 @click.option(
+    "--outbox-max-mb",
+    envvar="OUTBOX_MAX_MB",
+    type=click.IntRange(min=1, max=1024 * 1024),
+    default=DEFAULT_OUTBOX_MAX_MB,
+    show_default=True,
+    show_envvar=True,
+    help="Telemetry that one agent keeps while the headend is away; beyond, the oldest is dropped.",
+)
+@click.option(
     "--tick-s",
     envvar="TICK_S",
     type=float,
@@ -87,6 +98,7 @@ def main(
     headend: Address,
     shard_size: int,
     state_dir: Path,
+    outbox_max_mb: int,
     tick_s: float,
     log_level: str,
     log_format: LogFormat,
@@ -103,9 +115,19 @@ def main(
         headend=str(headend),
         tick_s=tick_s,
         state_dir=str(state_dir),
+        outbox_max_mb=outbox_max_mb,
+        orphans=_find_orphans(state_dir, shards),
         env={**os.environ, "LOG_LEVEL": log_level, "LOG_FORMAT": log_format},
     )
     sys.exit(trio.run(partial(run_launcher, shards, settings, live=live)))
+
+
+def _find_orphans(state_dir: Path, shards: Iterable[Shard]) -> tuple[str, ...]:
+    try:
+        return tuple(map(str, orphaned_files(state_dir, (shard.agent_id for shard in shards))))
+    except OSError as error:
+        click.echo(f"{state_dir}: what agents kept there cannot be looked at: {error.strerror}", err=True)
+        sys.exit(1)
 
 
 def _read_shards(assets_path: Path, shard_size: int) -> tuple[Shard, ...]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trioder.fleet import Fleet, asset_to_document, shard_fleet
@@ -10,6 +10,7 @@ from trioder.sim.model import Asset
 
 # Small enough that making one piece never holds up the event loop for more than a few milliseconds.
 _ASSETS_A_PIECE = 200
+DEFAULT_OUTBOX_MAX_MB = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +36,33 @@ def cut_shards(fleet: Fleet, size: int) -> tuple[Shard, ...]:
     )
 
 
-def shard_document(shard: Shard, *, headend: str, tick_s: float, state_dir: str) -> Iterator[bytes]:
-    """Yield the one JSON line that an agent reads from its standard input, in small pieces."""
+def shard_document(
+    shard: Shard,
+    *,
+    headend: str,
+    tick_s: float,
+    state_dir: str,
+    outbox_max_mb: int = DEFAULT_OUTBOX_MAX_MB,
+    orphans: Sequence[str] = (),
+) -> Iterator[bytes]:
+    """Yield the one JSON line that an agent reads from its standard input, in small pieces.
+
+    Args:
+        shard: whose.
+        headend: where it dials.
+        tick_s: seconds between two pulses.
+        state_dir: where its file is.
+        outbox_max_mb: of telemetry that it keeps while the headend is away.
+        orphans: files of former agents, which may know of its assets.
+    """
     head = {
         "agent_id": shard.agent_id,
         "headend": headend,
         "tick_s": tick_s,
         "phase": shard.phase,
         "state_dir": state_dir,
+        "outbox_max_mb": outbox_max_mb,
+        "orphans": list(orphans),
     }
     yield json.dumps(head)[:-1].encode() + b', "assets": ['
     for start in range(0, len(shard.assets), _ASSETS_A_PIECE):

@@ -10,15 +10,17 @@ from typing import NoReturn
 import structlog
 import trio
 
+from trioder.launcher.drainer import run_drainer
 from trioder.launcher.process import AgentEnd, AgentOutput, run_agent_process
 from trioder.launcher.progress import FleetProgress
 from trioder.launcher.restarts import RestartLimits, RestartPolicy
-from trioder.launcher.shards import Shard, shard_document
+from trioder.launcher.shards import DEFAULT_OUTBOX_MAX_MB, Shard, shard_document
 from trioder.launcher.status import AgentStatus, read_status
 
 log = structlog.stdlib.get_logger(__name__)
 
 AGENT_COMMAND = (sys.executable, "-m", "trioder.agent", "--stdin")
+DRAIN_COMMAND = (sys.executable, "-m", "trioder.agent", "--drain")
 _WRONG_CONFIGURATION = 2
 
 # Starting a Python process is half a second of one core: with more at once, all are late.
@@ -53,7 +55,10 @@ class LaunchSettings:
         headend: where the agents dial, as host:port.
         tick_s: seconds between two pulses.
         state_dir: where agents may keep what outlives them.
+        outbox_max_mb: of telemetry that one agent keeps while the headend is away.
+        orphans: files of former agents that no shard owns.
         command: the agent program.
+        drain_command: the program that empties the orphans.
         env: its environment.
         limits: the patience with one agent.
     """
@@ -61,7 +66,10 @@ class LaunchSettings:
     headend: str
     tick_s: float = 4.0
     state_dir: str = "var"
+    outbox_max_mb: int = DEFAULT_OUTBOX_MAX_MB
+    orphans: Sequence[str] = ()
     command: Sequence[str] = AGENT_COMMAND
+    drain_command: Sequence[str] = DRAIN_COMMAND
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     limits: RestartLimits = field(default_factory=RestartLimits)
 
@@ -93,11 +101,24 @@ async def run_fleet(
     failures: list[ShardFailedError] = []
     try:
         async with trio.open_nursery() as nursery:
-            for shard in shards:
-                supervisor = _Supervisor(
-                    shard, settings, progress=progress, relay=relay, rng=rng, starts=starts
-                )
+            supervisors = [
+                _Supervisor(shard, settings, progress=progress, relay=relay, rng=rng, starts=starts)
+                for shard in shards
+            ]
+            for supervisor in supervisors:
                 nursery.start_soon(supervisor.run)
+            # An agent that has spoken has taken over what the orphans know of its batteries.
+            for supervisor in supervisors:
+                await supervisor.first_word.wait()
+            await run_drainer(
+                settings.drain_command,
+                settings.orphans,
+                headend=settings.headend,
+                env=settings.env,
+                limits=settings.limits,
+                relay=relay,
+                rng=rng,
+            )
             await trio.sleep_forever()
     except* ShardFailedError as group:
         failures += [error for error in group.exceptions if isinstance(error, ShardFailedError)]
@@ -125,6 +146,7 @@ class _Supervisor:
         self._starts = starts
         self._policy = RestartPolicy(settings.limits, rng)
         self._log = log.bind(agent_id=shard.agent_id)
+        self.first_word = trio.Event()
         self._spoke = trio.Event()
         self._bad_lines = 0
         self._last_status: AgentStatus | None = None
@@ -168,7 +190,12 @@ class _Supervisor:
     async def _run_process(self) -> AgentEnd:
         settings = self._settings
         document = shard_document(
-            self._shard, headend=settings.headend, tick_s=settings.tick_s, state_dir=settings.state_dir
+            self._shard,
+            headend=settings.headend,
+            tick_s=settings.tick_s,
+            state_dir=settings.state_dir,
+            outbox_max_mb=settings.outbox_max_mb,
+            orphans=settings.orphans,
         )
         output = AgentOutput(on_status=self._note_status, on_log=self._relay)
         try:
@@ -200,6 +227,7 @@ class _Supervisor:
                 self._log.warning("status line of an agent ignored", reason=str(error))
             return
         self._spoke.set()
+        self.first_word.set()
         self._progress.agent_said(self._shard.agent_id, status, now_s=trio.current_time())
         # An agent repeats itself while it tries again in vain.
         if status != self._last_status:

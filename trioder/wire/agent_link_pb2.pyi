@@ -51,7 +51,7 @@ class AssetDescriptor(_message.Message):
     def __init__(self, asset_id: _Optional[str] = ..., site_id: _Optional[str] = ..., asset_name: _Optional[str] = ..., site_name: _Optional[str] = ..., location: _Optional[str] = ...) -> None: ...
 
 class Register(_message.Message):
-    __slots__ = ("asset_id", "site_id", "asset_name", "site_name", "gateway_id", "assets", "agent_id", "epoch", "protocol", "outbox_id")
+    __slots__ = ("asset_id", "site_id", "asset_name", "site_name", "gateway_id", "assets", "agent_id", "epoch", "protocol", "outbox_id", "backlog_only")
     ASSET_ID_FIELD_NUMBER: _ClassVar[int]
     SITE_ID_FIELD_NUMBER: _ClassVar[int]
     ASSET_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +62,7 @@ class Register(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     OUTBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    BACKLOG_ONLY_FIELD_NUMBER: _ClassVar[int]
     asset_id: str
     site_id: str
     asset_name: str
@@ -72,7 +73,8 @@ class Register(_message.Message):
     epoch: int
     protocol: int
     outbox_id: str
-    def __init__(self, asset_id: _Optional[str] = ..., site_id: _Optional[str] = ..., asset_name: _Optional[str] = ..., site_name: _Optional[str] = ..., gateway_id: _Optional[str] = ..., assets: _Optional[_Iterable[_Union[AssetDescriptor, _Mapping]]] = ..., agent_id: _Optional[str] = ..., epoch: _Optional[int] = ..., protocol: _Optional[int] = ..., outbox_id: _Optional[str] = ...) -> None: ...
+    backlog_only: bool
+    def __init__(self, asset_id: _Optional[str] = ..., site_id: _Optional[str] = ..., asset_name: _Optional[str] = ..., site_name: _Optional[str] = ..., gateway_id: _Optional[str] = ..., assets: _Optional[_Iterable[_Union[AssetDescriptor, _Mapping]]] = ..., agent_id: _Optional[str] = ..., epoch: _Optional[int] = ..., protocol: _Optional[int] = ..., outbox_id: _Optional[str] = ..., backlog_only: _Optional[bool] = ...) -> None: ...
 
 class Telemetry(_message.Message):
     __slots__ = ("asset_id", "site_id", "site_name", "timestamp", "soc_mwhr", "soc_pct", "capacity_mwhr", "current_mw", "setpoint_mw", "max_mw", "min_mw", "status", "available_discharge_mw", "available_charge_mw")

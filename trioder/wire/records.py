@@ -16,6 +16,7 @@ class Registration:
         protocol: 0 understands Setpoint only.
         outbox_id: names the sequence of its batches; empty when it sends none.
         asset_ids: distinct, canonical; the position of an id is its index in batches.
+        backlog_only: it claims none of them, and only hands over what was told of them before.
     """
 
     agent_id: str
@@ -23,6 +24,7 @@ class Registration:
     protocol: int
     outbox_id: str
     asset_ids: tuple[str, ...]
+    backlog_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,21 @@ def write_registration(
     return pb.AgentToHeadend(register=register)
 
 
+def write_backlog_registration(
+    *, agent_id: str, epoch: int, protocol: int, outbox_id: str, asset_ids: Iterable[str]
+) -> pb.AgentToHeadend:
+    """Return the message that opens a session for what is left of an outbox, and for nothing else."""
+    register = pb.Register(
+        assets=[pb.AssetDescriptor(asset_id=asset_id) for asset_id in asset_ids],
+        agent_id=agent_id,
+        epoch=epoch,
+        protocol=protocol,
+        outbox_id=outbox_id,
+        backlog_only=True,
+    )
+    return pb.AgentToHeadend(register=register)
+
+
 def write_batch(batch: Batch) -> pb.AgentToHeadend:
     """Return the message that carries one pulse."""
     return pb.AgentToHeadend(
@@ -129,12 +144,15 @@ def _read_registration(register: pb.Register) -> Registration:
     if len(set(asset_ids)) != len(asset_ids):
         [(twice, times)] = Counter(asset_ids).most_common(1)
         raise WireError(f"Register names asset {twice} {times} times")
+    if register.backlog_only and not register.outbox_id:
+        raise WireError("Register.backlog_only is set, but outbox_id is empty")
     return Registration(
         agent_id=checked_name("Register.agent_id", register.agent_id or register.gateway_id or asset_ids[0]),
         epoch=register.epoch,
         protocol=register.protocol,
         outbox_id=checked_name("Register.outbox_id", register.outbox_id) if register.outbox_id else "",
         asset_ids=asset_ids,
+        backlog_only=register.backlog_only,
     )
 
 

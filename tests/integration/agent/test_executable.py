@@ -197,8 +197,8 @@ def test_a_signal_before_the_handover_stops_the_agent_well() -> None:
         assert agent.wait(timeout=10) == 0
 
 
-def test_a_single_asset_runs_from_its_variables() -> None:
-    with open_agent(env=environment(**ONE_ASSET)) as agent:
+def test_a_single_asset_runs_from_its_variables(tmp_path: Path) -> None:
+    with open_agent(env=environment(**ONE_ASSET, STATE_DIR=str(tmp_path))) as agent:
         status = first_status(agent)
         assert (status["state"], status["assets"]) == ("disconnected", 0)
         assert "127.0.0.1:9" in str(status["reason"])

@@ -48,6 +48,8 @@ def test_the_document_is_one_json_line_that_holds_the_shard(count: int) -> None:
         "tick_s": 4.0,
         "phase": 0.0,
         "state_dir": "var",
+        "outbox_max_mb": 256,
+        "orphans": [],
     }
 
 

@@ -1,0 +1,207 @@
+"""Real agent processes that are killed, and fleets that are cut anew: nothing is lost, nothing comes twice."""
+
+import json
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from tests.unit.headend.parts import asset_id, make_fleet
+from trioder.fleet import Fleet, asset_to_document
+from trioder.fleet.dump import dump_fleet
+from trioder.headend.service import Headend, open_headend
+from trioder.process.wall_time import WallClock
+from trioder.rpc import serve_rpc
+from trioder.sim.model import DispatchRequest
+from trioder.store.none import NoneStore
+from trioder.store.records import Samples
+
+TICK_S = 0.1
+WITHIN_S = 60
+
+
+class Database(NoneStore):
+    """Remembers every sample; outlives the headends over it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[tuple[str, int, Samples]] = []
+
+    def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
+        self.batches.append((outbox_id, batch_seq, samples))
+        return super().submit(outbox_id, batch_seq, samples)
+
+    def column(self, key: int, *, of_outbox: str | None = None) -> list[tuple[int, float]]:
+        """The time and charge of each sample of an asset, by time."""
+        return sorted(
+            (samples.ts_unix_ms, samples.soc_mwhr[list(samples.asset_keys).index(key)])
+            for outbox_id, _, samples in self.batches
+            if key in samples.asset_keys and of_outbox in {None, outbox_id}
+        )
+
+    def sequences(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for outbox_id, batch_seq, _ in self.batches:
+            found.setdefault(outbox_id, []).append(batch_seq)
+        return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def open_headend_at(port: int, fleet: Fleet, database: Database) -> AsyncIterator[Headend]:
+    listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
+    async with (
+        open_headend(
+            fleet=fleet, store=database, wall=WallClock.starting_now(), rng=random.Random(1), tick_s=0
+        ) as headend,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(lambda **kw: serve_rpc(listeners, headend.services, drain=headend.closing, **kw))
+        yield headend
+        headend.closing.set()
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_process(*command: str, line: bytes = b"", **options: object) -> AsyncIterator[trio.Process]:
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        **options,  # type: ignore[call-overload]  # handed on
+    )
+    try:
+        assert process.stdin is not None
+        await process.stdin.send_all(line)
+        yield process
+    finally:
+        with trio.CancelScope(shield=True):
+            process.kill()
+            await process.wait()
+            await process.stdin.aclose()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await trio.sleep(0.02)
+
+
+def shard_line(fleet: Fleet, port: int, folder: Path, **changes: object) -> bytes:
+    document = {
+        "agent_id": "shard-1of1-00000000",
+        "headend": f"127.0.0.1:{port}",
+        "tick_s": TICK_S,
+        "phase": 0.0,
+        "state_dir": str(folder),
+        "assets": [asset_to_document(asset) for asset in fleet.assets],
+    }
+    return json.dumps(document | changes).encode() + b"\n"
+
+
+async def test_an_agent_killed_in_midstream_comes_back_with_its_charge_its_setpoint_and_its_backlog(
+    tmp_path: Path,
+) -> None:
+    fleet, port, database = make_fleet(2), free_port(), Database()
+    line = shard_line(fleet, port, tmp_path)
+    with trio.fail_after(WITHIN_S):
+        async with open_process("trioder.agent", "--stdin", line=line) as agent:
+            async with open_headend_at(port, fleet, database) as headend:
+                await until(lambda: len(database.batches) >= 5)
+                headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=5.0))
+                await until(lambda: database.batches[-1][2].setpoint_mw[0] == 5.0)
+                await trio.sleep(0.5)
+            # The headend is away; what the agent makes now is on its disk alone.
+            told = len(database.batches)
+            await trio.sleep(1.5)
+            agent.send_signal(signal.SIGKILL)
+            await agent.wait()
+        async with (
+            open_process("trioder.agent", "--stdin", line=line),
+            open_headend_at(port, fleet, database),
+        ):
+            await until(lambda: len(database.batches) >= told + 25)
+    [(_, sequence)] = database.sequences().items()
+    assert sequence == list(range(1, len(sequence) + 1))
+    assert all(samples.setpoint_mw[0] == 5.0 for _, _, samples in database.batches[told:])
+    times = [samples.ts_unix_ms for _, _, samples in database.batches]
+    assert times == sorted(set(times))
+    # No energy came from nowhere: the charge falls as it did, across the gap.
+    charge = [soc_mwhr for _, soc_mwhr in database.column(0)]
+    assert charge == sorted(charge, reverse=True)
+    assert charge[-1] < charge[told]
+
+
+async def test_a_second_agent_on_the_same_file_refuses_to_start_with_exit_code_1(tmp_path: Path) -> None:
+    fleet, port, database = make_fleet(1), free_port(), Database()
+    line = shard_line(fleet, port, tmp_path)
+    with trio.fail_after(WITHIN_S):
+        async with (
+            open_headend_at(port, fleet, database),
+            open_process("trioder.agent", "--stdin", line=line),
+        ):
+            await until(lambda: len(database.batches) >= 1)
+            async with open_process(
+                "trioder.agent", "--stdin", line=line, stderr=subprocess.PIPE
+            ) as second:
+                assert second.stderr is not None
+                told = b"".join([chunk async for chunk in second.stderr])
+                assert await second.wait() == 1
+                await second.stderr.aclose()
+    assert b"in use by another agent" in told
+    assert b"Traceback" not in told
+
+
+async def test_a_fleet_that_is_cut_anew_keeps_its_batteries_and_hands_over_every_sample(
+    tmp_path: Path,
+) -> None:
+    fleet, port, database = make_fleet(4), free_port(), Database()
+    path = tmp_path / "fleet.json"
+    path.write_text(dump_fleet(fleet, form="json"))
+    launcher = (
+        "trioder.launcher",
+        *("--assets-path", str(path), "--headend-grpc", f"127.0.0.1:{port}", "--tick-s", str(TICK_S)),
+        *("--state-dir", str(tmp_path / "state"), "--shard-size"),
+    )
+    files = tmp_path / "state" / "agents"
+    with trio.fail_after(WITHIN_S):
+        async with open_process(*launcher, "2") as two_agents:
+            async with open_headend_at(port, fleet, database) as headend:
+                await until(lambda: headend.sessions.assets_connected == 4)
+                headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(3), mw=-6.0))
+                await until(lambda: any(-6.0 in samples.setpoint_mw for _, _, samples in database.batches))
+            await trio.sleep(1.5)
+            two_agents.terminate()
+            await two_agents.wait()
+        former = set(database.sequences())
+        assert len(list(files.glob("*.sqlite"))) == len(former) == 2
+        async with open_process(*launcher, "4") as one_agent:
+            async with open_headend_at(port, fleet, database) as headend:
+                await until(lambda: headend.sessions.assets_connected == 4)
+                # The drained files are gone, and the new agent's is there.
+                await until(lambda: len(list(files.glob("*.sqlite"))) == 1)
+                await until(lambda: len(database.sequences()) == 3)
+                await trio.sleep(0.5)
+            one_agent.terminate()
+            await one_agent.wait()
+    assert all(sequence == list(range(1, len(sequence) + 1)) for sequence in database.sequences().values())
+    [newer] = set(database.sequences()) - former
+    before = sorted(sum((database.column(3, of_outbox=outbox_id) for outbox_id in former), []))
+    after = database.column(3, of_outbox=newer)
+    # It charges on from where it was, under the setpoint that it had.
+    assert before[-1] < after[0]
+    assert 0.0 <= after[0][1] - before[-1][1] < 0.01
+    assert after[-1][1] > after[0][1]
+    # 1.5 s without a headend: that backlog came by the drainer.
+    assert len(before) >= 12

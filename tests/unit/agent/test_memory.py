@@ -1,0 +1,139 @@
+"""An agent that comes back goes on where it was: its batteries, its backlog, its sequence."""
+
+import math
+import random
+from functools import partial
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.unit.agent.parts import (
+    START_UNIX_S,
+    FakeHeadend,
+    asset_id,
+    make_asset,
+    make_config,
+    make_dispatch,
+)
+from trioder.agent.battery import Battery
+from trioder.agent.memory import MemoryInRam, SavedBattery
+from trioder.agent.service import RunningAgent, run_agent
+from trioder.process.wall_time import WallClock
+from trioder.sim.bess import tick_asset
+from trioder.wire.downlink import write_setpoint
+
+
+def make_memory(count: int = 2) -> MemoryInRam:
+    return MemoryInRam("box", [asset_id(number) for number in range(count)])
+
+
+async def boot(
+    nursery: trio.Nursery, headend: FakeHeadend, memory: MemoryInRam, wall: WallClock
+) -> RunningAgent:
+    return await nursery.start(
+        partial(
+            run_agent,
+            make_config(),
+            dial=partial(headend.dial, nursery),
+            wall=wall,
+            rng=random.Random(7),
+            report=lambda _: None,
+            memory=memory,
+        )
+    )
+
+
+def resumed(saved: SavedBattery, *, now_unix_s: float = 0.0) -> Battery:
+    battery = Battery(make_asset(), position=0, now_s=0.0, tick=tick_asset)
+    battery.resume(saved, now_s=100.0, now_unix_s=now_unix_s)
+    return battery
+
+
+async def test_after_a_crash_the_charge_the_setpoint_and_the_backlog_come_back(
+    autojump_clock: MockClock,
+) -> None:
+    headend, memory = FakeHeadend(), make_memory()
+    wall = WallClock(START_UNIX_S, trio.current_time())
+    async with trio.open_nursery() as first:
+        await boot(first, headend, memory, wall)
+        await trio.sleep(1.0)
+        await headend.send(write_setpoint(make_dispatch(36.0, duration_s=60)))
+        await trio.sleep(0.5)
+        headend.refuses_dial = True
+        headend.cut()
+        await trio.sleep(19.0)
+        first.cancel_scope.cancel()
+    await trio.sleep(10.0)
+    headend.refuses_dial = False
+    async with trio.open_nursery() as second:
+        await boot(second, headend, memory, wall)
+        await trio.sleep(20.0)
+        batches = [batch for batch in headend.batches if not batch.live_only]
+        assert [batch.batch_seq for batch in batches] == list(range(1, len(batches) + 1))
+        assert [registration.outbox_id for registration in headend.registrations] == ["box", "box"]
+        assert headend.registrations[0].epoch < headend.registrations[1].epoch
+        # 19 s obeyed before the crash (to its last save), then on from the restart at 30.5 s.
+        assert batches[-1].setpoint_mw[0] == 36.0
+        assert batches[-1].soc_mwhr[0] < batches[5].soc_mwhr[0] < batches[1].soc_mwhr[0]
+        second.cancel_scope.cancel()
+
+
+async def test_a_setpoints_end_counts_on_while_the_agent_is_away(autojump_clock: MockClock) -> None:
+    headend, memory = FakeHeadend(), make_memory()
+    wall = WallClock(START_UNIX_S, trio.current_time())
+    async with trio.open_nursery() as first:
+        await boot(first, headend, memory, wall)
+        await trio.sleep(1.0)
+        await headend.send(write_setpoint(make_dispatch(36.0, duration_s=30)))
+        await trio.sleep(1.0)
+        first.cancel_scope.cancel()
+    await trio.sleep(10.0)
+    async with trio.open_nursery() as second:
+        await boot(second, headend, memory, wall)
+        await trio.sleep(18.9)
+        assert memory.batteries()[asset_id(0)].setpoint_mw == 36.0
+        await trio.sleep(5.0)
+        assert memory.batteries()[asset_id(0)].setpoint_mw == 0.0
+        second.cancel_scope.cancel()
+
+
+async def test_a_setpoint_is_saved_before_it_is_answered(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    headend, memory = FakeHeadend(), make_memory()
+    await boot(nursery, headend, memory, WallClock(START_UNIX_S, trio.current_time()))
+    await trio.sleep(1.0)
+    await headend.send(write_setpoint(make_dispatch(36.0)))
+    await trio.sleep(0.1)
+    assert [answer.status for answer in headend.answers] == ["applied"]
+    assert memory.batteries()[asset_id(0)].setpoint_mw == 36.0
+
+
+def test_a_setpoint_that_ended_meanwhile_is_one_of_0_mw() -> None:
+    battery = resumed(SavedBattery(50.0, 10.0, 10.0, 1000.0), now_unix_s=1001.0)
+    assert (battery.state.setpoint_mw, battery.lease_end_s) == (0.0, math.inf)
+
+
+def test_what_is_left_of_a_setpoint_goes_on() -> None:
+    battery = resumed(SavedBattery(50.0, 10.0, 10.0, 1060.0), now_unix_s=1000.0)
+    assert (battery.state.setpoint_mw, battery.lease_end_s) == (10.0, 160.0)
+
+
+@pytest.mark.parametrize(("saved", "held"), [(-5.0, 0.0), (130.0, 100.0), (70.0, 70.0)])
+def test_the_charge_is_held_within_the_capacity(saved: float, held: float) -> None:
+    assert resumed(SavedBattery(saved, 0.0, 0.0, math.inf)).state.soc_mwhr == held
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        SavedBattery(math.nan, 0.0, 0.0, math.inf),
+        SavedBattery(1.0, math.inf, 0.0, math.inf),
+        SavedBattery(1.0, 0.0, math.nan, math.inf),
+        SavedBattery(1.0, 0.0, 0.0, math.nan),
+    ],
+)
+def test_what_is_not_a_number_is_refused(saved: SavedBattery) -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        resumed(saved)

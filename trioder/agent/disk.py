@@ -1,0 +1,222 @@
+"""An agent's memory on disk: batches and batteries in one file, saved in one transaction a pulse.
+
+How the file is found, checked and locked is in `trioder.agent.disk_file`.
+"""
+
+import sqlite3
+import struct
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import structlog
+
+from trioder.agent.disk_file import SELECT_AGENT, locked, open_file
+from trioder.agent.memory import SavedBattery
+
+log = structlog.stdlib.get_logger(__name__)
+
+# Room that acknowledged batches leave goes back to the file system, so much a save: 1 MiB.
+_PAGES_FREED_AT_ONCE = 256
+_COLUMNS = len(SavedBattery._fields)
+
+
+class BatchesOnDisk:
+    """The `KeptBatches` of a file. What is not written yet, and the newest, is in memory as well."""
+
+    def __init__(self, connection: sqlite3.Connection, *, last_seq: int) -> None:
+        rows = connection.execute("SELECT seq, length(payload) FROM batches ORDER BY seq").fetchall()
+        self.last_seq = self.saved_seq = max(last_seq, rows[-1][0] if rows else 0)
+        self.first_seq = rows[0][0] if rows else self.last_seq + 1
+        size_by_seq: dict[int, int] = dict(rows)
+        self._sizes = deque(size_by_seq.get(seq, 0) for seq in range(self.first_seq, self.last_seq + 1))
+        self.size_bytes = sum(self._sizes)
+        self._connection = connection
+        self._first_on_disk = self.first_seq
+        self._at_hand: dict[int, bytes] = {}
+
+    def append(self, payload: bytes) -> None:
+        """See `KeptBatches`."""
+        self.last_seq += 1
+        self._at_hand[self.last_seq] = payload
+        self._sizes.append(len(payload))
+        self.size_bytes += len(payload)
+
+    def read(self, batch_seq: int) -> bytes | None:
+        """See `KeptBatches`."""
+        if not self.first_seq <= batch_seq <= self.last_seq:
+            raise KeyError(batch_seq)
+        payload = self._at_hand.get(batch_seq)
+        return payload if payload is not None else self._read_from_disk(batch_seq)
+
+    def drop_first(self) -> None:
+        """See `KeptBatches`."""
+        if not self._sizes:
+            raise KeyError(self.first_seq)
+        self.size_bytes -= self._sizes.popleft()
+        self._at_hand.pop(self.first_seq, None)
+        self.first_seq += 1
+
+    def write(self) -> None:
+        """Within the connection's transaction: bring the file to what is kept."""
+        if self._first_on_disk < self.first_seq:
+            self._connection.execute("DELETE FROM batches WHERE seq < ?", (self.first_seq,))
+        self._connection.executemany(
+            "INSERT INTO batches VALUES (?, ?, ?)",
+            (
+                (seq, zlib.crc32(payload), payload)
+                for seq, payload in self._at_hand.items()
+                if seq > self.saved_seq
+            ),
+        )
+
+    def written(self) -> None:
+        """The transaction is committed."""
+        self._first_on_disk = self.first_seq
+        self.saved_seq = self.last_seq
+        newest = self._at_hand.get(self.last_seq)
+        self._at_hand = {} if newest is None else {self.last_seq: newest}
+
+    def _read_from_disk(self, batch_seq: int) -> bytes | None:
+        try:
+            row = self._connection.execute(
+                "SELECT crc, payload FROM batches WHERE seq = ?", (batch_seq,)
+            ).fetchone()
+        except sqlite3.Error as error:
+            log.warning("a batch cannot be read back", batch_seq=batch_seq, reason=str(error))
+            return None
+        if row is None or zlib.crc32(row[1]) != row[0]:
+            log.warning("a batch is damaged", batch_seq=batch_seq)
+            return None
+        payload: bytes = row[1]
+        return payload
+
+
+class MemoryOnDisk:
+    """The `AgentMemory` of a file that was opened and checked.
+
+    Attributes:
+        agent_id: as the file has it.
+        asset_ids: as the file has them.
+        saved_ms: when the batteries were saved last; 0 before.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        row = connection.execute(SELECT_AGENT).fetchone()
+        self._epoch: int
+        self.agent_id, self.outbox_id, asset_ids, self._epoch, last_seq, self.saved_ms, blob = row
+        self.asset_ids: tuple[str, ...] = tuple(asset_ids.split("\n"))
+        self.failures = 0
+        self.batches = BatchesOnDisk(connection, last_seq=last_seq)
+        self._batteries = _unpacked(self.asset_ids, blob)
+        self._connection = connection
+        self._failing = False
+
+    def begin_boot(self, now_ms: int) -> int:
+        """See `AgentMemory`."""
+        self._epoch = max(now_ms, self._epoch + 1)
+        self._commit("UPDATE agent SET epoch = ?", (self._epoch,))
+        return self._epoch
+
+    def adopt(self, states: Mapping[str, tuple[int, SavedBattery]]) -> None:
+        """Take what other files say of the same batteries, where they were saved later than here.
+
+        Args:
+            states: when it was saved, and what, by asset id.
+        """
+        for asset_id, (saved_ms, battery) in states.items():
+            if asset_id not in self._batteries or saved_ms > self.saved_ms:
+                self._batteries[asset_id] = battery
+
+    def batteries(self) -> Mapping[str, SavedBattery]:
+        """See `AgentMemory`."""
+        return self._batteries
+
+    def save(self, batteries: Sequence[SavedBattery], *, now_ms: int) -> None:
+        """See `AgentMemory`."""
+        self._commit(
+            "UPDATE agent SET saved_ms = ?, batteries = ?, last_seq = ?",
+            (now_ms, _packed(batteries), self.batches.last_seq),
+        )
+
+    def _commit(self, statement: str, values: tuple[object, ...]) -> None:
+        execute = self._connection.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            execute(statement, values)
+            self.batches.write()
+            execute("COMMIT")
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return
+        self.batches.written()
+        if self._failing:
+            self._failing = False
+            log.warning("the agent's file is written again", agent_id=self.agent_id, failures=self.failures)
+        self._shrink()
+
+    def _give_up(self, error: sqlite3.Error) -> None:
+        with suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        self.failures += 1
+        if not self._failing:
+            self._failing = True
+            log.error("the agent's file cannot be written", agent_id=self.agent_id, reason=str(error))
+
+    def _shrink(self) -> None:
+        with suppress(sqlite3.Error):
+            if self._connection.execute("PRAGMA freelist_count").fetchone()[0] > _PAGES_FREED_AT_ONCE:
+                # It gives a row a page, which `execute` would not go through.
+                self._connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_FREED_AT_ONCE})")
+
+
+@contextmanager
+def open_memory(
+    path: Path, *, agent_id: str, asset_ids: Sequence[str], outbox_id: str
+) -> Iterator[MemoryOnDisk]:
+    """Yield the memory of an agent, this process's alone; it is made, or made anew, if need be.
+
+    Args:
+        path: of its file.
+        agent_id: whose.
+        asset_ids: in the order of the batches' positions.
+        outbox_id: for a new file.
+
+    Raises:
+        MemoryInUseError: another process has it.
+        MemoryUnusableError: it can be neither used nor put aside.
+    """
+    with locked(path):
+        connection = open_file(path, agent_id=agent_id, asset_ids=asset_ids, outbox_id=outbox_id)
+        try:
+            yield MemoryOnDisk(connection)
+        finally:
+            connection.close()
+
+
+def read_batteries(connection: sqlite3.Connection) -> tuple[int, dict[str, SavedBattery]]:
+    """Return when the batteries of a file were saved, and how they stood, by asset id."""
+    asset_ids, saved_ms, blob = connection.execute(
+        "SELECT asset_ids, saved_ms, batteries FROM agent"
+    ).fetchone()
+    return saved_ms, _unpacked(asset_ids.split("\n"), blob)
+
+
+def _packed(batteries: Sequence[SavedBattery]) -> bytes:
+    columns = list(zip(*batteries, strict=True))
+    return struct.pack(f"<{_COLUMNS * len(batteries)}d", *(value for column in columns for value in column))
+
+
+def _unpacked(asset_ids: Sequence[str], blob: bytes | None) -> dict[str, SavedBattery]:
+    if blob is None:
+        return {}
+    rows = len(asset_ids)
+    if len(blob) != _COLUMNS * rows * 8:
+        log.warning("the batteries' saved state is damaged; they start afresh", bytes=len(blob), assets=rows)
+        return {}
+    values = struct.unpack(f"<{_COLUMNS * rows}d", blob)
+    columns = [values[start : start + rows] for start in range(0, _COLUMNS * rows, rows)]
+    return dict(zip(asset_ids, map(SavedBattery._make, zip(*columns, strict=True)), strict=True))

@@ -1,0 +1,28 @@
+"""Where agents keep what outlives them, as both the launcher and the agents know it: names, not contents."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote
+
+_SUFFIX = ".sqlite"
+_MAX_STEM = 120
+
+
+def agent_file(state_dir: Path, agent_id: str) -> Path:
+    """Return the file of an agent; ids that differ have different files."""
+    stem = quote(agent_id, safe=" ")
+    if len(stem) > _MAX_STEM:
+        digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()
+        stem = f"{stem[:40]}...{digest[:32]}"
+    return state_dir / "agents" / (stem + _SUFFIX)
+
+
+def orphaned_files(state_dir: Path, agent_ids: Iterable[str]) -> tuple[Path, ...]:
+    """Return the files that belong to none of these agents, in the order of their names.
+
+    Raises:
+        OSError: the folder is there, and cannot be read.
+    """
+    owned = {agent_file(state_dir, agent_id) for agent_id in agent_ids}
+    return tuple(sorted(path for path in (state_dir / "agents").glob("*" + _SUFFIX) if path not in owned))
