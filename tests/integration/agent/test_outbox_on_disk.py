@@ -1,4 +1,4 @@
-"""Real agent processes that are killed, and fleets that are cut anew: nothing is lost, nothing comes twice."""
+"""Real agents that are killed, and fleets that are cut anew: nothing is lost, nothing comes twice."""
 
 import json
 import random
@@ -152,9 +152,7 @@ async def test_a_second_agent_on_the_same_file_refuses_to_start_with_exit_code_1
             open_process("trioder.agent", "--stdin", line=line),
         ):
             await until(lambda: len(database.batches) >= 1)
-            async with open_process(
-                "trioder.agent", "--stdin", line=line, stderr=subprocess.PIPE
-            ) as second:
+            async with open_process("trioder.agent", "--stdin", line=line, stderr=subprocess.PIPE) as second:
                 assert second.stderr is not None
                 told = b"".join([chunk async for chunk in second.stderr])
                 assert await second.wait() == 1
@@ -197,7 +195,7 @@ async def test_a_fleet_that_is_cut_anew_keeps_its_batteries_and_hands_over_every
             await one_agent.wait()
     assert all(sequence == list(range(1, len(sequence) + 1)) for sequence in database.sequences().values())
     [newer] = set(database.sequences()) - former
-    before = sorted(sum((database.column(3, of_outbox=outbox_id) for outbox_id in former), []))
+    before = sorted(soc for outbox_id in former for soc in database.column(3, of_outbox=outbox_id))
     after = database.column(3, of_outbox=newer)
     # It charges on from where it was, under the setpoint that it had.
     assert before[-1] < after[0]

@@ -1,0 +1,51 @@
+"""What an agent and a drainer are told of files is checked like everything else."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.agent.test_config import VARIABLES, shard
+from trioder.agent.config import ConfigError, config_of_drain, config_of_one_asset, config_of_shard
+from trioder.process.addresses import Address
+
+
+def test_one_asset_has_its_folder_and_bound_from_variables() -> None:
+    config = config_of_one_asset(VARIABLES | {"STATE_DIR": "/state", "OUTBOX_MAX_MB": "2"})
+    assert (config.state_dir, config.outbox_bytes) == (Path("/state"), 2 * 1024 * 1024)
+
+
+def test_a_shard_has_its_folder_bound_and_orphans_from_its_document() -> None:
+    config = config_of_shard(shard(state_dir="/state", outbox_max_mb=2, orphans=["/a", "/b"]))
+    assert (config.state_dir, config.outbox_bytes) == (Path("/state"), 2 * 1024 * 1024)
+    assert config.orphans == (Path("/a"), Path("/b"))
+
+
+def test_the_bound_is_256_mb_unless_told() -> None:
+    assert config_of_shard(shard()).outbox_bytes == 256 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"outbox_max_mb": 0}, "outbox_max_mb is 0; it must be a number of MB"),
+        ({"outbox_max_mb": "much"}, "outbox_max_mb is 'much'"),
+        ({"state_dir": 5}, "state_dir is 5; it must be the path of a folder"),
+        ({"orphans": [1]}, "orphans is [1]; it must be a list of paths"),
+    ],
+)
+def test_faults_of_a_shard_are_told(changes: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_of_shard(shard(**changes))
+    assert told in str(caught.value)
+
+
+def test_a_drain_document_is_read() -> None:
+    config = config_of_drain(json.dumps({"headend": "h:1", "files": ["/a"]}).encode())
+    assert (config.headend, config.files) == (Address("h", 1), (Path("/a"),))
+
+
+def test_all_faults_of_a_drain_document_are_told() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_of_drain(b'{"headend": "nowhere", "files": null}')
+    assert len(caught.value.faults) == 2

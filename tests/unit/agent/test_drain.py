@@ -1,0 +1,101 @@
+"""Files of former agents are handed over, then deleted; what cannot be handed over stays."""
+
+import math
+import random
+from functools import partial
+from pathlib import Path
+
+import trio
+from trio.testing import MockClock
+
+from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, asset_id
+from trioder.agent.config import DrainConfig
+from trioder.agent.disk import open_memory
+from trioder.agent.drain import drain_files
+from trioder.agent.memory import SavedBattery
+from trioder.process.addresses import Address
+from trioder.process.wall_time import WallClock
+from trioder.wire.records import Batch
+from trioder.wire.uplink import write_batch
+
+
+def leave_behind(path: Path, *, batches: int) -> None:
+    with open_memory(path, agent_id=path.stem, asset_ids=[asset_id(0)], outbox_id=path.stem) as memory:
+        for seq in range(1, batches + 1):
+            batch = Batch(
+                batch_seq=seq,
+                ts_unix_ms=seq,
+                asset_index=[0],
+                soc_mwhr=[1.0],
+                current_mw=[0.0],
+                setpoint_mw=[0.0],
+                available_discharge_mw=[0.0],
+                available_charge_mw=[0.0],
+            )
+            memory.batches.append(write_batch(batch).SerializeToString())
+        memory.save([SavedBattery(1.0, 0.0, 0.0, math.inf)], now_ms=1)
+
+
+async def drain(headend: FakeHeadend, *paths: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        await drain_files(
+            DrainConfig(headend=Address("headend", 50051), files=paths),
+            dial=partial(headend.dial, nursery),
+            wall=WallClock(START_UNIX_S, trio.current_time()),
+            rng=random.Random(7),
+        )
+        nursery.cancel_scope.cancel()
+
+
+async def test_every_batch_is_handed_over_in_order_and_nothing_is_left(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    headend = FakeHeadend()
+    leave_behind(tmp_path / "a.sqlite", batches=50)
+    await drain(headend, tmp_path / "a.sqlite")
+    [registration] = headend.registrations
+    assert (registration.agent_id, registration.backlog_only, registration.asset_ids) == (
+        "a",
+        True,
+        (asset_id(0),),
+    )
+    in_turn = [batch.batch_seq for batch in headend.batches if not batch.live_only]
+    assert in_turn == list(range(1, 51))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_file_without_a_backlog_is_deleted_without_a_headend(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    headend = FakeHeadend(refuses_dial=True)
+    leave_behind(tmp_path / "a.sqlite", batches=0)
+    await drain(headend, tmp_path / "a.sqlite", tmp_path / "gone.sqlite")
+    assert list(tmp_path.iterdir()) == []
+    assert headend.dialled_s == []
+
+
+async def test_it_waits_for_the_headend_and_what_it_keeps(autojump_clock: MockClock, tmp_path: Path) -> None:
+    headend = FakeHeadend(keeps=False)
+    leave_behind(tmp_path / "a.sqlite", batches=3)
+    with trio.move_on_after(600) as patience:
+        await drain(headend, tmp_path / "a.sqlite")
+    assert patience.cancelled_caught
+    assert (tmp_path / "a.sqlite").exists()
+    await drain(FakeHeadend(), tmp_path / "a.sqlite")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_file_in_use_is_left_and_a_broken_one_put_aside(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    headend = FakeHeadend()
+    used, broken = tmp_path / "used.sqlite", tmp_path / "broken.sqlite"
+    leave_behind(used, batches=3)
+    broken.write_bytes(b"rubbish" * 1000)
+    with open_memory(used, agent_id="used", asset_ids=[asset_id(0)], outbox_id="x") as memory:
+        await drain(headend, used, broken)
+        assert memory.batches.last_seq == 3
+    assert used.exists()
+    assert not broken.exists()
+    assert len(list(tmp_path.glob("broken.sqlite.broken-*"))) == 1
+    assert headend.batches == []
