@@ -209,7 +209,7 @@ async def test_an_ordinary_user_can_own_it() -> None:
     os.chown(state_dir, 65534, 65534)
     owner = start_owner(state_dir, python=python, env=environment, **user)
     pid = server_pid(DataFolder.below(state_dir))
-    assert Path(f"/proc/{pid}").stat().st_uid == 65534  # noqa: ASYNC240  # no disk
+    assert Path(f"/proc/{pid}").stat().st_uid == 65534  # no disk
     owner.kill()
     owner.communicate()
     await until_gone(pid)
