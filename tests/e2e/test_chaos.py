@@ -166,6 +166,7 @@ async def all_is_kept(state_dir: Path) -> None:
         await trio.sleep(0.5)
 
 
+@pytest.mark.timeout(900)
 async def test_each_sample_is_kept_once_whatever_is_killed(
     tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
