@@ -179,6 +179,8 @@ async def test_a_fleet_that_is_cut_anew_keeps_its_batteries_and_hands_over_every
                 await until(lambda: headend.sessions.assets_connected == 4)
                 headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(3), mw=-6.0))
                 await until(lambda: any(-6.0 in samples.setpoint_mw for _, _, samples in database.batches))
+                # Each agent has its own phase: the other one's first batch may come later.
+                await until(lambda: len(database.sequences()) == 2)
             await trio.sleep(1.5)
             two_agents.terminate()
             await two_agents.wait()
