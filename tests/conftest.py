@@ -6,4 +6,7 @@ import trio_asyncio  # noqa: F401  # replaces functions of asyncio that psycopg 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-s", default="75", help="How long the chaos test attacks, in seconds.")
-    parser.addoption("--seed", default="1", help="Of the chaos test; any whole number, or 'random'.")
+    parser.addoption(
+        "--seed", default=None, help="Of the chaos test and the simulations: a number, or 'random'."
+    )
+    parser.addoption("--seeds", default=20, type=int, help="How many seeds the simulations run with.")

@@ -171,7 +171,7 @@ async def test_each_sample_is_kept_once_whatever_is_killed(
     tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     chaos_s = float(pytestconfig.getoption("--chaos-s"))
-    chosen = pytestconfig.getoption("--seed")
+    chosen = pytestconfig.getoption("--seed") or "1"
     seed = random.SystemRandom().randrange(10**6) if chosen == "random" else int(chosen)
     print(f"chaos seed {seed}")  # noqa: T201  # pytest shows it when the test fails
     rng = random.Random(seed)

@@ -112,8 +112,14 @@ async def run_agent(
         queue.put_frame(frame)
         keeper.save()
 
+    pulses = trio.CancelScope()
+
+    async def run_plant(*, task_status: trio.TaskStatus[None]) -> None:
+        with pulses:
+            await plant.run(take_frame, task_status=task_status)
+
     async with trio.open_nursery() as nursery:
-        await nursery.start(plant.run, take_frame)
+        await nursery.start(run_plant)
         nursery.start_soon(keeper.run)
         log.info("batteries up", agent_id=config.agent_id, assets=len(config.assets), tick_s=config.tick_s)
         nursery.start_soon(link.run)
@@ -122,6 +128,8 @@ async def run_agent(
             await trio.sleep_forever()
         else:
             await stopping.wait()
+        # What was made once the sending had ended would have to wait for the next start.
+        pulses.cancel()
         keeper.save()
         if link.connected:
             with trio.move_on_after(FINISH_WITHIN_S):

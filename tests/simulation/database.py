@@ -1,0 +1,253 @@
+"""A model of the database: transactions, locks and rows as PostgreSQL has them, and all of its bad days.
+
+The store's own logic runs over it unchanged; it takes the place of `psycopg_database` and the server.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TypeVar
+
+import trio
+
+from trioder.sim.model import Asset
+from trioder.store.postgres.database import DatabaseError, Marks, Note, PendingBatch, SessionNote, Written
+from trioder.store.records import DispatchRecord, PastSample, PastSession
+
+T = TypeVar("T")
+
+# As long as the real one waits before it cuts the connection.
+_ANSWER_WITHIN_S = 20.0
+
+
+class DatabaseServer:
+    """What lasts: rows, marks, sessions. Its transactions are its own, and may outlive who began them.
+
+    Attributes:
+        away: why nobody can connect; empty when one can.
+        failure: how likely a transaction fails; half of those are committed nevertheless.
+        delay_s: the longest that each half of a transaction takes.
+        batches: what was committed, by outbox, in the order of the commits.
+        sessions: by id, as last written.
+    """
+
+    def __init__(self, rng: random.Random, nursery: trio.Nursery) -> None:
+        self.away = ""
+        self.failure = 0.0
+        self.delay_s = 0.01
+        self.batches: dict[str, list[PendingBatch]] = defaultdict(list)
+        self.marks: dict[str, int] = {}
+        self.sessions: dict[str, SessionNote] = {}
+        self.dispatches: dict[str, DispatchRecord] = {}
+        self.commits_unheard = 0
+        self.late_commits = 0
+        self._rng = rng
+        self._nursery = nursery
+        self._locked: set[str] = set()
+        self._unlocked = trio.Event()
+        self._run = 0
+
+    def crash(self, reason: str) -> None:
+        """What is not committed is rolled back, every connection is lost, and nobody can connect."""
+        self.away = reason
+        self._run += 1
+
+    def come_back(self) -> None:
+        self.away = ""
+
+    @property
+    def open_sessions(self) -> set[str]:
+        return {key for key, note in self.sessions.items() if note.disconnected_ms is None}
+
+    async def execute(
+        self,
+        client: "DatabaseClient",
+        *,
+        outbox_ids: Collection[str] = (),
+        begin: Callable[[], None],
+        commit: Callable[[], T],
+    ) -> T:
+        """Run a transaction; the client's patience, its death and the answer's loss are apart from its fate.
+
+        Raises:
+            DatabaseError: it failed, or nobody knows.
+        """
+        answer: list[T | DatabaseError] = []
+        done = trio.Event()
+        fails = self._rng.random() < self.failure
+        unheard = fails and self._rng.random() < 0.5
+        refused = fails and not unheard
+        delays_s = [self._rng.random() * self.delay_s for _ in range(2)]
+
+        async def transact() -> None:
+            locked = await self._lock(outbox_ids)
+            try:
+                answer.append(await self._transact(client, begin, commit, delays_s, fails=refused))
+            except DatabaseError as error:
+                answer.append(error)
+            self._unlock(locked)
+            done.set()
+
+        self._nursery.start_soon(transact)
+        with trio.move_on_after(_ANSWER_WITHIN_S):
+            await done.wait()
+        if not answer:
+            client.lost()
+            raise DatabaseError(f"the database did not answer within {_ANSWER_WITHIN_S:g} s")
+        result = answer[0]
+        if isinstance(result, DatabaseError):
+            raise result
+        if unheard:
+            self.commits_unheard += 1
+            client.lost()
+            raise DatabaseError("the connection was lost while it committed")
+        return result
+
+    async def _transact(
+        self,
+        client: "DatabaseClient",
+        begin: Callable[[], None],
+        commit: Callable[[], T],
+        delays_s: Sequence[float],
+        *,
+        fails: bool,
+    ) -> T:
+        run, connection = self._run, client.connection
+        await trio.sleep(delays_s[0])
+        if self.away or run != self._run:
+            raise DatabaseError(self.away or "the server was restarted")
+        if fails or connection != client.connection:
+            raise DatabaseError("the connection was lost before the commit")
+        begin()
+        # From here on the COMMIT is on its way, whoever may still live to hear of it.
+        await trio.sleep(delays_s[1])
+        if run != self._run:
+            raise DatabaseError(self.away or "the server was restarted")
+        if connection != client.connection:
+            self.late_commits += 1
+        return commit()
+
+    async def _lock(self, outbox_ids: Collection[str]) -> set[str]:
+        """Lock the marks that exist, as SELECT FOR UPDATE does."""
+        wanted = set(outbox_ids)
+        while wanted & self._locked:
+            await self._unlocked.wait()
+        locked = wanted & self.marks.keys()
+        self._locked |= locked
+        return locked
+
+    def _unlock(self, locked: set[str]) -> None:
+        self._locked -= locked
+        self._unlocked.set()
+        self._unlocked = trio.Event()
+
+
+class DatabaseClient:
+    """One headend's `Database`; dead with it.
+
+    Attributes:
+        connection: counts the connections; 0 while there is none.
+    """
+
+    def __init__(self, server: DatabaseServer) -> None:
+        self._server = server
+        self._connections = 0
+        self._dead = False
+        self.connection = 0
+
+    def lost(self) -> None:
+        self.connection = 0
+
+    def die(self) -> None:
+        """The headend was killed; what its connection was at takes its course."""
+        self._dead = True
+        self.lost()
+
+    async def connect(self, *, first: bool) -> Marks:
+        server = self._server
+        await trio.sleep(server.delay_s / 2)
+        self._check_there(connected=False)
+        self._connections += 1
+        self.connection = self._connections
+        if first:
+            for key in server.open_sessions:
+                note = server.sessions[key]
+                server.sessions[key] = SessionNote(
+                    session=note.session, disconnected_ms=note.session.connected_ms, reason="headend ended"
+                )
+        return Marks(by_outbox=dict(server.marks))
+
+    async def disconnect(self) -> None:
+        self.lost()
+        await trio.lowlevel.checkpoint()
+
+    async def write(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> Written:
+        self._check_there()
+        server = self._server
+        before: dict[str, int] = {}
+        outbox_ids = sorted({batch.outbox_id for batch in batches})
+
+        def begin() -> None:
+            before.update({key: server.marks[key] for key in outbox_ids if key in server.marks})
+
+        def commit() -> Written:
+            after = dict(before)
+            fresh = []
+            for batch in batches:
+                if batch.batch_seq > after.get(batch.outbox_id, 0):
+                    after[batch.outbox_id] = batch.batch_seq
+                    fresh.append(batch)
+            if any(server.marks.get(key, 0) != before.get(key, 0) for key in after):
+                raise DatabaseError("another connection moved the marks of the same outboxes")
+            for batch in fresh if rows else ():
+                server.batches[batch.outbox_id].append(batch)
+            server.marks.update(after)
+            return Written(marks=after, rows=sum(batch.rows for batch in fresh) if rows else 0)
+
+        return await server.execute(self, outbox_ids=outbox_ids, begin=begin, commit=commit)
+
+    async def note(self, notes: Iterable[Note]) -> None:
+        self._check_there()
+        wanted = list(notes)
+
+        def commit() -> None:
+            if self._dead:
+                return
+            for note in wanted:
+                if isinstance(note, SessionNote):
+                    self._server.sessions[note.session.session_id] = note
+                else:
+                    self._server.dispatches[note.dispatch_id] = note
+
+        await self._server.execute(self, begin=lambda: None, commit=commit)
+
+    async def tend(self) -> None:
+        self._check_there()
+        await trio.sleep(self._server.delay_s / 2)
+        self._check_there()
+
+    async def committed_batch_seq(self, outbox_id: str) -> int:
+        await trio.lowlevel.checkpoint()
+        self._check_there(connected=False)
+        return self._server.marks.get(outbox_id, 0)
+
+    async def history(
+        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
+    ) -> Sequence[PastSample]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def sessions(
+        self, *, limit: int, asset: Asset | None, agent_id: str | None
+    ) -> Sequence[PastSession]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    def _check_there(self, *, connected: bool = True) -> None:
+        if self._dead:
+            raise DatabaseError("nobody asks any more")
+        if self._server.away:
+            self.lost()
+            raise DatabaseError(self._server.away)
+        if connected and not self.connection:
+            raise DatabaseError("not connected")

@@ -1,0 +1,82 @@
+"""The verdict: what the database has of each asset against what the asset's agent made."""
+
+import hashlib
+from collections import defaultdict
+
+from tests.simulation.world import World
+from trioder.wire import agent_link_pb2 as pb
+from trioder.wire.records import Batch
+from trioder.wire.uplink import read_uplink
+
+Sample = tuple[int, float, float, float, float, float]
+
+
+def check_exactly_once(world: World) -> None:
+    """Compare every sample of every asset, in order.
+
+    Raises:
+        AssertionError: one is missing, there twice, in the wrong place, or not what was made.
+    """
+    made = _made_by_asset(world)
+    kept = _kept_by_asset(world)
+    assert made.keys() == kept.keys()
+    for key, samples in made.items():
+        if kept[key] != samples:
+            missing, extra = set(samples) - set(kept[key]), set(kept[key]) - set(samples)
+            first = min([*missing, *extra], default="none, but their order")
+            raise AssertionError(
+                f"asset {key}: {len(samples)} samples made, {len(kept[key])} kept, {len(missing)} missing, "
+                f"{len(extra)} never made, first: {first}"
+            )
+    world.report.rows = sum(map(len, kept.values()))
+    world.report.digest = _digest_of(world)
+
+
+def _made_by_asset(world: World) -> dict[int, list[Sample]]:
+    made: dict[int, list[Sample]] = defaultdict(list)
+    for agent in world.agents:
+        keys = [world.storm.fleet.index_by_id[asset.id] for asset in agent.config.assets]
+        journal = agent.memory.batches.journal
+        assert list(journal) == list(range(1, len(journal) + 1))
+        for payload in journal.values():
+            batch = read_uplink(pb.AgentToHeadend.FromString(payload), asset_count=len(keys))
+            assert isinstance(batch, Batch)
+            for position, *values in zip(
+                batch.asset_index,
+                batch.soc_mwhr,
+                batch.current_mw,
+                batch.setpoint_mw,
+                batch.available_discharge_mw,
+                batch.available_charge_mw,
+                strict=True,
+            ):
+                made[keys[position]].append((batch.ts_unix_ms, *values))
+    return made
+
+
+def _kept_by_asset(world: World) -> dict[int, list[Sample]]:
+    kept: dict[int, list[Sample]] = defaultdict(list)
+    for batches in world.server.batches.values():
+        for batch in batches:
+            for key, *values in zip(
+                batch.asset_keys,
+                batch.soc_mwhr,
+                batch.current_mw,
+                batch.setpoint_mw,
+                batch.available_discharge_mw,
+                batch.available_charge_mw,
+                strict=True,
+            ):
+                kept[key].append((batch.ts_unix_ms, *values))
+    return kept
+
+
+def _digest_of(world: World) -> str:
+    """Return a fingerprint of all that the database has."""
+    fingerprint = hashlib.sha256()
+    for outbox_id, batches in sorted(world.server.batches.items()):
+        for batch in batches:
+            fingerprint.update(f"{outbox_id} {batch.batch_seq} {batch.ts_unix_ms}".encode())
+            fingerprint.update(batch.soc_mwhr.tobytes())
+    fingerprint.update(repr(sorted(world.server.sessions.items())).encode())
+    return fingerprint.hexdigest()
