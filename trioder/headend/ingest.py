@@ -4,9 +4,10 @@ Synchronous throughout: a batch is dealt with between two checkpoints, and a slo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from trioder.headend.backlog import KeptMark
 from trioder.headend.counters import Counters
 from trioder.headend.latest import LatestState
 from trioder.headend.mailbox import Mailbox
@@ -97,6 +98,7 @@ class BatchCursor:
 class _Feed:
     cursor: BatchCursor
     mailbox: Mailbox | None
+    kept: KeptMark = field(default_factory=KeptMark)
 
 
 class Ingest:
@@ -133,6 +135,18 @@ class Ingest:
         if feed is not None and feed.mailbox is session.mailbox:
             feed.mailbox = None
             self._forget_if_settled(session.outbox_id, feed)
+
+    def furthest_behind_s(self) -> float:
+        """How old the newest kept batch is of the connected outbox that is furthest behind; 0 without any.
+
+        By the agents' clocks; one pulse and one transaction when nothing waits.
+        """
+        kept_ms = [
+            feed.kept.newest_ms
+            for feed in self._feeds.values()
+            if feed.mailbox is not None and feed.kept.newest_ms is not None
+        ]
+        return max(0, self._wall.now_ms() - min(kept_ms)) / 1000 if kept_ms else 0.0
 
     def receive_batch(self, session: Session, batch: Batch) -> None:
         """Take one batch of a session that was opened here.
@@ -176,6 +190,7 @@ class Ingest:
         if feed is None:
             return
         feed.cursor.commit(batch_seq)
+        feed.kept.committed(batch_seq)
         if feed.mailbox is not None:
             feed.mailbox.put_kept(feed.cursor.committed_seq)
         else:
@@ -231,6 +246,8 @@ class Ingest:
         match cursor.judge(batch.batch_seq, batch.gap_from_seq):
             case Verdict.NEXT:
                 expected_seq = cursor.next_seq
+                # Before: a store may commit at once.
+                feed.kept.came(batch.batch_seq, batch.ts_unix_ms)
                 if self._store.submit(outbox_id, batch.batch_seq, samples):
                     cursor.take(batch.batch_seq)
                     self._counters.batches_taken += 1

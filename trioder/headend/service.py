@@ -40,6 +40,7 @@ class Headend:
     latest: LatestState
     sessions: SessionRegistry
     dispatcher: Dispatcher
+    ingest: Ingest
     store: Store
     counters: Counters
     wall: WallClock
@@ -112,6 +113,7 @@ async def open_headend(
             latest=latest,
             sessions=sessions,
             dispatcher=dispatcher,
+            ingest=ingest,
             store=store,
             counters=counters,
             wall=wall,

@@ -17,6 +17,7 @@ from trioder.headend.service import Headend, open_headend
 from trioder.headend.sessions import Session
 from trioder.process.wall_time import WallClock
 from trioder.sim.model import Asset
+from trioder.store.interface import Store
 from trioder.store.none import NoneStore
 from trioder.store.records import Samples
 
@@ -110,10 +111,12 @@ class Rest:
 
 
 @asynccontextmanager
-async def open_rest(*, fleet: Fleet | None = None, tick_s: float = 0.0) -> AsyncIterator[Rest]:
+async def open_rest(
+    *, fleet: Fleet | None = None, store: Store | None = None, tick_s: float = 0.0
+) -> AsyncIterator[Rest]:
     async with open_headend(
         fleet=fleet or make_fleet(),
-        store=NoneStore(),
+        store=store or NoneStore(),
         wall=WallClock(START_S, trio.current_time()),
         rng=random.Random(1),
         tick_s=tick_s,

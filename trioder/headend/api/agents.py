@@ -5,7 +5,7 @@ from quart_trio.wrappers import TrioResponse
 
 from trioder.headend.api.answers import list_answer
 from trioder.headend.api.errors import ApiError
-from trioder.headend.api.inputs import checked_query, query_id, query_limit
+from trioder.headend.api.inputs import checked_query, query_id, query_limit, query_name
 from trioder.headend.api.models import (
     DEFAULT_HISTORY_ROWS,
     MAX_HISTORY_ROWS,
@@ -55,7 +55,7 @@ def agents_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
         """List the last sessions, newest first; none without a database."""
         query = checked_query(SessionsQuery)
         limit = query_limit(query, highest=MAX_HISTORY_ROWS, default=DEFAULT_HISTORY_ROWS)
-        asset_id, agent_id = query_id(query, "asset_id"), query.get("agent_id", [None])[0]
+        asset_id, agent_id = query_id(query, "asset_id"), query_name(query, "agent_id")
         asset = None if asset_id is None else assets[index.key_of(asset_id)]
         try:
             past = await headend.store.sessions(limit=limit, asset=asset, agent_id=agent_id)

@@ -14,7 +14,17 @@ from trioder.headend.api.models import HealthAnswer, IndexAnswer, NoQuery, OpenA
 from trioder.headend.api.openapi import documented
 from trioder.headend.service import Headend
 
-_LINKS = ("assets", "sites", "telemetry", "dispatch", "agents", "health", "metrics", "openapi.json")
+_LINKS = (
+    "assets",
+    "sites",
+    "telemetry",
+    "dispatch",
+    "agents",
+    "agents/sessions",
+    "health",
+    "metrics",
+    "openapi.json",
+)
 
 
 def health_blueprint(headend: Headend, metrics: Metrics, describe: Callable[[], dict[str, Any]]) -> Blueprint:

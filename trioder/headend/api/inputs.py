@@ -13,6 +13,7 @@ from quart import request
 
 from trioder.headend.api.errors import ApiError, shown
 from trioder.process.rfc3339 import parse_ms
+from trioder.wire.checks import WireError, checked_name
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -91,6 +92,16 @@ def query_id(query: Query, name: str) -> str | None:
     """The one id given as `?name=`."""
     ids = query_ids(query, name)
     return ids[0] if ids else None
+
+
+def query_name(query: Query, name: str) -> str | None:
+    """The name given as `?name=`, of the form in which agents give theirs."""
+    if name not in query:
+        return None
+    try:
+        return checked_name(name, query[name][0])
+    except WireError as error:
+        raise ApiError(400, str(error)) from None
 
 
 def query_time_ms(query: Query, name: str) -> int | None:

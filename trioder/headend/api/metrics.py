@@ -59,6 +59,11 @@ class _HeadendCollector(Collector):
             value=headend.sessions.assets_connected,
         )
         yield GaugeMetricFamily("trioder_agents_connected", "Live sessions.", value=len(headend.sessions))
+        yield GaugeMetricFamily(
+            "trioder_outbox_backlog_seconds_max",
+            "Age of the newest telemetry that is kept, of the connected agent that is furthest behind.",
+            value=headend.ingest.furthest_behind_s(),
+        )
         database = GaugeMetricFamily(
             "trioder_database_state", "1 for the state that the database is in.", labels=["state"]
         )

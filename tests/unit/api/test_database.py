@@ -1,0 +1,176 @@
+"""What REST tells of the database: its state, past sessions, its numbers, and that it cannot be read."""
+
+from collections.abc import Sequence
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.unit.api.rest import Rest, open_rest, uuid_of
+from trioder.sim.model import Asset
+from trioder.store.figures import StoreFigures
+from trioder.store.interface import StoreHealth, StoreUnavailableError
+from trioder.store.none import NoneStore
+from trioder.store.records import PastSample, PastSession
+
+REASON = "connection refused"
+AT_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+
+
+class AwayStore(NoneStore):
+    """Its database does not answer, and 300 samples wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._figures = StoreFigures(queue_rows=300)
+
+    @property
+    def health(self) -> StoreHealth:
+        return "error"
+
+    @property
+    def health_reason(self) -> str:
+        return REASON
+
+    async def history(self, asset: Asset, **_options: int | None) -> Sequence[PastSample]:
+        raise StoreUnavailableError(REASON)
+
+    async def sessions(self, **_options: object) -> Sequence[PastSession]:
+        raise StoreUnavailableError(REASON)
+
+
+class SessionsStore(NoneStore):
+    """Remembers one session that ended and one that did not, and what was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[int, str | None, str | None]] = []
+
+    async def sessions(
+        self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
+    ) -> Sequence[PastSession]:
+        self.asked.append((limit, None if asset is None else asset.id, agent_id))
+        return [_session(2, ended=False), _session(1, ended=True)]
+
+
+def _session(epoch: int, *, ended: bool) -> PastSession:
+    return PastSession(
+        session_id=uuid_of(epoch),
+        agent_id="agent-1",
+        epoch=epoch,
+        peer="127.0.0.1:4711",
+        assets=25,
+        connected_ms=AT_MS,
+        disconnected_ms=AT_MS + 1500 if ended else None,
+        reason="the connection was lost" if ended else None,
+    )
+
+
+async def metrics_of(rest: Rest) -> dict[str, float]:
+    text = (await (await rest.raw("GET", "/metrics")).get_data()).decode()
+    return {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not sample.labels
+    }
+
+
+async def test_a_database_that_is_away_degrades_health_with_the_reason(autojump_clock: object) -> None:
+    async with open_rest(store=AwayStore()) as rest:
+        status, body = await rest.ask("GET", "/health")
+        assert status == 503
+        assert (body["status"], body["db"], body["db_reason"]) == ("degraded", "error", REASON)
+        assert body["db_backlog_rows"] == 300
+
+
+@pytest.mark.parametrize("path", [f"/telemetry/{uuid_of(1000)}/history", "/agents/sessions"])
+async def test_what_only_the_database_knows_is_unavailable_without_it(
+    autojump_clock: object, path: str
+) -> None:
+    async with open_rest(store=AwayStore()) as rest:
+        status, body = await rest.ask("GET", path)
+        assert (status, body["error"]) == (503, "unavailable")
+        assert REASON in body["message"]
+
+
+async def test_the_rest_goes_on_without_the_database(autojump_clock: object) -> None:
+    async with open_rest(store=AwayStore()) as rest:
+        rest.connect(0)
+        rest.tell(0)
+        assert (await rest.get(f"/telemetry/{uuid_of(1000)}"))["quality"] == "good"
+        status, body = await rest.post(b'{"asset_id": "%s", "mw": 5}' % uuid_of(1000).encode())
+        assert (status, body["delivery"]) == (200, "sent")
+
+
+async def test_past_sessions_as_the_store_has_them(autojump_clock: object) -> None:
+    async with open_rest(store=SessionsStore()) as rest:
+        still_open, ended = await rest.get("/agents/sessions")
+        assert (still_open["disconnected_at"], still_open["reason"]) == (None, None)
+        assert ended == {
+            "session_id": uuid_of(1),
+            "agent_id": "agent-1",
+            "epoch": 1,
+            "peer": "127.0.0.1:4711",
+            "assets": 25,
+            "connected_at": "2026-01-01T00:00:00.000Z",
+            "disconnected_at": "2026-01-01T00:00:01.500Z",
+            "reason": "the connection was lost",
+        }
+
+
+async def test_sessions_are_asked_for_by_asset_agent_and_limit(autojump_clock: object) -> None:
+    store = SessionsStore()
+    async with open_rest(store=store) as rest:
+        await rest.get("/agents/sessions")
+        await rest.get(f"/agents/sessions?asset_id={uuid_of(1001).upper()}&agent_id=agent%201&limit=7")
+    assert store.asked == [(100, None, None), (7, uuid_of(1001), "agent 1")]
+
+
+async def test_there_are_no_past_sessions_without_a_database(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        rest.connect(0)
+        assert await rest.get("/agents/sessions") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "value", "rule"),
+    [
+        ("limit=0", "'0'", "from 1 to 10000"),
+        ("limit=10001", "'10001'", "from 1 to 10000"),
+        ("limit=ten", "'ten'", "from 1 to 10000"),
+        ("asset_id=x", "'x'", "UUID"),
+        ("agent_id=", "agent_id", "empty"),
+        ("agent_id=a%00b", "'a\\x00b'", "printable"),
+        ("agent_id=" + "a" * 257, "aaa...", "at most 256"),
+        ("agent_id=a&agent_id=b", "2 times", "once"),
+        ("site_id=x", "'site_id'", "asset_id, agent_id, limit"),
+    ],
+)
+async def test_a_bad_query_of_sessions_is_refused(
+    autojump_clock: object, query: str, value: str, rule: str
+) -> None:
+    async with open_rest() as rest:
+        status, body = await rest.ask("GET", f"/agents/sessions?{query}")
+        assert (status, body["error"]) == (400, "bad_request")
+        assert value in body["message"]
+        assert rule in body["message"]
+
+
+async def test_the_sessions_of_an_unknown_asset_are_not_found(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        status, body = await rest.ask("GET", f"/agents/sessions?asset_id={uuid_of(7)}")
+        assert (status, body["error"]) == (404, "not_found")
+        assert uuid_of(7) in body["message"]
+
+
+async def test_metrics_have_every_figure_of_the_store(autojump_clock: object) -> None:
+    async with open_rest(store=AwayStore()) as rest:
+        metrics = await metrics_of(rest)
+    assert metrics["trioder_store_queue_rows"] == 300
+    for name in StoreFigures.__slots__:
+        assert {f"trioder_store_{name}", f"trioder_store_{name}_total"} & metrics.keys()
+
+
+async def test_metrics_tell_how_far_the_agents_are_behind(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        assert (await metrics_of(rest))["trioder_outbox_backlog_seconds_max"] == 0

@@ -1,0 +1,78 @@
+"""How far behind the headend takes its agents to be: by what is kept of them, not by what came."""
+
+import trio
+
+from tests.unit.headend.driver import NOW, ScriptedAgent, open_rig, pulse
+from tests.unit.headend.stores import SlowStore
+
+
+async def say_all(agent: ScriptedAgent, *seqs: int) -> None:
+    """A batch a second, told at once."""
+    for seq in seqs:
+        await agent.say(pulse(seq, 0, ts_ms=NOW + seq * 1000))
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_nobody_is_behind_who_has_sent_nothing(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        await (await rig.agent()).register(0)
+        await trio.sleep(100)
+        assert rig.headend.ingest.furthest_behind_s() == 0
+
+
+async def test_who_is_kept_at_once_is_as_far_behind_as_the_last_pulse(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        agent = await rig.agent()
+        await agent.register(0)
+        await trio.sleep(3)
+        await say_all(agent, 1, 2, 3)
+        assert rig.headend.ingest.furthest_behind_s() == 0
+        await trio.sleep(4)
+        assert rig.headend.ingest.furthest_behind_s() == 4
+
+
+async def test_what_waits_for_the_database_counts_as_behind(autojump_clock: object) -> None:
+    store = SlowStore()
+    async with open_rig(store=store) as rig:
+        agent = await rig.agent()
+        await agent.register(0)
+        await say_all(agent, 1)
+        store.commit()
+        await trio.sleep(60)
+        await say_all(agent, *range(2, 60))
+        assert rig.headend.ingest.furthest_behind_s() == 59
+        store.commit()
+        await say_all(agent, 60)
+        store.commit()
+        assert rig.headend.ingest.furthest_behind_s() == 0
+
+
+async def test_what_was_turned_away_counts_as_behind(autojump_clock: object) -> None:
+    async with open_rig(store=SlowStore(room=0)) as rig:
+        agent = await rig.agent()
+        await agent.register(0)
+        await trio.sleep(60)
+        await say_all(agent, *range(1, 60))
+        assert rig.headend.ingest.furthest_behind_s() == 59
+
+
+async def test_the_furthest_behind_is_told_until_it_leaves(autojump_clock: object) -> None:
+    store = SlowStore()
+    async with open_rig(store=store) as rig:
+        behind, ahead = await rig.agent(), await rig.agent()
+        await behind.register(0, agent_id="behind", outbox_id="a")
+        await ahead.register(1, agent_id="ahead", outbox_id="b")
+        await say_all(behind, 1)
+        await trio.sleep(10)
+        await say_all(ahead, 10)
+        assert rig.headend.ingest.furthest_behind_s() == 9
+        await behind.vanish()
+        assert rig.headend.ingest.furthest_behind_s() == 0
+
+
+async def test_a_clock_that_is_ahead_is_not_behind(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        agent = await rig.agent()
+        await agent.register(0)
+        await say_all(agent, 1, 2, 3)
+        assert rig.headend.ingest.furthest_behind_s() == 0

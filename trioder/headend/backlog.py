@@ -1,0 +1,30 @@
+"""How far an outbox is behind, as the headend can tell: the time of the newest batch that is kept for good.
+
+Synchronous, and of constant size: of the batches that the store has in hand, one is watched.
+"""
+
+
+class KeptMark:
+    """Follows one outbox.
+
+    Attributes:
+        newest_ms: the time of a batch that is kept, as all before it are; it may lag by what one transaction
+            holds. While none is known to be kept, of the first that came in its turn; None before that.
+    """
+
+    def __init__(self) -> None:
+        self.newest_ms: int | None = None
+        self._watched: tuple[int, int] | None = None
+
+    def came(self, batch_seq: int, ts_unix_ms: int) -> None:
+        """A batch has come in its turn, whether the store has room for it or not."""
+        if self.newest_ms is None:
+            self.newest_ms = ts_unix_ms
+        if self._watched is None:
+            self._watched = (batch_seq, ts_unix_ms)
+
+    def committed(self, batch_seq: int) -> None:
+        """Every batch up to this one is kept."""
+        if self._watched is not None and batch_seq >= self._watched[0]:
+            self.newest_ms = self._watched[1]
+            self._watched = None
