@@ -10,9 +10,10 @@ import os
 import platform
 import random
 import resource
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -21,6 +22,7 @@ import click
 import trio
 
 from trioder.agent.config import AgentConfig
+from trioder.agent.disk import open_memory
 from trioder.agent.pulse import Lateness
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.process.addresses import Address
@@ -107,15 +109,37 @@ def rss_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def freeze() -> None:
+    """What an agent does before its first pulse."""
+    gc.collect()
+    gc.freeze()
+
+
 def row(name: str, lateness: Lateness) -> None:
     """Print one line of the table."""
     quantiles = [lateness.quantile_s(share) for share in (0.5, 0.99)]
     print(f"| {name:<42} |" + "".join(f" {1000 * late:>9.1f} |" for late in (*quantiles, lateness.max_s)))
 
 
+def worst(lateness: Lateness, count: int) -> str:
+    """Return the latest pulses with their numbers, which tell a slow start from a slow run."""
+    ranked = sorted(((late_s, number) for number, late_s in enumerate(lateness.recent, 1)), reverse=True)
+    return ", ".join(f"no. {number}: {1000 * late_s:.1f} ms" for late_s, number in ranked[:count])
+
+
 async def measure(config: AgentConfig, *, pulses: int, base_bytes: int) -> None:
     """Run the agent for so many pulses and print the table."""
-    async with trio.open_nursery() as nursery:
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trioder-bench-")))
+        memory = stack.enter_context(
+            open_memory(
+                folder / "agent.sqlite",
+                agent_id=config.agent_id,
+                asset_ids=[asset.id for asset in config.assets],
+                outbox_id=str(UUID(int=1, version=4)),
+            )
+        )
+        nursery = await stack.enter_async_context(trio.open_nursery())
         began_s = time.perf_counter()
         run = partial(
             run_agent,
@@ -124,10 +148,10 @@ async def measure(config: AgentConfig, *, pulses: int, base_bytes: int) -> None:
             wall=WallClock.starting_now(),
             rng=random.SystemRandom(),
             report=lambda _report: None,
+            memory=memory,
+            settle=freeze,
         )
         agent: RunningAgent = await nursery.start(run)
-        gc.collect()
-        gc.freeze()
         started_in_s = time.perf_counter() - began_s
         standing_bytes = rss_bytes()
         cpu_s, wall_s = time.process_time(), time.perf_counter()
@@ -144,7 +168,8 @@ async def measure(config: AgentConfig, *, pulses: int, base_bytes: int) -> None:
     print(f"| {'-' * 42} | {'-' * 9} | {'-' * 9} | {'-' * 9} |")
     row("pulse: the clock strikes", agent.plant.grid.lateness)
     row("frame: the last asset's row is in the batch", agent.plant.frame_lateness)
-    print(f"\npulses skipped {agent.plant.grid.skipped}, rows missed {agent.plant.rows_missed}")
+    print(f"\nlatest pulses: {worst(agent.plant.grid.lateness, 5)}")
+    print(f"pulses skipped {agent.plant.grid.skipped}, rows missed {agent.plant.rows_missed}")
     print(f"CPU {100 * cpu_share:.0f} % of one core")
     print(
         f"memory an asset {(standing_bytes - base_bytes) / assets:.0f} bytes, beyond {base_bytes >> 20} MiB"

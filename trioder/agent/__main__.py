@@ -181,15 +181,18 @@ async def _run_with(
         report=_print_status,
         memory=memory,
         stopping=stopping,
+        settle=_freeze,
     )
     async with trio.open_nursery() as watch:
         watch.start_soon(_watch)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(serve)
-            # What stands now stands until the end: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
+        await serve()
         watch.cancel_scope.cancel()
+
+
+def _freeze() -> None:
+    # What stands now stands until the end: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
 
 
 async def _wait_either(requested: trio.Event, pipe: LauncherPipe) -> None:

@@ -117,12 +117,14 @@ class Plant:
         self,
         take_frame: Callable[[Frame], None],
         *,
+        settle: Callable[[], None],
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Drive the batteries until cancelled; started once all their tasks are parked.
 
         Args:
             take_frame: is given the frame of each pulse, to close it.
+            settle: called once when all stand, before the first pulse is waited for; may take its time.
             task_status: Trio's.
         """
         async with trio.open_nursery() as nursery:
@@ -134,6 +136,8 @@ class Plant:
             # The last tasks run, and park, before this one is scheduled again.
             await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
+            settle()
+            self.grid.begin(trio.current_time())
             task_status.started()
             await self._pulse(take_frame)
 

@@ -25,6 +25,11 @@ class Lateness:
         self.max_s = max(self.max_s, late_s)
         self._recent.append(late_s)
 
+    @property
+    def recent(self) -> tuple[float, ...]:
+        """The last 1,024, oldest first."""
+        return tuple(self._recent)
+
     def quantile_s(self, share: float) -> float:
         """Return the smallest recent value that `share` of the recent ones do not exceed; 0 without any."""
         if not self._recent:
@@ -57,6 +62,11 @@ class PulseGrid:
         So agents in other processes, each with a Trio clock of its own, keep their phases apart.
         """
         return cls(first_s=now_s + (phase * tick_s - wall_s) % tick_s, tick_s=tick_s)
+
+    def begin(self, now_s: float) -> None:
+        """Let the first pulse be the next that is due; what was due before `now_s` was never to come."""
+        missed = math.ceil((now_s - self.due_s) / self.tick_s)
+        self.due_s += max(0, missed) * self.tick_s
 
     def strike(self, now_s: float) -> float:
         """The pulse that was due comes at `now_s`, not before `due_s`; return when it should have come."""

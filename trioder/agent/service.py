@@ -52,6 +52,7 @@ async def run_agent(
     memory: AgentMemory | None = None,
     tick: Tick = tick_asset,
     stopping: trio.Event | None = None,
+    settle: Callable[[], None] = lambda: None,
     task_status: trio.TaskStatus[RunningAgent] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run one agent until `stopping` is set, or it is cancelled. Started once its batteries live.
@@ -67,6 +68,7 @@ async def run_agent(
         memory: what outlives this run, of these assets; without it nothing does.
         tick: the physics.
         stopping: asks for an orderly end.
+        settle: called once when the batteries stand, before their first pulse; may take its time.
         task_status: Trio's; is given what the agent can be asked.
     """
     if memory is None:
@@ -116,7 +118,7 @@ async def run_agent(
 
     async def run_plant(*, task_status: trio.TaskStatus[None]) -> None:
         with pulses:
-            await plant.run(take_frame, task_status=task_status)
+            await plant.run(take_frame, settle=settle, task_status=task_status)
 
     async with trio.open_nursery() as nursery:
         await nursery.start(run_plant)

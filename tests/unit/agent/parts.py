@@ -140,6 +140,7 @@ async def start_agent(
     reports: list[LinkReport] | None = None,
     tick: object = tick_asset,
     stopping: trio.Event | None = None,
+    settle: Callable[[], None] = lambda: None,
 ) -> RunningAgent:
     """Start an agent at a wall time that is a multiple of its tick, so that it pulses after 0, 4, 8 ... s."""
     return await nursery.start(
@@ -152,5 +153,6 @@ async def start_agent(
             report=(reports if reports is not None else []).append,
             tick=tick,
             stopping=stopping,
+            settle=settle,
         )
     )

@@ -30,6 +30,13 @@ def test_the_grid_lies_on_multiples_of_the_tick_by_the_wall(phase: float, due_s:
     assert grid.due_s == due_s
 
 
+@pytest.mark.parametrize(("now_s", "due_s"), [(90.0, 100.0), (100.0, 100.0), (100.5, 104.0), (111.9, 112.0)])
+def test_pulses_from_before_the_beginning_are_neither_late_nor_skipped(now_s: float, due_s: float) -> None:
+    grid = PulseGrid(first_s=100.0, tick_s=4.0)
+    grid.begin(now_s)
+    assert (grid.due_s, grid.skipped, grid.lateness.count) == (due_s, 0, 0)
+
+
 @given(st.lists(st.floats(0.0, 1000.0), min_size=1, max_size=60))
 def test_every_pulse_stays_on_the_grid_whatever_the_delays(delays: list[float]) -> None:
     grid = PulseGrid(first_s=0.0, tick_s=4.0)

@@ -297,3 +297,21 @@ async def test_agents_of_one_site_pulse_at_their_own_phases(
     await trio.sleep(6.0)
     start_ms = int(START_UNIX_S * 1000)
     assert [batch.ts_unix_ms - start_ms for batch in headend.batches] == [1000, 5000]
+
+
+async def test_the_first_pulse_waits_until_the_fleet_has_settled_and_is_not_late(
+    mock_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    headend, settled_s = FakeHeadend(), []
+
+    def settle() -> None:
+        mock_clock.jump(9.0)
+        settled_s.append(trio.current_time())
+
+    started_s = trio.current_time()
+    agent = await start_agent(nursery, headend, settle=settle)
+    assert [instant_s - started_s for instant_s in settled_s] == [9.0]
+    mock_clock.jump(3.0)
+    await trio.testing.wait_all_tasks_blocked()
+    lateness = agent.plant.grid.lateness
+    assert (lateness.count, lateness.max_s, agent.plant.grid.skipped) == (1, 0.0, 0)
