@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 # As long as the real one waits before it cuts the connection.
 _ANSWER_WITHIN_S = 20.0
+_LOCK_WITHIN_S = 5.0
 
 
 class DatabaseServer:
@@ -44,6 +45,7 @@ class DatabaseServer:
         self._rng = rng
         self._nursery = nursery
         self._locked: set[str] = set()
+        self._notes_under_way = 0
         self._unlocked = trio.Event()
         self._run = 0
 
@@ -64,6 +66,7 @@ class DatabaseServer:
         client: "DatabaseClient",
         *,
         outbox_ids: Collection[str] = (),
+        note_ids: Collection[str] = (),
         begin: Callable[[], None],
         commit: Callable[[], T],
     ) -> T:
@@ -80,11 +83,16 @@ class DatabaseServer:
         delays_s = [self._rng.random() * self.delay_s for _ in range(2)]
 
         async def transact() -> None:
-            locked = await self._lock(outbox_ids)
+            locked = await self._lock(self.marks.keys() & set(outbox_ids))
+            self._notes_under_way += bool(note_ids)
             try:
-                answer.append(await self._transact(client, begin, commit, delays_s, fails=refused))
+                await self._reach(client, delays_s[0], fails=refused)
+                # Rows that are written are locked, new ones as well: who writes them next waits.
+                locked |= await self._lock(note_ids)
+                answer.append(await self._transact(client, begin, commit, delays_s[1]))
             except DatabaseError as error:
                 answer.append(error)
+            self._notes_under_way -= bool(note_ids)
             self._unlock(locked)
             done.set()
 
@@ -103,36 +111,41 @@ class DatabaseServer:
             raise DatabaseError("the connection was lost while it committed")
         return result
 
-    async def _transact(
-        self,
-        client: "DatabaseClient",
-        begin: Callable[[], None],
-        commit: Callable[[], T],
-        delays_s: Sequence[float],
-        *,
-        fails: bool,
-    ) -> T:
+    async def wait_for_notes(self) -> None:
+        """Wait until nobody writes notes, as the lock that their transactions share makes one wait."""
+        with trio.move_on_after(_LOCK_WITHIN_S):
+            while self._notes_under_way:
+                await self._unlocked.wait()
+            return
+        raise DatabaseError("canceling statement due to lock timeout")
+
+    async def _reach(self, client: "DatabaseClient", delay_s: float, *, fails: bool) -> None:
+        """What comes before the COMMIT; with the connection, it is lost."""
         run, connection = self._run, client.connection
-        await trio.sleep(delays_s[0])
+        await trio.sleep(delay_s)
         if self.away or run != self._run:
             raise DatabaseError(self.away or "the server was restarted")
         if fails or connection != client.connection:
             raise DatabaseError("the connection was lost before the commit")
+
+    async def _transact(
+        self, client: "DatabaseClient", begin: Callable[[], None], commit: Callable[[], T], delay_s: float
+    ) -> T:
+        """From here on the COMMIT is on its way, whoever may still live to hear of it."""
+        run, connection = self._run, client.connection
         begin()
-        # From here on the COMMIT is on its way, whoever may still live to hear of it.
-        await trio.sleep(delays_s[1])
+        await trio.sleep(delay_s)
         if run != self._run:
             raise DatabaseError(self.away or "the server was restarted")
         if connection != client.connection:
             self.late_commits += 1
         return commit()
 
-    async def _lock(self, outbox_ids: Collection[str]) -> set[str]:
-        """Lock the marks that exist, as SELECT FOR UPDATE does."""
-        wanted = set(outbox_ids)
-        while wanted & self._locked:
+    async def _lock(self, wanted: Collection[str]) -> set[str]:
+        """Lock rows, in one go."""
+        locked = set(wanted)
+        while locked & self._locked:
             await self._unlocked.wait()
-        locked = wanted & self.marks.keys()
         self._locked |= locked
         return locked
 
@@ -170,6 +183,8 @@ class DatabaseClient:
         self._connections += 1
         self.connection = self._connections
         if first:
+            await server.wait_for_notes()
+            self._check_there()
             for key in server.open_sessions:
                 note = server.sessions[key]
                 server.sessions[key] = SessionNote(
@@ -211,15 +226,16 @@ class DatabaseClient:
         wanted = list(notes)
 
         def commit() -> None:
-            if self._dead:
-                return
             for note in wanted:
                 if isinstance(note, SessionNote):
                     self._server.sessions[note.session.session_id] = note
                 else:
                     self._server.dispatches[note.dispatch_id] = note
 
-        await self._server.execute(self, begin=lambda: None, commit=commit)
+        ids = [
+            note.session.session_id if isinstance(note, SessionNote) else note.dispatch_id for note in wanted
+        ]
+        await self._server.execute(self, note_ids=ids, begin=lambda: None, commit=commit)
 
     async def tend(self) -> None:
         self._check_there()

@@ -1,13 +1,16 @@
 """The store over a real PostgreSQL: exactly once through failures, and what people find in the tables."""
 
+import asyncio
 import random
 import re
 from array import array
 from dataclasses import replace
+from functools import partial
 
 import psycopg
 import pytest
 import trio
+import trio_asyncio
 
 from tests.integration.store.proxy import open_proxy
 from tests.integration.store.servers import (
@@ -23,8 +26,11 @@ from trioder.fleet import Fleet
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import StoreConfigurationError
 from trioder.store.postgres import open_postgres_store, psycopg_database
+from trioder.store.postgres.database import SessionNote
+from trioder.store.postgres.link import open_link
 from trioder.store.postgres.schema import SCHEMA_VERSION, schema_text
 from trioder.store.postgres.store import PostgresStore
+from trioder.store.postgres.writes import write_notes
 from trioder.store.records import DispatchRecord, Samples, SessionRecord
 
 DAY_MS = 86_400_000
@@ -311,6 +317,43 @@ async def test_sessions_that_a_dead_headend_left_open_are_closed(database_url: s
         await until_health(store, "ok")
         rows = run_sql(database_url, "SELECT reason FROM sessions ORDER BY session_id")
     assert rows == [("headend ended",), (None,)]
+
+
+async def test_a_session_that_a_dead_headend_was_still_writing_is_closed_as_well(database_url: str) -> None:
+    note = SessionNote(
+        session=SessionRecord(
+            session_id="3f1d2c4b-0000-4000-8000-000000000001",
+            agent_id="agent",
+            epoch=1,
+            peer="x",
+            asset_keys=[0],
+            connected_ms=1_000,
+        )
+    )
+    async with open_store_on(database_url):
+        keys = array("i", [key for (key,) in run_sql(database_url, "SELECT asset_key FROM asset_versions")])
+    written, commit = asyncio.Event(), asyncio.Event()
+
+    async def write_slowly(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+        async with connection.transaction():
+            await write_notes(connection, [note], FLEET, keys)
+            written.set()
+            await commit.wait()
+
+    async def let_it_commit() -> None:
+        await trio.sleep(0.5)
+        commit.set()
+
+    async with trio_asyncio.open_loop(), trio.open_nursery() as nursery:
+        link = await open_link(database_url, statement_timeout_s=10)
+        nursery.start_soon(partial(link.run, write_slowly, within_s=20))
+        await trio_asyncio.aio_as_trio(written.wait)()
+        nursery.start_soon(let_it_commit)
+        wall = WallClock.starting_now()
+        async with open_postgres_store(database_url, fleet=FLEET, wall=wall) as store:
+            await until_health(store, "ok")
+            assert run_sql(database_url, "SELECT reason FROM sessions") == [("headend ended",)]
+        await link.aclose()
 
 
 async def test_samples_go_to_the_partition_of_their_day_and_wild_ones_to_the_default(

@@ -15,7 +15,7 @@ from trioder.store.postgres.partitions import Partitions, day_of
 from trioder.store.postgres.readers import Readers
 from trioder.store.postgres.reads import read_history, read_mark, read_marks, read_sessions
 from trioder.store.postgres.schema import apply_schema, mirror_fleet
-from trioder.store.postgres.writes import write_batches, write_notes
+from trioder.store.postgres.writes import clean_up_after_predecessor, write_batches, write_notes
 from trioder.store.records import PastSample, PastSession
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class PsycopgDatabase:
             await apply_schema(connection)
             self._keys = await mirror_fleet(connection, self._fleet)
             if first:
-                await _clean_up_after_predecessor(connection, now)
+                await clean_up_after_predecessor(connection, now)
             await self._partitions.read(connection)
             await self._partitions.tend(connection, self._today())
             return await read_marks(connection, limit=self._max_marks)
@@ -123,13 +123,3 @@ class PsycopgDatabase:
         if self._link is None:
             raise DatabaseError("not connected")
         return await self._link.run(job, within_s=within_s)
-
-
-async def _clean_up_after_predecessor(connection: Connection, now: datetime) -> None:
-    await connection.execute(
-        "UPDATE sessions SET disconnected_at = greatest(connected_at, %s), reason = 'headend ended' "
-        "WHERE disconnected_at IS NULL",
-        [now],
-    )
-    # The outboxes of headends' own samples, one a start.
-    await connection.execute(r"DELETE FROM ingest_watermarks WHERE outbox_id LIKE E'\theadend %%'", [])

@@ -24,6 +24,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # PostgreSQL counts from 2000-01-01.
 _EPOCH_OFFSET_US = 946_684_800_000_000
 _SOURCES = {"agent": 0, "synthesized": 1}
+# Held by whoever writes notes, until that is committed; a headend that cleans up after another waits for it.
+_NOTES_LOCK = 0x7472696F
 # About 5 ms of packing, between which other tasks run; and no write is tiny.
 _ROWS_A_CHUNK = 4_000
 
@@ -125,11 +127,25 @@ async def write_notes(
 ) -> None:
     """See `Database.note`."""
     async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_NOTES_LOCK])
         for note in notes:
             if isinstance(note, SessionNote):
                 await _write_session(connection, note, keys)
             else:
                 await _write_dispatch(connection, note, fleet)
+
+
+async def clean_up_after_predecessor(connection: Connection, now: datetime) -> None:
+    """Close the sessions that a dead headend left open; what it had under way is waited for first."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_NOTES_LOCK])
+        await connection.execute(
+            "UPDATE sessions SET disconnected_at = greatest(connected_at, %s), reason = 'headend ended' "
+            "WHERE disconnected_at IS NULL",
+            [now],
+        )
+        # The outboxes of headends' own samples, one a start.
+        await connection.execute(r"DELETE FROM ingest_watermarks WHERE outbox_id LIKE E'\theadend %%'", [])
 
 
 async def _write_session(connection: Connection, note: SessionNote, keys: "array[int]") -> None:
