@@ -120,12 +120,22 @@ class DispatchRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatch:
-    """A request that was validated and given an identity; what the wire calls a Setpoint."""
+    """A request that was validated and given an identity; what the wire calls a Setpoint.
+
+    Attributes:
+        duration_s: the setpoint ends after so long; it holds without.
+        valid_until_ms: it ends at this instant at the latest; Unix time.
+        reversion_mw: the setpoint that follows when it ends.
+        group_id: of the command to many assets that it is a part of; empty when it stands alone.
+    """
 
     dispatch_id: str
     asset_id: str
     mw: float
     duration_s: int | None = None
+    valid_until_ms: int | None = None
+    reversion_mw: float = 0.0
+    group_id: str = ""
 
 
 def status_of(current_mw: float) -> Status:

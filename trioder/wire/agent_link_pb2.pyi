@@ -117,18 +117,24 @@ class Heartbeat(_message.Message):
     def __init__(self, asset_id: _Optional[str] = ..., timestamp: _Optional[str] = ...) -> None: ...
 
 class DispatchAck(_message.Message):
-    __slots__ = ("dispatch_id", "asset_id", "status", "timestamp", "reason")
+    __slots__ = ("dispatch_id", "asset_id", "status", "timestamp", "reason", "setpoint_mw", "remaining_s", "reversion_mw")
     DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     ASSET_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    SETPOINT_MW_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_S_FIELD_NUMBER: _ClassVar[int]
+    REVERSION_MW_FIELD_NUMBER: _ClassVar[int]
     dispatch_id: str
     asset_id: str
     status: str
     timestamp: str
     reason: str
-    def __init__(self, dispatch_id: _Optional[str] = ..., asset_id: _Optional[str] = ..., status: _Optional[str] = ..., timestamp: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    setpoint_mw: float
+    remaining_s: float
+    reversion_mw: float
+    def __init__(self, dispatch_id: _Optional[str] = ..., asset_id: _Optional[str] = ..., status: _Optional[str] = ..., timestamp: _Optional[str] = ..., reason: _Optional[str] = ..., setpoint_mw: _Optional[float] = ..., remaining_s: _Optional[float] = ..., reversion_mw: _Optional[float] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("id", "asset_id", "site_id", "timestamp", "event_type", "severity", "message")
@@ -173,20 +179,24 @@ class TelemetryBatch(_message.Message):
     def __init__(self, batch_seq: _Optional[int] = ..., ts_unix_ms: _Optional[int] = ..., asset_index: _Optional[_Iterable[int]] = ..., soc_mwhr: _Optional[_Iterable[float]] = ..., current_mw: _Optional[_Iterable[float]] = ..., setpoint_mw: _Optional[_Iterable[float]] = ..., available_discharge_mw: _Optional[_Iterable[float]] = ..., available_charge_mw: _Optional[_Iterable[float]] = ..., gap_from_seq: _Optional[int] = ..., live_only: _Optional[bool] = ...) -> None: ...
 
 class Setpoint(_message.Message):
-    __slots__ = ("asset_id", "mw", "duration_s", "site_id", "group_id", "dispatch_id")
+    __slots__ = ("asset_id", "mw", "duration_s", "site_id", "group_id", "dispatch_id", "reversion_mw", "valid_until_unix_ms")
     ASSET_ID_FIELD_NUMBER: _ClassVar[int]
     MW_FIELD_NUMBER: _ClassVar[int]
     DURATION_S_FIELD_NUMBER: _ClassVar[int]
     SITE_ID_FIELD_NUMBER: _ClassVar[int]
     GROUP_ID_FIELD_NUMBER: _ClassVar[int]
     DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    REVERSION_MW_FIELD_NUMBER: _ClassVar[int]
+    VALID_UNTIL_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     asset_id: str
     mw: float
     duration_s: int
     site_id: str
     group_id: str
     dispatch_id: str
-    def __init__(self, asset_id: _Optional[str] = ..., mw: _Optional[float] = ..., duration_s: _Optional[int] = ..., site_id: _Optional[str] = ..., group_id: _Optional[str] = ..., dispatch_id: _Optional[str] = ...) -> None: ...
+    reversion_mw: float
+    valid_until_unix_ms: int
+    def __init__(self, asset_id: _Optional[str] = ..., mw: _Optional[float] = ..., duration_s: _Optional[int] = ..., site_id: _Optional[str] = ..., group_id: _Optional[str] = ..., dispatch_id: _Optional[str] = ..., reversion_mw: _Optional[float] = ..., valid_until_unix_ms: _Optional[int] = ...) -> None: ...
 
 class SetpointBatch(_message.Message):
     __slots__ = ("setpoints",)

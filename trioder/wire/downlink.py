@@ -71,6 +71,10 @@ def _setpoint(dispatch: Dispatch) -> pb.Setpoint:
         mw=dispatch.mw,
         duration_s=dispatch.duration_s,
         dispatch_id=dispatch.dispatch_id,
+        group_id=dispatch.group_id,
+        # As absent as in other headends of the protocol, unless there is something to say.
+        reversion_mw=dispatch.reversion_mw or None,
+        valid_until_unix_ms=dispatch.valid_until_ms,
     )
 
 
@@ -80,4 +84,7 @@ def _dispatch(setpoint: pb.Setpoint) -> Dispatch:
         asset_id=setpoint.asset_id.lower(),
         mw=setpoint.mw,
         duration_s=setpoint.duration_s if setpoint.HasField("duration_s") else None,
+        valid_until_ms=setpoint.valid_until_unix_ms if setpoint.HasField("valid_until_unix_ms") else None,
+        reversion_mw=setpoint.reversion_mw,
+        group_id=setpoint.group_id,
     )

@@ -54,13 +54,22 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledgement:
-    """What an agent made of a dispatch; `status` is the agent's own word."""
+    """What an agent made of a dispatch; `status` is the agent's own word.
+
+    Attributes:
+        setpoint_mw: what is asked of the asset now, where the agent tells it.
+        remaining_s: how long that holds on; None for ever, or where the agent does not tell.
+        reversion_mw: what follows then.
+    """
 
     dispatch_id: str
     asset_id: str
     status: str
     ts_unix_ms: int
     reason: str | None = None
+    setpoint_mw: float | None = None
+    remaining_s: float | None = None
+    reversion_mw: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Literal
 
 from trioder.process.rfc3339 import format_ms
 from trioder.sim.model import Asset, Telemetry, status_of
@@ -82,6 +83,9 @@ def write_acknowledgement(acknowledgement: Acknowledgement) -> pb.AgentToHeadend
             status=acknowledgement.status,
             timestamp=format_ms(acknowledgement.ts_unix_ms),
             reason=acknowledgement.reason,
+            setpoint_mw=acknowledgement.setpoint_mw,
+            remaining_s=acknowledgement.remaining_s,
+            reversion_mw=acknowledgement.reversion_mw,
         )
     )
 
@@ -226,7 +230,18 @@ def _read_acknowledgement(acknowledgement: pb.DispatchAck) -> Acknowledgement:
         status=checked_name("DispatchAck.status", acknowledgement.status),
         ts_unix_ms=checked_timestamp_ms("DispatchAck.timestamp", acknowledgement.timestamp),
         reason=acknowledgement.reason if acknowledgement.HasField("reason") else None,
+        setpoint_mw=_optional("setpoint_mw", acknowledgement),
+        remaining_s=_optional("remaining_s", acknowledgement),
+        reversion_mw=_optional("reversion_mw", acknowledgement),
     )
+
+
+def _optional(
+    name: Literal["setpoint_mw", "remaining_s", "reversion_mw"], acknowledgement: pb.DispatchAck
+) -> float | None:
+    if not acknowledgement.HasField(name):
+        return None
+    return checked_finite(f"DispatchAck.{name}", getattr(acknowledgement, name))
 
 
 def _read_event(event: pb.Event) -> AgentEvent:

@@ -16,6 +16,14 @@ from trioder.wire.records import BatchesKept, Downlink, ReplayRequest, SessionGr
 
 HOLD = Dispatch(dispatch_id="d-1", asset_id="7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a10", mw=-3.5)
 TIMED = Dispatch(dispatch_id="d-2", asset_id="7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a11", mw=0.0, duration_s=0)
+LEASED = Dispatch(
+    dispatch_id="d-3",
+    asset_id="7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a12",
+    mw=2.0,
+    valid_until_ms=1_800_000_000_000,
+    reversion_mw=-1.5,
+    group_id="g-1",
+)
 GRANT = SessionGrant(session_id="s-1", committed_batch_seq=41, protocol=1)
 
 
@@ -27,6 +35,7 @@ GRANT = SessionGrant(session_id="s-1", committed_batch_seq=41, protocol=1)
         (write_replay(43), ReplayRequest(from_batch_seq=43)),
         (write_setpoint(HOLD), Setpoints(dispatches=(HOLD,))),
         (write_setpoints([HOLD, TIMED]), Setpoints(dispatches=(HOLD, TIMED))),
+        (write_setpoint(LEASED), Setpoints(dispatches=(LEASED,))),
         (pb.HeadendToAgent(), None),
     ],
 )

@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from trioder.sim.model import Asset
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.checks import WireError
-from trioder.wire.records import AgentEvent, Batch, Registration
-from trioder.wire.uplink import read_uplink, write_batch, write_event, write_registration
+from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Registration
+from trioder.wire.uplink import (
+    read_uplink,
+    write_acknowledgement,
+    write_batch,
+    write_event,
+    write_registration,
+)
 
 ASSETS = [
     Asset(
@@ -191,3 +197,24 @@ def test_whatever_the_bytes_only_a_wire_error_is_raised(data: bytes) -> None:
         return
     with suppress(WireError):
         read_uplink(message, asset_count=3)
+
+
+def test_an_answer_that_tells_what_is_in_force_arrives_as_written() -> None:
+    answer = Acknowledgement(
+        dispatch_id="d-1",
+        asset_id=ASSETS[0].id,
+        status="active",
+        ts_unix_ms=1767323045678,
+        setpoint_mw=3.0,
+        remaining_s=12.5,
+        reversion_mw=-1.0,
+    )
+    assert read(write_acknowledgement(answer)) == answer
+
+
+def test_an_answer_with_a_number_that_is_none_is_refused() -> None:
+    answer = Acknowledgement(
+        dispatch_id="d-1", asset_id=ASSETS[0].id, status="active", ts_unix_ms=1, setpoint_mw=math.nan
+    )
+    with pytest.raises(WireError, match=r"DispatchAck.setpoint_mw is nan; it must be a finite number"):
+        read(write_acknowledgement(answer))
