@@ -99,6 +99,13 @@ class _Feed:
     cursor: BatchCursor
     mailbox: Mailbox | None
     kept: KeptMark = field(default_factory=KeptMark)
+    # Of the newest batch that the agent has told of, in its turn or early.
+    newest_seq: int = 0
+
+    @property
+    def outbox_batches(self) -> int:
+        """How many batches the agent still keeps."""
+        return max(0, self.newest_seq - self.cursor.committed_seq)
 
 
 class Ingest:
@@ -148,6 +155,11 @@ class Ingest:
         ]
         return max(0, self._wall.now_ms() - min(kept_ms)) / 1000 if kept_ms else 0.0
 
+    def outbox_batches(self) -> tuple[int, int]:
+        """How many uncommitted batches the connected agents keep: all together, and the fullest outbox."""
+        kept = [feed.outbox_batches for feed in self._feeds.values() if feed.mailbox is not None]
+        return sum(kept), max(kept, default=0)
+
     def receive_batch(self, session: Session, batch: Batch) -> None:
         """Take one batch of a session that was opened here.
 
@@ -157,17 +169,19 @@ class Ingest:
         if not session.outbox_id:
             raise WireError("a TelemetryBatch came, but Register named no outbox_id")
         self._counters.batches_received += 1
+        feed = self._feeds[session.outbox_id]
+        feed.newest_seq = max(feed.newest_seq, batch.batch_seq)
         if session.backlog_only:
             # It is of the past, and perhaps of assets that another agent drives by now: never the latest.
             if not batch.live_only:
                 samples = self._known_of(batch, session.backlog_keys)
                 self._counters.samples_received += len(samples.asset_keys)
-                self._sequence(session.outbox_id, batch, samples)
+                self._sequence(feed, session.outbox_id, batch, samples)
             return
         samples = _samples_of(batch, [session.asset_keys[position] for position in batch.asset_index])
         self._apply(samples)
         if not batch.live_only:
-            self._sequence(session.outbox_id, batch, samples)
+            self._sequence(feed, session.outbox_id, batch, samples)
 
     def receive_telemetry(self, asset_key: int, telemetry: Telemetry) -> None:
         """Take one sample that came on its own, without a sequence."""
@@ -240,8 +254,7 @@ class Ingest:
         self._counters.samples_received += len(samples.asset_keys)
         self._latest.apply_agent(samples, received_ms=self._wall.now_ms())
 
-    def _sequence(self, outbox_id: str, batch: Batch, samples: Samples) -> None:
-        feed = self._feeds[outbox_id]
+    def _sequence(self, feed: _Feed, outbox_id: str, batch: Batch, samples: Samples) -> None:
         cursor = feed.cursor
         match cursor.judge(batch.batch_seq, batch.gap_from_seq):
             case Verdict.NEXT:

@@ -76,3 +76,25 @@ async def test_a_clock_that_is_ahead_is_not_behind(autojump_clock: object) -> No
         await agent.register(0)
         await say_all(agent, 1, 2, 3)
         assert rig.headend.ingest.furthest_behind_s() == 0
+
+
+async def test_an_outbox_is_as_large_as_what_the_agent_has_told_of_less_what_is_kept(
+    autojump_clock: object,
+) -> None:
+    store = SlowStore()
+    async with open_rig(store=store) as rig:
+        agent, other = await rig.agent(), await rig.agent()
+        await agent.register(0, agent_id="agent-1", outbox_id="box-1")
+        await other.register(1, agent_id="agent-2", outbox_id="box-2")
+        early = pulse(40, 0)
+        early.telemetry_batch.live_only = True
+        assert rig.headend.ingest.outbox_batches() == (0, 0)
+        await say_all(agent, 1, 2)
+        await agent.say(early)
+        await say_all(other, 1)
+        assert rig.headend.ingest.outbox_batches() == (41, 40)
+        store.commit()
+        await trio.testing.wait_all_tasks_blocked()
+        assert rig.headend.ingest.outbox_batches() == (38, 38)
+        await agent.vanish()
+        assert rig.headend.ingest.outbox_batches() == (0, 0)

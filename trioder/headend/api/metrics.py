@@ -64,6 +64,15 @@ class _HeadendCollector(Collector):
             "Age of the newest telemetry that is kept, of the connected agent that is furthest behind.",
             value=headend.ingest.furthest_behind_s(),
         )
+        all_batches, fullest = headend.ingest.outbox_batches()
+        yield GaugeMetricFamily(
+            "trioder_outbox_batches",
+            "Telemetry batches that connected agents keep, for they are not committed.",
+            value=all_batches,
+        )
+        yield GaugeMetricFamily(
+            "trioder_outbox_batches_max", "The same of the fullest outbox alone.", value=fullest
+        )
         database = GaugeMetricFamily(
             "trioder_database_state", "1 for the state that the database is in.", labels=["state"]
         )
