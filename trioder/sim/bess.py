@@ -19,7 +19,7 @@ def initial_state(asset: Asset, soc_pct: float = START_SOC_PCT) -> BessState:
     if not 0.0 <= soc_pct <= 100.0:
         raise ValueError(f"soc_pct is {soc_pct}; it must be within 0..100")
     soc_mwhr = asset.capacity_mwhr * (soc_pct / 100.0)
-    discharge_mw, charge_mw = _sustainable_mw(asset, soc_mwhr, 0.0)
+    discharge_mw, charge_mw = sustainable_mw(asset, soc_mwhr, 0.0)
     return BessState(
         soc_mwhr=soc_mwhr,
         current_mw=0.0,
@@ -60,7 +60,7 @@ def tick_asset(asset: Asset, state: BessState, dt_secs: float) -> BessState:
     if asset.self_discharge_pct_per_day:
         soc_mwhr *= (1.0 - asset.self_discharge_pct_per_day / 100.0) ** (hours / 24.0)
 
-    discharge_mw, charge_mw = _sustainable_mw(asset, soc_mwhr, hours)
+    discharge_mw, charge_mw = sustainable_mw(asset, soc_mwhr, hours)
     lowest_mw = -charge_mw
 
     target_mw = _clamped(setpoint_mw, lowest_mw, discharge_mw)
@@ -92,6 +92,30 @@ def tick_asset(asset: Asset, state: BessState, dt_secs: float) -> BessState:
     )
 
 
+def sustainable_mw(asset: Asset, soc_mwhr: float, hours: float) -> tuple[float, float]:
+    """Return the meter's highest power and, as a magnitude, its lowest that can be held for `hours`.
+
+    The first is negative where the battery cannot carry its own aux load: the grid then does. With 0 hours
+    the energy limits nothing within its window. Self-discharge meanwhile is the caller's.
+    """
+    aux_mw = asset.aux_load_mw
+    discharge_mw = asset.max_mw
+    charge_mw = 0.0 - asset.min_mw  # not -0.0
+    above_mwhr = soc_mwhr - asset.min_soc_mwhr
+    if above_mwhr <= 0.0:
+        discharge_mw = -aux_mw
+    elif hours > 0.0:
+        held_mw = above_mwhr * asset.discharge_efficiency / hours - aux_mw
+        discharge_mw = min(discharge_mw, held_mw)
+    below_mwhr = asset.max_soc_mwhr - soc_mwhr
+    if below_mwhr <= 0.0:
+        charge_mw = aux_mw
+    elif hours > 0.0:
+        held_mw = below_mwhr / asset.charge_efficiency / hours + aux_mw
+        charge_mw = min(charge_mw, held_mw)
+    return discharge_mw, charge_mw
+
+
 def soc_pct(asset: Asset, soc_mwhr: float) -> float:
     """Return the stored energy as 0..100 % of the capacity; a full battery gives exactly 100."""
     return soc_mwhr / asset.capacity_mwhr * 100.0
@@ -115,29 +139,6 @@ def telemetry_of(asset: Asset, state: BessState, ts_unix_ms: int) -> Telemetry:
         available_charge_mw=state.available_charge_mw,
         status=status_of(state.current_mw),
     )
-
-
-def _sustainable_mw(asset: Asset, soc_mwhr: float, hours: float) -> tuple[float, float]:
-    """Return the meter's highest power and, as a magnitude, its lowest that can be held for `hours`.
-
-    The first is negative where the battery cannot carry its own aux load: the grid then does.
-    """
-    aux_mw = asset.aux_load_mw
-    discharge_mw = asset.max_mw
-    charge_mw = 0.0 - asset.min_mw  # not -0.0
-    above_mwhr = soc_mwhr - asset.min_soc_mwhr
-    if above_mwhr <= 0.0:
-        discharge_mw = -aux_mw
-    elif hours > 0.0:
-        held_mw = above_mwhr * asset.discharge_efficiency / hours - aux_mw
-        discharge_mw = min(discharge_mw, held_mw)
-    below_mwhr = asset.max_soc_mwhr - soc_mwhr
-    if below_mwhr <= 0.0:
-        charge_mw = aux_mw
-    elif hours > 0.0:
-        held_mw = below_mwhr / asset.charge_efficiency / hours + aux_mw
-        charge_mw = min(charge_mw, held_mw)
-    return discharge_mw, charge_mw
 
 
 def _clamped(value: float, low: float, high: float) -> float:

@@ -1,0 +1,105 @@
+"""What power a battery can reach soon and then hold for a time, and which of its limits that is.
+
+The formulas are in `docs/model.md`; what a headend makes of the answer lives in `trioder.headend.split`.
+"""
+
+import math
+from typing import Literal
+
+from trioder.sim.bess import sustainable_mw
+from trioder.sim.model import Asset
+
+Limit = Literal["nameplate", "energy", "ramp"]
+
+
+def holdable_mw(
+    asset: Asset, soc_mwhr: float, current_mw: float, *, hold_s: float, ramp_s: float
+) -> tuple[float, float]:
+    """Return the highest discharge and the highest charge, as magnitudes in MW, that `holdable` gives.
+
+    Raises:
+        ValueError: as `holdable`.
+    """
+    discharge_mw, _ = holdable(asset, soc_mwhr, current_mw, hold_s=hold_s, ramp_s=ramp_s, charging=False)
+    charge_mw, _ = holdable(asset, soc_mwhr, current_mw, hold_s=hold_s, ramp_s=ramp_s, charging=True)
+    return discharge_mw, charge_mw
+
+
+def holdable(
+    asset: Asset, soc_mwhr: float, current_mw: float, *, hold_s: float, ramp_s: float, charging: bool
+) -> tuple[float, Limit]:
+    """Return the highest power in one direction that the battery can reach and hold, and what limits it.
+
+    A setpoint of this power, given now, is reached within `ramp_s` seconds and not fallen short of before
+    `hold_s` seconds from now. It is a bound from above only: a battery that does more now than it is asked
+    for may need longer to come down. Of limits that are equal, the first of nameplate, energy, ramp is told.
+
+    Args:
+        asset: the nameplate.
+        soc_mwhr: energy in the cells, MWh.
+        current_mw: power at the meter now, + discharges.
+        hold_s: s, > 0; the time of the ramp is a part of it.
+        ramp_s: s, >= 0.
+        charging: which direction is asked for.
+
+    Returns:
+        A magnitude in MW at the meter, >= 0, and its limit.
+
+    Raises:
+        ValueError: hold_s is not > 0, ramp_s is negative, or any number given is NaN or infinite.
+    """
+    total = soc_mwhr + current_mw + hold_s + ramp_s
+    # As in tick_asset: NaN and infinity survive a sum.
+    if total - total != 0.0 or hold_s <= 0.0 or ramp_s < 0.0:
+        _refuse_bad_numbers(soc_mwhr, current_mw, hold_s, ramp_s)
+
+    hours = hold_s / 3600.0
+    if charging:
+        # The room that self-discharge makes meanwhile is not counted on.
+        _, held_mw = sustainable_mw(asset, soc_mwhr, hours)
+        from_mw, nameplate_mw, least_mw = -current_mw, -asset.min_mw, asset.aux_load_mw
+    else:
+        if asset.self_discharge_pct_per_day:
+            soc_mwhr *= (1.0 - asset.self_discharge_pct_per_day / 100.0) ** (hours / 24.0)
+        held_mw, _ = sustainable_mw(asset, soc_mwhr, hours)
+        from_mw, nameplate_mw, least_mw = current_mw, asset.max_mw, 0.0
+
+    limit: Limit = "nameplate"
+    if held_mw < nameplate_mw:
+        limit = "energy"
+        beyond_mw = min(from_mw, nameplate_mw) - held_mw
+        if beyond_mw > 0.0:
+            ramp_mw_per_h = asset.ramp_rate_mw_per_min * 60.0
+            held_mw = max(least_mw, held_mw - _ramp_down_costs_mw(beyond_mw, ramp_mw_per_h, hours))
+    reached_mw = from_mw + asset.ramp_rate_mw_per_min * (ramp_s / 60.0)
+    if reached_mw < held_mw:
+        limit, held_mw = "ramp", reached_mw
+    return max(0.0, held_mw), limit
+
+
+def _ramp_down_costs_mw(beyond_mw: float, ramp_mw_per_h: float, hours: float) -> float:
+    """Return by how much a power must be lower than could be held, for the ramp down to it takes energy too.
+
+    `beyond_mw` is how far the ramp begins above what could be held. Infinite where the energy does not last
+    for the ramp, wherever that is to end.
+    """
+    # Down by x from the first power: (x - beyond) hours = x^2 / (2 ramp); its smaller root.
+    root = hours * hours - 2.0 * beyond_mw * hours / ramp_mw_per_h
+    if root < 0.0:
+        return math.inf
+    return 2.0 * beyond_mw * hours / (hours + math.sqrt(root)) - beyond_mw
+
+
+def _refuse_bad_numbers(soc_mwhr: float, current_mw: float, hold_s: float, ramp_s: float) -> None:
+    for name, value in (
+        ("soc_mwhr", soc_mwhr),
+        ("current_mw", current_mw),
+        ("hold_s", hold_s),
+        ("ramp_s", ramp_s),
+    ):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}; it must be a finite number")
+    if hold_s <= 0.0:
+        raise ValueError(f"hold_s is {hold_s}; it must be > 0 s")
+    if ramp_s < 0.0:
+        raise ValueError(f"ramp_s is {ramp_s}; it must be >= 0 s")
