@@ -147,21 +147,57 @@ JOIN asset_versions AS version USING (asset_key)
 JOIN assets AS asset ON asset.id = version.asset_id
 JOIN sites AS site ON site.id = version.site_id;
 
--- Every dispatch and what became of it: sent, queued, replaced, dropped, acknowledged.
+-- Every dispatch, to one asset or to many, and what became of it: columns to query, and the whole record as
+-- the headend tells it. living: something may still become of it.
+
+DO $$ BEGIN
+    IF EXISTS (
+        SELECT FROM information_schema.columns
+        WHERE table_schema = current_schema() AND table_name = 'dispatches' AND column_name = 'answer'
+    ) THEN
+        -- Of version 1, which knew single dispatches only.
+        ALTER TABLE dispatches RENAME TO dispatches_v1;
+        ALTER INDEX dispatches_pkey RENAME TO dispatches_v1_pkey;
+        DROP INDEX dispatches_asset_id, dispatches_dispatched_at;
+    END IF;
+END $$;
 
 CREATE TABLE IF NOT EXISTS dispatches (
-    dispatch_id    uuid PRIMARY KEY,
-    asset_id       uuid NOT NULL REFERENCES assets,
-    mw             double precision NOT NULL,
-    duration_s     bigint,
-    dispatched_at  timestamptz NOT NULL,
-    state          text NOT NULL,
-    sent_at        timestamptz,
-    answer         text,
-    reason         text
+    dispatch_id      uuid PRIMARY KEY,
+    target           text NOT NULL,
+    target_id        uuid,
+    asset_ids        uuid[] NOT NULL,
+    mw               double precision NOT NULL,
+    allocated_mw     double precision NOT NULL,
+    shortfall_mw     double precision NOT NULL,
+    duration_s       bigint,
+    reversion_mw     double precision NOT NULL,
+    strategy         text,
+    dispatched_at    timestamptz NOT NULL,
+    ends_at          timestamptz,
+    state            text NOT NULL,
+    living           boolean NOT NULL,
+    idempotency_key  text,
+    record           jsonb NOT NULL
 );
 
-CREATE INDEX IF NOT EXISTS dispatches_asset_id ON dispatches (asset_id, dispatched_at DESC);
+CREATE INDEX IF NOT EXISTS dispatches_asset_ids ON dispatches USING gin (asset_ids);
 CREATE INDEX IF NOT EXISTS dispatches_dispatched_at ON dispatches (dispatched_at DESC);
+CREATE INDEX IF NOT EXISTS dispatches_living ON dispatches (dispatched_at DESC) WHERE living;
+CREATE INDEX IF NOT EXISTS dispatches_idempotency_key ON dispatches (idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
 
-INSERT INTO schema_version (version) VALUES (1) ON CONFLICT DO NOTHING;
+CREATE OR REPLACE VIEW dispatch_members AS
+SELECT
+    dispatch.dispatch_id,
+    (member ->> 'asset_id')::uuid AS asset_id,
+    (member ->> 'mw')::double precision AS mw,
+    member ->> 'state' AS state,
+    member ->> 'answer' AS answer,
+    member ->> 'reason' AS reason,
+    member ->> 'allocation' AS allocation,
+    dispatch.dispatched_at
+FROM dispatches AS dispatch
+CROSS JOIN LATERAL jsonb_array_elements(dispatch.record -> 'members') AS member;
+
+INSERT INTO schema_version (version) VALUES (2) ON CONFLICT DO NOTHING;

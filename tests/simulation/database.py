@@ -247,6 +247,37 @@ class DatabaseClient:
         self._check_there(connected=False)
         return self._server.marks.get(outbox_id, 0)
 
+    async def living_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
+        await trio.lowlevel.checkpoint()
+        self._check_there(connected=False)
+        found = [record for record in self._server.dispatches.values() if record.living]
+        return sorted(found, key=lambda record: record.dispatched_ms)[-limit:]
+
+    async def find_dispatch(
+        self, *, dispatch_id: str | None, idempotency_key: str | None
+    ) -> DispatchRecord | None:
+        await trio.lowlevel.checkpoint()
+        self._check_there(connected=False)
+        for record in self._server.dispatches.values():
+            if dispatch_id == record.dispatch_id or (
+                idempotency_key is not None and idempotency_key == record.idempotency_key
+            ):
+                return record
+        return None
+
+    async def dispatches(
+        self, *, limit: int, asset: Asset | None, state: str | None
+    ) -> Sequence[DispatchRecord]:
+        await trio.lowlevel.checkpoint()
+        self._check_there(connected=False)
+        found = [
+            record
+            for record in self._server.dispatches.values()
+            if (state is None or record.state == state)
+            and (asset is None or asset.id in {member.asset_id for member in record.members})
+        ]
+        return sorted(found, key=lambda record: record.dispatched_ms, reverse=True)[:limit]
+
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
     ) -> Sequence[PastSample]:

@@ -16,7 +16,7 @@ MARGIN_S = 0.1
 def order(world: World, key: int, mw: float, *, duration_s: int | None = None) -> str:
     assert world.headend is not None
     request = DispatchRequest(asset_id=asset_id(key), mw=mw, duration_s=duration_s)
-    return world.headend.dispatcher.dispatch(request).delivery
+    return world.headend.dispatcher.dispatch(request).state
 
 
 async def test_the_fleet_connects_and_is_told_by_its_agents(autojump_clock: object) -> None:

@@ -81,7 +81,7 @@ async def test_an_hour_without_a_database_is_bounded_in_memory_and_felt_by_nobod
                     assert seen is not None
                     assert seen.telemetry.ts_unix_ms == batch.ts_unix_ms
                     order = DispatchRequest(asset_id=asset_id(number), mw=1.0, duration_s=None)
-                    assert headend.dispatcher.dispatch(order).delivery == "sent"
+                    assert headend.dispatcher.dispatch(order).state == "sent"
             tracemalloc.stop()
             assert store.figures.queue_bytes <= QUEUE_BYTES
             assert headend.counters.batches_refused > 0.9 * PULSES * AGENTS

@@ -3,7 +3,7 @@
 Synchronous throughout: a batch is dealt with between two checkpoints, and a slow store is never waited for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -114,11 +114,21 @@ class Ingest:
     A cursor outlives its session for as long as the store has batches of its outbox in hand.
     """
 
-    def __init__(self, *, latest: LatestState, store: Store, counters: Counters, wall: WallClock) -> None:
+    def __init__(
+        self,
+        *,
+        latest: LatestState,
+        store: Store,
+        counters: Counters,
+        wall: WallClock,
+        measured: Callable[[Samples], None],
+    ) -> None:
         self._latest = latest
         self._store = store
         self._counters = counters
         self._wall = wall
+        # Is shown every sample as it comes.
+        self._measured = measured
         self._feeds: dict[str, _Feed] = {}
         # Which boot of which agent each asset's timestamps are of.
         self._boots: dict[int, tuple[str, int]] = {}
@@ -253,6 +263,7 @@ class Ingest:
     def _apply(self, samples: Samples) -> None:
         self._counters.samples_received += len(samples.asset_keys)
         self._latest.apply_agent(samples, received_ms=self._wall.now_ms())
+        self._measured(samples)
 
     def _sequence(self, feed: _Feed, outbox_id: str, batch: Batch, samples: Samples) -> None:
         cursor = feed.cursor

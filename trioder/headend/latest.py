@@ -35,7 +35,7 @@ class LatestView:
 
 
 class LatestState:
-    """The newest known state of each asset of the fleet.
+    """The newest known state of each asset of the fleet; an agent's is stale from `stale_after_s` on.
 
     An agent's samples are compared by their own timestamps, within one boot of the agent: backfill never
     overwrites a newer value, and an agent whose clock stepped back between two boots is not ignored for ever.
@@ -43,7 +43,7 @@ class LatestState:
 
     def __init__(self, fleet: Fleet, *, stale_after_s: float = 12.0) -> None:
         self._fleet = fleet
-        self._stale_after_s = stale_after_s
+        self.stale_after_s = stale_after_s
         count = len(fleet.assets)
         self._source = bytearray(count)
         self._ts_ms = array("q", bytes(8 * count))
@@ -101,6 +101,12 @@ class LatestState:
             self._available_charge_mw[key],
         )
 
+    def told(self, key: int, now_ms: int) -> tuple[float, float, float | None]:
+        """The asset's energy (MWh), power (MW), and how old that is (s); None when nothing was told yet."""
+        if self._source[key] == _NOTHING:
+            return 0.0, 0.0, None
+        return self._soc_mwhr[key], self._current_mw[key], self._age_s(key, now_ms)
+
     def view(self, key: int, now_ms: int) -> LatestView | None:
         """The asset's latest sample as of `now_ms`; None when there is none yet."""
         source = self._source[key]
@@ -110,8 +116,7 @@ class LatestState:
         current_mw = self._current_mw[key]
         soc_mwhr = self._soc_mwhr[key]
         ts_ms = self._ts_ms[key]
-        # Clocks differ: neither a clock ahead of ours nor a late backfill may look fresh.
-        age_s = max(0, now_ms - ts_ms, now_ms - self._received_ms[key]) / 1000.0
+        age_s = self._age_s(key, now_ms)
         return LatestView(
             telemetry=Telemetry(
                 asset_id=asset.id,
@@ -134,7 +139,11 @@ class LatestState:
             quality=self._quality(source, age_s),
         )
 
+    def _age_s(self, key: int, now_ms: int) -> float:
+        # Clocks differ: neither a clock ahead of ours nor a late backfill may look fresh.
+        return max(0, now_ms - self._ts_ms[key], now_ms - self._received_ms[key]) / 1000.0
+
     def _quality(self, source: int, age_s: float) -> Quality:
         if source == _SYNTHESIZED:
             return "synthesized"
-        return "stale" if age_s > self._stale_after_s else "good"
+        return "stale" if age_s > self.stale_after_s else "good"

@@ -30,17 +30,15 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._dispatches: dict[str, Dispatch] = {}
-        self._in_hand: tuple[Dispatch, ...] = ()
         self._kept_seq: int | None = None
         self._replay_from_seq: int | None = None
         self._news = trio.Event()
 
-    def put_dispatch(self, dispatch: Dispatch) -> Dispatch | None:
-        """Add a dispatch; return the unsent one of the same asset that it replaces."""
-        replaced = self._dispatches.pop(dispatch.asset_id, None)
+    def put_dispatch(self, dispatch: Dispatch) -> None:
+        """Add a dispatch; an unsent one of the same asset is never sent."""
+        self._dispatches.pop(dispatch.asset_id, None)
         self._dispatches[dispatch.asset_id] = dispatch
         self._news.set()
-        return replaced
 
     def put_kept(self, batch_seq: int) -> None:
         """Every batch up to `batch_seq` is kept."""
@@ -53,8 +51,7 @@ class Mailbox:
         self._news.set()
 
     async def take(self) -> Mail:
-        """Wait for something to send. Asking again tells that the last mail has been sent."""
-        self._in_hand = ()
+        """Wait for something to send."""
         await self._news.wait()
         return self._take_nowait()
 
@@ -64,14 +61,7 @@ class Mailbox:
             kept_seq=self._kept_seq,
             replay_from_seq=self._replay_from_seq,
         )
-        self._in_hand = mail.dispatches
         self._dispatches = {}
         self._kept_seq = self._replay_from_seq = None
         self._news = trio.Event()
         return mail
-
-    def unsent(self) -> tuple[Dispatch, ...]:
-        """The dispatches that may not have been sent: the newest of each asset."""
-        newest = {dispatch.asset_id: dispatch for dispatch in self._in_hand}
-        newest.update(self._dispatches)
-        return tuple(newest.values())

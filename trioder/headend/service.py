@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
 import trio
 
 from trioder.fleet import Fleet
 from trioder.headend.counters import Counters
-from trioder.headend.dispatcher import Dispatcher
+from trioder.headend.dispatch.dispatcher import Dispatcher
 from trioder.headend.ingest import Ingest
 from trioder.headend.latest import LatestState
 from trioder.headend.session import SHUTTING_DOWN, AgentDesk
@@ -21,10 +22,12 @@ from trioder.headend.ticker import Ticker
 from trioder.process.wall_time import WallClock
 from trioder.rpc import Services, StatusCode
 from trioder.rpc.health import HealthBoard, health_services
-from trioder.store.interface import Store
+from trioder.store.interface import Store, StoreUnavailableError
 from trioder.wire.service import AGENT_LINK_STREAM
 
-_OVERDUE_CHECK_S = 5.0
+log = structlog.stdlib.get_logger(__name__)
+
+_TEND_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +79,9 @@ async def open_headend(
     latest = LatestState(fleet, stale_after_s=stale_after_s)
     sessions = SessionRegistry()
     dispatcher = Dispatcher(
-        fleet=fleet, sessions=sessions, store=store, counters=counters, wall=wall, rng=rng
+        fleet=fleet, sessions=sessions, latest=latest, store=store, counters=counters, wall=wall, rng=rng
     )
-    ingest = Ingest(latest=latest, store=store, counters=counters, wall=wall)
+    ingest = Ingest(latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured)
     store.listen(ingest)
     desk = AgentDesk(
         fleet=fleet,
@@ -102,10 +105,11 @@ async def open_headend(
     )
     health = HealthBoard()
     health.set_serving(AGENT_LINK_STREAM.service, True)
+    await _restore_dispatches(dispatcher, store)
     error: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_sessions, closing, sessions, health)
-        nursery.start_soon(_drop_overdue_orders, dispatcher)
+        nursery.start_soon(_tend_dispatches, dispatcher)
         if tick_s > 0:
             nursery.start_soon(ticker.run, tick_s)
         headend = Headend(
@@ -126,6 +130,7 @@ async def open_headend(
         except Exception as caught:  # noqa: BLE001  # raised below, outside of the nursery that would wrap it
             error = caught
         closing.set()
+        dispatcher.flush()
         nursery.cancel_scope.cancel()
     if error is not None:
         raise error
@@ -138,7 +143,15 @@ async def _end_sessions(closing: trio.Event, sessions: SessionRegistry, health: 
         session.end_with(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
 
 
-async def _drop_overdue_orders(dispatcher: Dispatcher) -> None:
+async def _tend_dispatches(dispatcher: Dispatcher) -> None:
     while True:
-        await trio.sleep(_OVERDUE_CHECK_S)
-        dispatcher.drop_overdue()
+        await trio.sleep(_TEND_EVERY_S)
+        dispatcher.tend()
+
+
+async def _restore_dispatches(dispatcher: Dispatcher, store: Store) -> None:
+    try:
+        dispatcher.restore(await store.living_dispatches())
+    except StoreUnavailableError as error:
+        # Agents tell what they have in force; what was still queued is not sent.
+        log.warning("dispatches from before the start cannot be read", reason=str(error))

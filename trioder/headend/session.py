@@ -13,7 +13,7 @@ import trio
 
 from trioder.fleet import Fleet
 from trioder.headend.counters import Counters
-from trioder.headend.dispatcher import Dispatcher
+from trioder.headend.dispatch.dispatcher import Dispatcher
 from trioder.headend.ingest import Ingest
 from trioder.headend.mailbox import Mail
 from trioder.headend.sessions import ClaimRefusedError, Session, SessionRegistry

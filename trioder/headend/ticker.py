@@ -7,7 +7,7 @@ import trio
 
 from trioder.fleet import Fleet
 from trioder.headend.counters import Counters
-from trioder.headend.dispatcher import Dispatcher
+from trioder.headend.dispatch.dispatcher import Dispatcher
 from trioder.headend.latest import LatestState
 from trioder.headend.sessions import SessionRegistry
 from trioder.process.wall_time import WallClock

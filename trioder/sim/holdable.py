@@ -1,6 +1,6 @@
 """What power a battery can reach soon and then hold for a time, and which of its limits that is.
 
-The formulas are in `docs/model.md`; what a headend makes of the answer lives in `trioder.headend.split`.
+The formulas are in `docs/model.md`; what a headend makes of the answer is in `headend.dispatch`.
 """
 
 import math

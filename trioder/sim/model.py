@@ -111,11 +111,21 @@ class Telemetry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchRequest:
-    """What a user asks of one asset: hold `mw`, for `duration_s` seconds or until told otherwise."""
+    """What a user asks of one asset: hold `mw`, for a while or until told otherwise.
+
+    Attributes:
+        duration_s: for so long, from when the asset is told.
+        valid_until_ms: until this instant; Unix time. Not both.
+        reversion_mw: the setpoint that follows.
+        expires_in_s: how long the command may wait for an asset that is not connected.
+    """
 
     asset_id: str
     mw: float
     duration_s: int | None = None
+    valid_until_ms: int | None = None
+    reversion_mw: float = 0.0
+    expires_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

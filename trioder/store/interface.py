@@ -1,6 +1,6 @@
 """What the headend asks of persistence. Each way of remembering is one class of this shape.
 
-Nothing but `history`, `sessions` and `committed_batch_seq` may wait: a slow or dead database is never felt
+Nothing but what reads may wait: a slow or dead database is never felt
 on a stream.
 """
 
@@ -76,6 +76,31 @@ class Store(Protocol):
 
     def record_dispatch(self, dispatch: DispatchRecord) -> None:
         """A dispatch was made, or something has become of it."""
+
+    async def living_dispatches(self) -> Sequence[DispatchRecord]:
+        """The dispatches that nobody has seen the end of, oldest first: what a headend goes on with.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
+
+    async def find_dispatch(
+        self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
+    ) -> DispatchRecord | None:
+        """The dispatch with this id, or the one that was made under this key.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
+
+    async def dispatches(
+        self, *, limit: int, asset: Asset | None = None, state: str | None = None
+    ) -> Sequence[DispatchRecord]:
+        """The last `limit` dispatches, newest first; those to one asset, in one state, or both, when named.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None

@@ -65,6 +65,29 @@ class NoneStore:
     def record_dispatch(self, dispatch: DispatchRecord) -> None:
         """Forget it."""
 
+    async def living_dispatches(self) -> Sequence[DispatchRecord]:
+        """There are none."""
+        return ()
+
+    async def find_dispatch(
+        self,
+        *,
+        dispatch_id: str | None = None,  # noqa: ARG002  # the interface's
+        idempotency_key: str | None = None,  # noqa: ARG002  # the interface's
+    ) -> DispatchRecord | None:
+        """There is none."""
+        return None
+
+    async def dispatches(
+        self,
+        *,
+        limit: int,  # noqa: ARG002  # the interface's
+        asset: Asset | None = None,  # noqa: ARG002  # the interface's
+        state: str | None = None,  # noqa: ARG002  # the interface's
+    ) -> Sequence[DispatchRecord]:
+        """There are none."""
+        return ()
+
     async def history(
         self,
         asset: Asset,  # noqa: ARG002  # the interface's

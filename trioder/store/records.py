@@ -11,7 +11,7 @@ from trioder.sim.model import Telemetry
 
 Source = Literal["agent", "synthesized"]
 
-DispatchState = Literal["sent", "queued", "replaced", "dropped", "acknowledged"]
+TargetKind = Literal["asset", "assets", "site", "fleet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,24 +48,98 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchRecord:
-    """One dispatch and what has become of it so far; a later record of the same id replaces this.
+class DispatchTarget:
+    """Whom a command was given to: one asset, a list of them, a site's, or all.
 
     Attributes:
-        sent_ms: when it was handed to the session of its agent.
-        answer: the agent's own word, once it has answered.
-        reason: why it was replaced or dropped, or the agent's reason.
+        id: of the asset or the site; empty for the others.
+    """
+
+    kind: TargetKind
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberRecord:
+    """What one asset was given of a command, and what has become of it."""
+
+    asset_id: str
+    mw: float
+    reversion_mw: float = 0.0
+    wire_id: str
+    code: str = ""
+    allocation: str = ""
+    state: str
+    held_mw: float | None = None
+    answer: str | None = None
+    reason: str | None = None
+    sent_ms: int | None = None
+    answered_ms: int | None = None
+    tracking_ms: int | None = None
+    ends_ms: int | None = None
+    ended_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOutRecord:
+    """An asset that was given nothing of a command, and why: for programs, and for people."""
+
+    asset_id: str
+    code: str
+    allocation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResplitRecord:
+    """A command's shares were dealt anew.
+
+    Attributes:
+        dropped: the assets that dropped out, each with the reason.
+        changed: how many assets got another share.
+        shortfall_mw: what nobody could be given from then on.
+    """
+
+    at_ms: int
+    wire_id: str
+    dropped: Sequence[tuple[str, str]]
+    changed: int
+    shortfall_mw: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchRecord:
+    """One command and what has become of it so far; a later record of the same id replaces this.
+
+    Attributes:
+        allocated_mw: what its members were given, together.
+        shortfall_mw: what nobody could be given.
+        ends_ms: when its setpoints end; None when they hold.
+        strategy: how it was split; None for a command to one asset.
+        state: how far its members have come, together.
+        living: whether something may still become of it.
+        idempotency_key: the user's, if there was one; request_digest tells whether it is used for the same.
     """
 
     dispatch_id: str
-    asset_key: int
+    target: DispatchTarget
     mw: float
-    duration_s: int | None
+    allocated_mw: float
+    shortfall_mw: float = 0.0
+    duration_s: int | None = None
+    valid_until_ms: int | None = None
+    reversion_mw: float = 0.0
+    expires_in_s: float = 60.0
+    strategy: str | None = None
+    resplit: bool = False
     dispatched_ms: int
-    state: DispatchState
-    sent_ms: int | None = None
-    answer: str | None = None
-    reason: str | None = None
+    ends_ms: int | None = None
+    state: str
+    living: bool
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+    resplits: Sequence[ResplitRecord] = ()
+    members: Sequence[MemberRecord] = ()
+    left_out: Sequence[LeftOutRecord] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

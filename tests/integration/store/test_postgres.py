@@ -7,6 +7,7 @@ from array import array
 from dataclasses import replace
 from functools import partial
 
+import msgspec
 import psycopg
 import pytest
 import trio
@@ -31,7 +32,15 @@ from trioder.store.postgres.link import open_link
 from trioder.store.postgres.schema import SCHEMA_VERSION, schema_text
 from trioder.store.postgres.store import PostgresStore
 from trioder.store.postgres.writes import write_notes
-from trioder.store.records import DispatchRecord, Samples, SessionRecord
+from trioder.store.records import (
+    DispatchRecord,
+    DispatchTarget,
+    LeftOutRecord,
+    MemberRecord,
+    ResplitRecord,
+    Samples,
+    SessionRecord,
+)
 
 DAY_MS = 86_400_000
 
@@ -262,13 +271,22 @@ async def test_sessions_and_dispatches_are_told_with_names(database_url: str) ->
         asset_keys=[0, 1],
         connected_ms=1_800_000_000_000,
     )
+    member = MemberRecord(
+        asset_id=FLEET.assets[1].id, mw=-3.0, wire_id="3f1d2c4b-0000-4000-8000-0000000000bb", state="sent"
+    )
     dispatch = DispatchRecord(
-        dispatch_id="3f1d2c4b-0000-4000-8000-0000000000bb",
-        asset_key=1,
+        dispatch_id=member.wire_id,
+        target=DispatchTarget(kind="asset", id=member.asset_id),
         mw=-3.0,
+        allocated_mw=-3.0,
         duration_s=60,
         dispatched_ms=1_800_000_000_000,
         state="sent",
+        living=True,
+        members=(member,),
+    )
+    answered = replace(
+        dispatch, state="accepted", members=(replace(member, state="accepted", answer="ok\0"),)
     )
     async with open_store_on(database_url) as store:
         store.open_session(session)
@@ -276,7 +294,7 @@ async def test_sessions_and_dispatches_are_told_with_names(database_url: str) ->
         await store.wait_idle()
         [open_one] = await store.sessions(limit=10, asset=FLEET.assets[1])
         store.close_session(session.session_id, disconnected_ms=1_800_000_009_000, reason="bye\0bye")
-        store.record_dispatch(replace(dispatch, state="acknowledged", answer="ok"))
+        store.record_dispatch(answered)
         await store.wait_idle()
         [closed] = await store.sessions(limit=10, agent_id="agent")
         assert await store.sessions(limit=10, asset=FLEET.assets[2]) == []
@@ -286,8 +304,8 @@ async def test_sessions_and_dispatches_are_told_with_names(database_url: str) ->
         ("Battery 1", "Site"),
         ("Battery 2", "Site"),
     ]
-    assert run_sql(database_url, "SELECT asset_id::text, mw, state, answer FROM dispatches") == [
-        (FLEET.assets[1].id, -3.0, "acknowledged", "ok")
+    assert run_sql(database_url, "SELECT asset_id::text, mw, state, answer FROM dispatch_members") == [
+        (FLEET.assets[1].id, -3.0, "accepted", "ok\N{REPLACEMENT CHARACTER}")
     ]
 
 
@@ -336,7 +354,7 @@ async def test_a_session_that_a_dead_headend_was_still_writing_is_closed_as_well
 
     async def write_slowly(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
         async with connection.transaction():
-            await write_notes(connection, [note], FLEET, keys)
+            await write_notes(connection, [note], keys)
             written.set()
             await commit.wait()
 
@@ -401,6 +419,93 @@ async def test_the_schema_is_applied_once_and_by_hand_does_no_harm(database_url:
     with psycopg.connect(database_url) as connection:
         connection.execute(schema_text().encode())
     assert run_sql(database_url, "SELECT version FROM schema_version") == [(SCHEMA_VERSION,)]
+
+
+async def test_a_database_of_version_1_keeps_its_dispatches_aside(database_url: str) -> None:
+    async with open_store_on(database_url):
+        pass
+    # As version 1 had it.
+    run_sql(database_url, "DROP TABLE dispatches CASCADE")
+    run_sql(
+        database_url,
+        "CREATE TABLE dispatches (dispatch_id uuid PRIMARY KEY, asset_id uuid NOT NULL REFERENCES assets, "
+        "mw double precision NOT NULL, duration_s bigint, dispatched_at timestamptz NOT NULL, "
+        "state text NOT NULL, sent_at timestamptz, answer text, reason text)",
+    )
+    run_sql(database_url, "CREATE INDEX dispatches_asset_id ON dispatches (asset_id, dispatched_at DESC)")
+    run_sql(database_url, "CREATE INDEX dispatches_dispatched_at ON dispatches (dispatched_at DESC)")
+    run_sql(database_url, "UPDATE schema_version SET version = 1, digest = 'older'")
+    run_sql(
+        database_url,
+        f"INSERT INTO dispatches SELECT gen_random_uuid(), '{FLEET.assets[0].id}', 1, 60, now(), 'sent'",
+    )
+    async with open_store_on(database_url) as store:
+        await until_health(store, "ok")
+        assert await store.dispatches(limit=10) == []
+    assert run_sql(database_url, "SELECT mw, state FROM dispatches_v1") == [(1.0, "sent")]
+    assert run_sql(database_url, "SELECT max(version) FROM schema_version") == [(SCHEMA_VERSION,)]
+
+
+async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str) -> None:
+    members = tuple(
+        MemberRecord(
+            asset_id=asset.id,
+            mw=1.0 / 3.0,
+            wire_id="3f1d2c4b-0000-4000-8000-0000000000bb",
+            code="share",
+            allocation="a third",
+            state="accepted",
+            answered_ms=5,
+        )
+        for asset in FLEET.assets[:2]
+    )
+    group = DispatchRecord(
+        dispatch_id="3f1d2c4b-0000-4000-8000-0000000000bb",
+        target=DispatchTarget(kind="assets"),
+        mw=1.0,
+        allocated_mw=2.0 / 3.0,
+        shortfall_mw=1.0 / 3.0,
+        duration_s=60,
+        valid_until_ms=7,
+        strategy="headroom",
+        resplit=True,
+        dispatched_ms=1_800_000_000_000,
+        ends_ms=1_800_000_060_000,
+        state="accepted",
+        living=True,
+        idempotency_key="k-1",
+        request_digest="d",
+        resplits=(ResplitRecord(at_ms=6, wire_id="w", dropped=[("a", "b")], changed=1, shortfall_mw=0.5),),
+        members=members,
+        left_out=(LeftOutRecord(asset_id=FLEET.assets[2].id, code="stale", allocation="none: stale"),),
+    )
+    ended = replace(
+        group,
+        dispatch_id="3f1d2c4b-0000-4000-8000-0000000000cc",
+        dispatched_ms=1_800_000_001_000,
+        state="completed",
+        living=False,
+        idempotency_key=None,
+        members=members[:1],
+    )
+    async with open_store_on(database_url) as store:
+        store.record_dispatch(group)
+        store.record_dispatch(ended)
+        await store.wait_idle()
+        found = await store.find_dispatch(dispatch_id=group.dispatch_id)
+        assert msgspec.json.encode(found) == msgspec.json.encode(group)
+        assert await store.find_dispatch(idempotency_key="k-1") == found
+        assert await store.find_dispatch(idempotency_key="k-2") is None
+        assert await store.living_dispatches() == [found]
+
+        async def listed(**wanted: object) -> list[str]:
+            told = await store.dispatches(limit=10, **wanted)  # type: ignore[arg-type]  # a test's shorthand
+            return [record.dispatch_id[-2:] for record in told]
+
+        assert await listed() == ["cc", "bb"]
+        assert await listed(asset=FLEET.assets[1]) == ["bb"]
+        assert await listed(asset=FLEET.assets[0], state="completed") == ["cc"]
+        assert await listed(asset=FLEET.assets[2]) == []
 
 
 async def test_a_newer_schema_is_refused_until_it_is_gone(database_url: str) -> None:

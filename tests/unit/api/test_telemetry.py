@@ -28,6 +28,8 @@ async def test_the_latest_sample_of_an_asset(autojump_clock: object) -> None:
             "source": "agent",
             "age_s": 1.5,
             "quality": "good",
+            "dispatch_id": None,
+            "remaining_s": None,
         }
 
 

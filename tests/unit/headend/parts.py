@@ -6,7 +6,7 @@ from uuid import UUID
 
 from trioder.fleet import Fleet, Site
 from trioder.headend.counters import Counters
-from trioder.headend.dispatcher import Dispatcher
+from trioder.headend.dispatch.dispatcher import Dispatcher
 from trioder.headend.ingest import Ingest
 from trioder.headend.latest import LatestState
 from trioder.headend.sessions import Session, SessionRegistry
@@ -124,9 +124,15 @@ def make_parts(*, assets: int, store: Store | None = None, wall: WallClock | Non
     store = store or NoneStore()
     wall = wall or WallClock(START_UNIX_S, 0.0)
     dispatcher = Dispatcher(
-        fleet=fleet, sessions=sessions, store=store, counters=counters, wall=wall, rng=random.Random(7)
+        fleet=fleet,
+        sessions=sessions,
+        latest=latest,
+        store=store,
+        counters=counters,
+        wall=wall,
+        rng=random.Random(7),
     )
-    ingest = Ingest(latest=latest, store=store, counters=counters, wall=wall)
+    ingest = Ingest(latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured)
     store.listen(ingest)
     ticker = Ticker(
         fleet=fleet,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from trioder.headend.candidates import Candidate, Exclusion
-from trioder.headend.explain import explain
-from trioder.headend.split import Strategy, split
+from trioder.headend.dispatch.candidates import Candidate, Exclusion
+from trioder.headend.dispatch.explain import explain
+from trioder.headend.dispatch.split import Strategy, split
 from trioder.sim.holdable import Limit
 
 GROUP = [Candidate(0, 100.0, 50.0), Candidate(1, 300.0, 350.0)]

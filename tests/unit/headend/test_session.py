@@ -81,17 +81,23 @@ async def test_a_dispatch_arrives(autojump_clock: object) -> None:
         agent = await rig.agent()
         await agent.register(0)
         made = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=-4.0, duration_s=30))
-        assert made.delivery == "sent"
-        assert await agent.hear() == Setpoints(dispatches=(made.dispatch,))
+        assert made.state == "sent"
+        heard = await agent.hear()
+        assert isinstance(heard, Setpoints)
+        [told] = heard.dispatches
+        assert (told.dispatch_id, told.mw, told.duration_s) == (made.dispatch_id, -4.0, made.duration_s)
 
 
 async def test_a_dispatch_made_while_the_agent_was_away_arrives(autojump_clock: object) -> None:
     async with open_rig() as rig:
         made = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=-4.0))
-        assert made.delivery == "queued"
+        assert made.state == "queued"
         agent = await rig.agent()
         await agent.register(0)
-        assert await agent.hear() == Setpoints(dispatches=(made.dispatch,))
+        heard = await agent.hear()
+        assert isinstance(heard, Setpoints)
+        [told] = heard.dispatches
+        assert (told.dispatch_id, told.mw, told.duration_s) == (made.dispatch_id, -4.0, made.duration_s)
 
 
 async def test_many_dispatches_go_as_one_message(autojump_clock: object) -> None:
@@ -113,7 +119,7 @@ async def test_an_answer_to_a_dispatch_is_noted(autojump_clock: object) -> None:
         await agent.say(
             pb.AgentToHeadend(
                 dispatch_ack=pb.DispatchAck(
-                    dispatch_id=made.dispatch.dispatch_id,
+                    dispatch_id=made.dispatch_id,
                     asset_id=asset_id(0),
                     status="applied",
                     timestamp="2027-01-15T08:00:01Z",
@@ -121,9 +127,9 @@ async def test_an_answer_to_a_dispatch_is_noted(autojump_clock: object) -> None:
             )
         )
         await trio.testing.wait_all_tasks_blocked()
-        record = rig.headend.dispatcher.record_of(made.dispatch.dispatch_id)
+        record = rig.headend.dispatcher.find(made.dispatch_id)
         assert record is not None
-        assert record.answer == "applied"
+        assert (record.state, record.members[0].answer) == ("accepted", "applied")
 
 
 async def test_an_agent_without_a_protocol_is_sent_setpoints_only(autojump_clock: object) -> None:

@@ -59,7 +59,7 @@ async def test_an_order_outlives_its_place_in_the_queue(autojump_clock: object) 
     async with ticking(parts):
         order(parts, 9.0)
         await trio.sleep(100)
-        parts.dispatcher.drop_overdue()
+        parts.dispatcher.tend()
         await trio.sleep(4)
         assert view(parts).telemetry.current_mw == 9.0
 

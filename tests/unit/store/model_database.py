@@ -7,7 +7,7 @@ import trio
 
 from trioder.sim.model import Asset
 from trioder.store.postgres.database import DatabaseError, Marks, Note, PendingBatch, SessionNote, Written
-from trioder.store.records import DispatchRecord, PastSample, PastSession
+from trioder.store.records import DispatchRecord, DispatchTarget, MemberRecord, PastSample, PastSession
 
 
 class ModelDatabase:
@@ -87,6 +87,37 @@ class ModelDatabase:
         self._check_there()
         return self.marks.get(outbox_id, 0)
 
+    async def living_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        found = [record for record in self._dispatches.values() if record.living]
+        return sorted(found, key=lambda record: record.dispatched_ms)[-limit:]
+
+    async def find_dispatch(
+        self, *, dispatch_id: str | None, idempotency_key: str | None
+    ) -> DispatchRecord | None:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        for record in self._dispatches.values():
+            if dispatch_id == record.dispatch_id or (
+                idempotency_key is not None and idempotency_key == record.idempotency_key
+            ):
+                return record
+        return None
+
+    async def dispatches(
+        self, *, limit: int, asset: Asset | None, state: str | None
+    ) -> Sequence[DispatchRecord]:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        found = [
+            record
+            for record in self._dispatches.values()
+            if (state is None or record.state == state)
+            and (asset is None or asset.id in {member.asset_id for member in record.members})
+        ]
+        return sorted(found, key=lambda record: record.dispatched_ms, reverse=True)[:limit]
+
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
     ) -> Sequence[PastSample]:
@@ -99,12 +130,27 @@ class ModelDatabase:
         await trio.lowlevel.checkpoint()
         return ()
 
+    @property
+    def _dispatches(self) -> dict[str, DispatchRecord]:
+        return {key: note for key, note in self.notes.items() if isinstance(note, DispatchRecord)}
+
     def _check_there(self) -> None:
         if self.away:
             raise DatabaseError(self.away)
 
 
+ASSET_ID = "7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a10"
+
+
 def dispatch_record(dispatch_id: str, state: str = "sent") -> DispatchRecord:
+    member = MemberRecord(asset_id=ASSET_ID, mw=1.0, wire_id=dispatch_id, state=state)
     return DispatchRecord(
-        dispatch_id=dispatch_id, asset_key=0, mw=1.0, duration_s=None, dispatched_ms=1, state=state
+        dispatch_id=dispatch_id,
+        target=DispatchTarget(kind="asset", id=ASSET_ID),
+        mw=1.0,
+        allocated_mw=1.0,
+        dispatched_ms=1,
+        state=state,
+        living=state in {"queued", "sent", "accepted"},
+        members=(member,),
     )

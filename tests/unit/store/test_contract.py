@@ -6,10 +6,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 import trio
 
+from tests.unit.store.model_database import dispatch_record
 from trioder.sim.model import Asset
 from trioder.store.interface import Store
 from trioder.store.none import NoneStore
-from trioder.store.records import DispatchRecord, Samples, SessionRecord
+from trioder.store.records import Samples, SessionRecord
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -124,16 +125,7 @@ async def test_sessions_dispatches_and_loose_samples_are_taken_without_waiting(o
                 connected_ms=1_800_000_000_000,
             )
         )
-        store.record_dispatch(
-            DispatchRecord(
-                dispatch_id="3f1d2c4b-0000-4000-8000-000000000004",
-                asset_key=0,
-                mw=1.0,
-                duration_s=None,
-                dispatched_ms=1_800_000_000_000,
-                state="queued",
-            )
-        )
+        store.record_dispatch(dispatch_record("3f1d2c4b-0000-4000-8000-000000000004", "queued"))
         store.keep(samples(1_800_000_000_000))
         store.close_session(
             "3f1d2c4b-0000-4000-8000-000000000003", disconnected_ms=1_800_000_000_001, reason="gone"

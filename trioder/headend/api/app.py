@@ -3,12 +3,14 @@
 from functools import cache
 
 from quart import request
+from quart.globals import request_ctx
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse
 
 from trioder.headend.api.agents import agents_blueprint
 from trioder.headend.api.assets import assets_blueprint
 from trioder.headend.api.dispatch import dispatch_blueprint
+from trioder.headend.api.dispatch_records import dispatch_records_blueprint
 from trioder.headend.api.errors import register_error_handlers
 from trioder.headend.api.health import health_blueprint
 from trioder.headend.api.metrics import Metrics
@@ -27,8 +29,10 @@ _RESPONSE_TIMEOUT_S = 300
 
 class _App(QuartTrio):
     async def make_default_options_response(self) -> TrioResponse:
-        allowed = request.url_rule.methods if request.url_rule is not None else ()
-        return TrioResponse(status=204, headers={"Allow": ", ".join(sorted(allowed or ()))})
+        # Of every rule at this path: each method may have a view of its own.
+        adapter = request_ctx.url_adapter
+        allowed = adapter.allowed_methods() if adapter is not None else ()
+        return TrioResponse(status=204, headers={"Allow": ", ".join(sorted(allowed))})
 
 
 def create_app(headend: Headend) -> QuartTrio:
@@ -48,7 +52,8 @@ def create_app(headend: Headend) -> QuartTrio:
         assets_blueprint(headend, index),
         sites_blueprint(headend, index),
         telemetry_blueprint(headend, index),
-        dispatch_blueprint(headend),
+        dispatch_blueprint(headend, index),
+        dispatch_records_blueprint(headend, index),
         agents_blueprint(headend, index),
         health_blueprint(headend, metrics, cache(lambda: openapi_document(app))),
     ):

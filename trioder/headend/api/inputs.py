@@ -75,12 +75,33 @@ def checked_query(model: type[msgspec.Struct]) -> Query:
 
 def query_limit(query: Query, *, highest: int, default: int) -> int:
     """`?limit=`, 1..highest."""
-    if "limit" not in query:
+    return query_number(query, "limit", lowest=1, highest=highest, default=default)
+
+
+def query_number(query: Query, name: str, *, lowest: int, highest: int, default: int) -> int:
+    """A whole number, lowest..highest."""
+    if name not in query:
         return default
-    text = query["limit"][0]
-    if not _WHOLE_NUMBER.fullmatch(text) or not 1 <= int(text) <= highest:
-        raise ApiError(400, f"limit is {shown(text)}; it must be a whole number from 1 to {highest}")
+    text = query[name][0]
+    if not _WHOLE_NUMBER.fullmatch(text) or not lowest <= int(text) <= highest:
+        raise ApiError(400, f"{name} is {shown(text)}; it must be a whole number from {lowest} to {highest}")
     return int(text)
+
+
+def query_flag(query: Query, name: str, *, default: bool) -> bool:
+    """`true` or `false`."""
+    text = query_choice(query, name, ("true", "false"))
+    return default if text is None else text == "true"
+
+
+def query_choice(query: Query, name: str, choices: Sequence[str]) -> str | None:
+    """One of some words; None when it is not given."""
+    if name not in query:
+        return None
+    text = query[name][0]
+    if text not in choices:
+        raise ApiError(400, f"{name} is {shown(text)}; it must be {' or '.join(choices)}")
+    return text
 
 
 def query_ids(query: Query, name: str) -> Sequence[str]:

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from trioder.headend.dispatcher import MAX_DURATION_S, Delivery
 from trioder.headend.latest import Quality
 from trioder.sim.model import Status
 from trioder.store.interface import StoreHealth
@@ -25,9 +24,6 @@ DEFAULT_HISTORY_ROWS = 100
 Limit = Annotated[int, Meta(ge=1, le=MAX_ROWS, description="At most so many rows.")]
 After = Annotated[Id, Meta(description="Go on after this asset: the last one of the page before.")]
 OfSite = Annotated[Id, Meta(description="Only the assets of this site.")]
-
-# Described here and checked by the dispatcher, whose message names the value.
-Duration = Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": MAX_DURATION_S})]
 
 
 class AssetRow(Struct, kw_only=True):
@@ -78,8 +74,9 @@ class TelemetryRow(Struct, kw_only=True):
     """The latest sample of an asset.
 
     `source` says who made it: the asset's agent, or the headend's own model. `quality` is `stale` once an
-    agent's sample is old. max_mw and min_mw are the nameplate's; the available powers are magnitudes: what
-    the battery could hold over one pulse.
+    agent's sample is old. `dispatch_id` is of the dispatch that the asset is under, `remaining_s` how long
+    that holds on: null where there is none, or no end. max_mw and min_mw are the nameplate's; the available
+    powers are magnitudes: what the battery could hold over one pulse.
     """
 
     asset_id: Id
@@ -99,6 +96,8 @@ class TelemetryRow(Struct, kw_only=True):
     source: Source
     age_s: float
     quality: Quality
+    dispatch_id: Id | None
+    remaining_s: float | None
 
 
 class HistoryRow(Struct, kw_only=True):
@@ -116,25 +115,6 @@ class HistoryRow(Struct, kw_only=True):
     min_mw: float
     status: Status
     source: Source
-
-
-class DispatchBody(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A command: hold `mw`, for `duration_s` seconds and then 0 MW, or until told otherwise."""
-
-    asset_id: Id
-    mw: Annotated[float, Meta(description="Within min_mw..max_mw of the asset.")]
-    duration_s: Duration | None = None
-
-
-class DispatchAnswer(Struct, kw_only=True):
-    """The command as it was taken. `queued`: the asset is not connected, and is told when it is."""
-
-    status: Literal["ok"] = "ok"
-    asset_id: Id
-    mw: float
-    duration_s: int | None
-    dispatch_id: Id
-    delivery: Delivery
 
 
 class AgentRow(Struct, kw_only=True):

@@ -13,11 +13,11 @@ _MAX_IDS_SHOWN = 10
 
 
 class FleetIndex:
-    """Finds assets of a fleet."""
+    """Finds assets of a fleet; `all_keys` are theirs, in fleet order."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._index_by_id = fleet.index_by_id
-        self._all = range(len(fleet.assets))
+        self.all_keys = range(len(fleet.assets))
         keys_by_site: Mapping[str, list[int]] = defaultdict(list)
         for key, asset in enumerate(fleet.assets):
             keys_by_site[asset.site_id].append(key)
@@ -57,20 +57,25 @@ class FleetIndex:
         site_id, asset_ids = query_id(query, "site_id"), query_ids(query, "asset_id")
         after = query_id(query, "after")
         limit = query_limit(query, highest=MAX_ROWS, default=MAX_ROWS)
-        keys = self._all if site_id is None else self.keys_of_site(site_id)
+        keys = self.all_keys if site_id is None else self.keys_of_site(site_id)
         if asset_ids:
-            asked = self._keys_of(asset_ids)
+            asked = self.keys_of(asset_ids)
             # A range answers at once, a site's tuple is not searched for each.
             within = keys if isinstance(keys, range) else frozenset(keys)
             keys = sorted(key for key in asked if key in within)
         if after is not None:
-            first = self._keys_of([after]).pop() + 1
+            first = self.keys_of([after]).pop() + 1
             keys = keys[first:] if isinstance(keys, range) else [key for key in keys if key >= first]
         if counts is None or len(keys) <= limit:
             return keys[:limit]
         return list(islice(filter(counts, keys), limit))
 
-    def _keys_of(self, asset_ids: Sequence[str]) -> set[int]:
+    def keys_of(self, asset_ids: Sequence[str]) -> set[int]:
+        """The assets with these ids.
+
+        Raises:
+            ApiError: 404, naming every id that there is not.
+        """
         unknown = [asset_id for asset_id in asset_ids if asset_id not in self._index_by_id]
         if unknown:
             names = ", ".join(unknown[:_MAX_IDS_SHOWN])

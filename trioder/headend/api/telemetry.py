@@ -17,6 +17,7 @@ from trioder.headend.api.models import (
 )
 from trioder.headend.api.openapi import documented
 from trioder.headend.api.selection import FleetIndex
+from trioder.headend.dispatch.command import Member
 from trioder.headend.latest import LatestView
 from trioder.headend.service import Headend
 from trioder.process.rfc3339 import format_ms
@@ -30,8 +31,9 @@ def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     assets, latest = headend.fleet.assets, headend.latest
 
     def row(key: int) -> TelemetryRow | None:
-        view = latest.view(key, headend.wall.now_ms())
-        return None if view is None else _row(view)
+        now_ms = headend.wall.now_ms()
+        view = latest.view(key, now_ms)
+        return None if view is None else _row(view, headend.dispatcher.in_force(key), now_ms)
 
     def known(key: int) -> bool:
         return latest.state(key) is not None
@@ -75,8 +77,9 @@ def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     return blueprint
 
 
-def _row(view: LatestView) -> TelemetryRow:
+def _row(view: LatestView, member: Member | None, now_ms: int) -> TelemetryRow:
     telemetry = view.telemetry
+    ends_ms = None if member is None else member.ends_ms
     return TelemetryRow(
         asset_id=telemetry.asset_id,
         site_id=telemetry.site_id,
@@ -95,6 +98,8 @@ def _row(view: LatestView) -> TelemetryRow:
         source=view.source,
         age_s=view.age_s,
         quality=view.quality,
+        dispatch_id=None if member is None else member.command.dispatch_id,
+        remaining_s=None if ends_ms is None else max(0, ends_ms - now_ms) / 1000,
     )
 
 

@@ -151,3 +151,16 @@ class Database(Protocol):
         self, *, limit: int, asset: Asset | None, agent_id: str | None
     ) -> Sequence[PastSession]:
         """See `Store.sessions`. Besides the writer."""
+
+    async def living_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
+        """The last `limit` of those that `Store.living_dispatches` tells of. Besides the writer."""
+
+    async def find_dispatch(
+        self, *, dispatch_id: str | None, idempotency_key: str | None
+    ) -> DispatchRecord | None:
+        """See `Store.find_dispatch`. Besides the writer."""
+
+    async def dispatches(
+        self, *, limit: int, asset: Asset | None, state: str | None
+    ) -> Sequence[DispatchRecord]:
+        """See `Store.dispatches`. Besides the writer."""

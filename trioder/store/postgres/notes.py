@@ -11,6 +11,7 @@ from trioder.store.postgres.database import Note, SessionNote
 from trioder.store.records import DispatchRecord, SessionRecord
 
 _DISPATCH_BYTES = 1_000
+_MEMBER_BYTES = 400
 
 
 class Notes:
@@ -106,4 +107,6 @@ def _key_of(note: Note) -> str:
 
 
 def _size_of(note: Note) -> int:
-    return _DISPATCH_BYTES if isinstance(note, DispatchRecord) else note.size
+    if isinstance(note, DispatchRecord):
+        return _DISPATCH_BYTES + _MEMBER_BYTES * (len(note.members) + len(note.left_out))
+    return note.size

@@ -12,11 +12,12 @@ from trioder.sim.model import Asset
 from trioder.store.postgres.database import DatabaseError, Marks, Note, PendingBatch, Written
 from trioder.store.postgres.link import Connection, Link, open_link
 from trioder.store.postgres.partitions import Partitions, day_of
+from trioder.store.postgres.read_dispatches import read_dispatch, read_dispatches, read_living_dispatches
 from trioder.store.postgres.readers import Readers
 from trioder.store.postgres.reads import read_history, read_mark, read_marks, read_sessions
 from trioder.store.postgres.schema import apply_schema, mirror_fleet
 from trioder.store.postgres.writes import clean_up_after_predecessor, write_batches, write_notes
-from trioder.store.records import PastSample, PastSession
+from trioder.store.records import DispatchRecord, PastSample, PastSession
 
 T = TypeVar("T")
 
@@ -85,7 +86,7 @@ class PsycopgDatabase:
         """See `Database.note`."""
 
         async def write(connection: Connection) -> None:
-            await write_notes(connection, notes, self._fleet, self._keys)
+            await write_notes(connection, notes, self._keys)
 
         await self._run(write, within_s=_WRITE_WITHIN_S)
 
@@ -115,6 +116,24 @@ class PsycopgDatabase:
     ) -> Sequence[PastSession]:
         """See `Database.sessions`."""
         return await self._readers.run(partial(read_sessions, limit=limit, asset=asset, agent_id=agent_id))
+
+    async def living_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
+        """See `Database.living_dispatches`."""
+        return await self._readers.run(partial(read_living_dispatches, limit=limit))
+
+    async def find_dispatch(
+        self, *, dispatch_id: str | None, idempotency_key: str | None
+    ) -> DispatchRecord | None:
+        """See `Database.find_dispatch`."""
+        return await self._readers.run(
+            partial(read_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key)
+        )
+
+    async def dispatches(
+        self, *, limit: int, asset: Asset | None, state: str | None
+    ) -> Sequence[DispatchRecord]:
+        """See `Database.dispatches`."""
+        return await self._readers.run(partial(read_dispatches, limit=limit, asset=asset, state=state))
 
     def _today(self) -> date:
         return day_of(self._wall.now_ms())

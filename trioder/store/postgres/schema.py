@@ -10,10 +10,11 @@ from trioder.sim.model import Asset
 from trioder.store.postgres.database import DatabaseError
 from trioder.store.postgres.link import Connection
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _RELATIONS = [
     *("schema_version", "sites", "assets", "asset_versions", "samples", "samples_default", "telemetry"),
     *("ingest_watermarks", "asset_lists", "sessions", "agent_sessions", "dispatches"),
+    "dispatch_members",
 ]
 # Any number, the same for every headend: one at a time changes the schema.
 _LOCK = 7_204_331_100

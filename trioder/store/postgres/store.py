@@ -33,6 +33,8 @@ MAX_MARKS = 200_000
 _MARKS_WITHIN_S = 2.0
 _NOTES_BYTES = 16 * 1024 * 1024
 _NOTES_A_GROUP = 500
+# A headend goes on with so many of those that it finds living: far more assets than a fleet has.
+_MAX_LIVING_DISPATCHES = 10_000
 # What the headend itself makes leaves room for what agents send.
 _LOOSE_SHARE = 0.25
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
@@ -143,21 +145,33 @@ class PostgresStore:
         self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
     ) -> Sequence[PastSample]:
         """See `Store.history`."""
-        self._check_available()
-        try:
-            return await self._database.history(asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
-        except DatabaseError as error:
-            raise StoreUnavailableError(str(error)) from None
+        return await self._read(
+            lambda: self._database.history(asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
+        )
 
     async def sessions(
         self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
     ) -> Sequence[PastSession]:
         """See `Store.sessions`."""
-        self._check_available()
-        try:
-            return await self._database.sessions(limit=limit, asset=asset, agent_id=agent_id)
-        except DatabaseError as error:
-            raise StoreUnavailableError(str(error)) from None
+        return await self._read(lambda: self._database.sessions(limit=limit, asset=asset, agent_id=agent_id))
+
+    async def living_dispatches(self) -> Sequence[DispatchRecord]:
+        """See `Store.living_dispatches`."""
+        return await self._read(lambda: self._database.living_dispatches(limit=_MAX_LIVING_DISPATCHES))
+
+    async def find_dispatch(
+        self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
+    ) -> DispatchRecord | None:
+        """See `Store.find_dispatch`."""
+        return await self._read(
+            lambda: self._database.find_dispatch(dispatch_id=dispatch_id, idempotency_key=idempotency_key)
+        )
+
+    async def dispatches(
+        self, *, limit: int, asset: Asset | None = None, state: str | None = None
+    ) -> Sequence[DispatchRecord]:
+        """See `Store.dispatches`."""
+        return await self._read(lambda: self._database.dispatches(limit=limit, asset=asset, state=state))
 
     async def wait_attempted(self) -> None:
         """Wait until the database was reached, or found to be away."""
@@ -291,9 +305,13 @@ class PostgresStore:
         self._attempted.set()
         self._idle.set()
 
-    def _check_available(self) -> None:
+    async def _read(self, query: Callable[[], Awaitable[T]]) -> T:
         if self._health.reason:
             raise StoreUnavailableError(self._health.reason)
+        try:
+            return await query()
+        except DatabaseError as error:
+            raise StoreUnavailableError(str(error)) from None
 
     def _noted(self, dropped: int) -> None:
         self._figures.notes_dropped += dropped

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from trioder.fleet import Fleet
+import msgspec
+
 from trioder.store.postgres.database import DatabaseError, Note, PendingBatch, SessionNote, Written
 from trioder.store.postgres.link import Connection
 from trioder.store.records import DispatchRecord
@@ -122,9 +123,7 @@ async def _move_marks(connection: Connection, before: dict[str, int], after: dic
         raise DatabaseError("another connection moved the marks of the same outboxes")
 
 
-async def write_notes(
-    connection: Connection, notes: Iterable[Note], fleet: Fleet, keys: "array[int]"
-) -> None:
+async def write_notes(connection: Connection, notes: Iterable[Note], keys: "array[int]") -> None:
     """See `Database.note`."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_NOTES_LOCK])
@@ -132,7 +131,7 @@ async def write_notes(
             if isinstance(note, SessionNote):
                 await _write_session(connection, note, keys)
             else:
-                await _write_dispatch(connection, note, fleet)
+                await _write_dispatch(connection, note)
 
 
 async def clean_up_after_predecessor(connection: Connection, now: datetime) -> None:
@@ -179,25 +178,39 @@ async def _write_session(connection: Connection, note: SessionNote, keys: "array
     )
 
 
-async def _write_dispatch(connection: Connection, dispatch: DispatchRecord, fleet: Fleet) -> None:
+async def _write_dispatch(connection: Connection, dispatch: DispatchRecord) -> None:
     await connection.execute(
         """
-        INSERT INTO dispatches
-            (dispatch_id, asset_id, mw, duration_s, dispatched_at, state, sent_at, answer, reason)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-        ON CONFLICT (dispatch_id) DO UPDATE SET (state, sent_at, answer, reason)
-            = (excluded.state, excluded.sent_at, excluded.answer, excluded.reason)
+        INSERT INTO dispatches (
+            dispatch_id, target, target_id, asset_ids, mw, allocated_mw, shortfall_mw, duration_s,
+            reversion_mw, strategy, dispatched_at, ends_at, state, living, idempotency_key, record
+        )
+        VALUES (%s, %s, %s, %s::uuid[], %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb)
+        ON CONFLICT (dispatch_id) DO UPDATE SET (
+            asset_ids, allocated_mw, shortfall_mw, ends_at, state, living, record
+        ) = (
+            excluded.asset_ids, excluded.allocated_mw, excluded.shortfall_mw, excluded.ends_at,
+            excluded.state, excluded.living, excluded.record
+        )
         """,
         [
             dispatch.dispatch_id,
-            fleet.assets[dispatch.asset_key].id,
+            dispatch.target.kind,
+            dispatch.target.id or None,
+            [member.asset_id for member in dispatch.members],
             dispatch.mw,
+            dispatch.allocated_mw,
+            dispatch.shortfall_mw,
             dispatch.duration_s,
+            dispatch.reversion_mw,
+            dispatch.strategy,
             instant(dispatch.dispatched_ms),
+            instant(dispatch.ends_ms),
             dispatch.state,
-            instant(dispatch.sent_ms),
-            _text(dispatch.answer),
-            _text(dispatch.reason),
+            dispatch.living,
+            _text(dispatch.idempotency_key),
+            # An agent's words may hold what no JSON column can.
+            msgspec.json.encode(dispatch).decode().replace("\\u0000", "\ufffd"),
         ],
     )
 

@@ -1,6 +1,6 @@
 """What each battery can give to a group's dispatch, or why it is left out; and for how long it must last.
 
-How a total is then split over them lives in `trioder.headend.split`.
+How a total is then split over them lives in `trioder.headend.dispatch.split`.
 """
 
 from collections.abc import Iterable

@@ -1,10 +1,10 @@
 """Why each battery of a group is asked for what it is, in one sentence with the numbers.
 
-The machine-readable reasons, and what decides them, are in `trioder.headend.split`.
+The machine-readable reasons, and what decides them, are in `trioder.headend.dispatch.split`.
 """
 
-from trioder.headend.candidates import Candidate, ramp_window_s
-from trioder.headend.split import Split
+from trioder.headend.dispatch.candidates import Candidate, ramp_window_s
+from trioder.headend.dispatch.split import Split
 
 
 def explain(split: Split, position: int, candidate: Candidate, *, hold_s: float) -> str:

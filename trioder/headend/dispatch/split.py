@@ -1,6 +1,6 @@
 """A total split over a group's batteries: never beyond what each can hold, and nothing lost to rounding.
 
-What each can hold is in `trioder.headend.candidates`; the split in words in `trioder.headend.explain`.
+What each can hold is in `candidates`; the split in words in `explain`.
 """
 
 import math
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from trioder.headend.candidates import Candidate, Exclusion
+from trioder.headend.dispatch.candidates import Candidate, Exclusion
 from trioder.sim.holdable import Limit
 
 Strategy = Literal["headroom", "capacity", "equal"]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trioder.headend.candidates import Candidate, Exclusion
-from trioder.headend.split import Split, Strategy, split
+from trioder.headend.dispatch.candidates import Candidate, Exclusion
+from trioder.headend.dispatch.split import Split, Strategy, split
 from trioder.sim.holdable import Limit
 
 NAN, INFINITY = float("nan"), float("inf")

@@ -1,0 +1,75 @@
+"""A dispatcher over sessions and samples that a test makes itself, on a clock that stands still."""
+
+from tests.unit.headend.parts import Parts, StillWall, asset_id, make_parts, make_samples, make_session
+from trioder.headend.dispatch.command import Command, Member
+from trioder.headend.dispatch.requests import GroupRequest
+from trioder.headend.sessions import Session
+from trioder.sim.model import Dispatch, DispatchRequest
+from trioder.store.interface import Store
+from trioder.store.records import DispatchTarget
+from trioder.wire.records import Acknowledgement
+
+
+def still_parts(*, assets: int = 2, store: Store | None = None) -> Parts:
+    return make_parts(assets=assets, store=store, wall=StillWall())
+
+
+def later(parts: Parts, seconds: float) -> None:
+    assert isinstance(parts.wall, StillWall)
+    parts.wall.passed_s += seconds
+    parts.dispatcher.tend()
+
+
+def dispatch(parts: Parts, mw: float, *, key: int = 0, **asked: float | None) -> Command:
+    return parts.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(key), mw=mw, **asked))  # type: ignore[arg-type]  # a test's shorthand
+
+
+def dispatch_group(parts: Parts, mw: float, *, dry_run: bool = False, **asked: object) -> Command:
+    keys = range(len(parts.fleet.assets))
+    request = GroupRequest(target=DispatchTarget(kind="fleet"), keys=keys, mw=mw, **asked)  # type: ignore[arg-type]  # a test's shorthand
+    return parts.dispatcher.dispatch_group(request, dry_run=dry_run)
+
+
+def connect(parts: Parts, *keys: int, agent_id: str = "a", protocol: int = 1, number: int = 0) -> Session:
+    """A session that drives these assets, of which nothing has been heard yet."""
+    session_id = f"session-{agent_id}-{number}"
+    return parts.connect(make_session(agent_id, *keys, session_id=session_id, protocol=protocol))
+
+
+def tell(parts: Parts, *keys: int, soc: float = 20.0, mw: float = 0.0, setpoint: float = 0.0) -> None:
+    """A sample of each of these assets, as of now."""
+    now_ms = parts.wall.now_ms()
+    samples = make_samples(*keys, ts_ms=now_ms, soc=soc, mw=mw, setpoint=setpoint)
+    parts.latest.apply_agent(samples, received_ms=now_ms)
+    parts.dispatcher.measured(samples)
+
+
+def mail_of(session: Session) -> tuple[Dispatch, ...]:
+    return session.mailbox._take_nowait().dispatches
+
+
+def answer(
+    parts: Parts,
+    session: Session,
+    member: Member,
+    status: str,
+    *,
+    reason: str | None = None,
+    setpoint_mw: float | None = None,
+    remaining_s: float | None = None,
+) -> None:
+    told = Acknowledgement(
+        dispatch_id=member.wire_id,
+        asset_id=asset_id(member.key),
+        status=status,
+        ts_unix_ms=parts.wall.now_ms(),
+        reason=reason,
+        setpoint_mw=setpoint_mw,
+        remaining_s=remaining_s,
+    )
+    parts.dispatcher.acknowledged(told, session=session)
+
+
+def only(command: Command) -> Member:
+    [member] = command.members.values()
+    return member

@@ -1,0 +1,196 @@
+"""What becomes of a dispatch that was sent: by its agent's words, its telemetry, and the clock."""
+
+import pytest
+
+from tests.unit.headend.dispatch.driver import (
+    answer,
+    connect,
+    dispatch,
+    later,
+    mail_of,
+    only,
+    still_parts,
+    tell,
+)
+from tests.unit.headend.parts import asset_id
+from trioder.wire.records import Acknowledgement
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [("applied", "accepted"), ("clamped", "clamped"), ("rejected", "rejected"), ("expired", "expired")],
+)
+def test_the_agents_answer_is_told_with_its_word_and_reason(word: str, state: str) -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 5.0)
+    answer(parts, session, only(command), word, reason="5 MW is 1 too many")
+    member = only(command)
+    assert (member.state, member.answer, member.reason) == (state, word, "5 MW is 1 too many")
+    assert member.answered_ms == parts.wall.now_ms()
+    assert command.answered.is_set()
+
+
+def test_a_dispatch_tracks_once_the_power_is_within_tolerance_of_the_setpoint() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 5.0)
+    answer(parts, session, only(command), "applied")
+    # 2 % of 10 MW.
+    tell(parts, 0, mw=4.79, setpoint=5.0)
+    assert command.state == "accepted"
+    tell(parts, 0, mw=4.81, setpoint=5.0)
+    assert command.state == "tracking"
+    assert only(command).tracking_ms == parts.wall.now_ms()
+
+
+def test_the_right_power_under_another_setpoint_is_not_tracking() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 5.0)
+    answer(parts, session, only(command), "applied")
+    tell(parts, 0, mw=5.0, setpoint=5.01)
+    assert command.state == "accepted"
+
+
+def test_a_clamped_dispatch_tracks_what_is_held_instead() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 10.0)
+    member = only(command)
+    member.mw = 12.0
+    answer(parts, session, member, "clamped", reason="12 MW is outside of -10..10 MW; held at 10 MW")
+    tell(parts, 0, mw=10.0, setpoint=12.0)
+    assert (command.state, member.held_mw) == ("tracking", 10.0)
+
+
+def test_an_agent_that_never_answers_is_understood_by_what_it_does() -> None:
+    parts = still_parts()
+    connect(parts, 0, protocol=0)
+    command = dispatch(parts, 5.0, duration_s=60)
+    tell(parts, 0, mw=5.0, setpoint=5.0)
+    assert command.state == "tracking"
+    later(parts, 63)
+    assert command.state == "completed"
+
+
+def test_an_agent_that_neither_answers_nor_obeys_fails_the_dispatch() -> None:
+    parts = still_parts()
+    connect(parts, 0)
+    command = dispatch(parts, 5.0)
+    later(parts, 29.9)
+    assert command.state == "sent"
+    later(parts, 0.1)
+    assert (command.state, only(command).reason) == ("failed", "its agent has not answered within 30 s")
+
+
+def test_a_dispatch_is_completed_when_its_agent_says_so() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 5.0, duration_s=60)
+    answer(parts, session, only(command), "applied")
+    later(parts, 60)
+    assert command.state == "accepted"
+    answer(parts, session, only(command), "completed", reason="60 s were over; now 0 MW")
+    assert (command.state, only(command).reason) == ("completed", "60 s were over; now 0 MW")
+
+
+def test_a_dispatch_is_completed_by_the_clock_when_its_agent_does_not_say_so() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 5.0, duration_s=60)
+    answer(parts, session, only(command), "applied")
+    later(parts, 61.9)
+    assert command.state == "accepted"
+    later(parts, 0.1)
+    assert (command.state, only(command).reason) == ("completed", "its time is over")
+
+
+def test_the_agent_tells_how_long_its_setpoint_lasts_by_its_own_clock() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 5.0, duration_s=60)
+    later(parts, 5)
+    answer(parts, session, only(command), "applied", remaining_s=60.0)
+    later(parts, 61.9)
+    assert command.state == "accepted"
+    later(parts, 0.2)
+    assert command.state == "completed"
+
+
+def test_a_setpoint_without_an_end_is_never_completed_by_the_clock() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 5.0)
+    answer(parts, session, only(command), "applied")
+    later(parts, 1e6)
+    assert command.state == "accepted"
+
+
+def test_a_battery_that_its_agent_has_reverted_fails_the_dispatch() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 5.0)
+    answer(parts, session, only(command), "applied")
+    answer(parts, session, only(command), "reverted", reason="no headend for 30 s; now 0 MW")
+    assert (command.state, only(command).reason) == ("failed", "no headend for 30 s; now 0 MW")
+
+
+def test_an_answer_that_comes_twice_or_late_changes_nothing() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    older = dispatch(parts, 5.0)
+    answer(parts, session, only(older), "applied")
+    answered_ms = only(older).answered_ms
+    later(parts, 1)
+    answer(parts, session, only(older), "applied")
+    assert (older.state, only(older).answered_ms) == ("accepted", answered_ms)
+    newer = dispatch(parts, 6.0)
+    answer(parts, session, only(older), "completed")
+    assert (older.state, newer.state) == ("superseded", "sent")
+
+
+def test_an_agent_that_comes_back_under_a_dispatch_has_taken_it() -> None:
+    parts = still_parts()
+    first = connect(parts, 0)
+    command = dispatch(parts, 5.0, duration_s=600)
+    mail_of(first)
+    parts.disconnect(first)
+    second = connect(parts, 0, number=1)
+    answer(parts, second, only(command), "active", setpoint_mw=5.0, remaining_s=590.0)
+    assert command.state == "accepted"
+    assert only(command).ends_ms == parts.wall.now_ms() + 590_000
+
+
+def test_a_dispatch_from_before_the_headends_start_is_adopted() -> None:
+    parts = still_parts()
+    session = connect(parts, 0, 1)
+    for key, mw in ((0, 5.0), (1, -2.0)):
+        told = Acknowledgement(
+            dispatch_id="of-another-life",
+            asset_id=asset_id(key),
+            status="active",
+            ts_unix_ms=1,
+            setpoint_mw=mw,
+            remaining_s=30.0,
+            reversion_mw=1.0,
+        )
+        parts.dispatcher.acknowledged(told, session=session)
+    found = parts.dispatcher.find("of-another-life")
+    assert found is not None
+    assert (found.state, found.mw, [member.mw for member in found.members]) == ("accepted", 3.0, [5.0, -2.0])
+    tell(parts, 0, mw=5.0, setpoint=5.0)
+    member = parts.dispatcher.in_force(0)
+    assert member is not None
+    assert (member.state, member.command.dispatch_id) == ("tracking", "of-another-life")
+    later(parts, 33)
+    assert parts.dispatcher.in_force(0) is None
+
+
+def test_an_answer_to_a_dispatch_that_nobody_made_is_passed_over() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    told = Acknowledgement(dispatch_id="never", asset_id=asset_id(0), status="applied", ts_unix_ms=1)
+    parts.dispatcher.acknowledged(told, session=session)
+    assert parts.dispatcher.find("never") is None
+    assert parts.counters.dispatches_acknowledged == 1

@@ -1,0 +1,102 @@
+"""How the record of a command is told: to the one who gave it, and to whoever asks later."""
+
+from collections import Counter
+from typing import Any, cast
+
+from trioder.headend.api.dispatch_models import (
+    AllocationRow,
+    DispatchAnswer,
+    DispatchRow,
+    DroppedRow,
+    ResplitRow,
+    TargetRow,
+)
+from trioder.headend.dispatch.lifecycle import DispatchState
+from trioder.process.rfc3339 import format_ms
+from trioder.store.records import DispatchRecord, LeftOutRecord, MemberRecord, ResplitRecord
+
+
+def dispatch_row(record: DispatchRecord, *, allocations: bool) -> DispatchRow:
+    """A command as whoever asks is told."""
+    return DispatchRow(**_columns(record, allocations=allocations))
+
+
+def dispatch_answer(record: DispatchRecord, *, allocations: bool, dry_run: bool) -> DispatchAnswer:
+    """A command as the one who gave it is told."""
+    columns = _columns(record, allocations=allocations)
+    if dry_run:
+        columns["dispatch_id"] = None
+    single = record.target.kind == "asset"
+    return DispatchAnswer(
+        **columns,
+        status="shortfall" if record.shortfall_mw else "ok",
+        asset_id=record.target.id if single else None,
+        delivery=None if not single else "queued" if record.state == "queued" else "sent",
+        dry_run=dry_run,
+    )
+
+
+def _columns(record: DispatchRecord, *, allocations: bool) -> dict[str, Any]:
+    target = record.target
+    rows = [_allocation_row(member) for member in record.members] if allocations else []
+    rows += [_left_out_row(one) for one in record.left_out] if allocations else []
+    return {
+        "dispatch_id": record.dispatch_id,
+        "target": TargetRow(kind=target.kind, id=target.id or None),
+        "mw": record.mw,
+        "allocated_mw": record.allocated_mw,
+        "shortfall_mw": record.shortfall_mw,
+        "duration_s": record.duration_s,
+        "valid_until": _time(record.valid_until_ms),
+        "reversion_mw": record.reversion_mw,
+        "expires_in_s": record.expires_in_s,
+        "strategy": record.strategy,
+        "resplit": record.resplit,
+        "dispatched_at": format_ms(record.dispatched_ms),
+        "ends_at": _time(record.ends_ms),
+        "state": _state(record.state),
+        "members": len(record.members),
+        "left_out": len(record.left_out),
+        "by_state": dict(Counter(member.state for member in record.members)),
+        "resplits": [_resplit_row(resplit) for resplit in record.resplits],
+        "allocations": rows if allocations else None,
+    }
+
+
+def _allocation_row(member: MemberRecord) -> AllocationRow:
+    return AllocationRow(
+        asset_id=member.asset_id,
+        mw=member.mw,
+        code=member.code,
+        allocation=member.allocation,
+        state=_state(member.state),
+        held_mw=member.held_mw,
+        answer=member.answer,
+        reason=member.reason,
+        sent_at=_time(member.sent_ms),
+        answered_at=_time(member.answered_ms),
+        tracking_at=_time(member.tracking_ms),
+        ends_at=_time(member.ends_ms),
+        ended_at=_time(member.ended_ms),
+    )
+
+
+def _left_out_row(one: LeftOutRecord) -> AllocationRow:
+    return AllocationRow(asset_id=one.asset_id, mw=None, code=one.code, allocation=one.allocation)
+
+
+def _resplit_row(resplit: ResplitRecord) -> ResplitRow:
+    return ResplitRow(
+        at=format_ms(resplit.at_ms),
+        dropped=[DroppedRow(asset_id=asset_id, reason=reason) for asset_id, reason in resplit.dropped],
+        changed=resplit.changed,
+        shortfall_mw=resplit.shortfall_mw,
+    )
+
+
+def _time(ts_unix_ms: int | None) -> str | None:
+    return None if ts_unix_ms is None else format_ms(ts_unix_ms)
+
+
+def _state(state: str) -> DispatchState:
+    return cast("DispatchState", state)

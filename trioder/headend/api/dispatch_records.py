@@ -1,0 +1,98 @@
+"""`GET /dispatch`: what became of commands, from the headend's memory and, for the older ones, the store."""
+
+from collections.abc import Sequence
+
+from quart import Blueprint
+from quart_trio.wrappers import TrioResponse
+
+from trioder.headend.api.answers import json_answer
+from trioder.headend.api.dispatch_answers import dispatch_row
+from trioder.headend.api.dispatch_models import (
+    DEFAULT_DISPATCH_ROWS,
+    DispatchesQuery,
+    DispatchRow,
+    ShowDispatchQuery,
+)
+from trioder.headend.api.errors import ApiError, shown
+from trioder.headend.api.inputs import (
+    checked_id,
+    checked_query,
+    query_choice,
+    query_flag,
+    query_id,
+    query_limit,
+)
+from trioder.headend.api.models import MAX_HISTORY_ROWS
+from trioder.headend.api.openapi import documented
+from trioder.headend.api.selection import FleetIndex
+from trioder.headend.dispatch.command import Command
+from trioder.headend.dispatch.lifecycle import STATES
+from trioder.headend.service import Headend
+from trioder.store.interface import StoreUnavailableError
+from trioder.store.records import DispatchRecord
+
+
+def dispatch_records_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
+    """The routes that tell of commands."""
+    blueprint = Blueprint("dispatch_records", __name__)
+    dispatcher = headend.dispatcher
+
+    @blueprint.get("/dispatch/<dispatch_id>")
+    @documented(DispatchRow, query=ShowDispatchQuery, errors=(404, 503))
+    async def show_dispatch(dispatch_id: str) -> TrioResponse:
+        """Show what became of one command, and of each of its members."""
+        query = checked_query(ShowDispatchQuery)
+        allocations = query_flag(query, "allocations", default=True)
+        found = dispatcher.find(dispatch_id.lower()) or await _recorded(headend, dispatch_id)
+        if found is None:
+            raise ApiError(404, f"there is no dispatch {shown(dispatch_id)}")
+        return json_answer(dispatch_row(found, allocations=allocations))
+
+    @blueprint.get("/dispatch")
+    @documented(list[DispatchRow], query=DispatchesQuery, errors=(404,))
+    async def list_dispatches() -> TrioResponse:
+        """List the last commands, newest first; without a database, those that the headend remembers."""
+        query = checked_query(DispatchesQuery)
+        limit = query_limit(query, highest=MAX_HISTORY_ROWS, default=DEFAULT_DISPATCH_ROWS)
+        state = query_choice(query, "state", STATES)
+        asset_id = query_id(query, "asset_id")
+        key = None if asset_id is None else index.key_of(asset_id)
+        allocations = query_flag(query, "allocations", default=False)
+
+        def counts(command: Command) -> bool:
+            return (key is None or key in command.members) and (state is None or command.state == state)
+
+        found = dispatcher.newest(limit, counts=counts)
+        if len(found) < limit:
+            found = _merged(found, await _older(headend, limit, key, state), headend, limit)
+        return json_answer([dispatch_row(record, allocations=allocations) for record in found])
+
+    return blueprint
+
+
+async def _recorded(headend: Headend, dispatch_id: str) -> DispatchRecord | None:
+    try:
+        return await headend.store.find_dispatch(dispatch_id=checked_id("dispatch_id", dispatch_id))
+    except ApiError:
+        # As any other path that leads nowhere.
+        return None
+    except StoreUnavailableError as error:
+        raise ApiError(503, f"older dispatches cannot be read now: {error}") from None
+
+
+async def _older(
+    headend: Headend, limit: int, key: int | None, state: str | None
+) -> Sequence[DispatchRecord]:
+    asset = None if key is None else headend.fleet.assets[key]
+    try:
+        return await headend.store.dispatches(limit=limit, asset=asset, state=state)
+    except StoreUnavailableError:
+        return ()
+
+
+def _merged(
+    newer: Sequence[DispatchRecord], older: Sequence[DispatchRecord], headend: Headend, limit: int
+) -> list[DispatchRecord]:
+    # What the headend remembers it knows better than the record.
+    unknown = [record for record in older if headend.dispatcher.find(record.dispatch_id) is None]
+    return sorted([*newer, *unknown], key=lambda record: record.dispatched_ms, reverse=True)[:limit]

@@ -1,0 +1,68 @@
+"""Which command each asset is under, and when something is due of it. Synchronous.
+
+What is then done is decided in `dispatcher`.
+"""
+
+import heapq
+from collections.abc import Iterator
+from itertools import count
+
+from trioder.headend.dispatch.command import Member
+from trioder.headend.dispatch.lifecycle import ENDED, IN_FORCE
+
+# An agent that is connected answers in milliseconds; by then it has had its chance.
+ANSWERED_WITHIN_MS = 30_000
+# An agent tells of the end itself, and is given the time to.
+END_GRACE_MS = 2_000
+
+
+class OrderBook:
+    """The newest member of each asset, and a clock for all of them."""
+
+    def __init__(self) -> None:
+        self._current: dict[int, Member] = {}
+        self._due: list[tuple[int, int, Member]] = []
+        self._number = count()
+
+    def current(self, key: int) -> Member | None:
+        """The newest command's member of an asset; it may have ended."""
+        return self._current.get(key)
+
+    def put(self, member: Member) -> Member | None:
+        """Make it the asset's; return the one that it follows, if that still lives."""
+        former = self._current.get(member.key)
+        self._current[member.key] = member
+        self.watch(member)
+        return former if former is not None and former.state not in ENDED else None
+
+    def forget(self, key: int) -> None:
+        """The asset is under no command."""
+        self._current.pop(key, None)
+
+    def watch(self, member: Member) -> None:
+        """Look at it when its present state makes something due."""
+        due_ms = due_ms_of(member)
+        if due_ms is not None:
+            heapq.heappush(self._due, (due_ms, next(self._number), member))
+
+    def pop_due(self, now_ms: int) -> Iterator[Member]:
+        """The members of which something is due now, earliest first."""
+        while self._due and self._due[0][0] <= now_ms:
+            _, _, member = heapq.heappop(self._due)
+            due_ms = due_ms_of(member)
+            # What was pushed for a state that is over is passed over: the present one was pushed as well.
+            if due_ms is not None and due_ms <= now_ms:
+                yield member
+
+
+def due_ms_of(member: Member) -> int | None:
+    """When the member has to be looked at, as it stands; None when nothing will be due by itself."""
+    if member.state == "queued":
+        until_ms = member.command.queue_until_ms
+        return until_ms if member.ends_ms is None else min(until_ms, member.ends_ms)
+    if member.state == "sent":
+        sent_ms = member.sent_ms if member.sent_ms is not None else member.command.dispatched_ms
+        return sent_ms + ANSWERED_WITHIN_MS
+    if member.state in IN_FORCE and member.ends_ms is not None:
+        return member.ends_ms + END_GRACE_MS
+    return None

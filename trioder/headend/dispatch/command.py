@@ -1,0 +1,215 @@
+"""A command and its members: what was asked, what each asset was given, and how far each has come.
+
+Changing states is synchronous and checked against `lifecycle`; who causes it is in `dispatcher`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import fsum
+
+import trio
+
+from trioder.headend.dispatch.lifecycle import ENDED, UNANSWERED, DispatchState, may_become, state_of_group
+from trioder.headend.dispatch.split import Strategy
+from trioder.store.records import (
+    DispatchRecord,
+    DispatchTarget,
+    LeftOutRecord,
+    MemberRecord,
+    ResplitRecord,
+)
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Member:
+    """One asset's part of a command; times are Unix time in ms, None until it has come to that.
+
+    Attributes:
+        key: the asset's position in the fleet.
+        mw: what it is asked to hold.
+        reversion_mw: what follows.
+        wire_id: the dispatch_id that its agent knows; another one after a re-split.
+        code: why it was given so much, for programs; empty when the user said how much.
+        allocation: the same for people.
+        held_mw: what its agent holds instead, when that is less.
+        ends_ms: when its setpoint ends; None when it holds.
+        answer: the agent's own word.
+        reason: of its state.
+        session_id: of the session that it was handed to last.
+        dropped_out: its share went to the others.
+    """
+
+    command: "Command"
+    key: int
+    mw: float
+    reversion_mw: float
+    wire_id: str
+    code: str = ""
+    allocation: str = ""
+    held_mw: float | None = None
+    ends_ms: int | None = None
+    state: DispatchState = "queued"
+    answer: str | None = None
+    reason: str | None = None
+    sent_ms: int | None = None
+    answered_ms: int | None = None
+    tracking_ms: int | None = None
+    ended_ms: int | None = None
+    session_id: str = ""
+    dropped_out: bool = False
+
+    @property
+    def target_mw(self) -> float:
+        """What its power is expected to be."""
+        return self.mw if self.held_mw is None else self.held_mw
+
+    def become(self, state: DispatchState, *, now_ms: int, reason: str | None = None) -> bool:
+        """Go on to another state; False, and nothing has changed, when it cannot."""
+        if not may_become(self.state, state):
+            return False
+        self.command.count_by_state[self.state] -= 1
+        self.command.count_by_state[state] += 1
+        self.state = state
+        self.reason = reason
+        if state == "sent":
+            self.sent_ms = now_ms
+        elif state == "tracking":
+            self.tracking_ms = now_ms
+        elif state in ENDED:
+            self.ended_ms = now_ms
+        self.command.look_whether_answered()
+        return True
+
+    def move_on(self, *, mw: float, wire_id: str, code: str, allocation: str) -> None:
+        """Another share of the same command, which has not been sent yet; the old one's life is over."""
+        self.command.count_by_state[self.state] -= 1
+        self.command.count_by_state["queued"] += 1
+        self.mw, self.wire_id, self.code, self.allocation = mw, wire_id, code, allocation
+        self.state = "queued"
+        self.held_mw = self.answer = self.reason = None
+        self.session_id = ""
+        self.sent_ms = self.answered_ms = self.tracking_ms = self.ended_ms = None
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Command:
+    """What a user asked, of one asset or of many; times are Unix time in ms.
+
+    Attributes:
+        mw: in all.
+        reversion_mw: in all, likewise.
+        queue_until_ms: a member that was not sent by then never is.
+        ends_ms: when the setpoints end; None when they hold.
+        strategy: how it was split; None for a command to one asset.
+        resplit: whether the share of a member that drops out goes to the others.
+        candidate_keys: the assets that were asked for.
+        left_out: the assets that were given nothing: why, for programs and for people.
+        shortfall_mw: what nobody could be given.
+        adopted: agents were found under it; what was asked, and of whom else, is not known.
+        answered: set when no member waits for its agent's answer.
+    """
+
+    dispatch_id: str
+    target: DispatchTarget
+    mw: float
+    duration_s: int | None = None
+    valid_until_ms: int | None = None
+    reversion_mw: float = 0.0
+    expires_in_s: float
+    dispatched_ms: int
+    queue_until_ms: int
+    ends_ms: int | None
+    strategy: Strategy | None = None
+    resplit: bool = False
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+    candidate_keys: Sequence[int] = ()
+    members: dict[int, Member] = field(default_factory=dict)
+    left_out: dict[int, tuple[str, str]] = field(default_factory=dict)
+    shortfall_mw: float = 0.0
+    adopted: bool = False
+    resplits: list[ResplitRecord] = field(default_factory=list)
+    count_by_state: Counter[DispatchState] = field(default_factory=Counter)
+    answered: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it was asked of many assets, whoever of them got a share."""
+        return self.target.kind != "asset"
+
+    @property
+    def state(self) -> DispatchState:
+        """How far its members have come, together."""
+        return state_of_group(self.count_by_state)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more becomes of it."""
+        return not any(count for state, count in self.count_by_state.items() if state not in ENDED)
+
+    @property
+    def allocated_mw(self) -> float:
+        """What its members were given, together."""
+        return fsum(member.mw for member in self.members.values())
+
+    def add(self, member: Member) -> None:
+        """Take a member in."""
+        self.members[member.key] = member
+        self.count_by_state[member.state] += 1
+
+    def look_whether_answered(self) -> None:
+        """Tell whoever waits, when there is nobody to wait for."""
+        if not any(self.count_by_state[state] for state in UNANSWERED):
+            self.answered.set()
+
+    def record(self, asset_ids: Sequence[str]) -> DispatchRecord:
+        """Return it as it stands.
+
+        Args:
+            asset_ids: of the fleet, by key.
+        """
+        return DispatchRecord(
+            dispatch_id=self.dispatch_id,
+            target=self.target,
+            mw=self.mw,
+            allocated_mw=self.allocated_mw,
+            shortfall_mw=self.shortfall_mw,
+            duration_s=self.duration_s,
+            valid_until_ms=self.valid_until_ms,
+            reversion_mw=self.reversion_mw,
+            expires_in_s=self.expires_in_s,
+            strategy=self.strategy,
+            resplit=self.resplit,
+            dispatched_ms=self.dispatched_ms,
+            ends_ms=self.ends_ms,
+            state=self.state,
+            living=not self.ended,
+            idempotency_key=self.idempotency_key,
+            request_digest=self.request_digest,
+            resplits=tuple(self.resplits),
+            members=tuple(
+                MemberRecord(
+                    asset_id=asset_ids[member.key],
+                    mw=member.mw,
+                    reversion_mw=member.reversion_mw,
+                    wire_id=member.wire_id,
+                    code=member.code,
+                    allocation=member.allocation,
+                    state=member.state,
+                    held_mw=member.held_mw,
+                    answer=member.answer,
+                    reason=member.reason,
+                    sent_ms=member.sent_ms,
+                    answered_ms=member.answered_ms,
+                    tracking_ms=member.tracking_ms,
+                    ends_ms=member.ends_ms,
+                    ended_ms=member.ended_ms,
+                )
+                for member in self.members.values()
+            ),
+            left_out=tuple(
+                LeftOutRecord(asset_id=asset_ids[key], code=code, allocation=allocation)
+                for key, (code, allocation) in self.left_out.items()
+            ),
+        )

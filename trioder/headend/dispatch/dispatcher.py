@@ -1,0 +1,306 @@
+"""Takes commands: checks them, splits those to many, records them, and sends their members on their way.
+
+The rest of the headend knows dispatch by this module; what becomes of members is found out in the others.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+
+import structlog
+import trio
+
+from trioder.fleet import Fleet
+from trioder.headend.counters import Counters
+from trioder.headend.dispatch.command import Command, Member
+from trioder.headend.dispatch.delivery import Delivery
+from trioder.headend.dispatch.follower import Follower
+from trioder.headend.dispatch.grouping import Grouping
+from trioder.headend.dispatch.lifecycle import ENDED
+from trioder.headend.dispatch.lives import Lives
+from trioder.headend.dispatch.requests import (
+    EXPIRES_IN_S,
+    DispatchRefusedError,
+    GroupRequest,
+    check_finite,
+    check_power,
+    checked_term,
+)
+from trioder.headend.dispatch.resplit import Resplitter
+from trioder.headend.dispatch.restoring import command_of
+from trioder.headend.latest import LatestState
+from trioder.headend.sessions import Session, SessionRegistry
+from trioder.process.wall_time import WallClock
+from trioder.sim.model import DispatchRequest
+from trioder.store.interface import Store
+from trioder.store.records import DispatchRecord, DispatchTarget, Samples
+from trioder.wire.records import Acknowledgement
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Dispatcher:
+    """All commands and what becomes of them. `tend` is to be called about once a second."""
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        sessions: SessionRegistry,
+        latest: LatestState,
+        store: Store,
+        counters: Counters,
+        wall: WallClock,
+        rng: random.Random,
+    ) -> None:
+        self._fleet = fleet
+        self._sessions = sessions
+        self._counters = counters
+        self._wall = wall
+        self._asset_ids = [asset.id for asset in fleet.assets]
+        self._lives = Lives(fleet=fleet, store=store, counters=counters, wall=wall)
+        self._delivery = Delivery(
+            fleet=fleet, sessions=sessions, lives=self._lives, counters=counters, wall=wall, rng=rng
+        )
+        self._follower = Follower(
+            fleet=fleet, sessions=sessions, lives=self._lives, counters=counters, wall=wall
+        )
+        self._grouping = Grouping(fleet=fleet, sessions=sessions, latest=latest, wall=wall)
+        self._resplitter = Resplitter(
+            grouping=self._grouping,
+            delivery=self._delivery,
+            lives=self._lives,
+            latest=latest,
+            sessions=sessions,
+            counters=counters,
+            wall=wall,
+        )
+
+    def dispatch(
+        self,
+        request: DispatchRequest,
+        *,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+        request_digest: str | None = None,
+    ) -> Command:
+        """Command one asset; its member is `sent` when it is on its way to a connected agent, else `queued`.
+
+        Args:
+            request: what is asked.
+            dry_run: check it, and command nothing.
+            idempotency_key: the user's own, to be recorded.
+            request_digest: of what was asked under that key.
+
+        Raises:
+            DispatchRefusedError: unknown asset, or a value outside of what the asset takes.
+        """
+        try:
+            command = self._command_of(request)
+        except DispatchRefusedError as refusal:
+            self._refused(refusal, asset_id=request.asset_id, mw=request.mw, duration_s=request.duration_s)
+            raise
+        command.idempotency_key, command.request_digest = idempotency_key, request_digest
+        return command if dry_run else self._begin(command)
+
+    def dispatch_group(
+        self,
+        request: GroupRequest,
+        *,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+        request_digest: str | None = None,
+    ) -> Command:
+        """Command many assets together; see `dispatch`. What nobody can hold is the command's shortfall.
+
+        Raises:
+            DispatchRefusedError: no asset, or a value that cannot be.
+        """
+        try:
+            command = self._group_command_of(request)
+        except DispatchRefusedError as refusal:
+            self._refused(refusal, target=request.target.kind, mw=request.mw, duration_s=request.duration_s)
+            raise
+        command.idempotency_key, command.request_digest = idempotency_key, request_digest
+        return command if dry_run else self._begin(command)
+
+    def record_of(self, command: Command) -> DispatchRecord:
+        """The command as it stands."""
+        return command.record(self._asset_ids)
+
+    async def wait_answered(self, dispatch_id: str, *, within_s: float) -> bool:
+        """Wait until no member waits for its agent's answer; False when that took too long."""
+        command = self._lives.log.get(dispatch_id)
+        if command is None:
+            await trio.lowlevel.checkpoint()
+            return True
+        with trio.move_on_after(within_s):
+            await command.answered.wait()
+        return command.answered.is_set()
+
+    def find(self, dispatch_id: str) -> DispatchRecord | None:
+        """What has become of a command that is remembered here."""
+        command = self._lives.log.get(dispatch_id)
+        return None if command is None else command.record(self._asset_ids)
+
+    def newest(self, limit: int, *, counts: Callable[[Command], bool]) -> list[DispatchRecord]:
+        """The last `limit` commands that count, newest first."""
+        return [command.record(self._asset_ids) for command in self._lives.log.newest(limit, counts=counts)]
+
+    def in_force(self, key: int) -> Member | None:
+        """The member that an asset is under now; None when it is under no command."""
+        member = self._lives.book.current(key)
+        if member is None or member.state in ENDED:
+            return None
+        return member
+
+    def acknowledged(self, answer: Acknowledgement, *, session: Session) -> None:
+        """Note an agent's answer; one that is not its to give, or comes too late, is only logged."""
+        self._follower.acknowledged(answer, session=session)
+
+    def measured(self, samples: Samples) -> None:
+        """Samples came: look whether assets have reached their setpoints."""
+        self._follower.measured(samples)
+
+    def session_opened(self, session: Session) -> None:
+        """An agent is there: hand it what waits for it and is still of use."""
+        self._delivery.session_opened(session)
+
+    def session_closed(self, session: Session) -> None:
+        """An agent is gone: what it has not answered waits for its return."""
+        self._delivery.session_closed(session)
+
+    def tend(self) -> None:
+        """Do what is due by the clock: expire, complete, re-split, record."""
+        self._follower.tend()
+        self._resplitter.look()
+        self._lives.flush()
+
+    def flush(self) -> None:
+        """Hand what has changed to the store."""
+        self._lives.flush()
+
+    def restore(self, records: Iterable[DispatchRecord]) -> None:
+        """Go on with the commands that a headend before this one has not seen the end of."""
+        for record in sorted(records, key=lambda record: record.dispatched_ms):
+            command = command_of(record, self._fleet)
+            if command is not None:
+                self._lives.restore(command)
+                self._delivery.restored(command)
+        self._lives.flush()
+
+    def setpoint_for(self, key: int, reported_mw: float, now_ms: int) -> float:
+        """What the headend's model is to follow for an asset whose latest sample says `reported_mw`."""
+        member = self._lives.book.current(key)
+        if member is None or (member.sent_ms is not None and reported_mw != member.mw):
+            # The agent has ended the setpoint, or has never obeyed it.
+            return reported_mw
+        if member.ends_ms is not None and now_ms >= member.ends_ms:
+            return member.reversion_mw
+        return member.mw
+
+    def _command_of(self, request: DispatchRequest) -> Command:
+        key = self._fleet.index_by_id.get(request.asset_id)
+        if key is None:
+            raise DispatchRefusedError("not_found", f"there is no asset {request.asset_id} in the fleet")
+        asset = self._fleet.assets[key]
+        check_power(asset, "mw", request.mw)
+        check_power(asset, "reversion_mw", request.reversion_mw)
+        now_ms = self._wall.now_ms()
+        term = checked_term(request, now_ms)
+        command = Command(
+            dispatch_id=self._delivery.new_id(),
+            target=DispatchTarget(kind="asset", id=asset.id),
+            mw=request.mw,
+            duration_s=request.duration_s,
+            valid_until_ms=request.valid_until_ms,
+            reversion_mw=request.reversion_mw,
+            expires_in_s=EXPIRES_IN_S if request.expires_in_s is None else request.expires_in_s,
+            dispatched_ms=now_ms,
+            queue_until_ms=term.queue_until_ms,
+            ends_ms=term.ends_ms,
+            candidate_keys=(key,),
+        )
+        member = Member(
+            command=command,
+            key=key,
+            mw=request.mw,
+            reversion_mw=request.reversion_mw,
+            wire_id=command.dispatch_id,
+            ends_ms=term.ends_ms,
+        )
+        command.add(member)
+        return command
+
+    def _group_command_of(self, request: GroupRequest) -> Command:
+        check_finite("mw", request.mw)
+        check_finite("reversion_mw", request.reversion_mw)
+        if not request.keys:
+            raise DispatchRefusedError("bad_request", "the group has no asset; it must have at least one")
+        now_ms = self._wall.now_ms()
+        term = checked_term(request, now_ms)
+        command = Command(
+            dispatch_id=self._delivery.new_id(),
+            target=request.target,
+            mw=request.mw,
+            duration_s=request.duration_s,
+            valid_until_ms=request.valid_until_ms,
+            reversion_mw=request.reversion_mw,
+            expires_in_s=EXPIRES_IN_S if request.expires_in_s is None else request.expires_in_s,
+            dispatched_ms=now_ms,
+            queue_until_ms=term.queue_until_ms,
+            ends_ms=term.ends_ms,
+            strategy=request.strategy,
+            resplit=request.resplit,
+            candidate_keys=request.keys,
+        )
+        self._grouping.deal(command)
+        return command
+
+    def _begin(self, command: Command) -> Command:
+        self._lives.add(command)
+        for member in command.members.values():
+            self._delivery.send(member)
+        command.look_whether_answered()
+        # At once, not with the next `tend`: what was answered with ok is not forgotten.
+        self._lives.flush()
+        if command.is_group:
+            self._counters.dispatches_group += 1
+            log.info(
+                "group dispatch",
+                dispatch_id=command.dispatch_id,
+                target=command.target.kind,
+                site_id=command.target.id or None,
+                mw=command.mw,
+                allocated_mw=command.allocated_mw,
+                shortfall_mw=command.shortfall_mw,
+                duration_s=command.duration_s,
+                strategy=command.strategy,
+                assets=len(command.members),
+                left_out=len(command.left_out),
+            )
+        else:
+            [member] = command.members.values()
+            self._log_single(command, member)
+        return command
+
+    def _log_single(self, command: Command, member: Member) -> None:
+        asset = self._fleet.assets[member.key]
+        session = self._sessions.session_of(member.key)
+        self._counters.dispatches_queued += member.state == "queued"
+        log.info(
+            "dispatch",
+            dispatch_id=command.dispatch_id,
+            asset_id=asset.id,
+            asset=asset.name,
+            site=asset.site_name,
+            mw=command.mw,
+            min_mw=asset.min_mw,
+            max_mw=asset.max_mw,
+            duration_s=command.duration_s,
+            connected=session is not None,
+            agent_id=None if session is None else session.agent_id,
+        )
+
+    def _refused(self, refusal: DispatchRefusedError, **described: object) -> None:
+        self._counters.dispatches_refused += 1
+        log.warning("dispatch refused", **described, reason=refusal.message)

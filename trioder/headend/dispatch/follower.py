@@ -1,0 +1,179 @@
+"""What becomes of members that were sent: told by agents, seen in their telemetry, or due by the clock."""
+
+import structlog
+
+from trioder.fleet import Fleet
+from trioder.headend.counters import Counters
+from trioder.headend.dispatch.book import ANSWERED_WITHIN_MS
+from trioder.headend.dispatch.command import Command, Member
+from trioder.headend.dispatch.delivery import overdue_reason
+from trioder.headend.dispatch.lifecycle import IN_FORCE, UNANSWERED, state_of_answer
+from trioder.headend.dispatch.lives import Lives
+from trioder.headend.sessions import Session, SessionRegistry
+from trioder.process.wall_time import WallClock
+from trioder.sim.model import IDLE_BAND_MW, Asset
+from trioder.store.records import DispatchTarget, Samples
+from trioder.wire.records import Acknowledgement
+
+log = structlog.stdlib.get_logger(__name__)
+
+# Of the power that the asset can swing from its middle, and at least what counts as no power at all.
+TRACKING_SHARE = 0.02
+# An agent's clock may be behind ours by so much.
+_CLOCK_SLACK_MS = 5_000
+
+
+class Follower:
+    """Moves members on by what is heard and seen of them."""
+
+    def __init__(
+        self, *, fleet: Fleet, sessions: SessionRegistry, lives: Lives, counters: Counters, wall: WallClock
+    ) -> None:
+        self._fleet = fleet
+        self._sessions = sessions
+        self._lives = lives
+        self._counters = counters
+        self._wall = wall
+
+    def acknowledged(self, answer: Acknowledgement, *, session: Session) -> None:
+        """Note an agent's answer; one that is not its to give, or comes too late, is only logged."""
+        self._counters.dispatches_acknowledged += 1
+        key = self._fleet.index_by_id.get(answer.asset_id)
+        if key is None or self._sessions.session_of(key) is not session:
+            self._pass_over(answer, session, "the session does not drive the asset")
+            return
+        command = self._lives.log.by_wire_id(answer.dispatch_id)
+        active = answer.status.lower() == "active"
+        if command is None or (command.adopted and key not in command.members):
+            if active and answer.setpoint_mw is not None:
+                self._adopt(answer, key, command)
+            else:
+                self._pass_over(answer, session, "there is no such dispatch, or no longer")
+            return
+        member = command.members.get(key)
+        if member is None or member.wire_id != answer.dispatch_id:
+            self._pass_over(answer, session, "its asset has another part of the command by now")
+            return
+        self._take(member, answer, session, active=active)
+
+    def _take(self, member: Member, answer: Acknowledgement, session: Session, *, active: bool) -> None:
+        now_ms = self._wall.now_ms()
+        state = state_of_answer(answer.status)
+        # What the agent has in force it has taken, whether or not its answer came through.
+        if active and member.state not in UNANSWERED:
+            self._correct_end(member, answer, now_ms)
+            return
+        before = member.state
+        if not self._lives.change(member, state, reason=answer.reason):
+            if before != state:
+                self._pass_over(answer, session, f"the dispatch is {before}")
+            return
+        if not active:
+            member.answer = answer.status
+        if member.answered_ms is None:
+            member.answered_ms = now_ms
+        if state == "clamped":
+            member.held_mw = _clamped(self._fleet.assets[member.key], member.mw)
+        if state in IN_FORCE:
+            self._correct_end(member, answer, now_ms)
+        if not member.command.is_group:
+            log.info(
+                "dispatch answered",
+                dispatch_id=answer.dispatch_id,
+                asset_id=answer.asset_id,
+                agent_id=session.agent_id,
+                status=answer.status,
+                reason=answer.reason,
+            )
+
+    def measured(self, samples: Samples) -> None:
+        """Look whether assets that are on their way to a setpoint have reached it."""
+        on_the_way = self._lives.on_the_way
+        if not on_the_way:
+            return
+        for row, key in enumerate(samples.asset_keys):
+            member = on_the_way.get(key)
+            # The sample before the setpoint was heard of may happen to have the same power.
+            if (
+                member is not None
+                and samples.setpoint_mw[row] == member.mw
+                and samples.ts_unix_ms >= (member.sent_ms or 0) - _CLOCK_SLACK_MS
+                and abs(samples.current_mw[row] - member.target_mw) <= tolerance_mw(self._fleet.assets[key])
+            ):
+                self._lives.change(member, "tracking", reason=member.reason)
+
+    def tend(self) -> None:
+        """Do what is due by the clock."""
+        now_ms = self._wall.now_ms()
+        for member in self._lives.book.pop_due(now_ms):
+            if member.state == "queued":
+                self._lives.change(member, "expired", reason=overdue_reason(member, now_ms))
+            elif member.state == "sent":
+                reason = f"its agent has not answered within {ANSWERED_WITHIN_MS // 1000} s"
+                self._lives.change(member, "failed", reason=reason)
+            else:
+                self._lives.change(member, "completed", reason="its time is over")
+
+    def _correct_end(self, member: Member, answer: Acknowledgement, now_ms: int) -> None:
+        # The agent counts from when it was told, by its own clock.
+        if answer.remaining_s is not None:
+            member.ends_ms = now_ms + round(answer.remaining_s * 1000)
+            self._lives.book.watch(member)
+
+    def _adopt(self, answer: Acknowledgement, key: int, command: Command | None) -> None:
+        """An agent tells of a dispatch from before this headend's start, of which there is no record."""
+        now_ms = self._wall.now_ms()
+        ends_ms = None if answer.remaining_s is None else now_ms + round(answer.remaining_s * 1000)
+        mw = answer.setpoint_mw or 0.0
+        is_new = command is None
+        if command is None:
+            command = Command(
+                dispatch_id=answer.dispatch_id,
+                target=DispatchTarget(kind="asset", id=answer.asset_id),
+                mw=mw,
+                expires_in_s=0.0,
+                dispatched_ms=now_ms,
+                queue_until_ms=now_ms,
+                ends_ms=ends_ms,
+                adopted=True,
+            )
+        else:
+            command.target = DispatchTarget(kind="assets")
+            command.mw += mw
+        member = Member(
+            command=command,
+            key=key,
+            mw=mw,
+            reversion_mw=answer.reversion_mw or 0.0,
+            wire_id=answer.dispatch_id,
+            ends_ms=ends_ms,
+            state="accepted",
+            reason="in force since before the headend's start",
+            sent_ms=now_ms,
+            answered_ms=now_ms,
+        )
+        command.add(member)
+        if is_new:
+            self._lives.log.add(command)
+        current = self._lives.book.current(key)
+        if current is None or current.state not in UNANSWERED:
+            self._lives.follow(member)
+
+    def _pass_over(self, answer: Acknowledgement, session: Session, why: str) -> None:
+        log.info(
+            "answer to a dispatch passed over",
+            dispatch_id=answer.dispatch_id,
+            asset_id=answer.asset_id,
+            agent_id=session.agent_id,
+            status=answer.status,
+            reason=why,
+        )
+
+
+def tolerance_mw(asset: Asset) -> float:
+    """How near to its setpoint an asset's power must be to track it, MW."""
+    return max(IDLE_BAND_MW, TRACKING_SHARE * (asset.max_mw - asset.min_mw) / 2)
+
+
+def _clamped(asset: Asset, mw: float) -> float:
+    return min(max(mw, asset.min_mw), asset.max_mw)

@@ -1,0 +1,115 @@
+"""Deals a group's total to its assets, by what the headend knows of each now.
+
+The arithmetic is in `split`, what counts for each asset in `candidates`.
+"""
+
+from collections.abc import Collection, Sequence
+
+from trioder.fleet import Fleet
+from trioder.headend.dispatch.candidates import Candidate, Known, candidates_of, horizon_s
+from trioder.headend.dispatch.command import Command, Member
+from trioder.headend.dispatch.explain import explain
+from trioder.headend.dispatch.requests import DispatchRefusedError
+from trioder.headend.dispatch.split import Split, split
+from trioder.headend.latest import LatestState
+from trioder.headend.sessions import SessionRegistry
+from trioder.process.wall_time import WallClock
+
+
+class Dealt:
+    """What each candidate of a command is to have: a column each, in the candidates' order."""
+
+    def __init__(self, candidates: Sequence[Candidate], shares: Split, hold_s: float) -> None:
+        self.candidates = candidates
+        self.shares = shares
+        self._hold_s = hold_s
+
+    def allocation(self, position: int) -> tuple[str, str]:
+        """Why the candidate has what it has: for programs, and for people."""
+        told = explain(self.shares, position, self.candidates[position], hold_s=self._hold_s)
+        return self.shares.reasons[position], told
+
+
+class Grouping:
+    """Splits totals over the assets as they are."""
+
+    def __init__(
+        self, *, fleet: Fleet, sessions: SessionRegistry, latest: LatestState, wall: WallClock
+    ) -> None:
+        self._fleet = fleet
+        self._sessions = sessions
+        self._latest = latest
+        self._wall = wall
+
+    def deal(self, command: Command) -> None:
+        """Give a new command its members, and its reversion to those.
+
+        Raises:
+            DispatchRefusedError: the members cannot hold the reversion.
+        """
+        dealt = self.shares_of(command, command.mw, elsewhere=())
+        command.shortfall_mw = dealt.shares.shortfall_mw
+        for position, candidate in enumerate(dealt.candidates):
+            key, mw = candidate.asset_key, dealt.shares.allocated_mw[position]
+            code, allocation = dealt.allocation(position)
+            if mw is None:
+                command.left_out[key] = (code, allocation)
+                continue
+            command.add(
+                Member(
+                    command=command,
+                    key=key,
+                    mw=mw,
+                    reversion_mw=0.0,
+                    wire_id=command.dispatch_id,
+                    code=code,
+                    allocation=allocation,
+                    ends_ms=command.ends_ms,
+                )
+            )
+        if command.reversion_mw:
+            self._deal_reversion(command)
+
+    def shares_of(self, command: Command, total_mw: float, *, elsewhere: Collection[int]) -> Dealt:
+        """Split a total over the command's candidates, to be held for as long as it still lasts.
+
+        Args:
+            command: whose.
+            total_mw: of the setpoints.
+            elsewhere: the assets that another command has by now.
+        """
+        now_ms = self._wall.now_ms()
+        lasts_s = None if command.ends_ms is None else max(1.0, (command.ends_ms - now_ms) / 1000)
+        hold_s = horizon_s(lasts_s)
+        candidates = candidates_of(
+            (self._known(key, now_ms, key in elsewhere) for key in command.candidate_keys),
+            charging=total_mw < 0.0,
+            hold_s=hold_s,
+            stale_after_s=self._latest.stale_after_s,
+        )
+        return Dealt(candidates, split(total_mw, candidates, command.strategy or "headroom"), hold_s)
+
+    def _deal_reversion(self, command: Command) -> None:
+        left_out = frozenset(command.left_out)
+        dealt = self.shares_of(command, command.reversion_mw, elsewhere=left_out)
+        if dealt.shares.shortfall_mw:
+            can_mw = command.reversion_mw - dealt.shares.shortfall_mw
+            raise DispatchRefusedError(
+                "out_of_bounds",
+                f"reversion_mw is {command.reversion_mw}; the assets of the group can hold {can_mw:g} MW",
+            )
+        for candidate, mw in zip(dealt.candidates, dealt.shares.allocated_mw, strict=True):
+            if mw is not None:
+                command.members[candidate.asset_key].reversion_mw = mw
+
+    def _known(self, key: int, now_ms: int, commanded_otherwise: bool) -> Known:
+        soc_mwhr, current_mw, age_s = self._latest.told(key, now_ms)
+        return Known(
+            asset_key=key,
+            asset=self._fleet.assets[key],
+            soc_mwhr=soc_mwhr,
+            current_mw=current_mw,
+            age_s=age_s,
+            connected=self._sessions.session_of(key) is not None,
+            commanded_otherwise=commanded_otherwise,
+        )

@@ -1,0 +1,79 @@
+"""The commands that the headend remembers: all that live, and the last of those that have ended.
+
+What is older is the store's. Synchronous, and bounded by the number of members.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from trioder.headend.dispatch.command import Command
+
+MAX_COMMANDS = 10_000
+# About 400 bytes each.
+MAX_MEMBERS = 100_000
+
+
+class CommandLog:
+    """Finds a command by its own id, or by one that an agent knows it by."""
+
+    def __init__(self, *, max_commands: int = MAX_COMMANDS, max_members: int = MAX_MEMBERS) -> None:
+        self._max_commands = max_commands
+        self._max_members = max_members
+        self._living: dict[str, Command] = {}
+        self._ended: dict[str, Command] = {}
+        self._ended_members = 0
+        self._by_wire_id: dict[str, Command] = {}
+
+    def __iter__(self) -> Iterator[Command]:
+        """Those that live, oldest first."""
+        return iter(tuple(self._living.values()))
+
+    def add(self, command: Command) -> None:
+        """Remember a command."""
+        self._living[command.dispatch_id] = command
+        self.name(command, command.dispatch_id)
+        for member in command.members.values():
+            self.name(command, member.wire_id)
+        self.look(command)
+
+    def name(self, command: Command, wire_id: str) -> None:
+        """Agents know the command by this id as well."""
+        self._by_wire_id[wire_id] = command
+
+    def look(self, command: Command) -> None:
+        """The command has changed: once it has ended, it may be forgotten some day."""
+        if not command.ended or command.dispatch_id not in self._living:
+            return
+        del self._living[command.dispatch_id]
+        self._ended[command.dispatch_id] = command
+        self._ended_members += _size_of(command)
+        while len(self._ended) > self._max_commands or self._ended_members > self._max_members:
+            if len(self._ended) == 1:
+                return
+            self._forget(next(iter(self._ended)))
+
+    def get(self, dispatch_id: str) -> Command | None:
+        """The command with this id."""
+        return self._living.get(dispatch_id) or self._ended.get(dispatch_id)
+
+    def by_wire_id(self, wire_id: str) -> Command | None:
+        """The command that an agent knows by this id."""
+        return self._by_wire_id.get(wire_id)
+
+    def newest(self, limit: int, *, counts: Callable[[Command], bool]) -> list[Command]:
+        """The last `limit` commands that count, newest first."""
+        found = filter(counts, [*self._living.values(), *self._ended.values()])
+        ordered = sorted(found, key=lambda command: command.dispatched_ms, reverse=True)
+        return list(islice(ordered, limit))
+
+    def _forget(self, dispatch_id: str) -> None:
+        command = self._ended.pop(dispatch_id)
+        self._ended_members -= _size_of(command)
+        for wire_id in {dispatch_id, *(member.wire_id for member in command.members.values())}:
+            self._by_wire_id.pop(wire_id, None)
+        for resplit in command.resplits:
+            self._by_wire_id.pop(resplit.wire_id, None)
+
+
+def _size_of(command: Command) -> int:
+    return 1 + len(command.members) + len(command.left_out)

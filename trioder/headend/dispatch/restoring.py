@@ -1,0 +1,76 @@
+"""A command made again from its record, after a restart of the headend."""
+
+from typing import cast
+
+from trioder.fleet import Fleet
+from trioder.headend.dispatch.command import Command, Member
+from trioder.headend.dispatch.lifecycle import ENDED, STATES, DispatchState
+from trioder.headend.dispatch.split import Strategy
+from trioder.store.records import DispatchRecord, MemberRecord
+
+
+def command_of(record: DispatchRecord, fleet: Fleet) -> Command | None:
+    """Return the command as it was recorded; None when nothing can become of it any more.
+
+    A member that was sent and not answered waits to be sent again; one whose asset has left the fleet is
+    left out.
+    """
+    queue_until_ms = record.dispatched_ms + round(record.expires_in_s * 1000)
+    command = Command(
+        dispatch_id=record.dispatch_id,
+        target=record.target,
+        mw=record.mw,
+        duration_s=record.duration_s,
+        valid_until_ms=record.valid_until_ms,
+        reversion_mw=record.reversion_mw,
+        expires_in_s=record.expires_in_s,
+        dispatched_ms=record.dispatched_ms,
+        queue_until_ms=queue_until_ms,
+        ends_ms=record.ends_ms,
+        strategy=cast("Strategy | None", record.strategy),
+        resplit=record.resplit,
+        idempotency_key=record.idempotency_key,
+        request_digest=record.request_digest,
+        shortfall_mw=record.shortfall_mw,
+        resplits=list(record.resplits),
+    )
+    index_by_id = fleet.index_by_id
+    for member in record.members:
+        key = index_by_id.get(member.asset_id)
+        if key is not None and member.state in STATES:
+            command.add(_member_of(member, key, command))
+    if command.ended:
+        return None
+    left_out = {
+        index_by_id[one.asset_id]: (one.code, one.allocation)
+        for one in record.left_out
+        if one.asset_id in index_by_id
+    }
+    command.left_out = left_out
+    command.candidate_keys = sorted([*command.members, *left_out])
+    command.look_whether_answered()
+    return command
+
+
+def _member_of(record: MemberRecord, key: int, command: Command) -> Member:
+    state = cast("DispatchState", record.state)
+    if state == "sent":
+        state = "queued"
+    return Member(
+        command=command,
+        key=key,
+        mw=record.mw,
+        reversion_mw=record.reversion_mw,
+        wire_id=record.wire_id,
+        code=record.code,
+        allocation=record.allocation,
+        held_mw=record.held_mw,
+        ends_ms=record.ends_ms,
+        state=state,
+        answer=record.answer,
+        reason=record.reason,
+        sent_ms=record.sent_ms,
+        answered_ms=record.answered_ms,
+        tracking_ms=record.tracking_ms,
+        ended_ms=record.ended_ms if state in ENDED else None,
+    )
