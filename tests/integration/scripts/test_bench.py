@@ -1,0 +1,119 @@
+"""`scripts/bench` in its shortest form: that the benchmarks work, not how fast anything is."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.integration.launcher.pids import until, with_environment
+
+ROOT = Path(__file__).parents[3]
+SHORT_INGEST = ("ingest", "--streams", "2", "--shard-size", "5", "--seconds", "0.5")
+
+
+@dataclass
+class Script:
+    process: trio.Process
+    temporary: Path
+    output: Path
+    json_path: Path
+
+    def pids(self, words: str = "") -> list[int]:
+        """The processes that the script started and that still run."""
+        return [pid for pid, command in with_environment(f"TMPDIR={self.temporary}") if words in command]
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def figures(self) -> Any:
+        return json.loads(self.json_path.read_text())
+
+
+@asynccontextmanager
+async def running(folder: Path, *arguments: str, **variables: str) -> AsyncIterator[Script]:
+    """Yield the script, set up already; bounded, and ended whatever the test does."""
+    (folder / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "bench", folder / "scripts" / "bench")
+    (folder / "scripts" / "_environment.sh").write_text("prepare_environment() { :; }\n")
+    for name in ("scripts/benchmarks", "scripts/make_fleet.py", "trioder", "schema.sql"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    json_path = folder / "figures.json"
+    with trio.fail_after(60), (folder / "output").open("wb") as output:
+        process = await trio.lowlevel.open_process(
+            [str(folder / "scripts" / "bench"), *arguments, "--json", str(json_path)],
+            env={**os.environ, "TMPDIR": str(temporary), **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        script = Script(process, temporary, folder / "output", json_path)
+        try:
+            yield script
+        finally:
+            with trio.CancelScope(shield=True):
+                for pid in script.pids():
+                    os.kill(pid, signal.SIGKILL)
+                await process.wait()
+
+
+async def test_ingest_tells_what_the_database_has_committed(tmp_path: Path) -> None:
+    async with running(tmp_path, *SHORT_INGEST) as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        assert "PostgreSQL 18." in script.text()
+        assert "| rows/s committed" in script.text()
+        figures = script.figures()
+        assert figures["machine"].keys() == {"cores", "architecture", "python", "postgres"}
+        (case,) = figures["cases"]
+        assert case["rows"] == case["batches_acknowledged"] * 5 > 0
+        assert (case["rows_lost"], case["rows_doubled"]) == (0, 0)
+        assert 0 < case["acknowledged_p50_ms"] <= case["acknowledged_p99_ms"]
+        positive = ("rows_per_s", "copy_rows_per_s", "share_of_copy", "headend_peak_rss_mib")
+        assert min(case[name] for name in positive) > 0
+        assert min(case[name] for name in case if name.endswith("_cpu_pct")) >= 0
+
+
+async def test_pulse_tells_how_late_the_pulses_were(tmp_path: Path) -> None:
+    arguments = ("pulse", "--assets", "10", "--tick-s", "0.2", "--pulses", "3")
+    async with running(tmp_path, *arguments) as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        assert "| pulse: the clock strikes" in script.text()
+        figures = script.figures()
+        assert (figures["assets"], figures["pulses"], figures["connected"]) == (10, 3, True)
+        assert 0 <= figures["pulse_lateness_ms"]["p50"] <= figures["pulse_lateness_ms"]["max"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_stop_in_the_middle_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+    async with running(tmp_path, *SHORT_INGEST, "--seconds", "60") as script:
+        await until(lambda: script.pids("scripts.benchmarks.load") != [])
+        # A terminal's Ctrl-C goes to the whole group.
+        os.killpg(script.process.pid, number)
+        with trio.fail_after(20):
+            assert await script.process.wait() == 130
+        assert script.pids() == []
+        assert list(script.temporary.iterdir()) == []
+
+
+async def test_a_headend_that_does_not_start_is_told_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with running(tmp_path, *SHORT_INGEST, STALE_AFTER_S="-1") as script:
+        assert await script.process.wait() == 1
+        assert script.pids() == []
+        assert "trioder.headend did not start; its last words:" in script.text()
+        assert "-1.0 is not a finite number of seconds" in script.text()
+        assert list(script.temporary.iterdir()) == []
