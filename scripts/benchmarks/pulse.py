@@ -21,7 +21,6 @@ import trio
 from scripts.benchmarks.command import BenchmarkError, json_option, run_benchmark
 from scripts.benchmarks.programs import open_program
 from scripts.benchmarks.report import Report
-from scripts.make_fleet import make_fleet
 from trioder.agent.config import AgentConfig
 from trioder.agent.disk import open_memory
 from trioder.agent.pulse import Lateness
@@ -30,6 +29,7 @@ from trioder.process.addresses import Address
 from trioder.process.logs import configure_logging
 from trioder.process.wall_time import WallClock
 from trioder.rpc import connect
+from trioder.sim.model import Asset
 
 _PEER_WITHIN_S = 30.0
 _NOBODY = 9  # the port of the discard service
@@ -85,9 +85,30 @@ async def _measure(*, assets: int, tick_s: float, pulses: int, peer: bool) -> Re
                 headend=Address("127.0.0.1", port),
                 tick_s=tick_s,
                 phase=0.0,
-                assets=make_fleet(assets, random.Random(1)).assets,  # noqa: S311  # no secrets here
+                assets=_make_assets(assets),
             )
             return _report(await _run(config, folder, pulses=pulses, base_bytes=base_bytes))
+
+
+def _make_assets(count: int) -> tuple[Asset, ...]:
+    """Return synthetic batteries, each with strings of its own as a fleet file would give them."""
+    rng = random.Random(1)  # noqa: S311 - no secrets in here
+    return tuple(
+        Asset(
+            id=str(UUID(int=rng.getrandbits(128), version=4)),
+            name=f"Battery {number}",
+            site_id=str(UUID(int=rng.getrandbits(128), version=4)),
+            site_name=f"Site {number // 10}",
+            location=f"County {number // 100}",
+            capacity_mwhr=rng.uniform(10.0, 400.0),
+            max_mw=100.0,
+            min_mw=-100.0,
+            charge_efficiency=0.93,
+            discharge_efficiency=0.93,
+            ramp_rate_mw_per_min=1000.0,
+        )
+        for number in range(count)
+    )
 
 
 @asynccontextmanager
