@@ -58,6 +58,11 @@ _VARIABLES = (
     ("TICK_S", "4.0", "Seconds from one pulse to the next."),
     ("STATE_DIR", "var", "Folder for what outlives the agent: its outbox, its battery's state."),
     ("OUTBOX_MAX_MB", "256", "Telemetry kept while the headend is away; beyond, the oldest is dropped."),
+    (
+        "COMMS_LOSS_HOLD_S",
+        None,
+        "Seconds without a headend after which the setpoint reverts.  [default: never]",
+    ),
 )
 
 

@@ -12,11 +12,9 @@ import structlog
 import trio
 
 from trioder.agent.backoff import Backoff
-from trioder.agent.battery import Battery
+from trioder.agent.battery import Battery, Telling
 from trioder.agent.frame import Frame
 from trioder.agent.leases import LeaseTimer
-from trioder.process.wall_time import WallClock
-from trioder.wire.records import Acknowledgement
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -30,14 +28,13 @@ class Board:
 
     Attributes:
         frame: of the latest pulse.
-        acknowledge: takes what became of a dispatch.
+        tell: takes what the headend is to know of a battery, above all what became of a dispatch.
         crashes: of all batteries' tasks together.
     """
 
     frame: Frame
     leases: LeaseTimer
-    acknowledge: Callable[[Acknowledgement], None]
-    wall: WallClock
+    tell: Callable[[Telling], None]
     rng: random.Random
     crashes: int = 0
 
@@ -80,18 +77,15 @@ async def _live(battery: Battery, board: Board) -> Never:
             battery.advance(frame.at_s)
             battery.frame_number = frame.number
             frame.put(battery.position, battery.state)
-        if battery.is_called:
+        if battery.called:
             _obey(battery, board)
 
 
 def _obey(battery: Battery, board: Board) -> None:
-    now_s = trio.current_time()
-    answer = battery.answer_waiting(now_s, board.wall.now_ms())
-    if answer is not None:
+    if battery.obey(trio.current_time()):
         board.leases.set(battery.position, battery.lease_end_s)
-        board.acknowledge(answer)
-    if battery.lease_end_s <= now_s:
-        battery.advance(now_s)
+    for telling in battery.take_tellings():
+        board.tell(telling)
 
 
 def leave_out(battery: Battery, frame: Frame) -> None:

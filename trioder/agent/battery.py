@@ -1,18 +1,24 @@
-"""One battery of the agent: its state in time, its setpoint and when that ends. Synchronous.
+"""One battery of the agent: its state in time, its setpoint, when that ends and in what. Synchronous.
 
-The task that drives it is in `trioder.agent.asset`.
+The task that drives it is in `trioder.agent.asset`, what it makes of a dispatch in `trioder.agent.judgement`.
 """
 
 import math
 from collections.abc import Callable
+from uuid import UUID, uuid5
 
+from trioder.agent.judgement import judge
 from trioder.agent.memory import SavedBattery
 from trioder.agent.wakeup import Wakeup
+from trioder.process.wall_time import WallClock
 from trioder.sim.bess import initial_state, tick_asset, with_setpoint
 from trioder.sim.model import Asset, BessState, Dispatch
-from trioder.wire.records import Acknowledgement
+from trioder.wire.records import Acknowledgement, AgentEvent
 
 Tick = Callable[[Asset, BessState, float], BessState]
+Telling = Acknowledgement | AgentEvent
+
+COMMS_LOSS_REVERSION = "comms_loss_reversion"
 
 
 class Battery:
@@ -26,25 +32,35 @@ class Battery:
         frame_number: of the last frame that it gave a row to, or was left out of.
         resting: its task has crashed and waits before it goes on.
         crashes: how often it did.
+        called: its task is to `obey`, for there is more than a pulse.
         lease_end_s: when the setpoint ends, on Trio's clock; infinity when it holds.
+        reversion_mw: the setpoint that follows then, or when the headend is away for too long.
+        dispatch_id: of the dispatch whose setpoint is in force; empty once it has ended, or without an id.
     """
 
     __slots__ = (
         "_at_s",
-        "_last_answer",
+        "_away_s",
+        "_began_s",
+        "_ended",
         "_tick",
+        "_untold",
         "_waiting",
+        "_wall",
         "asset",
+        "called",
         "crashes",
+        "dispatch_id",
         "frame_number",
         "lease_end_s",
         "position",
         "resting",
+        "reversion_mw",
         "state",
         "wakeup",
     )
 
-    def __init__(self, asset: Asset, *, position: int, now_s: float, tick: Tick) -> None:
+    def __init__(self, asset: Asset, *, position: int, now_s: float, tick: Tick, wall: WallClock) -> None:
         self.asset = asset
         self.position = position
         self.state = initial_state(asset)
@@ -52,88 +68,184 @@ class Battery:
         self.frame_number = 0
         self.resting = False
         self.crashes = 0
+        self.called = False
         self.lease_end_s = math.inf
+        self.reversion_mw = 0.0
+        self.dispatch_id = ""
         self._at_s = now_s
         self._tick = tick
+        self._wall = wall
         self._waiting: Dispatch | None = None
-        # To the last dispatch that was taken, so that it can be given again.
-        self._last_answer: Acknowledgement | None = None
+        # When the setpoint began; None when that was before this boot.
+        self._began_s: float | None = None
+        # The setpoint is to end because there was no headend for so long; 0 when it ends by itself.
+        self._away_s = 0.0
+        # The last word on the dispatch that ended last, should it be given again.
+        self._ended: Acknowledgement | None = None
+        # A tuple, for almost always it is empty, and then all batteries share it.
+        self._untold: tuple[Telling, ...] = ()
 
-    def resume(self, saved: SavedBattery, *, now_s: float, now_unix_s: float) -> None:
+    def resume(self, saved: SavedBattery, *, now_s: float) -> None:
         """Go on, at `now_s`, from what was saved; the time since has not passed for the cells.
 
-        A setpoint that has ended meanwhile is one of 0 MW. What the nameplate does not allow is brought
-        within it.
+        A setpoint that has ended meanwhile has reverted, which is told. What the nameplate does not allow
+        is brought within it.
 
         Raises:
             ValueError: a saved value is not a number; nothing has changed.
         """
-        if not all(map(math.isfinite, saved[:3])) or math.isnan(saved.lease_end_unix_s):
+        numbers = saved.soc_mwhr, saved.current_mw, saved.setpoint_mw, saved.reversion_mw
+        end_unix_s = saved.lease_end_unix_s
+        if not (all(map(math.isfinite, numbers)) and end_unix_s >= 0.0):
             raise ValueError(f"{saved} has values that are not finite numbers")
-        has_ended = saved.lease_end_unix_s <= now_unix_s
-        soc_mwhr = min(max(saved.soc_mwhr, 0.0), self.asset.capacity_mwhr)
-        setpoint_mw = 0.0 if has_ended else saved.setpoint_mw
         at_rest = initial_state(self.asset)._replace(
-            soc_mwhr=soc_mwhr, current_mw=saved.current_mw, setpoint_mw=setpoint_mw
+            soc_mwhr=min(max(saved.soc_mwhr, 0.0), self.asset.capacity_mwhr),
+            current_mw=saved.current_mw,
+            setpoint_mw=saved.setpoint_mw,
         )
         # No time, no energy: this brings the powers within what the battery can do.
         self.state = tick_asset(self.asset, at_rest, 0.0)
-        self.lease_end_s = math.inf if has_ended else now_s + (saved.lease_end_unix_s - now_unix_s)
+        self.reversion_mw = saved.reversion_mw
+        self.dispatch_id = saved.dispatch_id
         self._at_s = now_s
+        self.lease_end_s = now_s + (end_unix_s - self._wall.unix_s(now_s))
+        if self.lease_end_s <= now_s:
+            self._end("its time was over while the agent was away")
+            self.call()
 
     def advance(self, now_s: float) -> None:
-        """Bring the state to `now_s`; a setpoint that ends before ends in 0 MW at its own instant."""
+        """Bring the state to `now_s`; a setpoint that ends before reverts at its own instant."""
         if self.lease_end_s <= now_s:
             self._step(self.lease_end_s)
-            self.state = with_setpoint(self.state, 0.0)
-            self.lease_end_s = math.inf
+            self._end()
         self._step(now_s)
 
     def offer(self, dispatch: Dispatch) -> Dispatch | None:
         """Let the battery's task find a dispatch; return the one that it takes the place of, if any."""
         superseded, self._waiting = self._waiting, dispatch
-        self.wakeup.wake()
+        self.call()
         return superseded
 
-    @property
-    def is_called(self) -> bool:
-        """Whether a dispatch waits, or the setpoint has an end."""
-        return self._waiting is not None or self.lease_end_s != math.inf
+    def lose_headend(self, at_s: float, away_s: float) -> bool:
+        """There was no headend for `away_s` at `at_s`: the setpoint ends then, whatever its lease says.
 
-    def answer_waiting(self, now_s: float, ts_unix_ms: int) -> Acknowledgement | None:
-        """Apply the dispatch that waits, at `now_s`, and return what became of it; None without one.
+        The battery's task, which the caller wakes, does the rest. A dispatch that still waits for it, having
+        come before, is not applied any more.
+
+        Returns:
+            Whether there is something for the task to do.
+        """
+        waiting, self._waiting = self._waiting, None
+        if self.lease_end_s > at_s and self.state.setpoint_mw != self.reversion_mw:
+            self.lease_end_s, self._away_s = at_s, away_s
+        elif waiting is None:
+            return False
+        if waiting is not None:
+            reason = f"no headend for {_number(away_s)} s before it was applied"
+            self._tell(self.answer(waiting.dispatch_id, "reverted", at_s, reason))
+        self.called = True
+        return True
+
+    def call(self) -> None:
+        """Wake the battery's task to `obey`."""
+        self.called = True
+        self.wakeup.wake()
+
+    def obey(self, now_s: float) -> bool:
+        """Apply the dispatch that waits, at `now_s`, and end the setpoint if its time has come.
 
         If the battery cannot be brought to `now_s` (its tick raises), the dispatch goes on waiting.
+
+        Returns:
+            Whether a dispatch waited: then the setpoint's end may be another.
         """
         dispatch = self._waiting
-        if dispatch is None:
-            return None
-        self.advance(now_s)
-        self._waiting = None
-        last = self._last_answer
-        if last is not None and last.dispatch_id == dispatch.dispatch_id:
-            return last
-        try:
-            self.state = with_setpoint(self.state, dispatch.mw)
-        except ValueError as error:
-            return answer_to(dispatch, "rejected", ts_unix_ms, str(error))
-        self.lease_end_s = math.inf if dispatch.duration_s is None else now_s + dispatch.duration_s
-        answer = self._consent(dispatch, ts_unix_ms)
-        # Without an id every dispatch is a new one.
-        self._last_answer = answer if dispatch.dispatch_id else None
-        return answer
+        if dispatch is not None or self.lease_end_s <= now_s:
+            self.advance(now_s)
+        if dispatch is not None:
+            self._waiting = None
+            self._take(dispatch, now_s)
+        self.called = False
+        return dispatch is not None
 
-    def _consent(self, dispatch: Dispatch, ts_unix_ms: int) -> Acknowledgement:
-        asset = self.asset
-        if asset.min_mw <= dispatch.mw <= asset.max_mw:
-            return answer_to(dispatch, "applied", ts_unix_ms)
-        held_mw = min(max(dispatch.mw, asset.min_mw), asset.max_mw)
-        return answer_to(
-            dispatch,
-            "clamped",
-            ts_unix_ms,
-            f"{dispatch.mw:g} MW is outside of {asset.min_mw:g}..{asset.max_mw:g} MW; held at {held_mw:g} MW",
+    def take_tellings(self) -> tuple[Telling, ...]:
+        """Return what the headend is to be told, in order; each once."""
+        untold, self._untold = self._untold, ()
+        return untold
+
+    def answer(
+        self, dispatch_id: str, status: str, at_s: float, reason: str | None = None
+    ) -> Acknowledgement:
+        """Return what is told of a dispatch at `at_s`, together with what is in force."""
+        return Acknowledgement(
+            dispatch_id=dispatch_id,
+            asset_id=self.asset.id,
+            status=status,
+            ts_unix_ms=self._wall.unix_ms(at_s),
+            reason=reason,
+            setpoint_mw=self.state.setpoint_mw,
+            remaining_s=None if self.lease_end_s == math.inf else max(0.0, self.lease_end_s - at_s),
+            reversion_mw=self.reversion_mw,
         )
+
+    def _take(self, dispatch: Dispatch, now_s: float) -> None:
+        dispatch_id, ended = dispatch.dispatch_id, self._ended
+        # Without an id every dispatch is a new one.
+        if dispatch_id and ended is not None and ended.dispatch_id == dispatch_id:
+            self._tell(self.answer(dispatch_id, ended.status, now_s, ended.reason))
+            return
+        judgement = judge(dispatch, self.asset, self._wall.unix_s(now_s))
+        is_repeated = bool(dispatch_id) and dispatch_id == self.dispatch_id
+        if judgement.is_obeyed and not is_repeated:
+            self.state = with_setpoint(self.state, dispatch.mw)
+            self.reversion_mw = dispatch.reversion_mw
+            self.dispatch_id = dispatch_id
+            self.lease_end_s = self._end_of(dispatch, now_s)
+            self._began_s = now_s
+        self._tell(self.answer(dispatch_id, judgement.status, now_s, judgement.reason))
+        if self.lease_end_s <= now_s:
+            self._end()
+
+    def _end_of(self, dispatch: Dispatch, now_s: float) -> float:
+        end_s = math.inf if dispatch.duration_s is None else now_s + dispatch.duration_s
+        if dispatch.valid_until_ms is not None:
+            end_s = min(end_s, now_s + (dispatch.valid_until_ms / 1000 - self._wall.unix_s(now_s)))
+        return end_s
+
+    def _end(self, why: str = "its time was over") -> None:
+        """Let the reversion take the place of the setpoint, whose end the state was brought to."""
+        end_s, away_s, dispatch_id = self.lease_end_s, self._away_s, self.dispatch_id
+        ended_mw = self.state.setpoint_mw
+        if self._began_s is not None:
+            why = f"{_number(end_s - self._began_s)} s were over"
+        self.state = with_setpoint(self.state, self.reversion_mw)
+        self.lease_end_s, self._away_s, self._began_s = math.inf, 0.0, None
+        self.dispatch_id = ""
+        if away_s:
+            why = f"no headend for {_number(away_s)} s"
+            message = f"{why}; {ended_mw:g} MW went to {self.reversion_mw:g} MW"
+            self._tell(self._reverted_event(message, end_s))
+        if dispatch_id:
+            status = "reverted" if away_s else "completed"
+            self._ended = self.answer(dispatch_id, status, end_s, f"{why}; now {self.reversion_mw:g} MW")
+            self._tell(self._ended)
+
+    def _reverted_event(self, message: str, at_s: float) -> AgentEvent:
+        ts_unix_ms = self._wall.unix_ms(at_s)
+        return AgentEvent(
+            # A battery reverts at most once at one instant.
+            event_id=str(uuid5(UUID(self.asset.id), f"{COMMS_LOSS_REVERSION} {ts_unix_ms}")),
+            asset_id=self.asset.id,
+            site_id=self.asset.site_id,
+            ts_unix_ms=ts_unix_ms,
+            event_type=COMMS_LOSS_REVERSION,
+            severity="warning",
+            message=message,
+        )
+
+    def _tell(self, telling: Telling) -> None:
+        self._untold += (telling,)
+        self.called = True
 
     def _step(self, now_s: float) -> None:
         # A pulse is of an instant before the tasks run; a dispatch may have been applied in between.
@@ -143,12 +255,6 @@ class Battery:
             self._at_s = now_s
 
 
-def answer_to(dispatch: Dispatch, status: str, ts_unix_ms: int, reason: str | None = None) -> Acknowledgement:
-    """Return what is told of a dispatch."""
-    return Acknowledgement(
-        dispatch_id=dispatch.dispatch_id,
-        asset_id=dispatch.asset_id,
-        status=status,
-        ts_unix_ms=ts_unix_ms,
-        reason=reason,
-    )
+def _number(seconds: float) -> str:
+    # To the millisecond; finer, it would show how floats end.
+    return f"{round(seconds, 3):.15g}"

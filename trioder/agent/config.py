@@ -65,6 +65,7 @@ class AgentConfig:
         outbox_bytes: of telemetry that is kept for the headend; beyond, the oldest is dropped.
         state_dir: where the agent's file is; without it nothing outlives the agent.
         orphans: files of agents that are no more, which may know of these assets.
+        comms_loss_hold_s: so long without a headend setpoints hold, then they revert; infinity for ever.
     """
 
     agent_id: str
@@ -75,6 +76,7 @@ class AgentConfig:
     outbox_bytes: int = DEFAULT_OUTBOX_MB * MEBIBYTE
     state_dir: Path | None = None
     orphans: tuple[Path, ...] = ()
+    comms_loss_hold_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,8 @@ def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
     tick_s = _tick_s("TICK_S", _number_or_text(variables["TICK_S"] or ""), faults)
     outbox_mb = _number_or_text(variables.get("OUTBOX_MAX_MB") or str(DEFAULT_OUTBOX_MB))
     outbox_bytes = _outbox_bytes("OUTBOX_MAX_MB", outbox_mb, faults)
+    hold_text = variables.get("COMMS_LOSS_HOLD_S")
+    hold_s = _hold_s("COMMS_LOSS_HOLD_S", None if hold_text is None else _number_or_text(hold_text), faults)
     if faults or asset is None or headend is None:
         raise ConfigError(faults)
     state_dir = variables.get("STATE_DIR")
@@ -124,6 +128,7 @@ def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
         assets=(asset,),
         outbox_bytes=outbox_bytes,
         state_dir=Path(state_dir) if state_dir else None,
+        comms_loss_hold_s=hold_s,
     )
 
 
@@ -155,6 +160,7 @@ def config_of_shard(line: bytes) -> AgentConfig:
     if not (state_dir is None or (isinstance(state_dir, str) and state_dir)):
         faults.append(f"state_dir is {_shown(state_dir)}; it must be the path of a folder")
     orphans = _paths("orphans", document.get("orphans", []), faults)
+    hold_s = _hold_s("comms_loss_hold_s", document.get("comms_loss_hold_s"), faults)
     if faults or headend is None:
         raise ConfigError(faults)
     return AgentConfig(
@@ -166,6 +172,7 @@ def config_of_shard(line: bytes) -> AgentConfig:
         outbox_bytes=outbox_bytes,
         state_dir=None if state_dir is None else Path(state_dir),
         orphans=orphans,
+        comms_loss_hold_s=hold_s,
     )
 
 
@@ -245,6 +252,15 @@ def _tick_s(name: str, value: object, faults: list[str]) -> float:
         faults.append(
             f"{name} is {_shown(value)}; it must be a number of seconds, {MIN_TICK_S:g}..{MAX_TICK_S:g}"
         )
+        return math.nan
+    return float(value)
+
+
+def _hold_s(name: str, value: object, faults: list[str]) -> float:
+    if value is None:
+        return math.inf
+    if not isinstance(value, int | float) or not _is_number(value) or not value > 0:
+        faults.append(f"{name} is {_shown(value)}; it must be a finite number of seconds above 0")
         return math.nan
     return float(value)
 

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import structlog
 
-from trioder.agent.disk_file import SELECT_AGENT, locked, open_file
+from trioder.agent.disk_file import SELECT_AGENT, has_dispatches, locked, open_file
 from trioder.agent.memory import SavedBattery
 
 log = structlog.stdlib.get_logger(__name__)
 
 # Room that acknowledged batches leave goes back to the file system, so much a save: 1 MiB.
 _PAGES_FREED_AT_ONCE = 256
-_COLUMNS = len(SavedBattery._fields)
+# Of numbers; the dispatch id, the last, is written beside, and only when it is another.
+_COLUMNS = len(SavedBattery._fields) - 1
+_COLUMNS_BEFORE_REVERSION = 4
 
 
 class BatchesOnDisk:
@@ -110,14 +112,16 @@ class MemoryOnDisk:
         self.asset_ids: tuple[str, ...] = tuple(asset_ids.split("\n"))
         self.failures = 0
         self.batches = BatchesOnDisk(connection, last_seq=last_seq)
-        self._batteries = _unpacked(self.asset_ids, blob)
+        dispatch_ids = _read_dispatch_ids(connection, len(self.asset_ids))
+        self._batteries = _unpacked(self.asset_ids, blob, dispatch_ids)
+        self._dispatch_ids: tuple[str, ...] = dispatch_ids
         self._connection = connection
         self._failing = False
 
     def begin_boot(self, now_ms: int) -> int:
         """See `AgentMemory`."""
         self._epoch = max(now_ms, self._epoch + 1)
-        self._commit("UPDATE agent SET epoch = ?", (self._epoch,))
+        self._commit("UPDATE agent SET epoch = ?", (self._epoch,), self._dispatch_ids)
         return self._epoch
 
     def adopt(self, states: Mapping[str, tuple[int, SavedBattery]]) -> None:
@@ -136,26 +140,43 @@ class MemoryOnDisk:
 
     def save(self, batteries: Sequence[SavedBattery], *, now_ms: int) -> None:
         """See `AgentMemory`."""
+        *columns, dispatch_ids = zip(*batteries, strict=True)
         self._commit(
             "UPDATE agent SET saved_ms = ?, batteries = ?, last_seq = ?",
-            (now_ms, _packed(batteries), self.batches.last_seq),
+            (now_ms, _packed(columns), self.batches.last_seq),
+            dispatch_ids,
         )
 
-    def _commit(self, statement: str, values: tuple[object, ...]) -> None:
+    def _commit(self, statement: str, values: tuple[object, ...], dispatch_ids: tuple[str, ...]) -> None:
         execute = self._connection.execute
         try:
             execute("BEGIN IMMEDIATE")
             execute(statement, values)
             self.batches.write()
+            self._write_dispatch_ids(dispatch_ids)
             execute("COMMIT")
         except sqlite3.Error as error:
             self._give_up(error)
             return
         self.batches.written()
+        self._dispatch_ids = dispatch_ids
         if self._failing:
             self._failing = False
             log.warning("the agent's file is written again", agent_id=self.agent_id, failures=self.failures)
         self._shrink()
+
+    def _write_dispatch_ids(self, dispatch_ids: tuple[str, ...]) -> None:
+        # Almost always they are the very same objects, which is found out in a millisecond for 100,000.
+        if dispatch_ids == self._dispatch_ids:
+            return
+        pairs = enumerate(zip(dispatch_ids, self._dispatch_ids, strict=True))
+        changed = [(position, new) for position, (new, old) in pairs if new != old]
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO dispatches VALUES (?, ?)", ((at, new) for at, new in changed if new)
+        )
+        self._connection.executemany(
+            "DELETE FROM dispatches WHERE position = ?", ((at,) for at, new in changed if not new)
+        )
 
     def _give_up(self, error: sqlite3.Error) -> None:
         with suppress(sqlite3.Error):
@@ -202,21 +223,35 @@ def read_batteries(connection: sqlite3.Connection) -> tuple[int, dict[str, Saved
     asset_ids, saved_ms, blob = connection.execute(
         "SELECT asset_ids, saved_ms, batteries FROM agent"
     ).fetchone()
-    return saved_ms, _unpacked(asset_ids.split("\n"), blob)
+    names = asset_ids.split("\n")
+    return saved_ms, _unpacked(names, blob, _read_dispatch_ids(connection, len(names)))
 
 
-def _packed(batteries: Sequence[SavedBattery]) -> bytes:
-    columns = list(zip(*batteries, strict=True))
-    return struct.pack(f"<{_COLUMNS * len(batteries)}d", *(value for column in columns for value in column))
+def _read_dispatch_ids(connection: sqlite3.Connection, rows: int) -> tuple[str, ...]:
+    """Return the dispatch in force of each battery; empty without one."""
+    if not has_dispatches(connection):
+        return ("",) * rows
+    found = dict(connection.execute("SELECT position, dispatch_id FROM dispatches").fetchall())
+    return tuple(str(found.get(position, "")) for position in range(rows))
 
 
-def _unpacked(asset_ids: Sequence[str], blob: bytes | None) -> dict[str, SavedBattery]:
+def _packed(columns: Sequence[Sequence[float]]) -> bytes:
+    return b"".join(struct.pack(f"<{len(column)}d", *column) for column in columns)
+
+
+def _unpacked(
+    asset_ids: Sequence[str], blob: bytes | None, dispatch_ids: Sequence[str]
+) -> dict[str, SavedBattery]:
     if blob is None:
         return {}
     rows = len(asset_ids)
-    if len(blob) != _COLUMNS * rows * 8:
+    count, rest = divmod(len(blob), rows * 8)
+    if rest or count not in {_COLUMNS, _COLUMNS_BEFORE_REVERSION}:
         log.warning("the batteries' saved state is damaged; they start afresh", bytes=len(blob), assets=rows)
         return {}
-    values = struct.unpack(f"<{_COLUMNS * rows}d", blob)
-    columns = [values[start : start + rows] for start in range(0, _COLUMNS * rows, rows)]
-    return dict(zip(asset_ids, map(SavedBattery._make, zip(*columns, strict=True)), strict=True))
+    values = struct.unpack(f"<{count * rows}d", blob)
+    columns = [values[start : start + rows] for start in range(0, count * rows, rows)]
+    if count == _COLUMNS_BEFORE_REVERSION:
+        columns.append((0.0,) * rows)
+    saved = map(SavedBattery, *columns, dispatch_ids)
+    return dict(zip(asset_ids, saved, strict=True))

@@ -16,12 +16,20 @@ import structlog
 log = structlog.stdlib.get_logger(__name__)
 
 _APPLICATION_ID = 0x54724F42
-_FORMAT = 1
+_FORMAT = 2
+# Without the table of dispatches, and the batteries without their reversion: 4 columns.
+_FORMAT_BEFORE_DISPATCHES = 1
 _BUSY_S = 5.0
 SELECT_AGENT = "SELECT agent_id, outbox_id, asset_ids, epoch, last_seq, saved_ms, batteries FROM agent"
 _KEPT_LOG_BYTES = 4 * 1024 * 1024
 _SIDE_FILES = ("-wal", "-shm")
-_MAKE = """
+_MAKE_DISPATCHES = """
+    CREATE TABLE dispatches (
+        position INTEGER PRIMARY KEY,  -- of the battery
+        dispatch_id TEXT NOT NULL  -- whose setpoint is in force; batteries without one are not here
+    )
+"""
+_MAKE = f"""
     BEGIN;
     CREATE TABLE agent (
         agent_id TEXT NOT NULL,
@@ -30,9 +38,10 @@ _MAKE = """
         epoch INTEGER NOT NULL,
         last_seq INTEGER NOT NULL,
         saved_ms INTEGER NOT NULL,
-        batteries BLOB  -- 4 columns of little-endian doubles
+        batteries BLOB  -- 5 columns of little-endian doubles
     );
     CREATE TABLE batches (seq INTEGER PRIMARY KEY, crc INTEGER NOT NULL, payload BLOB NOT NULL);
+    {_MAKE_DISPATCHES};
 """
 
 
@@ -137,6 +146,7 @@ def open_existing(
         _check(connection, agent_id, asset_ids, thoroughly=not read_only)
         if not read_only:
             _tune(connection)
+            _migrate(connection)
     except sqlite3.Error as error:
         connection.close()
         if is_damage(error):
@@ -204,6 +214,23 @@ def _tune(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA journal_size_limit = {_KEPT_LOG_BYTES}")
 
 
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file of an older agent to the present format, its batches untouched, in one transaction.
+
+    The batteries stay as they are until they are saved again: their form tells itself by its length.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    if connection.execute("PRAGMA user_version").fetchone()[0] < _FORMAT:
+        connection.execute(_MAKE_DISPATCHES)
+        connection.execute(f"PRAGMA user_version = {_FORMAT}")
+    connection.execute("COMMIT")
+
+
+def has_dispatches(connection: sqlite3.Connection) -> bool:
+    """Whether the file names the dispatches in force; an older one that is only read does not."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0]) >= _FORMAT
+
+
 def _check(
     connection: sqlite3.Connection,
     agent_id: str | None,
@@ -215,8 +242,12 @@ def _check(
     if found != _APPLICATION_ID:
         raise BrokenFileError(f"it is not an agent's: its application_id is {found}")
     found = connection.execute("PRAGMA user_version").fetchone()[0]
-    if found != _FORMAT:
-        raise BrokenFileError(f"its format is {found}; this agent reads {_FORMAT}")
+    if not _FORMAT_BEFORE_DISPATCHES <= found <= _FORMAT:
+        raise BrokenFileError(
+            f"its format is {found}; this agent reads {_FORMAT_BEFORE_DISPATCHES}..{_FORMAT}"
+        )
+    if found >= _FORMAT:
+        connection.execute("SELECT position, dispatch_id FROM dispatches LIMIT 0")
     if thoroughly:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":

@@ -14,12 +14,16 @@ class SavedBattery(NamedTuple):
 
     Attributes:
         lease_end_unix_s: when the setpoint ends; infinity when it holds.
+        reversion_mw: the setpoint that follows then.
+        dispatch_id: of the dispatch that is in force; empty without one.
     """
 
     soc_mwhr: float
     current_mw: float
     setpoint_mw: float
     lease_end_unix_s: float
+    reversion_mw: float = 0.0
+    dispatch_id: str = ""
 
 
 class AgentMemory(Protocol):

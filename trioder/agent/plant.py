@@ -1,13 +1,13 @@
 """All batteries of the agent under one clock: pulses, dispatches, and the ends of setpoints."""
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 import trio
 
 from trioder.agent.asset import Board, leave_out, run_asset
-from trioder.agent.battery import Battery, Tick, answer_to
+from trioder.agent.battery import Battery, Telling, Tick
 from trioder.agent.frame import Frame
 from trioder.agent.leases import LeaseTimer
 from trioder.agent.memory import SavedBattery
@@ -41,7 +41,7 @@ class Plant:
         wall: WallClock,
         rng: random.Random,
         tick: Tick,
-        acknowledge: Callable[[Acknowledgement], None],
+        tell: Callable[[Telling], None],
     ) -> None:
         now_s = trio.current_time()
         self.grid = grid
@@ -49,14 +49,14 @@ class Plant:
         self.rows_missed = 0
         self._wall = wall
         self._batteries = [
-            Battery(asset, position=position, now_s=now_s, tick=tick) for position, asset in enumerate(assets)
+            Battery(asset, position=position, now_s=now_s, tick=tick, wall=wall)
+            for position, asset in enumerate(assets)
         ]
         self._position_by_id = {asset.id: position for position, asset in enumerate(assets)}
         self._board = Board(
             frame=Frame(number=0, at_s=now_s, ts_unix_ms=0, assets=0),
             leases=LeaseTimer(),
-            acknowledge=acknowledge,
-            wall=wall,
+            tell=tell,
             rng=rng,
         )
 
@@ -71,13 +71,13 @@ class Plant:
         Args:
             saved: by asset id; a battery that is not there, or whose values cannot be used, starts afresh.
         """
-        now_s, now_unix_s = trio.current_time(), self._wall.now_s()
+        now_s = trio.current_time()
         for battery in self._batteries:
             state = saved.get(battery.asset.id)
             if state is None:
                 continue
             try:
-                battery.resume(state, now_s=now_s, now_unix_s=now_unix_s)
+                battery.resume(state, now_s=now_s)
             except ValueError as error:
                 log.warning(
                     "saved state cannot be used, the battery starts afresh",
@@ -91,27 +91,52 @@ class Plant:
 
     def to_be_saved(self) -> list[SavedBattery]:
         """Return the batteries' state as it stands, in their order."""
-        unix_offset_s = self._wall.now_s() - trio.current_time()
+        unix_offset_s = self._wall.unix_s(0.0)
         return [
             SavedBattery(
-                battery.state.soc_mwhr,
-                battery.state.current_mw,
-                battery.state.setpoint_mw,
+                (state := battery.state).soc_mwhr,
+                state.current_mw,
+                state.setpoint_mw,
                 battery.lease_end_s + unix_offset_s,
+                battery.reversion_mw,
+                battery.dispatch_id,
             )
             for battery in self._batteries
         ]
 
+    def tell_in_force(self) -> Iterator[Acknowledgement]:
+        """Return what to tell of the dispatches that are in force now; each is made when it is asked for.
+
+        By then one may have ended, or another taken its place: those have answers of their own.
+        """
+        running = [(battery, battery.dispatch_id) for battery in self._batteries if battery.dispatch_id]
+        return _told_while_active(running)
+
     def deliver(self, dispatches: Iterable[Dispatch]) -> None:
         """Hand dispatches to their batteries' tasks, which apply and acknowledge them at once."""
+        now_s = trio.current_time()
         for dispatch in dispatches:
             position = self._position_by_id.get(dispatch.asset_id)
             if position is None:
-                self._reject(dispatch, f"this agent has no asset {dispatch.asset_id}")
+                self._reject(dispatch)
                 continue
-            superseded = self._batteries[position].offer(dispatch)
+            battery = self._batteries[position]
+            superseded = battery.offer(dispatch)
             if superseded is not None and superseded.dispatch_id != dispatch.dispatch_id:
-                self._reject(superseded, f"superseded by {dispatch.dispatch_id} before it was applied")
+                reason = f"by {dispatch.dispatch_id or 'one without an id'} before it was applied"
+                self._board.tell(battery.answer(superseded.dispatch_id, "superseded", now_s, reason))
+
+    async def lose_headend(self, at_s: float, away_s: float) -> None:
+        """Let each battery go to its reversion, for at `at_s` there was no headend for `away_s`.
+
+        All are told at once, so that no dispatch of a later session comes in between.
+        """
+        affected = [battery for battery in self._batteries if battery.lose_headend(at_s, away_s)]
+        log.warning("no headend for too long, setpoints revert", away_s=away_s, assets=len(affected))
+        for number, battery in enumerate(affected, start=1):
+            battery.wakeup.wake()
+            if number % _WOKEN_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
 
     async def run(
         self,
@@ -171,14 +196,24 @@ class Plant:
     async def _end_leases(self) -> None:
         while True:
             for position in await self._board.leases.wait_due():
-                self._batteries[position].wakeup.wake()
+                self._batteries[position].call()
 
-    def _reject(self, dispatch: Dispatch, reason: str) -> None:
-        log.warning(
-            "dispatch rejected",
-            dispatch_id=dispatch.dispatch_id,
-            asset_id=dispatch.asset_id,
-            mw=dispatch.mw,
-            reason=reason,
+    def _reject(self, dispatch: Dispatch) -> None:
+        reason = f"this agent has no asset {dispatch.asset_id}"
+        log.warning("dispatch rejected", dispatch_id=dispatch.dispatch_id, mw=dispatch.mw, reason=reason)
+        self._board.tell(
+            Acknowledgement(
+                dispatch_id=dispatch.dispatch_id,
+                asset_id=dispatch.asset_id,
+                status="rejected",
+                ts_unix_ms=self._wall.now_ms(),
+                reason=reason,
+            )
         )
-        self._board.acknowledge(answer_to(dispatch, "rejected", self._wall.now_ms(), reason))
+
+
+def _told_while_active(running: Iterable[tuple[Battery, str]]) -> Iterator[Acknowledgement]:
+    for battery, dispatch_id in running:
+        now_s = trio.current_time()
+        if battery.dispatch_id == dispatch_id and battery.lease_end_s > now_s:
+            yield battery.answer(dispatch_id, "active", now_s)

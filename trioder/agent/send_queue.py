@@ -1,48 +1,85 @@
-"""What waits for the link: telemetry in the outbox, and the answers to dispatches. As messages.
+"""What waits for the link: telemetry in the outbox, answers to dispatches, and events. As messages.
 
 When they are sent is the link's affair.
 """
 
 from collections import deque
+from collections.abc import Iterator
+from typing import Generic, TypeVar
 
 import structlog
 
+from trioder.agent.battery import Telling
 from trioder.agent.frame import Frame
 from trioder.agent.outbox import Outbox, Outgoing
 from trioder.agent.wakeup import Wakeup
 from trioder.wire import agent_link_pb2 as pb
-from trioder.wire.records import Acknowledgement
-from trioder.wire.uplink import write_acknowledgement, write_batch
+from trioder.wire.records import Acknowledgement, AgentEvent
+from trioder.wire.uplink import write_acknowledgement, write_batch, write_event
 
 log = structlog.stdlib.get_logger(__name__)
 
 MAX_ACKNOWLEDGEMENTS = 100_000
+MAX_EVENTS = 100_000
+
+Item = TypeVar("Item")
+
+
+class _Waiting(Generic[Item]):
+    """A bounded queue; without room the oldest goes, and is counted. The first is logged."""
+
+    def __init__(self, name: str, *, most: int) -> None:
+        self.dropped = 0
+        self.items: deque[Item] = deque()
+        self._name = name
+        self._most = most
+
+    def put(self, item: Item) -> None:
+        if len(self.items) == self._most:
+            if not self.dropped:
+                log.warning("there is no room, the oldest are dropped", what=self._name, kept=self._most)
+            self.items.popleft()
+            self.dropped += 1
+        self.items.append(item)
 
 
 class SendQueue:
-    """The messages to be sent next. Acknowledgements are bounded: the oldest go first, and are counted.
+    """The messages to be sent next. Acknowledgements and events are bounded: the oldest go first.
 
     Attributes:
         wakeup: woken whenever there may be something new to take.
-        acknowledgements_dropped: those that were never sent.
     """
 
     def __init__(self, outbox: Outbox) -> None:
         self.wakeup = Wakeup()
-        self.acknowledgements_dropped = 0
         self._outbox = outbox
-        self._acknowledgements: deque[Acknowledgement] = deque()
+        self._acknowledgements = _Waiting[Acknowledgement]("acknowledgements", most=MAX_ACKNOWLEDGEMENTS)
+        self._events = _Waiting[AgentEvent]("events", most=MAX_EVENTS)
+        self._in_force: Iterator[Acknowledgement] = iter(())
 
-    def put_acknowledgement(self, acknowledgement: Acknowledgement) -> None:
-        """Queue what became of a dispatch; one without an id cannot be answered, and is not."""
-        if not acknowledgement.dispatch_id:
+    @property
+    def acknowledgements_dropped(self) -> int:
+        """Those that were never sent."""
+        return self._acknowledgements.dropped
+
+    @property
+    def events_dropped(self) -> int:
+        """Those that were never sent."""
+        return self._events.dropped
+
+    def put(self, telling: Telling) -> None:
+        """Queue an event, or what became of a dispatch; one without an id cannot be answered, and is not."""
+        if isinstance(telling, AgentEvent):
+            self._events.put(telling)
+        elif telling.dispatch_id:
+            self._acknowledgements.put(telling)
+        else:
             return
-        if len(self._acknowledgements) == MAX_ACKNOWLEDGEMENTS:
-            if not self.acknowledgements_dropped:
-                log.warning("acknowledgements are dropped, the oldest first", kept=MAX_ACKNOWLEDGEMENTS)
-            self._acknowledgements.popleft()
-            self.acknowledgements_dropped += 1
-        self._acknowledgements.append(acknowledgement)
+        self.wakeup.wake()
+
+    def tell_in_force(self, in_force: Iterator[Acknowledgement]) -> None:
+        """Tell a new session what is in force, once all that waits is told; each is taken when it is sent."""
+        self._in_force = in_force
         self.wakeup.wake()
 
     def put_frame(self, frame: Frame) -> None:
@@ -54,8 +91,13 @@ class SendQueue:
 
     def take_next(self) -> pb.AgentToHeadend | None:
         """Return the next message, answers first; None when there is nothing to send."""
-        if self._acknowledgements:
-            return write_acknowledgement(self._acknowledgements.popleft())
+        if self._acknowledgements.items:
+            return write_acknowledgement(self._acknowledgements.items.popleft())
+        if self._events.items:
+            return write_event(self._events.items.popleft())
+        in_force = next(self._in_force, None)
+        if in_force is not None:
+            return write_acknowledgement(in_force)
         outgoing = self._outbox.take_next()
         return None if outgoing is None else _message_of(outgoing)
 

@@ -14,6 +14,7 @@ import trio
 from trioder.agent.battery import Tick
 from trioder.agent.config import AgentConfig
 from trioder.agent.frame import Frame
+from trioder.agent.headend_watch import HeadendWatch
 from trioder.agent.keeper import Keeper
 from trioder.agent.link import Dial, Identity, Link, LinkReport
 from trioder.agent.memory import AgentMemory, MemoryInRam, SavedBattery
@@ -80,7 +81,7 @@ async def run_agent(
     def look() -> list[SavedBattery]:
         return plant.to_be_saved()
 
-    keeper = Keeper(memory, look=look, release=queue.put_acknowledgement, wall=wall)
+    keeper = Keeper(memory, look=look, release=queue.put, wall=wall)
     plant = Plant(
         config.assets,
         grid=PulseGrid.aligned(
@@ -89,25 +90,31 @@ async def run_agent(
         wall=wall,
         rng=rng,
         tick=tick,
-        acknowledge=keeper.hold,
+        tell=keeper.hold,
     )
     plant.resume(memory.batteries())
     epoch = memory.begin_boot(wall.now_ms())
     keeper.save()
-    identity = Identity(
-        agent_id=config.agent_id,
-        assets=len(config.assets),
-        headend=str(config.headend),
-        registration=write_registration(
-            agent_id=config.agent_id,
-            epoch=epoch,
-            protocol=PROTOCOL,
-            outbox_id=memory.outbox_id,
-            assets=config.assets,
-        ),
-    )
+    watch = HeadendWatch(hold_s=config.comms_loss_hold_s, lost=plant.lose_headend)
+
+    def linked(status: LinkReport) -> None:
+        if status.state == "connected":
+            watch.connected()
+            # What is told to be in force is to be so after a crash as well.
+            keeper.save_held()
+            queue.tell_in_force(plant.tell_in_force())
+        else:
+            watch.disconnected()
+        report(status)
+
     link = Link(
-        identity, dial=dial, outbox=outbox, queue=queue, deliver=plant.deliver, report=report, rng=rng
+        _identity(config, epoch=epoch, outbox_id=memory.outbox_id),
+        dial=dial,
+        outbox=outbox,
+        queue=queue,
+        deliver=plant.deliver,
+        report=linked,
+        rng=rng,
     )
 
     def take_frame(frame: Frame) -> None:
@@ -118,7 +125,9 @@ async def run_agent(
 
     async def run_plant(*, task_status: trio.TaskStatus[None]) -> None:
         with pulses:
-            await plant.run(take_frame, settle=settle, task_status=task_status)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch.run)
+                await plant.run(take_frame, settle=settle, task_status=task_status)
 
     async with trio.open_nursery() as nursery:
         await nursery.start(run_plant)
@@ -138,11 +147,28 @@ async def run_agent(
                 link.finish()
                 await link.ended.wait()
         keeper.save()
-        _log_end(config, plant, outbox, memory)
+        _log_end(config, plant, outbox, queue, memory)
         nursery.cancel_scope.cancel()
 
 
-def _log_end(config: AgentConfig, plant: Plant, outbox: Outbox, memory: AgentMemory) -> None:
+def _identity(config: AgentConfig, *, epoch: int, outbox_id: str) -> Identity:
+    return Identity(
+        agent_id=config.agent_id,
+        assets=len(config.assets),
+        headend=str(config.headend),
+        registration=write_registration(
+            agent_id=config.agent_id,
+            epoch=epoch,
+            protocol=PROTOCOL,
+            outbox_id=outbox_id,
+            assets=config.assets,
+        ),
+    )
+
+
+def _log_end(
+    config: AgentConfig, plant: Plant, outbox: Outbox, queue: SendQueue, memory: AgentMemory
+) -> None:
     lateness = plant.grid.lateness
     log.info(
         "agent stops",
@@ -156,5 +182,7 @@ def _log_end(config: AgentConfig, plant: Plant, outbox: Outbox, memory: AgentMem
         asset_crashes=plant.crashes,
         batches_unacknowledged=outbox.batches,
         batches_dropped=outbox.dropped,
+        acknowledgements_dropped=queue.acknowledgements_dropped,
+        events_dropped=queue.events_dropped,
         saves_failed=memory.failures,
     )

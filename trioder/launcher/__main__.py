@@ -27,8 +27,8 @@ def _headend(_context: click.Context, _option: click.Parameter, value: Address) 
     return value
 
 
-def _tick_s(_context: click.Context, _option: click.Parameter, value: float) -> float:
-    if not (math.isfinite(value) and value > 0):
+def _seconds(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value > 0):
         raise click.BadParameter(f"{value} is not a number of seconds above 0")
     return value
 
@@ -85,11 +85,19 @@ def _tick_s(_context: click.Context, _option: click.Parameter, value: float) -> 
     "--tick-s",
     envvar="TICK_S",
     type=float,
-    callback=_tick_s,
+    callback=_seconds,
     default=4.0,
     show_default=True,
     show_envvar=True,
     help="Seconds between two samples of an asset.",
+)
+@click.option(
+    "--comms-loss-hold-s",
+    envvar="COMMS_LOSS_HOLD_S",
+    type=float,
+    callback=_seconds,
+    show_envvar=True,
+    help="Seconds without a headend after which an agent's setpoints revert.  [default: never]",
 )
 @logging_options
 def main(
@@ -100,6 +108,7 @@ def main(
     state_dir: Path,
     outbox_max_mb: int,
     tick_s: float,
+    comms_loss_hold_s: float | None,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
@@ -117,6 +126,7 @@ def main(
         state_dir=str(state_dir),
         outbox_max_mb=outbox_max_mb,
         orphans=_find_orphans(state_dir, shards),
+        comms_loss_hold_s=comms_loss_hold_s,
         env={**os.environ, "LOG_LEVEL": log_level, "LOG_FORMAT": log_format},
     )
     sys.exit(trio.run(partial(run_launcher, shards, settings, live=live)))

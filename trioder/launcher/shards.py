@@ -44,6 +44,7 @@ def shard_document(
     state_dir: str,
     outbox_max_mb: int = DEFAULT_OUTBOX_MAX_MB,
     orphans: Sequence[str] = (),
+    comms_loss_hold_s: float | None = None,
 ) -> Iterator[bytes]:
     """Yield the one JSON line that an agent reads from its standard input, in small pieces.
 
@@ -54,6 +55,7 @@ def shard_document(
         state_dir: where its file is.
         outbox_max_mb: of telemetry that it keeps while the headend is away.
         orphans: files of former agents, which may know of its assets.
+        comms_loss_hold_s: so long without a headend setpoints hold; for ever without.
     """
     head = {
         "agent_id": shard.agent_id,
@@ -63,6 +65,7 @@ def shard_document(
         "state_dir": state_dir,
         "outbox_max_mb": outbox_max_mb,
         "orphans": list(orphans),
+        "comms_loss_hold_s": comms_loss_hold_s,
     }
     yield json.dumps(head)[:-1].encode() + b', "assets": ['
     for start in range(0, len(shard.assets), _ASSETS_A_PIECE):

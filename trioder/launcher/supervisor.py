@@ -57,6 +57,7 @@ class LaunchSettings:
         state_dir: where agents may keep what outlives them.
         outbox_max_mb: of telemetry that one agent keeps while the headend is away.
         orphans: files of former agents that no shard owns.
+        comms_loss_hold_s: so long without a headend setpoints hold; for ever without.
         command: the agent program.
         drain_command: the program that empties the orphans.
         env: its environment.
@@ -68,6 +69,7 @@ class LaunchSettings:
     state_dir: str = "var"
     outbox_max_mb: int = DEFAULT_OUTBOX_MAX_MB
     orphans: Sequence[str] = ()
+    comms_loss_hold_s: float | None = None
     command: Sequence[str] = AGENT_COMMAND
     drain_command: Sequence[str] = DRAIN_COMMAND
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -196,6 +198,7 @@ class _Supervisor:
             state_dir=settings.state_dir,
             outbox_max_mb=settings.outbox_max_mb,
             orphans=settings.orphans,
+            comms_loss_hold_s=settings.comms_loss_hold_s,
         )
         output = AgentOutput(on_status=self._note_status, on_log=self._relay)
         try:

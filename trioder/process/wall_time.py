@@ -33,3 +33,11 @@ class WallClock:
     def now_ms(self) -> int:
         """Return the wall time in whole milliseconds since the Unix epoch."""
         return round(self.now_s() * 1000)
+
+    def unix_s(self, trio_s: float) -> float:
+        """Return the wall time, in seconds since the Unix epoch, at an instant of Trio's clock."""
+        return self._offset_s + trio_s
+
+    def unix_ms(self, trio_s: float) -> int:
+        """Return the same in whole milliseconds."""
+        return round(self.unix_s(trio_s) * 1000)

@@ -8,8 +8,10 @@ from functools import partial
 import trio
 from trio.testing import memory_stream_pair
 
+from trioder.agent.battery import Battery, Tick
 from trioder.agent.config import AgentConfig
 from trioder.agent.link import LinkReport
+from trioder.agent.memory import AgentMemory
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.process.addresses import Address
 from trioder.process.wall_time import WallClock
@@ -18,7 +20,7 @@ from trioder.sim.bess import tick_asset
 from trioder.sim.model import Asset, Dispatch
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import write_grant, write_kept
-from trioder.wire.records import Acknowledgement, Batch, Registration, SessionGrant
+from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Registration, SessionGrant
 from trioder.wire.service import AGENT_LINK_STREAM
 from trioder.wire.uplink import read_uplink
 
@@ -48,9 +50,29 @@ def make_asset(number: int = 0, **changes: float) -> Asset:
 
 
 def make_dispatch(
-    mw: float, *, number: int = 0, duration_s: int | None = None, dispatch_id: str = "d-1"
+    mw: float,
+    *,
+    number: int = 0,
+    duration_s: int | None = None,
+    valid_until_s: float | None = None,
+    reversion_mw: float = 0.0,
+    dispatch_id: str = "d-1",
 ) -> Dispatch:
-    return Dispatch(dispatch_id=dispatch_id, asset_id=asset_id(number), mw=mw, duration_s=duration_s)
+    """Return a dispatch; `valid_until_s` counts from START_UNIX_S."""
+    return Dispatch(
+        dispatch_id=dispatch_id,
+        asset_id=asset_id(number),
+        mw=mw,
+        duration_s=duration_s,
+        valid_until_ms=None if valid_until_s is None else round((START_UNIX_S + valid_until_s) * 1000),
+        reversion_mw=reversion_mw,
+    )
+
+
+def make_battery(*, tick: Tick = tick_asset, **changes: float) -> Battery:
+    """A battery of an agent that began at 0 s, which was START_UNIX_S."""
+    wall = WallClock(START_UNIX_S, 0.0)
+    return Battery(make_asset(**changes), position=0, now_s=0.0, tick=tick, wall=wall)
 
 
 def make_config(count: int = 2, **changes: object) -> AgentConfig:
@@ -79,6 +101,7 @@ class FakeHeadend:
     dialled_s: list[float] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     answers: list[Acknowledgement] = field(default_factory=list)
+    events: list[AgentEvent] = field(default_factory=list)
     call: ServerCall[pb.AgentToHeadend, pb.HeadendToAgent] | None = None
     ended_well: int = 0
     _cut: Callable[[], None] | None = None
@@ -103,6 +126,8 @@ class FakeHeadend:
                         await call.send(write_kept(batch.batch_seq))
                 case Acknowledgement() as answer:
                     self.answers.append(answer)
+                case AgentEvent() as event:
+                    self.events.append(event)
         if self.never_ends:
             await trio.sleep_forever()
         self.ended_well += 1
@@ -138,6 +163,8 @@ async def start_agent(
     config: AgentConfig | None = None,
     *,
     reports: list[LinkReport] | None = None,
+    memory: AgentMemory | None = None,
+    wall: WallClock | None = None,
     tick: object = tick_asset,
     stopping: trio.Event | None = None,
     settle: Callable[[], None] = lambda: None,
@@ -148,9 +175,10 @@ async def start_agent(
             run_agent,
             config or make_config(),
             dial=partial(headend.dial, nursery),
-            wall=WallClock(START_UNIX_S, trio.current_time()),
+            wall=wall or WallClock(START_UNIX_S, trio.current_time()),
             rng=random.Random(7),
             report=(reports if reports is not None else []).append,
+            memory=memory,
             tick=tick,
             stopping=stopping,
             settle=settle,

@@ -4,22 +4,23 @@ import math
 
 import pytest
 
-from tests.unit.agent.parts import make_asset, make_dispatch
+from tests.unit.agent.parts import make_battery, make_dispatch
 from trioder.agent.battery import Battery
 from trioder.sim.bess import tick_asset
 from trioder.sim.model import Asset, BessState, Dispatch
 from trioder.wire.records import Acknowledgement
 
 
-def make_battery(**changes: float) -> Battery:
-    return Battery(make_asset(**changes), position=0, now_s=0.0, tick=tick_asset)
+def obey(battery: Battery, now_s: float) -> list[Acknowledgement]:
+    """Let the battery obey; return the answers."""
+    battery.obey(now_s)
+    return [told for told in battery.take_tellings() if isinstance(told, Acknowledgement)]
 
 
 def give(battery: Battery, dispatch: Dispatch, now_s: float) -> Acknowledgement:
+    """Hand over a dispatch; return what became of it, after whatever ended by then."""
     battery.offer(dispatch)
-    answer = battery.answer_waiting(now_s, 1_800_000_000_000)
-    assert answer is not None
-    return answer
+    return next(answer for answer in obey(battery, now_s) if answer.dispatch_id == dispatch.dispatch_id)
 
 
 def test_the_time_before_a_dispatch_is_spent_at_the_old_setpoint() -> None:
@@ -59,12 +60,19 @@ def test_a_duration_of_no_time_ends_at_once() -> None:
 
 def test_a_dispatch_given_twice_is_answered_again_and_not_prolonged() -> None:
     battery = make_battery()
-    first = give(battery, make_dispatch(10.0, duration_s=100), 0.0)
-    again = give(battery, make_dispatch(10.0, duration_s=100), 60.0)
-    assert again == first
+    first = give(battery, make_dispatch(80.0, duration_s=100), 0.0)
+    again = give(battery, make_dispatch(80.0, duration_s=100), 60.0)
+    assert (first.status, first.remaining_s) == ("clamped", 100.0)
+    assert (again.status, again.reason, again.remaining_s) == (first.status, first.reason, 40.0)
     assert battery.lease_end_s == 100.0
-    battery.advance(150.0)
-    give(battery, make_dispatch(10.0, duration_s=100), 160.0)
+
+
+def test_a_dispatch_given_again_after_its_end_is_told_to_have_ended_and_not_begun_anew() -> None:
+    battery = make_battery()
+    give(battery, make_dispatch(10.0, duration_s=100), 0.0)
+    [ended] = obey(battery, 150.0)
+    again = give(battery, make_dispatch(10.0, duration_s=100), 160.0)
+    assert (again.status, again.reason) == (ended.status, ended.reason) == ("completed", ended.reason)
     assert battery.state.setpoint_mw == 0.0
 
 
@@ -102,10 +110,9 @@ def test_the_newest_of_two_dispatches_takes_the_place_of_the_other() -> None:
     assert battery.offer(make_dispatch(10.0, dispatch_id="a")) is None
     superseded = battery.offer(make_dispatch(20.0, dispatch_id="b"))
     assert superseded == make_dispatch(10.0, dispatch_id="a")
-    answer = battery.answer_waiting(0.0, 1)
-    assert answer is not None
-    assert answer.dispatch_id == "b"
-    assert battery.answer_waiting(0.0, 1) is None
+    assert [answer.dispatch_id for answer in obey(battery, 0.0)] == ["b"]
+    assert not battery.called
+    assert obey(battery, 0.0) == []
 
 
 def test_a_tick_that_raises_leaves_the_last_good_state_and_the_dispatch_waiting() -> None:
@@ -116,14 +123,15 @@ def test_a_tick_that_raises_leaves_the_last_good_state_and_the_dispatch_waiting(
             raise ZeroDivisionError
         return tick_asset(asset, state, dt_secs)
 
-    battery = Battery(make_asset(), position=0, now_s=0.0, tick=tick)
+    battery = make_battery(tick=tick)
     before = battery.state
     battery.offer(make_dispatch(36.0))
     with pytest.raises(ZeroDivisionError):
-        battery.answer_waiting(10.0, 1)
+        battery.obey(10.0)
     assert battery.state == before
+    assert battery.called
     broken = False
-    assert battery.answer_waiting(20.0, 1) is not None
+    assert [answer.status for answer in obey(battery, 20.0)] == ["applied"]
     battery.advance(120.0)
     assert battery.state.soc_mwhr == pytest.approx(49.0)
 

@@ -12,7 +12,7 @@ from tests.unit.agent.parts import (
     START_UNIX_S,
     FakeHeadend,
     asset_id,
-    make_asset,
+    make_battery,
     make_config,
     make_dispatch,
 )
@@ -20,8 +20,8 @@ from trioder.agent.battery import Battery
 from trioder.agent.memory import MemoryInRam, SavedBattery
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.process.wall_time import WallClock
-from trioder.sim.bess import tick_asset
 from trioder.wire.downlink import write_setpoint
+from trioder.wire.records import Acknowledgement
 
 
 def make_memory(count: int = 2) -> MemoryInRam:
@@ -44,9 +44,10 @@ async def boot(
     )
 
 
-def resumed(saved: SavedBattery, *, now_unix_s: float = 0.0) -> Battery:
-    battery = Battery(make_asset(), position=0, now_s=0.0, tick=tick_asset)
-    battery.resume(saved, now_s=100.0, now_unix_s=now_unix_s)
+def resumed(saved: SavedBattery) -> Battery:
+    """Resumed at 100 s, at which the wall clock says START_UNIX_S + 100."""
+    battery = make_battery()
+    battery.resume(saved, now_s=100.0)
     return battery
 
 
@@ -110,14 +111,30 @@ async def test_a_setpoint_is_saved_before_it_is_answered(
     assert memory.batteries()[asset_id(0)].setpoint_mw == 36.0
 
 
-def test_a_setpoint_that_ended_meanwhile_is_one_of_0_mw() -> None:
-    battery = resumed(SavedBattery(50.0, 10.0, 10.0, 1000.0), now_unix_s=1001.0)
-    assert (battery.state.setpoint_mw, battery.lease_end_s) == (0.0, math.inf)
+def test_a_setpoint_that_ended_meanwhile_has_reverted() -> None:
+    battery = resumed(SavedBattery(50.0, 10.0, 10.0, START_UNIX_S + 99.0, -3.0))
+    assert (battery.state.setpoint_mw, battery.lease_end_s) == (-3.0, math.inf)
+
+
+def test_of_a_setpoint_that_ended_meanwhile_it_is_told_when_that_was() -> None:
+    battery = resumed(SavedBattery(50.0, 10.0, 10.0, START_UNIX_S + 99.0, -3.0, "d-1"))
+    assert battery.called
+    [told] = battery.take_tellings()
+    assert isinstance(told, Acknowledgement)
+    assert (told.dispatch_id, told.status, told.ts_unix_ms) == (
+        "d-1",
+        "completed",
+        (START_UNIX_S + 99.0) * 1000,
+    )
+    assert told.reason == "its time was over while the agent was away; now -3 MW"
+    assert (told.setpoint_mw, told.remaining_s, told.reversion_mw) == (-3.0, None, -3.0)
 
 
 def test_what_is_left_of_a_setpoint_goes_on() -> None:
-    battery = resumed(SavedBattery(50.0, 10.0, 10.0, 1060.0), now_unix_s=1000.0)
+    battery = resumed(SavedBattery(50.0, 10.0, 10.0, START_UNIX_S + 160.0, -3.0, "d-1"))
     assert (battery.state.setpoint_mw, battery.lease_end_s) == (10.0, 160.0)
+    assert (battery.reversion_mw, battery.dispatch_id) == (-3.0, "d-1")
+    assert battery.take_tellings() == ()
 
 
 @pytest.mark.parametrize(("saved", "held"), [(-5.0, 0.0), (130.0, 100.0), (70.0, 70.0)])
@@ -132,6 +149,8 @@ def test_the_charge_is_held_within_the_capacity(saved: float, held: float) -> No
         SavedBattery(1.0, math.inf, 0.0, math.inf),
         SavedBattery(1.0, 0.0, math.nan, math.inf),
         SavedBattery(1.0, 0.0, 0.0, math.nan),
+        SavedBattery(1.0, 0.0, 0.0, -math.inf),
+        SavedBattery(1.0, 0.0, 0.0, math.inf, math.nan),
     ],
 )
 def test_what_is_not_a_number_is_refused(saved: SavedBattery) -> None:

@@ -89,7 +89,7 @@ async def test_bad_dispatches_are_rejected_with_a_reason_and_the_good_one_beside
     answers = {answer.dispatch_id: (answer.status, answer.reason or "") for answer in headend.answers}
     assert answers["unknown"] == ("rejected", f"this agent has no asset {asset_id(99)}")
     assert answers["nan"][0] == "rejected"
-    assert answers["older"] == ("rejected", "superseded by newer before it was applied")
+    assert answers["older"] == ("superseded", "by newer before it was applied")
     assert answers["newer"] == ("clamped", "99 MW is outside of -40..50 MW; held at 50 MW")
 
 

@@ -50,6 +50,7 @@ def test_the_document_is_one_json_line_that_holds_the_shard(count: int) -> None:
         "state_dir": "var",
         "outbox_max_mb": 256,
         "orphans": [],
+        "comms_loss_hold_s": None,
     }
 
 
