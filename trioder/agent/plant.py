@@ -126,17 +126,20 @@ class Plant:
                 reason = f"by {dispatch.dispatch_id or 'one without an id'} before it was applied"
                 self._board.tell(battery.answer(superseded.dispatch_id, "superseded", now_s, reason))
 
-    async def lose_headend(self, at_s: float, away_s: float) -> None:
+    async def lose_headend(self, at_s: float, away_s: float) -> int:
         """Let each battery go to its reversion, for at `at_s` there was no headend for `away_s`.
 
         All are told at once, so that no dispatch of a later session comes in between.
+
+        Returns:
+            How many there were for which that changes something.
         """
         affected = [battery for battery in self._batteries if battery.lose_headend(at_s, away_s)]
-        log.warning("no headend for too long, setpoints revert", away_s=away_s, assets=len(affected))
         for number, battery in enumerate(affected, start=1):
             battery.wakeup.wake()
             if number % _WOKEN_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
+        return len(affected)
 
     async def run(
         self,

@@ -6,6 +6,7 @@ Everything from outside is injected; `__main__` gives it the real clock, sockets
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -95,16 +96,12 @@ async def run_agent(
     plant.resume(memory.batteries())
     epoch = memory.begin_boot(wall.now_ms())
     keeper.save()
-    watch = HeadendWatch(hold_s=config.comms_loss_hold_s, lost=plant.lose_headend)
+    watch = HeadendWatch(
+        hold_s=config.comms_loss_hold_s, lost=partial(_revert, plant, agent_id=config.agent_id)
+    )
 
     def linked(status: LinkReport) -> None:
-        if status.state == "connected":
-            watch.connected()
-            # What is told to be in force is to be so after a crash as well.
-            keeper.save_held()
-            queue.tell_in_force(plant.tell_in_force())
-        else:
-            watch.disconnected()
+        _follow_link(status, watch=watch, keeper=keeper, queue=queue, plant=plant)
         report(status)
 
     link = Link(
@@ -149,6 +146,25 @@ async def run_agent(
         keeper.save()
         _log_end(config, plant, outbox, queue, memory)
         nursery.cancel_scope.cancel()
+
+
+async def _revert(plant: Plant, at_s: float, away_s: float, *, agent_id: str) -> None:
+    assets = await plant.lose_headend(at_s, away_s)
+    log.warning(
+        "no headend for too long, setpoints reverted", agent_id=agent_id, away_s=away_s, assets=assets
+    )
+
+
+def _follow_link(
+    status: LinkReport, *, watch: HeadendWatch, keeper: Keeper, queue: SendQueue, plant: Plant
+) -> None:
+    if status.state != "connected":
+        watch.disconnected()
+        return
+    watch.connected()
+    # What is told to be in force is to be so after a crash as well.
+    keeper.save_held()
+    queue.tell_in_force(plant.tell_in_force())
 
 
 def _identity(config: AgentConfig, *, epoch: int, outbox_id: str) -> Identity:

@@ -97,10 +97,12 @@ def first_status(process: subprocess.Popen[bytes]) -> dict[str, object]:
 
 
 def test_every_fault_of_the_variables_is_told_and_the_exit_code_is_2() -> None:
-    ended = run(env=environment(**ONE_ASSET | {"MAX_MW": "much", "TICK_S": "-1", "HEADEND_GRPC": "nowhere"}))
+    wrong = {"MAX_MW": "much", "TICK_S": "-1", "HEADEND_GRPC": "nowhere", "COMMS_LOSS_HOLD_S": "0"}
+    ended = run(env=environment(**ONE_ASSET | wrong))
     told = ended.stderr.decode()
     assert ended.returncode == 2
-    assert all(name in told for name in ("MAX_MW is 'much'", "TICK_S is -1.0", "HEADEND_GRPC: 'nowhere'"))
+    faults = ("MAX_MW is 'much'", "TICK_S is -1.0", "HEADEND_GRPC: 'nowhere'", "COMMS_LOSS_HOLD_S is 0.0")
+    assert all(fault in told for fault in faults)
     assert "Traceback" not in told
 
 
@@ -111,6 +113,7 @@ def test_help_names_each_option_with_its_variable() -> None:
     for name in (
         *ONE_ASSET,
         "TICK_S",
+        "COMMS_LOSS_HOLD_S",
         "SITE_NAME",
         "ASSET_NAME",
         "ASSET_LOCATION",

@@ -129,6 +129,8 @@ async def test_every_fault_of_the_fleet_is_told_before_anything_starts(tmp_path:
         (["--shard-size", "0"], "0 is not in the range x>=1"),
         (["--tick-s", "nan"], "nan is not a number of seconds above 0"),
         (["--tick-s", "0"], "0.0 is not a number of seconds above 0"),
+        (["--comms-loss-hold-s", "inf"], "inf is not a number of seconds above 0"),
+        (["--comms-loss-hold-s", "0"], "0.0 is not a number of seconds above 0"),
         (["--headend-grpc", "nowhere"], "'nowhere' is not an address"),
         (["--headend-grpc", "a:0"], "a:0 has the port 0"),
         (["--shards"], "No such option"),

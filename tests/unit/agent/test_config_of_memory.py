@@ -1,6 +1,7 @@
 """What an agent and a drainer are told of files is checked like everything else."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,25 @@ def test_a_shard_has_its_folder_bound_and_orphans_from_its_document() -> None:
     assert config.orphans == (Path("/a"), Path("/b"))
 
 
+def test_how_long_setpoints_hold_without_a_headend_is_told_either_way() -> None:
+    assert config_of_one_asset(VARIABLES | {"COMMS_LOSS_HOLD_S": "30"}).comms_loss_hold_s == 30.0
+    assert config_of_shard(shard(comms_loss_hold_s=0.5)).comms_loss_hold_s == 0.5
+
+
+def test_setpoints_hold_for_ever_unless_told() -> None:
+    assert config_of_one_asset(VARIABLES).comms_loss_hold_s == math.inf
+    assert config_of_shard(shard(comms_loss_hold_s=None)).comms_loss_hold_s == math.inf
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "long", ""])
+def test_a_hold_that_is_no_time_is_a_fault_of_the_variables(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_of_one_asset(VARIABLES | {"COMMS_LOSS_HOLD_S": text})
+    [fault] = caught.value.faults
+    assert fault.startswith("COMMS_LOSS_HOLD_S is ")
+    assert fault.endswith("it must be a finite number of seconds above 0")
+
+
 def test_the_bound_is_256_mb_unless_told() -> None:
     assert config_of_shard(shard()).outbox_bytes == 256 * 1024 * 1024
 
@@ -31,6 +51,9 @@ def test_the_bound_is_256_mb_unless_told() -> None:
         ({"outbox_max_mb": 0}, "outbox_max_mb is 0; it must be a number of MB"),
         ({"outbox_max_mb": "much"}, "outbox_max_mb is 'much'"),
         ({"state_dir": 5}, "state_dir is 5; it must be the path of a folder"),
+        ({"comms_loss_hold_s": 0}, "comms_loss_hold_s is 0; it must be a finite number of seconds above 0"),
+        ({"comms_loss_hold_s": True}, "comms_loss_hold_s is True"),
+        ({"comms_loss_hold_s": "30"}, "comms_loss_hold_s is '30'"),
         ({"orphans": [1]}, "orphans is [1]; it must be a list of paths"),
     ],
 )

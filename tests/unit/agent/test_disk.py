@@ -15,7 +15,10 @@ from trioder.agent.orphans import newest_states
 from trioder.agent.outbox import Outbox
 
 ASSETS = ("a", "b")
-STATES = [SavedBattery(10.0, 1.5, 2.0, math.inf), SavedBattery(20.0, -1.5, -2.0, 1_800_000_060.0)]
+STATES = [
+    SavedBattery(10.0, 1.5, 2.0, math.inf),
+    SavedBattery(20.0, -1.5, -2.0, 1_800_000_060.0, 3.0, "dispatch 1"),
+]
 
 
 def open_at(

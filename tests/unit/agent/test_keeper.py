@@ -1,0 +1,60 @@
+"""Nothing is told before it is saved, and what has changed nothing does not wait."""
+
+import pytest
+
+from tests.unit.agent.parts import START_UNIX_S, asset_id
+from trioder.agent.battery import Telling
+from trioder.agent.keeper import Keeper
+from trioder.agent.memory import MemoryInRam, SavedBattery
+from trioder.process.wall_time import WallClock
+from trioder.wire.records import Acknowledgement, AgentEvent
+
+EVENT = AgentEvent(
+    event_id="e", asset_id=asset_id(0), site_id="", ts_unix_ms=1, event_type="t", severity="", message=""
+)
+
+
+class Kept:
+    """A keeper, how often it saved, and what it has released."""
+
+    def __init__(self) -> None:
+        self.saves = 0
+        self.released: list[Telling] = []
+        self.keeper = Keeper(
+            MemoryInRam("box", [asset_id(0)]),
+            look=self._look,
+            release=self.released.append,
+            wall=WallClock(START_UNIX_S, 0.0),
+        )
+
+    def _look(self) -> list[SavedBattery]:
+        self.saves += 1
+        return [SavedBattery(1.0, 0.0, 0.0, 0.0)]
+
+
+def answer(status: str) -> Acknowledgement:
+    return Acknowledgement(dispatch_id="d", asset_id=asset_id(0), status=status, ts_unix_ms=1)
+
+
+@pytest.mark.parametrize("status", ["rejected", "expired", "superseded"])
+async def test_what_has_changed_nothing_is_released_at_once(status: str) -> None:
+    kept = Kept()
+    kept.keeper.hold(answer(status))
+    assert (kept.released, kept.saves) == ([answer(status)], 0)
+
+
+@pytest.mark.parametrize(
+    "telling", [*map(answer, ["applied", "clamped", "completed", "reverted"]), EVENT], ids=str
+)
+async def test_what_has_changed_something_is_released_once_it_is_saved(telling: Telling) -> None:
+    kept = Kept()
+    kept.keeper.hold(telling)
+    assert kept.released == []
+    kept.keeper.save_held()
+    assert (kept.released, kept.saves) == ([telling], 1)
+
+
+async def test_without_anything_held_nothing_is_saved() -> None:
+    kept = Kept()
+    kept.keeper.save_held()
+    assert kept.saves == 0

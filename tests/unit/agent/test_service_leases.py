@@ -1,0 +1,351 @@
+"""Leases of a whole agent: what a headend is told of them over sessions, restarts and its own absence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.unit.agent.parts import (
+    START_UNIX_S,
+    FakeHeadend,
+    asset_id,
+    make_config,
+    make_dispatch,
+    start_agent,
+)
+from trioder.agent.disk import MemoryOnDisk, open_memory
+from trioder.agent.orphans import newest_states
+from trioder.process.wall_time import WallClock
+from trioder.wire.downlink import write_setpoint, write_setpoints
+from trioder.wire.records import Acknowledgement
+
+START_MS = int(START_UNIX_S * 1000)
+
+
+def told(headend: FakeHeadend) -> list[tuple[str, str]]:
+    return [(answer.dispatch_id, answer.status) for answer in headend.answers]
+
+
+def in_force(answer: Acknowledgement) -> tuple[float | None, float | None, float | None]:
+    remaining_s = answer.remaining_s
+    return answer.setpoint_mw, None if remaining_s is None else round(remaining_s, 3), answer.reversion_mw
+
+
+async def reconnect(headend: FakeHeadend) -> None:
+    """Let the headend be gone for a moment, and back within a second."""
+    headend.cut()
+    headend.answers.clear()
+    await trio.sleep(1.0)
+
+
+@contextmanager
+def open_at(path: Path, assets: int = 2, agent_id: str = "agent-1") -> Iterator[MemoryOnDisk]:
+    asset_ids = [asset_id(number) for number in range(assets)]
+    with open_memory(path, agent_id=agent_id, asset_ids=asset_ids, outbox_id=f"box of {agent_id}") as memory:
+        yield memory
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "agent.sqlite"
+
+
+async def test_a_lease_ends_between_pulses_and_its_end_is_told_at_once(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    headend = FakeHeadend()
+    await start_agent(nursery, headend)
+    await trio.sleep(1.0)
+    await headend.send(write_setpoint(make_dispatch(36.0, valid_until_s=2.5, reversion_mw=-36.0)))
+    await trio.sleep(2.0)
+    assert told(headend) == [("d-1", "applied"), ("d-1", "completed")]
+    [_, completed] = headend.answers
+    assert completed.ts_unix_ms == START_MS + 2500
+    await trio.sleep(2.0)
+    batch = headend.batches[-1]
+    # Out for 1.5 s, in for 1.5 s.
+    assert batch.ts_unix_ms == START_MS + 4000
+    assert batch.soc_mwhr[0] == pytest.approx(50.0, abs=1e-5)
+    assert batch.setpoint_mw[0] == -36.0
+
+
+async def test_one_that_comes_too_late_is_expired_at_once(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    headend = FakeHeadend()
+    await start_agent(nursery, headend)
+    await trio.sleep(3.0)
+    await headend.send(write_setpoint(make_dispatch(36.0, valid_until_s=2.0)))
+    await trio.sleep(0.001)
+    [answer] = headend.answers
+    assert (answer.status, in_force(answer)) == ("expired", (0.0, None, 0.0))
+    assert answer.reason is not None
+    assert str(START_MS + 2000) in answer.reason
+
+
+async def test_each_session_is_told_what_is_in_force(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    headend = FakeHeadend()
+    await start_agent(nursery, headend, make_config(4))
+    await trio.sleep(1.0)
+    await headend.send(
+        write_setpoints(
+            [
+                make_dispatch(10.0, number=0, dispatch_id="holds"),
+                make_dispatch(20.0, number=1, dispatch_id="leased", duration_s=60, reversion_mw=3.0),
+                make_dispatch(30.0, number=2, dispatch_id="over", duration_s=1),
+                make_dispatch(40.0, number=3, dispatch_id=""),
+            ]
+        )
+    )
+    await trio.sleep(9.0)
+    await reconnect(headend)
+    assert told(headend) == [("holds", "active"), ("leased", "active")]
+    holds, leased = headend.answers
+    assert (holds.asset_id, in_force(holds)) == (asset_id(0), (10.0, None, 0.0))
+    registered_s = headend.registered_s[1] - headend.registered_s[0]
+    assert leased.remaining_s == pytest.approx(61.0 - registered_s, abs=0.01)
+    assert (leased.setpoint_mw, leased.reversion_mw) == (20.0, 3.0)
+    assert leased.ts_unix_ms == pytest.approx(START_MS + 1000 * registered_s, abs=10)
+
+
+async def test_the_first_session_is_told_nothing_when_nothing_is_in_force(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    headend = FakeHeadend()
+    await start_agent(nursery, headend)
+    await trio.sleep(5.0)
+    assert headend.answers == []
+
+
+async def test_of_a_lease_that_ended_without_a_session_the_next_is_told(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    headend = FakeHeadend()
+    await start_agent(nursery, headend)
+    await trio.sleep(1.0)
+    await headend.send(write_setpoint(make_dispatch(36.0, duration_s=10)))
+    await trio.sleep(1.0)
+    headend.refuses_dial = True
+    headend.cut()
+    await trio.sleep(60.0)
+    headend.answers.clear()
+    headend.refuses_dial = False
+    await trio.sleep(31.0)
+    [answer] = headend.answers
+    assert (answer.status, answer.ts_unix_ms) == ("completed", START_MS + 11_000)
+    assert (answer.reason, in_force(answer)) == ("10 s were over; now 0 MW", (0.0, None, 0.0))
+
+
+async def test_after_a_restart_the_first_session_is_told_what_is_in_force_and_what_has_ended(
+    autojump_clock: MockClock, path: Path
+) -> None:
+    headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
+    async with trio.open_nursery() as first:
+        with open_at(path) as memory:
+            await start_agent(first, headend, memory=memory, wall=wall)
+            await trio.sleep(1.0)
+            short = make_dispatch(10.0, number=0, dispatch_id="short", duration_s=30, reversion_mw=-1.0)
+            long = make_dispatch(20.0, number=1, dispatch_id="long", duration_s=300, reversion_mw=-2.0)
+            await headend.send(write_setpoints([short, long]))
+            await trio.sleep(1.0)
+            first.cancel_scope.cancel()
+    await trio.sleep(100.0)
+    headend.answers.clear()
+    async with trio.open_nursery() as second:
+        with open_at(path) as memory:
+            await start_agent(second, headend, memory=memory, wall=wall)
+            await trio.sleep(1.0)
+            assert sorted(told(headend)) == [("long", "active"), ("short", "completed")]
+            answers = {answer.dispatch_id: answer for answer in headend.answers}
+            assert answers["short"].ts_unix_ms == START_MS + 31_000
+            assert in_force(answers["short"]) == (-1.0, None, -1.0)
+            setpoint_mw, remaining_s, reversion_mw = in_force(answers["long"])
+            assert (setpoint_mw, reversion_mw) == (20.0, -2.0)
+            assert remaining_s == pytest.approx(199.0, abs=0.1)
+            # It goes on to end at its instant.
+            await trio.sleep(200.0)
+            assert told(headend)[-1] == ("long", "completed")
+            assert headend.answers[-1].ts_unix_ms == START_MS + 301_000
+            second.cancel_scope.cancel()
+
+
+async def test_after_a_restart_a_dispatch_given_again_is_not_prolonged(
+    autojump_clock: MockClock, path: Path
+) -> None:
+    headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
+    dispatch = make_dispatch(20.0, duration_s=60)
+    for boot in range(2):
+        async with trio.open_nursery() as nursery:
+            with open_at(path) as memory:
+                await start_agent(nursery, headend, memory=memory, wall=wall)
+                await trio.sleep(1.0)
+                await headend.send(write_setpoint(dispatch))
+                await trio.sleep(19.0)
+                nursery.cancel_scope.cancel()
+        if boot == 1:
+            assert told(headend) == [("d-1", "applied"), ("d-1", "active"), ("d-1", "applied")]
+            assert headend.answers[-1].remaining_s == pytest.approx(40.0, abs=0.1)
+
+
+async def test_an_agent_of_another_cut_tells_what_is_in_force(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
+    async with trio.open_nursery() as first:
+        with open_at(tmp_path / "old.sqlite") as memory:
+            await start_agent(first, headend, memory=memory, wall=wall)
+            await trio.sleep(1.0)
+            await headend.send(write_setpoint(make_dispatch(20.0, number=1, reversion_mw=-2.0)))
+            await trio.sleep(1.0)
+            first.cancel_scope.cancel()
+    headend.answers.clear()
+    headend.committed_seq = 0
+    async with trio.open_nursery() as second:
+        with open_at(tmp_path / "new.sqlite", assets=3, agent_id="agent-2") as memory:
+            memory.adopt(newest_states([tmp_path / "old.sqlite"], [asset_id(n) for n in range(3)]))
+            config = make_config(3, agent_id="agent-2")
+            await start_agent(second, headend, config, memory=memory, wall=wall)
+            await trio.sleep(1.0)
+            [answer] = headend.answers
+            assert (answer.status, answer.asset_id) == ("active", asset_id(1))
+            assert in_force(answer) == (20.0, None, -2.0)
+            second.cancel_scope.cancel()
+        with open_at(tmp_path / "new.sqlite", assets=3, agent_id="agent-2") as memory:
+            assert [saved.dispatch_id for saved in memory.batteries().values()] == ["", "d-1", ""]
+
+
+async def test_what_another_has_replaced_since_is_not_told_to_be_in_force(
+    autojump_clock: MockClock, nursery: trio.Nursery, path: Path
+) -> None:
+    headend = FakeHeadend()
+    with open_at(path) as memory:
+        agent = await start_agent(nursery, headend, memory=memory)
+        await trio.sleep(1.0)
+        await headend.send(write_setpoint(make_dispatch(20.0, dispatch_id="a")))
+        await trio.sleep(1.0)
+        in_force_then = agent.plant.tell_in_force()
+        await headend.send(write_setpoint(make_dispatch(30.0, dispatch_id="b")))
+        await trio.sleep(1.0)
+        assert list(in_force_then) == []
+        assert [answer.dispatch_id for answer in agent.plant.tell_in_force()] == ["b"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_without_a_headend_for_too_long_the_batteries_revert_at_that_instant(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    headend = FakeHeadend()
+    await start_agent(nursery, headend, make_config(3, comms_loss_hold_s=30.0))
+    await trio.sleep(1.0)
+    leased = make_dispatch(36.0, number=0, dispatch_id="a", duration_s=3600, reversion_mw=-6.0)
+    holds = make_dispatch(20.0, number=1, dispatch_id="")
+    await headend.send(write_setpoints([leased, holds]))
+    await trio.sleep(1.5)
+    headend.refuses_dial = True
+    headend.cut()
+    await trio.sleep(60.0)
+    headend.answers.clear()
+    headend.refuses_dial = False
+    await trio.sleep(31.0)
+    [answer] = headend.answers
+    assert (answer.dispatch_id, answer.status) == ("a", "reverted")
+    assert answer.reason == "no headend for 30 s; now -6 MW"
+    assert answer.ts_unix_ms == pytest.approx(START_MS + 32_500, abs=2)
+    assert in_force(answer) == (-6.0, None, -6.0)
+    events = [(event.asset_id, event.event_type, event.severity, event.message) for event in headend.events]
+    assert sorted(events) == [
+        (asset_id(0), "comms_loss_reversion", "warning", "no headend for 30 s; 36 MW went to -6 MW"),
+        (asset_id(1), "comms_loss_reversion", "warning", "no headend for 30 s; 20 MW went to 0 MW"),
+    ]
+    by_time = {batch.ts_unix_ms: batch for batch in headend.batches if not batch.live_only}
+    assert list(by_time[START_MS + 32_000].setpoint_mw) == [36.0, 20.0, 0.0]
+    assert list(by_time[START_MS + 36_000].setpoint_mw) == [-6.0, 0.0, 0.0]
+
+
+async def test_a_headend_that_is_back_in_time_changes_nothing(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    headend = FakeHeadend()
+    await start_agent(nursery, headend, make_config(1, comms_loss_hold_s=30.0))
+    for _ in range(5):
+        await trio.sleep(25.0)
+        await headend.send(write_setpoint(make_dispatch(36.0)))
+        await trio.sleep(0.1)
+        await reconnect(headend)
+    await trio.sleep(100.0)
+    assert headend.batches[-1].setpoint_mw[0] == 36.0
+    assert headend.events == []
+
+
+async def test_an_agent_that_never_had_a_session_counts_from_its_start(
+    autojump_clock: MockClock, path: Path
+) -> None:
+    headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
+    config = make_config(comms_loss_hold_s=30.0)
+    async with trio.open_nursery() as first:
+        with open_at(path) as memory:
+            await start_agent(first, headend, config, memory=memory, wall=wall)
+            await trio.sleep(1.0)
+            await headend.send(write_setpoint(make_dispatch(36.0)))
+            await trio.sleep(1.0)
+            first.cancel_scope.cancel()
+    headend.refuses_dial = True
+    async with trio.open_nursery() as second:
+        with open_at(path) as memory:
+            await start_agent(second, headend, config, memory=memory, wall=wall)
+            await trio.sleep(29.0)
+            assert memory.batteries()[asset_id(0)].dispatch_id == "d-1"
+            await trio.sleep(7.0)
+            headend.refuses_dial = False
+            headend.answers.clear()
+            await trio.sleep(31.0)
+            assert told(headend) == [("d-1", "reverted")]
+            assert headend.answers[0].ts_unix_ms == START_MS + 32_000
+            second.cancel_scope.cancel()
+        with open_at(path) as memory:
+            saved = memory.batteries()[asset_id(0)]
+            assert (saved.setpoint_mw, saved.dispatch_id) == (0.0, "")
+
+
+async def test_setpoints_hold_for_ever_without_the_option(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    headend = FakeHeadend()
+    await start_agent(nursery, headend, make_config(1))
+    await trio.sleep(1.0)
+    await headend.send(write_setpoint(make_dispatch(36.0)))
+    await trio.sleep(1.0)
+    headend.refuses_dial = True
+    headend.cut()
+    await trio.sleep(3600.0)
+    headend.refuses_dial = False
+    await trio.sleep(60.0)
+    assert headend.batches[-1].setpoint_mw[0] == 36.0
+    assert told(headend) == [("d-1", "applied"), ("d-1", "active")]
+
+
+async def test_an_end_is_saved_when_it_is_told_and_not_with_the_next_pulse(
+    autojump_clock: MockClock, nursery: trio.Nursery, path: Path
+) -> None:
+    headend = FakeHeadend()
+    with open_at(path) as memory:
+        await start_agent(nursery, headend, memory=memory)
+        await trio.sleep(1.0)
+        await headend.send(write_setpoint(make_dispatch(36.0, duration_s=2)))
+        await trio.sleep(1.0)
+        assert dispatches_on_disk(path) == {asset_id(0): "d-1", asset_id(1): ""}
+        await trio.sleep(1.5)
+        assert told(headend)[-1] == ("d-1", "completed")
+        assert dispatches_on_disk(path) == {asset_id(0): "", asset_id(1): ""}
+        nursery.cancel_scope.cancel()
+
+
+def dispatches_on_disk(path: Path) -> dict[str, str]:
+    """What a reader beside the agent finds in its file."""
+    states = newest_states([path], [asset_id(0), asset_id(1)])
+    return {name: battery.dispatch_id for name, (_, battery) in states.items()}
