@@ -1,5 +1,6 @@
 import time
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -24,3 +25,10 @@ async def test_starting_now_takes_the_systems_time(autojump_clock: MockClock) ->
     before = time.time()
     wall = WallClock.starting_now()
     assert before - 0.001 <= wall.now_s() <= time.time() + 0.001
+
+
+async def test_any_instant_of_trios_clock_has_its_wall_time(autojump_clock: object) -> None:
+    now_s = trio.current_time()
+    wall = WallClock(1000.0, now_s)
+    assert wall.unix_s(now_s - 2.5) == pytest.approx(997.5)
+    assert wall.unix_ms(now_s + 0.25) == 1_000_250
