@@ -107,6 +107,11 @@ class LatestState:
             return 0.0, 0.0, None
         return self._soc_mwhr[key], self._current_mw[key], self._age_s(key, now_ms)
 
+    def quality(self, key: int, now_ms: int) -> Quality | None:
+        """How good the asset's latest sample is as of `now_ms`; None when there is none yet."""
+        source = self._source[key]
+        return None if source == _NOTHING else self._quality(source, self._age_s(key, now_ms))
+
     def view(self, key: int, now_ms: int) -> LatestView | None:
         """The asset's latest sample as of `now_ms`; None when there is none yet."""
         source = self._source[key]

@@ -93,7 +93,7 @@ class Rest:
         self.headend.sessions.claim(session, asset_ids=[fleet.assets[key].id for key in keys])
         return session
 
-    def tell(self, *keys: int, current_mw: float = 5.0) -> None:
+    def tell(self, *keys: int, current_mw: float = 5.0, soc_mwhr: float = 20.0) -> None:
         """An agent's sample of each of these assets, as of now."""
         now_ms = self.headend.wall.now_ms()
         column = [0.0] * len(keys)
@@ -101,7 +101,7 @@ class Rest:
             ts_unix_ms=now_ms,
             source="agent",
             asset_keys=keys,
-            soc_mwhr=[20.0] * len(keys),
+            soc_mwhr=[soc_mwhr] * len(keys),
             current_mw=[current_mw] * len(keys),
             setpoint_mw=[current_mw] * len(keys),
             available_discharge_mw=column,

@@ -11,7 +11,17 @@ from structlog.testing import capture_logs
 from tests.unit.api.rest import make_fleet, open_rest, uuid_of
 from trioder.headend.counters import Counters
 
-ROUTES = ["/", "/assets", "/sites", "/telemetry", "/agents", "/health", "/openapi.json"]
+ROUTES = [
+    "/",
+    "/assets",
+    "/sites",
+    "/fleet",
+    "/telemetry",
+    "/dispatch",
+    "/agents",
+    "/health",
+    "/openapi.json",
+]
 
 
 async def test_agents_lists_the_connected_assets(autojump_clock: object) -> None:
@@ -225,11 +235,13 @@ async def test_answers_have_the_fields_that_the_description_promises(autojump_cl
     async with open_rest(fleet=make_fleet()) as rest:
         rest.tell(0, 1, 2, 3)
         rest.connect(0)
+        await rest.post(b'{"fleet": true, "mw": 1}')
         schemas = (await rest.get("/openapi.json"))["components"]["schemas"]
         for path, name in {
             "/assets": "AssetRow",
             "/sites": "SiteRow",
             "/telemetry": "TelemetryRow",
+            "/dispatch": "DispatchRow",
             "/agents": "AgentRow",
         }.items():
             assert set((await rest.get(path))[0]) == set(schemas[name]["required"])

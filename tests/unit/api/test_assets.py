@@ -123,29 +123,6 @@ async def test_a_bad_query_is_refused_with_the_value_and_the_rule(
         assert rule in body["message"]
 
 
-async def test_sites_sum_over_their_live_assets(autojump_clock: object) -> None:
-    async with open_rest() as rest:
-        rest.tell(0, current_mw=5.0)
-        first, second = await rest.get("/sites")
-        assert first == {
-            "id": uuid_of(0),
-            "name": "Site 0",
-            "location": "Nowhere",
-            "lat": 1.5,
-            "lon": -2.5,
-            "assets": 2,
-            "capacity_mwhr": 80.0,
-            "max_mw": 20.0,
-            "min_mw": -16.0,
-            "live_assets": 1,
-            "stale_assets": 1,
-            "current_mw": 5.0,
-            "setpoint_mw": 5.0,
-            "soc_mwhr": 20.0,
-        }
-        assert (second["live_assets"], second["current_mw"]) == (0, 0.0)
-
-
 async def test_head_has_no_body_and_the_length_of_get(autojump_clock: object) -> None:
     async with open_rest() as rest:
         got, headed = await rest.raw("GET", "/assets"), await rest.raw("HEAD", "/assets")

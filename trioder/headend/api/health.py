@@ -17,6 +17,7 @@ from trioder.headend.service import Headend
 _LINKS = (
     "assets",
     "sites",
+    "fleet",
     "telemetry",
     "dispatch",
     "agents",

@@ -47,27 +47,51 @@ class AssetRow(Struct, kw_only=True):
     self_discharge_pct_per_day: float
 
 
-class SiteRow(Struct, kw_only=True):
-    """A site: the sums over its assets.
+class PowerRow(Struct, kw_only=True):
+    """What could be held together: magnitudes."""
 
-    The limits and the capacity are those of all its assets; current_mw, setpoint_mw and soc_mwhr are summed
-    over live_assets of them. stale_assets have not been heard of lately, or never, and are left out.
+    discharge_mw: float
+    charge_mw: float
+
+
+class AvailableRow(Struct, kw_only=True, rename={"min_15": "15_min", "min_60": "60_min"}):
+    """What could be held together now, for a quarter of an hour, and for an hour."""
+
+    now: PowerRow
+    min_15: PowerRow
+    min_60: PowerRow
+
+
+class FleetRow(Struct, kw_only=True):
+    """Assets as one.
+
+    Capacity and limits are those of all; current_mw, setpoint_mw and soc_mwhr are summed over live_assets.
+    stale_assets have not been heard of lately, or never, and are left out; by_quality counts the samples.
+    `available` is of the live assets that an agent drives: what a command to all of them could get.
     """
+
+    assets: int
+    connected_assets: int
+    live_assets: int
+    stale_assets: int
+    by_quality: dict[Quality, int]
+    capacity_mwhr: float
+    max_mw: float
+    min_mw: float
+    current_mw: float
+    setpoint_mw: float
+    soc_mwhr: float
+    available: AvailableRow
+
+
+class SiteRow(FleetRow, kw_only=True):
+    """A site, and the sums over its assets."""
 
     id: Id
     name: str
     location: str
     lat: float | None
     lon: float | None
-    assets: int
-    capacity_mwhr: float
-    max_mw: float
-    min_mw: float
-    live_assets: int
-    stale_assets: int
-    current_mw: float
-    setpoint_mw: float
-    soc_mwhr: float
 
 
 class TelemetryRow(Struct, kw_only=True):

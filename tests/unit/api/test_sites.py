@@ -1,0 +1,79 @@
+"""Assets taken together: sums over the live ones, counts of the others, and what could be held for a time."""
+
+import pytest
+import trio
+
+from tests.unit.api.rest import make_fleet, open_rest, uuid_of
+
+NOTHING = {"discharge_mw": 0.0, "charge_mw": 0.0}
+
+
+async def test_sites_sum_over_their_live_assets(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        rest.tell(0, current_mw=5.0)
+        first, second = await rest.get("/sites")
+        assert first == {
+            "id": uuid_of(0),
+            "name": "Site 0",
+            "location": "Nowhere",
+            "lat": 1.5,
+            "lon": -2.5,
+            "assets": 2,
+            "connected_assets": 0,
+            "live_assets": 1,
+            "stale_assets": 1,
+            "by_quality": {"good": 1, "stale": 0, "synthesized": 0},
+            "capacity_mwhr": 80.0,
+            "max_mw": 20.0,
+            "min_mw": -16.0,
+            "current_mw": 5.0,
+            "setpoint_mw": 5.0,
+            "soc_mwhr": 20.0,
+            "available": {"now": NOTHING, "15_min": NOTHING, "60_min": NOTHING},
+        }
+        assert list(first)[:2] == ["id", "name"]
+        assert (second["live_assets"], second["current_mw"]) == (0, 0.0)
+
+
+async def test_the_fleet_is_the_sum_of_all(autojump_clock: object) -> None:
+    async with open_rest(fleet=make_fleet(sites=3, assets_a_site=400)) as rest:
+        rest.connect(*range(1000))
+        rest.tell(*range(1000), current_mw=-2.0)
+        fleet = await rest.get("/fleet")
+        assert (fleet["assets"], fleet["connected_assets"], fleet["live_assets"]) == (1200, 1000, 1000)
+        assert (fleet["current_mw"], fleet["soc_mwhr"]) == (-2000.0, 20_000.0)
+        sites = await rest.get("/sites")
+        for name in ("capacity_mwhr", "max_mw", "current_mw", "stale_assets"):
+            assert fleet[name] == sum(site[name] for site in sites)
+
+
+async def test_stale_assets_are_left_out_of_the_sums_and_counted(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        rest.connect(0, 1, 2, 3)
+        rest.tell(0, 1, current_mw=4.0)
+        await trio.sleep(10)
+        rest.tell(2, current_mw=3.0)
+        await trio.sleep(5)
+        fleet = await rest.get("/fleet")
+        assert fleet["by_quality"] == {"good": 1, "stale": 2, "synthesized": 0}
+        assert (fleet["live_assets"], fleet["stale_assets"], fleet["current_mw"]) == (1, 3, 3.0)
+
+
+async def test_what_is_available_shrinks_with_the_time_that_it_must_last(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        rest.connect(0, 1)
+        # 20 of 40 MWh at 90 % each way, limits of 10 and 8 MW: more than an hour's worth of either.
+        rest.tell(0, current_mw=0.0, soc_mwhr=20.0)
+        # 5.6 MWh to give and 36 to take.
+        rest.tell(1, current_mw=0.0, soc_mwhr=4.0)
+        available = (await rest.get("/fleet"))["available"]
+        assert available["15_min"] == {"discharge_mw": 20.0, "charge_mw": 16.0}
+        assert available["60_min"] == {"discharge_mw": pytest.approx(13.6), "charge_mw": 16.0}
+
+
+async def test_what_no_agent_drives_is_not_available(autojump_clock: object) -> None:
+    async with open_rest(tick_s=4.0) as rest:
+        await trio.sleep(1)
+        fleet = await rest.get("/fleet")
+        assert fleet["by_quality"]["synthesized"] == fleet["live_assets"] == 4
+        assert fleet["available"]["15_min"] == NOTHING
