@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,11 +56,13 @@ class Processes:
         self._nursery = nursery
         self._mark = f"{_MARK}={uuid.uuid4()}"
 
-    async def start(self, module: str, *arguments: str, env: Mapping[str, str]) -> Program:
-        """Start `python -m module` with JSON logs, followed from now on."""
+    async def start(
+        self, module: str, *arguments: str, env: Mapping[str, str], within: Sequence[str] = ()
+    ) -> Program:
+        """Start `python -m module` with JSON logs, followed from now on; `within` runs it, if given."""
         name, _, value = self._mark.partition("=")
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", module, *arguments],
+            [*within, sys.executable, "-m", module, *arguments],
             env={**os.environ, "LOG_FORMAT": "json", **env, name: value},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -150,6 +152,11 @@ class Api:
         response = await self._client.get(path, params=query)
         response.raise_for_status()
         return response.json()
+
+    async def health(self) -> dict[str, Any]:
+        """What `/health` says, whatever its status."""
+        answer: dict[str, Any] = (await self._client.get("/health")).json()
+        return answer
 
     async def post(self, path: str, body: object) -> Any:
         response = await self._client.post(path, json=body)
