@@ -77,6 +77,7 @@ class MemberRecord:
     answered_ms: int | None = None
     tracking_ms: int | None = None
     ends_ms: int | None = None
+    queue_until_ms: int | None = None
     ended_ms: int | None = None
 
 

@@ -58,7 +58,7 @@ class OrderBook:
 def due_ms_of(member: Member) -> int | None:
     """When the member has to be looked at, as it stands; None when nothing will be due by itself."""
     if member.state == "queued":
-        until_ms = member.command.queue_until_ms
+        until_ms = member.queue_until_ms
         return until_ms if member.ends_ms is None else min(until_ms, member.ends_ms)
     if member.state == "sent":
         sent_ms = member.sent_ms if member.sent_ms is not None else member.command.dispatched_ms

@@ -34,6 +34,7 @@ class Member:
         allocation: the same for people.
         held_mw: what its agent holds instead, when that is less.
         ends_ms: when its setpoint ends; None when it holds.
+        queue_until_ms: if it was not sent by then, it never is.
         answer: the agent's own word.
         reason: of its state.
         session_id: of the session that it was handed to last.
@@ -45,6 +46,7 @@ class Member:
     mw: float
     reversion_mw: float
     wire_id: str
+    queue_until_ms: int
     code: str = ""
     allocation: str = ""
     held_mw: float | None = None
@@ -81,11 +83,12 @@ class Member:
         self.command.look_whether_answered()
         return True
 
-    def move_on(self, *, mw: float, wire_id: str, code: str, allocation: str) -> None:
+    def move_on(self, *, mw: float, wire_id: str, code: str, allocation: str, queue_until_ms: int) -> None:
         """Another share of the same command, which has not been sent yet; the old one's life is over."""
         self.command.count_by_state[self.state] -= 1
         self.command.count_by_state["queued"] += 1
         self.mw, self.wire_id, self.code, self.allocation = mw, wire_id, code, allocation
+        self.queue_until_ms = queue_until_ms
         self.state = "queued"
         self.held_mw = self.answer = self.reason = None
         self.session_id = ""
@@ -99,7 +102,7 @@ class Command:
     Attributes:
         mw: in all.
         reversion_mw: in all, likewise.
-        queue_until_ms: a member that was not sent by then never is.
+        queue_until_ms: until when its first shares may wait to be sent.
         ends_ms: when the setpoints end; None when they hold.
         strategy: how it was split; None for a command to one asset.
         resplit: whether the share of a member that drops out goes to the others.
@@ -204,6 +207,7 @@ class Command:
                     answered_ms=member.answered_ms,
                     tracking_ms=member.tracking_ms,
                     ends_ms=member.ends_ms,
+                    queue_until_ms=member.queue_until_ms,
                     ended_ms=member.ended_ms,
                 )
                 for member in self.members.values()

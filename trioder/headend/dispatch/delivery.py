@@ -6,6 +6,7 @@ What the agent answers is read in `follower`.
 import math
 import random
 from dataclasses import replace
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -22,12 +23,24 @@ from trioder.sim.model import Dispatch
 
 log = structlog.stdlib.get_logger(__name__)
 
+# A connection that is lost is mostly back by then.
+GONE_AFTER_MS = 5_000
+# When the headend was away, agents come one by one: their retries are up to 30 s apart.
+GONE_AFTER_START_MS = 35_000
+
+
+class Absence(NamedTuple):
+    """An asset has had an agent and has none; Unix time in ms."""
+
+    since_ms: int
+    awaited_until_ms: int
+
 
 class Delivery:
     """Sends, and sends again until it is answered: agents know a dispatch that they have by its id.
 
     Attributes:
-        gone_since_ms: when the session of an asset was lost, for those that have had one and have none.
+        absences: of the assets that have had a session and have none.
     """
 
     def __init__(
@@ -40,7 +53,7 @@ class Delivery:
         wall: WallClock,
         rng: random.Random,
     ) -> None:
-        self.gone_since_ms: dict[int, int] = {}
+        self.absences: dict[int, Absence] = {}
         self._fleet = fleet
         self._sessions = sessions
         self._lives = lives
@@ -65,20 +78,26 @@ class Delivery:
             self._hand_over(session, member)
 
     def give_away(self, member: Member) -> None:
-        """The member's share has gone to others: if its asset comes back under it, it is to end it."""
-        self._given_away[member.key] = member
+        """The member's share goes to others: its asset is to end it, at once or when it is back."""
+        if self._lives.book.current(member.key) is not member:
+            return
+        session = self._sessions.session_of(member.key)
+        if session is None:
+            self._given_away[member.key] = member
+        else:
+            self.end(session, member)
 
     def restored(self, command: Command) -> None:
         """A command from before the headend's start: its agents have not come back yet."""
         now_ms = self._wall.now_ms()
         for key in command.members:
             if self._sessions.session_of(key) is None:
-                self.gone_since_ms.setdefault(key, now_ms)
+                self.absences.setdefault(key, Absence(now_ms, now_ms + GONE_AFTER_START_MS))
 
     def session_opened(self, session: Session) -> None:
         """An agent is there: hand it what waits for it and is still of use."""
         for key in session.asset_keys:
-            self.gone_since_ms.pop(key, None)
+            self.absences.pop(key, None)
             member = self._lives.book.current(key)
             given_away = self._given_away.pop(key, None)
             if member is None:
@@ -86,7 +105,7 @@ class Delivery:
             if member.state in UNANSWERED:
                 self._send_late(session, member)
             elif member is given_away:
-                self._end(session, member)
+                self.end(session, member)
             elif member.state in ENDED and member.sent_ms is None:
                 # Only the headend's model has obeyed it; from now on the agent's setpoint is the asset's.
                 self._lives.book.forget(key)
@@ -97,7 +116,7 @@ class Delivery:
         for key in session.asset_keys:
             if self._sessions.session_of(key) is not None:
                 continue
-            self.gone_since_ms[key] = now_ms
+            self.absences[key] = Absence(now_ms, now_ms + GONE_AFTER_MS)
             member = self._lives.book.current(key)
             if member is not None and member.state == "sent":
                 self._lives.change(member, "queued", reason="its agent left before it answered")
@@ -150,11 +169,13 @@ class Delivery:
             group_id=command.dispatch_id if command.is_group else "",
         )
 
-    def _end(self, session: Session, member: Member) -> None:
+    def end(self, session: Session, member: Member) -> None:
+        """Let an asset leave the setpoint of a member that has ended here, for what was to follow it."""
         session.mailbox.put_dispatch(
             replace(
                 self._dispatch_of(member),
-                dispatch_id=self.new_id(),
+                # It is nobody's dispatch: an agent that tells what it has in force is not to tell of this.
+                dispatch_id="" if session.protocol else self.new_id(),
                 mw=member.reversion_mw,
                 duration_s=None,
                 valid_until_ms=None,
@@ -162,7 +183,7 @@ class Delivery:
         )
         self._lives.book.forget(member.key)
         log.info(
-            "an asset is back whose share went to others; it ends it",
+            "an asset is told to end what is no longer its own",
             dispatch_id=member.command.dispatch_id,
             asset_id=self.asset_id(member.key),
             agent_id=session.agent_id,
@@ -177,6 +198,6 @@ def overdue_reason(member: Member, now_ms: int) -> str | None:
         if command.valid_until_ms is not None:
             return f"it was valid until {format_ms(command.valid_until_ms)}, and its agent did not come"
         return f"its {command.duration_s} s were over before its agent came"
-    if now_ms >= command.queue_until_ms:
+    if now_ms >= member.queue_until_ms:
         return f"its agent was away for {command.expires_in_s:g} s"
     return None

@@ -62,7 +62,12 @@ class Dispatcher:
             fleet=fleet, sessions=sessions, lives=self._lives, counters=counters, wall=wall, rng=rng
         )
         self._follower = Follower(
-            fleet=fleet, sessions=sessions, lives=self._lives, counters=counters, wall=wall
+            fleet=fleet,
+            sessions=sessions,
+            lives=self._lives,
+            delivery=self._delivery,
+            counters=counters,
+            wall=wall,
         )
         self._grouping = Grouping(fleet=fleet, sessions=sessions, latest=latest, wall=wall)
         self._resplitter = Resplitter(
@@ -227,6 +232,7 @@ class Dispatcher:
             reversion_mw=request.reversion_mw,
             wire_id=command.dispatch_id,
             ends_ms=term.ends_ms,
+            queue_until_ms=term.queue_until_ms,
         )
         command.add(member)
         return command

@@ -6,8 +6,8 @@ from trioder.fleet import Fleet
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.book import ANSWERED_WITHIN_MS
 from trioder.headend.dispatch.command import Command, Member
-from trioder.headend.dispatch.delivery import overdue_reason
-from trioder.headend.dispatch.lifecycle import IN_FORCE, UNANSWERED, state_of_answer
+from trioder.headend.dispatch.delivery import Delivery, overdue_reason
+from trioder.headend.dispatch.lifecycle import ENDED, IN_FORCE, UNANSWERED, DispatchState, state_of_answer
 from trioder.headend.dispatch.lives import Lives
 from trioder.headend.sessions import Session, SessionRegistry
 from trioder.process.wall_time import WallClock
@@ -19,7 +19,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 # Of the power that the asset can swing from its middle, and at least what counts as no power at all.
 TRACKING_SHARE = 0.02
-# An agent's clock may be behind ours by so much.
+# An agent's clock may differ from ours by so much.
 _CLOCK_SLACK_MS = 5_000
 
 
@@ -27,11 +27,19 @@ class Follower:
     """Moves members on by what is heard and seen of them."""
 
     def __init__(
-        self, *, fleet: Fleet, sessions: SessionRegistry, lives: Lives, counters: Counters, wall: WallClock
+        self,
+        *,
+        fleet: Fleet,
+        sessions: SessionRegistry,
+        lives: Lives,
+        delivery: Delivery,
+        counters: Counters,
+        wall: WallClock,
     ) -> None:
         self._fleet = fleet
         self._sessions = sessions
         self._lives = lives
+        self._delivery = delivery
         self._counters = counters
         self._wall = wall
 
@@ -59,12 +67,15 @@ class Follower:
     def _take(self, member: Member, answer: Acknowledgement, session: Session, *, active: bool) -> None:
         now_ms = self._wall.now_ms()
         state = state_of_answer(answer.status)
+        if state in IN_FORCE and member.state in ENDED:
+            self._end_what_is_over(member, answer, session)
+            return
         # What the agent has in force it has taken, whether or not its answer came through.
         if active and member.state not in UNANSWERED:
             self._correct_end(member, answer, now_ms)
             return
         before = member.state
-        if not self._lives.change(member, state, reason=answer.reason):
+        if not self._answered(member, state, answer.reason):
             if before != state:
                 self._pass_over(answer, session, f"the dispatch is {before}")
             return
@@ -86,6 +97,15 @@ class Follower:
                 reason=answer.reason,
             )
 
+    def _answered(self, member: Member, state: DispatchState, reason: str | None) -> bool:
+        if member.state == "tracking" and member.answered_ms is None and state in IN_FORCE:
+            # It was seen to obey before it said so.
+            self._lives.note(member.command)
+            return True
+        if state == "rejected" and member.answered_ms is not None:
+            return False
+        return self._lives.change(member, state, reason=reason)
+
     def measured(self, samples: Samples) -> None:
         """Look whether assets that are on their way to a setpoint have reached it."""
         on_the_way = self._lives.on_the_way
@@ -93,11 +113,10 @@ class Follower:
             return
         for row, key in enumerate(samples.asset_keys):
             member = on_the_way.get(key)
-            # The sample before the setpoint was heard of may happen to have the same power.
             if (
                 member is not None
                 and samples.setpoint_mw[row] == member.mw
-                and samples.ts_unix_ms >= (member.sent_ms or 0) - _CLOCK_SLACK_MS
+                and samples.ts_unix_ms >= _seen_from_ms(member)
                 and abs(samples.current_mw[row] - member.target_mw) <= tolerance_mw(self._fleet.assets[key])
             ):
                 self._lives.change(member, "tracking", reason=member.reason)
@@ -114,6 +133,13 @@ class Follower:
             else:
                 self._lives.change(member, "completed", reason="its time is over")
 
+    def _end_what_is_over(self, member: Member, answer: Acknowledgement, session: Session) -> None:
+        """An agent obeys what was given up here: it is to end it, unless another command has the asset."""
+        if member.state == "completed" or self._lives.book.current(member.key) not in (None, member):
+            self._pass_over(answer, session, f"the dispatch is {member.state}")
+            return
+        self._delivery.end(session, member)
+
     def _correct_end(self, member: Member, answer: Acknowledgement, now_ms: int) -> None:
         # The agent counts from when it was told, by its own clock.
         if answer.remaining_s is not None:
@@ -122,6 +148,10 @@ class Follower:
 
     def _adopt(self, answer: Acknowledgement, key: int, command: Command | None) -> None:
         """An agent tells of a dispatch from before this headend's start, of which there is no record."""
+        current = self._lives.book.current(key)
+        if current is not None and current.state in UNANSWERED:
+            # On its way, and about to supersede it.
+            return
         now_ms = self._wall.now_ms()
         ends_ms = None if answer.remaining_s is None else now_ms + round(answer.remaining_s * 1000)
         mw = answer.setpoint_mw or 0.0
@@ -138,6 +168,7 @@ class Follower:
                 adopted=True,
             )
         else:
+            self._lives.log.revive(command)
             command.target = DispatchTarget(kind="assets")
             command.mw += mw
         member = Member(
@@ -146,6 +177,7 @@ class Follower:
             mw=mw,
             reversion_mw=answer.reversion_mw or 0.0,
             wire_id=answer.dispatch_id,
+            queue_until_ms=now_ms,
             ends_ms=ends_ms,
             state="accepted",
             reason="in force since before the headend's start",
@@ -155,9 +187,7 @@ class Follower:
         command.add(member)
         if is_new:
             self._lives.log.add(command)
-        current = self._lives.book.current(key)
-        if current is None or current.state not in UNANSWERED:
-            self._lives.follow(member)
+        self._lives.follow(member)
 
     def _pass_over(self, answer: Acknowledgement, session: Session, why: str) -> None:
         log.info(
@@ -173,6 +203,12 @@ class Follower:
 def tolerance_mw(asset: Asset) -> float:
     """How near to its setpoint an asset's power must be to track it, MW."""
     return max(IDLE_BAND_MW, TRACKING_SHARE * (asset.max_mw - asset.min_mw) / 2)
+
+
+def _seen_from_ms(member: Member) -> int:
+    """From when on a sample may be of the member; a former setpoint may have been of the same power."""
+    sent_ms = member.sent_ms or 0
+    return sent_ms + (_CLOCK_SLACK_MS if member.state == "sent" else -_CLOCK_SLACK_MS)
 
 
 def _clamped(asset: Asset, mw: float) -> float:

@@ -65,10 +65,18 @@ class Grouping:
                     code=code,
                     allocation=allocation,
                     ends_ms=command.ends_ms,
+                    queue_until_ms=command.queue_until_ms,
                 )
             )
         if command.reversion_mw:
             self._deal_reversion(command)
+
+    def reaches(self, key: int) -> bool:
+        """Whether an asset can be given a share now: it is connected, and how it stands is known."""
+        now_ms = self._wall.now_ms()
+        _, _, age_s = self._latest.told(key, now_ms)
+        connected = self._sessions.session_of(key) is not None
+        return connected and age_s is not None and age_s <= self._latest.stale_after_s
 
     def shares_of(self, command: Command, total_mw: float, *, elsewhere: Collection[int]) -> Dealt:
         """Split a total over the command's candidates, to be held for as long as it still lasts.

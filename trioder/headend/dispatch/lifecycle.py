@@ -35,7 +35,8 @@ _NEXT: Mapping[DispatchState, frozenset[DispatchState]] = {
     "sent": _END_OF_ANY | {"queued", "accepted", "clamped", "rejected", "tracking", "expired", "completed"},
     "accepted": _END_OF_ANY | {"tracking", "completed"},
     "clamped": _END_OF_ANY | {"tracking", "completed"},
-    "tracking": _END_OF_ANY | {"completed"},
+    # Its agent may not have answered yet.
+    "tracking": _END_OF_ANY | {"rejected", "completed"},
     **dict.fromkeys(ENDED, frozenset()),
 }
 

@@ -52,6 +52,12 @@ class CommandLog:
                 return
             self._forget(next(iter(self._ended)))
 
+    def revive(self, command: Command) -> None:
+        """The command is about to get another member, though it may have ended."""
+        if self._ended.pop(command.dispatch_id, None) is not None:
+            self._ended_members -= _size_of(command)
+            self._living[command.dispatch_id] = command
+
     def get(self, dispatch_id: str) -> Command | None:
         """The command with this id."""
         return self._living.get(dispatch_id) or self._ended.get(dispatch_id)

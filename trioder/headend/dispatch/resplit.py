@@ -3,6 +3,8 @@
 Why it dropped out, and what came of it, is on the command's record.
 """
 
+from math import fsum
+
 import structlog
 
 from trioder.headend.counters import Counters
@@ -18,8 +20,6 @@ from trioder.store.records import ResplitRecord
 
 log = structlog.stdlib.get_logger(__name__)
 
-# A connection that is lost is mostly back by then.
-GONE_AFTER_MS = 5_000
 # A battery that ends beside its share by less is left alone.
 _SAME_MW = 1e-6
 # On the record of one command; a group that never rests is told of by the log.
@@ -61,22 +61,27 @@ class Resplitter:
                 self._resplit(command, dropped, now_ms)
 
     def _dropped_out(self, command: Command, now_ms: int) -> list[tuple[Member, str]]:
-        dropped = []
+        ended: list[tuple[Member, str]] = []
+        silent: list[tuple[Member, str]] = []
+        anybody_there = False
         for member in command.members.values():
             if member.dropped_out:
                 continue
-            why = self._why_out(member, now_ms)
-            if why is not None:
-                dropped.append((member, why))
-        return dropped
+            if member.state in ENDED:
+                if member.state != "completed":
+                    ended.append((member, f"{member.state}: {member.reason}"))
+            elif (why := self._why_silent(member, now_ms)) is not None:
+                silent.append((member, why))
+            else:
+                anybody_there = anybody_there or self._sessions.session_of(member.key) is not None
+        # With nobody to take over, what is lost is rather the way to all of them: they hold what they have.
+        return ended + silent if anybody_there else ended
 
-    def _why_out(self, member: Member, now_ms: int) -> str | None:
-        if member.state in ENDED:
-            return None if member.state == "completed" else f"{member.state}: {member.reason}"
+    def _why_silent(self, member: Member, now_ms: int) -> str | None:
         if self._sessions.session_of(member.key) is None:
-            since_ms = self._delivery.gone_since_ms.get(member.key)
-            if since_ms is not None and now_ms - since_ms >= GONE_AFTER_MS:
-                return f"not connected for {(now_ms - since_ms) / 1000:g} s"
+            absence = self._delivery.absences.get(member.key)
+            if absence is not None and now_ms >= absence.awaited_until_ms:
+                return f"not connected for {(now_ms - absence.since_ms) / 1000:g} s"
             return None
         _, _, age_s = self._latest.told(member.key, now_ms)
         if age_s is not None and age_s > self._latest.stale_after_s:
@@ -91,6 +96,9 @@ class Resplitter:
                     member, "failed", reason=f"dropped out: {why}; its share went to the others"
                 )
                 self._delivery.give_away(member)
+            elif member.answer is None and member.sent_ms is not None:
+                # Given up, and yet its agent may have it.
+                self._delivery.give_away(member)
         if command.ended:
             # Nobody is left.
             command.shortfall_mw = command.mw
@@ -102,7 +110,9 @@ class Resplitter:
             for key in command.left_out
             if (other := self._lives.book.current(key)) is not None and other.state not in ENDED
         }
-        dealt = self._grouping.shares_of(command, command.mw, elsewhere=elsewhere)
+        kept_mw = self._kept_mw(command)
+        rest_mw = command.mw - kept_mw if abs(kept_mw) < abs(command.mw) else 0.0
+        dealt = self._grouping.shares_of(command, rest_mw, elsewhere=elsewhere)
         command.shortfall_mw = dealt.shares.shortfall_mw
         wire_id = self._delivery.new_id()
         self._lives.log.name(command, wire_id)
@@ -112,6 +122,14 @@ class Resplitter:
             if mw is not None:
                 changed += self._give(command, candidate.asset_key, mw, wire_id, dealt.allocation(position))
         self._note(command, dropped, wire_id, changed, now_ms)
+
+    def _kept_mw(self, command: Command) -> float:
+        """What those hold that cannot be told of another share just now."""
+        return fsum(
+            member.mw
+            for member in command.members.values()
+            if member.state not in ENDED and not self._grouping.reaches(member.key)
+        )
 
     def _give(self, command: Command, key: int, mw: float, wire_id: str, why: tuple[str, str]) -> bool:
         """Let an asset have another share; False when it has that already."""
@@ -128,15 +146,25 @@ class Resplitter:
                 code=code,
                 allocation=allocation,
                 ends_ms=command.ends_ms,
+                queue_until_ms=self._queue_until_ms(command),
             )
             command.add(member)
             self._lives.follow(member)
         elif abs(member.mw - mw) <= _SAME_MW:
             return False
         else:
-            member.move_on(mw=mw, wire_id=wire_id, code=code, allocation=allocation)
+            member.move_on(
+                mw=mw,
+                wire_id=wire_id,
+                code=code,
+                allocation=allocation,
+                queue_until_ms=self._queue_until_ms(command),
+            )
         self._delivery.send(member)
         return True
+
+    def _queue_until_ms(self, command: Command) -> int:
+        return self._wall.now_ms() + round(command.expires_in_s * 1000)
 
     def _note(
         self, command: Command, dropped: list[tuple[Member, str]], wire_id: str, changed: int, now_ms: int

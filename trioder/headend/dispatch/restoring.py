@@ -35,10 +35,11 @@ def command_of(record: DispatchRecord, fleet: Fleet) -> Command | None:
         resplits=list(record.resplits),
     )
     index_by_id = fleet.index_by_id
+    dropped_out = {asset_id for resplit in record.resplits for asset_id, _ in resplit.dropped}
     for member in record.members:
         key = index_by_id.get(member.asset_id)
         if key is not None and member.state in STATES:
-            command.add(_member_of(member, key, command))
+            command.add(_member_of(member, key, command, dropped_out=member.asset_id in dropped_out))
     if command.ended:
         return None
     left_out = {
@@ -52,7 +53,7 @@ def command_of(record: DispatchRecord, fleet: Fleet) -> Command | None:
     return command
 
 
-def _member_of(record: MemberRecord, key: int, command: Command) -> Member:
+def _member_of(record: MemberRecord, key: int, command: Command, *, dropped_out: bool) -> Member:
     state = cast("DispatchState", record.state)
     if state == "sent":
         state = "queued"
@@ -62,6 +63,7 @@ def _member_of(record: MemberRecord, key: int, command: Command) -> Member:
         mw=record.mw,
         reversion_mw=record.reversion_mw,
         wire_id=record.wire_id,
+        queue_until_ms=command.queue_until_ms if record.queue_until_ms is None else record.queue_until_ms,
         code=record.code,
         allocation=record.allocation,
         held_mw=record.held_mw,
@@ -73,4 +75,5 @@ def _member_of(record: MemberRecord, key: int, command: Command) -> Member:
         answered_ms=record.answered_ms,
         tracking_ms=record.tracking_ms,
         ended_ms=record.ended_ms if state in ENDED else None,
+        dropped_out=dropped_out,
     )

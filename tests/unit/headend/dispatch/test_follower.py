@@ -1,5 +1,7 @@
 """What becomes of a dispatch that was sent: by its agent's words, its telemetry, and the clock."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.headend.dispatch.driver import (
@@ -68,9 +70,10 @@ def test_an_agent_that_never_answers_is_understood_by_what_it_does() -> None:
     parts = still_parts()
     connect(parts, 0, protocol=0)
     command = dispatch(parts, 5.0, duration_s=60)
+    later(parts, 5)
     tell(parts, 0, mw=5.0, setpoint=5.0)
     assert command.state == "tracking"
-    later(parts, 63)
+    later(parts, 58)
     assert command.state == "completed"
 
 
@@ -194,3 +197,120 @@ def test_an_answer_to_a_dispatch_that_nobody_made_is_passed_over() -> None:
     parts.dispatcher.acknowledged(told, session=session)
     assert parts.dispatcher.find("never") is None
     assert parts.counters.dispatches_acknowledged == 1
+
+
+@pytest.mark.parametrize("word", ["applied", "active"])
+def test_an_agent_that_obeys_what_was_given_up_is_told_to_end_it(word: str) -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 5.0, reversion_mw=-1.0)
+    mail_of(session)
+    later(parts, 30)
+    assert command.state == "failed"
+    answer(parts, session, only(command), word, setpoint_mw=5.0)
+    assert [(told.mw, told.duration_s) for told in mail_of(session)] == [(-1.0, None)]
+    assert command.state == "failed"
+
+
+def test_what_an_undelivered_dispatch_was_to_supersede_is_ended_when_its_agent_comes_back_under_it() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    older = dispatch(parts, 5.0)
+    answer(parts, session, only(older), "applied")
+    parts.disconnect(session)
+    newer = dispatch(parts, 2.0)
+    later(parts, 61)
+    assert (older.state, newer.state) == ("superseded", "expired")
+    back = connect(parts, 0, number=1)
+    answer(parts, back, only(older), "active", setpoint_mw=5.0)
+    assert [told.mw for told in mail_of(back)] == [0.0]
+
+
+def test_an_agent_that_obeys_what_was_given_up_is_left_alone_when_a_newer_dispatch_has_its_asset() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    older = dispatch(parts, 5.0)
+    newer = dispatch(parts, 6.0)
+    mail_of(session)
+    answer(parts, session, only(older), "applied")
+    assert mail_of(session) == ()
+    assert newer.state == "sent"
+
+
+def test_a_late_word_of_what_is_in_force_does_not_change_one_that_has_ended() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 5.0, duration_s=60)
+    answer(parts, session, only(command), "applied")
+    later(parts, 62)
+    before = parts.dispatcher.record_of(command)
+    answer(parts, session, only(command), "active", setpoint_mw=5.0, remaining_s=3.0)
+    assert parts.dispatcher.record_of(command) == before
+
+
+def test_a_sample_from_before_a_renewal_of_the_same_power_is_no_answer_to_it() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    answer(parts, session, only(dispatch(parts, 5.0, duration_s=60)), "applied")
+    later(parts, 30)
+    renewal = dispatch(parts, 5.0, duration_s=60)
+    tell(parts, 0, mw=5.0, setpoint=5.0)
+    assert renewal.state == "sent"
+    assert not renewal.answered.is_set()
+
+
+def test_an_answer_counts_though_the_telemetry_was_there_first() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 5.0, duration_s=60)
+    later(parts, 6)
+    tell(parts, 0, mw=5.0, setpoint=5.0)
+    assert command.state == "tracking"
+    answer(parts, session, only(command), "applied", remaining_s=57.0)
+    member = only(command)
+    assert (member.answer, member.answered_ms) == ("applied", parts.wall.now_ms())
+    assert member.ends_ms == parts.wall.now_ms() + 57_000
+
+
+def test_a_refusal_counts_though_the_telemetry_looked_like_consent() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 5.0)
+    later(parts, 6)
+    tell(parts, 0, mw=5.0, setpoint=5.0)
+    answer(parts, session, only(command), "rejected", reason="in maintenance")
+    assert (command.state, only(command).reason) == ("rejected", "in maintenance")
+
+
+def test_an_asset_that_is_sent_a_newer_dispatch_is_not_adopted_under_an_unknown_one() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    newer = dispatch(parts, 6.0)
+    told = Acknowledgement(
+        dispatch_id="of-another-life",
+        asset_id=asset_id(0),
+        status="active",
+        ts_unix_ms=1,
+        setpoint_mw=5.0,
+    )
+    parts.dispatcher.acknowledged(told, session=session)
+    assert parts.dispatcher.find("of-another-life") is None
+    assert newer.state == "sent"
+
+
+def test_an_adopted_dispatch_that_has_ended_lives_again_with_another_asset() -> None:
+    parts = still_parts()
+    session = connect(parts, 0, 1)
+    told = Acknowledgement(
+        dispatch_id="of-another-life",
+        asset_id=asset_id(0),
+        status="active",
+        ts_unix_ms=1,
+        setpoint_mw=5.0,
+    )
+    parts.dispatcher.acknowledged(told, session=session)
+    dispatch(parts, 1.0)
+    parts.dispatcher.acknowledged(replace(told, asset_id=asset_id(1)), session=session)
+    log = parts.dispatcher._lives.log
+    assert "of-another-life" in {command.dispatch_id for command in log}
+    assert log._ended_members == 0

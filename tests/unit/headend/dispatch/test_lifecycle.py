@@ -33,7 +33,10 @@ def make_command(members: int) -> Command:
         ends_ms=None,
     )
     for key in range(members):
-        command.add(Member(command=command, key=key, mw=1.0, reversion_mw=0.0, wire_id="d"))
+        member = Member(
+            command=command, key=key, mw=1.0, reversion_mw=0.0, wire_id="d", queue_until_ms=60_000
+        )
+        command.add(member)
     return command
 
 
@@ -53,7 +56,7 @@ def test_whatever_lives_can_be_superseded_and_can_fail(state: DispatchState) -> 
     assert may_become(state, "superseded") == may_become(state, "failed") == (state not in ENDED)
 
 
-@given(state=st.sampled_from(sorted(IN_FORCE)), following=st.sampled_from(sorted({*UNANSWERED, "rejected"})))
+@given(state=st.sampled_from(sorted(IN_FORCE)), following=st.sampled_from(sorted(UNANSWERED)))
 def test_what_is_obeyed_is_never_unanswered_again(state: DispatchState, following: DispatchState) -> None:
     assert not may_become(state, following)
 

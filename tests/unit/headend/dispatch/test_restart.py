@@ -99,7 +99,9 @@ def test_a_group_whose_member_does_not_come_back_is_re_split() -> None:
     after.dispatcher.restore(records(store))
     back = connect(after, 0)
     tell(after, 0, mw=4.0, setpoint=4.0)
-    later(after, 5)
+    later(after, 34)
+    tell(after, 0, mw=4.0, setpoint=4.0)
+    later(after, 1)
     assert [told.mw for told in mail_of(back)] == [8.0]
 
 
