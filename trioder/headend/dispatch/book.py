@@ -14,6 +14,9 @@ from trioder.headend.dispatch.lifecycle import ENDED, IN_FORCE
 ANSWERED_WITHIN_MS = 30_000
 # An agent tells of the end itself, and is given the time to.
 END_GRACE_MS = 2_000
+# A member is pushed about three times in its life.
+_STALE_SHARE = 8
+_STALE_KEPT = 64
 
 
 class OrderBook:
@@ -44,6 +47,7 @@ class OrderBook:
         due_ms = due_ms_of(member)
         if due_ms is not None:
             heapq.heappush(self._due, (due_ms, next(self._number), member))
+            self._drop_stale()
 
     def pop_due(self, now_ms: int) -> Iterator[Member]:
         """The members of which something is due now, earliest first."""
@@ -53,6 +57,14 @@ class OrderBook:
             # What was pushed for a state that is over is passed over: the present one was pushed as well.
             if due_ms is not None and due_ms <= now_ms:
                 yield member
+
+    def _drop_stale(self) -> None:
+        # What was pushed for a state that is over would stay until it is due, which may be never.
+        if len(self._due) <= _STALE_SHARE * len(self._current) + _STALE_KEPT:
+            return
+        living = [(due_ms_of(member), member) for member in self._current.values()]
+        self._due = [(due_ms, next(self._number), member) for due_ms, member in living if due_ms is not None]
+        heapq.heapify(self._due)
 
 
 def due_ms_of(member: Member) -> int | None:

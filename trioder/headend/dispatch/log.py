@@ -23,6 +23,7 @@ class CommandLog:
         self._ended: dict[str, Command] = {}
         self._ended_members = 0
         self._by_wire_id: dict[str, Command] = {}
+        self._wire_ids: dict[str, set[str]] = {}
 
     def __iter__(self) -> Iterator[Command]:
         """Those that live, oldest first."""
@@ -39,6 +40,7 @@ class CommandLog:
     def name(self, command: Command, wire_id: str) -> None:
         """Agents know the command by this id as well."""
         self._by_wire_id[wire_id] = command
+        self._wire_ids.setdefault(command.dispatch_id, set()).add(wire_id)
 
     def look(self, command: Command) -> None:
         """The command has changed: once it has ended, it may be forgotten some day."""
@@ -75,10 +77,8 @@ class CommandLog:
     def _forget(self, dispatch_id: str) -> None:
         command = self._ended.pop(dispatch_id)
         self._ended_members -= _size_of(command)
-        for wire_id in {dispatch_id, *(member.wire_id for member in command.members.values())}:
-            self._by_wire_id.pop(wire_id, None)
-        for resplit in command.resplits:
-            self._by_wire_id.pop(resplit.wire_id, None)
+        for wire_id in self._wire_ids.pop(dispatch_id):
+            del self._by_wire_id[wire_id]
 
 
 def _size_of(command: Command) -> int:
