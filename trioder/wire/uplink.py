@@ -19,6 +19,9 @@ from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Heartbeat, 
 
 # The last instant that RFC 3339 can write: the end of the year 9999.
 _MAX_TS_UNIX_MS = 253_402_300_799_999
+# Far beyond any plant and any lease; times and sums made of what lies below can be told.
+_MAX_ANSWERED = 1e9
+_MAX_REASON_LENGTH = 500
 
 
 def write_registration(
@@ -229,7 +232,7 @@ def _read_acknowledgement(acknowledgement: pb.DispatchAck) -> Acknowledgement:
         asset_id=checked_id("DispatchAck.asset_id", acknowledgement.asset_id),
         status=checked_name("DispatchAck.status", acknowledgement.status),
         ts_unix_ms=checked_timestamp_ms("DispatchAck.timestamp", acknowledgement.timestamp),
-        reason=acknowledgement.reason if acknowledgement.HasField("reason") else None,
+        reason=acknowledgement.reason[:_MAX_REASON_LENGTH] if acknowledgement.HasField("reason") else None,
         setpoint_mw=_optional("setpoint_mw", acknowledgement),
         remaining_s=_optional("remaining_s", acknowledgement),
         reversion_mw=_optional("reversion_mw", acknowledgement),
@@ -241,7 +244,10 @@ def _optional(
 ) -> float | None:
     if not acknowledgement.HasField(name):
         return None
-    return checked_finite(f"DispatchAck.{name}", getattr(acknowledgement, name))
+    value = checked_finite(f"DispatchAck.{name}", getattr(acknowledgement, name))
+    if abs(value) > _MAX_ANSWERED:
+        raise WireError(f"DispatchAck.{name} is {value}; it must be at most {_MAX_ANSWERED:g} in size")
+    return value
 
 
 def _read_event(event: pb.Event) -> AgentEvent:

@@ -218,3 +218,19 @@ def test_an_answer_with_a_number_that_is_none_is_refused() -> None:
     )
     with pytest.raises(WireError, match=r"DispatchAck.setpoint_mw is nan; it must be a finite number"):
         read(write_acknowledgement(answer))
+
+
+@pytest.mark.parametrize("name", ["setpoint_mw", "remaining_s", "reversion_mw"])
+def test_an_answer_with_a_number_beyond_any_plant_and_any_lease_is_refused(name: str) -> None:
+    answer = Acknowledgement(dispatch_id="d", asset_id=ASSETS[0].id, status="active", ts_unix_ms=1)
+    with pytest.raises(WireError, match=rf"DispatchAck.{name} is -1e\+300; it must be at most 1e\+09"):
+        read(write_acknowledgement(replace(answer, **{name: -1e300})))
+
+
+def test_an_answers_reason_is_kept_as_far_as_people_read() -> None:
+    answer = Acknowledgement(
+        dispatch_id="d", asset_id=ASSETS[0].id, status="rejected", ts_unix_ms=1, reason="no " * 1_000_000
+    )
+    told = read(write_acknowledgement(answer))
+    assert isinstance(told, Acknowledgement)
+    assert len(told.reason or "") == 500
