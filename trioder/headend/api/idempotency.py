@@ -1,10 +1,12 @@
 """`Idempotency-Key`: a command that is sent again under its key is not given again, and answered the same.
 
-Keys are remembered here for a day, and in the store for as long as its records last.
+Keys are remembered here for a day, and in the store for as long as its records last; the newest with what
+was answered first, the others with what has become of their command since.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -20,6 +22,8 @@ from trioder.store.interface import Store, StoreUnavailableError
 from trioder.store.records import DispatchRecord
 
 _MAX_KEYS = 100_000
+# Of the answers that are kept as they were given; about 500 bytes each.
+_MAX_MEMBERS = 100_000
 _KEPT_MS = 24 * 3_600_000
 _MAX_KEY_LENGTH = 256
 # A database that is slow holds up commands for no longer.
@@ -32,22 +36,37 @@ Give = Callable[[str | None, str | None], Command]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Given:
     digest: str
-    record: DispatchRecord
+    dispatch_id: str
     at_ms: int
 
 
 class IdempotencyKeys:
-    """The commands that were given under a key."""
+    """The commands that were given under a key.
+
+    Args:
+        store: knows those from before the headend's start.
+        wall: the wall time.
+        record_of: returns a command as it stands.
+        find: returns what has become of a command that is still remembered, by its id.
+    """
 
     def __init__(
-        self, *, store: Store, wall: WallClock, record_of: Callable[[Command], DispatchRecord]
+        self,
+        *,
+        store: Store,
+        wall: WallClock,
+        record_of: Callable[[Command], DispatchRecord],
+        find: Callable[[str], DispatchRecord | None],
     ) -> None:
         self._store = store
         self._wall = wall
         self._record_of = record_of
+        self._find = find
         self._given: OrderedDict[str, _Given] = OrderedDict()
+        self._first_answers: OrderedDict[str, DispatchRecord] = OrderedDict()
+        self._members = 0
         # Two requests with one key are one after the other, so that the second finds what the first has done.
-        self._turn = trio.Lock()
+        self._turns: dict[str, trio.Lock] = {}
 
     async def give_once(self, body: DispatchBody, give: Give) -> DispatchRecord:
         """Give the command that `give` gives, unless it was given before; the record as first answered.
@@ -59,19 +78,44 @@ class IdempotencyKeys:
         if key is None:
             return self._record_of(give(None, None))
         digest = sha256(msgspec.json.encode(body)).hexdigest()
-        async with self._turn:
+        async with self._turn_of(key):
             given = self._given.get(key) or await self._look_up(key)
             if given is None:
                 record = self._record_of(give(key, digest))
-                self._remember(key, _Given(digest=digest, record=record, at_ms=self._wall.now_ms()))
+                self._remember(key, record, digest)
                 return record
         if given.digest != digest:
             raise ApiError(
                 409,
-                f"Idempotency-Key {shown(key)} was used for another command, {given.record.dispatch_id}; "
+                f"Idempotency-Key {shown(key)} was used for another command, {given.dispatch_id}; "
                 "a new command takes a new key",
             )
-        return given.record
+        return self._first_answers.get(key) or await self._as_it_stands(key, given)
+
+    @asynccontextmanager
+    async def _turn_of(self, key: str) -> AsyncIterator[None]:
+        turn = self._turns.setdefault(key, trio.Lock())
+        try:
+            async with turn:
+                yield
+        finally:
+            # Unless the next one has it by now.
+            if not turn.locked():
+                self._turns.pop(key, None)
+
+    async def _as_it_stands(self, key: str, given: _Given) -> DispatchRecord:
+        try:
+            found = self._find(given.dispatch_id) or await self._store.find_dispatch(
+                dispatch_id=given.dispatch_id
+            )
+        except StoreUnavailableError:
+            found = None
+        if found is None:
+            raise ApiError(
+                409,
+                f"Idempotency-Key {shown(key)} was used for {given.dispatch_id}; no more can be told of it now",
+            )
+        return found
 
     async def _look_up(self, key: str) -> _Given | None:
         record: DispatchRecord | None = None
@@ -83,15 +127,28 @@ class IdempotencyKeys:
             return None
         if record is None or record.request_digest is None:
             return None
-        given = _Given(digest=record.request_digest, record=record, at_ms=self._wall.now_ms())
-        self._remember(key, given)
+        return self._remember(key, record, record.request_digest)
+
+    def _remember(self, key: str, record: DispatchRecord, digest: str) -> _Given:
+        now_ms = self._wall.now_ms()
+        given = self._given[key] = _Given(digest=digest, dispatch_id=record.dispatch_id, at_ms=now_ms)
+        self._first_answers[key] = record
+        self._members += _size_of(record)
+        while len(self._given) > _MAX_KEYS or next(iter(self._given.values())).at_ms < now_ms - _KEPT_MS:
+            oldest, _ = self._given.popitem(last=False)
+            self._forget_answer(oldest)
+        while self._members > _MAX_MEMBERS and len(self._first_answers) > 1:
+            self._forget_answer(next(iter(self._first_answers)))
         return given
 
-    def _remember(self, key: str, given: _Given) -> None:
-        self._given[key] = given
-        oldest_ms = self._wall.now_ms() - _KEPT_MS
-        while len(self._given) > _MAX_KEYS or next(iter(self._given.values())).at_ms < oldest_ms:
-            self._given.popitem(last=False)
+    def _forget_answer(self, key: str) -> None:
+        record = self._first_answers.pop(key, None)
+        if record is not None:
+            self._members -= _size_of(record)
+
+
+def _size_of(record: DispatchRecord) -> int:
+    return 1 + len(record.members) + len(record.left_out)
 
 
 def _key_of_request() -> str | None:
