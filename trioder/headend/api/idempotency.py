@@ -113,7 +113,7 @@ class IdempotencyKeys:
         if found is None:
             raise ApiError(
                 409,
-                f"Idempotency-Key {shown(key)} was used for {given.dispatch_id}; no more can be told of it now",
+                f"Idempotency-Key {shown(key)} was used for {given.dispatch_id}; no more is known of it now",
             )
         return found
 
