@@ -54,6 +54,11 @@ class Session:
         """Whether it drives nothing, and only hands over what a former agent has left."""
         return bool(self.backlog_keys)
 
+    @property
+    def knows_reversions(self) -> bool:
+        """Whether its agent ends a setpoint in anything but 0 MW."""
+        return self.protocol >= 1
+
     def end_with(self, status: StatusCode, reason: str) -> None:
         """End the session; the first reason stands."""
         if self.end is None:

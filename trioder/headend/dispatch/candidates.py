@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from trioder.sim.holdable import Limit, holdable
 from trioder.sim.model import Asset
 
-Exclusion = Literal["not_connected", "no_telemetry", "stale", "commanded_otherwise"]
+Exclusion = Literal["not_connected", "no_telemetry", "stale", "commanded_otherwise", "too_old"]
 
 # A setpoint without an end is looked at again within a settlement period; it must last for one.
 HOLD_S_WITHOUT_END = 900.0
@@ -28,6 +28,7 @@ class Known(NamedTuple):
         age_s: of what was last told; None when nothing ever was.
         connected: whether an agent is there to be commanded.
         commanded_otherwise: whether a command of its own goes before the group's.
+        too_old: whether its agent does not know what the group's command says.
     """
 
     asset_key: int
@@ -37,6 +38,7 @@ class Known(NamedTuple):
     age_s: float | None
     connected: bool
     commanded_otherwise: bool = False
+    too_old: bool = False
 
 
 class Candidate(NamedTuple):
@@ -85,7 +87,7 @@ def candidates_of(
     """
     ramp_s = ramp_window_s(hold_s)
     candidates = []
-    for key, asset, soc_mwhr, current_mw, age_s, connected, commanded_otherwise in known:
+    for key, asset, soc_mwhr, current_mw, age_s, connected, commanded_otherwise, too_old in known:
         excluded: Exclusion
         if not connected:
             excluded = "not_connected"
@@ -95,6 +97,8 @@ def candidates_of(
             excluded = "stale"
         elif commanded_otherwise:
             excluded = "commanded_otherwise"
+        elif too_old:
+            excluded = "too_old"
         else:
             limit_mw, limited_by = holdable(
                 asset, soc_mwhr, current_mw, hold_s=hold_s, ramp_s=ramp_s, charging=charging

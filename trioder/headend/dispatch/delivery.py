@@ -144,7 +144,7 @@ class Delivery:
         )
 
     def _hand_over(self, session: Session, member: Member) -> None:
-        if session.protocol == 0 and member.reversion_mw:
+        if member.reversion_mw and not session.knows_reversions:
             reason = f"its agent is too old to know reversion_mw, which is {member.reversion_mw:g}"
             self._lives.change(member, "failed", reason=reason)
             return

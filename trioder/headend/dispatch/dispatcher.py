@@ -210,6 +210,13 @@ class Dispatcher:
         asset = self._fleet.assets[key]
         check_power(asset, "mw", request.mw)
         check_power(asset, "reversion_mw", request.reversion_mw)
+        session = self._sessions.session_of(key)
+        if request.reversion_mw and session is not None and not session.knows_reversions:
+            # Before it supersedes what the asset goes on obeying.
+            raise DispatchRefusedError(
+                "bad_request",
+                f"reversion_mw is {request.reversion_mw}; the agent of asset {asset.id} is too old for it",
+            )
         now_ms = self._wall.now_ms()
         term = checked_term(request, now_ms)
         command = Command(

@@ -6,6 +6,13 @@ The machine-readable reasons, and what decides them, are in `trioder.headend.dis
 from trioder.headend.dispatch.candidates import Candidate, ramp_window_s
 from trioder.headend.dispatch.split import Split
 
+_EXCLUDED = {
+    "not_connected": "not connected",
+    "no_telemetry": "never heard of",
+    "commanded_otherwise": "commanded otherwise",
+    "too_old": "its agent is too old to know reversion_mw",
+}
+
 
 def explain(split: Split, position: int, candidate: Candidate, *, hold_s: float) -> str:
     """Return why the candidate at `position` of the split gets what it gets.
@@ -23,14 +30,10 @@ def explain(split: Split, position: int, candidate: Candidate, *, hold_s: float)
             return f"limited by energy: {limit_mw:g} MW can be held for {hold_s:g} s"
         case "limited_by_ramp":
             return f"limited by ramp: {limit_mw:g} MW can be reached within {ramp_window_s(hold_s):g} s"
-        case "not_connected":
-            return "none: not connected"
-        case "no_telemetry":
-            return "none: never heard of"
         case "stale":
             return f"none: stale, last heard of {candidate.age_s or 0.0:.1f} s ago"
-        case "commanded_otherwise":
-            return "none: commanded otherwise"
+        case excluded:
+            return f"none: {_EXCLUDED[excluded]}"
 
 
 def _share_of(split: Split, candidate: Candidate, hold_s: float) -> str:

@@ -90,7 +90,7 @@ class Grouping:
         lasts_s = None if command.ends_ms is None else max(1.0, (command.ends_ms - now_ms) / 1000)
         hold_s = horizon_s(lasts_s)
         candidates = candidates_of(
-            (self._known(key, now_ms, key in elsewhere) for key in command.candidate_keys),
+            (self._known(command, key, now_ms, key in elsewhere) for key in command.candidate_keys),
             charging=total_mw < 0.0,
             hold_s=hold_s,
             stale_after_s=self._latest.stale_after_s,
@@ -110,7 +110,8 @@ class Grouping:
             if mw is not None:
                 command.members[candidate.asset_key].reversion_mw = mw
 
-    def _known(self, key: int, now_ms: int, commanded_otherwise: bool) -> Known:
+    def _known(self, command: Command, key: int, now_ms: int, commanded_otherwise: bool) -> Known:
+        session = self._sessions.session_of(key)
         soc_mwhr, current_mw, age_s = self._latest.told(key, now_ms)
         return Known(
             asset_key=key,
@@ -118,6 +119,7 @@ class Grouping:
             soc_mwhr=soc_mwhr,
             current_mw=current_mw,
             age_s=age_s,
-            connected=self._sessions.session_of(key) is not None,
+            connected=session is not None,
             commanded_otherwise=commanded_otherwise,
+            too_old=session is not None and not session.knows_reversions and bool(command.reversion_mw),
         )

@@ -187,13 +187,22 @@ def test_a_lost_dispatch_never_overwrites_a_newer_one() -> None:
 
 def test_an_agent_that_is_too_old_for_a_reversion_is_not_sent_one() -> None:
     parts = still_parts()
-    session = connect(parts, 0, protocol=0)
     command = dispatch(parts, 5.0, duration_s=60, reversion_mw=-1.0)
+    session = connect(parts, 0, protocol=0)
     assert mail_of(session) == ()
     assert (command.state, only(command).reason) == (
         "failed",
         "its agent is too old to know reversion_mw, which is -1",
     )
+
+
+def test_a_reversion_that_the_connected_agent_does_not_know_is_refused_and_supersedes_nothing() -> None:
+    parts = still_parts()
+    connect(parts, 0, protocol=0)
+    former = dispatch(parts, 4.0)
+    with pytest.raises(DispatchRefusedError, match=r"reversion_mw is -1\.0; the agent .* is too old"):
+        dispatch(parts, 5.0, duration_s=60, reversion_mw=-1.0)
+    assert former.state == "sent"
 
 
 def test_another_agents_answer_does_not_count() -> None:

@@ -92,6 +92,18 @@ def test_a_reversion_is_split_as_well_and_refused_where_it_cannot_be_held() -> N
         dispatch_group(parts, 20.0, duration_s=60, reversion_mw=41.0)
 
 
+def test_an_agent_that_is_too_old_for_the_reversion_is_left_out() -> None:
+    parts = still_parts(assets=2)
+    connect(parts, 0, agent_id="a")
+    connect(parts, 1, agent_id="old", protocol=0)
+    tell(parts, 0, 1)
+    former = dispatch(parts, 1.0, key=1)
+    command = dispatch_group(parts, 4.0, duration_s=60, reversion_mw=-2.0)
+    assert command.left_out == {1: ("too_old", "none: its agent is too old to know reversion_mw")}
+    assert command.members[0].reversion_mw == -2.0
+    assert former.state == "sent"
+
+
 def test_a_dry_run_gives_the_same_allocations_and_commands_nothing() -> None:
     parts, first, second = fleet_of_four()
     planned = dispatch_group(parts, 30.0, dry_run=True, duration_s=60, strategy="equal")
