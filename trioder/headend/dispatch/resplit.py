@@ -104,8 +104,8 @@ class Resplitter:
             command.shortfall_mw = command.mw
             self._note(command, dropped, "", 0, now_ms)
             return
-        out = {key for key, member in command.members.items() if member.dropped_out}
-        elsewhere = out | {
+        over = {key for key, member in command.members.items() if member.state in ENDED}
+        elsewhere = over | {
             key
             for key in command.left_out
             if (other := self._lives.book.current(key)) is not None and other.state not in ENDED

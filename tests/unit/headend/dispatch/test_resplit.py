@@ -3,6 +3,7 @@
 from tests.unit.headend.dispatch.driver import (
     answer,
     connect,
+    dispatch,
     dispatch_group,
     later,
     mail_of,
@@ -152,3 +153,15 @@ def test_who_has_dropped_out_before_a_restart_does_not_drop_out_again() -> None:
     later(after, 1)
     [found] = after.dispatcher.newest(1, counts=lambda _: True)
     assert len(found.resplits) == 1
+
+
+def test_a_member_that_is_done_gets_no_other_share() -> None:
+    parts, first, second, command = group_in_force()
+    answer(parts, second, command.members[2], "completed")
+    own = dispatch(parts, -7.0, key=2)
+    mail_of(second)
+    answer(parts, first, command.members[0], "reverted", reason="out of order")
+    later(parts, 0.5)
+    assert command.members[2].state == "completed"
+    assert parts.dispatcher.in_force(2) is own.members[2]
+    assert [told.asset_id for told in mail_of(second)] == [asset_id(3)]
