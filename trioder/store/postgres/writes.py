@@ -1,7 +1,6 @@
 """The two transactions that matter: batches with their marks, and sessions with dispatches."""
 
 import asyncio
-import struct
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,24 +10,15 @@ import msgspec
 
 from trioder.store.postgres.database import DatabaseError, Note, PendingBatch, SessionNote, Written
 from trioder.store.postgres.link import Connection
+from trioder.store.postgres.packing import COPY, HEADER, TRAILER, packed
 from trioder.store.records import DispatchRecord
 
-# COPY's binary form: a header, then each row as its field count and each field as its length and value.
-_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_TRAILER = b"\xff\xff"
-_ROW = struct.Struct("!h iq id id id id id ii ih")
-_COPY = (
-    "COPY samples (ts, soc_mwhr, current_mw, setpoint_mw, available_discharge_mw, available_charge_mw, "
-    "asset_key, source) FROM STDIN (FORMAT BINARY)"
-)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# PostgreSQL counts from 2000-01-01.
-_EPOCH_OFFSET_US = 946_684_800_000_000
-_SOURCES = {"agent": 0, "synthesized": 1}
 # Held by whoever writes notes, until that is committed; a headend that cleans up after another waits for it.
 _NOTES_LOCK = 0x7472696F
-# About 5 ms of packing, between which other tasks run; and no write is tiny.
-_ROWS_A_CHUNK = 4_000
+# At least so many are packed and written at once, small enough for the processor's caches; then others have
+# their turn.
+_ROWS_A_CHUNK = 2_000
 
 
 async def write_batches(
@@ -61,41 +51,25 @@ async def write_batches(
 
 
 async def _copy(connection: Connection, batches: Sequence[PendingBatch], keys: "array[int]") -> None:
-    async with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-        await copy.write(_HEADER)
-        waiting: list[bytes] = []
-        waiting_rows = 0
-        for rows, packed in (piece for batch in batches for piece in _packed(batch, keys)):
-            waiting.append(packed)
-            waiting_rows += rows
-            if waiting_rows >= _ROWS_A_CHUNK:
-                await copy.write(b"".join(waiting))
-                waiting, waiting_rows = [], 0
-                await asyncio.sleep(0)
-        await copy.write(b"".join([*waiting, _TRAILER]))
+    async with connection.cursor() as cursor, cursor.copy(COPY) as copy:
+        await copy.write(HEADER)
+        for chunk in _chunks(batches):
+            await copy.write(packed(chunk, keys))
+            await asyncio.sleep(0)
+        await copy.write(TRAILER)
 
 
-def _packed(batch: PendingBatch, keys: "array[int]") -> Iterator[tuple[int, bytes]]:
-    pack = _ROW.pack
-    ts_us = batch.ts_unix_ms * 1000 - _EPOCH_OFFSET_US
-    source = _SOURCES[batch.source]
-    for start in range(0, batch.rows, _ROWS_A_CHUNK):
-        part = slice(start, start + _ROWS_A_CHUNK)
-        rows = [
-            pack(
-                8, 8, ts_us, 8, soc, 8, current, 8, setpoint, 8, discharge, 8, charge, 4, keys[key], 2, source
-            )
-            for key, soc, current, setpoint, discharge, charge in zip(
-                batch.asset_keys[part],
-                batch.soc_mwhr[part],
-                batch.current_mw[part],
-                batch.setpoint_mw[part],
-                batch.available_discharge_mw[part],
-                batch.available_charge_mw[part],
-                strict=True,
-            )
-        ]
-        yield len(rows), b"".join(rows)
+def _chunks(batches: Sequence[PendingBatch]) -> Iterator[list[PendingBatch]]:
+    chunk: list[PendingBatch] = []
+    rows = 0
+    for batch in batches:
+        chunk.append(batch)
+        rows += batch.rows
+        if rows >= _ROWS_A_CHUNK:
+            yield chunk
+            chunk, rows = [], 0
+    if chunk:
+        yield chunk
 
 
 async def _move_marks(connection: Connection, before: dict[str, int], after: dict[str, int]) -> None:
