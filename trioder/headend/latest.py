@@ -4,7 +4,7 @@ What came before it is the store's.
 """
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,8 @@ Quality = Literal["good", "stale", "synthesized"]
 
 _NOTHING, _SYNTHESIZED, _AGENT = 0, 1, 2
 _BEFORE_ALL_TIME = -(2**63)
+# Fewer assets are taken over faster one by one.
+_SHORTEST_RUN = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,10 @@ class LatestState:
         """Take an agent's samples over where they are not older than what the agent told before."""
         ts_ms = samples.ts_unix_ms
         agent_ts_ms = self._agent_ts_ms
+        run = _run_of(samples.asset_keys)
+        if run is not None and max(agent_ts_ms[run]) <= ts_ms:
+            self._write_run(run, samples, received_ms)
+            return
         for row, key in enumerate(samples.asset_keys):
             if ts_ms >= agent_ts_ms[key]:
                 agent_ts_ms[key] = ts_ms
@@ -88,6 +94,18 @@ class LatestState:
         self._setpoint_mw[key] = samples.setpoint_mw[row]
         self._available_discharge_mw[key] = samples.available_discharge_mw[row]
         self._available_charge_mw[key] = samples.available_charge_mw[row]
+
+    def _write_run(self, run: slice, samples: Samples, received_ms: int) -> None:
+        rows = len(samples.asset_keys)
+        ts_ms = array("q", [samples.ts_unix_ms]) * rows
+        self._source[run] = bytes([_AGENT]) * rows
+        self._ts_ms[run] = self._agent_ts_ms[run] = ts_ms
+        self._received_ms[run] = array("q", [received_ms]) * rows
+        self._soc_mwhr[run] = array("d", samples.soc_mwhr)
+        self._current_mw[run] = array("d", samples.current_mw)
+        self._setpoint_mw[run] = array("d", samples.setpoint_mw)
+        self._available_discharge_mw[run] = array("d", samples.available_discharge_mw)
+        self._available_charge_mw[run] = array("d", samples.available_charge_mw)
 
     def state(self, key: int) -> BessState | None:
         """The asset's latest known state, whoever told it."""
@@ -152,3 +170,10 @@ class LatestState:
         if source == _SYNTHESIZED:
             return "synthesized"
         return "stale" if age_s > self.stale_after_s else "good"
+
+
+def _run_of(keys: Sequence[int]) -> slice | None:
+    """The keys as a slice, if they are neighbours and ascend, as those of a shard: columns are faster."""
+    if len(keys) < _SHORTEST_RUN or keys != list(range(keys[0], keys[0] + len(keys))):
+        return None
+    return slice(keys[0], keys[0] + len(keys))

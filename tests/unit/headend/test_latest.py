@@ -1,9 +1,12 @@
 """The latest state: what overwrites what, and how good a sample is told to be."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.headend.parts import make_fleet, make_samples
 from trioder.headend.latest import LatestState
+from trioder.store.records import Samples
 
 NOW = 1_800_000_000_000
 
@@ -91,3 +94,57 @@ def test_late_backfill_does_not_look_fresh(latest: LatestState) -> None:
     view = latest.view(0, NOW)
     assert view is not None
     assert (view.age_s, view.quality) == (600.0, "stale")
+
+
+def column(count: int, first: float) -> list[float]:
+    return [first + row for row in range(count)]
+
+
+def samples_of(keys: list[int], *, ts_ms: int) -> Samples:
+    count = len(keys)
+    return Samples(
+        ts_unix_ms=ts_ms,
+        source="agent",
+        asset_keys=keys,
+        soc_mwhr=column(count, 1.0),
+        current_mw=column(count, 100.0),
+        setpoint_mw=column(count, 200.0),
+        available_discharge_mw=column(count, 300.0),
+        available_charge_mw=column(count, 400.0),
+    )
+
+
+def row_of(samples: Samples, row: int) -> Samples:
+    return Samples(
+        ts_unix_ms=samples.ts_unix_ms,
+        source=samples.source,
+        asset_keys=[samples.asset_keys[row]],
+        soc_mwhr=[samples.soc_mwhr[row]],
+        current_mw=[samples.current_mw[row]],
+        setpoint_mw=[samples.setpoint_mw[row]],
+        available_discharge_mw=[samples.available_discharge_mw[row]],
+        available_charge_mw=[samples.available_charge_mw[row]],
+    )
+
+
+@given(
+    keys=st.one_of(
+        st.builds(
+            lambda first, count: list(range(first, first + count)), st.integers(0, 8), st.integers(0, 16)
+        ),
+        st.permutations(range(12)),
+    ),
+    newer_key=st.integers(0, 23),
+)
+def test_a_batch_leaves_what_its_samples_one_by_one_would(keys: list[int], newer_key: int) -> None:
+    together, one_by_one = LatestState(make_fleet(24)), LatestState(make_fleet(24))
+    samples = samples_of(keys, ts_ms=NOW - 1000)
+    for latest in (together, one_by_one):
+        latest.apply_agent(samples_of([newer_key], ts_ms=NOW), received_ms=NOW)
+    together.apply_agent(samples, received_ms=NOW + 5)
+    for row in range(len(keys)):
+        one_by_one.apply_agent(row_of(samples, row), received_ms=NOW + 5)
+    for latest in (together, one_by_one):
+        # What is newer than this must have been noted as such.
+        latest.apply_agent(samples_of(list(range(24)), ts_ms=NOW - 2000), received_ms=NOW + 6)
+    assert [together.view(key, NOW) for key in range(24)] == [one_by_one.view(key, NOW) for key in range(24)]
