@@ -10,6 +10,7 @@ from trioder.headend.dispatch.delivery import Delivery, overdue_reason
 from trioder.headend.dispatch.lifecycle import ENDED, IN_FORCE, UNANSWERED, DispatchState, state_of_answer
 from trioder.headend.dispatch.lives import Lives
 from trioder.headend.sessions import Session, SessionRegistry
+from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
 from trioder.sim.model import IDLE_BAND_MW, Asset
 from trioder.store.records import DispatchTarget, Samples
@@ -95,6 +96,7 @@ class Follower:
                 agent_id=session.agent_id,
                 status=answer.status,
                 reason=answer.reason,
+                agent_time=format_ms(answer.ts_unix_ms),
             )
 
     def _answered(self, member: Member, state: DispatchState, reason: str | None) -> bool:
