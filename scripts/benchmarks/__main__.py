@@ -2,8 +2,10 @@
 
 import click
 
+from scripts.benchmarks.dispatch import dispatch
 from scripts.benchmarks.ingest import ingest
 from scripts.benchmarks.pulse import pulse
+from scripts.benchmarks.rest import rest
 
 
 @click.group(
@@ -13,8 +15,10 @@ def main() -> None:
     """Group the commands."""
 
 
+main.add_command(dispatch)
 main.add_command(ingest)
 main.add_command(pulse)
+main.add_command(rest)
 
 if __name__ == "__main__":
     main(prog_name="scripts/bench")

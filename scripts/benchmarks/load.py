@@ -1,4 +1,4 @@
-"""`python -m scripts.benchmarks.load`: one process that is many agents, as fast as the headend acknowledges.
+"""`python -m scripts.benchmarks.load`: one process that is many agents, at a pace or as fast as acknowledged.
 
 Each is a connection of its own over the project's client. What they did is told on standard output, one JSON
 object a line: when the first batch goes, and when the last one is acknowledged.
@@ -40,13 +40,19 @@ AgentCall = ClientCall[pb.AgentToHeadend, pb.HeadendToAgent]
 class Stream:
     """One agent's stream: a message made once, of which only the sequence and the time change.
 
+    Args:
+        number: of the agent.
+        assets: its own.
+        phase: where in the pulse its batches go, in [0, 1).
+
     Attributes:
         latencies_s: of every batch, from its first sending to its acknowledgement.
         registered: set once the session stands.
         settled: set once everything that was sent is acknowledged.
     """
 
-    def __init__(self, number: int, assets: Sequence[Asset]) -> None:
+    def __init__(self, number: int, assets: Sequence[Asset], *, phase: float = 0.0) -> None:
+        self._phase = phase
         self.window = Window()
         self.latencies_s = array("d")
         self.first_sent_s = 0.0
@@ -74,30 +80,35 @@ class Stream:
             self.registered.set()
             await gates.begin.wait()
             nursery.start_soon(self._receive, call)
-            await self._send(call, until_s=gates.until_s)
+            await self._send(call, gates)
             self.settled.set()
             await gates.close.wait()
             await call.done_sending()
             # The headend ends the stream in its turn.
             nursery.cancel_scope.deadline = trio.current_time() + _CLOSED_WITHIN_S
 
-    async def _send(self, call: AgentCall, *, until_s: float) -> None:
-        """Send new batches until `until_s`, and again what is asked for, until all is acknowledged."""
+    async def _send(self, call: AgentCall, gates: "Gates") -> None:
+        """Send new batches until the end, and again what is asked for, until all is acknowledged."""
         message = self._message
+        first_s = gates.begin_s + self._phase * gates.every_s
         self.first_sent_s = time.perf_counter()
         while True:
-            new = trio.current_time() < until_s
+            now_s = trio.current_time()
+            more = now_s < gates.until_s
+            due_s = first_s + self.window.begun_batches * gates.every_s
             batch = self.window.take_next(
-                now_s=time.perf_counter(), now_ms=time.time_ns() // 1_000_000, new=new
+                now_s=time.perf_counter(), now_ms=time.time_ns() // 1_000_000, new=more and now_s >= due_s
             )
             if batch is not None:
                 message.telemetry_batch.batch_seq = batch.batch_seq
                 message.telemetry_batch.ts_unix_ms = batch.ts_unix_ms
                 await call.send(message)
-            elif not new and self.window.is_empty:
+            elif not more and self.window.is_empty:
                 return
             else:
-                with trio.move_on_at(until_s if new else math.inf):
+                # One that is due already waits for the window.
+                next_s = min(due_s, gates.until_s) if due_s > now_s else gates.until_s
+                with trio.move_on_at(next_s if more else math.inf):
                     await self._wakeup.wait()
 
     async def _receive(self, call: AgentCall) -> None:
@@ -120,10 +131,14 @@ class Gates:
     """What all streams wait for: to begin together, and to be closed only when all are done.
 
     Attributes:
-        until_s: on Trio's clock, when no stream begins a batch any more; told before `begin`.
+        every_s: from one batch of a stream to the next; 0 for as soon as the window has room.
+        begin_s: on Trio's clock, when the streams begin; told before `begin`.
+        until_s: when no stream begins a batch any more; likewise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float) -> None:
+        self.every_s = every_s
+        self.begin_s = 0.0
         self.until_s = 0.0
         self.begin = trio.Event()
         self.close = trio.Event()
@@ -134,17 +149,20 @@ class Gates:
 @click.option("--fleet", "fleet_path", type=click.Path(path_type=Path), required=True)
 @click.option("--shard-size", type=int, required=True)
 @click.option("--seconds", type=float, required=True)
-def main(*, headend: Address, fleet_path: Path, shard_size: int, seconds: float) -> None:
+@click.option("--every-s", type=float, default=0.0, help="Pulses; 0 for as fast as acknowledged.")
+def main(*, headend: Address, fleet_path: Path, shard_size: int, seconds: float, every_s: float) -> None:
     """Be the agents of the fleet, one a shard."""
     shards = shard_fleet(load_fleet(fleet_path), shard_size)
-    streams = [Stream(number, assets) for number, assets in enumerate(shards, 1)]
+    streams = [
+        Stream(number, assets, phase=(number - 1) / len(shards)) for number, assets in enumerate(shards, 1)
+    ]
     gc.collect()
     gc.freeze()
-    trio.run(_run, streams, headend, seconds)
+    trio.run(_run, streams, headend, seconds, every_s)
 
 
-async def _run(streams: Sequence[Stream], headend: Address, seconds: float) -> None:
-    gates = Gates()
+async def _run(streams: Sequence[Stream], headend: Address, seconds: float, every_s: float) -> None:
+    gates = Gates(every_s)
     async with trio.open_nursery() as nursery:
         for stream in streams:
             nursery.start_soon(partial(stream.run, headend, gates=gates))
@@ -153,7 +171,8 @@ async def _run(streams: Sequence[Stream], headend: Address, seconds: float) -> N
                 await stream.registered.wait()
         _say(state="sending")
         began_cpu_s = time.process_time()
-        gates.until_s = trio.current_time() + seconds
+        gates.begin_s = trio.current_time()
+        gates.until_s = gates.begin_s + seconds
         gates.begin.set()
         with trio.fail_after(seconds + _SETTLED_WITHIN_S):
             for stream in streams:

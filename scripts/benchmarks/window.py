@@ -34,6 +34,11 @@ class Window:
         self._newest_ms = 0
 
     @property
+    def begun_batches(self) -> int:
+        """How many have been sent at least once."""
+        return self.acknowledged_batches + len(self._under_way)
+
+    @property
     def is_empty(self) -> bool:
         """Whether everything that was sent is acknowledged."""
         return not self._under_way
@@ -52,7 +57,7 @@ class Window:
         if not new or len(self._under_way) == WINDOW_BATCHES:
             return None
         self._newest_ms = max(self._newest_ms + 1, now_ms)
-        batch_seq = self.acknowledged_batches + len(self._under_way) + 1
+        batch_seq = self.begun_batches + 1
         batch = SentBatch(batch_seq, self._newest_ms, now_s)
         self._under_way.append(batch)
         self._next += 1

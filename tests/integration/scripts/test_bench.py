@@ -87,6 +87,45 @@ async def test_ingest_tells_what_the_database_has_committed(tmp_path: Path) -> N
         assert min(case[name] for name in case if name.endswith("_cpu_pct")) >= 0
 
 
+async def test_dispatch_tells_when_setpoints_were_answered_applied_and_acknowledged(tmp_path: Path) -> None:
+    arguments = (
+        *("dispatch", "--dispatches", "10", "--per-s", "20", "--agent-assets", "5", "--tick-s", "0.5"),
+        *("--samples-per-s", "100", "--streams", "2"),
+        *("--group-assets", "20", "--group-agents", "2", "--group-repeats", "2"),
+    )
+    async with running(tmp_path, *arguments) as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        assert "PostgreSQL 18." in script.text()
+        assert "| POST to applied (agent's clock), alone" in script.text()
+        figures = script.figures()
+        alone, beside = figures["singles"]
+        assert alone["load"] is None
+        # 25 assets a stream, 2 streams, 2 pulses a second; as far as a busy machine keeps the pace.
+        assert 50 < beside["load"]["samples_per_s"] < 150
+        for case in (alone, beside):
+            counts = [case["dispatches"][name]["count"] for name in ("answered", "applied", "acknowledged")]
+            assert counts == [5, 10, 5]
+            assert case["dispatches"]["acknowledged"]["p50_ms"] > 0
+        assert figures["groups"]["answered"]["count"] == figures["groups"]["acknowledged"]["count"] == 2
+
+
+async def test_rest_tells_requests_a_second_beside_an_empty_handler(tmp_path: Path) -> None:
+    arguments = (
+        *("rest", "--assets", "50", "--site-assets", "10", "--clients", "2"),
+        *("--rounds", "2", "--seconds", "0.3"),
+    )
+    async with running(tmp_path, *arguments) as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        assert "| requests/s, median of rounds" in script.text()
+        empty, one, site = script.figures()["targets"]
+        assert (empty["ratio"], empty["body_bytes"]) == (1.0, 2)
+        assert min(target["requests_per_s"] for target in (one, site)) > 0
+        # An answer of a site is ten of one asset's.
+        assert 9 < site["body_bytes"] / one["body_bytes"] < 11
+
+
 async def test_pulse_tells_how_late_the_pulses_were(tmp_path: Path) -> None:
     arguments = ("pulse", "--assets", "10", "--tick-s", "0.2", "--pulses", "3")
     async with running(tmp_path, *arguments) as script:

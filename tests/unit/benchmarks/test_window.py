@@ -45,6 +45,16 @@ def test_a_batch_is_told_as_acknowledged_once() -> None:
     assert window.acknowledged_batches == 2
 
 
+def test_a_batch_that_goes_again_was_begun_once() -> None:
+    window = Window()
+    take(window)
+    take(window)
+    window.acknowledged(1)
+    window.replay_from(2)
+    take(window)
+    assert window.begun_batches == 2
+
+
 def test_no_two_batches_have_the_same_time() -> None:
     window = Window()
     batches = [take(window, now_ms=now_ms) for now_ms in (100, 100, 99, 200)]

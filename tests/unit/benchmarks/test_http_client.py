@@ -1,0 +1,76 @@
+"""The client of the benchmarks: whole answers, however they are cut up, and a word where there is none."""
+
+import pytest
+import trio
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+
+from scripts.benchmarks.command import BenchmarkError
+from scripts.benchmarks.http_client import HttpConnection
+
+Ends = tuple[HttpConnection, trio.abc.HalfCloseableStream]
+
+HEAD = b"HTTP/1.1 200 \r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n"
+
+
+@pytest.fixture
+def ends() -> Ends:
+    """A connection, and the server's end of it."""
+    ours, theirs = memory_stream_pair()
+    return HttpConnection(ours, "headend:1"), theirs
+
+
+async def test_an_answer_that_comes_byte_by_byte_is_read_whole(
+    ends: Ends,
+) -> None:
+    connection, theirs = ends
+
+    async def send() -> None:
+        for byte in HEAD + b'{"a": 1}':
+            await theirs.send_all(bytes([byte]))
+            await wait_all_tasks_blocked()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        assert await connection.exchange(b"x") == (200, b'{"a": 1}')
+
+
+async def test_a_request_tells_the_length_of_its_body(ends: Ends) -> None:
+    assert ends[0].request_bytes("POST", "/dispatch", {"mw": 1}) == (
+        b"POST /dispatch HTTP/1.1\r\nhost: headend:1\r\ncontent-type: application/json\r\n"
+        b'content-length: 9\r\n\r\n{"mw": 1}'
+    )
+
+
+async def test_another_status_than_200_is_told_with_its_body(
+    ends: Ends,
+) -> None:
+    connection, theirs = ends
+    await theirs.send_all(HEAD.replace(b"200", b"404") + b"no asset")
+    with pytest.raises(BenchmarkError, match="GET /x: 404: no asset"):
+        await connection.ask("GET", "/x")
+
+
+async def test_an_answer_without_its_length_is_told(ends: Ends) -> None:
+    connection, theirs = ends
+    await theirs.send_all(b"HTTP/1.1 200 \r\ntransfer-encoding: chunked\r\n\r\n")
+    with pytest.raises(BenchmarkError, match="without its length"):
+        await connection.ask("GET", "/x")
+
+
+async def test_a_connection_that_ends_in_the_middle_is_told(
+    ends: Ends,
+) -> None:
+    connection, theirs = ends
+    await theirs.send_all(HEAD + b"half")
+    await theirs.send_eof()
+    with pytest.raises(BenchmarkError, match="headend:1 closed a connection before it had answered"):
+        await connection.ask("GET", "/x")
+
+
+async def test_a_connection_that_is_gone_is_told(
+    ends: Ends,
+) -> None:
+    connection, theirs = ends
+    await theirs.aclose()
+    with pytest.raises(BenchmarkError, match="a connection to headend:1 broke"):
+        await connection.ask("GET", "/x")
