@@ -4,8 +4,9 @@ A client that does more would take the CPU time that is measured.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
@@ -17,12 +18,28 @@ _READ_BYTES = 65536
 _END_OF_HEADERS = b"\r\n\r\n"
 
 
-class HttpConnection:
-    """One kept connection, for one request at a time."""
+Dial = Callable[[], Awaitable[trio.abc.Stream]]
 
-    def __init__(self, stream: trio.abc.Stream, authority: str) -> None:
-        self._stream = stream
+
+class HttpConnection:
+    """One kept connection, for one request at a time; made anew once the server has ended it in order."""
+
+    def __init__(self, dial: Dial, authority: str) -> None:
+        self._dial = dial
         self._authority = authority
+        self._stream: trio.abc.Stream | None = None
+
+    async def aclose(self) -> None:
+        """Close it, if it stands."""
+        if self._stream is not None:
+            await self._stream.aclose()
+            self._stream = None
+
+    async def stand(self) -> trio.abc.Stream:
+        """Connect, unless it stands already."""
+        if self._stream is None:
+            self._stream = await self._dial()
+        return self._stream
 
     def request_bytes(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         """Return a request as it goes over the wire."""
@@ -56,21 +73,25 @@ class HttpConnection:
         return json.loads(content)
 
     async def _exchange(self, request: bytes) -> tuple[int, bytes]:
-        await self._stream.send_all(request)
+        stream = await self.stand()
+        await stream.send_all(request)
         received = b""
         while (at := received.find(_END_OF_HEADERS)) < 0:
-            received += await self._more()
+            received += await self._more(stream)
         head = received[:at].lower()
         _, found, rest = head.partition(b"\r\ncontent-length: ")
         if not found:
             raise BenchmarkError(f"an answer came without its length: {head.decode(errors='replace')}")
         end = at + len(_END_OF_HEADERS) + int(rest.partition(b"\r\n")[0])
         while len(received) < end:
-            received += await self._more()
+            received += await self._more(stream)
+        if b"\r\nconnection: close" in head:
+            # As hypercorn does after a thousand answers.
+            await self.aclose()
         return int(head[9:12]), received[at + len(_END_OF_HEADERS) : end]
 
-    async def _more(self) -> bytes:
-        some = bytes(await self._stream.receive_some(_READ_BYTES))
+    async def _more(self, stream: trio.abc.Stream) -> bytes:
+        some = bytes(await stream.receive_some(_READ_BYTES))
         if not some:
             raise BenchmarkError(f"{self._authority} closed a connection before it had answered")
         return some
@@ -78,9 +99,11 @@ class HttpConnection:
 
 @asynccontextmanager
 async def open_http(address: Address) -> AsyncIterator[HttpConnection]:
-    """Connect."""
-    async with await trio.open_tcp_stream(address.host, address.port) as stream:
-        yield HttpConnection(stream, str(address))
+    """Open a connection that stands."""
+    connection = HttpConnection(partial(trio.open_tcp_stream, address.host, address.port), str(address))
+    async with aclosing(connection):
+        await connection.stand()
+        yield connection
 
 
 class HttpPool:

@@ -36,13 +36,19 @@ _WARM_UP_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetFigures:
-    """One target in all rounds: medians, and the range of the ratio to the empty handler's same round."""
+    """One target in all rounds: medians, and the range of the ratio to the empty handler's same round.
+
+    Attributes:
+        requests_per_cpu_s: a second of the server's CPU time, which others on the machine do not take.
+    """
 
     name: str
     requests_per_s: float
     ratio: float
     ratio_min: float
     ratio_max: float
+    requests_per_cpu_s: float
+    cpu_ratio: float
     body_bytes: float
     server_cpu_pct: float
     client_cpu_pct: float
@@ -106,6 +112,8 @@ async def _measure(*, assets: int, site_assets: int, clients: int, rounds: int, 
             ["requests/s, median of rounds", *(f"{one.requests_per_s:,.0f}" for one in figures)],
             ["/ empty handler, median of rounds", *(f"{one.ratio:.2f}" for one in figures)],
             ["/ empty handler, range", *(f"{one.ratio_min:.2f} to {one.ratio_max:.2f}" for one in figures)],
+            ["requests a CPU second of the server", *(f"{one.requests_per_cpu_s:,.0f}" for one in figures)],
+            ["/ empty handler, by CPU time", *(f"{one.cpu_ratio:.2f}" for one in figures)],
             ["bytes of an answer's body", *(f"{one.body_bytes:,.0f}" for one in figures)],
             ["CPU of the server, % of a core", *(f"{one.server_cpu_pct:.0f}" for one in figures)],
             ["CPU of the clients, % of a core", *(f"{one.client_cpu_pct:.0f}" for one in figures)],
@@ -180,6 +188,11 @@ def _figures(name: str, turns: Sequence[Turn], empty: Sequence[Turn]) -> TargetF
         ratio=statistics.median(ratios),
         ratio_min=min(ratios),
         ratio_max=max(ratios),
+        requests_per_cpu_s=statistics.median(turn.requests_per_cpu_s for turn in turns),
+        cpu_ratio=statistics.median(
+            turn.requests_per_cpu_s / beside.requests_per_cpu_s
+            for turn, beside in zip(turns, empty, strict=True)
+        ),
         body_bytes=statistics.median(turn.body_bytes for turn in turns),
         server_cpu_pct=statistics.median(turn.server_cpu_pct for turn in turns),
         client_cpu_pct=statistics.median(turn.client_cpu_pct for turn in turns),

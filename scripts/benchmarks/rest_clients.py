@@ -15,6 +15,9 @@ from scripts.benchmarks.command import BenchmarkError
 from scripts.benchmarks.http_client import HttpConnection, open_http
 from trioder.process.addresses import Address
 
+# The system counts no finer.
+_CPU_RESOLUTION_S = 0.01
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -31,6 +34,7 @@ class Turn:
     """One target in one round; shares of CPU are of one core, in percent."""
 
     requests_per_s: float
+    requests_per_cpu_s: float
     body_bytes: float
     server_cpu_pct: float
     client_cpu_pct: float
@@ -68,10 +72,12 @@ async def run_turn(target: Target, *, clients: int, seconds: float) -> Turn:
             for connection, requests in zip(connections, shares, strict=True):
                 nursery.start_soon(ask, connection, requests, began_s + seconds)
         took_s = trio.current_time() - began_s
+        used_s = _cpu_s(server) - server_s
         turn = Turn(
             requests_per_s=sum(counts) / took_s,
+            requests_per_cpu_s=sum(counts) / max(_CPU_RESOLUTION_S, used_s),
             body_bytes=sum(sizes) / max(1, sum(counts)),
-            server_cpu_pct=100 * (_cpu_s(server) - server_s) / took_s,
+            server_cpu_pct=100 * used_s / took_s,
             client_cpu_pct=100 * (time.process_time() - client_s) / took_s,
         )
     if failed:

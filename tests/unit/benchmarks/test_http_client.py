@@ -16,7 +16,18 @@ HEAD = b"HTTP/1.1 200 \r\nContent-Type: application/json\r\nContent-Length: 8\r\
 def ends() -> Ends:
     """A connection, and the server's end of it."""
     ours, theirs = memory_stream_pair()
-    return HttpConnection(ours, "headend:1"), theirs
+    return dialled(ours), theirs
+
+
+def dialled(*streams: trio.abc.Stream) -> HttpConnection:
+    """A connection that is made over each of the streams in turn."""
+    waiting = list(streams)
+
+    async def dial() -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        return waiting.pop(0)
+
+    return HttpConnection(dial, "headend:1")
 
 
 async def test_an_answer_that_comes_byte_by_byte_is_read_whole(
@@ -55,6 +66,15 @@ async def test_an_answer_without_its_length_is_told(ends: Ends) -> None:
     await theirs.send_all(b"HTTP/1.1 200 \r\ntransfer-encoding: chunked\r\n\r\n")
     with pytest.raises(BenchmarkError, match="without its length"):
         await connection.ask("GET", "/x")
+
+
+async def test_a_connection_that_the_server_ends_after_its_answer_is_made_anew() -> None:
+    (ours, theirs), (ours_anew, theirs_anew) = memory_stream_pair(), memory_stream_pair()
+    connection = dialled(ours, ours_anew)
+    await theirs.send_all(HEAD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + b"the last")
+    assert await connection.exchange(b"x") == (200, b"the last")
+    await theirs_anew.send_all(HEAD + b"the next")
+    assert await connection.exchange(b"x") == (200, b"the next")
 
 
 async def test_a_connection_that_ends_in_the_middle_is_told(
