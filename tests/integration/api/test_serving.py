@@ -12,6 +12,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from trioder.headend.api.errors import register_error_handlers
+from trioder.headend.api.http1 import Http1Connection
 from trioder.headend.api.serving import serve_rest
 
 MAX_BODY = 1_000_000
@@ -110,6 +111,25 @@ def answer_of(raw: bytes) -> tuple[int, dict[str, str], bytes]:
 
 
 GET = b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(("method", "body"), [("GET", b"{}"), ("HEAD", b"")])
+async def test_an_answer_with_a_length_goes_in_one_piece(
+    method: str, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces: list[bytes] = []
+    send = Http1Connection._send
+
+    async def note(connection: Http1Connection, data: bytes) -> None:
+        pieces.append(data)
+        await send(connection, data)
+
+    monkeypatch.setattr(Http1Connection, "_send", note)
+    async with open_port() as port:
+        await port.say(f"{method} /quick HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    (piece,) = pieces
+    status, headers, sent_body = answer_of(piece)
+    assert (status, headers["content-length"], sent_body) == (200, "2", body)
 
 
 async def test_one_connection_serves_many_requests_and_does_not_name_its_server() -> None:

@@ -31,11 +31,15 @@ _SEND_TIMEOUT_S = 30.0
 # with it the answer on its way.
 _LINGER_S = 1.0
 _READ_BYTES = 65536
+_Sendable = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class _Http1Protocol(H11Protocol):
     """Speaks HTTP/1.1 whatever the client would like to upgrade to."""
+
+    # The head of an answer whose length is known: its body is there already, and both go in one piece.
+    _head = b""
 
     @property
     def peer(self) -> str:
@@ -75,6 +79,21 @@ class _Http1Protocol(H11Protocol):
                 http_version=request.http_version,
             )
         )
+
+    async def _send_h11_event(self, event: _Sendable) -> None:
+        try:
+            data = self._head + (self.connection.send(event) or b"")
+        except h11.LocalProtocolError:
+            # What came could not be understood, so nothing can be said to it in order.
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        is_head = isinstance(event, h11.Response) and any(
+            name == b"content-length" for name, _ in event.headers
+        )
+        self._head = data if is_head else b""
+        if data and not is_head:
+            await self.send(RawData(data=data))
 
     async def _send_error_response(self, status_code: int) -> None:
         message = {

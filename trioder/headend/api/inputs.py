@@ -6,6 +6,7 @@ Each fault is an `ApiError` that names the value and the rule.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TypeVar
 
 import msgspec
@@ -62,15 +63,21 @@ def _one_line(error: Exception) -> str:
 
 def checked_query(model: type[msgspec.Struct]) -> Query:
     """The query's parameters by name: none that `model` does not know, only lists more than once."""
-    known = {field.name: field for field in msgspec.structs.fields(model)}
+    takes_many = _parameters_of(model)
     given = {name: request.args.getlist(name) for name in request.args}
     for name, values in given.items():
-        if name not in known:
-            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+        if name not in takes_many:
+            takes = f"it takes {', '.join(takes_many)}" if takes_many else "it takes none"
             raise ApiError(400, f"there is no query parameter {shown(name)} here; {takes}")
-        if len(values) > 1 and known[name].default_factory is not list:
+        if len(values) > 1 and not takes_many[name]:
             raise ApiError(400, f"{name} is given {len(values)} times; it must be given once")
     return given
+
+
+@cache
+def _parameters_of(model: type[msgspec.Struct]) -> Mapping[str, bool]:
+    """By name, whether a parameter may be given more than once."""
+    return {field.name: field.default_factory is list for field in msgspec.structs.fields(model)}
 
 
 def query_limit(query: Query, *, highest: int, default: int) -> int:
