@@ -70,23 +70,19 @@ class Member:
         """Go on to another state; False, and nothing has changed, when it cannot."""
         if not may_become(self.state, state):
             return False
-        self.command.count_by_state[self.state] -= 1
-        self.command.count_by_state[state] += 1
-        self.state = state
-        self.reason = reason
+        before, self.state, self.reason = self.state, state, reason
         if state == "sent":
             self.sent_ms = now_ms
         elif state == "tracking":
             self.tracking_ms = now_ms
         elif state in ENDED:
             self.ended_ms = now_ms
-        self.command.look_whether_answered()
+        self.command.moved(before, state)
         return True
 
     def move_on(self, *, mw: float, wire_id: str, code: str, allocation: str, queue_until_ms: int) -> None:
         """Another share of the same command, which has not been sent yet; the old one's life is over."""
-        self.command.count_by_state[self.state] -= 1
-        self.command.count_by_state["queued"] += 1
+        self.command.moved(self.state, "queued")
         self.mw, self.wire_id, self.code, self.allocation = mw, wire_id, code, allocation
         self.queue_until_ms = queue_until_ms
         self.state = "queued"
@@ -110,7 +106,10 @@ class Command:
         left_out: the assets that were given nothing: why, for programs and for people.
         shortfall_mw: what nobody could be given.
         adopted: agents were found under it; what was asked, and of whom else, is not known.
+        next_look_ms: when it is looked again whether a member has dropped out.
         answered: set when no member waits for its agent's answer.
+        unanswered: members that may not have been told yet.
+        living: members of which something may still become.
     """
 
     dispatch_id: str
@@ -132,9 +131,12 @@ class Command:
     left_out: dict[int, tuple[str, str]] = field(default_factory=dict)
     shortfall_mw: float = 0.0
     adopted: bool = False
+    next_look_ms: int = 0
     resplits: list[ResplitRecord] = field(default_factory=list)
     count_by_state: Counter[DispatchState] = field(default_factory=Counter)
     answered: trio.Event = field(default_factory=trio.Event)
+    unanswered: int = 0
+    living: int = 0
 
     @property
     def is_group(self) -> bool:
@@ -149,7 +151,7 @@ class Command:
     @property
     def ended(self) -> bool:
         """Whether nothing more becomes of it."""
-        return not any(count for state, count in self.count_by_state.items() if state not in ENDED)
+        return self.living == 0
 
     @property
     def allocated_mw(self) -> float:
@@ -160,10 +162,20 @@ class Command:
         """Take a member in."""
         self.members[member.key] = member
         self.count_by_state[member.state] += 1
+        self.unanswered += member.state in UNANSWERED
+        self.living += member.state not in ENDED
+
+    def moved(self, before: DispatchState, state: DispatchState) -> None:
+        """A member has gone from one state to another."""
+        self.count_by_state[before] -= 1
+        self.count_by_state[state] += 1
+        self.unanswered += (state in UNANSWERED) - (before in UNANSWERED)
+        self.living += (before in ENDED) - (state in ENDED)
+        self.look_whether_answered()
 
     def look_whether_answered(self) -> None:
         """Tell whoever waits, when there is nobody to wait for."""
-        if not any(self.count_by_state[state] for state in UNANSWERED):
+        if not self.unanswered:
             self.answered.set()
 
     def record(self, asset_ids: Sequence[str]) -> DispatchRecord:

@@ -66,17 +66,8 @@ class Lives:
         elif self.on_the_way.get(member.key) is member:
             del self.on_the_way[member.key]
         self.note(member.command)
-        asset = self._fleet.assets[member.key]
-        tell = log.warning if state in _WARNED_OF else log.debug
-        tell(
-            f"dispatch {state}",
-            dispatch_id=member.command.dispatch_id,
-            asset_id=asset.id,
-            asset=asset.name,
-            site=asset.site_name,
-            mw=member.mw,
-            reason=reason,
-        )
+        if state in _WARNED_OF:
+            self._warn(member)
         return True
 
     def note(self, command: Command) -> None:
@@ -98,3 +89,16 @@ class Lives:
             self.change(former, "superseded", reason=f"by {member.command.dispatch_id}")
         if member.state in _ON_THE_WAY:
             self.on_the_way[member.key] = member
+
+    def _warn(self, member: Member) -> None:
+        asset = self._fleet.assets[member.key]
+        log.warning(
+            "dispatch not obeyed",
+            state=member.state,
+            dispatch_id=member.command.dispatch_id,
+            asset_id=asset.id,
+            asset=asset.name,
+            site=asset.site_name,
+            mw=member.mw,
+            reason=member.reason,
+        )

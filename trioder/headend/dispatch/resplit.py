@@ -22,6 +22,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 # A battery that ends beside its share by less is left alone.
 _SAME_MW = 1e-6
+# A look at a member takes about a microsecond; large groups are looked at the less often.
+_MEMBERS_LOOKED_AT_A_MS = 10
 # On the record of one command; a group that never rests is told of by the log.
 _MAX_RESPLITS_RECORDED = 100
 
@@ -54,8 +56,9 @@ class Resplitter:
         for command in self._lives.log:
             if not (command.resplit and command.is_group) or command.ended:
                 continue
-            if command.ends_ms is not None and now_ms >= command.ends_ms:
+            if now_ms < command.next_look_ms or (command.ends_ms is not None and now_ms >= command.ends_ms):
                 continue
+            command.next_look_ms = now_ms + len(command.members) // _MEMBERS_LOOKED_AT_A_MS
             dropped = self._dropped_out(command, now_ms)
             if dropped:
                 self._resplit(command, dropped, now_ms)
