@@ -137,7 +137,8 @@ class Follower:
 
     def _end_what_is_over(self, member: Member, answer: Acknowledgement, session: Session) -> None:
         """An agent obeys what was given up here: it is to end it, unless another command has the asset."""
-        if member.state == "completed" or self._lives.book.current(member.key) not in (None, member):
+        current = self._lives.book.current(member.key)
+        if member.state == "completed" or (current is not None and current.state not in ENDED):
             self._pass_over(answer, session, f"the dispatch is {member.state}")
             return
         self._delivery.end(session, member)

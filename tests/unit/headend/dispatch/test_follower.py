@@ -314,3 +314,17 @@ def test_an_adopted_dispatch_that_has_ended_lives_again_with_another_asset() -> 
     log = parts.dispatcher._lives.log
     assert "of-another-life" in {command.dispatch_id for command in log}
     assert log._ended_members == 0
+
+
+def test_what_was_superseded_by_one_that_its_agent_left_with_unread_is_ended_when_that_has_expired() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    older = dispatch(parts, 5.0)
+    answer(parts, session, only(older), "applied")
+    newer = dispatch(parts, 2.0)
+    parts.disconnect(session)
+    later(parts, 61)
+    assert newer.state == "expired"
+    back = connect(parts, 0, number=1)
+    answer(parts, back, only(older), "active", setpoint_mw=5.0)
+    assert [told.mw for told in mail_of(back)] == [0.0]
