@@ -1,4 +1,4 @@
-"""What the database itself can do: binary COPY of ready bytes into an empty schema; and what it counts.
+"""What the database itself can do: new databases, binary COPY of ready bytes into one, and what it counts.
 
 All of it is synchronous, and called in a thread.
 """
@@ -64,6 +64,16 @@ def count_distinct(url: str) -> Counts:
         )
 
 
+def make_database(url: str, name: str) -> str:
+    """Make an empty database on the server that `url` names, and return how to connect to it."""
+    with _connected(url) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        # What was written before is not to be written to disk on this one's time.
+        connection.execute("CHECKPOINT")
+    return make_conninfo(url, dbname=name)
+
+
 def copy_rows(url: str, *, rows: int, assets: int, check: Callable[[], None]) -> float:
     """COPY so many rows into a scratch database on the same server, a transaction a chunk.
 
@@ -76,13 +86,8 @@ def copy_rows(url: str, *, rows: int, assets: int, check: Callable[[], None]) ->
     Returns:
         The seconds that the COPY statements took, with their commits; not the packing of the bytes.
     """
-    with _connected(url) as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(_SCRATCH)))
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_SCRATCH)))
-        # What the load has left to be written is not this one's to write.
-        connection.execute("CHECKPOINT")
     took_s = 0.0
-    with _connected(url, dbname=_SCRATCH) as connection:
+    with _connected(make_database(url, _SCRATCH)) as connection:
         connection.execute(schema_text().encode())
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         _make_partition(connection, midnight)
@@ -124,9 +129,9 @@ def _make_partition(connection: psycopg.Connection, start: datetime) -> None:
     )
 
 
-def _connected(url: str, **more: str) -> psycopg.Connection:
+def _connected(url: str) -> psycopg.Connection:
     options = f"-c statement_timeout={_STATEMENT_TIMEOUT_S}s -c TimeZone=UTC {_COUNTING}"
-    conninfo = make_conninfo(url, connect_timeout=10, options=options, **more)
+    conninfo = make_conninfo(url, connect_timeout=10, options=options)
     return psycopg.connect(conninfo, autocommit=True)
 
 

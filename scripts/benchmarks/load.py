@@ -1,7 +1,8 @@
 """`python -m scripts.benchmarks.load`: one process that is many agents, at a pace or as fast as acknowledged.
 
 Each is a connection of its own over the project's client. What they did is told on standard output, one JSON
-object a line: when the first batch goes, and when the last one is acknowledged.
+object a line: when the first batch goes, and when the last one is acknowledged. Agents that send single
+samples are in `singles`.
 """
 
 import gc
@@ -17,6 +18,8 @@ from uuid import uuid4
 import click
 import trio
 
+from scripts.benchmarks.gates import Gates
+from scripts.benchmarks.singles import SingleStream, Uncommitted
 from scripts.benchmarks.window import Window
 from trioder.agent.wakeup import Wakeup
 from trioder.fleet import load_fleet, shard_fleet
@@ -65,7 +68,7 @@ class Stream:
         )
         self._message = write_batch(_batch_of(assets))
 
-    async def run(self, headend: Address, *, gates: "Gates") -> None:
+    async def run(self, headend: Address, *, gates: Gates) -> None:
         """Register, and then send and receive; the stream is closed when all streams are done."""
         connection = await connect(headend.host, headend.port)
         async with (
@@ -127,41 +130,74 @@ class Stream:
             raise RuntimeError("the headend closed a stream before everything was acknowledged")
 
 
-class Gates:
-    """What all streams wait for: to begin together, and to be closed only when all are done.
-
-    Attributes:
-        every_s: from one batch of a stream to the next; 0 for as soon as the window has room.
-        begin_s: on Trio's clock, when the streams begin; told before `begin`.
-        until_s: when no stream begins a batch any more; likewise.
-    """
-
-    def __init__(self, every_s: float) -> None:
-        self.every_s = every_s
-        self.begin_s = 0.0
-        self.until_s = 0.0
-        self.begin = trio.Event()
-        self.close = trio.Event()
-
-
 @click.command()
 @click.option("--headend", type=AddressType(), required=True)
 @click.option("--fleet", "fleet_path", type=click.Path(path_type=Path), required=True)
 @click.option("--shard-size", type=int, required=True)
 @click.option("--seconds", type=float, required=True)
 @click.option("--every-s", type=float, default=0.0, help="Pulses; 0 for as fast as acknowledged.")
-def main(*, headend: Address, fleet_path: Path, shard_size: int, seconds: float, every_s: float) -> None:
+@click.option(
+    "--single-samples", "database_url", help="Send messages of one sample; what is kept is read here."
+)
+def main(
+    *,
+    headend: Address,
+    fleet_path: Path,
+    shard_size: int,
+    seconds: float,
+    every_s: float,
+    database_url: str | None,
+) -> None:
     """Be the agents of the fleet, one a shard."""
     shards = shard_fleet(load_fleet(fleet_path), shard_size)
-    streams = [
-        Stream(number, assets, phase=(number - 1) / len(shards)) for number, assets in enumerate(shards, 1)
-    ]
     gc.collect()
     gc.freeze()
-    trio.run(_run, streams, headend, seconds, every_s)
+    if database_url is None:
+        streams = [Stream(number, assets, phase=number / len(shards)) for number, assets in enumerate(shards)]
+        trio.run(_send_batches, streams, headend, seconds, every_s)
+    else:
+        trio.run(_send_singles, shards, headend, seconds, database_url)
 
 
-async def _run(streams: Sequence[Stream], headend: Address, seconds: float, every_s: float) -> None:
+async def _send_batches(streams: Sequence[Stream], headend: Address, seconds: float, every_s: float) -> None:
+    cpu_s = await _run(streams, headend, seconds, every_s)
+    latencies_s = sorted(latency_s for stream in streams for latency_s in stream.latencies_s)
+    _say(
+        state="kept",
+        messages=len(latencies_s),
+        replays=sum(stream.window.replays for stream in streams),
+        elapsed_s=max(stream.last_acknowledged_s for stream in streams)
+        - min(stream.first_sent_s for stream in streams),
+        cpu_s=cpu_s,
+        p50_s=latencies_s[len(latencies_s) // 2],
+        p99_s=latencies_s[len(latencies_s) * 99 // 100],
+    )
+
+
+async def _send_singles(
+    shards: Sequence[Sequence[Asset]], headend: Address, seconds: float, database_url: str
+) -> None:
+    uncommitted = Uncommitted()
+    streams = [SingleStream(number, assets, uncommitted) for number, assets in enumerate(shards, 1)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(uncommitted.follow, database_url)
+        cpu_s = await _run(streams, headend, seconds)
+        nursery.cancel_scope.cancel()
+    _say(
+        state="kept",
+        messages=uncommitted.sent,
+        replays=0,
+        elapsed_s=uncommitted.last_committed_s - min(stream.first_sent_s for stream in streams),
+        cpu_s=cpu_s,
+        p50_s=None,
+        p99_s=None,
+    )
+
+
+async def _run(
+    streams: Sequence[Stream | SingleStream], headend: Address, seconds: float, every_s: float = 0.0
+) -> float:
+    """Let all streams send, and return the seconds of CPU that it took until all is kept."""
     gates = Gates(every_s)
     async with trio.open_nursery() as nursery:
         for stream in streams:
@@ -177,21 +213,9 @@ async def _run(streams: Sequence[Stream], headend: Address, seconds: float, ever
         with trio.fail_after(seconds + _SETTLED_WITHIN_S):
             for stream in streams:
                 await stream.settled.wait()
-        _say(state="acknowledged", **_figures(streams, cpu_s=time.process_time() - began_cpu_s))
+        cpu_s = time.process_time() - began_cpu_s
         gates.close.set()
-
-
-def _figures(streams: Sequence[Stream], *, cpu_s: float) -> dict[str, float]:
-    latencies_s = sorted(latency_s for stream in streams for latency_s in stream.latencies_s)
-    first_sent_s = min(stream.first_sent_s for stream in streams)
-    return {
-        "batches": len(latencies_s),
-        "replays": sum(stream.window.replays for stream in streams),
-        "elapsed_s": max(stream.last_acknowledged_s for stream in streams) - first_sent_s,
-        "cpu_s": cpu_s,
-        "p50_s": latencies_s[len(latencies_s) // 2],
-        "p99_s": latencies_s[len(latencies_s) * 99 // 100],
-    }
+    return cpu_s
 
 
 def _batch_of(assets: Sequence[Asset]) -> Batch:

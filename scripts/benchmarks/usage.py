@@ -7,28 +7,27 @@ import psutil
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeadendUsage:
-    """CPU seconds: of the headend itself, of all processes of its database server, of the whole machine."""
+class Usage:
+    """CPU seconds: of the process that serves, of the database's processes, of the whole machine."""
 
-    headend_s: float
+    server_s: float
     postgres_s: float
     machine_s: float
 
-    def since(self, earlier: "HeadendUsage") -> "HeadendUsage":
+    def since(self, earlier: "Usage") -> "Usage":
         """Return what was used since then."""
-        return HeadendUsage(
-            headend_s=self.headend_s - earlier.headend_s,
+        return Usage(
+            server_s=self.server_s - earlier.server_s,
             postgres_s=self.postgres_s - earlier.postgres_s,
             machine_s=self.machine_s - earlier.machine_s,
         )
 
 
-def headend_usage(pid: int) -> HeadendUsage:
-    """Read the usage of a headend with an embedded server, which is everything below it."""
-    headend = psutil.Process(pid)
-    own = headend.cpu_times()
+def read_usage(*, server_pid: int, headend_pid: int) -> Usage:
+    """Read the usage of a server, and of the database: everything below the headend that has embedded it."""
+    own = psutil.Process(server_pid).cpu_times()
     below_s = 0.0
-    for process in headend.children(recursive=True):
+    for process in psutil.Process(headend_pid).children(recursive=True):
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
@@ -39,8 +38,8 @@ def headend_usage(pid: int) -> HeadendUsage:
     # On Linux a guest's time is in user and nice already.
     idle_s = machine.idle + getattr(machine, "iowait", 0.0)
     counted_twice_s = getattr(machine, "guest", 0.0) + getattr(machine, "guest_nice", 0.0)
-    return HeadendUsage(
-        headend_s=own.user + own.system,
+    return Usage(
+        server_s=own.user + own.system,
         postgres_s=below_s,
         machine_s=sum(machine) - idle_s - counted_twice_s,
     )

@@ -18,7 +18,7 @@ import trio
 from tests.integration.launcher.pids import until, with_environment
 
 ROOT = Path(__file__).parents[3]
-SHORT_INGEST = ("ingest", "--streams", "2", "--shard-size", "5", "--seconds", "0.5")
+SHORT_INGEST = ("ingest", "--streams", "2", "--shard-size", "5", "--single-samples", "5", "--seconds", "0.5")
 
 
 @dataclass
@@ -75,16 +75,23 @@ async def test_ingest_tells_what_the_database_has_committed(tmp_path: Path) -> N
         assert await script.process.wait() == 0, script.text()
         assert script.pids() == []
         assert "PostgreSQL 18." in script.text()
-        assert "| rows/s committed" in script.text()
+        assert "| headend: rows/s committed" in script.text()
         figures = script.figures()
         assert figures["machine"].keys() == {"cores", "architecture", "python", "postgres"}
-        (case,) = figures["cases"]
-        assert case["rows"] == case["batches_acknowledged"] * 5 > 0
-        assert (case["rows_lost"], case["rows_doubled"]) == (0, 0)
-        assert 0 < case["acknowledged_p50_ms"] <= case["acknowledged_p99_ms"]
-        positive = ("rows_per_s", "copy_rows_per_s", "share_of_copy", "headend_peak_rss_mib")
-        assert min(case[name] for name in positive) > 0
-        assert min(case[name] for name in case if name.endswith("_cpu_pct")) >= 0
+        batches, singles = figures["cases"]
+        assert (batches["case"]["single_samples"], singles["case"]["single_samples"]) == (False, True)
+        for case, samples_per_message in ((batches, 5), (singles, 1)):
+            for served in (case["headend"], case["grpcio"]):
+                assert served["rows"] == served["messages"] * samples_per_message > 0
+                assert (served["rows_lost"], served["rows_doubled"]) == (0, 0)
+                assert min(served["rows_per_s"], served["peak_rss_mib"]) > 0
+                assert min(served[name] for name in served if name.endswith("_cpu_pct")) >= 0
+            assert (
+                min(case[name] for name in ("copy_rows_per_s", "headend_per_copy", "headend_per_grpcio")) > 0
+            )
+        for served in (batches["headend"], batches["grpcio"]):
+            assert 0 < served["acknowledged_p50_ms"] <= served["acknowledged_p99_ms"]
+        assert singles["headend"]["acknowledged_p50_ms"] is None
 
 
 async def test_dispatch_tells_when_setpoints_were_answered_applied_and_acknowledged(tmp_path: Path) -> None:

@@ -1,0 +1,175 @@
+"""`python -m scripts.benchmarks.grpcio_peer`: the protocol's ingest served by grpcio's asyncio server.
+
+Decoding, checks, sequence, latest state and the transaction are the headend's own code; the transport and the
+event loop are grpcio's and asyncio's. It tells its port on standard output, and ends with SIGTERM.
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import click
+import grpc  # type: ignore[import-untyped]
+
+# Before all else of the store.
+import scripts.benchmarks.plain_asyncio  # noqa: F401  # isort: skip
+from scripts.benchmarks.grpcio_store import AsyncioStore
+from trioder.fleet import Fleet, load_fleet
+from trioder.headend.counters import Counters
+from trioder.headend.ingest import Ingest
+from trioder.headend.latest import LatestState
+from trioder.headend.mailbox import Mailbox
+from trioder.headend.sessions import Session
+from trioder.process.wall_time import WallClock
+from trioder.sim.model import Telemetry
+from trioder.store.records import Samples
+from trioder.wire import agent_link_pb2 as pb
+from trioder.wire.downlink import write_grant, write_kept, write_replay
+from trioder.wire.records import Batch, Registration, SessionGrant
+from trioder.wire.service import AGENT_LINK_STREAM, PROTOCOL
+from trioder.wire.uplink import read_uplink
+
+_MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+
+# A grpc.aio.ServicerContext, which has no types.
+Call = Any
+
+
+class SystemClock(WallClock):
+    """The system's wall time; there is no Trio here."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, 0.0)
+
+    def now_s(self) -> float:
+        """See `WallClock`."""
+        return time.time()
+
+
+class AsyncioMailbox(Mailbox):
+    """A mailbox that a task of asyncio's waits for: the newest acknowledgement, and a request to go back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = asyncio.Event()
+
+    def put_kept(self, batch_seq: int) -> None:
+        """See `Mailbox`."""
+        super().put_kept(batch_seq)
+        self._changed.set()
+
+    def put_replay(self, from_batch_seq: int) -> None:
+        """See `Mailbox`."""
+        super().put_replay(from_batch_seq)
+        self._changed.set()
+
+    async def send(self, call: Call) -> None:
+        """Send what comes, until cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            mail = self._take_nowait()
+            if mail.kept_seq is not None:
+                await call.write(write_kept(mail.kept_seq))
+            if mail.replay_from_seq is not None:
+                await call.write(write_replay(mail.replay_from_seq))
+
+
+class Desk:
+    """What serves an agent's stream; one for all."""
+
+    def __init__(self, fleet: Fleet, store: AsyncioStore, wall: WallClock) -> None:
+        self._fleet = fleet
+        self._wall = wall
+        self._ingest = Ingest(
+            latest=LatestState(fleet), store=store, counters=Counters(), wall=wall, measured=_pass_over
+        )
+        store.listen(self._ingest)
+
+    async def serve(self, messages: AsyncIterator[pb.AgentToHeadend], call: Call) -> None:
+        """Take what one agent sends until it ends the stream."""
+        registration = read_uplink(await anext(messages), asset_count=0)
+        if not isinstance(registration, Registration):
+            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be Register")
+            return
+        mailbox = AsyncioMailbox()
+        session = Session(
+            session_id=registration.agent_id,
+            agent_id=registration.agent_id,
+            epoch=registration.epoch,
+            protocol=PROTOCOL,
+            outbox_id=registration.outbox_id,
+            asset_keys=[self._fleet.index_by_id[asset_id] for asset_id in registration.asset_ids],
+            peer=call.peer(),
+            connected_ms=self._wall.now_ms(),
+            mailbox=mailbox,
+        )
+        committed_seq = await self._ingest.session_opened(session)
+        grant = SessionGrant(
+            session_id=session.session_id, committed_batch_seq=committed_seq, protocol=PROTOCOL
+        )
+        await call.write(write_grant(grant))
+        sending = asyncio.create_task(mailbox.send(call))
+        own = set(session.asset_keys)
+        try:
+            async for message in messages:
+                self._take(message, session, own)
+        finally:
+            sending.cancel()
+            self._ingest.session_closed(session)
+
+    def _take(self, message: pb.AgentToHeadend, session: Session, own: set[int]) -> None:
+        match read_uplink(message, asset_count=len(session.asset_keys)):
+            case Batch() as batch:
+                self._ingest.receive_batch(session, batch)
+            case Telemetry() as telemetry:
+                key = self._fleet.index_by_id[telemetry.asset_id]
+                if key in own:
+                    self._ingest.receive_telemetry(key, telemetry)
+
+
+@click.command()
+@click.option("--fleet", "fleet_path", type=click.Path(path_type=Path), required=True)
+@click.option("--database", "url", required=True)
+def main(*, fleet_path: Path, url: str) -> None:
+    """Serve the fleet's agents into an empty database."""
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(_serve(load_fleet(fleet_path), url))
+
+
+async def _serve(fleet: Fleet, url: str) -> None:
+    wall = SystemClock()
+    store = AsyncioStore(url, fleet=fleet, wall=wall)
+    desk = Desk(fleet, store, wall)
+    server = grpc.aio.server(
+        options=[("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
+    )
+    handler = grpc.stream_stream_rpc_method_handler(
+        desk.serve,
+        request_deserializer=pb.AgentToHeadend.FromString,
+        response_serializer=pb.HeadendToAgent.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(AGENT_LINK_STREAM.service, {AGENT_LINK_STREAM.name: handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(store.run())
+        await store.ready.wait()
+        await server.start()
+        # As the headend does.
+        gc.collect()
+        gc.freeze()
+        print(port, flush=True)
+        await server.wait_for_termination()
+
+
+def _pass_over(_: Samples) -> None:
+    """No dispatch waits for a sample."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The store of the grpcio peer: the headend's queue, groups and transaction, by one task of asyncio's.
+
+There is no crossing from Trio to asyncio, and nobody minds a database that goes away.
+"""
+
+import asyncio
+from array import array
+from datetime import UTC, datetime
+
+import psycopg
+
+from trioder.fleet import Fleet
+from trioder.process.wall_time import WallClock
+from trioder.store.none import NoneStore
+from trioder.store.postgres.database import PendingBatch
+from trioder.store.postgres.link import Connection
+from trioder.store.postgres.partitions import Partitions, day_of
+from trioder.store.postgres.queue import BatchQueue
+from trioder.store.postgres.schema import apply_schema, mirror_fleet
+from trioder.store.postgres.store import GROUP_ROWS, PACE_S, QUEUE_BYTES
+from trioder.store.postgres.writes import write_batches
+from trioder.store.records import Samples
+
+# As the headend's own: one that no agent can name.
+_OWN_OUTBOX_ID = "\theadend grpcio"
+
+
+class AsyncioStore(NoneStore):
+    """A `Store` of samples only; `run` keeps it going. It begins with an empty database.
+
+    Args:
+        url: of the database.
+        fleet: what asset keys stand for.
+        wall: tells which day it is.
+    """
+
+    def __init__(self, url: str, *, fleet: Fleet, wall: WallClock) -> None:
+        super().__init__()
+        self._url = url
+        self._fleet = fleet
+        self._wall = wall
+        self._queue = BatchQueue(max_bytes=QUEUE_BYTES, group_rows=GROUP_ROWS)
+        self._partitions = Partitions(retention_days=0)
+        self._keys = array("i")
+        self._own_seq = 0
+        self._work = asyncio.Event()
+        self._full = asyncio.Event()
+        self.ready = asyncio.Event()
+
+    async def committed_batch_seq(self, outbox_id: str) -> int:  # noqa: ARG002  # the interface's
+        """No outbox has been here before."""
+        return 0
+
+    def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
+        """See `Store.submit`."""
+        if not self._queue.put(PendingBatch.of(outbox_id, batch_seq, samples)):
+            return False
+        self._wake()
+        return True
+
+    def keep(self, samples: Samples) -> None:
+        """See `Store.keep`."""
+        if self._queue.put(PendingBatch.of(_OWN_OUTBOX_ID, self._own_seq + 1, samples)):
+            self._own_seq += 1
+            self._wake()
+
+    async def run(self) -> None:
+        """Write what comes, until cancelled."""
+        connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, prepare_threshold=None)
+        async with connection:
+            await connection.execute("SET TimeZone = 'UTC'")
+            await apply_schema(connection)
+            self._keys = await mirror_fleet(connection, self._fleet)
+            await self._partitions.read(connection)
+            await self._partitions.tend(connection, day_of(self._wall.now_ms()))
+            self.ready.set()
+            loop = asyncio.get_running_loop()
+            while True:
+                if not self._queue:
+                    self._work.clear()
+                    await self._work.wait()
+                group_s = loop.time()
+                await self._write(connection)
+                await self._pace(group_s + PACE_S)
+
+    async def _write(self, connection: Connection) -> None:
+        group = self._queue.first_group()
+        days = sorted({day_of(batch.ts_unix_ms) for batch in group})
+        await self._partitions.make(connection, days, datetime.now(UTC).date())
+        written = await write_batches(connection, group, self._keys, rows=True)
+        self._queue.remove_first(len(group))
+        if self._listener is None:
+            return
+        for outbox_id, batch_seq in written.marks.items():
+            self._listener.batches_committed(outbox_id, batch_seq)
+        if self._queue.take_room_again():
+            self._listener.room_again()
+
+    async def _pace(self, until_s: float) -> None:
+        if self._queue.has_full_group:
+            return
+        self._full.clear()
+        try:
+            async with asyncio.timeout_at(until_s):
+                await self._full.wait()
+        except TimeoutError:
+            return
+
+    def _wake(self) -> None:
+        self._work.set()
+        if self._queue.has_full_group:
+            self._full.set()
