@@ -222,7 +222,7 @@ async def _told_at_the_end(generator: Program, *, within_s: float) -> dict[str, 
 
 def _load_of(told: dict[str, float], stream_assets: int) -> Load:
     return Load(
-        samples_per_s=told["batches"] * stream_assets / told["elapsed_s"],
+        samples_per_s=told["messages"] * stream_assets / told["elapsed_s"],
         replays=int(told["replays"]),
         acknowledged_p50_ms=1000 * told["p50_s"],
         acknowledged_p99_ms=1000 * told["p99_s"],
