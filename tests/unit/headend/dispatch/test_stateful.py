@@ -189,6 +189,17 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.parts.wall.passed_s += seconds  # type: ignore[attr-defined]  # a still clock
         self.tended = False
 
+    @rule(agent_id=agents, leaves=st.booleans())
+    def one_agent_falls_silent(self, agent_id: str, leaves: bool) -> None:
+        """For so long that its assets drop out of groups, while the others go on telling."""
+        if leaves:
+            self.agent_leaves(agent_id, True)
+        self.time_passes(13.0)
+        for other in AGENTS:
+            if other != agent_id:
+                self.agent_tells(other, True, 20.0)
+        self.headend_tends()
+
     @rule()
     def headend_tends(self) -> None:
         self.parts.dispatcher.tend()
