@@ -1,5 +1,6 @@
 """Agent to headend: each message, written by the agent and read, checked, by the headend."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
@@ -202,26 +203,39 @@ def _read_batch(batch: pb.TelemetryBatch, asset_count: int) -> Batch:
 
 
 def _read_telemetry(telemetry: pb.Telemetry) -> Telemetry:
-    current_mw = checked_finite("Telemetry.current_mw", telemetry.current_mw)
-    max_mw = checked_finite("Telemetry.max_mw", telemetry.max_mw)
-    min_mw = checked_finite("Telemetry.min_mw", telemetry.min_mw)
+    current_mw, max_mw, min_mw = telemetry.current_mw, telemetry.max_mw, telemetry.min_mw
     # An agent that does not tell what it could hold is taken at its limits.
     discharge = telemetry.available_discharge_mw if telemetry.HasField("available_discharge_mw") else max_mw
     charge = telemetry.available_charge_mw if telemetry.HasField("available_charge_mw") else -min_mw
+    numbers = {
+        "current_mw": current_mw,
+        "max_mw": max_mw,
+        "min_mw": min_mw,
+        "soc_mwhr": telemetry.soc_mwhr,
+        "soc_pct": telemetry.soc_pct,
+        "capacity_mwhr": telemetry.capacity_mwhr,
+        "setpoint_mw": telemetry.setpoint_mw,
+        "available_discharge_mw": discharge,
+        "available_charge_mw": charge,
+    }
+    # As of a column: look at each only where the sum says so.
+    if not math.isfinite(sum(numbers.values())):
+        for name, value in numbers.items():
+            checked_finite(f"Telemetry.{name}", value)
     return Telemetry(
         asset_id=checked_id("Telemetry.asset_id", telemetry.asset_id),
         site_id=telemetry.site_id,
         site_name=telemetry.site_name,
         ts_unix_ms=checked_timestamp_ms("Telemetry.timestamp", telemetry.timestamp),
-        soc_mwhr=checked_finite("Telemetry.soc_mwhr", telemetry.soc_mwhr),
-        soc_pct=checked_finite("Telemetry.soc_pct", telemetry.soc_pct),
-        capacity_mwhr=checked_finite("Telemetry.capacity_mwhr", telemetry.capacity_mwhr),
+        soc_mwhr=numbers["soc_mwhr"],
+        soc_pct=numbers["soc_pct"],
+        capacity_mwhr=numbers["capacity_mwhr"],
         current_mw=current_mw,
-        setpoint_mw=checked_finite("Telemetry.setpoint_mw", telemetry.setpoint_mw),
+        setpoint_mw=numbers["setpoint_mw"],
         max_mw=max_mw,
         min_mw=min_mw,
-        available_discharge_mw=checked_finite("Telemetry.available_discharge_mw", discharge),
-        available_charge_mw=checked_finite("Telemetry.available_charge_mw", charge),
+        available_discharge_mw=discharge,
+        available_charge_mw=charge,
         status=status_of(current_mw),
     )
 
