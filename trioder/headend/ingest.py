@@ -3,6 +3,7 @@
 Synchronous throughout: a batch is dealt with between two checkpoints, and a slow store is never waited for.
 """
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -305,9 +306,10 @@ def _samples_of(batch: Batch, asset_keys: Sequence[int]) -> Samples:
         ts_unix_ms=batch.ts_unix_ms,
         source="agent",
         asset_keys=asset_keys,
-        soc_mwhr=batch.soc_mwhr,
-        current_mw=batch.current_mw,
-        setpoint_mw=batch.setpoint_mw,
-        available_discharge_mw=batch.available_discharge_mw,
-        available_charge_mw=batch.available_charge_mw,
+        # Packed once; the latest state and the store each copy the bytes.
+        soc_mwhr=array("d", batch.soc_mwhr),
+        current_mw=array("d", batch.current_mw),
+        setpoint_mw=array("d", batch.setpoint_mw),
+        available_discharge_mw=array("d", batch.available_discharge_mw),
+        available_charge_mw=array("d", batch.available_charge_mw),
     )
