@@ -26,6 +26,7 @@ from trioder.agent.disk import open_memory
 from trioder.agent.pulse import Lateness
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.process.addresses import Address
+from trioder.process.collector import settle_collector
 from trioder.process.logs import configure_logging
 from trioder.process.wall_time import WallClock
 from trioder.rpc import connect
@@ -146,7 +147,7 @@ async def _run(config: AgentConfig, folder: Path, *, pulses: int, base_bytes: in
             rng=random.SystemRandom(),
             report=lambda _report: None,
             memory=memory,
-            settle=_freeze,
+            settle=settle_collector,
         )
         agent: RunningAgent = await nursery.start(run)
         start_s = time.perf_counter() - began_s
@@ -167,12 +168,6 @@ async def _run(config: AgentConfig, folder: Path, *, pulses: int, base_bytes: in
         start_s=start_s,
         cancellation_s=time.perf_counter() - ended_s,
     )
-
-
-def _freeze() -> None:
-    """What an agent does before its first pulse."""
-    gc.collect()
-    gc.freeze()
 
 
 def _rss_bytes() -> int:

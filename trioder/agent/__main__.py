@@ -1,6 +1,5 @@
 """`python -m trioder.agent`: options, standard streams, signals, the real clock; the rest is in `service`."""
 
-import gc
 import json
 import os
 import random
@@ -31,6 +30,7 @@ from trioder.agent.memory import AgentMemory
 from trioder.agent.orphans import newest_states
 from trioder.agent.service import run_agent
 from trioder.process.agent_files import agent_file
+from trioder.process.collector import settle_collector
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
 from trioder.process.signals import open_stop_signal
@@ -186,18 +186,12 @@ async def _run_with(
         report=_print_status,
         memory=memory,
         stopping=stopping,
-        settle=_freeze,
+        settle=settle_collector,
     )
     async with trio.open_nursery() as watch:
         watch.start_soon(_watch)
         await serve()
         watch.cancel_scope.cancel()
-
-
-def _freeze() -> None:
-    # What stands now stands until the end: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
 
 
 async def _wait_either(requested: trio.Event, pipe: LauncherPipe) -> None:

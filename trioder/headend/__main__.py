@@ -3,7 +3,6 @@
 The order of the `async with` blocks is the order of the shutdown, from the inside out.
 """
 
-import gc
 import math
 import os
 import random
@@ -22,6 +21,8 @@ from trioder.fleet import Fleet, FleetFileError, load_fleet
 from trioder.headend.api import create_app, serve_rest
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
+from trioder.process.collector import settle_collector
+from trioder.process.descriptors import raise_descriptor_limit
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
 from trioder.process.signals import StopSignal, open_stop_signal
@@ -40,6 +41,10 @@ _GRACE_S = 3.5
 _STOP_WITHIN_S = 9.5
 # An agent of 100,000 batteries registers with about 15 MB; one pulse of it is 4.3 MB.
 _GRPC = ConnectionOptions(max_message_bytes=32 * 1024 * 1024)
+# An agent is a connection, and has so many assets unless the launcher was told otherwise. The others: REST's
+# connections, the database's, files.
+_ASSETS_AN_AGENT = 25
+_OTHER_DESCRIPTORS = 200
 
 
 class _PortError(Exception):
@@ -152,12 +157,14 @@ def main(
 ) -> None:
     """Read the fleet and serve it until told to stop."""
     configure_logging(level=log_level, format=log_format)
+    descriptors = raise_descriptor_limit()
     try:
         fleet = load_fleet(assets_path)
     except FleetFileError as error:
         faults = "1 fault" if len(error.faults) == 1 else f"{len(error.faults)} faults"
         click.echo(f"Error: {faults} in the fleet file:\n{error}", err=True)
         sys.exit(2)
+    _check_descriptors(descriptors, assets=len(fleet.assets))
     run = partial(
         _run,
         fleet,
@@ -177,6 +184,18 @@ def main(
     if refused:
         click.echo("\n".join(f"Error: {error}" for error in refused), err=True)
         sys.exit(2)
+
+
+def _check_descriptors(limit: int, *, assets: int) -> None:
+    needed = assets // _ASSETS_AN_AGENT + _OTHER_DESCRIPTORS
+    if limit < needed:
+        log.warning(
+            "too few open files are allowed for every agent to connect (ulimit -n)",
+            limit=limit,
+            needed=needed,
+            assets=assets,
+            assets_an_agent=_ASSETS_AN_AGENT,
+        )
 
 
 async def _run(
@@ -218,9 +237,7 @@ async def _run(
             grpc = partial(serve_rpc, grpc_listeners, headend.services, options=_GRPC, drain=headend.closing)
             await edge.start(grpc)
             started.set()
-            # What stands now stands until the end: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
+            settle_collector()
             log.info(
                 "headend ready",
                 http_addr=_address_of(http_listeners),
