@@ -17,6 +17,7 @@ from trioder.launcher.shards import DEFAULT_OUTBOX_MAX_MB, Shard, cut_shards
 from trioder.launcher.supervisor import LaunchSettings
 from trioder.process.addresses import Address, AddressType
 from trioder.process.agent_files import orphaned_files
+from trioder.process.descriptors import raise_descriptor_limit
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
 
@@ -117,6 +118,8 @@ def main(
     Stops all of them on SIGTERM or SIGINT and exits 0; 2 is wrong usage or a faulty fleet file, 1 an
     agent that could not be kept alive.
     """
+    # Three pipes an agent.
+    raise_descriptor_limit()
     shards = _read_shards(assets_path, shard_size)
     live = LiveLine(sys.stderr) if sys.stderr.isatty() and log_format == "auto" else None
     configure_logging(level=log_level, format=log_format, stream=live)

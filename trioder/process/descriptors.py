@@ -1,0 +1,18 @@
+"""How many files and sockets this process may have open: the limit, raised as far as that goes."""
+
+import resource
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit to the hard one, and return what holds now.
+
+    Many systems begin with 1,024, for the sake of programs that use `select`; those here do not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            # macOS tells of no limit, and has one.
+            return soft
+    return hard
