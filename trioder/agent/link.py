@@ -28,7 +28,7 @@ Dial = Callable[[], Awaitable[trio.abc.Stream]]
 LinkState = Literal["connected", "disconnected", "refused"]
 
 DIAL_WITHIN_S = 10.0
-REGISTERED_WITHIN_S = 10.0
+REGISTERED_WITHIN_S = 30.0
 HEALTHY_AFTER_S = 10.0
 FIRST_RETRY_S = 0.5
 MAX_RETRY_S = 30.0

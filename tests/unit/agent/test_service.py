@@ -132,14 +132,14 @@ async def test_no_batch_goes_before_the_session_stands_and_an_unanswered_registr
 ) -> None:
     headend, reports = FakeHeadend(grants=False), []
     await start_agent(nursery, headend, reports=reports)
-    await trio.sleep(12.0)
+    await trio.sleep(32.0)
     assert headend.batches == []
     assert len(headend.registrations) == 2
     assert reports == [
         LinkReport(
             state="disconnected",
             assets=0,
-            reason="UNAVAILABLE: no answer to the registration within 10 s",
+            reason="UNAVAILABLE: no answer to the registration within 30 s",
         )
     ]
 
