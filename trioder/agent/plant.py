@@ -30,6 +30,7 @@ class Plant:
     Attributes:
         grid: the pulses, and how late they came.
         frame_lateness: how long after its pulse was due each frame was closed.
+        rows_made: rows that went into frames.
         rows_missed: rows that frames went without.
     """
 
@@ -46,6 +47,7 @@ class Plant:
         now_s = trio.current_time()
         self.grid = grid
         self.frame_lateness = Lateness()
+        self.rows_made = 0
         self.rows_missed = 0
         self._wall = wall
         self._batteries = [
@@ -183,7 +185,9 @@ class Plant:
             with trio.move_on_at(now_s + _FRAME_SHARE_OF_TICK * self.grid.tick_s):
                 await self._wake_all(frame)
                 await frame.complete.wait()
-            self.rows_missed += frame.rows_missing()
+            missing = frame.rows_missing()
+            self.rows_missed += missing
+            self.rows_made += len(self._batteries) - missing
             take_frame(frame)
             self.frame_lateness.record(trio.current_time() - due_s)
 

@@ -195,10 +195,17 @@ def _log_end(
         late_p50_ms=round(1000 * lateness.quantile_s(0.5), 1),
         late_p99_ms=round(1000 * lateness.quantile_s(0.99), 1),
         late_max_ms=round(1000 * lateness.max_s, 1),
+        samples=plant.rows_made,
         asset_crashes=plant.crashes,
         batches_unacknowledged=outbox.batches,
         batches_dropped=outbox.dropped,
         acknowledgements_dropped=queue.acknowledgements_dropped,
         events_dropped=queue.events_dropped,
         saves_failed=memory.failures,
+    )
+    # What quantiles over many agents are made of.
+    log.debug(
+        "lateness of the last pulses",
+        agent_id=config.agent_id,
+        late_ms=[round(1000 * late_s, 1) for late_s in lateness.recent],
     )
