@@ -3,9 +3,12 @@
 import click
 
 from scripts.benchmarks.dispatch import dispatch
+from scripts.benchmarks.fleet import fleet
+from scripts.benchmarks.growth import growth
 from scripts.benchmarks.ingest import ingest
 from scripts.benchmarks.pulse import pulse
 from scripts.benchmarks.rest import rest
+from scripts.benchmarks.storm import storm
 
 
 @click.group(
@@ -15,10 +18,8 @@ def main() -> None:
     """Group the commands."""
 
 
-main.add_command(dispatch)
-main.add_command(ingest)
-main.add_command(pulse)
-main.add_command(rest)
+for _command in (dispatch, fleet, growth, ingest, pulse, rest, storm):
+    main.add_command(_command)
 
 if __name__ == "__main__":
     main(prog_name="scripts/bench")

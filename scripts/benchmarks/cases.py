@@ -8,24 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import trio
 
-from scripts.benchmarks.command import BenchmarkError
 from scripts.benchmarks.copying import copy_rows, count_distinct, count_rows, make_database
 from scripts.benchmarks.headend import RunningHeadend
 from scripts.benchmarks.programs import Program, open_program
+from scripts.benchmarks.threads import in_thread
 from scripts.benchmarks.usage import Usage, peak_rss_bytes, read_usage
 
 # Beyond the seconds of sending: registration, and what is under way at the end.
 _LOAD_SLACK_S = 150.0
 _READY_WITHIN_S = 60.0
-_DATABASE_WITHIN_S = 120.0
 _COPY_WITHIN_S = 600.0
 _PEER_DATABASE = "bench_grpcio"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,13 +167,6 @@ async def _measure_server(target: _Target, headend: RunningHeadend, folder: Path
         others_cpu_pct=100 * max(0.0, others_s) / wall_s,
         peak_rss_mib=peak_bytes / 2**20,
     )
-
-
-async def in_thread(job: Callable[[], T], *, within_s: float = _DATABASE_WITHIN_S) -> T:
-    """Run what waits for the database in a thread, which a signal leaves behind: the server ends it."""
-    with trio.move_on_after(within_s):
-        return await trio.to_thread.run_sync(job, abandon_on_cancel=True)
-    raise BenchmarkError(f"the database did not answer within {within_s:g} s")
 
 
 async def _watch(generator: Program, read: Callable[[], Usage]) -> tuple[dict[str, float], Usage, float]:

@@ -25,7 +25,7 @@ from scripts.benchmarks.headend import RunningHeadend, open_headend
 from scripts.benchmarks.programs import Program, open_program
 from scripts.benchmarks.report import Report
 from scripts.benchmarks.spread import Spread
-from scripts.benchmarks.usage import read_usage
+from scripts.benchmarks.usage import headend_usage
 from scripts.make_fleet import make_fleet
 from trioder.fleet import Fleet, dump_fleet
 from trioder.launcher.shards import cut_shards
@@ -182,10 +182,10 @@ async def _measure_case(
     plan: Plan, headend: RunningHeadend, assets: Sequence[Asset], wall: WallClock
 ) -> SinglesCase:
     pid = headend.program.pid
-    began_s, began = trio.current_time(), read_usage(server_pid=pid, headend_pid=pid)
+    began_s, began = trio.current_time(), headend_usage(pid)
     rng = random.Random(1)  # noqa: S311  # no secrets here
     singles = await send_singles(headend.http, assets, count=plan.dispatches, per_s=plan.per_s, rng=rng)
-    used = read_usage(server_pid=pid, headend_pid=pid).since(began)
+    used = headend_usage(pid).since(began)
     share = 100 / (trio.current_time() - began_s)
     return SinglesCase(
         load=None,

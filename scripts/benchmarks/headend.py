@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from trioder.store.embedded.layout import DataFolder
 
 _READY_WITHIN_S = 90.0
 _LOOK_EVERY_S = 0.05
+_ANY_PORT = Address("127.0.0.1", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +29,13 @@ class RunningHeadend:
     Attributes:
         fleet_path: the file that it has read.
         database_url: of its embedded server.
+        started_s: when its process was started, on `time.monotonic`'s clock.
+        ready_s: when it said that it is ready, seen 0.05 s later at most.
     """
 
     program: Program
+    started_s: float
+    ready_s: float
     fleet_path: Path
     grpc: Address
     http: Address
@@ -37,12 +43,16 @@ class RunningHeadend:
 
 
 @asynccontextmanager
-async def open_headend(folder: Path, fleet: Fleet) -> AsyncIterator[RunningHeadend]:
-    """Run a headend that synthesizes nothing, on free ports of the loopback.
+async def open_headend(
+    folder: Path, fleet: Fleet, *, grpc: Address = _ANY_PORT, http: Address = _ANY_PORT
+) -> AsyncIterator[RunningHeadend]:
+    """Run a headend that synthesizes nothing, on the loopback.
 
     Args:
-        folder: an empty one, for all that it writes.
+        folder: for all that it writes; an empty one, or the one of a headend that is no more.
         fleet: what it serves.
+        grpc: where agents connect; a free port unless given.
+        http: where REST listens; likewise.
 
     Raises:
         BenchmarkError: it does not start.
@@ -55,18 +65,21 @@ async def open_headend(folder: Path, fleet: Fleet) -> AsyncIterator[RunningHeade
         "DATABASE_URL": "embedded",
         "STATE_DIR": str(folder / "state"),
         "TELEMETRY_RETENTION_DAYS": "0",
-        "HEADEND_HTTP_ADDR": "127.0.0.1:0",
-        "HEADEND_GRPC_ADDR": "127.0.0.1:0",
+        "HEADEND_HTTP_ADDR": str(http),
+        "HEADEND_GRPC_ADDR": str(grpc),
         "HEADEND_TICK_S": "0",
         "LOG_LEVEL": "info",
         "LOG_FORMAT": "json",
     }
     database = DataFolder.below(folder / "state")
+    started_s = time.monotonic()
     try:
         async with open_program("trioder.headend", log=folder / "headend.log", env=env) as program:
             ready = await _until_ready(program)
             yield RunningHeadend(
                 program=program,
+                started_s=started_s,
+                ready_s=time.monotonic(),
                 fleet_path=fleet_path,
                 grpc=parse_address(ready["grpc_addr"]),
                 http=parse_address(ready["http_addr"]),

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import click
 
-from scripts.benchmarks.cases import Case, CaseFigures, Served, in_thread, measure_case
+from scripts.benchmarks.cases import Case, CaseFigures, Served, measure_case
 from scripts.benchmarks.command import json_option, run_benchmark
 from scripts.benchmarks.copying import server_version
 from scripts.benchmarks.headend import open_headend
 from scripts.benchmarks.report import Report
+from scripts.benchmarks.threads import in_thread
 from scripts.make_fleet import make_fleet
 
 

@@ -66,7 +66,7 @@ class Stream:
         self.registration = write_registration(
             agent_id=f"bench-{number}", epoch=1, protocol=PROTOCOL, outbox_id=str(uuid4()), assets=assets
         )
-        self._message = write_batch(_batch_of(assets))
+        self._message = write_batch(batch_of(assets))
 
     async def run(self, headend: Address, *, gates: Gates) -> None:
         """Register, and then send and receive; the stream is closed when all streams are done."""
@@ -218,7 +218,8 @@ async def _run(
     return cpu_s
 
 
-def _batch_of(assets: Sequence[Asset]) -> Batch:
+def batch_of(assets: Sequence[Asset]) -> Batch:
+    """Return one pulse of these assets, each at another state of charge."""
     rows = range(len(assets))
     return Batch(
         batch_seq=1,

@@ -45,6 +45,11 @@ def read_usage(*, server_pid: int, headend_pid: int) -> Usage:
     )
 
 
+def headend_usage(pid: int) -> Usage:
+    """Read the usage of a headend, which is the server, and of its embedded database."""
+    return read_usage(server_pid=pid, headend_pid=pid)
+
+
 def peak_rss_bytes(pid: int) -> int:
     """Return the most memory that a process ever had resident (Linux; elsewhere what it has now)."""
     status = Path(f"/proc/{pid}/status")

@@ -144,6 +144,49 @@ async def test_pulse_tells_how_late_the_pulses_were(tmp_path: Path) -> None:
         assert 0 <= figures["pulse_lateness_ms"]["p50"] <= figures["pulse_lateness_ms"]["max"]
 
 
+async def test_fleet_tells_what_the_real_processes_take_and_loses_nothing(tmp_path: Path) -> None:
+    arguments = ("fleet", "--assets", "20", "--shard-size", "10", "--tick-s", "0.5", "--seconds", "2")
+    async with running(tmp_path, *arguments) as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        (case,) = script.figures()["cases"]
+        assert (case["assets"], case["agents"]) == (20, 2)
+        assert (case["rows_lost"], case["rows_doubled"]) == (0, 0)
+        assert case["rows"] >= 20 * 3
+        assert 0 <= case["late_p50_ms"] <= case["late_p99_ms"] <= case["late_max_ms"]
+        assert case["connected_s"] > 0
+
+
+async def test_storm_tells_when_all_streams_are_back_at_the_headends_second_life(tmp_path: Path) -> None:
+    arguments = ("storm", "--streams", "10", "--shard-size", "2", "--pulse-s", "0.5", "--seconds", "1")
+    async with running(tmp_path, *arguments) as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        figures = script.figures()
+        assert (figures["streams"], figures["assets"]) == (10, 20)
+        assert 0 < figures["half_registered_s"] <= figures["all_registered_s"]
+        assert figures["start_to_ready_s"] < figures["start_to_all_registered_s"]
+        # Each has lost its connection once.
+        assert figures["attempts_failed"] >= 10
+        assert figures["rows"] == 2 * figures["batches"] > 0
+        assert (figures["rows_lost"], figures["rows_doubled"]) == (0, 0)
+
+
+async def test_growth_tells_and_draws_what_a_sample_costs(tmp_path: Path) -> None:
+    plot = tmp_path / "growth.png"
+    load = ("--shard-size", "10", "--samples-per-s", "400", "--seconds", "1")
+    async with running(
+        tmp_path, "growth", "--assets", "10", "--assets", "40", *load, "--plot", str(plot)
+    ) as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        sizes = script.figures()["sizes"]
+        assert [(size["assets"], size["streams"]) for size in sizes] == [(10, 1), (40, 4)]
+        assert all(size["cost_s"] > 0 and size["rows"] > 0 for size in sizes)
+        assert all((size["rows_lost"], size["rows_doubled"]) == (0, 0) for size in sizes)
+        assert plot.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_stop_in_the_middle_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     async with running(tmp_path, *SHORT_INGEST, "--seconds", "60") as script:
