@@ -309,6 +309,40 @@ async def test_sessions_and_dispatches_are_told_with_names(database_url: str) ->
     ]
 
 
+async def test_sessions_that_open_together_keep_their_assets_and_their_ends(database_url: str) -> None:
+    # Two of them with the same assets, one that is over already.
+    lists = {1: [0], 2: [1, 0], 3: [1, 0]}
+    async with open_store_on(database_url) as store:
+        for number, asset_keys in lists.items():
+            store.open_session(
+                SessionRecord(
+                    session_id=f"3f1d2c4b-0000-4000-8000-{number:012}",
+                    agent_id=f"agent {number}",
+                    epoch=2**64 - number,
+                    peer="x",
+                    asset_keys=asset_keys,
+                    connected_ms=1_000,
+                )
+            )
+        store.close_session("3f1d2c4b-0000-4000-8000-000000000003", disconnected_ms=2_000, reason="gone")
+        await store.wait_idle()
+        known = run_sql(database_url, "SELECT asset_key FROM asset_versions ORDER BY asset_key")
+        rows = run_sql(
+            database_url,
+            "SELECT agent_id, epoch, asset_keys, reason FROM sessions JOIN asset_lists USING (list_id) "
+            "ORDER BY agent_id",
+        )
+    keys = [key for (key,) in known]
+    assert {
+        (agent_id, int(epoch), len(asset_keys), reason) for agent_id, epoch, asset_keys, reason in rows
+    } == {
+        ("agent 1", 2**64 - 1, 1, None),
+        ("agent 2", 2**64 - 2, 2, None),
+        ("agent 3", 2**64 - 3, 2, "gone"),
+    }
+    assert all(set(asset_keys) <= set(keys) for _, _, asset_keys, _ in rows)
+
+
 async def test_sessions_that_a_dead_headend_left_open_are_closed(database_url: str) -> None:
     def session(number: int) -> SessionRecord:
         return SessionRecord(

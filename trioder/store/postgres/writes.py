@@ -99,13 +99,19 @@ async def _move_marks(connection: Connection, before: dict[str, int], after: dic
 
 async def write_notes(connection: Connection, notes: Iterable[Note], keys: "array[int]") -> None:
     """See `Database.note`."""
+    # The last note of a session counts: one statement cannot write a row twice.
+    sessions: dict[str, SessionNote] = {}
+    dispatches: list[DispatchRecord] = []
+    for note in notes:
+        if isinstance(note, SessionNote):
+            sessions[note.session.session_id] = note
+        else:
+            dispatches.append(note)
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_NOTES_LOCK])
-        for note in notes:
-            if isinstance(note, SessionNote):
-                await _write_session(connection, note, keys)
-            else:
-                await _write_dispatch(connection, note)
+        await _write_sessions(connection, list(sessions.values()), keys)
+        for dispatch in dispatches:
+            await _write_dispatch(connection, dispatch)
 
 
 async def clean_up_after_predecessor(connection: Connection, now: datetime) -> None:
@@ -121,35 +127,53 @@ async def clean_up_after_predecessor(connection: Connection, now: datetime) -> N
         await connection.execute(r"DELETE FROM ingest_watermarks WHERE outbox_id LIKE E'\theadend %%'", [])
 
 
-async def _write_session(connection: Connection, note: SessionNote, keys: "array[int]") -> None:
-    session = note.session
-    asset_keys = array("i", [keys[key] for key in session.asset_keys])
-    digest = sha256(asset_keys.tobytes()).digest()
-    known = await connection.execute("SELECT 1 FROM asset_lists WHERE digest = %s", [digest])
-    if await known.fetchone() is None:
-        await connection.execute(
-            "INSERT INTO asset_lists (digest, asset_keys) VALUES (%s, %s::integer[]) ON CONFLICT DO NOTHING",
-            [digest, list(asset_keys)],
-        )
+async def _write_sessions(connection: Connection, notes: Sequence[SessionNote], keys: "array[int]") -> None:
+    """Write them all with three statements: thousands of agents come at once when a headend starts."""
+    if not notes:
+        return
+    lists = [array("i", [keys[key] for key in note.session.asset_keys]) for note in notes]
+    digests = [sha256(asset_keys.tobytes()).digest() for asset_keys in lists]
+    await _write_asset_lists(connection, dict(zip(digests, lists, strict=True)))
+    sessions = [note.session for note in notes]
     await connection.execute(
         """
         INSERT INTO sessions
             (session_id, agent_id, epoch, peer, list_id, connected_at, disconnected_at, reason)
-        SELECT %s, %s, %s, %s, list_id, %s, %s, %s FROM asset_lists WHERE digest = %s
+        SELECT session_id, agent_id, epoch, peer, list_id, connected_at, disconnected_at, reason
+        FROM unnest(
+            %s::uuid[], %s::text[], %s::numeric[], %s::text[], %s::bytea[], %s::timestamptz[],
+            %s::timestamptz[], %s::text[]
+        ) AS noted (
+            session_id, agent_id, epoch, peer, digest, connected_at, disconnected_at, reason
+        ) JOIN asset_lists USING (digest)
         ON CONFLICT (session_id) DO UPDATE SET (disconnected_at, reason)
             = (excluded.disconnected_at, excluded.reason)
         """,
         [
-            session.session_id,
-            _text(session.agent_id),
-            session.epoch,
-            _text(session.peer),
-            instant(session.connected_ms),
-            instant(note.disconnected_ms),
-            _text(note.reason),
-            digest,
+            [session.session_id for session in sessions],
+            [_text(session.agent_id) for session in sessions],
+            [session.epoch for session in sessions],
+            [_text(session.peer) for session in sessions],
+            digests,
+            [instant(session.connected_ms) for session in sessions],
+            [instant(note.disconnected_ms) for note in notes],
+            [_text(note.reason) for note in notes],
         ],
     )
+
+
+async def _write_asset_lists(connection: Connection, lists: "dict[bytes, array[int]]") -> None:
+    found = await connection.execute("SELECT digest FROM asset_lists WHERE digest = ANY (%s)", [list(lists)])
+    known = {digest for (digest,) in await found.fetchall()}
+    # In order, for another headend's sake: two transactions must not wait for each other.
+    new = sorted(lists.keys() - known)
+    if new:
+        await connection.execute(
+            # As text: arrays of several lengths do not fit into one.
+            "INSERT INTO asset_lists (digest, asset_keys) SELECT digest, asset_keys::integer[] "
+            "FROM unnest(%s::bytea[], %s::text[]) AS wanted (digest, asset_keys) ON CONFLICT DO NOTHING",
+            [new, ["{" + ",".join(map(str, lists[digest])) + "}" for digest in new]],
+        )
 
 
 async def _write_dispatch(connection: Connection, dispatch: DispatchRecord) -> None:
