@@ -189,7 +189,8 @@ class World:
         self._down.set()
 
     async def _run_agent(self, agent: Agent) -> None:
-        async def run_once(*, task_status: trio.TaskStatus[RunningAgent] = trio.TASK_STATUS_IGNORED) -> None:
+        # run_agent calls task_status.
+        async def run_once(*, task_status: trio.TaskStatus[RunningAgent]) -> None:  # noqa: ASYNC128
             await run_agent(
                 agent.config,
                 dial=partial(self._dial, agent),

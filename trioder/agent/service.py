@@ -120,7 +120,7 @@ async def run_agent(
 
     pulses = trio.CancelScope()
 
-    async def run_plant(*, task_status: trio.TaskStatus[None]) -> None:
+    async def run_plant(*, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # the plant calls it
         with pulses:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(watch.run)
