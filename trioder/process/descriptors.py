@@ -1,6 +1,7 @@
 """How many files and sockets this process may have open: the limit, raised as far as that goes."""
 
 import resource
+import sys
 
 
 def raise_descriptor_limit() -> int:
@@ -15,4 +16,4 @@ def raise_descriptor_limit() -> int:
         except (OSError, ValueError):
             # macOS tells of no limit, and has one.
             return soft
-    return hard
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard

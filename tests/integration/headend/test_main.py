@@ -126,3 +126,13 @@ async def test_a_database_that_is_not_understood_is_refused_without_its_password
 async def test_a_value_out_of_range_is_refused(fleet_file: Path, variable: str, value: str) -> None:
     said = await refused(variables(fleet_file, **{variable: value}))
     assert value in said
+
+
+async def test_too_few_open_files_for_the_fleet_are_told(fleet_file: Path) -> None:
+    env = variables(fleet_file, HEADEND_HTTP_ADDR="192.0.2.1:1")
+    headend = f"ulimit -n 128 && exec {sys.executable} -m trioder.headend"
+    with trio.fail_after(20):
+        ended = await trio.run_process(
+            ["sh", "-c", headend], env=env, cwd=ROOT, capture_stderr=True, check=False
+        )
+    assert "limit=128 needed=200 assets=2" in ended.stderr.decode()
