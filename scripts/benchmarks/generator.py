@@ -22,6 +22,7 @@ class Registered:
     """
 
     half_at_s: float
+    p99_at_s: float
     all_at_s: float
     attempts_failed: int
 

@@ -68,6 +68,7 @@ class Census:
             say(
                 state="registered",
                 half_at_s=in_order[len(in_order) // 2],
+                p99_at_s=in_order[len(in_order) * 99 // 100],
                 all_at_s=in_order[-1],
                 attempts_failed=self.attempts_failed,
             )

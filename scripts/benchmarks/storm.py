@@ -43,6 +43,7 @@ class StormFigures:
     away_s: float
     start_to_ready_s: float
     half_registered_s: float
+    p99_registered_s: float
     all_registered_s: float
     start_to_all_registered_s: float
     all_fresh_s: float
@@ -139,6 +140,7 @@ async def _follow(
         "assets": streams * shard_size,
         "start_to_ready_s": headend.ready_s - headend.started_s,
         "half_registered_s": back.half_at_s - headend.ready_s,
+        "p99_registered_s": back.p99_at_s - headend.ready_s,
         "all_registered_s": back.all_at_s - headend.ready_s,
         "start_to_all_registered_s": back.all_at_s - headend.started_s,
         "all_fresh_s": fresh_s - headend.ready_s,
@@ -177,6 +179,7 @@ def _report(figures: StormFigures, *, version: str, pulse_s: float, attempts_bef
             ["kill to the second headend's ready", f"{figures.away_s:.1f}"],
             ["start to ready", f"{figures.start_to_ready_s:.1f}"],
             ["ready to half of the streams registered", f"{figures.half_registered_s:.1f}"],
+            ["ready to 99 % of the streams registered", f"{figures.p99_registered_s:.1f}"],
             ["ready to all registered", f"{figures.all_registered_s:.1f}"],
             ["start to all registered", f"{figures.start_to_all_registered_s:.1f}"],
             ["ready to every asset fresh in /fleet", f"{figures.all_fresh_s:.1f}"],

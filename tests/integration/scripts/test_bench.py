@@ -164,7 +164,7 @@ async def test_storm_tells_when_all_streams_are_back_at_the_headends_second_life
         assert script.pids() == []
         figures = script.figures()
         assert (figures["streams"], figures["assets"]) == (10, 20)
-        assert 0 < figures["half_registered_s"] <= figures["all_registered_s"]
+        assert 0 < figures["half_registered_s"] <= figures["p99_registered_s"] <= figures["all_registered_s"]
         assert figures["start_to_ready_s"] < figures["start_to_all_registered_s"]
         # Each has lost its connection once.
         assert figures["attempts_failed"] >= 10
