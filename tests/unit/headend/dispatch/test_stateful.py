@@ -130,7 +130,9 @@ class DispatcherMachine(RuleBasedStateMachine):
             return
         self.tended = False
         for key, dispatch_id in self.read_mail(agent_id):
-            self.say(agent_id, key, dispatch_id, "applied", self.remaining_s(key))
+            # There are agents that obey and say nothing.
+            if agent_id != "old":
+                self.say(agent_id, key, dispatch_id, "applied", self.remaining_s(key))
 
     @rule(key=keys, mw=powers, duration_s=durations, expires_in_s=expiries, reversion_mw=powers)
     def user_commands_one(
@@ -181,7 +183,8 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.tended = False
         for key in AGENTS[agent_id]:
             member = self.parts.dispatcher.in_force(key)
-            mw = member.mw if obeys and member is not None else 0.0
+            obeyed = member is not None and member.wire_id == self.obeyed_now(key)
+            mw = member.mw if obeys and member is not None and obeyed else 0.0
             tell(self.parts, key, soc=soc, mw=mw, setpoint=mw)
 
     @rule(seconds=st.sampled_from((0.2, 0.5, 2.0, 6.0, 13.0, 31.0, 61.0)))
