@@ -266,7 +266,7 @@ class DatabaseClient:
         return None
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None, state: str | None
+        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool
     ) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)

@@ -94,9 +94,11 @@ class Store(Protocol):
         """
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None = None, state: str | None = None
+        self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False
     ) -> Sequence[DispatchRecord]:
         """The last `limit` dispatches, newest first; those to one asset, in one state, or both, when named.
+
+        `whole` with what each asset has.
 
         Raises:
             StoreUnavailableError: the database does not answer.

@@ -84,6 +84,7 @@ class NoneStore:
         limit: int,  # noqa: ARG002  # the interface's
         asset: Asset | None = None,  # noqa: ARG002  # the interface's
         state: str | None = None,  # noqa: ARG002  # the interface's
+        whole: bool = False,  # noqa: ARG002  # the interface's
     ) -> Sequence[DispatchRecord]:
         """There are none."""
         return ()

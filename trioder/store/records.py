@@ -3,8 +3,8 @@
 An asset's key is its position in `Fleet.assets`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from trioder.sim.model import Telemetry
@@ -119,6 +119,10 @@ class DispatchRecord:
         state: how far its members have come, together.
         living: whether something may still become of it.
         idempotency_key: the user's, if there was one; request_digest tells whether it is used for the same.
+        by_state: how many members are in each state.
+        assets_left_out: how many were given nothing.
+        members: none in a list of many records.
+        left_out: likewise.
     """
 
     dispatch_id: str
@@ -139,6 +143,8 @@ class DispatchRecord:
     idempotency_key: str | None = None
     request_digest: str | None = None
     resplits: Sequence[ResplitRecord] = ()
+    by_state: Mapping[str, int] = field(default_factory=dict)
+    assets_left_out: int = 0
     members: Sequence[MemberRecord] = ()
     left_out: Sequence[LeftOutRecord] = ()
 

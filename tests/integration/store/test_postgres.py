@@ -510,6 +510,8 @@ async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str)
         idempotency_key="k-1",
         request_digest="d",
         resplits=(ResplitRecord(at_ms=6, wire_id="w", dropped=[("a", "b")], changed=1, shortfall_mw=0.5),),
+        by_state={"accepted": 2},
+        assets_left_out=1,
         members=members,
         left_out=(LeftOutRecord(asset_id=FLEET.assets[2].id, code="stale", allocation="none: stale"),),
     )
@@ -537,6 +539,15 @@ async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str)
             return [record.dispatch_id[-2:] for record in told]
 
         assert await listed() == ["cc", "bb"]
+        [_, slim] = await store.dispatches(limit=10)
+        [_, whole] = await store.dispatches(limit=10, whole=True)
+        assert (slim.by_state, slim.assets_left_out, slim.members, slim.left_out) == (
+            {"accepted": 2},
+            1,
+            (),
+            (),
+        )
+        assert whole == found
         assert await listed(asset=FLEET.assets[1]) == ["bb"]
         assert await listed(asset=FLEET.assets[0], state="completed") == ["cc"]
         assert await listed(asset=FLEET.assets[2]) == []

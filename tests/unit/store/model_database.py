@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import trio
 
@@ -106,7 +107,7 @@ class ModelDatabase:
         return None
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None, state: str | None
+        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool
     ) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there()
@@ -116,7 +117,8 @@ class ModelDatabase:
             if (state is None or record.state == state)
             and (asset is None or asset.id in {member.asset_id for member in record.members})
         ]
-        return sorted(found, key=lambda record: record.dispatched_ms, reverse=True)[:limit]
+        newest = sorted(found, key=lambda record: record.dispatched_ms, reverse=True)[:limit]
+        return newest if whole else [replace(record, members=(), left_out=()) for record in newest]
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None

@@ -1,6 +1,5 @@
 """How the record of a command is told: to the one who gave it, and to whoever asks later."""
 
-from collections import Counter
 from typing import Any, cast
 
 from trioder.headend.api.dispatch_models import (
@@ -55,9 +54,9 @@ def _columns(record: DispatchRecord, *, allocations: bool) -> dict[str, Any]:
         "dispatched_at": format_ms(record.dispatched_ms),
         "ends_at": _time(record.ends_ms),
         "state": _state(record.state),
-        "members": len(record.members),
-        "left_out": len(record.left_out),
-        "by_state": dict(Counter(member.state for member in record.members)),
+        "members": sum(record.by_state.values()),
+        "left_out": record.assets_left_out,
+        "by_state": record.by_state,
         "resplits": [_resplit_row(resplit) for resplit in record.resplits],
         "allocations": rows if allocations else None,
     }

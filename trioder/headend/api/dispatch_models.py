@@ -14,6 +14,8 @@ from trioder.headend.dispatch.split import Strategy
 from trioder.store.records import TargetKind
 
 DEFAULT_DISPATCH_ROWS = 100
+# A group of 10,000 with its allocations is about 4 MB.
+MAX_WHOLE_DISPATCH_ROWS = 20
 MAX_WAIT_S = 30
 DEFAULT_WAIT_S = 5
 
@@ -40,6 +42,9 @@ Resplit = Annotated[bool, Meta(description="Whether the share of a member that d
 Wait = Annotated[Literal["ack"], Meta(description="Answer when every agent has answered, or with 504.")]
 OfAsset = Annotated[Id, Meta(description="Only those that this asset has or had a part in.")]
 WithAllocations = Annotated[bool, Meta(description="Whether to tell what each asset has.")]
+
+
+_LIMIT = f"At most so many rows; with allocations, {MAX_WHOLE_DISPATCH_ROWS} at most."
 
 
 class DispatchBody(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -185,7 +190,5 @@ class DispatchesQuery(Struct, kw_only=True):
         None
     )
     state: DispatchState | None = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description="At most so many rows.")] = (
-        DEFAULT_DISPATCH_ROWS
-    )
+    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description=_LIMIT)] = DEFAULT_DISPATCH_ROWS
     allocations: WithAllocations = False

@@ -9,6 +9,7 @@ from trioder.headend.api.answers import json_answer
 from trioder.headend.api.dispatch_answers import dispatch_row
 from trioder.headend.api.dispatch_models import (
     DEFAULT_DISPATCH_ROWS,
+    MAX_WHOLE_DISPATCH_ROWS,
     DispatchesQuery,
     DispatchRow,
     ShowDispatchQuery,
@@ -53,18 +54,20 @@ def dispatch_records_blueprint(headend: Headend, index: FleetIndex) -> Blueprint
     async def list_dispatches() -> TrioResponse:
         """List the last commands, newest first; without a database, those that the headend remembers."""
         query = checked_query(DispatchesQuery)
-        limit = query_limit(query, highest=MAX_HISTORY_ROWS, default=DEFAULT_DISPATCH_ROWS)
+        allocations = query_flag(query, "allocations", default=False)
+        highest = MAX_WHOLE_DISPATCH_ROWS if allocations else MAX_HISTORY_ROWS
+        limit = query_limit(query, highest=highest, default=min(DEFAULT_DISPATCH_ROWS, highest))
         state = query_choice(query, "state", STATES)
         asset_id = query_id(query, "asset_id")
         key = None if asset_id is None else index.key_of(asset_id)
-        allocations = query_flag(query, "allocations", default=False)
 
         def counts(command: Command) -> bool:
             return (key is None or key in command.members) and (state is None or command.state == state)
 
-        found = dispatcher.newest(limit, counts=counts)
+        found = dispatcher.newest(limit, counts=counts, whole=allocations)
         if len(found) < limit:
-            found = _merged(found, await _older(headend, limit, key, state), headend, limit)
+            older = await _older(headend, limit, key, state, whole=allocations)
+            found = _merged(found, older, headend, limit)
         return json_answer([dispatch_row(record, allocations=allocations) for record in found])
 
     return blueprint
@@ -81,11 +84,11 @@ async def _recorded(headend: Headend, dispatch_id: str) -> DispatchRecord | None
 
 
 async def _older(
-    headend: Headend, limit: int, key: int | None, state: str | None
+    headend: Headend, limit: int, key: int | None, state: str | None, *, whole: bool
 ) -> Sequence[DispatchRecord]:
     asset = None if key is None else headend.fleet.assets[key]
     try:
-        return await headend.store.dispatches(limit=limit, asset=asset, state=state)
+        return await headend.store.dispatches(limit=limit, asset=asset, state=state, whole=whole)
     except StoreUnavailableError:
         return ()
 
@@ -94,5 +97,5 @@ def _merged(
     newer: Sequence[DispatchRecord], older: Sequence[DispatchRecord], headend: Headend, limit: int
 ) -> list[DispatchRecord]:
     # What the headend remembers it knows better than the record.
-    unknown = [record for record in older if headend.dispatcher.find(record.dispatch_id) is None]
+    unknown = [record for record in older if not headend.dispatcher.remembers(record.dispatch_id)]
     return sorted([*newer, *unknown], key=lambda record: record.dispatched_ms, reverse=True)[:limit]

@@ -178,11 +178,12 @@ class Command:
         if not self.unanswered:
             self.answered.set()
 
-    def record(self, asset_ids: Sequence[str]) -> DispatchRecord:
+    def record(self, asset_ids: Sequence[str], *, whole: bool = True) -> DispatchRecord:
         """Return it as it stands.
 
         Args:
             asset_ids: of the fleet, by key.
+            whole: with what each asset has.
         """
         return DispatchRecord(
             dispatch_id=self.dispatch_id,
@@ -203,29 +204,34 @@ class Command:
             idempotency_key=self.idempotency_key,
             request_digest=self.request_digest,
             resplits=tuple(self.resplits),
-            members=tuple(
-                MemberRecord(
-                    asset_id=asset_ids[member.key],
-                    mw=member.mw,
-                    reversion_mw=member.reversion_mw,
-                    wire_id=member.wire_id,
-                    code=member.code,
-                    allocation=member.allocation,
-                    state=member.state,
-                    held_mw=member.held_mw,
-                    answer=member.answer,
-                    reason=member.reason,
-                    sent_ms=member.sent_ms,
-                    answered_ms=member.answered_ms,
-                    tracking_ms=member.tracking_ms,
-                    ends_ms=member.ends_ms,
-                    queue_until_ms=member.queue_until_ms,
-                    ended_ms=member.ended_ms,
-                )
-                for member in self.members.values()
-            ),
-            left_out=tuple(
+            by_state={state: count for state, count in self.count_by_state.items() if count},
+            assets_left_out=len(self.left_out),
+            members=[_record_of(member, asset_ids) for member in self.members.values()] if whole else (),
+            left_out=[
                 LeftOutRecord(asset_id=asset_ids[key], code=code, allocation=allocation)
                 for key, (code, allocation) in self.left_out.items()
-            ),
+            ]
+            if whole
+            else (),
         )
+
+
+def _record_of(member: Member, asset_ids: Sequence[str]) -> MemberRecord:
+    return MemberRecord(
+        asset_id=asset_ids[member.key],
+        mw=member.mw,
+        reversion_mw=member.reversion_mw,
+        wire_id=member.wire_id,
+        code=member.code,
+        allocation=member.allocation,
+        state=member.state,
+        held_mw=member.held_mw,
+        answer=member.answer,
+        reason=member.reason,
+        sent_ms=member.sent_ms,
+        answered_ms=member.answered_ms,
+        tracking_ms=member.tracking_ms,
+        ends_ms=member.ends_ms,
+        queue_until_ms=member.queue_until_ms,
+        ended_ms=member.ended_ms,
+    )

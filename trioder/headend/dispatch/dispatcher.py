@@ -147,9 +147,16 @@ class Dispatcher:
         command = self._lives.log.get(dispatch_id)
         return None if command is None else command.record(self._asset_ids)
 
-    def newest(self, limit: int, *, counts: Callable[[Command], bool]) -> list[DispatchRecord]:
-        """The last `limit` commands that count, newest first."""
-        return [command.record(self._asset_ids) for command in self._lives.log.newest(limit, counts=counts)]
+    def remembers(self, dispatch_id: str) -> bool:
+        """Whether `find` would find it."""
+        return self._lives.log.get(dispatch_id) is not None
+
+    def newest(
+        self, limit: int, *, counts: Callable[[Command], bool], whole: bool = False
+    ) -> list[DispatchRecord]:
+        """The last `limit` commands that count, newest first; `whole` with what each asset has."""
+        commands = self._lives.log.newest(limit, counts=counts)
+        return [command.record(self._asset_ids, whole=whole) for command in commands]
 
     def in_force(self, key: int) -> Member | None:
         """The member that an asset is under now; None when it is under no command."""

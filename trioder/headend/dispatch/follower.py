@@ -120,6 +120,7 @@ class Follower:
                 and samples.setpoint_mw[row] == member.mw
                 and samples.ts_unix_ms >= _seen_from_ms(member)
                 and abs(samples.current_mw[row] - member.target_mw) <= tolerance_mw(self._fleet.assets[key])
+                and (member.state != "sent" or self._is_silent(key))
             ):
                 self._lives.change(member, "tracking", reason=member.reason)
 
@@ -134,6 +135,11 @@ class Follower:
                 self._lives.change(member, "failed", reason=reason)
             else:
                 self._lives.change(member, "completed", reason="its time is over")
+
+    def _is_silent(self, key: int) -> bool:
+        """Whether the asset's agent may be one of those that obey and never answer."""
+        session = self._sessions.session_of(key)
+        return session is not None and session.protocol == 0
 
     def _end_what_is_over(self, member: Member, answer: Acknowledgement, session: Session) -> None:
         """An agent obeys what was given up here: it is to end it, unless another command has the asset."""

@@ -161,6 +161,6 @@ class Database(Protocol):
         """See `Store.find_dispatch`. Besides the writer."""
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None, state: str | None
+        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool
     ) -> Sequence[DispatchRecord]:
         """See `Store.dispatches`. Besides the writer."""

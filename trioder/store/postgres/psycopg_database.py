@@ -130,10 +130,12 @@ class PsycopgDatabase:
         )
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None, state: str | None
+        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool
     ) -> Sequence[DispatchRecord]:
         """See `Database.dispatches`."""
-        return await self._readers.run(partial(read_dispatches, limit=limit, asset=asset, state=state))
+        return await self._readers.run(
+            partial(read_dispatches, limit=limit, asset=asset, state=state, whole=whole)
+        )
 
     def _today(self) -> date:
         return day_of(self._wall.now_ms())

@@ -33,16 +33,17 @@ async def read_dispatch(
 
 
 async def read_dispatches(
-    connection: Connection, *, limit: int, asset: Asset | None, state: str | None
+    connection: Connection, *, limit: int, asset: Asset | None, state: str | None, whole: bool
 ) -> Sequence[DispatchRecord]:
     """See `Store.dispatches`."""
     found = await connection.execute(
         """
-        SELECT record::text FROM dispatches
+        SELECT (CASE WHEN %(whole)s THEN record ELSE record - '{members,left_out}'::text[] END)::text
+        FROM dispatches
         WHERE (%(asset_id)s::uuid IS NULL OR asset_ids @> ARRAY[%(asset_id)s::uuid])
             AND (%(state)s::text IS NULL OR state = %(state)s)
         ORDER BY dispatched_at DESC LIMIT %(limit)s
         """,
-        {"asset_id": None if asset is None else asset.id, "state": state, "limit": limit},
+        {"asset_id": None if asset is None else asset.id, "state": state, "limit": limit, "whole": whole},
     )
     return [_decoder.decode(text) for (text,) in await found.fetchall()]

@@ -168,10 +168,12 @@ class PostgresStore:
         )
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None = None, state: str | None = None
+        self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False
     ) -> Sequence[DispatchRecord]:
         """See `Store.dispatches`."""
-        return await self._read(lambda: self._database.dispatches(limit=limit, asset=asset, state=state))
+        return await self._read(
+            lambda: self._database.dispatches(limit=limit, asset=asset, state=state, whole=whole)
+        )
 
     async def wait_attempted(self) -> None:
         """Wait until the database was reached, or found to be away."""

@@ -77,6 +77,21 @@ def test_an_agent_that_never_answers_is_understood_by_what_it_does() -> None:
     assert command.state == "completed"
 
 
+def test_an_agent_that_answers_is_not_guessed_at_before_it_has() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    command = dispatch(parts, 0.0, duration_s=60)
+    later(parts, 10)
+    # As it was before, by chance.
+    tell(parts, 0, mw=0.0, setpoint=0.0)
+    assert command.state == "sent"
+    answer(parts, session, only(command), "applied", remaining_s=60.0)
+    tell(parts, 0, mw=0.0, setpoint=0.0)
+    later(parts, 10)
+    tell(parts, 0, mw=0.0, setpoint=0.0)
+    assert command.state == "tracking"
+
+
 def test_an_agent_that_neither_answers_nor_obeys_fails_the_dispatch() -> None:
     parts = still_parts()
     connect(parts, 0)
@@ -261,7 +276,7 @@ def test_a_sample_from_before_a_renewal_of_the_same_power_is_no_answer_to_it() -
 
 def test_an_answer_counts_though_the_telemetry_was_there_first() -> None:
     parts = still_parts()
-    session = connect(parts, 0)
+    session = connect(parts, 0, protocol=0)
     command = dispatch(parts, 5.0, duration_s=60)
     later(parts, 6)
     tell(parts, 0, mw=5.0, setpoint=5.0)
@@ -274,7 +289,7 @@ def test_an_answer_counts_though_the_telemetry_was_there_first() -> None:
 
 def test_a_refusal_counts_though_the_telemetry_looked_like_consent() -> None:
     parts = still_parts()
-    session = connect(parts, 0)
+    session = connect(parts, 0, protocol=0)
     command = dispatch(parts, 5.0)
     later(parts, 6)
     tell(parts, 0, mw=5.0, setpoint=5.0)
