@@ -43,8 +43,6 @@ class Connection:
         on_headers: called with each HEADERS event (a request, a response or its trailers).
         exchanges: the calls whose handlers or callers are not done with them, by stream.
         unfinished_bytes: what all calls hold of messages whose rest has not arrived.
-        acknowledged_from_bytes: a call acknowledges what it took once it is so much, not every message; all
-            calls that a peer may have open hold back at most half of any window by that.
     """
 
     def __init__(self, stream: trio.abc.Stream, *, client_side: bool, options: ConnectionOptions) -> None:
@@ -52,8 +50,6 @@ class Connection:
         self.options = options
         self.client_side = client_side
         self.unfinished_bytes = 0
-        share = options.connection_window_bytes // options.max_concurrent_calls
-        self.acknowledged_from_bytes = max(1, min(options.stream_window_bytes, share) // 2)
         # A client's last word is an empty frame, a server's is a status.
         self._end_without_status = (
             RpcError(StatusCode.INTERNAL, "the peer ended the call without a status") if client_side else None

@@ -252,10 +252,6 @@ class Exchange:
             self._arrival = None
 
     def _acknowledge_if_room(self) -> None:
-        due_bytes = 1 if self.closed else self._connection.acknowledged_from_bytes
-        if (
-            self._unacknowledged >= due_bytes
-            and self._inbox_bytes <= self._connection.options.inbound_queue_bytes
-        ):
+        if self._unacknowledged and self._inbox_bytes <= self._connection.options.inbound_queue_bytes:
             self._connection.acknowledge(self.stream_id, self._unacknowledged)
             self._unacknowledged = 0
