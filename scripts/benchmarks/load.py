@@ -68,6 +68,12 @@ class Stream:
         )
         self._message = write_batch(batch_of(assets))
 
+    @property
+    def standing(self) -> str:
+        """How far it is, in words."""
+        under_way = "nothing" if self.window.is_empty else "batches"
+        return f"{self.window.acknowledged_batches} batches acknowledged, {under_way} under way"
+
     async def run(self, headend: Address, *, gates: Gates) -> None:
         """Register, and then send and receive; the stream is closed when all streams are done."""
         connection = await connect(headend.host, headend.port)
@@ -210,9 +216,12 @@ async def _run(
         gates.begin_s = trio.current_time()
         gates.until_s = gates.begin_s + seconds
         gates.begin.set()
-        with trio.fail_after(seconds + _SETTLED_WITHIN_S):
+        with trio.move_on_after(seconds + _SETTLED_WITHIN_S) as patience:
             for stream in streams:
                 await stream.settled.wait()
+        if patience.cancelled_caught:
+            waiting = [stream.standing for stream in streams if not stream.settled.is_set()]
+            raise RuntimeError(f"{len(waiting)} streams wait in vain; the first: {waiting[0]}")
         cpu_s = time.process_time() - began_cpu_s
         gates.close.set()
     return cpu_s

@@ -33,24 +33,25 @@ class Uncommitted:
 
     Attributes:
         sent: all so far.
+        committed: of those, what the database has.
         last_committed_s: when the last rise of what is committed was seen, on `time.perf_counter()`.
     """
 
     def __init__(self) -> None:
         self.sent = 0
         self.last_committed_s = 0.0
-        self._committed = 0
+        self.committed = 0
         self._news = trio.Event()
 
     async def room(self) -> None:
         """Wait until another sample may be sent, and count it."""
-        while self.sent - self._committed >= UNDER_WAY:
+        while self.sent - self.committed >= UNDER_WAY:
             await self._news.wait()
         self.sent += 1
 
     async def all_committed(self) -> None:
         """Wait until everything that was sent is committed."""
-        while self._committed < self.sent:
+        while self.committed < self.sent:
             await self._news.wait()
 
     async def follow(self, url: str) -> None:
@@ -59,8 +60,8 @@ class Uncommitted:
             while True:
                 found = connection.execute(_COMMITTED).fetchone()
                 committed = 0 if found is None else int(found[0])
-                if committed > self._committed:
-                    self._committed = committed
+                if committed > self.committed:
+                    self.committed = committed
                     self.last_committed_s = time.perf_counter()
                     news, self._news = self._news, trio.Event()
                     news.set()
@@ -84,6 +85,11 @@ class SingleStream:
             agent_id=f"bench-{number}", epoch=1, protocol=PROTOCOL, outbox_id="", assets=assets
         )
         self._messages = [_message_of(asset) for asset in assets]
+
+    @property
+    def standing(self) -> str:
+        """How far all streams are, in words."""
+        return f"{self._uncommitted.sent} samples sent, {self._uncommitted.committed} committed"
 
     async def run(self, headend: Address, *, gates: Gates) -> None:
         """Register, and then send; the stream is closed when all streams are done."""
