@@ -61,7 +61,10 @@ def print_lines_to_try(address: Address) -> None:
         f"curl -s '{base}/assets?limit=3'",
         f"curl -s {base}/sites",
         f"curl -s {base}/telemetry/{asset['id']}",
+        f"curl -s '{base}/telemetry/{asset['id']}/history?limit=3'",
         f"curl -s {base}/dispatch -H 'content-type: application/json' -d '{body}'",
+        f"curl -s '{base}/dispatch?limit=1'",
+        f"curl -s {base}/fleet",
         f"curl -s {base}/agents",
         f"curl -s {base}/metrics",
     ]
