@@ -99,7 +99,7 @@ async def test_the_lines_to_try_work_as_printed(tmp_path: Path) -> None:
         await script.until_up()
         await until(lambda: "Ctrl-C stops everything." in script.output())
         lines = re.findall(r"^  (curl .*)$", script.output(), re.MULTILINE)
-        assert len(lines) == 7
+        assert len(lines) == 10
         for line in lines:
             done = await trio.run_process(["bash", "-c", f"{line} --fail"], capture_stdout=True, check=False)
             assert done.returncode == 0, line

@@ -1,4 +1,4 @@
-"""Takes commands: checks them, splits those to many, records them, and sends their members on their way.
+"""Takes commands: has them made, records them, and sends their members on their way.
 
 The rest of the headend knows dispatch by this module; what becomes of members is found out in the others.
 """
@@ -17,14 +17,8 @@ from trioder.headend.dispatch.follower import Follower
 from trioder.headend.dispatch.grouping import Grouping
 from trioder.headend.dispatch.lifecycle import ENDED
 from trioder.headend.dispatch.lives import Lives
-from trioder.headend.dispatch.requests import (
-    EXPIRES_IN_S,
-    DispatchRefusedError,
-    GroupRequest,
-    check_finite,
-    check_power,
-    checked_term,
-)
+from trioder.headend.dispatch.making import Making
+from trioder.headend.dispatch.requests import DispatchRefusedError, GroupRequest
 from trioder.headend.dispatch.resplit import Resplitter
 from trioder.headend.dispatch.restoring import command_of
 from trioder.headend.latest import LatestState
@@ -32,7 +26,7 @@ from trioder.headend.sessions import Session, SessionRegistry
 from trioder.process.wall_time import WallClock
 from trioder.sim.model import DispatchRequest
 from trioder.store.interface import Store
-from trioder.store.records import DispatchRecord, DispatchTarget, Samples
+from trioder.store.records import DispatchRecord, Samples
 from trioder.wire.records import Acknowledgement
 
 log = structlog.stdlib.get_logger(__name__)
@@ -69,9 +63,12 @@ class Dispatcher:
             counters=counters,
             wall=wall,
         )
-        self._grouping = Grouping(fleet=fleet, sessions=sessions, latest=latest, wall=wall)
+        grouping = Grouping(fleet=fleet, sessions=sessions, latest=latest, wall=wall)
+        self._making = Making(
+            fleet=fleet, sessions=sessions, grouping=grouping, wall=wall, new_id=self._delivery.new_id
+        )
         self._resplitter = Resplitter(
-            grouping=self._grouping,
+            grouping=grouping,
             delivery=self._delivery,
             lives=self._lives,
             latest=latest,
@@ -100,7 +97,7 @@ class Dispatcher:
             DispatchRefusedError: unknown asset, or a value outside of what the asset takes.
         """
         try:
-            command = self._command_of(request)
+            command = self._making.to_one(request)
         except DispatchRefusedError as refusal:
             self._refused(refusal, asset_id=request.asset_id, mw=request.mw, duration_s=request.duration_s)
             raise
@@ -121,7 +118,7 @@ class Dispatcher:
             DispatchRefusedError: no asset, or a value that cannot be.
         """
         try:
-            command = self._group_command_of(request)
+            command = self._making.to_many(request)
         except DispatchRefusedError as refusal:
             self._refused(refusal, target=request.target.kind, mw=request.mw, duration_s=request.duration_s)
             raise
@@ -209,72 +206,6 @@ class Dispatcher:
         if member.ends_ms is not None and now_ms >= member.ends_ms:
             return member.reversion_mw
         return member.mw
-
-    def _command_of(self, request: DispatchRequest) -> Command:
-        key = self._fleet.index_by_id.get(request.asset_id)
-        if key is None:
-            raise DispatchRefusedError("not_found", f"there is no asset {request.asset_id} in the fleet")
-        asset = self._fleet.assets[key]
-        check_power(asset, "mw", request.mw)
-        check_power(asset, "reversion_mw", request.reversion_mw)
-        session = self._sessions.session_of(key)
-        if request.reversion_mw and session is not None and not session.knows_reversions:
-            # Before it supersedes what the asset goes on obeying.
-            raise DispatchRefusedError(
-                "bad_request",
-                f"reversion_mw is {request.reversion_mw}; the agent of asset {asset.id} is too old for it",
-            )
-        now_ms = self._wall.now_ms()
-        term = checked_term(request, now_ms)
-        command = Command(
-            dispatch_id=self._delivery.new_id(),
-            target=DispatchTarget(kind="asset", id=asset.id),
-            mw=request.mw,
-            duration_s=request.duration_s,
-            valid_until_ms=request.valid_until_ms,
-            reversion_mw=request.reversion_mw,
-            expires_in_s=EXPIRES_IN_S if request.expires_in_s is None else request.expires_in_s,
-            dispatched_ms=now_ms,
-            queue_until_ms=term.queue_until_ms,
-            ends_ms=term.ends_ms,
-            candidate_keys=(key,),
-        )
-        member = Member(
-            command=command,
-            key=key,
-            mw=request.mw,
-            reversion_mw=request.reversion_mw,
-            wire_id=command.dispatch_id,
-            ends_ms=term.ends_ms,
-            queue_until_ms=term.queue_until_ms,
-        )
-        command.add(member)
-        return command
-
-    def _group_command_of(self, request: GroupRequest) -> Command:
-        check_finite("mw", request.mw)
-        check_finite("reversion_mw", request.reversion_mw)
-        if not request.keys:
-            raise DispatchRefusedError("bad_request", "the group has no asset; it must have at least one")
-        now_ms = self._wall.now_ms()
-        term = checked_term(request, now_ms)
-        command = Command(
-            dispatch_id=self._delivery.new_id(),
-            target=request.target,
-            mw=request.mw,
-            duration_s=request.duration_s,
-            valid_until_ms=request.valid_until_ms,
-            reversion_mw=request.reversion_mw,
-            expires_in_s=EXPIRES_IN_S if request.expires_in_s is None else request.expires_in_s,
-            dispatched_ms=now_ms,
-            queue_until_ms=term.queue_until_ms,
-            ends_ms=term.ends_ms,
-            strategy=request.strategy,
-            resplit=request.resplit,
-            candidate_keys=request.keys,
-        )
-        self._grouping.deal(command)
-        return command
 
     def _begin(self, command: Command) -> Command:
         self._lives.add(command)

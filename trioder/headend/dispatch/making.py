@@ -1,0 +1,108 @@
+"""A request becomes a command with its members: checked, and dealt where it is for many; not begun yet.
+
+What may be asked is in `requests`, how a total is dealt in `grouping`.
+"""
+
+from collections.abc import Callable
+
+from trioder.fleet import Fleet
+from trioder.headend.dispatch.command import Command, Member
+from trioder.headend.dispatch.grouping import Grouping
+from trioder.headend.dispatch.requests import (
+    EXPIRES_IN_S,
+    DispatchRefusedError,
+    GroupRequest,
+    check_finite,
+    check_power,
+    checked_term,
+)
+from trioder.headend.sessions import SessionRegistry
+from trioder.process.wall_time import WallClock
+from trioder.sim.model import DispatchRequest
+from trioder.store.records import DispatchTarget
+
+
+class Making:
+    """Makes commands; `new_id` names them."""
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        sessions: SessionRegistry,
+        grouping: Grouping,
+        wall: WallClock,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._fleet = fleet
+        self._sessions = sessions
+        self._grouping = grouping
+        self._wall = wall
+        self._new_id = new_id
+
+    def to_one(self, request: DispatchRequest) -> Command:
+        """Make a command to one asset.
+
+        Raises:
+            DispatchRefusedError: unknown asset, or a value that it or its agent does not take.
+        """
+        key = self._fleet.index_by_id.get(request.asset_id)
+        if key is None:
+            raise DispatchRefusedError("not_found", f"there is no asset {request.asset_id} in the fleet")
+        asset = self._fleet.assets[key]
+        check_power(asset, "mw", request.mw)
+        check_power(asset, "reversion_mw", request.reversion_mw)
+        session = self._sessions.session_of(key)
+        if request.reversion_mw and session is not None and not session.knows_reversions:
+            # Before it supersedes what the asset goes on obeying.
+            raise DispatchRefusedError(
+                "bad_request",
+                f"reversion_mw is {request.reversion_mw}; the agent of asset {asset.id} is too old for it",
+            )
+        command = self._command(request, DispatchTarget(kind="asset", id=asset.id))
+        command.candidate_keys = (key,)
+        command.add(
+            Member(
+                command=command,
+                key=key,
+                mw=request.mw,
+                reversion_mw=request.reversion_mw,
+                wire_id=command.dispatch_id,
+                ends_ms=command.ends_ms,
+                queue_until_ms=command.queue_until_ms,
+            )
+        )
+        return command
+
+    def to_many(self, request: GroupRequest) -> Command:
+        """Make a command to many assets, and deal its total to those that can take part.
+
+        Raises:
+            DispatchRefusedError: no asset, or a value that cannot be.
+        """
+        check_finite("mw", request.mw)
+        check_finite("reversion_mw", request.reversion_mw)
+        if not request.keys:
+            raise DispatchRefusedError("bad_request", "the group has no asset; it must have at least one")
+        command = self._command(request, request.target)
+        command.strategy = request.strategy
+        command.resplit = request.resplit
+        command.candidate_keys = request.keys
+        self._grouping.deal(command)
+        return command
+
+    def _command(self, request: DispatchRequest | GroupRequest, target: DispatchTarget) -> Command:
+        now_ms = self._wall.now_ms()
+        term = checked_term(request, now_ms)
+        return Command(
+            dispatch_id=self._new_id(),
+            target=target,
+            mw=request.mw,
+            duration_s=request.duration_s,
+            valid_until_ms=request.valid_until_ms,
+            reversion_mw=request.reversion_mw,
+            expires_in_s=EXPIRES_IN_S if request.expires_in_s is None else request.expires_in_s,
+            dispatched_ms=now_ms,
+            queue_until_ms=term.queue_until_ms,
+            ends_ms=term.ends_ms,
+        )
