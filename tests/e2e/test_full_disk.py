@@ -64,6 +64,8 @@ async def test_a_full_disk_is_told_and_what_waited_is_written_once_there_is_room
             )
             async with open_api(ready["http_addr"]) as api:
                 await api.until_connected(152)
+                while (await api.get("/fleet"))["by_quality"]["good"] < 152:
+                    await trio.sleep(0.1)
                 [asset] = await api.get("/assets", limit=1)
                 disk = disk_of(processes, state_dir)
                 fill(disk / "filler")
