@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import trio
 
+from tests.unit.store import model_dispatches
 from trioder.sim.model import Asset
 from trioder.store.postgres.database import DatabaseError, Marks, Note, PendingBatch, SessionNote, Written
 from trioder.store.records import DispatchRecord, PastSample, PastSession
@@ -250,33 +251,25 @@ class DatabaseClient:
     async def living_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
-        found = [record for record in self._server.dispatches.values() if record.living]
-        return sorted(found, key=lambda record: record.dispatched_ms)[-limit:]
+        return model_dispatches.living(self._server.dispatches.values(), limit=limit)
 
     async def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None
     ) -> DispatchRecord | None:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
-        for record in self._server.dispatches.values():
-            if dispatch_id == record.dispatch_id or (
-                idempotency_key is not None and idempotency_key == record.idempotency_key
-            ):
-                return record
-        return None
+        return model_dispatches.found(
+            self._server.dispatches.values(), dispatch_id=dispatch_id, idempotency_key=idempotency_key
+        )
 
     async def dispatches(
         self, *, limit: int, asset: Asset | None, state: str | None, whole: bool
     ) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
-        found = [
-            record
-            for record in self._server.dispatches.values()
-            if (state is None or record.state == state)
-            and (asset is None or asset.id in {member.asset_id for member in record.members})
-        ]
-        return sorted(found, key=lambda record: record.dispatched_ms, reverse=True)[:limit]
+        return model_dispatches.newest(
+            self._server.dispatches.values(), limit=limit, asset=asset, state=state, whole=whole
+        )
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
