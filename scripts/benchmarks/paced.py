@@ -11,7 +11,6 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -39,9 +38,6 @@ _SETTLED_WITHIN_S = 90.0
 _CLOSED_WITHIN_S = 10.0
 _LOOK_EVERY_S = 0.05
 _COLLECT_SELDOM = (200_000, 20, 20)
-# One process takes turns among all its streams: with thousands that begin at once, each step of each would
-# wait for all others', and none would be registered before the first were given up.
-_BEGUN_AT_ONCE = 32
 
 
 class Census:
@@ -74,24 +70,6 @@ class Census:
             )
 
 
-class Gate:
-    """Lets so many streams at once connect and register."""
-
-    def __init__(self, at_once: int) -> None:
-        self._limiter = trio.CapacityLimiter(at_once)
-
-    async def dial(self, headend: Address, number: int) -> trio.abc.Stream:
-        """Connect in one's turn, which lasts until `done`."""
-        self.done(number)
-        await self._limiter.acquire_on_behalf_of(number)
-        return await connect(headend.host, headend.port)
-
-    def done(self, number: int) -> None:
-        """The stream is registered, or was given up."""
-        with suppress(RuntimeError):
-            self._limiter.release_on_behalf_of(number)
-
-
 class PacedAgent:
     """One agent's outbox and link.
 
@@ -99,34 +77,26 @@ class PacedAgent:
         number: counts the agents from 1.
         assets: its shard.
         headend: where it connects.
-        gate: how it gets its turn.
         census: told of its link.
     """
 
-    def __init__(
-        self, number: int, assets: Sequence[Asset], headend: Address, *, gate: Gate, census: Census
-    ) -> None:
+    def __init__(self, number: int, assets: Sequence[Asset], headend: Address, census: Census) -> None:
         self.assets = len(assets)
         self.outbox = Outbox(BatchesInMemory(), max_bytes=_OUTBOX_BYTES)
         self._queue = SendQueue(self.outbox)
         self._message = write_batch(batch_of(assets))
         self._newest_ms = 0
         agent_id = f"bench-{number}"
-
-        def report(status: LinkReport) -> None:
-            gate.done(number)
-            census.note(number, status)
-
         registration = write_registration(
             agent_id=agent_id, epoch=1, protocol=PROTOCOL, outbox_id=str(uuid4()), assets=assets
         )
         self.link = Link(
             Identity(agent_id=agent_id, assets=len(assets), headend=str(headend), registration=registration),
-            dial=partial(gate.dial, headend, number),
+            dial=partial(connect, headend.host, headend.port),
             outbox=self.outbox,
             queue=self._queue,
             deliver=_pass_over,
-            report=report,
+            report=partial(census.note, number),
             rng=random.Random(number),  # noqa: S311 - jitter, not secrets
         )
 
@@ -159,11 +129,8 @@ def main(*, headend: Address, fleet_path: Path, shard_size: int, pulse_s: float)
     configure_logging(level="error", format="console")
     raise_descriptor_limit()
     shards = shard_fleet(load_fleet(fleet_path), shard_size)
-    gate, census = Gate(_BEGUN_AT_ONCE), Census(len(shards))
-    agents = [
-        PacedAgent(number, assets, headend, gate=gate, census=census)
-        for number, assets in enumerate(shards, 1)
-    ]
+    census = Census(len(shards))
+    agents = [PacedAgent(number, assets, headend, census) for number, assets in enumerate(shards, 1)]
     gc.collect()
     gc.freeze()
     # Thousands of links are a million objects, and looking through them is no agent's work: each has its own.

@@ -1,15 +1,11 @@
-"""The agents of storm and growth: when all are registered, and whose turn it is to connect."""
+"""The agents of storm and growth: when all are registered."""
 
 import json
 
 import pytest
-import trio
-import trio.testing
 
-from scripts.benchmarks import paced
-from scripts.benchmarks.paced import Census, Gate
+from scripts.benchmarks.paced import Census
 from trioder.agent.link import LinkReport
-from trioder.process.addresses import Address
 
 UP = LinkReport(state="connected", assets=1)
 DOWN = LinkReport(state="disconnected", assets=0, reason="gone")
@@ -32,26 +28,3 @@ def test_it_is_said_again_when_all_are_back(capsys: pytest.CaptureFixture[str]) 
     for number, report in ((1, UP), (2, UP), (2, DOWN), (2, DOWN), (2, UP)):
         census.note(number, report)
     assert [line["attempts_failed"] for line in told(capsys)] == [0, 2]
-
-
-async def test_a_stream_waits_for_its_turn_until_another_is_done(
-    monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
-) -> None:
-    dialled: list[int] = []
-
-    async def connect(host: str, port: int) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def dial(number: int) -> None:
-        await gate.dial(Address("127.0.0.1", 1), number)
-        dialled.append(number)
-
-    monkeypatch.setattr(paced, "connect", connect)
-    gate = Gate(1)
-    await dial(1)
-    nursery.start_soon(dial, 2)
-    await trio.testing.wait_all_tasks_blocked()
-    assert dialled == [1]
-    gate.done(1)
-    await trio.testing.wait_all_tasks_blocked()
-    assert dialled == [1, 2]
