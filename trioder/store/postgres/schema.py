@@ -81,7 +81,7 @@ async def mirror_fleet(connection: Connection, fleet: Fleet) -> "array[int]":
             keys.extend(await _keys_of(connection, assets))
         await connection.execute(
             "UPDATE assets SET in_fleet = false WHERE in_fleet AND id != ALL (%s::uuid[])",
-            [[asset.id for asset in fleet.assets]],
+            [_array([asset.id for asset in fleet.assets])],
         )
     return keys
 
@@ -104,16 +104,16 @@ async def _mirror_sites(connection: Connection, fleet: Fleet) -> None:
             IS DISTINCT FROM (excluded.name, excluded.location, excluded.lat, excluded.lon, true)
         """,
         [
-            [site.id for site in sites],
-            [site.name for site in sites],
-            [site.location for site in sites],
-            [site.lat for site in sites],
-            [site.lon for site in sites],
+            _array([site.id for site in sites]),
+            _array([site.name for site in sites]),
+            _array([site.location for site in sites]),
+            _array([site.lat for site in sites]),
+            _array([site.lon for site in sites]),
         ],
     )
     await connection.execute(
         "UPDATE sites SET in_fleet = false WHERE in_fleet AND id != ALL (%s::uuid[])",
-        [[site.id for site in sites]],
+        [_array([site.id for site in sites])],
     )
 
 
@@ -144,13 +144,13 @@ _MIRROR_ASSETS = f"""
 
 async def _mirror_assets(connection: Connection, assets: Sequence[Asset]) -> None:
     await connection.execute(
-        _MIRROR_ASSETS.encode(), [[getattr(asset, name) for asset in assets] for name in _COLUMNS]
+        _MIRROR_ASSETS.encode(), [_array([getattr(asset, name) for asset in assets]) for name in _COLUMNS]
     )
 
 
 async def _keys_of(connection: Connection, assets: Sequence[Asset]) -> list[int]:
     columns = [
-        [getattr(asset, name) for asset in assets]
+        _array([getattr(asset, name) for asset in assets])
         for name in ("id", "site_id", "capacity_mwhr", "max_mw", "min_mw")
     ]
     # Not ON CONFLICT: each row that is there already would use a number up.
@@ -174,3 +174,18 @@ async def _keys_of(connection: Connection, assets: Sequence[Asset]) -> list[int]
         columns,
     )
     return [key for (key,) in await found.fetchall()]
+
+
+def _array(values: Sequence[str] | Sequence[float | None]) -> str:
+    """An array in PostgreSQL's own text: psycopg takes several times as long over the elements of a list."""
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: str | float | None) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case str():
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        case _:
+            return repr(value)
