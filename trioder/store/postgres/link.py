@@ -41,6 +41,8 @@ _SETTINGS = {
 # Data exceptions, integrity constraints, limits of a row: asked again, the answer is the same.
 _DATA_CLASSES = ("22", "23", "54")
 _MAX_REASON = 300
+# As much of a transaction as the kernel allows: the server reads on while the headend does something else.
+_SEND_BUFFER_BYTES = 4 * 1024 * 1024
 
 
 def checked_conninfo(url: str) -> str:
@@ -113,10 +115,26 @@ class Link:
             await trio_asyncio.aio_as_trio(self._connection.close)()
 
     def _cut(self) -> None:
-        with suppress(OSError, psycopg.OperationalError):
-            end = socket.socket(fileno=os.dup(self._connection.pgconn.socket))
-            with end:
-                end.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError, psycopg.OperationalError), _end_of(self._connection) as end:
+            end.shutdown(socket.SHUT_RDWR)
+
+
+async def open_connection(conninfo: str) -> Connection:
+    """Connect, as a coroutine of asyncio's; `Link` is what makes it one for Trio.
+
+    Raises:
+        psycopg.OperationalError: nobody answers, or the answer is no.
+    """
+    # No prepared statements: poolers lose them.
+    connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
+    with suppress(OSError), _end_of(connection) as end:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    return connection
+
+
+def _end_of(connection: Connection) -> socket.socket:
+    """Our end of the connection, to be closed without ending it."""
+    return socket.socket(fileno=os.dup(connection.pgconn.socket))
 
 
 async def open_link(conninfo: str, *, statement_timeout_s: float) -> Link:
@@ -128,8 +146,7 @@ async def open_link(conninfo: str, *, statement_timeout_s: float) -> Link:
 
     async def connect() -> Connection | _Failure:
         try:
-            # No prepared statements: poolers lose them.
-            return await psycopg.AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
+            return await open_connection(conninfo)
         except Exception as error:  # noqa: BLE001  # told by translated()
             return _Failure(error)
 

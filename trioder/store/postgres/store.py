@@ -24,7 +24,7 @@ from trioder.store.records import DispatchRecord, PastSample, PastSession, Sampl
 log = structlog.stdlib.get_logger(__name__)
 
 QUEUE_BYTES = 64 * 1024 * 1024
-GROUP_ROWS = 25_000
+GROUP_ROWS = 50_000
 # Transactions that start closer to each other than this are one, unless it would be a full one anyway.
 PACE_S = 0.1
 TEND_EVERY_S = 5.0

@@ -2,11 +2,15 @@
 
 import asyncio
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Any, LiteralString
 
 import msgspec
+import psycopg
+from psycopg import AsyncClientCursor
 
 from trioder.store.postgres.database import DatabaseError, Note, PendingBatch, SessionNote, Written
 from trioder.store.postgres.link import Connection
@@ -16,9 +20,10 @@ from trioder.store.records import DispatchRecord
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Held by whoever writes notes, until that is committed; a headend that cleans up after another waits for it.
 _NOTES_LOCK = 0x7472696F
-# At least so many are packed and written at once, small enough for the processor's caches; then others have
-# their turn.
+# At least so many are packed at once: few enough for the processor's caches.
 _ROWS_A_CHUNK = 2_000
+# After so many, others have their turn: about 4 ms.
+_ROWS_A_TURN = 20_000
 
 
 async def write_batches(
@@ -30,12 +35,11 @@ async def write_batches(
     outcome a batch was tried before.
     """
     outbox_ids = sorted({batch.outbox_id for batch in batches})
-    async with connection.transaction():
-        found = await connection.execute(
-            "SELECT outbox_id, batch_seq FROM ingest_watermarks WHERE outbox_id = ANY (%s) "
-            "ORDER BY outbox_id FOR UPDATE",
-            [outbox_ids],
-        )
+    select = (
+        "SELECT outbox_id, batch_seq FROM ingest_watermarks WHERE outbox_id = ANY (%s) "
+        "ORDER BY outbox_id FOR UPDATE"
+    )
+    async with _transaction(connection, select, [outbox_ids]) as found:
         before = {outbox_id: int(seq) for outbox_id, seq in await found.fetchall()}
         after = dict(before)
         fresh = []
@@ -50,12 +54,34 @@ async def write_batches(
     return Written(marks=after, rows=added)
 
 
+@asynccontextmanager
+async def _transaction(
+    connection: Connection, statement: LiteralString, values: Sequence[object]
+) -> AsyncIterator[AsyncClientCursor[tuple[Any, ...]]]:
+    """A transaction and its first statement, sent together: the server is asked once less."""
+    cursor = AsyncClientCursor(connection)
+    try:
+        await cursor.execute("BEGIN; " + statement, values)
+        cursor.nextset()
+        yield cursor
+        await connection.commit()
+    except BaseException:
+        # One that cannot even be rolled back is a lost connection, and is noticed as one.
+        with suppress(psycopg.Error):
+            await connection.rollback()
+        raise
+
+
 async def _copy(connection: Connection, batches: Sequence[PendingBatch], keys: "array[int]") -> None:
     async with connection.cursor() as cursor, cursor.copy(COPY) as copy:
         await copy.write(HEADER)
+        rows = 0
         for chunk in _chunks(batches):
             await copy.write(packed(chunk, keys))
-            await asyncio.sleep(0)
+            rows += sum(batch.rows for batch in chunk)
+            if rows >= _ROWS_A_TURN:
+                rows = 0
+                await asyncio.sleep(0)
         await copy.write(TRAILER)
 
 
