@@ -4,6 +4,7 @@ What it comes to as a table is in `ingest`.
 """
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import trio
 
-from scripts.benchmarks.copying import copy_rows, count_distinct, count_rows, make_database
+from scripts.benchmarks.copying import copy_rows, count_distinct, count_rows, make_database, warm_up
 from scripts.benchmarks.headend import RunningHeadend
 from scripts.benchmarks.programs import Program, open_program
 from scripts.benchmarks.threads import in_thread
@@ -21,17 +22,28 @@ from scripts.benchmarks.usage import Usage, peak_rss_bytes, read_usage
 _LOAD_SLACK_S = 150.0
 _READY_WITHIN_S = 60.0
 _COPY_WITHIN_S = 600.0
+# As much as is then measured, or somewhat less.
+_WARM_UP_ROWS_PER_S = 300_000
 _PEER_DATABASE = "bench_grpcio"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What is sent, by how many agents; single samples are messages that nobody acknowledges."""
+    """What is sent, by how many agents; single samples are messages that nobody acknowledges.
 
-    streams: int
+    Attributes:
+        assets: a multiple of `assets_per_stream`.
+    """
+
+    assets: int
     assets_per_stream: int
     single_samples: bool
     seconds: float
+
+    @property
+    def streams(self) -> int:
+        """How many agents there are."""
+        return self.assets // self.assets_per_stream
 
     @property
     def samples_per_message(self) -> int:
@@ -91,6 +103,15 @@ async def measure_case(headend: RunningHeadend, folder: Path, case: Case) -> Cas
     Raises:
         BenchmarkError: something does not start, or does not come to its end in time.
     """
+    await in_thread(
+        partial(
+            warm_up,
+            headend.database_url,
+            rows=math.ceil(case.seconds * _WARM_UP_ROWS_PER_S),
+            check=trio.from_thread.check_cancelled,
+        ),
+        within_s=_COPY_WITHIN_S,
+    )
     target = _Target(program=headend.program, address=str(headend.grpc), database_url=headend.database_url)
     served = await _measure_server(target, headend, folder, case)
     grpcio = await _measure_grpcio(headend, folder, case)
@@ -99,7 +120,7 @@ async def measure_case(headend: RunningHeadend, folder: Path, case: Case) -> Cas
             copy_rows,
             headend.database_url,
             rows=served.rows,
-            assets=case.streams * case.assets_per_stream,
+            assets=case.assets,
             check=trio.from_thread.check_cancelled,
         ),
         within_s=_COPY_WITHIN_S,

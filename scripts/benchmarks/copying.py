@@ -14,8 +14,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from trioder.store.postgres.schema import schema_text
+from trioder.store.postgres.store import GROUP_ROWS
 
-CHUNK_ROWS = 25_000
 _SCRATCH = "bench_copy"
 _STATEMENT_TIMEOUT_S = 120
 # Millions of rows are told apart in memory and by one process: the defaults take minutes for it.
@@ -30,6 +30,7 @@ _COPY = (
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 # Each asset has a row at every pulse; so close together that all lie in one day.
 _PULSE_US = 1_000
+_WARM_UP_ASSETS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +75,15 @@ def make_database(url: str, name: str) -> str:
     return make_conninfo(url, dbname=name)
 
 
+def warm_up(url: str, *, rows: int, check: Callable[[], None]) -> None:
+    """COPY so many rows for nothing: whoever writes first has to make the files of the log."""
+    copy_rows(url, rows=rows, assets=_WARM_UP_ASSETS, check=check)
+    # Drops them, and what they left to be written to disk is written before anything is measured.
+    make_database(url, _SCRATCH)
+
+
 def copy_rows(url: str, *, rows: int, assets: int, check: Callable[[], None]) -> float:
-    """COPY so many rows into a scratch database on the same server, a transaction a chunk.
+    """COPY so many rows into a scratch database on the same server, in transactions of the headend's size.
 
     Args:
         url: of the server's own database.
@@ -106,14 +114,14 @@ def copy_rows(url: str, *, rows: int, assets: int, check: Callable[[], None]) ->
 def _chunks(*, rows: int, assets: int, start: datetime) -> Iterator[bytes]:
     start_us = (start - _EPOCH) // timedelta(microseconds=1)
     pack = _ROW.pack
-    for first in range(0, rows, CHUNK_ROWS):
+    for first in range(0, rows, GROUP_ROWS):
         packed = [
             # Numbers that fill their eight bytes, as those of a battery do.
             pack(
                 8, 8, start_us + number // assets * _PULSE_US, 8, number / 7, 8, number / 11, 8, number / 13,
                 8, number / 17, 8, number / 19, 4, number % assets + 1, 2, 0,
             )
-            for number in range(first, min(first + CHUNK_ROWS, rows))
+            for number in range(first, min(first + GROUP_ROWS, rows))
         ]  # fmt: skip
         yield b"".join([_HEADER, *packed, _TRAILER])
 

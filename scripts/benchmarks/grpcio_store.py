@@ -7,13 +7,11 @@ import asyncio
 from array import array
 from datetime import UTC, datetime
 
-import psycopg
-
 from trioder.fleet import Fleet
 from trioder.process.wall_time import WallClock
 from trioder.store.none import NoneStore
 from trioder.store.postgres.database import PendingBatch
-from trioder.store.postgres.link import Connection
+from trioder.store.postgres.link import Connection, open_connection
 from trioder.store.postgres.partitions import Partitions, day_of
 from trioder.store.postgres.queue import BatchQueue
 from trioder.store.postgres.schema import apply_schema, mirror_fleet
@@ -66,8 +64,7 @@ class AsyncioStore(NoneStore):
 
     async def run(self) -> None:
         """Write what comes, until cancelled."""
-        connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, prepare_threshold=None)
-        async with connection:
+        async with await open_connection(self._url) as connection:
             await connection.execute("SET TimeZone = 'UTC'")
             await apply_schema(connection)
             self._keys = await mirror_fleet(connection, self._fleet)

@@ -23,7 +23,13 @@ from scripts.make_fleet import make_fleet
 
 
 @click.command()
-@click.option("--streams", type=click.IntRange(1, 1000), default=40, show_default=True, help="Agents.")
+@click.option(
+    "--assets",
+    type=click.IntRange(1, 100_000),
+    default=10_000,
+    show_default=True,
+    help="Batteries, in every case; how many agents they make depends on the shard size.",
+)
 @click.option(
     "--shard-size",
     "shard_sizes",
@@ -49,12 +55,15 @@ from scripts.make_fleet import make_fleet
 )
 @json_option
 def ingest(
-    *, streams: int, shard_sizes: Sequence[int], single_samples: int, seconds: float, json_path: Path | None
+    *, assets: int, shard_sizes: Sequence[int], single_samples: int, seconds: float, json_path: Path | None
 ) -> None:
     """Samples a second committed in the database, end to end, beside a grpcio server and raw COPY."""
+    for size in (*shard_sizes, *([single_samples] if single_samples else [])):
+        if assets % size:
+            raise click.UsageError(f"--assets {assets} is no multiple of {size}, the assets of an agent")
     wanted = [(size, False) for size in shard_sizes] + ([(single_samples, True)] if single_samples else [])
     cases = [
-        Case(streams=streams, assets_per_stream=size, single_samples=single, seconds=seconds)
+        Case(assets=assets, assets_per_stream=size, single_samples=single, seconds=seconds)
         for size, single in wanted
     ]
     run_benchmark(partial(_measure, cases), json_path=json_path)
@@ -66,7 +75,7 @@ async def _measure(cases: Sequence[Case]) -> Report:
     for case in cases:
         # A server that had to be killed may still let go of its files.
         with tempfile.TemporaryDirectory(prefix="trioder-bench-", ignore_cleanup_errors=True) as name:
-            fleet = make_fleet(case.streams * case.assets_per_stream, random.Random(1))  # noqa: S311  # no secrets
+            fleet = make_fleet(case.assets, random.Random(1))  # noqa: S311  # no secrets
             async with open_headend(Path(name), fleet) as headend:
                 version = await in_thread(partial(server_version, headend.database_url))
                 figures.append(await measure_case(headend, Path(name), case))
@@ -85,10 +94,11 @@ def _report(figures: Sequence[CaseFigures], *, version: str) -> Report:
 
     case = figures[0].case
     return Report(
-        title=f"ingest: {case.streams} streams, as fast as it is kept, {case.seconds:g} s a case and server",
+        title=f"ingest: {case.assets:,} batteries, as fast as they are kept, {case.seconds:g} s a server",
         postgres=version,
         columns=["", *map(_head, figures)],
         rows=[
+            row("agents", lambda of: f"{of.case.streams:,}"),
             *both("rows/s committed", lambda of: f"{of.rows_per_s:,.0f}"),
             row("rows/s of raw COPY", lambda of: f"{of.copy_rows_per_s:,.0f}"),
             row("headend / COPY", lambda of: f"{of.headend_per_copy:.2f}"),

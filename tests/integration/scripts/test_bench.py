@@ -18,7 +18,7 @@ import trio
 from tests.integration.launcher.pids import until, with_environment
 
 ROOT = Path(__file__).parents[3]
-SHORT_INGEST = ("ingest", "--streams", "2", "--shard-size", "5", "--single-samples", "5", "--seconds", "0.5")
+SHORT_INGEST = ("ingest", "--assets", "10", "--shard-size", "5", "--single-samples", "5", "--seconds", "0.5")
 
 
 @dataclass
@@ -189,7 +189,7 @@ async def test_growth_tells_and_draws_what_a_sample_costs(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_stop_in_the_middle_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
-    async with running(tmp_path, *SHORT_INGEST, "--seconds", "60") as script:
+    async with running(tmp_path, *SHORT_INGEST, "--seconds", "3") as script:
         await until(lambda: script.pids("scripts.benchmarks.load") != [])
         # A terminal's Ctrl-C goes to the whole group.
         os.killpg(script.process.pid, number)
