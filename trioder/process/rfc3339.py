@@ -4,7 +4,8 @@ What tells the time lives in `trioder.process.wall_time`.
 """
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -52,16 +53,17 @@ def _parse(text: str) -> int:
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError
-    second = int(match["second"])
-    if second > 60:
+    date, minute, second, fraction, sign, offset_h, offset_min = match.groups()
+    if second > "60":
         raise ValueError
-    moment = datetime.fromisoformat(f"{match['date']}T{match['minute']}:00").replace(tzinfo=_offset(match))
-    milliseconds = int(((match["fraction"] or "") + "000")[:3])
-    return (moment - _EPOCH) // _MILLISECOND + second * 1000 + milliseconds
+    milliseconds = int(((fraction or "") + "000")[:3])
+    return _minute_ms(date, minute, sign, offset_h, offset_min) + int(second) * 1000 + milliseconds
 
 
-def _offset(match: re.Match[str]) -> timezone:
-    if match["sign"] is None:
-        return UTC
-    offset = timedelta(hours=int(match["offset_h"]), minutes=int(match["offset_min"]))
-    return timezone(-offset if match["sign"] == "-" else offset)
+# What is parsed is mostly the time now.
+@lru_cache(maxsize=256)
+def _minute_ms(date: str, minute: str, sign: str | None, offset_h: str | None, offset_min: str | None) -> int:
+    moment = datetime.fromisoformat(f"{date}T{minute}:00").replace(tzinfo=UTC)
+    offset = timedelta(hours=int(offset_h or 0), minutes=int(offset_min or 0))
+    # Local time is ahead of UTC where the sign is +.
+    return (moment - _EPOCH - (-offset if sign == "-" else offset)) // _MILLISECOND
