@@ -27,6 +27,7 @@ from purerpc.grpclib.connection import GRPCConnection
 from purerpc.grpclib.status import Status
 
 from trioder.rpc.headers import Metadata, written_timeout
+from trioder.rpc.joining import PREFACE_BYTES, DataJoiner
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.status import RpcError, StatusCode
 
@@ -57,6 +58,9 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
     def __init__(self, *, client_side: bool, options: ConnectionOptions) -> None:
         self._options = options
         self.control_frames = 0
+        self._joiner = DataJoiner(
+            preface_bytes=0 if client_side else PREFACE_BYTES, max_frame_bytes=_MAX_FRAME_BYTES
+        )
         super().__init__(
             GRPCConfiguration(client_side=client_side, max_message_length=options.max_message_bytes)
         )
@@ -106,7 +110,7 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
             ProtocolViolationError: they mean nothing that HTTP/2 allows.
         """
         try:
-            events: list[h2.events.Event] = self.h2_connection.receive_data(data)
+            events: list[h2.events.Event] = self.h2_connection.receive_data(self._joiner.feed(data))
         except Exception as error:
             # h2, hpack and hyperframe each have errors of their own, and UnicodeDecodeError slips through;
             # whatever it is, it came of the peer's bytes.
