@@ -12,15 +12,13 @@ from trioder.process.wall_time import WallClock
 from trioder.store.none import NoneStore
 from trioder.store.postgres.database import PendingBatch
 from trioder.store.postgres.link import Connection, open_connection
-from trioder.store.postgres.partitions import Partitions, day_of
+from trioder.store.postgres.loose import LooseSamples
+from trioder.store.postgres.partitions import Partitions, day_of, days_of
 from trioder.store.postgres.queue import BatchQueue
 from trioder.store.postgres.schema import apply_schema, mirror_fleet
 from trioder.store.postgres.store import GROUP_ROWS, PACE_S, QUEUE_BYTES
 from trioder.store.postgres.writes import write_batches
 from trioder.store.records import Samples
-
-# As the headend's own: one that no agent can name.
-_OWN_OUTBOX_ID = "\theadend grpcio"
 
 
 class AsyncioStore(NoneStore):
@@ -40,7 +38,7 @@ class AsyncioStore(NoneStore):
         self._queue = BatchQueue(max_bytes=QUEUE_BYTES, group_rows=GROUP_ROWS)
         self._partitions = Partitions(retention_days=0)
         self._keys = array("i")
-        self._own_seq = 0
+        self._loose = LooseSamples(self._queue, max_bytes=QUEUE_BYTES, started_ms=wall.now_ms())
         self._work = asyncio.Event()
         self._full = asyncio.Event()
         self.ready = asyncio.Event()
@@ -58,8 +56,7 @@ class AsyncioStore(NoneStore):
 
     def keep(self, samples: Samples) -> None:
         """See `Store.keep`."""
-        if self._queue.put(PendingBatch.of(_OWN_OUTBOX_ID, self._own_seq + 1, samples)):
-            self._own_seq += 1
+        if self._loose.put(samples):
             self._wake()
 
     async def run(self) -> None:
@@ -73,7 +70,7 @@ class AsyncioStore(NoneStore):
             self.ready.set()
             loop = asyncio.get_running_loop()
             while True:
-                if not self._queue:
+                if not self._queue and not self._loose.rows:
                     self._work.clear()
                     await self._work.wait()
                 group_s = loop.time()
@@ -81,9 +78,9 @@ class AsyncioStore(NoneStore):
                 await self._pace(group_s + PACE_S)
 
     async def _write(self, connection: Connection) -> None:
+        self._loose.seal()
         group = self._queue.first_group()
-        days = sorted({day_of(batch.ts_unix_ms) for batch in group})
-        await self._partitions.make(connection, days, datetime.now(UTC).date())
+        await self._partitions.make(connection, days_of(group), datetime.now(UTC).date())
         written = await write_batches(connection, group, self._keys, rows=True)
         self._queue.remove_first(len(group))
         if self._listener is None:

@@ -21,9 +21,9 @@ from trioder.wire.records import SessionGrant
 from trioder.wire.service import AGENT_LINK_STREAM, PROTOCOL
 from trioder.wire.uplink import write_registration
 
-# The headend keeps about 13,000 samples without an outbox before it drops any; the database may have so many
-# before the headend has let go of them, and as many again may come meanwhile.
-UNDER_WAY = 6_000
+# What the headend has of this kind at most is eight times as much, before it drops any: the database may have
+# so many before the headend has let go of them, and as many again may come meanwhile.
+UNDER_WAY = 40_000
 _LOOK_EVERY_S = 0.005
 # The outbox of a headend's own counts the samples that came without one, in the transaction that keeps them.
 _COMMITTED = "SELECT coalesce(sum(batch_seq), 0) FROM ingest_watermarks"

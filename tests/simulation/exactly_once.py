@@ -58,6 +58,8 @@ def _kept_by_asset(world: World) -> dict[int, list[Sample]]:
     kept: dict[int, list[Sample]] = defaultdict(list)
     for batches in world.server.batches.values():
         for batch in batches:
+            # Agents' batches alone: what one tells at once is of one instant.
+            [(ts_unix_ms, _, _)] = batch.runs
             for key, *values in zip(
                 batch.asset_keys,
                 batch.soc_mwhr,
@@ -67,7 +69,7 @@ def _kept_by_asset(world: World) -> dict[int, list[Sample]]:
                 batch.available_charge_mw,
                 strict=True,
             ):
-                kept[key].append((batch.ts_unix_ms, *values))
+                kept[key].append((ts_unix_ms, *values))
     return kept
 
 
@@ -76,7 +78,7 @@ def _digest_of(world: World) -> str:
     fingerprint = hashlib.sha256()
     for outbox_id, batches in sorted(world.server.batches.items()):
         for batch in batches:
-            fingerprint.update(f"{outbox_id} {batch.batch_seq} {batch.ts_unix_ms}".encode())
+            fingerprint.update(f"{outbox_id} {batch.batch_seq} {batch.runs}".encode())
             fingerprint.update(batch.soc_mwhr.tobytes())
     fingerprint.update(repr(sorted(world.server.sessions.items())).encode())
     return fingerprint.hexdigest()

@@ -21,9 +21,9 @@ rows = st.lists(
 
 
 @st.composite
-def batches(draw: st.DrawFn) -> PendingBatch:
+def samples(draw: st.DrawFn) -> Samples:
     columns: list[list[float]] = [list(column) for column in zip(*draw(rows), strict=True)] or [[]] * 6
-    samples = Samples(
+    return Samples(
         ts_unix_ms=draw(st.integers(1, 253_402_300_799_999)),
         source=draw(st.sampled_from(["agent", "synthesized"])),
         asset_keys=[int(key) for key in columns[0]],
@@ -33,28 +33,28 @@ def batches(draw: st.DrawFn) -> PendingBatch:
         available_discharge_mw=columns[4],
         available_charge_mw=columns[5],
     )
-    return PendingBatch.of("box", 1, samples)
 
 
-def row_by_row(batch: PendingBatch) -> bytes:
-    ts_us = batch.ts_unix_ms * 1000 - EPOCH_OFFSET_US
-    source = 0 if batch.source == "agent" else 1
+def row_by_row(part: Samples) -> bytes:
+    ts_us = part.ts_unix_ms * 1000 - EPOCH_OFFSET_US
+    source = 0 if part.source == "agent" else 1
     return b"".join(
         ROW.pack(
             8, 8, ts_us, 8, soc, 8, current, 8, setpoint, 8, discharge, 8, charge, 4, KEYS[key], 2, source
         )
         for key, soc, current, setpoint, discharge, charge in zip(
-            batch.asset_keys,
-            batch.soc_mwhr,
-            batch.current_mw,
-            batch.setpoint_mw,
-            batch.available_discharge_mw,
-            batch.available_charge_mw,
+            part.asset_keys,
+            part.soc_mwhr,
+            part.current_mw,
+            part.setpoint_mw,
+            part.available_discharge_mw,
+            part.available_charge_mw,
             strict=True,
         )
     )
 
 
-@given(st.lists(batches(), max_size=5))
-def test_packing_by_columns_gives_the_bytes_of_packing_by_rows(group: list[PendingBatch]) -> None:
-    assert packed(group, KEYS) == b"".join(map(row_by_row, group))
+@given(st.lists(st.lists(samples(), max_size=3), max_size=5))
+def test_packing_by_columns_gives_the_bytes_of_packing_by_rows(group: list[list[Samples]]) -> None:
+    batches = [PendingBatch.of("box", seq, *parts) for seq, parts in enumerate(group, start=1)]
+    assert packed(batches, KEYS) == b"".join(row_by_row(part) for parts in group for part in parts)

@@ -104,14 +104,14 @@ async def test_samples_without_an_outbox_are_kept_once_and_leave_room_for_the_ot
     database = ModelDatabase(random.Random(3), failure=0.5)
     async with open_over(database, queue_bytes=20_000) as store:
         database.away = "away"
-        for second in range(50):
+        for second in range(150):
             store.keep(samples(second))
         dropped = store.figures.samples_dropped
         assert store.submit("box", 1, samples(1))
         database.away = ""
         await trio.sleep(60)
-    assert 0 < dropped < 50
-    assert len(database.rows) == 50 - dropped + 1
+    assert 0 < dropped < 150
+    assert len(database.rows) == 150 - dropped + 1
 
 
 async def test_what_comes_close_together_is_one_transaction_and_committed_within_a_second(

@@ -6,7 +6,7 @@ Every call may fail with `DatabaseError`, and may then have happened or not: eac
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from trioder.sim.model import Asset
 from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord, Source
@@ -28,14 +28,21 @@ class DatabaseError(Exception):
         self.of_data = of_data
 
 
+class Run(NamedTuple):
+    """Rows of a batch that follow each other and are of one instant."""
+
+    ts_unix_ms: int
+    source: Source
+    rows: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingBatch:
     """A batch on its way to the database, its columns packed (44 bytes a row)."""
 
     outbox_id: str
     batch_seq: int
-    ts_unix_ms: int
-    source: Source
+    runs: tuple[Run, ...]
     asset_keys: "array[int]"
     soc_mwhr: "array[float]"
     current_mw: "array[float]"
@@ -44,19 +51,18 @@ class PendingBatch:
     available_charge_mw: "array[float]"
 
     @classmethod
-    def of(cls, outbox_id: str, batch_seq: int, samples: Samples) -> "PendingBatch":
-        """Pack the columns."""
+    def of(cls, outbox_id: str, batch_seq: int, *parts: Samples) -> "PendingBatch":
+        """Pack the columns of one part or more, in order."""
         return cls(
             outbox_id=outbox_id,
             batch_seq=batch_seq,
-            ts_unix_ms=samples.ts_unix_ms,
-            source=samples.source,
-            asset_keys=array("i", samples.asset_keys),
-            soc_mwhr=array("d", samples.soc_mwhr),
-            current_mw=array("d", samples.current_mw),
-            setpoint_mw=array("d", samples.setpoint_mw),
-            available_discharge_mw=array("d", samples.available_discharge_mw),
-            available_charge_mw=array("d", samples.available_charge_mw),
+            runs=tuple([Run(part.ts_unix_ms, part.source, len(part.asset_keys)) for part in parts]),
+            asset_keys=_joined(array("i"), [part.asset_keys for part in parts]),
+            soc_mwhr=_joined(array("d"), [part.soc_mwhr for part in parts]),
+            current_mw=_joined(array("d"), [part.current_mw for part in parts]),
+            setpoint_mw=_joined(array("d"), [part.setpoint_mw for part in parts]),
+            available_discharge_mw=_joined(array("d"), [part.available_discharge_mw for part in parts]),
+            available_charge_mw=_joined(array("d"), [part.available_charge_mw for part in parts]),
         )
 
     @property
@@ -68,6 +74,12 @@ class PendingBatch:
     def size(self) -> int:
         """Its memory, in bytes."""
         return _BATCH_BYTES + 44 * len(self.asset_keys)
+
+
+def _joined(column: "array[Any]", parts: Sequence[Sequence[Any]]) -> "array[Any]":
+    for part in parts:
+        column.extend(part)
+    return column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,8 +56,9 @@ def _columns(
     ts_us, source = array("q"), array("h")
     floats = [array("d") for _ in _FLOATS]
     for batch in batches:
-        ts_us += array("q", [batch.ts_unix_ms * 1000 - _EPOCH_OFFSET_US]) * batch.rows
-        source += array("h", [_SOURCES[batch.source]]) * batch.rows
+        for run in batch.runs:
+            ts_us += array("q", [run.ts_unix_ms * 1000 - _EPOCH_OFFSET_US]) * run.rows
+            source += array("h", [_SOURCES[run.source]]) * run.rows
         own = (
             batch.soc_mwhr,
             batch.current_mw,

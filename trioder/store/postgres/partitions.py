@@ -10,6 +10,7 @@ import psycopg
 import structlog
 from psycopg import sql
 
+from trioder.store.postgres.database import PendingBatch
 from trioder.store.postgres.link import Connection
 
 log = structlog.stdlib.get_logger(__name__)
@@ -17,12 +18,19 @@ log = structlog.stdlib.get_logger(__name__)
 _AHEAD = timedelta(days=2)
 # A clock that is wrong by more than this must not make partitions without end: its samples go to the default.
 _BACK = timedelta(days=366)
+_DAY_MS = 24 * 60 * 60 * 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def day_of(ts_unix_ms: int) -> date:
     """The UTC day of an instant."""
     return (_EPOCH + timedelta(milliseconds=ts_unix_ms)).date()
+
+
+def days_of(batches: Iterable[PendingBatch]) -> list[date]:
+    """The UTC days of all samples, in order."""
+    days = {run.ts_unix_ms // _DAY_MS for batch in batches for run in batch.runs}
+    return [day_of(day * _DAY_MS) for day in sorted(days)]
 
 
 class Partitions:

@@ -11,7 +11,7 @@ from trioder.process.wall_time import WallClock
 from trioder.sim.model import Asset
 from trioder.store.postgres.database import DatabaseError, Marks, Note, PendingBatch, Written
 from trioder.store.postgres.link import Connection, Link, open_link
-from trioder.store.postgres.partitions import Partitions, day_of
+from trioder.store.postgres.partitions import Partitions, day_of, days_of
 from trioder.store.postgres.read_dispatches import read_dispatch, read_dispatches, read_living_dispatches
 from trioder.store.postgres.readers import Readers
 from trioder.store.postgres.reads import read_history, read_mark, read_marks, read_sessions
@@ -74,10 +74,10 @@ class PsycopgDatabase:
 
     async def write(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> Written:
         """See `Database.write`."""
-        days = {day_of(batch.ts_unix_ms) for batch in batches}
+        days = days_of(batches)
 
         async def write(connection: Connection) -> Written:
-            await self._partitions.make(connection, sorted(days), self._today())
+            await self._partitions.make(connection, days, self._today())
             return await write_batches(connection, batches, self._keys, rows=rows)
 
         return await self._run(write, within_s=_WRITE_WITHIN_S)

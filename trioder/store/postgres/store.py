@@ -17,6 +17,7 @@ from trioder.store.figures import StoreFigures
 from trioder.store.interface import StoreHealth, StoreListener, StoreUnavailableError
 from trioder.store.postgres.database import Database, DatabaseError, Note, PendingBatch
 from trioder.store.postgres.health import HealthRecord
+from trioder.store.postgres.loose import LooseSamples
 from trioder.store.postgres.notes import Notes
 from trioder.store.postgres.queue import BatchQueue
 from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord
@@ -35,18 +36,13 @@ _NOTES_BYTES = 16 * 1024 * 1024
 _NOTES_A_GROUP = 500
 # A headend goes on with so many of those that it finds living: far more assets than a fleet has.
 _MAX_LIVING_DISPATCHES = 10_000
-# What the headend itself makes leaves room for what agents send.
-_LOOSE_SHARE = 0.25
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 
 T = TypeVar("T")
 
 
 class PostgresStore:
-    """A `Store`; `run` keeps it going.
-
-    Samples without an outbox go through one of the store's own, so that they, too, are kept once.
-    """
+    """A `Store`; `run` keeps it going."""
 
     def __init__(
         self,
@@ -58,6 +54,7 @@ class PostgresStore:
     ) -> None:
         self._database = database
         self._queue = BatchQueue(max_bytes=queue_bytes, group_rows=group_rows)
+        self._loose = LooseSamples(self._queue, max_bytes=queue_bytes, started_ms=wall.now_ms())
         self._notes = Notes(max_bytes=_NOTES_BYTES)
         self._listener: StoreListener | None = None
         self._health = HealthRecord()
@@ -69,9 +66,6 @@ class PostgresStore:
         self._work = trio.Event()
         self._full = trio.Event()
         self._idle = trio.Event()
-        # No agent can name an outbox like this: a name is printable.
-        self._own_outbox_id = f"\theadend {wall.now_ms()}"
-        self._own_seq = 0
 
     @property
     def health(self) -> StoreHealth:
@@ -86,7 +80,7 @@ class PostgresStore:
     @property
     def figures(self) -> StoreFigures:
         """See `Store.figures`."""
-        self._figures.queue_rows = self._queue.rows
+        self._figures.queue_rows = self._queue.rows + self._loose.rows
         self._figures.queue_bytes = self._queue.size
         self._figures.notes_waiting = len(self._notes)
         return self._figures
@@ -121,12 +115,10 @@ class PostgresStore:
 
     def keep(self, samples: Samples) -> None:
         """See `Store.keep`."""
-        batch = PendingBatch.of(self._own_outbox_id, self._own_seq + 1, samples)
-        if self._queue.put(batch, share=_LOOSE_SHARE):
-            self._own_seq += 1
+        if self._loose.put(samples):
             self._wake()
         else:
-            self._figures.samples_dropped += batch.rows
+            self._figures.samples_dropped += len(samples.asset_keys)
 
     def open_session(self, session: SessionRecord) -> None:
         """See `Store.open_session`."""
@@ -223,6 +215,7 @@ class PostgresStore:
         while True:
             if self._notes:
                 await self._write_notes(self._notes.first(_NOTES_A_GROUP))
+            self._loose.seal()
             if self._queue:
                 group_s = trio.current_time()
                 await self._write_batches(self._queue.first_group())
@@ -234,7 +227,7 @@ class PostgresStore:
             await self._wait_for_work(group_s, tend_at_s)
 
     async def _wait_for_work(self, group_s: float, tend_at_s: float) -> None:
-        if not self._queue and not self._notes:
+        if not self._queue and not self._loose.rows and not self._notes:
             self._idle.set()
             self._work = trio.Event()
             with trio.move_on_at(tend_at_s):
@@ -274,7 +267,7 @@ class PostgresStore:
         figures.commit_seconds_max = max(figures.commit_seconds_max, took_s)
         self._queue.remove_first(len(batches))
         for outbox_id, batch_seq in written.marks.items():
-            if outbox_id != self._own_outbox_id:
+            if outbox_id != self._loose.outbox_id:
                 self._remember(outbox_id, batch_seq)
                 if self._listener is not None:
                     self._listener.batches_committed(outbox_id, batch_seq)

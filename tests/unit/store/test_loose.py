@@ -1,0 +1,73 @@
+"""Samples without an outbox: gathered, bounded, and in the queue in the order in which they came."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trioder.store.postgres.loose import LooseSamples
+from trioder.store.postgres.queue import BatchQueue
+from trioder.store.records import Samples
+
+MAX_BYTES = 40_000
+
+
+def some(ts_unix_ms: int, rows: int = 1, source: str = "agent") -> Samples:
+    column = [float(ts_unix_ms)] * rows
+    return Samples(
+        ts_unix_ms=ts_unix_ms,
+        source=source,
+        asset_keys=range(rows),
+        soc_mwhr=column,
+        current_mw=column,
+        setpoint_mw=column,
+        available_discharge_mw=column,
+        available_charge_mw=column,
+    )
+
+
+def opened(max_bytes: int = MAX_BYTES) -> tuple[BatchQueue, LooseSamples]:
+    queue = BatchQueue(max_bytes=max_bytes, group_rows=100)
+    return queue, LooseSamples(queue, max_bytes=max_bytes, started_ms=1)
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(1, 30)), max_size=60))
+def test_all_that_was_taken_is_in_the_queue_once_and_in_order(steps: list[int | None]) -> None:
+    queue, loose = opened()
+    taken: list[tuple[int, int]] = []
+    for number, rows in enumerate(steps):
+        if rows is None:
+            loose.seal()
+        elif loose.put(some(number, rows, "agent" if number % 2 else "synthesized")):
+            taken.append((number, rows))
+        assert queue.size + loose.rows * 44 <= MAX_BYTES
+    queued = []
+    seqs = []
+    while True:
+        loose.seal()
+        if not queue:
+            break
+        batch = queue.first_group()[0]
+        queued += [(run.ts_unix_ms, run.rows) for run in batch.runs]
+        seqs.append((batch.batch_seq, batch.rows))
+        queue.remove_first(1)
+    assert queued == taken
+    # The sequence counts the samples.
+    ends = [seq for seq, _ in seqs]
+    assert [rows for _, rows in seqs] == [end - start for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def test_it_leaves_room_for_what_has_precedence_and_is_refused_quietly() -> None:
+    queue, loose = opened()
+    while loose.put(some(1)):
+        loose.seal()
+    assert queue.size <= MAX_BYTES / 4
+    loose.seal()
+    queue.remove_first(len(queue))
+    assert not queue.take_room_again()
+    assert loose.put(some(2))
+
+
+def test_what_alone_is_larger_than_all_room_is_taken_when_nothing_else_waits() -> None:
+    queue, loose = opened(max_bytes=1_000)
+    assert loose.put(some(1, rows=2_000))
+    assert not loose.put(some(2))
+    assert queue.rows == 2_000
