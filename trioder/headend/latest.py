@@ -5,8 +5,7 @@ What came before it is the store's.
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from trioder.fleet import Fleet
 from trioder.sim.bess import soc_pct
@@ -21,8 +20,7 @@ _BEFORE_ALL_TIME = -(2**63)
 _SHORTEST_RUN = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatestView:
+class LatestView(NamedTuple):
     """One asset's latest sample and what may be made of it.
 
     Attributes:

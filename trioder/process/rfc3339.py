@@ -28,8 +28,15 @@ def format_ms(ts_unix_ms: int) -> str:
     """
     if not _FIRST_MS <= ts_unix_ms <= _LAST_MS:
         raise ValueError(f"{ts_unix_ms} ms is not a time in the years 1 to 9999")
-    moment = _EPOCH + timedelta(milliseconds=ts_unix_ms)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, millisecond = divmod(ts_unix_ms, 1000)
+    return f"{_second_text(second)}.{millisecond:03}Z"
+
+
+# What is told and parsed is mostly the time now.
+@lru_cache(maxsize=256)
+def _second_text(unix_s: int) -> str:
+    moment = _EPOCH + timedelta(seconds=unix_s)
+    return moment.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def parse_ms(text: str) -> int:
@@ -60,7 +67,6 @@ def _parse(text: str) -> int:
     return _minute_ms(date, minute, sign, offset_h, offset_min) + int(second) * 1000 + milliseconds
 
 
-# What is parsed is mostly the time now.
 @lru_cache(maxsize=256)
 def _minute_ms(date: str, minute: str, sign: str | None, offset_h: str | None, offset_min: str | None) -> int:
     moment = datetime.fromisoformat(f"{date}T{minute}:00").replace(tzinfo=UTC)

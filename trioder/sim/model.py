@@ -86,8 +86,7 @@ class BessState(NamedTuple):
     available_charge_mw: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Telemetry:
+class Telemetry(NamedTuple):
     """One sample of one asset in full, as REST and single-asset agents tell it.
 
     On the way from the agents to the database samples travel as columns, never as this object.
