@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from tests.integration.store.servers import own_database, run_server
+from tests.integration.store.servers import own_database, run_password_server, run_server
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +24,17 @@ def database_url(server_url: str) -> Iterator[str]:
 @pytest.fixture
 def state_dir(tmp_path: Path) -> Path:
     return tmp_path / "state"
+
+
+@pytest.fixture(scope="module")
+def password_server() -> Iterator[str]:
+    with run_password_server("s3cret") as url:
+        yield url
+
+
+@pytest.fixture
+def password_url(password_server: str) -> str:
+    with psycopg.connect(password_server, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    return password_server

@@ -1,0 +1,116 @@
+"""What people find of telemetry: in the view, as history, and in which partition."""
+
+import pytest
+import trio
+
+from tests.integration.store.senders import keep, samples
+from tests.integration.store.servers import (
+    FLEET,
+    SITE,
+    asset,
+    open_store_on,
+    run_sql,
+)
+from trioder.fleet import Fleet
+from trioder.process.wall_time import WallClock
+
+DAY_MS = 86_400_000
+
+
+async def test_people_find_what_was_kept_in_the_view(database_url: str) -> None:
+    async with open_store_on(database_url) as store:
+        await keep(store, samples(1_800_000_000_123))
+        [row] = run_sql(database_url, "SELECT * FROM telemetry")
+        columns = [
+            name
+            for (name,) in run_sql(
+                database_url,
+                "SELECT column_name FROM information_schema.columns WHERE table_name = 'telemetry' "
+                "ORDER BY ordinal_position",
+            )
+        ]
+        found = dict(zip(columns, row, strict=True))
+        [past] = await store.history(FLEET.assets[0], limit=10)
+    told = past.telemetry
+    assert found["ts"].timestamp() == pytest.approx(1_800_000_000.123)
+    assert (told.ts_unix_ms, told.current_mw, told.setpoint_mw) == (1_800_000_000_123, 1.0 / 3.0, -2.5)
+    assert (str(found["asset_id"]), str(found["site_id"])) == (told.asset_id, told.site_id)
+    assert found["source"] == past.source == "agent"
+    for name in (
+        "soc_mwhr",
+        "soc_pct",
+        "capacity_mwhr",
+        "current_mw",
+        "setpoint_mw",
+        "max_mw",
+        "min_mw",
+        "status",
+    ):
+        assert found[name] == getattr(told, name), name
+
+
+async def test_history_is_bounded_newest_first_and_within_its_times(database_url: str) -> None:
+    start = 1_800_000_000_000
+    async with open_store_on(database_url) as store:
+        await keep(store, *(samples(start + second * 1000) for second in range(10)))
+
+        async def times(**selection: int) -> list[int]:
+            past = await store.history(FLEET.assets[0], **selection)
+            return [(sample.telemetry.ts_unix_ms - start) // 1000 for sample in past]
+
+        assert await times(limit=3) == [9, 8, 7]
+        assert await times(limit=100, start_ms=start + 2000, end_ms=start + 5000) == [4, 3, 2]
+        assert await store.history(FLEET.assets[1], limit=3) == []
+
+
+async def test_history_keeps_the_nameplate_of_its_time(database_url: str) -> None:
+    async with open_store_on(database_url) as store:
+        await keep(store, samples(1_800_000_000_000))
+    larger = Fleet(sites=(SITE,), assets=(asset(1, capacity_mwhr=80.0), *FLEET.assets[1:-1]))
+    async with open_store_on(database_url, fleet=larger) as store:
+        store.keep(samples(1_800_000_001_000, source="synthesized"))
+        await store.wait_idle()
+        past = await store.history(larger.assets[0], limit=10)
+    assert [(each.telemetry.soc_pct, each.source) for each in past] == [
+        (25.0, "synthesized"),
+        (50.0, "agent"),
+    ]
+    assert run_sql(database_url, "SELECT count(*) FROM assets WHERE in_fleet") == [(39,)]
+
+
+async def test_samples_go_to_the_partition_of_their_day_and_wild_ones_to_the_default(
+    database_url: str,
+) -> None:
+    now_ms = 1_800_000_000_000
+    wall = WallClock(now_ms / 1000, trio.current_time())
+    async with open_store_on(database_url, wall=wall) as store:
+        names = run_sql(database_url, "SELECT relid::text FROM pg_partition_tree('samples') WHERE isleaf")
+        assert {name for (name,) in names} == {
+            "samples_default",
+            "samples_20270115",
+            "samples_20270116",
+            "samples_20270117",
+        }
+        await keep(store, *(samples(ts) for ts in (now_ms, now_ms - 3 * DAY_MS, 1, now_ms + 5 * DAY_MS)))
+    counts = run_sql(
+        database_url, "SELECT tableoid::regclass::text, count(*) FROM samples GROUP BY 1 ORDER BY 1"
+    )
+    assert counts == [("samples_20270112", 1), ("samples_20270115", 1), ("samples_default", 2)]
+    # The day comes: what lay in the default partition moves.
+    later = WallClock(now_ms / 1000 + 5 * 86_400, trio.current_time())
+    async with open_store_on(database_url, wall=later) as store:
+        assert len(await store.history(FLEET.assets[0], limit=10)) == 4
+    counts = run_sql(
+        database_url, "SELECT tableoid::regclass::text, count(*) FROM samples GROUP BY 1 ORDER BY 1"
+    )
+    assert ("samples_20270120", 1) in counts
+
+
+async def test_what_is_older_than_the_retention_is_dropped(database_url: str) -> None:
+    now_ms = 1_800_000_000_000
+    async with open_store_on(database_url, wall=WallClock(now_ms / 1000, trio.current_time())) as store:
+        await keep(store, *(samples(now_ms - days * DAY_MS) for days in range(5)))
+    later = WallClock(now_ms / 1000, trio.current_time())
+    async with open_store_on(database_url, wall=later, retention_days=2):
+        pass
+    assert run_sql(database_url, "SELECT count(*) FROM samples") == [(3,)]
