@@ -21,9 +21,9 @@ from trioder.wire.records import SessionGrant
 from trioder.wire.service import AGENT_LINK_STREAM, PROTOCOL
 from trioder.wire.uplink import write_registration
 
-# Less than half of the samples of this kind that the headend keeps before it drops any: the database may have so
-# many before the headend has let go of them, and as many again may come meanwhile. With 40,000 neither server
-# nor load is busy all the time.
+# Less than half of what the headend keeps of this kind before it drops any: the database may have so many
+# before the headend has let go of them, and as many again may come meanwhile. With 40,000 neither server nor
+# load is busy all the time.
 UNDER_WAY = 150_000
 _LOOK_EVERY_S = 0.005
 # The outbox of a headend's own counts the samples that came without one, in the transaction that keeps them.
