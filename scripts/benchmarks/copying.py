@@ -77,8 +77,8 @@ def make_database(url: str, name: str) -> str:
 def warm_up(url: str, *, rows: int, assets: int, check: Callable[[], None]) -> float:
     """Make the server one that treats all alike who come after this; return the seconds as `copy_rows` does.
 
-    Whoever writes first has to make the files of the log; and the vacuum of what one has written would fall into
-    the time of another.
+    Whoever writes first has to make the files of the log; and the vacuum of what one has written would fall
+    into the time of another.
     """
     with _connected(url) as connection:
         connection.execute("ALTER SYSTEM SET autovacuum = off")
