@@ -27,7 +27,7 @@ from purerpc.grpclib.connection import GRPCConnection
 from purerpc.grpclib.status import Status
 
 from trioder.rpc.headers import Metadata, written_timeout
-from trioder.rpc.joining import PREFACE_BYTES, DataJoiner
+from trioder.rpc.joining import PREFACE_BYTES, DataJoiner, FrameTooLargeError
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.status import RpcError, StatusCode
 
@@ -111,6 +111,9 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
         """
         try:
             events: list[h2.events.Event] = self.h2_connection.receive_data(self._joiner.feed(data))
+        except FrameTooLargeError as error:
+            self.goaway(last_stream_id=0, error_code=ErrorCodes.FRAME_SIZE_ERROR)
+            raise ProtocolViolationError(str(error)) from error
         except Exception as error:
             # h2, hpack and hyperframe each have errors of their own, and UnicodeDecodeError slips through;
             # whatever it is, it came of the peer's bytes.

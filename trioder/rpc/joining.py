@@ -13,6 +13,10 @@ _HEAD = Struct(">BHBB4s")
 _DATA = 0
 
 
+class FrameTooLargeError(Exception):
+    """A head announces more than may be sent."""
+
+
 class DataJoiner:
     """Rewrites one direction of a connection, without any I/O.
 
@@ -20,7 +24,7 @@ class DataJoiner:
 
     Args:
         preface_bytes: what comes before the first frame.
-        max_frame_bytes: of payload; frames are not joined beyond it.
+        max_frame_bytes: of payload; frames are not joined beyond it, and larger ones are refused.
     """
 
     def __init__(self, *, preface_bytes: int, max_frame_bytes: int) -> None:
@@ -31,7 +35,11 @@ class DataJoiner:
         self._head = b""
 
     def feed(self, arrived: bytes | bytearray) -> bytes:
-        """Take bytes and return those that h2 is to see; the beginning of a head waits for the rest of it."""
+        """Take bytes and return those that h2 is to see; the beginning of a head waits for the rest of it.
+
+        Raises:
+            FrameTooLargeError: at the head: h2 would hold all of the frame before it looks at its length.
+        """
         data = self._head + arrived
         at = self._rest_bytes
         parts: list[bytes] = []
@@ -41,6 +49,10 @@ class DataJoiner:
         while at + _HEAD.size <= len(data):
             high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
             payload_bytes = high << 16 | low
+            if payload_bytes > self._max_frame_bytes:
+                raise FrameTooLargeError(
+                    f"a frame of {payload_bytes} bytes; at most {self._max_frame_bytes} are taken"
+                )
             end = at + _HEAD.size + payload_bytes
             joins = kind == _DATA and flags == 0 and payload_bytes > 0 and end <= len(data)
             if not joins or stream != run.stream or run.payload_bytes + payload_bytes > self._max_frame_bytes:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from struct import Struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.rpc.joining import DataJoiner
+from trioder.rpc.joining import DataJoiner, FrameTooLargeError
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEAD = Struct(">BHBBI")
@@ -61,7 +62,7 @@ frames = st.builds(
     kind=st.sampled_from([DATA, DATA, DATA, DATA, HEADERS, WINDOW_UPDATE]),
     flags=st.sampled_from([0, 0, 0, 0, END_STREAM, PADDED]),
     stream_id=st.sampled_from([1, 3]),
-    payload=st.one_of(small, small, st.binary(min_size=200, max_size=400)),
+    payload=st.one_of(small, small, st.binary(min_size=200, max_size=MAX_BYTES)),
 )
 
 
@@ -79,8 +80,7 @@ def test_the_peer_says_the_same_in_frames_that_are_not_too_large(
     assert seen.startswith(preface)
     received = read(seen[len(preface) :])
     assert joined_freely(received) == joined_freely(sent)
-    largest_sent = max((len(frame.payload) for frame in sent), default=0)
-    assert all(len(frame.payload) <= max(MAX_BYTES, largest_sent) for frame in received)
+    assert all(len(frame.payload) <= MAX_BYTES for frame in received)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=10), min_size=1, max_size=30))
@@ -100,3 +100,10 @@ def test_what_has_arrived_of_a_frame_is_not_held_back(sent: list[Frame], missing
     expected = b"".join(frame.written() for frame in joined_freely(whole))
     assert len(seen) + held >= len(expected) + len(cut)
     assert seen.endswith(cut[: len(cut) - held])
+
+
+def test_a_frame_that_is_too_large_is_refused_at_its_head() -> None:
+    joiner = DataJoiner(preface_bytes=0, max_frame_bytes=MAX_BYTES)
+    head = Frame(DATA, 0, 1, bytes(MAX_BYTES + 1)).written()[: HEAD.size]
+    with pytest.raises(FrameTooLargeError, match="a frame of 301 bytes; at most 300 are taken"):
+        joiner.feed(head)
