@@ -24,7 +24,7 @@ from trioder.wire.uplink import write_registration
 # Less than half of what the headend keeps of this kind before it drops any: the database may have so many
 # before the headend has let go of them, and as many again may come meanwhile. With 40,000 neither server nor
 # load is busy all the time.
-UNDER_WAY = 150_000
+UNDER_WAY = 140_000
 _LOOK_EVERY_S = 0.005
 # The outbox of a headend's own counts the samples that came without one, in the transaction that keeps them.
 _COMMITTED = "SELECT coalesce(sum(batch_seq), 0) FROM ingest_watermarks"

@@ -59,7 +59,7 @@ def _kept_by_asset(world: World) -> dict[int, list[Sample]]:
     for batches in world.server.batches.values():
         for batch in batches:
             # Agents' batches alone: what one tells at once is of one instant.
-            [(ts_unix_ms, _, _)] = batch.runs
+            [ts_unix_ms] = batch.run_ts_unix_ms
             for key, *values in zip(
                 batch.asset_keys,
                 batch.soc_mwhr,
@@ -78,7 +78,7 @@ def _digest_of(world: World) -> str:
     fingerprint = hashlib.sha256()
     for outbox_id, batches in sorted(world.server.batches.items()):
         for batch in batches:
-            fingerprint.update(f"{outbox_id} {batch.batch_seq} {batch.runs}".encode())
+            fingerprint.update(f"{outbox_id} {batch.batch_seq} {list(batch.run_ts_unix_ms)}".encode())
             fingerprint.update(batch.soc_mwhr.tobytes())
     fingerprint.update(repr(sorted(world.server.sessions.items())).encode())
     return fingerprint.hexdigest()

@@ -46,7 +46,7 @@ def test_all_that_was_taken_is_in_the_queue_once_and_in_order(steps: list[int | 
         if not queue:
             break
         batch = queue.first_group()[0]
-        queued += [(run.ts_unix_ms, run.rows) for run in batch.runs]
+        queued += zip(batch.run_ts_unix_ms, batch.run_rows, strict=True)
         seqs.append((batch.batch_seq, batch.rows))
         queue.remove_first(1)
     assert queued == taken

@@ -40,6 +40,24 @@ def test_what_others_have_precedence_over_is_refused_quietly() -> None:
     assert not queue.take_room_again()
 
 
+def test_groups_are_smaller_after_each_failure_and_larger_after_each_success() -> None:
+    queue = BatchQueue(max_bytes=10_000_000, group_rows=4_000)
+    for seq in range(1, 17):
+        queue.put(batch(seq, 1_000))
+
+    def group() -> int:
+        return len(queue.first_group())
+
+    sizes = [group()]
+    for _ in range(3):
+        queue.group_failed()
+        sizes.append(group())
+    for _ in range(3):
+        queue.remove_first(1)
+        sizes.append(group())
+    assert sizes == [4, 2, 1, 1, 2, 4, 4]
+
+
 class QueueMachine(RuleBasedStateMachine):
     """Against a plain list."""
 

@@ -128,7 +128,9 @@ async def open_connection(conninfo: str) -> Connection:
     # No prepared statements: poolers lose them.
     connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
     with suppress(OSError), _end_of(connection) as end:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        # TCP finds its own size, and would not any more.
+        if end.family == socket.AF_UNIX:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     return connection
 
 

@@ -12,7 +12,8 @@ from trioder.store.records import Samples
 _SHARE = 0.25
 # The database refuses a batch as a whole, if it does; a larger one would cost no less a row.
 _BATCH_ROWS = 1_000
-_ROW_BYTES = 52
+# With its share of its batch.
+_ROW_BYTES = 60
 
 
 class LooseSamples:

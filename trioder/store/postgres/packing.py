@@ -25,7 +25,6 @@ _EMPTY_ROW = _ROW.pack(8, 8, 0, 8, 0.0, 8, 0.0, 8, 0.0, 8, 0.0, 8, 0.0, 4, 0, 2,
 _TS, _FLOATS, _KEY, _SOURCE = 6, (18, 30, 42, 54, 66), 78, 86
 # PostgreSQL counts from 2000-01-01.
 _EPOCH_OFFSET_US = 946_684_800_000_000
-_SOURCES = {"agent": 0, "synthesized": 1}
 
 
 def packed(batches: Sequence[PendingBatch], keys: "array[int]") -> bytes:
@@ -56,9 +55,16 @@ def _columns(
     ts_us, source = array("q"), array("h")
     floats = [array("d") for _ in _FLOATS]
     for batch in batches:
-        for run in batch.runs:
-            ts_us += array("q", [run.ts_unix_ms * 1000 - _EPOCH_OFFSET_US]) * run.rows
-            source += array("h", [_SOURCES[run.source]]) * run.rows
+        if batch.run_rows.count(1) == len(batch.run_rows):
+            # As of samples that came one by one.
+            ts_us.extend([ts_ms * 1000 - _EPOCH_OFFSET_US for ts_ms in batch.run_ts_unix_ms])
+            source += batch.run_sources
+        else:
+            for ts_ms, code, rows in zip(
+                batch.run_ts_unix_ms, batch.run_sources, batch.run_rows, strict=True
+            ):
+                ts_us += array("q", [ts_ms * 1000 - _EPOCH_OFFSET_US]) * rows
+                source += array("h", [code]) * rows
         own = (
             batch.soc_mwhr,
             batch.current_mw,

@@ -29,7 +29,7 @@ def day_of(ts_unix_ms: int) -> date:
 
 def days_of(batches: Iterable[PendingBatch]) -> list[date]:
     """The UTC days of all samples, in order."""
-    days = {run.ts_unix_ms // _DAY_MS for batch in batches for run in batch.runs}
+    days = {ts_ms // _DAY_MS for batch in batches for ts_ms in batch.run_ts_unix_ms}
     return [day_of(day * _DAY_MS) for day in sorted(days)]
 
 

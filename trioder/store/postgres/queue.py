@@ -7,6 +7,8 @@ from collections import deque
 
 from trioder.store.postgres.database import PendingBatch
 
+_LEAST_GROUP_ROWS = 1_000
+
 
 class BatchQueue:
     """First in, first out; refuses what has no room, and tells once there is room again.
@@ -18,7 +20,7 @@ class BatchQueue:
 
     def __init__(self, *, max_bytes: int, group_rows: int) -> None:
         self._max_bytes = max_bytes
-        self._group_rows = group_rows
+        self._full_group_rows = self._group_rows = group_rows
         self._batches: deque[PendingBatch] = deque()
         self._refused = False
         self.rows = 0
@@ -59,8 +61,13 @@ class BatchQueue:
             rows += batch.rows
         return group
 
+    def group_failed(self) -> None:
+        """The group took too long, or was lost: the next is half as large, for a slow database's sake."""
+        self._group_rows = max(min(_LEAST_GROUP_ROWS, self._full_group_rows), self._group_rows // 2)
+
     def remove_first(self, count: int) -> None:
-        """The oldest `count` batches are dealt with."""
+        """The oldest `count` batches are dealt with; groups may be larger again."""
+        self._group_rows = min(self._full_group_rows, self._group_rows * 2)
         for _ in range(count):
             batch = self._batches.popleft()
             self.rows -= batch.rows

@@ -256,7 +256,11 @@ class PostgresStore:
 
     async def _commit(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> None:
         started_s = trio.current_time()
-        written = await self._database.write(batches, rows=rows)
+        try:
+            written = await self._database.write(batches, rows=rows)
+        except DatabaseError:
+            self._queue.group_failed()
+            raise
         took_s = trio.current_time() - started_s
         figures = self._figures
         figures.groups_committed += 1
