@@ -25,6 +25,7 @@ class ModelDatabase:
         self.failure = failure
         self.delay_s = delay_s
         self.away = ""
+        self.in_time_rows = 1_000_000
         self.refuses = lambda batch: False
         self.rows: list[tuple[str, int, int, float]] = []
         self.marks: dict[str, int] = {}
@@ -49,6 +50,9 @@ class ModelDatabase:
         assert self.connected
         await trio.sleep(self._rng.random() * self.delay_s)
         self._check_there()
+        if sum(batch.rows for batch in batches) > self.in_time_rows:
+            await trio.sleep(20)
+            raise DatabaseError("the database did not answer within 20 s")
         fails = self._rng.random() < self.failure
         if fails and self._rng.random() < 0.5:
             raise DatabaseError("failed before the commit")

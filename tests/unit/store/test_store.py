@@ -18,9 +18,12 @@ from trioder.store.records import Samples, SessionRecord
 
 
 @asynccontextmanager
-async def open_over(database: ModelDatabase, *, queue_bytes: int = 1_000_000) -> AsyncIterator[PostgresStore]:
+async def open_over(
+    database: ModelDatabase, *, queue_bytes: int = 1_000_000, group_rows: int = 25_000
+) -> AsyncIterator[PostgresStore]:
     wall = WallClock(1_800_000_000.0, trio.current_time())
-    async with open_store_over(PostgresStore(database, wall=wall, queue_bytes=queue_bytes)) as store:
+    store = PostgresStore(database, wall=wall, queue_bytes=queue_bytes, group_rows=group_rows)
+    async with open_store_over(store):
         yield store
 
 
@@ -127,6 +130,24 @@ async def test_what_comes_close_together_is_one_transaction_and_committed_within
         await trio.sleep(PACE_S)
         assert set(sender.kept.values()) == {1}
         assert len(database.groups) <= 2
+
+
+async def test_a_database_too_slow_for_a_full_group_gets_on_with_smaller_ones(
+    autojump_clock: MockClock,
+) -> None:
+    database = steady_database()
+    database.in_time_rows = 1_500
+    async with open_over(database, queue_bytes=100_000_000, group_rows=5_000) as store:
+        database.away = "away"
+        sender = Sender(store, outboxes=1)
+        for _ in range(6_000):
+            sender.send("box-0")
+        database.away = ""
+        with trio.fail_after(600):
+            while sender.kept["box-0"] < 6_000:
+                await trio.sleep(1)
+        assert store.health == "ok"
+    assert len(database.rows) == 6_000
 
 
 async def test_only_the_batch_that_the_database_refuses_is_dropped_and_the_sequence_goes_on(
