@@ -38,6 +38,7 @@ class Batch:
         asset_index: distinct positions in Registration.asset_ids.
         available_discharge_mw: magnitudes, >= 0.
         available_charge_mw: magnitudes, >= 0.
+        quality: the device's own judgement, a `trioder.domain.quality.Quality` code a row; empty: all good.
     """
 
     batch_seq: int
@@ -50,6 +51,7 @@ class Batch:
     setpoint_mw: Sequence[float]
     available_discharge_mw: Sequence[float]
     available_charge_mw: Sequence[float]
+    quality: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
