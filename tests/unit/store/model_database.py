@@ -7,7 +7,15 @@ import trio
 
 from tests.unit.store import model_dispatches
 from trioder.sim.model import Asset
-from trioder.store.postgres.database import DatabaseError, Marks, Note, PendingBatch, SessionNote, Written
+from trioder.store.postgres.database import (
+    DatabaseError,
+    Maintenance,
+    Marks,
+    Note,
+    PendingBatch,
+    SessionNote,
+    Written,
+)
 from trioder.store.records import DispatchRecord, DispatchTarget, MemberRecord, PastSample, PastSession
 
 
@@ -82,10 +90,11 @@ class ModelDatabase:
             key = note.session.session_id if isinstance(note, SessionNote) else note.dispatch_id
             self.notes[key] = note
 
-    async def tend(self) -> None:
+    async def tend(self) -> Maintenance:
         await trio.lowlevel.checkpoint()
         self.tended += 1
         self._check_there()
+        return Maintenance()
 
     async def committed_batch_seq(self, outbox_id: str) -> int:
         await trio.lowlevel.checkpoint()

@@ -15,6 +15,7 @@ _RELATIONS = [
     *("schema_version", "sites", "assets", "asset_versions", "samples", "samples_default", "telemetry"),
     *("ingest_watermarks", "asset_lists", "sessions", "agent_sessions", "dispatches"),
     "dispatch_members",
+    "telemetry_retention",
 ]
 # Any number, the same for every headend: one at a time changes the schema.
 _LOCK = 7_204_331_100

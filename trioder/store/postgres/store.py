@@ -222,7 +222,10 @@ class PostgresStore:
             # Only now: a database that takes connections but not what waits for it is not well.
             self._health.ok()
             if trio.current_time() >= tend_at_s:
-                await self._database.tend()
+                report = await self._database.tend()
+                self._figures.partition_failures = report.partition_failures
+                self._figures.retention_days_dropped = report.days_dropped
+                self._figures.retention_days_held = report.days_held
                 tend_at_s = trio.current_time() + TEND_EVERY_S
             await self._wait_for_work(group_s, tend_at_s)
 
