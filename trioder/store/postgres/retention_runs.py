@@ -6,7 +6,7 @@ Whatever fails here is tried again later; none of it is the database's absence, 
 import asyncio
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import psycopg
 import structlog
@@ -43,28 +43,29 @@ _DELETED_AT_ONCE = 50_000
 _STATE = ("newest_day", "approved_before", "confirmed_before", "run_day", "run_days")
 _DAY_NUMBER = "floor(extract(epoch FROM ts) / 86400)::bigint"
 _EPOCH = date(1970, 1, 1)
-# The newest telemetry of the assets of the fleet that have none since `since`. Most have some in the newest
-# partition, which is asked first; what is ahead of the clock does not count.
-_QUIET_ASSETS = """
-    WITH quiet AS (
-        SELECT asset_id, array_agg(asset_key) AS asset_keys
-        FROM asset_versions JOIN assets ON assets.id = asset_id
-        WHERE in_fleet
-        GROUP BY asset_id
-        HAVING NOT bool_or(
-            EXISTS (SELECT FROM {newest} WHERE samples.asset_key = asset_versions.asset_key
-                    AND ts >= {since} AND ts < {end})
-            OR EXISTS (SELECT FROM samples WHERE samples.asset_key = asset_versions.asset_key
-                       AND ts >= {since} AND ts < {end})
-        )
+_DAY = timedelta(days=1)
+# The assets of the fleet, less those that were found in a partition already. For each key the index is asked,
+# not the partition read: LIMIT keeps the planner to that.
+_ASSETS = """
+    CREATE TEMPORARY TABLE unfound_assets ON COMMIT DROP AS
+    SELECT asset_id, asset_key FROM asset_versions JOIN assets ON assets.id = asset_id WHERE in_fleet
+"""
+_FIND_ASSETS = """
+    WITH found AS (
+        SELECT unfound.asset_id, max(newest.ts) AS ts
+        FROM unfound_assets AS unfound
+        CROSS JOIN LATERAL (
+            SELECT ts FROM {relation}
+            WHERE asset_key = unfound.asset_key AND ts >= {start} AND ts < {end}
+            ORDER BY ts DESC LIMIT 1
+        ) AS newest
+        GROUP BY unfound.asset_id
+    ), gone AS (
+        DELETE FROM unfound_assets USING found WHERE unfound_assets.asset_id = found.asset_id RETURNING ts
     )
-    SELECT max(newest.ts)
-    FROM quiet
-    CROSS JOIN LATERAL unnest(asset_keys) AS key
-    CROSS JOIN LATERAL (
-        SELECT ts FROM samples WHERE asset_key = key AND ts < {since} ORDER BY ts DESC LIMIT 1
-    ) AS newest
-    GROUP BY asset_id
+    SELECT DISTINCT day FROM gone CROSS JOIN LATERAL (
+        VALUES ((ts AT TIME ZONE 'UTC')::date), (((ts - interval '24 hours') AT TIME ZONE 'UTC')::date)
+    ) AS held (day)
 """
 
 
@@ -139,7 +140,7 @@ class Retention:
                 cutoff = newest - timedelta(days=self._retention_days)
                 in_default = await _days_in_default(connection, before=cutoff)
                 if in_default or any(day < cutoff for day in days):
-                    pinned = await _pinned_days(connection, newest=newest, cutoff=cutoff, today=today)
+                    pinned = await _pinned_days(connection, days, in_default, newest=newest, cutoff=cutoff)
             plan = plan_retention(
                 state,
                 Holdings(days=days | in_default, pinned=pinned),
@@ -244,23 +245,40 @@ async def _days_in_default(connection: Connection, *, before: date) -> set[date]
     return {_EPOCH + timedelta(days=number) for (number,) in await found.fetchall() if number >= first}
 
 
-async def _pinned_days(connection: Connection, *, newest: date, cutoff: date, today: date) -> set[date]:
-    """The days before `cutoff` that hold some of the newest 24 h of an asset of the fleet."""
+async def _pinned_days(
+    connection: Connection,
+    days: AbstractSet[date],
+    in_default: AbstractSet[date],
+    *,
+    newest: date,
+    cutoff: date,
+) -> set[date]:
+    """The days before `cutoff` that hold some of the newest 24 h of an asset of the fleet.
+
+    From the newest day back: whoever is found on a day is not looked for on an older one. What is ahead of
+    the clock does not count.
+    """
+    await connection.execute(_ASSETS)
+    await _find_assets(connection, DEFAULT_PARTITION, cutoff + _DAY, newest + _DAY)
+    pinned: set[date] = set()
+    for day in sorted((day for day in days | in_default if day <= newest), reverse=True):
+        if day in days:
+            pinned |= await _find_assets(connection, name_of(day), day, day + _DAY)
+        if day in in_default:
+            pinned |= await _find_assets(connection, DEFAULT_PARTITION, day, day + _DAY)
+        found = await connection.execute("SELECT EXISTS (SELECT FROM unfound_assets)")
+        if await found.fetchone() == (False,):
+            break
+    return {day for day in pinned if day < cutoff}
+
+
+async def _find_assets(connection: Connection, relation: sql.Identifier, start: date, end: date) -> set[date]:
     found = await connection.execute(
-        sql.SQL(_QUIET_ASSETS).format(
-            newest=sql.SQL("{} AS samples").format(name_of(newest)),
-            since=sql.Literal(start_of(cutoff + timedelta(days=1))),
-            end=sql.Literal(start_of(today + timedelta(days=1))),
+        sql.SQL(_FIND_ASSETS).format(
+            relation=relation, start=sql.Literal(start_of(start)), end=sql.Literal(start_of(end))
         )
     )
-    pinned = set()
-    for (ts,) in await found.fetchall():
-        last = ts.astimezone(UTC)
-        pinned |= {last.date(), (last - timedelta(days=1)).date() if last > _FIRST_INSTANT else last.date()}
-    return pinned
-
-
-_FIRST_INSTANT = datetime(1, 1, 2, tzinfo=UTC)
+    return {day for (day,) in await found.fetchall()}
 
 
 async def _delete_from_default(connection: Connection, days: Iterable[date]) -> int:
