@@ -119,6 +119,8 @@ def test_a_batch_arrives_as_written(
         ({"ts_unix_ms": 2**62}, "ts_unix_ms is 4611686018427387904"),
         ({"gap_from_seq": 7}, "gap_from_seq is 7; it must be in 1..6"),
         ({"gap_from_seq": 0}, "gap_from_seq is 0"),
+        ({"lost_batches": 1}, "lost_batches is 1; the gap before it has 0 batches"),
+        ({"gap_from_seq": 4, "lost_batches": 2**64 - 1}, "the gap before it has 3 batches"),
         ({"asset_index": [0, 3]}, "asset_index has 3; the session registered 3 assets"),
         ({"asset_index": [1, 1]}, "names an asset twice"),
         ({"soc_mwhr": [1.0]}, "soc_mwhr has 1 rows; the batch's asset_index has 2"),
