@@ -52,7 +52,7 @@ class _HeadendCollector(Collector):
             "When the headend started, in Unix time.",
             value=headend.started_ms / 1000,
         )
-        yield GaugeMetricFamily("trioder_assets", "Assets in the fleet.", value=len(headend.fleet.assets))
+        yield GaugeMetricFamily("trioder_assets", "Assets in the fleet.", value=len(headend.fleet.keys))
         yield GaugeMetricFamily(
             "trioder_assets_connected",
             "Assets that an agent drives now.",
