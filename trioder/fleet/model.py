@@ -51,6 +51,7 @@ class Fleet:
         keys: positions of the assets in the fleet, in file order; those of retired ones are not among them.
         index_by_id: id to position of the assets in the fleet.
         sites_by_id: site id to the site.
+        former_sites: those that left the file with the last of their assets, or without any.
         version: counts the reloads.
     """
 
@@ -61,6 +62,7 @@ class Fleet:
         self.keys: Sequence[int] = range(len(self.assets))
         self.index_by_id: Mapping[str, int] = {asset_id: key for key, asset_id in enumerate(self.asset_ids)}
         self.sites_by_id: Mapping[str, Site] = {site.id: site for site in self.sites}
+        self.former_sites: Mapping[str, Site] = {}
         self.version = 0
 
     def __eq__(self, other: object) -> bool:
@@ -68,6 +70,10 @@ class Fleet:
         return isinstance(other, Fleet) and (self.sites, self.assets) == (other.sites, other.assets)
 
     __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def copy(self) -> "Fleet":
+        """Return the fleet as its file would say it."""
+        return Fleet(sites=self.sites, assets=[self.assets[key] for key in self.keys])
 
     def take_over(self, newer: "Fleet") -> FleetChange:
         """Become `newer`, in place, and return what that has changed."""
@@ -87,6 +93,8 @@ class Fleet:
                 changed.append(key)
             assets[key] = asset
         retired = [key for asset_id, key in self.index_by_id.items() if asset_id not in newer.index_by_id]
+        known = {**self.former_sites, **self.sites_by_id}
+        self.former_sites = {site_id: known[site_id] for site_id in known.keys() - newer.sites_by_id.keys()}
         self.sites, self.sites_by_id = newer.sites, newer.sites_by_id
         # In place: whoever knows assets by their positions holds these lists.
         self.assets[:] = assets

@@ -6,9 +6,10 @@ The order of the `async with` blocks is the order of the shutdown, from the insi
 import math
 import os
 import random
+import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import trio_asyncio
 
 from trioder.fleet import Fleet, FleetFileError, load_fleet
 from trioder.headend.api import create_app, serve_rest
+from trioder.headend.fleet_reload import FleetReloader
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
 from trioder.process.collector import settle_collector
@@ -168,6 +170,7 @@ def main(
     run = partial(
         _run,
         fleet,
+        assets_path=assets_path,
         database_url=database_url,
         state_dir=state_dir,
         retention_days=telemetry_retention_days,
@@ -201,6 +204,7 @@ def _check_descriptors(limit: int, *, assets: int) -> None:
 async def _run(
     fleet: Fleet,
     *,
+    assets_path: Path,
     database_url: str,
     state_dir: Path,
     retention_days: int,
@@ -229,6 +233,7 @@ async def _run(
                 rng=random.SystemRandom(),
                 tick_s=tick_s,
                 stale_after_s=stale_after_s,
+                read_fleet=partial(load_fleet, assets_path),
             ) as headend,
             trio.open_nursery() as edge,
         ):
@@ -236,6 +241,7 @@ async def _run(
             await edge.start(rest)
             grpc = partial(serve_rpc, grpc_listeners, headend.services, options=_GRPC, drain=headend.closing)
             await edge.start(grpc)
+            await edge.start(_reload_on_hangup, headend.reloader)
             started.set()
             settle_collector()
             log.info(
@@ -250,6 +256,17 @@ async def _run(
             headend.closing.set()
             edge.cancel_scope.deadline = trio.current_time() + _GRACE_S
     log.info("headend stopped")
+
+
+async def _reload_on_hangup(
+    reloader: FleetReloader, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Reload the fleet file whenever SIGHUP comes; the log says what came of it."""
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        task_status.started()
+        async for _ in hangups:
+            with suppress(FleetFileError):
+                await reloader.reload()
 
 
 @asynccontextmanager

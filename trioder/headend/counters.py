@@ -49,6 +49,9 @@ class Counters:
     dispatches_failed: int = _counter("Members that failed: unanswered, dropped out, or given up.")
     dispatches_resplit: int = _counter("Times the shares of a group dispatch were dealt anew.")
 
+    fleet_reloads: int = _counter("Times the fleet file was reloaded.")
+    fleet_reloads_refused: int = _counter("Reloads of the fleet file refused: it had errors.")
+
     heartbeats_received: int = _counter("Heartbeats received.")
     events_received: int = _counter("Events received from agents.")
     ticks: int = _counter("Turns of the tick loop.")

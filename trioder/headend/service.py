@@ -4,7 +4,7 @@ Sockets, signals and the environment are `__main__`'s; everything here runs in v
 """
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ import trio
 from trioder.fleet import Fleet
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.dispatcher import Dispatcher
+from trioder.headend.fleet_reload import FleetReloader
 from trioder.headend.ingest import Ingest
 from trioder.headend.latest import LatestState
 from trioder.headend.session import SHUTTING_DOWN, AgentDesk
@@ -50,6 +51,7 @@ class Headend:
     started_ms: int
     services: Services
     closing: trio.Event
+    reloader: FleetReloader
 
 
 @asynccontextmanager
@@ -61,6 +63,7 @@ async def open_headend(
     rng: random.Random,
     tick_s: float = 4.0,
     stale_after_s: float = 12.0,
+    read_fleet: Callable[[], Fleet] | None = None,
 ) -> AsyncIterator[Headend]:
     """Open a headend over `store` and keep it going; who serves `services` serves its agents.
 
@@ -71,6 +74,7 @@ async def open_headend(
         rng: makes the ids of sessions and dispatches.
         tick_s: how often assets without an agent are synthesized; 0 for never.
         stale_after_s: from which age on an agent's sample is `stale`.
+        read_fleet: reads the fleet file again, for a reload; without it a reload changes nothing.
 
     *Resource handling*: on leaving, `closing` is set and the sessions that are still there are ended.
     """
@@ -103,6 +107,18 @@ async def open_headend(
         counters=counters,
         wall=wall,
     )
+    reloader = FleetReloader(
+        fleet=fleet,
+        read=read_fleet or fleet.copy,
+        followers=(
+            latest.fleet_changed,
+            # Before the sessions: what is to be ended at a retired asset goes through its session.
+            dispatcher.fleet_changed,
+            desk.fleet_changed,
+            lambda _: store.fleet_changed(),
+        ),
+        counters=counters,
+    )
     health = HealthBoard()
     health.set_serving(AGENT_LINK_STREAM.service, True)
     await _restore_dispatches(dispatcher, store)
@@ -124,6 +140,7 @@ async def open_headend(
             started_ms=wall.now_ms(),
             services=Services({AGENT_LINK_STREAM: desk.serve, **health_services(health)}),
             closing=closing,
+            reloader=reloader,
         )
         try:
             yield headend

@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 import trio
 
-from trioder.fleet import Fleet
+from trioder.fleet import Fleet, FleetChange
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.dispatcher import Dispatcher
 from trioder.headend.ingest import Ingest
@@ -34,6 +34,7 @@ AgentCall = ServerCall[pb.AgentToHeadend, pb.HeadendToAgent]
 
 REGISTER_WITHIN_S = 10.0
 SHUTTING_DOWN = "the headend is shutting down"
+FLEET_CHANGED = "the headend's fleet has changed: register again"
 
 # About 1 MB of message.
 _SETPOINTS_A_MESSAGE = 10_000
@@ -206,6 +207,14 @@ class AgentDesk:
         if key is None or self.sessions.session_of(key) is not session:
             raise WireError(f"Telemetry.asset_id is {asset_id}; the session did not register that asset")
         return key
+
+    def fleet_changed(self, change: FleetChange) -> None:
+        """Let go of retired assets; agents that registered an added one in vain are to register again."""
+        self.sessions.retire({key: self.fleet.asset_ids[key] for key in change.retired})
+        added = frozenset(self.fleet.asset_ids[key] for key in change.added)
+        for session in self.sessions:
+            if session.unknown_ids & added or not (session.asset_keys or session.backlog_only):
+                session.end_with(StatusCode.UNAVAILABLE, FLEET_CHANGED)
 
     def _check_known(self, registration: Registration) -> frozenset[str]:
         """Return the registered assets that are not in the fleet; the session stands for the others.

@@ -3,7 +3,7 @@
 How a session talks to its agent is in `session`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -148,6 +148,18 @@ class SessionRegistry:
         if session.outbox_id:
             self._by_outbox[session.outbox_id] = session
         return older
+
+    def retire(self, asset_ids: Mapping[int, str]) -> None:
+        """These assets have left the fleet: their sessions stand for their other assets only.
+
+        Args:
+            asset_ids: by key.
+        """
+        for session in {self._by_asset.pop(key) for key in asset_ids if key in self._by_asset}:
+            gone = {key: asset_ids[key] for key in session.asset_keys if key in asset_ids}
+            session.asset_keys = [key for key in session.asset_keys if key not in gone]
+            session.batch_keys = [None if key in gone else key for key in session.batch_keys]
+            session.unknown_ids |= frozenset(gone.values())
 
     def release(self, session: Session) -> bool:
         """Give the session's claims up; False when it had none left, because a newer one has them."""

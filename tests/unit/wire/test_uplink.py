@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trioder.sim.model import Asset
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.checks import WireError
-from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Registration
+from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Nameplate, Registration
 from trioder.wire.uplink import (
     read_uplink,
     write_acknowledgement,
@@ -59,6 +59,7 @@ def test_a_registration_arrives_as_written() -> None:
         protocol=1,
         outbox_id="o-1",
         asset_ids=tuple(asset.id for asset in ASSETS),
+        nameplates={asset.id: Nameplate(asset.capacity_mwhr, asset.max_mw, asset.min_mw) for asset in ASSETS},
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import structlog
 import trio
 
-from trioder.fleet import Fleet
+from trioder.fleet import Fleet, FleetChange
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.delivery import Delivery
@@ -50,7 +50,7 @@ class Dispatcher:
         self._sessions = sessions
         self._counters = counters
         self._wall = wall
-        self._asset_ids = [asset.id for asset in fleet.assets]
+        self._asset_ids = fleet.asset_ids
         self._lives = Lives(fleet=fleet, store=store, counters=counters, wall=wall)
         self._delivery = Delivery(
             fleet=fleet, sessions=sessions, lives=self._lives, counters=counters, wall=wall, rng=rng
@@ -196,6 +196,14 @@ class Dispatcher:
                 self._lives.restore(command)
                 self._delivery.restored(command)
         self._lives.flush()
+
+    def fleet_changed(self, change: FleetChange) -> None:
+        """End what is open at retired assets; a group's other members take their shares over."""
+        for key in change.retired:
+            member = self.in_force(key)
+            if member is not None:
+                self._lives.change(member, "failed", reason="its asset has left the fleet")
+                self._delivery.give_away(member)
 
     def setpoint_for(self, key: int, reported_mw: float, now_ms: int) -> float:
         """What the headend's model is to follow for an asset whose latest sample says `reported_mw`."""

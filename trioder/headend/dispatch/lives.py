@@ -32,7 +32,7 @@ class Lives:
         self.book = OrderBook()
         self.log = CommandLog()
         self.on_the_way: dict[int, Member] = {}
-        self._asset_ids = [asset.id for asset in fleet.assets]
+        self._asset_ids = fleet.asset_ids
         self._fleet = fleet
         self._store = store
         self._counters = counters

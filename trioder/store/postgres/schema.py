@@ -93,7 +93,8 @@ def _in_steps(fleet: Fleet) -> list[Sequence[Asset]]:
 
 
 async def _mirror_sites(connection: Connection, fleet: Fleet) -> None:
-    sites = fleet.sites
+    # A retired asset refers to its site.
+    sites = (*fleet.sites, *fleet.former_sites.values())
     await connection.execute(
         """
         INSERT INTO sites AS old (id, name, location, lat, lon, in_fleet)
@@ -113,7 +114,7 @@ async def _mirror_sites(connection: Connection, fleet: Fleet) -> None:
     )
     await connection.execute(
         "UPDATE sites SET in_fleet = false WHERE in_fleet AND id != ALL (%s::uuid[])",
-        [_array([site.id for site in sites])],
+        [_array(list(fleet.sites_by_id))],
     )
 
 
