@@ -27,6 +27,7 @@ from trioder.process.collector import settle_collector
 from trioder.process.descriptors import raise_descriptor_limit
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
+from trioder.process.queued_output import flush_standard_error, queue_standard_error
 from trioder.process.signals import StopSignal, open_stop_signal
 from trioder.process.wall_time import WallClock
 from trioder.rpc import ConnectionOptions, serve_rpc
@@ -41,6 +42,7 @@ log = structlog.stdlib.get_logger("trioder.headend")
 _GRACE_S = 3.5
 # 10 s are promised.
 _STOP_WITHIN_S = 9.5
+_FLUSH_WITHIN_S = 0.3
 # An agent of 100,000 batteries registers with about 15 MB; one pulse of it is 4.3 MB.
 _GRPC = ConnectionOptions(max_message_bytes=32 * 1024 * 1024)
 # An agent is a connection, and has so many assets unless the launcher was told otherwise. The others: REST's
@@ -285,6 +287,7 @@ async def _open_watch(stop: StopSignal) -> AsyncIterator[trio.Event]:
             await trio.sleep(_STOP_WITHIN_S)
             # An embedded server that hangs is its guardian's to end, and the next start's to look for.
             log.warning("leaving before everything has stopped", after_s=_STOP_WITHIN_S)
+            flush_standard_error(within_s=_FLUSH_WITHIN_S)
             os._exit(0)
 
     started = trio.Event()
@@ -322,4 +325,5 @@ def _address_of(listeners: list[trio.SocketListener]) -> str:
 
 
 if __name__ == "__main__":
+    queue_standard_error()
     main()

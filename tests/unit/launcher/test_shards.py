@@ -49,7 +49,7 @@ def test_the_document_is_one_json_line_that_holds_the_shard(count: int) -> None:
         "phase": 0.0,
         "state_dir": "var",
         "outbox_max_mb": 256,
-        "orphans": [],
+        "former_states": None,
         "comms_loss_hold_s": None,
     }
 

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 import trioder
 from trioder.headend.counters import Counters
 from trioder.headend.service import Headend
+from trioder.process.queued_output import log_lines_dropped
 from trioder.store.figures import StoreFigures
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
@@ -79,6 +80,11 @@ class _HeadendCollector(Collector):
         for state in ("ok", "error", "disabled"):
             database.add_metric([state], float(headend.store.health == state))
         yield database
+        yield CounterMetricFamily(
+            "trioder_log_lines_dropped",
+            "Log lines dropped because nobody read standard error, or it could not be written.",
+            value=log_lines_dropped(),
+        )
         for figure in fields(StoreFigures):
             family = CounterMetricFamily if figure.metadata["kind"] == "counter" else GaugeMetricFamily
             value = getattr(headend.store.figures, figure.name)
