@@ -164,6 +164,7 @@ async def _tend_dispatches(dispatcher: Dispatcher) -> None:
     while True:
         await trio.sleep(_TEND_EVERY_S)
         dispatcher.tend()
+        await dispatcher.flush_large()
 
 
 async def _restore_dispatches(dispatcher: Dispatcher, store: Store) -> None:
