@@ -1,11 +1,13 @@
 """`python -m trioder.store url`: how to reach the embedded database with psql and the like."""
 
+import os
 import shlex
 from pathlib import Path
 
 import click
 
 from trioder.store.embedded.binaries import find_installation
+from trioder.store.embedded.environment import pg_variables
 from trioder.store.embedded.layout import DataFolder
 from trioder.store.interface import StoreConfigurationError
 
@@ -27,7 +29,10 @@ def main() -> None:
 )
 def url(*, state_dir: Path) -> None:
     """Print the URL on standard output, and on standard error how the bundled psql takes it."""
-    folder = DataFolder.below(state_dir)
+    try:
+        folder = DataFolder.below(state_dir)
+    except StoreConfigurationError as error:
+        raise click.UsageError(str(error)) from None
     if not folder.data.exists():
         raise click.ClickException(
             f"there is no database in {folder.root}; a headend makes it when it starts"
@@ -37,7 +42,10 @@ def url(*, state_dir: Path) -> None:
         psql = find_installation().bin_dir / "psql"
     except StoreConfigurationError:
         return
-    click.echo(f"{shlex.quote(str(psql))} {shlex.quote(folder.url)}", err=True)
+    # What is set here for another server would reach psql as well.
+    without = ["env", *(word for name in pg_variables(os.environ) for word in ("-u", name))]
+    command = [*(without if len(without) > 1 else []), str(psql), folder.url]
+    click.echo(shlex.join(command), err=True)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,13 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import TypeVar
 
+import psycopg
+
 from trioder.fleet import Fleet
 from trioder.process.wall_time import WallClock
 from trioder.sim.model import Asset
 from trioder.store.postgres.database import DatabaseError, Marks, Note, PendingBatch, Written
+from trioder.store.postgres.encoding import names_refused, warn_of_encoding
 from trioder.store.postgres.link import Connection, Link, open_link
 from trioder.store.postgres.partitions import Partitions, day_of, days_of
 from trioder.store.postgres.read_dispatches import read_dispatch, read_dispatches, read_living_dispatches
@@ -62,8 +65,12 @@ class PsycopgDatabase:
 
         async def prepare(connection: Connection) -> Marks:
             await apply_schema(connection)
-            self._keys = await mirror_fleet(connection, self._fleet)
+            try:
+                self._keys = await mirror_fleet(connection, self._fleet)
+            except psycopg.errors.UntranslatableCharacter as error:
+                raise names_refused(connection, error, self._fleet) from error
             if first:
+                warn_of_encoding(connection)
                 await clean_up_after_predecessor(connection, now)
             await self._partitions.read(connection)
             await self._partitions.tend(connection, self._today())

@@ -270,8 +270,14 @@ class PostgresStore:
                 reason=str(error),
             )
             self._figures.batches_unwritable += 1
-            # The mark moves over it: its agent would send it for ever.
-            await self._commit([batch], rows=False)
+            try:
+                # The mark moves over it: its agent would send it for ever.
+                await self._commit([batch], rows=False)
+            except DatabaseError as of_mark:
+                if not of_mark.of_data:
+                    raise
+                # Not even the outbox's name can be written. It stays unacknowledged; the others go on.
+                self._queue.remove_first(1)
 
         await _in_halves(group, self._commit, give_up)
 
