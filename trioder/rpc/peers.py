@@ -82,6 +82,8 @@ class PeerAccount:
         limited: False for a client's connection, and for a server without limits.
         call_bytes: messages that nobody has received, unfinished messages, calls.
         buffer_bytes: a frame that is arriving, and what waits to be sent.
+        base_bytes: the connection itself, while its peer is unregistered: how many registered ones there are
+            is up to the fleet.
         since_s: when its time to register began.
         heard_s: when its last byte arrived.
         scope: ends a connection that has no `connection` yet (TLS handshake, waiting).
@@ -94,6 +96,7 @@ class PeerAccount:
     heard_s: float = 0.0
     call_bytes: int = 0
     buffer_bytes: int = 0
+    base_bytes: int = 0
     registrations: int = 0
     closed: bool = False
     connection: Dismissible | None = None
@@ -114,6 +117,11 @@ class PeerAccount:
         """Set what the connection's own buffers hold."""
         self.limits.held_bytes += count - self.buffer_bytes
         self.buffer_bytes = count
+
+    def hold_base(self, count: int) -> None:
+        """Set what the connection itself counts for."""
+        self.limits.held_bytes += count - self.base_bytes
+        self.base_bytes = count
 
     def register(self) -> None:
         """A handler knows the peer; to be paired with `unregister` when its call ends."""
@@ -197,7 +205,7 @@ class PeerLimits:
         """Yield the account of an accepted connection, in its address' turn."""
         account = PeerAccount(limits=self, address=_network(address))
         self.connections += 1
-        self.held_bytes += CONNECTION_BYTES
+        account.hold_base(CONNECTION_BYTES)
         try:
             await self._wait_for_turn(account)
             yield account
@@ -205,8 +213,9 @@ class PeerLimits:
             self.forget(account)
             account.closed = True
             self._registered.pop(account, None)
-            self.held_bytes -= CONNECTION_BYTES + account.call_bytes + account.buffer_bytes
-            account.call_bytes = account.buffer_bytes = 0
+            account.hold(-account.call_bytes)
+            account.hold_buffers(0)
+            account.hold_base(0)
             self.connections -= 1
             self._acceptors.unpark_all()
 
@@ -219,11 +228,13 @@ class PeerLimits:
         """Count an account among the registered ones."""
         self.forget(account)
         self._registered[account] = None
+        account.hold_base(0)
 
     def unregistered(self, account: PeerAccount) -> None:
         """Count an account among the unregistered ones again; it does not wait for its turn."""
         self._registered.pop(account, None)
         if not account.closed:
+            account.hold_base(CONNECTION_BYTES)
             self._begin(account)
 
     def forget(self, account: PeerAccount) -> None:

@@ -156,18 +156,24 @@ async def serve_rpc(
     Error handling: nothing that a peer does is raised here, nor a want of descriptors or memory; any other
     error of `accept` is.
     """
-    async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
-        accept = partial(
-            _accept, services=services, drain=drain, options=options, limits=limits, connections=connections
-        )
-        for listener in listeners:
-            accepting.start_soon(accept, listener)
+    async with trio.open_nursery() as sweeping:
         if limits is not None:
-            # With the listeners it would end unregistered peers that a drain waits for.
-            connections.start_soon(limits.sweep)
-        task_status.started()
-        await drain.wait()
-        accepting.cancel_scope.cancel()
+            sweeping.start_soon(limits.sweep)
+        async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
+            accept = partial(
+                _accept,
+                services=services,
+                drain=drain,
+                options=options,
+                limits=limits,
+                connections=connections,
+            )
+            for listener in listeners:
+                accepting.start_soon(accept, listener)
+            task_status.started()
+            await drain.wait()
+            accepting.cancel_scope.cancel()
+        sweeping.cancel_scope.cancel()
 
 
 async def serve_connection(
