@@ -24,13 +24,13 @@ from trioder.headend.fleet_reload import FleetReloader
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
 from trioder.process.collector import settle_collector
-from trioder.process.descriptors import raise_descriptor_limit
+from trioder.process.descriptors import RESERVED_DESCRIPTORS, peer_descriptors, raise_descriptor_limit
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
 from trioder.process.queued_output import flush_standard_error, queue_standard_error
 from trioder.process.signals import StopSignal, open_stop_signal
 from trioder.process.wall_time import WallClock
-from trioder.rpc import ConnectionOptions, serve_rpc
+from trioder.rpc import ConnectionOptions, PeerLimits, PeerOptions, serve_rpc
 from trioder.store.interface import StoreConfigurationError
 from trioder.store.open import check_database_url, open_store
 
@@ -43,12 +43,18 @@ _GRACE_S = 3.5
 # 10 s are promised.
 _STOP_WITHIN_S = 9.5
 _FLUSH_WITHIN_S = 0.3
-# An agent of 100,000 batteries registers with about 15 MB; one pulse of it is 4.3 MB.
-_GRPC = ConnectionOptions(max_message_bytes=32 * 1024 * 1024)
-# An agent is a connection, and has so many assets unless the launcher was told otherwise. The others: REST's
-# connections, the database's, files.
+# An agent of 100,000 batteries registers with about 15 MB; one pulse of it is 4.3 MB. It has one call, and
+# answers a PING every 5 s. The reasons for the numbers: docs/decisions/peer-limits.md.
+_GRPC = ConnectionOptions(
+    max_message_bytes=32 * 1024 * 1024,
+    max_concurrent_calls=100,
+    calls_at_once=2000,
+    calls_per_s=100.0,
+    control_frames_at_once=2000,
+    control_frames_per_s=100.0,
+)
+# An agent is a connection, and has so many assets unless the launcher was told otherwise.
 _ASSETS_AN_AGENT = 25
-_OTHER_DESCRIPTORS = 200
 
 
 class _PortError(Exception):
@@ -145,6 +151,15 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
     show_envvar=True,
     help="From which age on an agent's sample is told as stale.",
 )
+@click.option(
+    "--peer-memory-mb",
+    envvar="HEADEND_PEER_MEMORY_MB",
+    type=click.IntRange(min=16),
+    default=256,
+    show_default=True,
+    show_envvar=True,
+    help="MiB that all gRPC peers together can make the headend hold; beyond it connections are closed.",
+)
 @logging_options
 def main(
     *,
@@ -156,6 +171,7 @@ def main(
     grpc_addr: Address,
     tick_s: float,
     stale_after_s: float,
+    peer_memory_mb: int,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
@@ -180,6 +196,9 @@ def main(
         grpc_addr=grpc_addr,
         tick_s=tick_s,
         stale_after_s=stale_after_s,
+        peers=PeerOptions(
+            memory_bytes=peer_memory_mb * 1024 * 1024, max_connections=peer_descriptors(descriptors)
+        ),
     )
     refused: list[BaseException] = []
     try:
@@ -192,7 +211,7 @@ def main(
 
 
 def _check_descriptors(limit: int, *, assets: int) -> None:
-    needed = assets // _ASSETS_AN_AGENT + _OTHER_DESCRIPTORS
+    needed = assets // _ASSETS_AN_AGENT + RESERVED_DESCRIPTORS
     if limit < needed:
         log.warning(
             "too few open files are allowed for every agent to connect (ulimit -n)",
@@ -214,6 +233,7 @@ async def _run(
     grpc_addr: Address,
     tick_s: float,
     stale_after_s: float,
+    peers: PeerOptions,
 ) -> None:
     async with AsyncExitStack() as ports:
         # Before anything else is touched: a second headend must not get further than this.
@@ -236,12 +256,20 @@ async def _run(
                 tick_s=tick_s,
                 stale_after_s=stale_after_s,
                 read_fleet=partial(load_fleet, assets_path),
+                peers=PeerLimits(peers),
             ) as headend,
             trio.open_nursery() as edge,
         ):
             rest = partial(serve_rest, create_app(headend), http_listeners, drain=headend.closing)
             await edge.start(rest)
-            grpc = partial(serve_rpc, grpc_listeners, headend.services, options=_GRPC, drain=headend.closing)
+            grpc = partial(
+                serve_rpc,
+                grpc_listeners,
+                headend.services,
+                options=_GRPC,
+                limits=headend.peers,
+                drain=headend.closing,
+            )
             await edge.start(grpc)
             await edge.start(_reload_on_hangup, headend.reloader)
             started.set()

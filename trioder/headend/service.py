@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
@@ -17,11 +18,11 @@ from trioder.headend.dispatch.dispatcher import Dispatcher
 from trioder.headend.fleet_reload import FleetReloader
 from trioder.headend.ingest import Ingest
 from trioder.headend.latest import LatestState
-from trioder.headend.session import SHUTTING_DOWN, AgentDesk
+from trioder.headend.session import SHUTTING_DOWN, AgentDesk, first_message_bytes
 from trioder.headend.sessions import SessionRegistry
 from trioder.headend.ticker import Ticker
 from trioder.process.wall_time import WallClock
-from trioder.rpc import Services, StatusCode
+from trioder.rpc import PeerLimits, Services, StatusCode
 from trioder.rpc.health import HealthBoard, health_services
 from trioder.store.interface import Store, StoreUnavailableError
 from trioder.wire.service import AGENT_LINK_STREAM
@@ -37,6 +38,7 @@ class Headend:
 
     Attributes:
         services: what the gRPC port serves.
+        peers: what its connections use; whoever serves the port is given it.
         closing: set once the headend is on its way out; sessions end and none are taken.
     """
 
@@ -50,6 +52,7 @@ class Headend:
     wall: WallClock
     started_ms: int
     services: Services
+    peers: PeerLimits
     closing: trio.Event
     reloader: FleetReloader
 
@@ -64,6 +67,7 @@ async def open_headend(
     tick_s: float = 4.0,
     stale_after_s: float = 12.0,
     read_fleet: Callable[[], Fleet] | None = None,
+    peers: PeerLimits | None = None,
 ) -> AsyncIterator[Headend]:
     """Open a headend over `store` and keep it going; who serves `services` serves its agents.
 
@@ -75,6 +79,7 @@ async def open_headend(
         tick_s: how often assets without an agent are synthesized; 0 for never.
         stale_after_s: from which age on an agent's sample is `stale`.
         read_fleet: reads the fleet file again, for a reload; without it a reload changes nothing.
+        peers: the limits of the gRPC port; the default ones when it is None.
 
     *Resource handling*: on leaving, `closing` is set and the sessions that are still there are ended.
     """
@@ -138,7 +143,11 @@ async def open_headend(
             counters=counters,
             wall=wall,
             started_ms=wall.now_ms(),
-            services=Services({AGENT_LINK_STREAM: desk.serve, **health_services(health)}),
+            services=Services(
+                {AGENT_LINK_STREAM: desk.serve, **health_services(health)},
+                first_message_bytes={AGENT_LINK_STREAM: partial(first_message_bytes, fleet)},
+            ),
+            peers=peers or PeerLimits(),
             closing=closing,
             reloader=reloader,
         )

@@ -5,6 +5,7 @@ Who may drive what is decided in `sessions`, what becomes of telemetry in `inges
 
 import random
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -26,6 +27,7 @@ from trioder.wire.checks import WireError
 from trioder.wire.downlink import write_grant, write_kept, write_replay, write_setpoint, write_setpoints
 from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Heartbeat, Registration, SessionGrant
 from trioder.wire.service import PROTOCOL
+from trioder.wire.sizes import DESCRIPTOR_BYTES, check_message_bytes, check_register_bytes, most_descriptors
 from trioder.wire.uplink import read_uplink
 
 log = structlog.stdlib.get_logger(__name__)
@@ -41,6 +43,9 @@ _SETPOINTS_A_MESSAGE = 10_000
 _MAX_IDS_LISTED = 10
 # Of those that Registered names, about 1 MB.
 _MAX_IDS_REPORTED = 25_000
+# A batch has a row an asset: an index and a handful of doubles, some 50 bytes.
+_ROW_BYTES = 256
+_MESSAGE_BYTES = 64 * 1024
 _MAX_TEXT_LOGGED = 500
 
 
@@ -65,8 +70,10 @@ class AgentDesk:
             RpcError: what the agent is told when the headend ends the stream.
         """
         try:
-            registration = await _receive_registration(call)
+            registration = await _receive_registration(call, most=most_descriptors(len(self.fleet.assets)))
             session = self._open(registration, peer=call.peer.address)
+            call.check_bytes = check_message_bytes
+            call.register_peer(max_message_bytes=_message_bytes(len(registration.asset_ids)))
         except WireError as error:
             self.counters.wire_errors += 1
             log.warning("agent refused", peer=call.peer.address, reason=str(error))
@@ -252,7 +259,18 @@ class AgentDesk:
         return described | {"peer": session.peer}
 
 
-async def _receive_registration(call: AgentCall) -> Registration:
+def first_message_bytes(fleet: Fleet) -> int:
+    """Return how large a Register may be."""
+    return most_descriptors(len(fleet.assets)) * DESCRIPTOR_BYTES
+
+
+def _message_bytes(assets: int) -> int:
+    """Return how large a message may be once the agent has registered so many assets."""
+    return _MESSAGE_BYTES + assets * _ROW_BYTES
+
+
+async def _receive_registration(call: AgentCall, *, most: int) -> Registration:
+    call.check_bytes = partial(check_register_bytes, most=most)
     with trio.move_on_after(REGISTER_WITHIN_S):
         try:
             message = await call.receive()
