@@ -246,6 +246,10 @@ class DatabaseClient:
         ]
         await self._server.execute(self, note_ids=ids, begin=lambda: None, commit=commit)
 
+    async def mirror_fleet(self) -> None:
+        self._check_there()
+        await trio.lowlevel.checkpoint()
+
     async def tend(self) -> Maintenance:
         self._check_there()
         await trio.sleep(self._server.delay_s / 2)
@@ -279,6 +283,9 @@ class DatabaseClient:
         return model_dispatches.newest(
             self._server.dispatches.values(), limit=limit, asset=asset, state=state, whole=whole
         )
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        raise NotImplementedError
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None

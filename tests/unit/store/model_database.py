@@ -41,6 +41,7 @@ class ModelDatabase:
         self.connected = False
         self.connects = 0
         self.tended = 0
+        self.mirrored = 0
         self.groups: list[int] = []
 
     async def connect(self, *, first: bool) -> Marks:
@@ -90,6 +91,11 @@ class ModelDatabase:
             key = note.session.session_id if isinstance(note, SessionNote) else note.dispatch_id
             self.notes[key] = note
 
+    async def mirror_fleet(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.mirrored += 1
+        self._check_there()
+
     async def tend(self) -> Maintenance:
         await trio.lowlevel.checkpoint()
         self.tended += 1
@@ -123,6 +129,9 @@ class ModelDatabase:
         return model_dispatches.newest(
             self._dispatches.values(), limit=limit, asset=asset, state=state, whole=whole
         )
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        raise NotImplementedError
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None

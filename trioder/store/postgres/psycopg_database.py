@@ -17,7 +17,13 @@ from trioder.store.postgres.link import Connection, Link, open_link
 from trioder.store.postgres.partitions import Partitions, day_of, days_of
 from trioder.store.postgres.read_dispatches import read_dispatch, read_dispatches, read_living_dispatches
 from trioder.store.postgres.readers import Readers
-from trioder.store.postgres.reads import read_history, read_mark, read_marks, read_sessions
+from trioder.store.postgres.reads import (
+    read_history,
+    read_mark,
+    read_marks,
+    read_retired_asset,
+    read_sessions,
+)
 from trioder.store.postgres.retention_runs import Retention
 from trioder.store.postgres.schema import apply_schema, mirror_fleet
 from trioder.store.postgres.writes import clean_up_after_predecessor, write_batches, write_notes
@@ -61,10 +67,7 @@ class PsycopgDatabase:
 
         async def prepare(connection: Connection) -> Marks:
             await apply_schema(connection)
-            try:
-                self._keys = await mirror_fleet(connection, self._fleet)
-            except psycopg.errors.UntranslatableCharacter as error:
-                raise names_refused(connection, error, self._fleet) from error
+            await self._mirror(connection)
             if first:
                 warn_of_encoding(connection)
                 await clean_up_after_predecessor(connection, now)
@@ -98,6 +101,10 @@ class PsycopgDatabase:
 
         await self._run(write, within_s=_WRITE_WITHIN_S)
 
+    async def mirror_fleet(self) -> None:
+        """See `Database.mirror_fleet`."""
+        await self._run(self._mirror, within_s=_PREPARE_WITHIN_S)
+
     async def tend(self) -> Maintenance:
         """See `Database.tend`."""
 
@@ -114,6 +121,10 @@ class PsycopgDatabase:
     async def committed_batch_seq(self, outbox_id: str) -> int:
         """See `Database.committed_batch_seq`."""
         return await self._readers.run(partial(read_mark, outbox_id=outbox_id))
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        """See `Database.find_retired_asset`."""
+        return await self._readers.run(partial(read_retired_asset, asset_id=asset_id))
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
@@ -148,6 +159,12 @@ class PsycopgDatabase:
         return await self._readers.run(
             partial(read_dispatches, limit=limit, asset=asset, state=state, whole=whole)
         )
+
+    async def _mirror(self, connection: Connection) -> None:
+        try:
+            self._keys = await mirror_fleet(connection, self._fleet)
+        except psycopg.errors.UntranslatableCharacter as error:
+            raise names_refused(connection, error, self._fleet) from error
 
     async def _maintain(self, connection: Connection) -> None:
         today = self._today()

@@ -66,6 +66,7 @@ class PostgresStore:
         self._work = trio.Event()
         self._full = trio.Event()
         self._idle = trio.Event()
+        self._fleet_changed = False
 
     @property
     def health(self) -> StoreHealth:
@@ -133,6 +134,11 @@ class PostgresStore:
         """See `Store.record_dispatch`."""
         self._noted(self._notes.record_dispatch(dispatch))
 
+    def fleet_changed(self) -> None:
+        """See `Store.fleet_changed`."""
+        self._fleet_changed = True
+        self._work.set()
+
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
     ) -> Sequence[PastSample]:
@@ -140,6 +146,10 @@ class PostgresStore:
         return await self._read(
             lambda: self._database.history(asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
         )
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        """See `Store.find_retired_asset`."""
+        return await self._read(lambda: self._database.find_retired_asset(asset_id))
 
     async def sessions(
         self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
@@ -209,12 +219,23 @@ class PostgresStore:
         self._marks_read.set()
         self._attempted.set()
 
+    async def _mirror_fleet(self) -> None:
+        if self._fleet_changed:
+            # What is reloaded meanwhile is mirrored once more.
+            self._fleet_changed = False
+            try:
+                await self._database.mirror_fleet()
+            except BaseException:
+                self._fleet_changed = True
+                raise
+
     async def _write_on(self) -> None:
         group_s = trio.current_time()
         tend_at_s = group_s + TEND_EVERY_S
         while True:
             if self._notes:
                 await self._write_notes(self._notes.first(_NOTES_A_GROUP))
+            await self._mirror_fleet()
             self._loose.seal()
             if self._queue:
                 group_s = trio.current_time()
@@ -264,6 +285,7 @@ class PostgresStore:
         await _in_halves(group, self._commit, give_up)
 
     async def _commit(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> None:
+        await self._mirror_fleet()
         started_s = trio.current_time()
         try:
             written = await self._database.write(batches, rows=rows)
@@ -289,6 +311,7 @@ class PostgresStore:
 
     async def _write_notes(self, notes: list[Note]) -> None:
         async def write(part: Sequence[Note]) -> None:
+            await self._mirror_fleet()
             await self._database.note(part)
             self._notes.dealt_with(part)
 
