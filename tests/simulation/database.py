@@ -231,12 +231,18 @@ class DatabaseClient:
                 if isinstance(note, SessionNote):
                     self._server.sessions[note.session.session_id] = note
                 else:
-                    self._server.dispatches[note.dispatch_id] = note
+                    model_dispatches.keep(self._server.dispatches, note)
 
         ids = [
-            note.session.session_id if isinstance(note, SessionNote) else note.dispatch_id for note in wanted
+            note.session.session_id if isinstance(note, SessionNote) else note.dispatch.dispatch_id
+            for note in wanted
         ]
         await self._server.execute(self, note_ids=ids, begin=lambda: None, commit=commit)
+
+    async def drop_old_records(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        return False
 
     async def tend(self) -> None:
         self._check_there()

@@ -18,6 +18,7 @@ from trioder.store.records import (
     LeftOutRecord,
     MemberRecord,
     ResplitRecord,
+    ShareRecord,
 )
 
 
@@ -207,13 +208,22 @@ class Command:
             by_state={state: count for state, count in self.count_by_state.items() if count},
             assets_left_out=len(self.left_out),
             members=[_record_of(member, asset_ids) for member in self.members.values()] if whole else (),
-            left_out=[
-                LeftOutRecord(asset_id=asset_ids[key], code=code, allocation=allocation)
-                for key, (code, allocation) in self.left_out.items()
-            ]
+            left_out=[_left_out_record(key, why, asset_ids) for key, why in self.left_out.items()]
             if whole
             else (),
         )
+
+    def share(self, asset_ids: Sequence[str], key: int) -> ShareRecord:
+        """Return what one of its assets has of it."""
+        member = self.members.get(key)
+        if member is None:
+            return _left_out_record(key, self.left_out[key], asset_ids)
+        return _record_of(member, asset_ids)
+
+
+def _left_out_record(key: int, why: tuple[str, str], asset_ids: Sequence[str]) -> LeftOutRecord:
+    code, allocation = why
+    return LeftOutRecord(asset_id=asset_ids[key], code=code, allocation=allocation)
 
 
 def _record_of(member: Member, asset_ids: Sequence[str]) -> MemberRecord:

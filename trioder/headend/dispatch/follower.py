@@ -102,7 +102,7 @@ class Follower:
     def _answered(self, member: Member, state: DispatchState, reason: str | None) -> bool:
         if member.state == "tracking" and member.answered_ms is None and state in IN_FORCE:
             # It was seen to obey before it said so.
-            self._lives.note(member.command)
+            self._lives.note(member.command, keys=(member.key,))
             return True
         if state == "rejected" and member.answered_ms is not None:
             return False

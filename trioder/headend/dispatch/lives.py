@@ -3,6 +3,9 @@
 What makes it change is found out in `delivery`, `follower` and `resplit`.
 """
 
+from collections.abc import Iterable
+from functools import partial
+
 import structlog
 
 from trioder.fleet import Fleet
@@ -37,15 +40,16 @@ class Lives:
         self._store = store
         self._counters = counters
         self._wall = wall
-        # Changed since they were recorded: a group is not written anew for each of its members.
-        self._changed: dict[str, Command] = {}
+        # What has changed since it was recorded, by the assets whose share has: a group is not written anew
+        # for each of its members.
+        self._changed: dict[str, tuple[Command, set[int]]] = {}
 
     def add(self, command: Command) -> None:
         """Begin a command: its members are their assets' from now on, and supersede what these were under."""
         self.log.add(command)
         for member in command.members.values():
             self.follow(member)
-        self._changed[command.dispatch_id] = command
+        self.note(command, keys=(*command.members, *command.left_out))
 
     def restore(self, command: Command) -> None:
         """Go on with a command from the records of a headend before this one; the oldest come first."""
@@ -65,22 +69,27 @@ class Lives:
             self.on_the_way[member.key] = member
         elif self.on_the_way.get(member.key) is member:
             del self.on_the_way[member.key]
-        self.note(member.command)
+        self.note(member.command, keys=(member.key,))
         if state in _WARNED_OF:
             self._warn(member)
         return True
 
-    def note(self, command: Command) -> None:
-        """It has changed, and is to be recorded."""
+    def note(self, command: Command, *, keys: Iterable[int]) -> None:
+        """It has changed, and is to be recorded: itself, and what the assets with these keys have of it."""
         self.log.look(command)
         if not command.adopted:
-            self._changed[command.dispatch_id] = command
+            _, changed = self._changed.setdefault(command.dispatch_id, (command, set()))
+            changed.update(keys)
 
     def flush(self) -> None:
         """Hand what has changed to the store."""
         changed, self._changed = self._changed, {}
-        for command in changed.values():
-            self._store.record_dispatch(command.record(self._asset_ids))
+        for command, keys in changed.values():
+            self._store.record_dispatch(
+                command.record(self._asset_ids, whole=False),
+                changed=keys,
+                share_of=partial(command.share, self._asset_ids),
+            )
 
     def follow(self, member: Member) -> None:
         """The member is its asset's from now on, and supersedes what that was under."""
