@@ -260,7 +260,7 @@ class DatabaseClient:
         return model_dispatches.living(self._server.dispatches.values(), limit=limit)
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None
+        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
     ) -> DispatchRecord | None:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)

@@ -33,6 +33,8 @@ class ModelDatabase:
         self.recorded: dict[str, DispatchRecord] = {}
         self.shares_written: list[int] = []
         self.answers_within_s = 0.0
+        self.notes_delay_s = 0.0
+        self.refuses_notes = ""
         self.connected = False
         self.connects = 0
         self.tended = 0
@@ -79,8 +81,10 @@ class ModelDatabase:
         return Written(marks=marks, rows=added)
 
     async def note(self, notes: Iterable[Note]) -> None:
-        await trio.sleep(self._rng.random() * self.delay_s)
+        await trio.sleep(self._rng.random() * self.delay_s + self.notes_delay_s)
         self._check_there()
+        if self.refuses_notes:
+            raise DatabaseError(self.refuses_notes)
         for note in notes:
             if isinstance(note, SessionNote):
                 self.sessions[note.session.session_id] = note
@@ -109,7 +113,7 @@ class ModelDatabase:
         return model_dispatches.living(self.recorded.values(), limit=limit)
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None
+        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
     ) -> DispatchRecord | None:
         await trio.sleep(self.answers_within_s)
         self._check_there()

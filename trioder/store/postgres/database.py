@@ -250,9 +250,9 @@ class Database(Protocol):
         """The last `limit` of those that `Store.living_dispatches` tells of. Besides the writer."""
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None
+        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
     ) -> DispatchRecord | None:
-        """See `Store.find_dispatch`. Besides the writer."""
+        """See `Store.find_dispatch`; `whole` with what each asset has. Besides the writer."""
 
     async def dispatches(
         self, *, limit: int, asset: Asset | None, state: str | None, whole: bool

@@ -164,11 +164,11 @@ class PsycopgDatabase:
         return await self._readers.run(partial(read_living_dispatches, limit=limit))
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None
+        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
     ) -> DispatchRecord | None:
         """See `Database.find_dispatch`."""
         return await self._readers.run(
-            partial(read_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key)
+            partial(read_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key, whole=whole)
         )
 
     async def dispatches(

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, LiteralString
+from dataclasses import replace
+from typing import LiteralString
 
 import msgspec
 
 from trioder.sim.model import Asset
 from trioder.store.postgres.link import Connection
-from trioder.store.records import DispatchRecord, LeftOutRecord, MemberRecord, ShareRecord, with_shares
+from trioder.store.records import DispatchRecord, LeftOutRecord, MemberRecord
 
 # About 3 ms of the headend's time.
 _SHARES_A_TURN = 1_000
@@ -95,7 +96,7 @@ async def read_living_dispatches(connection: Connection, *, limit: int) -> Seque
 
 
 async def read_dispatch(
-    connection: Connection, *, dispatch_id: str | None, idempotency_key: str | None
+    connection: Connection, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
 ) -> DispatchRecord | None:
     """See `Store.find_dispatch`."""
     found = await _read(
@@ -104,8 +105,9 @@ async def read_dispatch(
         "ORDER BY dispatched_at DESC LIMIT 1",
         [dispatch_id, idempotency_key],
     )
-    whole = await _whole(connection, found)
-    return whole[0] if whole else None
+    if whole:
+        found = await _whole(connection, found)
+    return found[0] if found else None
 
 
 async def read_dispatches(
@@ -136,15 +138,18 @@ async def _read(
 
 async def _whole(connection: Connection, dispatches: Sequence[DispatchRecord]) -> list[DispatchRecord]:
     """The dispatches with their shares."""
-    shares: dict[str, list[ShareRecord]] = {dispatch.dispatch_id: [] for dispatch in dispatches}
-    if shares:
-        found = await connection.execute(_SHARES, [list(shares)])
+    members: dict[str, list[MemberRecord]] = {dispatch.dispatch_id: [] for dispatch in dispatches}
+    others: dict[str, list[LeftOutRecord]] = {dispatch.dispatch_id: [] for dispatch in dispatches}
+    if dispatches:
+        found = await connection.execute(_SHARES, [list(members)])
         while rows := await found.fetchmany(_SHARES_A_TURN):
             for dispatch_id, text, left_out in rows:
-                shares[dispatch_id].append(_decoded(text, left_out=left_out))
+                if left_out:
+                    others[dispatch_id].append(_left_out_decoder.decode(text))
+                else:
+                    members[dispatch_id].append(_member_decoder.decode(text))
             await asyncio.sleep(0)
-    return [with_shares(dispatch, shares[dispatch.dispatch_id]) for dispatch in dispatches]
-
-
-def _decoded(text: Any, *, left_out: bool) -> ShareRecord:
-    return _left_out_decoder.decode(text) if left_out else _member_decoder.decode(text)
+    return [
+        replace(dispatch, members=members[dispatch.dispatch_id], left_out=others[dispatch.dispatch_id])
+        for dispatch in dispatches
+    ]

@@ -7,6 +7,7 @@ alone decide what the database's failures mean. SQL is not spoken here.
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -47,7 +48,7 @@ _NOTES_BYTES = 128 * 1024 * 1024
 _NOTES_A_GROUP = 500
 # Old records are deleted soon after the start, then now and then, and faster while there are more.
 _DROP_FIRST_AFTER_S, _DROP_EVERY_S, _DROP_MORE_AFTER_S = 30.0, 3600.0, 1.0
-# Whoever asks about one dispatch waits for no longer.
+# Whoever asks whether there is a dispatch waits for no longer.
 _FIND_WITHIN_S = 2.0
 # A headend goes on with so many of those that it finds living: far more assets than a fleet has.
 _MAX_LIVING_DISPATCHES = 10_000
@@ -180,12 +181,14 @@ class PostgresStore:
         if note is not None and note.is_whole:
             await trio.lowlevel.checkpoint()
             return with_shares(note.dispatch, note.shares)
+        find = partial(self._database.find_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key)
         with trio.move_on_after(_FIND_WITHIN_S) as within:
-            found = await self._read(
-                lambda: self._database.find_dispatch(dispatch_id=dispatch_id, idempotency_key=idempotency_key)
-            )
+            found = await self._read(partial(find, whole=False))
         if within.cancelled_caught:
             raise StoreUnavailableError(f"the database did not answer within {_FIND_WITHIN_S:g} s")
+        if found is not None:
+            # Whether there is one must be known soon; the shares of 100,000 assets take longer.
+            found = await self._read(partial(find, whole=True))
         if note is None:
             return found
         former: Sequence[ShareRecord] = () if found is None else (*found.members, *found.left_out)
