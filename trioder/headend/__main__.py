@@ -114,6 +114,15 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
     help="Telemetry older than so many days is dropped, by whole days; 0 keeps all.",
 )
 @click.option(
+    "--records-retention-days",
+    envvar="RECORDS_RETENTION_DAYS",
+    type=click.IntRange(min=0, max=36_500),
+    default=400,
+    show_default=True,
+    show_envvar=True,
+    help="Ended dispatches and sessions older than so many days are deleted; 0 keeps all.",
+)
+@click.option(
     "--http-addr",
     envvar="HEADEND_HTTP_ADDR",
     type=AddressType(),
@@ -167,6 +176,7 @@ def main(
     database_url: str,
     state_dir: Path,
     telemetry_retention_days: int,
+    records_retention_days: int,
     http_addr: Address,
     grpc_addr: Address,
     tick_s: float,
@@ -192,6 +202,7 @@ def main(
         database_url=database_url,
         state_dir=state_dir,
         retention_days=telemetry_retention_days,
+        records_retention_days=records_retention_days,
         http_addr=http_addr,
         grpc_addr=grpc_addr,
         tick_s=tick_s,
@@ -229,6 +240,7 @@ async def _run(
     database_url: str,
     state_dir: Path,
     retention_days: int,
+    records_retention_days: int,
     http_addr: Address,
     grpc_addr: Address,
     tick_s: float,
@@ -246,7 +258,12 @@ async def _run(
             # psycopg has no Trio of its own.
             nullcontext() if database_url == "none" else trio_asyncio.open_loop(),
             open_store(
-                database_url, state_dir=state_dir, fleet=fleet, wall=wall, retention_days=retention_days
+                database_url,
+                state_dir=state_dir,
+                fleet=fleet,
+                wall=wall,
+                retention_days=retention_days,
+                records_retention_days=records_retention_days,
             ) as store,
             open_headend(
                 fleet=fleet,
