@@ -16,7 +16,7 @@ from trioder.rpc.core import Core, ProtocolViolationError
 from trioder.rpc.exchange import Exchange
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.peers import CALL_BYTES, PeerAccount, unlimited_account
-from trioder.rpc.rates import RateLimit
+from trioder.rpc.rates import PeerRates
 from trioder.rpc.status import RpcError, StatusCode, error_name, error_of_reset
 
 log = structlog.stdlib.get_logger(__name__)
@@ -97,12 +97,7 @@ class Connection:
         # Nothing more is read of a peer that floods; what is pending is still sent.
         self._deaf = False
         self._parting_code: ErrorCodes | None = None
-        self._control_rate = RateLimit(
-            at_once=options.control_frames_at_once, per_s=options.control_frames_per_s, now_s=self._heard_at
-        )
-        self._call_rate = RateLimit(
-            at_once=options.calls_at_once, per_s=options.calls_per_s, now_s=self._heard_at
-        )
+        self._rates = PeerRates(options, now_s=self._heard_at)
 
     async def run(self) -> None:
         """Serve the connection until it ends, for whatever reason; then every call has ended too.
@@ -140,8 +135,13 @@ class Connection:
             self.end_reason = reason
         self._over.set()
 
-    def dismiss(self, error: RpcError, error_code: ErrorCodes) -> None:
-        """End every call with an error now, release what they hold, and end the connection soon after."""
+    def dismiss(self, error: RpcError, error_code: ErrorCodes | None) -> None:
+        """End every call with an error now, release what they hold, and end the connection soon after.
+
+        Args:
+            error: of the calls.
+            error_code: of the GOAWAY; None where it is written already.
+        """
         if self._over.is_set():
             return
         for exchange in list(self.exchanges.values()):
@@ -226,7 +226,10 @@ class Connection:
                         return
             self.end("the peer closed the connection")
         except ProtocolViolationError as violation:
-            self._refuse("protocol_violation", f"protocol violation: {violation}")
+            # A GOAWAY says so, which the writer may be at.
+            self._leave(
+                "protocol_violation", f"protocol violation: {violation}", StatusCode.UNAVAILABLE, None
+            )
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self.end(f"the connection was lost: {error.__cause__ or error}")
 
@@ -267,7 +270,7 @@ class Connection:
                     self._writing = True
                     self._in_flight_bytes = len(data)
                     if not await self._send(data):
-                        self._refuse("unread_responses", f"the peer read nothing for {_WRITE_WITHIN_S:g} s")
+                        self._end_unread(f"the peer read nothing for {_WRITE_WITHIN_S:g} s")
                         return
                     self._writing = False
                     self._in_flight_bytes = 0
@@ -380,18 +383,12 @@ class Connection:
         self.flush_soon()
 
     def _bound_rates(self) -> None:
-        options = self.options
-        if self._control_rate.exceeded(self.core.control_frames, now_s=self._heard_at):
-            reason = "control_frame_rate"
-            detail = f"the peer sent more than {options.control_frames_at_once} control frames at once"
-        elif not self.client_side and self._call_rate.exceeded(self.core.requests, now_s=self._heard_at):
-            reason = "call_rate"
-            detail = f"the peer opened more than {options.calls_at_once} calls at once"
-        else:
-            return
-        self._count_refusal(reason, detail)
-        self._deaf = True
-        self.dismiss(RpcError(StatusCode.RESOURCE_EXHAUSTED, detail), ErrorCodes.ENHANCE_YOUR_CALM)
+        core = self.core
+        exceeded = self._rates.exceeded(
+            control_frames=core.control_frames, calls=core.requests, now_s=self._heard_at
+        )
+        if exceeded is not None:
+            self._leave(*exceeded, StatusCode.RESOURCE_EXHAUSTED, ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _bound_unread_answers(self) -> None:
         most = (
@@ -400,17 +397,19 @@ class Connection:
             else self.options.outbound_bytes + _UNREAD_ANSWERS_BYTES
         )
         if self.core.pending_bytes > most:
-            self._refuse("unread_responses", "the peer does not read what it asks for")
+            self._end_unread("the peer does not read what it asks for")
 
-    def _refuse(self, reason: str, detail: str) -> None:
-        self._count_refusal(reason, detail)
+    def _end_unread(self, detail: str) -> None:
+        self.account.refuse("unread_responses", detail)
         self.end(detail)
 
-    def _count_refusal(self, reason: str, detail: str) -> None:
+    def _leave(self, reason: str, detail: str, status: StatusCode, error_code: ErrorCodes | None) -> None:
+        """Read no more of the peer, and end the connection once what is pending is sent."""
+        self.account.refuse(reason, detail)
+        self._deaf = True
+        self.dismiss(RpcError(status, detail), error_code)
         if self.client_side:
-            log.info("connection ended", reason=detail)
-        else:
-            self.account.limits.refusals.add(reason, address=self.account.address, detail=detail)
+            self.end(detail)  # its callers need not be done for that
 
     async def _say_farewell(self) -> None:
         # A GOAWAY, the last status: if the wire still takes it.

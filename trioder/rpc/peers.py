@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Protocol
 
+import structlog
 import trio
 from h2.errors import ErrorCodes
 
 from trioder.rpc.options import MEBIBYTE
 from trioder.rpc.refusals import Refusals
 from trioder.rpc.status import RpcError, StatusCode
+
+log = structlog.stdlib.get_logger(__name__)
 
 # Measured with 1,000 connections that have done nothing but connect, and 1,000 calls that wait.
 CONNECTION_BYTES = 48 * 1024
@@ -114,9 +117,9 @@ class PeerAccount:
             RpcError: RESOURCE_EXHAUSTED; the call that got more has to end.
         """
         if self.unregistered and self.call_bytes > self._bound:
-            self.limits.refusals.add("unregistered_memory", address=self.address)
-            count = self.limits.options.unregistered_bytes
-            raise RpcError(StatusCode.RESOURCE_EXHAUSTED, f"an unregistered peer may hold {count} bytes")
+            detail = f"an unregistered peer may hold {self.limits.options.unregistered_bytes} bytes"
+            self.refuse("unregistered_memory", detail)
+            raise RpcError(StatusCode.RESOURCE_EXHAUSTED, detail)
 
     @property
     def _bound(self) -> int:
@@ -149,9 +152,16 @@ class PeerAccount:
         if self.limited and self.registrations == 0:
             self.limits.unregistered(self)
 
+    def refuse(self, reason: str, detail: str) -> None:
+        """Count and log that the peer broke a limit, for a reason in `refusals.REASONS`."""
+        if self.limited:
+            self.limits.refusals.add(reason, address=self.address, detail=detail)
+        else:
+            log.info("connection ended", reason=detail)
+
     def dismiss(self, reason: str, error: RpcError, error_code: ErrorCodes) -> None:
         """End the connection, for a reason in `refusals.REASONS`."""
-        self.limits.refusals.add(reason, address=self.address, detail=error.message)
+        self.refuse(reason, error.message)
         self.limits.dismissed(self)
         if self.connection is None:
             self.scope.cancel()
