@@ -358,6 +358,7 @@ class Connection:
         try:
             self._messages_read += exchange.data_arrived(event.data, event.flow_controlled_length)
         except RpcError as error:
+            self.account.refuse("call_bounds", error.message)
             # A new one, without the traceback that refers to the call.
             refusal = RpcError(error.status, error.message)
             if self.client_side:

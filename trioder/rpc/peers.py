@@ -117,9 +117,8 @@ class PeerAccount:
             RpcError: RESOURCE_EXHAUSTED; the call that got more has to end.
         """
         if self.unregistered and self.call_bytes > self._bound:
-            detail = f"an unregistered peer may hold {self.limits.options.unregistered_bytes} bytes"
-            self.refuse("unregistered_memory", detail)
-            raise RpcError(StatusCode.RESOURCE_EXHAUSTED, detail)
+            count = self.limits.options.unregistered_bytes
+            raise RpcError(StatusCode.RESOURCE_EXHAUSTED, f"an unregistered peer may hold {count} bytes")
 
     @property
     def _bound(self) -> int:

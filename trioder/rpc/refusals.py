@@ -12,7 +12,7 @@ _LOGGED_AT_ONCE = 5
 
 REASONS = (
     "memory",
-    "unregistered_memory",
+    "call_bounds",
     "register_timeout",
     "silent",
     "call_rate",

@@ -47,7 +47,7 @@ async def test_an_unregistered_peer_holds_so_much_and_not_more(autojump_clock: M
 
         assert client.fields_on(second)["grpc-status"] == EXHAUSTED
         assert not client.fields_on(first)
-        assert server.limits.refusals.counts["unregistered_memory"] == 1
+        assert server.limits.refusals.counts["call_bounds"] == 1
 
 
 async def test_messages_that_nobody_receives_count_as_well(autojump_clock: MockClock) -> None:
