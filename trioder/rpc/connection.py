@@ -27,9 +27,10 @@ _READ_BYTES = 64 * 1024
 _READ_BYTES_OF_MANY = 8 * 1024
 _MANY = 1024
 _READ_BYTES_UNREGISTERED = 16 * 1024
-# What an honest peer sends until it is registered: SETTINGS, their acknowledgement, HEADERS, a few
-# WINDOW_UPDATEs and PINGs. The frames after that wait for a turn that all unregistered peers share.
+# What most honest peers send until they are registered: SETTINGS, their acknowledgement, HEADERS, a few
+# WINDOW_UPDATEs and PINGs, and so much DATA. What follows waits for a turn that all unregistered peers share.
 _FRAMES_BEFORE_TURNS = 32
+_BYTES_BEFORE_TURNS = 64 * 1024
 # A peer that takes none of so many bytes for so long is gone.
 _WRITE_BYTES = 256 * 1024
 _WRITE_WITHIN_S = 30.0
@@ -93,6 +94,9 @@ class Connection:
         self._writing = False
         self._heard_at = trio.current_time()
         self._messages_read = 0
+        self._bytes_read = 0
+        # Received, and not worked through yet.
+        self._waiting_bytes = 0
         self._in_flight_bytes = 0
         # Nothing more is read of a peer that floods; what is pending is still sent.
         self._deaf = False
@@ -219,11 +223,15 @@ class Connection:
             while data := await self._stream.receive_some(self._read_bytes()):
                 self._heard_at = account.heard_s = trio.current_time()
                 self._messages_read = 0
+                self._bytes_read += len(data)
+                self._waiting_bytes = len(data)
                 for number, piece in enumerate(self.core.turns(data)):
                     await self._next_turn(first=number == 0)
                     self._take_piece(piece)
                     if self._over.is_set() or self._deaf:
                         return
+                self._waiting_bytes = 0
+                self._count_buffers()
             self.end("the peer closed the connection")
         except ProtocolViolationError as violation:
             # A GOAWAY says so, which the writer may be at.
@@ -234,14 +242,19 @@ class Connection:
             self.end(f"the connection was lost: {error.__cause__ or error}")
 
     def _read_bytes(self) -> int:
-        if self.account.unregistered:
+        if self.account.unregistered and not self._shares_turns():
             return _READ_BYTES_UNREGISTERED
         return _READ_BYTES if self._messages_read < _MANY else _READ_BYTES_OF_MANY
 
+    def _shares_turns(self) -> bool:
+        return self.account.unregistered and (
+            self.core.other_frames > _FRAMES_BEFORE_TURNS or self._bytes_read > _BYTES_BEFORE_TURNS
+        )
+
     async def _next_turn(self, *, first: bool) -> None:
-        account = self.account
-        if account.unregistered and self.core.other_frames > _FRAMES_BEFORE_TURNS:
-            await account.limits.next_turn()
+        if self._shares_turns():
+            self._count_buffers()
+            await self.account.limits.next_turn()
         elif not first:
             await trio.lowlevel.checkpoint()
 
@@ -250,7 +263,6 @@ class Connection:
             self._take(event)
         self._bound_rates()
         self._bound_unread_answers()
-        self._count_buffers()
         limits = self.account.limits
         if limits.held_bytes > limits.options.memory_bytes:
             limits.relieve()
@@ -259,7 +271,9 @@ class Connection:
 
     def _count_buffers(self) -> None:
         core = self.core
-        self.account.hold_buffers(core.arriving_bytes + core.pending_bytes + self._in_flight_bytes)
+        self.account.hold_buffers(
+            self._waiting_bytes + core.arriving_bytes + core.pending_bytes + self._in_flight_bytes
+        )
 
     async def _write(self) -> None:
         try:
