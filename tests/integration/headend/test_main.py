@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -53,11 +54,22 @@ async def refused(env: dict[str, str]) -> str:
 
 
 @asynccontextmanager
-async def running(env: dict[str, str]) -> AsyncIterator[tuple[trio.Process, dict[str, str]]]:
-    """Yield a headend that is ready, and its addresses by protocol."""
+async def running(
+    env: dict[str, str], *, descriptors: int | None = None
+) -> AsyncIterator[tuple[trio.Process, dict[str, str]]]:
+    """Yield a headend that is ready, and its addresses by protocol; it may open so many `descriptors`."""
+
+    def limit() -> None:
+        if descriptors is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
     with trio.fail_after(30):
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "trioder.headend"], env=env, cwd=ROOT, stderr=subprocess.PIPE
+            [sys.executable, "-m", "trioder.headend"],
+            env=env,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            preexec_fn=limit,
         )
         try:
             assert process.stderr is not None
