@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +99,29 @@ async def test_a_fleet_of_which_every_agent_keeps_crashing_ends_the_launcher_wit
     assert "Traceback: the stand-in is broken" in failure.value.last_lines
     assert failure.value.agent_id in {shard.agent_id for shard in launched.shards}
     assert living(tmp_path) == []
+
+
+async def test_a_shard_that_keeps_crashing_is_quarantined_and_comes_out_of_it(tmp_path: Path) -> None:
+    launched = launch("first-crashes", tmp_path)
+    limits = RestartLimits(
+        first_delay_s=0.02, longest_delay_s=0.02, healthy_after_s=0.2, quarantine_retry_s=0.2
+    )
+    launched.settings = replace(launched.settings, limits=limits)
+    first, second = (shard.agent_id for shard in launched.shards)
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(launched.run)
+            await until(lambda: launched.progress.snapshot().quarantined == (first,))
+            entered = len(pids(tmp_path))
+            await until(lambda: len(pids(tmp_path)) >= entered + 2)
+            assert launched.progress.snapshot().connected == 2
+            (tmp_path / "mended").write_text("")
+            await launched.until_connected()
+            await until(lambda: launched.progress.snapshot().quarantined == ())
+            assert len(living(tmp_path)) == 2
+            nursery.cancel_scope.cancel()
+    records = {record.agent_id: record for record in launched.progress.records()}
+    assert (records[first].quarantines, records[second].quarantines, records[second].restarts) == (1, 0, 0)
 
 
 async def test_a_refused_configuration_is_not_tried_again(tmp_path: Path) -> None:
