@@ -190,5 +190,5 @@ class Api:
 @asynccontextmanager
 async def open_api(address: str) -> AsyncIterator[Api]:
     """Yield a client of the headend at host:port."""
-    async with httpx2.AsyncClient(base_url=f"http://{address}", timeout=5) as client:
+    async with httpx2.AsyncClient(base_url=f"http://{address}", timeout=30) as client:
         yield Api(client)

@@ -48,7 +48,7 @@ async def running(mode: str, *within: str) -> AsyncIterator[tuple[trio.Process, 
     )
     assert process.stdout is not None
     try:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             assert await line_from(process.stdout) == b"ready"
             yield process, process.stdout
     finally:
