@@ -6,6 +6,7 @@ No battery lives here; what the files say of batteries is gathered first, by `tr
 import random
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -25,6 +26,7 @@ from trioder.agent.disk_file import (
 from trioder.agent.link import Dial, Identity, Link
 from trioder.agent.orphans import gather_states
 from trioder.agent.outbox import Outbox
+from trioder.agent.renewal import renew_outbox
 from trioder.agent.send_queue import SendQueue
 from trioder.process.wall_time import WallClock
 from trioder.wire.service import PROTOCOL
@@ -118,6 +120,7 @@ async def _hand_over(
     outbox = Outbox(memory.batches, max_bytes=memory.batches.size_bytes)
     if outbox.is_settled():
         return
+    queue = SendQueue(outbox)
     log.info("handing over what a former agent has left", agent_id=memory.agent_id, batches=outbox.batches)
     identity = Identity(
         agent_id=memory.agent_id,
@@ -135,9 +138,18 @@ async def _hand_over(
         identity,
         dial=dial,
         outbox=outbox,
-        queue=SendQueue(outbox),
+        queue=queue,
         deliver=lambda _: None,
         report=lambda _: None,
+        renew_outbox=partial(
+            renew_outbox,
+            memory=memory,
+            outbox=outbox,
+            queue=queue,
+            agent_id=memory.agent_id,
+            wall=wall,
+            rng=rng,
+        ),
         rng=rng,
     )
     async with trio.open_nursery() as nursery:

@@ -21,6 +21,7 @@ class Samples:
     Attributes:
         source: who says so: an agent, or the headend's own model.
         asset_keys: distinct.
+        quality: a `trioder.domain.quality.Quality` code a row; empty when every row is good, or synthesized.
         available_discharge_mw: magnitudes, >= 0.
         available_charge_mw: magnitudes, >= 0.
     """
@@ -33,6 +34,7 @@ class Samples:
     setpoint_mw: Sequence[float]
     available_discharge_mw: Sequence[float]
     available_charge_mw: Sequence[float]
+    quality: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,6 +94,9 @@ class FakeHeadend:
     """Speaks the real transport over in-memory streams and does as its fields say."""
 
     committed_seq: int = 0
+    # Of outboxes that are not at committed_seq.
+    committed_seq_of: dict[str, int] = field(default_factory=dict)
+    committed_ts_unix_ms: int | None = None
     keeps: bool = True
     grants: bool = True
     refusal: RpcError | None = None
@@ -117,7 +120,12 @@ class FakeHeadend:
         if self.refusal is not None:
             raise self.refusal
         if self.grants:
-            grant = SessionGrant(session_id="s", committed_batch_seq=self.committed_seq, protocol=1)
+            grant = SessionGrant(
+                session_id="s",
+                committed_batch_seq=self.committed_seq_of.get(registration.outbox_id, self.committed_seq),
+                protocol=1,
+                committed_ts_unix_ms=self.committed_ts_unix_ms,
+            )
             await call.send(write_grant(grant))
         self.call = call
         async for message in call:

@@ -19,10 +19,8 @@ from trioder.headend.sums import Power, Summing, Sums
 def sites_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     """The routes of assets taken together."""
     blueprint = Blueprint("sites", __name__)
-    sites = headend.fleet.sites
+    fleet = headend.fleet
     summing = Summing(fleet=headend.fleet, latest=headend.latest, sessions=headend.sessions)
-    # A site costs what its assets cost.
-    rows_a_chunk = max(1, ROWS_A_CHUNK * len(sites) // max(1, len(headend.fleet.assets)))
 
     def site_row(site: Site) -> dict[str, Any]:
         """A `SiteRow`, with what names it before its sums."""
@@ -36,6 +34,9 @@ def sites_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     async def list_sites() -> TrioResponse:
         """List sites with the sums over their assets, in fleet order."""
         checked_query(NoQuery)
+        sites = fleet.sites
+        # A site costs what its assets cost.
+        rows_a_chunk = max(1, ROWS_A_CHUNK * len(sites) // max(1, len(fleet.keys)))
         return list_answer(
             range(len(sites)), lambda position: site_row(sites[position]), rows_a_chunk=rows_a_chunk
         )
