@@ -55,6 +55,6 @@ def test_a_host_with_a_port_is_known_on_that_port_only() -> None:
     ],
 )
 def test_what_is_no_host_is_named(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a host|has the port|not an IPv6 address"):
+    with pytest.raises(ValueError, match=r"is not a host|has the port|not an IPv6 address"):
         parse_host(text)
     assert not KnownHosts.of_address("localhost").knows(text, local_address=None)
