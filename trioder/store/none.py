@@ -65,6 +65,9 @@ class NoneStore:
     def record_dispatch(self, dispatch: DispatchRecord) -> None:
         """Forget it."""
 
+    def fleet_changed(self) -> None:
+        """There is nothing to mirror it in."""
+
     async def living_dispatches(self) -> Sequence[DispatchRecord]:
         """There are none."""
         return ()
@@ -99,6 +102,10 @@ class NoneStore:
     ) -> Sequence[PastSample]:
         """There is none."""
         return ()
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:  # noqa: ARG002  # the interface's
+        """Nothing is on record."""
+        return None
 
     async def sessions(
         self,

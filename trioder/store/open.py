@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from trioder.fleet import Fleet
 from trioder.process.wall_time import WallClock
@@ -46,7 +47,9 @@ async def open_store(
     elif database_url == "embedded":
         async with (
             open_embedded_server(state_dir) as url,
-            open_postgres_store(url, fleet=fleet, wall=wall, retention_days=retention_days) as store,
+            open_postgres_store(
+                _without_password_file(url, state_dir), fleet=fleet, wall=wall, retention_days=retention_days
+            ) as store,
         ):
             yield store
     else:
@@ -54,3 +57,9 @@ async def open_store(
             database_url, fleet=fleet, wall=wall, retention_days=retention_days
         ) as store:
             yield store
+
+
+def _without_password_file(url: str, state_dir: Path) -> str:
+    """The URL of the embedded server, for which ~/.pgpass is not even looked at."""
+    nowhere = quote(str(state_dir.resolve() / "postgres" / "no-pgpass"), errors="replace")
+    return f"{url}&passfile={nowhere}"

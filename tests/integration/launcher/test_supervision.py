@@ -19,7 +19,7 @@ from trioder.launcher import process
 from trioder.launcher.progress import FleetProgress
 from trioder.launcher.restarts import RestartLimits
 from trioder.launcher.shards import Shard
-from trioder.launcher.supervisor import LaunchSettings, ShardFailedError, run_fleet
+from trioder.launcher.supervisor import FleetFailedError, LaunchSettings, run_fleet
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 HASTY = RestartLimits(first_delay_s=0.02, longest_delay_s=0.02)
@@ -89,9 +89,11 @@ async def test_an_agent_that_ends_by_itself_is_started_again(tmp_path: Path) -> 
         assert launched.progress.snapshot().restarts == 1
 
 
-async def test_an_agent_that_keeps_crashing_ends_the_launcher_with_the_reason(tmp_path: Path) -> None:
+async def test_a_fleet_of_which_every_agent_keeps_crashing_ends_the_launcher_with_the_reason(
+    tmp_path: Path,
+) -> None:
     launched = launch("crashes", tmp_path)
-    with trio.fail_after(30), pytest.raises(ShardFailedError) as failure:
+    with trio.fail_after(30), pytest.raises(FleetFailedError) as failure:
         await launched.run()
     assert "more than 5 restarts within 60 s; last: killed by signal 6" in failure.value.reason
     assert "Traceback: the stand-in is broken" in failure.value.last_lines
@@ -101,7 +103,7 @@ async def test_an_agent_that_keeps_crashing_ends_the_launcher_with_the_reason(tm
 
 async def test_a_refused_configuration_is_not_tried_again(tmp_path: Path) -> None:
     launched = launch("refuses-configuration", tmp_path, assets=2)
-    with trio.fail_after(30), pytest.raises(ShardFailedError, match="exit code 2") as failure:
+    with trio.fail_after(30), pytest.raises(FleetFailedError, match="exit code 2") as failure:
         await launched.run()
     assert failure.value.last_lines == ("MAX_MW is -3; it must be above 0",)
     assert len(pids(tmp_path)) == 1
@@ -112,7 +114,7 @@ async def test_a_program_that_cannot_be_started_ends_the_launcher_with_the_reaso
     launched.settings = LaunchSettings(
         headend="127.0.0.1:1", command=[str(tmp_path / "missing")], limits=HASTY
     )
-    with trio.fail_after(30), pytest.raises(ShardFailedError) as failure:
+    with trio.fail_after(30), pytest.raises(FleetFailedError) as failure:
         await launched.run()
     assert "No such file" in failure.value.last_lines[0]
 
@@ -122,7 +124,7 @@ async def test_an_agent_that_dies_while_its_shard_is_handed_over_blocks_nothing(
     mode: str, tmp_path: Path
 ) -> None:
     launched = launch(mode, tmp_path, assets=20_000, size=20_000)
-    with trio.fail_after(30), pytest.raises(ShardFailedError, match="exit code 3"):
+    with trio.fail_after(30), pytest.raises(FleetFailedError, match="exit code 3"):
         await launched.run()
 
 

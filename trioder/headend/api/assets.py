@@ -15,10 +15,9 @@ from trioder.sim.model import Asset
 def assets_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     """The routes of assets."""
     blueprint = Blueprint("assets", __name__)
-    assets = headend.fleet.assets
 
     def row(key: int) -> AssetRow:
-        return _row(assets[key])
+        return _row(headend.fleet.assets[key])
 
     @blueprint.get("/assets")
     @documented(list[AssetRow], query=AssetsQuery, errors=(404,))

@@ -24,7 +24,7 @@ _ROW_US = 20.0
 def sites_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     """The routes of assets taken together."""
     blueprint = Blueprint("sites", __name__)
-    sites = headend.fleet.sites
+    fleet = headend.fleet
     summing = Summing(fleet=headend.fleet, latest=headend.latest, sessions=headend.sessions)
 
     def sum_steps(keys: Sequence[int]) -> Steps[Sums]:
@@ -34,17 +34,19 @@ def sites_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
             yield _SUM_US * len(part)
         return sums
 
-    def row_steps(some_sites: Sequence[Site]) -> Steps[list[dict[str, Any]]]:
-        """`SiteRow`s, with what names each before its sums."""
+    def row_steps(sites: Sequence[tuple[Site, Sequence[int]]]) -> Steps[list[dict[str, Any]]]:
+        """`SiteRow`s of sites with these assets, with what names each before its sums."""
         rows = []
-        for site in some_sites:
+        for site, keys in sites:
             named = {name: getattr(site, name) for name in ("id", "name", "location", "lat", "lon")}
-            sums = yield from sum_steps(index.keys_of_site(site.id))
+            sums = yield from sum_steps(keys)
             rows.append(named | _columns(sums))
             yield _ROW_US
         return rows
 
-    async def parts_of_rows() -> AsyncGenerator[list[dict[str, Any]]]:
+    async def parts_of_rows(
+        sites: Sequence[tuple[Site, Sequence[int]]],
+    ) -> AsyncGenerator[list[dict[str, Any]]]:
         for part in parts_of(sites):
             yield await run_in_slices(row_steps(part))
 
@@ -53,9 +55,10 @@ def sites_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     async def list_sites() -> TrioResponse:
         """List sites with the sums over their assets, in fleet order."""
         checked_query(NoQuery)
+        sites = [(site, index.keys_of_site(site.id)) for site in fleet.sites]
         if len(sites) <= ROWS_A_CHUNK:
             return json_answer(await run_in_slices(row_steps(sites)))
-        return stream_answer(list_chunks(parts_of_rows()))
+        return stream_answer(list_chunks(parts_of_rows(sites)))
 
     @blueprint.get("/fleet")
     @documented(FleetRow)

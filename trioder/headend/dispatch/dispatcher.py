@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable
 import structlog
 import trio
 
-from trioder.fleet import Fleet
+from trioder.fleet import Fleet, FleetChange
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.delivery import Delivery
 from trioder.headend.dispatch.follower import Follower
 from trioder.headend.dispatch.grouping import Grouping
 from trioder.headend.dispatch.lifecycle import ENDED
-from trioder.headend.dispatch.lives import SMALL_GROUP, Lives
+from trioder.headend.dispatch.lives import LEFT_THE_FLEET, SMALL_GROUP, Lives
 from trioder.headend.dispatch.making import Making
 from trioder.headend.dispatch.requests import DispatchRefusedError, GroupRequest
 from trioder.headend.dispatch.resplit import Resplitter
@@ -55,9 +55,9 @@ class Dispatcher:
         self._sessions = sessions
         self._counters = counters
         self._wall = wall
+        self._asset_ids = fleet.asset_ids
         # Large groups are made one after the other: each takes memory and time while nobody knows of it.
         self._large_group = trio.Lock()
-        self._asset_ids = [asset.id for asset in fleet.assets]
         self._lives = Lives(fleet=fleet, store=store, counters=counters, wall=wall)
         self._delivery = Delivery(
             fleet=fleet, sessions=sessions, lives=self._lives, counters=counters, wall=wall, rng=rng
@@ -259,6 +259,14 @@ class Dispatcher:
                 self._lives.restore(command)
                 self._delivery.restored(command)
         self._lives.flush()
+
+    def fleet_changed(self, change: FleetChange) -> None:
+        """End what is open at retired assets; a group's other members take their shares over."""
+        for key in change.retired:
+            member = self.in_force(key)
+            if member is not None:
+                self._lives.change(member, "failed", reason=LEFT_THE_FLEET)
+                self._delivery.give_away(member)
 
     def setpoint_for(self, key: int, reported_mw: float, now_ms: int) -> float:
         """What the headend's model is to follow for an asset whose latest sample says `reported_mw`."""

@@ -66,6 +66,7 @@ class PostgresStore:
         self._work = trio.Event()
         self._full = trio.Event()
         self._idle = trio.Event()
+        self._fleet_changed = False
 
     @property
     def health(self) -> StoreHealth:
@@ -133,6 +134,11 @@ class PostgresStore:
         """See `Store.record_dispatch`."""
         self._noted(self._notes.record_dispatch(dispatch))
 
+    def fleet_changed(self) -> None:
+        """See `Store.fleet_changed`."""
+        self._fleet_changed = True
+        self._work.set()
+
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
     ) -> Sequence[PastSample]:
@@ -140,6 +146,10 @@ class PostgresStore:
         return await self._read(
             lambda: self._database.history(asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
         )
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        """See `Store.find_retired_asset`."""
+        return await self._read(lambda: self._database.find_retired_asset(asset_id))
 
     async def sessions(
         self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
@@ -209,12 +219,23 @@ class PostgresStore:
         self._marks_read.set()
         self._attempted.set()
 
+    async def _mirror_fleet(self) -> None:
+        if self._fleet_changed:
+            # What is reloaded meanwhile is mirrored once more.
+            self._fleet_changed = False
+            try:
+                await self._database.mirror_fleet()
+            except BaseException:
+                self._fleet_changed = True
+                raise
+
     async def _write_on(self) -> None:
         group_s = trio.current_time()
         tend_at_s = group_s + TEND_EVERY_S
         while True:
             if self._notes:
                 await self._write_notes(self._notes.first(_NOTES_A_GROUP))
+            await self._mirror_fleet()
             self._loose.seal()
             if self._queue:
                 group_s = trio.current_time()
@@ -222,7 +243,10 @@ class PostgresStore:
             # Only now: a database that takes connections but not what waits for it is not well.
             self._health.ok()
             if trio.current_time() >= tend_at_s:
-                await self._database.tend()
+                report = await self._database.tend()
+                self._figures.partition_failures = report.partition_failures
+                self._figures.retention_days_dropped = report.days_dropped
+                self._figures.retention_days_held = report.days_held
                 tend_at_s = trio.current_time() + TEND_EVERY_S
             await self._wait_for_work(group_s, tend_at_s)
 
@@ -249,12 +273,19 @@ class PostgresStore:
                 reason=str(error),
             )
             self._figures.batches_unwritable += 1
-            # The mark moves over it: its agent would send it for ever.
-            await self._commit([batch], rows=False)
+            try:
+                # The mark moves over it: its agent would send it for ever.
+                await self._commit([batch], rows=False)
+            except DatabaseError as of_mark:
+                if not of_mark.of_data:
+                    raise
+                # Not even the outbox's name can be written. It stays unacknowledged; the others go on.
+                self._queue.remove_first(1)
 
         await _in_halves(group, self._commit, give_up)
 
     async def _commit(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> None:
+        await self._mirror_fleet()
         started_s = trio.current_time()
         try:
             written = await self._database.write(batches, rows=rows)
@@ -280,6 +311,7 @@ class PostgresStore:
 
     async def _write_notes(self, notes: list[Note]) -> None:
         async def write(part: Sequence[Note]) -> None:
+            await self._mirror_fleet()
             await self._database.note(part)
             self._notes.dealt_with(part)
 
