@@ -19,7 +19,7 @@ import trio
 import trio_asyncio
 
 from trioder.fleet import Fleet, FleetFileError, load_fleet
-from trioder.headend.api import create_app, serve_rest
+from trioder.headend.api import KnownHosts, create_app, serve_rest
 from trioder.headend.fleet_reload import FleetReloader
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
@@ -73,6 +73,14 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
     if not (math.isfinite(seconds) and seconds >= 0):
         raise click.BadParameter(f"{seconds} is not a finite number of seconds, 0 or more")
     return seconds
+
+
+def _checked_hosts(_context: click.Context, _parameter: click.Parameter, text: str) -> KnownHosts | None:
+    hosts = [host.strip() for host in text.split(",") if host.strip()]
+    try:
+        return KnownHosts(hosts) if hosts else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command(help="Serve the fleet: agents connect over gRPC, users look and command over REST.")
@@ -132,6 +140,15 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
     help="Where REST listens; port 0 takes a free one.",
 )
 @click.option(
+    "--http-hosts",
+    envvar="HEADEND_HTTP_HOSTS",
+    default="",
+    callback=_checked_hosts,
+    show_envvar=True,
+    help="The hosts that REST answers for, separated by commas, each with a port or for all; "
+    "to others it answers 421. By default the address that it listens on, localhost, 127.0.0.1 and [::1].",
+)
+@click.option(
     "--grpc-addr",
     envvar="HEADEND_GRPC_ADDR",
     type=AddressType(),
@@ -178,6 +195,7 @@ def main(
     telemetry_retention_days: int,
     records_retention_days: int,
     http_addr: Address,
+    http_hosts: KnownHosts | None,
     grpc_addr: Address,
     tick_s: float,
     stale_after_s: float,
@@ -204,6 +222,7 @@ def main(
         retention_days=telemetry_retention_days,
         records_retention_days=records_retention_days,
         http_addr=http_addr,
+        http_hosts=http_hosts or KnownHosts.of_address(http_addr.host),
         grpc_addr=grpc_addr,
         tick_s=tick_s,
         stale_after_s=stale_after_s,
@@ -242,6 +261,7 @@ async def _run(
     retention_days: int,
     records_retention_days: int,
     http_addr: Address,
+    http_hosts: KnownHosts,
     grpc_addr: Address,
     tick_s: float,
     stale_after_s: float,
@@ -277,7 +297,14 @@ async def _run(
             ) as headend,
             trio.open_nursery() as edge,
         ):
-            rest = partial(serve_rest, create_app(headend), http_listeners, drain=headend.closing)
+            rest = partial(
+                serve_rest,
+                create_app(headend),
+                http_listeners,
+                drain=headend.closing,
+                hosts=http_hosts,
+                counters=headend.counters,
+            )
             await edge.start(rest)
             grpc = partial(
                 serve_rpc,

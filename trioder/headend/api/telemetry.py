@@ -45,7 +45,7 @@ def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     @documented(list[TelemetryRow], query=LatestQuery, errors=(404,))
     async def list_latest() -> TrioResponse:
         """List the latest samples, in fleet order; an asset that has none yet is left out."""
-        return list_answer(index.keys_of_query(checked_query(LatestQuery), counts=known), row)
+        return list_answer(await index.keys_of_query(checked_query(LatestQuery), counts=known), row)
 
     @blueprint.get("/telemetry/<asset_id>")
     @documented(TelemetryRow, errors=(404,))

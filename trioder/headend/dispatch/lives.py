@@ -23,6 +23,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 # Those whose power is compared with what was asked.
 _ON_THE_WAY: frozenset[DispatchState] = frozenset({"sent", "accepted", "clamped"})
+LEFT_THE_FLEET = "its asset has left the fleet"
 # Up to so many assets a command is made, begun and recorded in one piece, in about 10 ms.
 SMALL_GROUP = 500
 _WARNED_OF: frozenset[DispatchState] = frozenset({"rejected", "expired", "failed"})
@@ -58,8 +59,12 @@ class Lives:
         """Make a member of a command that begins its asset's; it supersedes what that was under.
 
         Returns:
-            False when the asset is under a command that was asked for later: the member is superseded itself.
+            False when the asset is under a command that was asked for later, and the member is superseded
+            itself; or when its asset was retired since the command was made, and it has failed.
         """
+        if member.key != self._fleet.index_by_id.get(self._asset_ids[member.key]):
+            self.change(member, "failed", reason=LEFT_THE_FLEET)
+            return False
         current = self.book.current(member.key)
         if (
             current is not None

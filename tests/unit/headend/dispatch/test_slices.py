@@ -20,6 +20,7 @@ from tests.unit.headend.dispatch.driver import (
     tell,
 )
 from tests.unit.headend.parts import Parts
+from trioder.fleet import Fleet
 from trioder.headend.dispatch.lives import SMALL_GROUP
 from trioder.headend.dispatch.requests import DispatchRefusedError, GroupRequest
 from trioder.headend.sessions import Session
@@ -203,6 +204,21 @@ async def test_an_agent_that_leaves_or_comes_meanwhile_is_commanded_once() -> No
     assert [mail.mw for mail in mail_of(again)] == [record.members[0].mw]
     back = connect(parts, ASSETS - 1, agent_id="leaving", number=1)
     assert [mail.mw for mail in mail_of(back)] == [record.members[ASSETS - 1].mw]
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_an_asset_that_is_retired_meanwhile_is_not_commanded(known: bool) -> None:
+    parts, session = large_fleet()
+    turns = iter(range(3))
+    reached = (lambda: is_known(parts)) if known else (lambda: next(turns, None) is None)
+    async with group_under_way(parts, reached, resplit=False) as (_, records):
+        newer = Fleet(sites=parts.fleet.sites, assets=parts.fleet.assets[:-1])
+        parts.dispatcher.fleet_changed(parts.fleet.take_over(newer))
+    [record] = records
+    last = record.members[ASSETS - 1]
+    assert (last.state, last.reason) == ("failed", "its asset has left the fleet")
+    assert record.by_state == {"sent": ASSETS - 1, "failed": 1}
+    assert last.asset_id not in {mail.asset_id for mail in mail_of(session)}
 
 
 async def test_a_group_is_not_split_anew_before_all_have_their_share() -> None:
