@@ -64,6 +64,11 @@ class _HeadendCollector(Collector):
             "Age of the newest telemetry that is kept, of the connected agent that is furthest behind.",
             value=headend.ingest.furthest_behind_s(),
         )
+        yield GaugeMetricFamily(
+            "trioder_dispatch_members_deviating",
+            "Members of dispatches whose power is not what was asked, now.",
+            value=headend.dispatcher.deviating(),
+        )
         all_batches, fullest = headend.ingest.outbox_batches()
         yield GaugeMetricFamily(
             "trioder_outbox_batches",

@@ -9,7 +9,7 @@ from trioder.fleet import Fleet
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.book import OrderBook
 from trioder.headend.dispatch.command import Command, Member
-from trioder.headend.dispatch.lifecycle import ENDED, DispatchState
+from trioder.headend.dispatch.lifecycle import ENDED, IN_FORCE, DispatchState
 from trioder.headend.dispatch.log import CommandLog
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import Store
@@ -17,21 +17,23 @@ from trioder.store.interface import Store
 log = structlog.stdlib.get_logger(__name__)
 
 # Those whose power is compared with what was asked.
-_ON_THE_WAY: frozenset[DispatchState] = frozenset({"sent", "accepted", "clamped"})
-_WARNED_OF: frozenset[DispatchState] = frozenset({"rejected", "expired", "failed"})
+WATCHED: frozenset[DispatchState] = IN_FORCE | {"sent"}
+_WARNED_OF: frozenset[DispatchState] = frozenset(
+    {"rejected", "expired", "failed", "deviating", "not_tracked"}
+)
 
 
 class Lives:
     """All commands, by what one looks for: their ids, their assets, what is due.
 
     Attributes:
-        on_the_way: the members that have not reached their setpoint yet, by asset.
+        watched: the members whose power is compared with what was asked, by asset.
     """
 
     def __init__(self, *, fleet: Fleet, store: Store, counters: Counters, wall: WallClock) -> None:
         self.book = OrderBook()
         self.log = CommandLog()
-        self.on_the_way: dict[int, Member] = {}
+        self.watched: dict[int, Member] = {}
         self._asset_ids = [asset.id for asset in fleet.assets]
         self._fleet = fleet
         self._store = store
@@ -61,10 +63,7 @@ class Lives:
         counter = f"dispatches_{state}"
         setattr(self._counters, counter, getattr(self._counters, counter) + 1)
         self.book.watch(member)
-        if state in _ON_THE_WAY:
-            self.on_the_way[member.key] = member
-        elif self.on_the_way.get(member.key) is member:
-            del self.on_the_way[member.key]
+        self._watch(member)
         self.note(member.command)
         if state in _WARNED_OF:
             self._warn(member)
@@ -75,6 +74,10 @@ class Lives:
         self.log.look(command)
         if not command.adopted:
             self._changed[command.dispatch_id] = command
+
+    def deviating(self) -> int:
+        """How many members' power is not what was asked."""
+        return sum(command.count_by_state["deviating"] for command in self.log)
 
     def flush(self) -> None:
         """Hand what has changed to the store."""
@@ -87,10 +90,24 @@ class Lives:
         former = self.book.put(member)
         if former is not None:
             self.change(former, "superseded", reason=f"by {member.command.dispatch_id}")
-        if member.state in _ON_THE_WAY:
-            self.on_the_way[member.key] = member
+        self._watch(member)
+
+    def _watch(self, member: Member) -> None:
+        if member.state in WATCHED:
+            if member.state == "sent":
+                member.watch = None
+            self.watched[member.key] = member
+            return
+        if self.watched.get(member.key) is member:
+            del self.watched[member.key]
+        if member.state in ENDED and member.watch is not None:
+            member.ended_mean_mw = member.watch.mean_mw
+        member.watch = None
 
     def _warn(self, member: Member) -> None:
+        if member.state == "deviating" and member.deviations > 1:
+            # A power at the edge of the tolerance is counted each time, and logged once.
+            return
         asset = self._fleet.assets[member.key]
         log.warning(
             "dispatch not obeyed",
@@ -100,5 +117,6 @@ class Lives:
             asset=asset.name,
             site=asset.site_name,
             mw=member.mw,
+            mean_mw=member.mean_mw,
             reason=member.reason,
         )
