@@ -39,15 +39,20 @@ class Counters:
     dispatches_sent: int = _counter("Members of dispatches handed to a connected agent, repeats included.")
     dispatches_delivered_late: int = _counter("Queued members handed to an agent that came back in time.")
     dispatches_acknowledged: int = _counter("Answers of agents to dispatches.")
+    dispatches_acknowledged_unknown: int = _counter("Answers with a status that is not in the contract.")
     dispatches_accepted: int = _counter("Members that an agent obeys.")
     dispatches_clamped: int = _counter("Members that an agent obeys as far as its limits go.")
     dispatches_rejected: int = _counter("Members that an agent will not obey.")
     dispatches_tracking: int = _counter("Members that have reached their setpoint.")
-    dispatches_completed: int = _counter("Members whose time is over.")
+    dispatches_deviating: int = _counter("Times the power of a member was not, or no longer, what was asked.")
+    dispatches_limited: int = _counter("Times a member fell short by what its battery reports as available.")
+    dispatches_completed: int = _counter("Members whose time is over, and that were seen to track.")
+    dispatches_not_tracked: int = _counter("Members that ended without having been seen to track.")
     dispatches_superseded: int = _counter("Members that a newer dispatch has replaced.")
     dispatches_expired: int = _counter("Members that were never delivered: their time ran out.")
     dispatches_failed: int = _counter("Members that failed: unanswered, dropped out, or given up.")
     dispatches_resplit: int = _counter("Times the shares of a group dispatch were dealt anew.")
+    dispatches_joined: int = _counter("Assets that took part in a group dispatch later, or again.")
 
     rest_requests_refused: int = _counter(
         "REST requests refused before any route: malformed, too slow, too large, for another host."

@@ -263,6 +263,7 @@ class Ingest:
         return _samples_of(batch, [key for _, key in known])
 
     def _begin_boot(self, session: Session) -> None:
+        self._latest.begin_session(session.asset_keys)
         # Epoch 0 tells nothing: every session may be another boot.
         boot = (session.agent_id, session.epoch)
         others = [key for key in session.asset_keys if not session.epoch or self._boots.get(key) != boot]

@@ -34,6 +34,26 @@ class LatestView(NamedTuple):
     quality: Quality
 
 
+class Reported(NamedTuple):
+    """What an asset's agent reported last in its present session; good values only.
+
+    Attributes:
+        soc_mwhr: MWh.
+        current_mw: at the meter, + discharges.
+        setpoint_mw: what the battery says that it works towards.
+        available_discharge_mw: a magnitude, >= 0.
+        available_charge_mw: a magnitude, >= 0.
+        age_s: as in `LatestView`.
+    """
+
+    soc_mwhr: float
+    current_mw: float
+    setpoint_mw: float
+    available_discharge_mw: float
+    available_charge_mw: float
+    age_s: float
+
+
 class LatestState:
     """The newest known state of each asset of the fleet; an agent's is stale from `stale_after_s` on.
 
@@ -46,6 +66,10 @@ class LatestState:
         self.stale_after_s = stale_after_s
         count = len(fleet.assets)
         self._source = bytearray(count)
+        # A trioder.domain.quality.Quality code an asset; 0 is good.
+        self._quality = bytearray(count)
+        # 1 where the latest sample was reported in the present session, 0 where it is an older session's.
+        self._in_session = bytearray(count)
         self._ts_ms = array("q", bytes(8 * count))
         self._received_ms = array("q", bytes(8 * count))
         # The newest timestamp that the agent of this boot has told; a synthesized sample leaves it alone.
@@ -63,7 +87,8 @@ class LatestState:
     def fleet_changed(self, _change: FleetChange) -> None:
         """Make room for the assets that the fleet has been given."""
         added = len(self._fleet.assets) - len(self._source)
-        self._source.extend(bytes(added))
+        for flags in (self._source, self._quality, self._in_session):
+            flags.extend(bytes(added))
         for column in (self._ts_ms, self._received_ms):
             column.extend([0] * added)
         self._agent_ts_ms.extend([_BEFORE_ALL_TIME] * added)
@@ -80,6 +105,11 @@ class LatestState:
         """Another boot of an agent, or another agent, drives these assets: its clock counts from now on."""
         for key in asset_keys:
             self._agent_ts_ms[key] = _BEFORE_ALL_TIME
+
+    def begin_session(self, asset_keys: Iterable[int]) -> None:
+        """A session begins: what was known of its assets is no longer what their agent reports."""
+        for key in asset_keys:
+            self._in_session[key] = 0
 
     def apply_agent(self, samples: Samples, *, received_ms: int) -> None:
         """Take an agent's samples over where they are not older than what the agent told before."""
@@ -101,6 +131,8 @@ class LatestState:
 
     def _write(self, key: int, row: int, samples: Samples, source: int, received_ms: int) -> None:
         self._source[key] = source
+        self._quality[key] = samples.quality[row] if samples.quality else 0
+        self._in_session[key] = source == _AGENT
         self._ts_ms[key] = samples.ts_unix_ms
         self._received_ms[key] = received_ms
         self._soc_mwhr[key] = samples.soc_mwhr[row]
@@ -113,6 +145,8 @@ class LatestState:
         rows = len(samples.asset_keys)
         ts_ms = array("q", [samples.ts_unix_ms]) * rows
         self._source[run] = bytes([_AGENT]) * rows
+        self._quality[run] = samples.quality or bytes(rows)
+        self._in_session[run] = b"\1" * rows
         self._ts_ms[run] = self._agent_ts_ms[run] = ts_ms
         self._received_ms[run] = array("q", [received_ms]) * rows
         self._soc_mwhr[run] = array("d", samples.soc_mwhr)
@@ -133,16 +167,38 @@ class LatestState:
             self._available_charge_mw[key],
         )
 
-    def told(self, key: int, now_ms: int) -> tuple[float, float, float | None]:
-        """The asset's energy (MWh), power (MW), and how old that is (s); None when nothing was told yet."""
-        if self._source[key] == _NOTHING:
-            return 0.0, 0.0, None
-        return self._soc_mwhr[key], self._current_mw[key], self._age_s(key, now_ms)
+    def reported(self, key: int, now_ms: int) -> Reported | None:
+        """What the asset's agent reported last; None without a good sample since its session began.
+
+        What the headend's own model made, and what an earlier session reported, does not count.
+        """
+        if not self._in_session[key] or self._quality[key]:
+            return None
+        return Reported(
+            self._soc_mwhr[key],
+            self._current_mw[key],
+            self._setpoint_mw[key],
+            self._available_discharge_mw[key],
+            self._available_charge_mw[key],
+            self._age_s(key, now_ms),
+        )
+
+    def is_suspect(self, key: int) -> bool:
+        """Whether the sample that the asset's agent sent last in its session is not good."""
+        return bool(self._in_session[key] and self._quality[key])
+
+    def is_current(self, key: int, ts_unix_ms: int, now_ms: int) -> bool:
+        """Whether the asset's latest sample is the one of this time, from its agent, and not stale."""
+        return (
+            self._ts_ms[key] == ts_unix_ms
+            and self._source[key] == _AGENT
+            and self._age_s(key, now_ms) <= self.stale_after_s
+        )
 
     def quality(self, key: int, now_ms: int) -> Quality | None:
         """How good the asset's latest sample is as of `now_ms`; None when there is none yet."""
         source = self._source[key]
-        return None if source == _NOTHING else self._quality(source, self._age_s(key, now_ms))
+        return None if source == _NOTHING else self._quality_of(source, self._age_s(key, now_ms))
 
     def view(self, key: int, now_ms: int) -> LatestView | None:
         """The asset's latest sample as of `now_ms`; None when there is none yet."""
@@ -173,14 +229,14 @@ class LatestState:
             ),
             source="agent" if source == _AGENT else "synthesized",
             age_s=age_s,
-            quality=self._quality(source, age_s),
+            quality=self._quality_of(source, age_s),
         )
 
     def _age_s(self, key: int, now_ms: int) -> float:
         # Clocks differ: neither a clock ahead of ours nor a late backfill may look fresh.
         return max(0, now_ms - self._ts_ms[key], now_ms - self._received_ms[key]) / 1000.0
 
-    def _quality(self, source: int, age_s: float) -> Quality:
+    def _quality_of(self, source: int, age_s: float) -> Quality:
         if source == _SYNTHESIZED:
             return "synthesized"
         return "stale" if age_s > self.stale_after_s else "good"

@@ -125,6 +125,7 @@ class AgentDesk:
         if older is not None:
             self.counters.sessions_superseded += 1
             older.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
+        self._compare_nameplates(session, registration)
         self.counters.sessions_opened += 1
         if registration.replaces_outbox_id:
             self.counters.outboxes_replaced += 1
@@ -216,12 +217,41 @@ class AgentDesk:
         return key
 
     def fleet_changed(self, change: FleetChange) -> None:
-        """Let go of retired assets; agents that registered an added one in vain are to register again."""
+        """Release retired assets; agents of added and changed ones are to register again."""
         self.sessions.retire({key: self.fleet.asset_ids[key] for key in change.retired})
         added = frozenset(self.fleet.asset_ids[key] for key in change.added)
+        changed = frozenset(change.changed)
+        for key in change.changed:
+            self.dispatcher.limits.reset(key)
         for session in self.sessions:
-            if session.unknown_ids & added or not (session.asset_keys or session.backlog_only):
+            if (
+                session.unknown_ids & added
+                or not changed.isdisjoint(session.asset_keys)
+                or not (session.asset_keys or session.backlog_only)
+            ):
                 session.end_with(StatusCode.UNAVAILABLE, FLEET_CHANGED)
+
+    def _compare_nameplates(self, session: Session, registration: Registration) -> None:
+        """The smaller of the fleet's and the agent's limits rule for each asset; differences are logged."""
+        limits, assets = self.dispatcher.limits, self.fleet.assets
+        differences = []
+        for key in session.asset_keys:
+            asset = assets[key]
+            reported = registration.nameplates.get(asset.id)
+            if reported is None:
+                limits.reset(key)
+            elif limits.report(key, **reported._asdict()):
+                differences.append((asset, reported))
+        if differences:
+            asset, reported = differences[0]
+            log.warning(
+                "an agent's nameplates differ from the fleet file's; the smaller limits rule",
+                agent_id=session.agent_id,
+                assets=len(differences),
+                first=asset.id,
+                reported=reported._asdict(),
+                fleet={name: getattr(asset, name) for name in reported._fields},
+            )
 
     def _check_known(self, registration: Registration) -> frozenset[str]:
         """Return the registered assets that are not in the fleet; the session stands for the others.

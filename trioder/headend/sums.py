@@ -78,13 +78,20 @@ class Summing:
             sums.current_mw += state.current_mw
             sums.setpoint_mw += state.setpoint_mw
             sums.soc_mwhr += state.soc_mwhr
-            if not connected:
+            reported = self._latest.reported(key, now_ms)
+            if not connected or reported is None:
                 continue
-            sums.available_now.discharge_mw += state.available_discharge_mw
-            sums.available_now.charge_mw += state.available_charge_mw
+            sums.available_now.discharge_mw += reported.available_discharge_mw
+            sums.available_now.charge_mw += reported.available_charge_mw
             for name, hold_s in HORIZONS_S.items():
                 discharge_mw, charge_mw = holdable_mw(
-                    asset, state.soc_mwhr, state.current_mw, hold_s=hold_s, ramp_s=ramp_window_s(hold_s)
+                    asset,
+                    reported.soc_mwhr,
+                    reported.current_mw,
+                    hold_s=hold_s,
+                    ramp_s=ramp_window_s(hold_s),
+                    available_discharge_mw=max(0.0, reported.available_discharge_mw),
+                    available_charge_mw=max(0.0, reported.available_charge_mw),
                 )
                 sums.available[name].discharge_mw += discharge_mw
                 sums.available[name].charge_mw += charge_mw

@@ -64,7 +64,11 @@ class DispatchTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberRecord:
-    """What one asset was given of a command, and what has become of it."""
+    """What one asset was given of a command, and what has become of it.
+
+    Attributes:
+        mean_mw: its power on average, from when it should have arrived on; None while no sample shows it.
+    """
 
     asset_id: str
     mw: float
@@ -107,6 +111,8 @@ class ResplitRecord:
 
     Attributes:
         dropped: the assets that dropped out, each with the reason.
+        adjusted: the assets that were given less because they report or deliver less, each with the reason.
+        joined: the assets that take part from then on.
         changed: how many assets got another share.
         shortfall_mw: what nobody could be given from then on.
     """
@@ -116,6 +122,8 @@ class ResplitRecord:
     dropped: Sequence[tuple[str, str]]
     changed: int
     shortfall_mw: float
+    adjusted: Sequence[tuple[str, str]] = ()
+    joined: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -282,7 +282,10 @@ def _read_telemetry(telemetry: pb.Telemetry) -> Telemetry:
 
 def _read_acknowledgement(acknowledgement: pb.DispatchAck) -> Acknowledgement:
     return Acknowledgement(
-        dispatch_id=checked_name("DispatchAck.dispatch_id", acknowledgement.dispatch_id),
+        # A setpoint without an id, such as one that ends a share, may be answered without one.
+        dispatch_id=checked_name("DispatchAck.dispatch_id", acknowledgement.dispatch_id)
+        if acknowledgement.dispatch_id
+        else "",
         asset_id=checked_id("DispatchAck.asset_id", acknowledgement.asset_id),
         status=checked_name("DispatchAck.status", acknowledgement.status),
         ts_unix_ms=checked_timestamp_ms("DispatchAck.timestamp", acknowledgement.timestamp),

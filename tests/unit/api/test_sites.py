@@ -71,6 +71,18 @@ async def test_what_is_available_shrinks_with_the_time_that_it_must_last(autojum
         assert available["60_min"] == {"discharge_mw": pytest.approx(13.6), "charge_mw": 16.0}
 
 
+async def test_what_is_available_for_a_time_is_never_more_than_what_is_available_now(
+    autojump_clock: object,
+) -> None:
+    async with open_rest() as rest:
+        rest.connect(0, 1)
+        rest.tell(0, current_mw=0.0, available_mw=(0.0, 3.0))
+        rest.tell(1, current_mw=0.0)
+        available = (await rest.get("/fleet"))["available"]
+        assert available["now"] == {"discharge_mw": 10.0, "charge_mw": 11.0}
+        assert available["15_min"] == available["now"]
+
+
 async def test_what_no_agent_drives_is_not_available(autojump_clock: object) -> None:
     async with open_rest(tick_s=4.0) as rest:
         await trio.sleep(1)

@@ -109,6 +109,8 @@ class Parts:
 
     def connect(self, session: Session) -> Session:
         self.sessions.claim(session, asset_ids=[asset_id(key) for key in session.asset_keys])
+        session.connected_ms = self.wall.now_ms()
+        self.latest.begin_session(session.asset_keys)
         self.dispatcher.session_opened(session)
         return session
 

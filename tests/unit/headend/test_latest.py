@@ -1,5 +1,8 @@
 """The latest state: what overwrites what, and how good a sample is told to be."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,3 +151,43 @@ def test_a_batch_leaves_what_its_samples_one_by_one_would(keys: list[int], newer
         # What is newer than this must have been noted as such.
         latest.apply_agent(samples_of(list(range(24)), ts_ms=NOW - 2000), received_ms=NOW + 6)
     assert [together.view(key, NOW) for key in range(24)] == [one_by_one.view(key, NOW) for key in range(24)]
+
+
+def test_only_what_the_present_session_reported_counts_as_reported() -> None:
+    latest = LatestState(make_fleet(10))
+    assert latest.reported(0, NOW) is None
+    keys = range(10)
+    for columns in (keys, (0, 5)):
+        latest.apply_agent(make_samples(*columns, ts_ms=NOW), received_ms=NOW)
+        assert latest.reported(5, NOW + 500) == (20.0, 1.0, 1.0, 10.0, 10.0, 0.5)
+        latest.begin_session([5])
+        assert latest.reported(5, NOW) is None
+        # It is still shown.
+        assert latest.state(5) is not None
+        assert latest.reported(0, NOW) is not None
+    latest.apply_synthesized(make_samples(0, ts_ms=NOW, source="synthesized"))
+    assert latest.reported(0, NOW) is None
+
+
+@pytest.mark.parametrize("keys", [range(10), (2, 0)])
+def test_a_value_that_is_not_good_is_suspect_and_not_reported(keys: Sequence[int]) -> None:
+    latest = LatestState(make_fleet(10))
+    samples = make_samples(*keys, ts_ms=NOW)
+    quality = bytes(int(key == 2) for key in keys)
+    latest.apply_agent(replace(samples, quality=quality), received_ms=NOW)
+    assert (latest.is_suspect(2), latest.reported(2, NOW)) == (True, None)
+    assert not latest.is_suspect(0)
+    assert latest.reported(0, NOW) is not None
+    latest.apply_agent(make_samples(*keys, ts_ms=NOW + 1), received_ms=NOW)
+    assert not latest.is_suspect(2)
+    assert latest.reported(2, NOW) is not None
+
+
+def test_only_the_newest_sample_of_an_agent_is_current() -> None:
+    latest = LatestState(make_fleet(1), stale_after_s=12.0)
+    latest.apply_agent(make_samples(0, ts_ms=NOW), received_ms=NOW)
+    assert latest.is_current(0, NOW, NOW + 12_000)
+    assert not latest.is_current(0, NOW, NOW + 12_001)
+    assert not latest.is_current(0, NOW - 4_000, NOW)
+    latest.apply_synthesized(make_samples(0, ts_ms=NOW, source="synthesized"))
+    assert not latest.is_current(0, NOW, NOW)

@@ -237,3 +237,8 @@ def test_an_answers_reason_is_kept_as_far_as_people_read() -> None:
     told = read(write_acknowledgement(answer))
     assert isinstance(told, Acknowledgement)
     assert len(told.reason or "") == 500
+
+
+def test_a_setpoint_without_an_id_may_be_answered_without_one() -> None:
+    answer = Acknowledgement(dispatch_id="", asset_id=ASSETS[0].id, status="applied", ts_unix_ms=1)
+    assert read_uplink(write_acknowledgement(answer), asset_count=1) == answer

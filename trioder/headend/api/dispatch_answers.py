@@ -115,6 +115,7 @@ def _allocation_row(member: MemberRecord) -> AllocationRow:
         allocation=member.allocation,
         state=_state(member.state),
         held_mw=member.held_mw,
+        mean_mw=member.mean_mw,
         answer=member.answer,
         reason=member.reason,
         sent_at=_time(member.sent_ms),
@@ -133,6 +134,8 @@ def _resplit_row(resplit: ResplitRecord) -> ResplitRow:
     return ResplitRow(
         at=format_ms(resplit.at_ms),
         dropped=[DroppedRow(asset_id=asset_id, reason=reason) for asset_id, reason in resplit.dropped],
+        adjusted=[DroppedRow(asset_id=asset_id, reason=reason) for asset_id, reason in resplit.adjusted],
+        joined=list(resplit.joined),
         changed=resplit.changed,
         shortfall_mw=resplit.shortfall_mw,
     )

@@ -75,7 +75,8 @@ class AllocationRow(Struct, kw_only=True):
     """What one asset has of a command, and what has become of it.
 
     mw is null for an asset that was left out. `code` and `allocation` say why it is what it is, `reason` why
-    the state is. held_mw is what a clamped asset holds instead; `answer` is its agent's own word.
+    the state is. held_mw is what a clamped asset holds instead; `answer` is its agent's own status. mean_mw
+    is its power on average, from when it should have arrived on.
     """
 
     asset_id: Id
@@ -84,6 +85,7 @@ class AllocationRow(Struct, kw_only=True):
     allocation: str
     state: DispatchState | None = None
     held_mw: float | None = None
+    mean_mw: float | None = None
     answer: str | None = None
     reason: str | None = None
     sent_at: Time | None = None
@@ -94,17 +96,23 @@ class AllocationRow(Struct, kw_only=True):
 
 
 class DroppedRow(Struct, kw_only=True):
-    """An asset that dropped out of a group, and why."""
+    """An asset that dropped out of a group or was given less, and why."""
 
     asset_id: Id
     reason: str
 
 
 class ResplitRow(Struct, kw_only=True):
-    """A group's shares were dealt anew; `changed` assets got another one."""
+    """A group's shares were allocated again; `changed` assets got another one.
+
+    dropped: who takes part no more. adjusted: who was given less, because it reports or delivers less.
+    joined: who takes part from then on.
+    """
 
     at: Time
     dropped: list[DroppedRow]
+    adjusted: list[DroppedRow]
+    joined: list[Id]
     changed: int
     shortfall_mw: float
 
@@ -119,7 +127,8 @@ class TargetRow(Struct, kw_only=True):
 class DispatchRow(Struct, kw_only=True):
     """A command and what has become of it. A group is as far as that member which is least far.
 
-    `shortfall_mw` is what of `mw` no asset could be given. `by_state` counts the members.
+    `shortfall_mw` is what of `mw` no asset could be given, or what the one asset cannot hold of it;
+    `allocated_mw` is the rest. `by_state` counts the members.
     """
 
     dispatch_id: Id | None

@@ -66,6 +66,16 @@ class _HeadendCollector(Collector):
             "Age of the newest telemetry that is kept, of the connected agent that is furthest behind.",
             value=headend.ingest.furthest_behind_s(),
         )
+        yield GaugeMetricFamily(
+            "trioder_dispatch_members_deviating",
+            "Members of dispatches whose power is not what was asked, now.",
+            value=headend.dispatcher.deviating(),
+        )
+        yield GaugeMetricFamily(
+            "trioder_assets_nameplate_differs",
+            "Assets whose agents registered another nameplate than the fleet file's.",
+            value=headend.dispatcher.limits.different,
+        )
         yield from _peer_metrics(headend.peers)
         all_batches, fullest = headend.ingest.outbox_batches()
         yield GaugeMetricFamily(

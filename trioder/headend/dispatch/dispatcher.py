@@ -22,6 +22,7 @@ from trioder.headend.dispatch.requests import DispatchRefusedError, GroupRequest
 from trioder.headend.dispatch.resplit import Resplitter
 from trioder.headend.dispatch.restoring import command_of
 from trioder.headend.latest import LatestState
+from trioder.headend.nameplates import NameplateLimits
 from trioder.headend.sessions import Session, SessionRegistry
 from trioder.headend.slices import Steps, parts_of, run_at_once, run_in_slices
 from trioder.process.wall_time import WallClock
@@ -38,7 +39,11 @@ _BEGIN_US = 8.0
 
 
 class Dispatcher:
-    """All commands and what becomes of them. `tend` is to be called about once a second."""
+    """All commands and what becomes of them. `tend` is to be called about once a second.
+
+    Attributes:
+        limits: the nameplates that rule; those of the fleet until agents report smaller ones.
+    """
 
     def __init__(
         self,
@@ -50,7 +55,9 @@ class Dispatcher:
         counters: Counters,
         wall: WallClock,
         rng: random.Random,
+        limits: NameplateLimits | None = None,
     ) -> None:
+        self.limits = NameplateLimits(fleet) if limits is None else limits
         self._fleet = fleet
         self._sessions = sessions
         self._counters = counters
@@ -64,13 +71,15 @@ class Dispatcher:
         )
         self._follower = Follower(
             fleet=fleet,
+            limits=self.limits,
+            latest=latest,
             sessions=sessions,
             lives=self._lives,
             delivery=self._delivery,
             counters=counters,
             wall=wall,
         )
-        grouping = Grouping(fleet=fleet, sessions=sessions, latest=latest, wall=wall)
+        grouping = Grouping(limits=self.limits, sessions=sessions, latest=latest, wall=wall)
         self._making = Making(
             fleet=fleet, sessions=sessions, grouping=grouping, wall=wall, new_id=self._delivery.new_id
         )
@@ -254,10 +263,12 @@ class Dispatcher:
     def restore(self, records: Iterable[DispatchRecord]) -> None:
         """Go on with the commands that a headend before this one has not seen the end of."""
         for record in sorted(records, key=lambda record: record.dispatched_ms):
-            command = command_of(record, self._fleet)
+            command = command_of(record, self._fleet, now_ms=self._wall.now_ms())
             if command is not None:
                 self._lives.restore(command)
                 self._delivery.restored(command)
+                if command.departed:
+                    self._lives.note(command, keys=command.departed_keys)
         self._lives.flush()
 
     def fleet_changed(self, change: FleetChange) -> None:
@@ -271,12 +282,21 @@ class Dispatcher:
     def setpoint_for(self, key: int, reported_mw: float, now_ms: int) -> float:
         """What the headend's model is to follow for an asset whose latest sample says `reported_mw`."""
         member = self._lives.book.current(key)
-        if member is None or (member.sent_ms is not None and reported_mw != member.mw):
+        if member is None or (member.state in ENDED and reported_mw != member.mw):
+            return reported_mw
+        if member.state in ENDED:
+            # The model is not to go on obeying what has expired, failed or ended otherwise.
+            return member.reversion_mw
+        if member.sent_ms is not None and reported_mw != member.mw:
             # The agent has ended the setpoint, or has never obeyed it.
             return reported_mw
         if member.ends_ms is not None and now_ms >= member.ends_ms:
             return member.reversion_mw
         return member.mw
+
+    def deviating(self) -> int:
+        """How many members' power is not what was asked, now."""
+        return self._lives.deviating()
 
     def _begin(self, command: Command) -> Command:
         run_at_once(self._begin_steps(command))

@@ -5,13 +5,13 @@ The arithmetic is in `split`, what counts for each asset in `candidates`.
 
 from collections.abc import Collection, Sequence
 
-from trioder.fleet import Fleet
 from trioder.headend.dispatch.candidates import Candidate, Known, candidates_of, horizon_s
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.explain import explain
 from trioder.headend.dispatch.requests import DispatchRefusedError
 from trioder.headend.dispatch.split import Split, split_steps
 from trioder.headend.latest import LatestState
+from trioder.headend.nameplates import NameplateLimits
 from trioder.headend.sessions import SessionRegistry
 from trioder.headend.slices import Steps, parts_of, run_at_once
 from trioder.process.wall_time import WallClock
@@ -39,9 +39,14 @@ class Grouping:
     """Splits totals over the assets as they are."""
 
     def __init__(
-        self, *, fleet: Fleet, sessions: SessionRegistry, latest: LatestState, wall: WallClock
+        self,
+        *,
+        limits: NameplateLimits,
+        sessions: SessionRegistry,
+        latest: LatestState,
+        wall: WallClock,
     ) -> None:
-        self._fleet = fleet
+        self._limits = limits
         self._sessions = sessions
         self._latest = latest
         self._wall = wall
@@ -87,10 +92,20 @@ class Grouping:
 
     def reaches(self, key: int) -> bool:
         """Whether an asset can be given a share now: it is connected, and how it stands is known."""
-        now_ms = self._wall.now_ms()
-        _, _, age_s = self._latest.told(key, now_ms)
+        reported = self._latest.reported(key, self._wall.now_ms())
         connected = self._sessions.session_of(key) is not None
-        return connected and age_s is not None and age_s <= self._latest.stale_after_s
+        return connected and reported is not None and reported.age_s <= self._latest.stale_after_s
+
+    def check_single(self, command: Command, member: Member) -> None:
+        """Compare what one asset is asked for with what a group of it alone would be given.
+
+        The asset is sent what was asked, for the user named it; what it cannot hold is the command's
+        shortfall. Of an asset of which nothing is known now, nothing is said.
+        """
+        dealt = self.shares_of(command, command.mw, elsewhere=())
+        if dealt.candidates[0].excluded is None and dealt.shares.shortfall_mw:
+            command.shortfall_mw = dealt.shares.shortfall_mw
+            member.code, member.allocation = dealt.allocation(0)
 
     def shares_of(self, command: Command, total_mw: float, *, elsewhere: Collection[int]) -> Dealt:
         """Split a total over the command's candidates, to be held for as long as it still lasts.
@@ -134,14 +149,25 @@ class Grouping:
 
     def _known(self, command: Command, key: int, now_ms: int, commanded_otherwise: bool) -> Known:
         session = self._sessions.session_of(key)
-        soc_mwhr, current_mw, age_s = self._latest.told(key, now_ms)
+        asset = self._limits.asset(key)
+        reported = self._latest.reported(key, now_ms)
+        if session is None or reported is None:
+            suspect = self._latest.is_suspect(key)
+            return Known(
+                key, asset, 0.0, 0.0, None, session is not None, commanded_otherwise, suspect=suspect
+            )
+        soc_mwhr, current_mw, _, available_discharge_mw, available_charge_mw, age_s = reported
         return Known(
-            asset_key=key,
-            asset=self._fleet.assets[key],
-            soc_mwhr=soc_mwhr,
-            current_mw=current_mw,
-            age_s=age_s,
-            connected=session is not None,
-            commanded_otherwise=commanded_otherwise,
-            too_old=session is not None and not session.knows_reversions and bool(command.reversion_mw),
+            key,
+            asset,
+            soc_mwhr,
+            current_mw,
+            age_s,
+            True,
+            commanded_otherwise,
+            not session.knows_reversions and bool(command.reversion_mw),
+            False,
+            available_discharge_mw,
+            available_charge_mw,
+            command.delivered_mw.get(key),
         )

@@ -12,7 +12,7 @@ from trioder.fleet import Fleet
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.book import OrderBook
 from trioder.headend.dispatch.command import Command, Member
-from trioder.headend.dispatch.lifecycle import ENDED, DispatchState
+from trioder.headend.dispatch.lifecycle import ENDED, IN_FORCE, DispatchState
 from trioder.headend.dispatch.log import CommandLog
 from trioder.headend.slices import Steps, run_at_once
 from trioder.process.wall_time import WallClock
@@ -22,24 +22,26 @@ from trioder.store.records import DispatchRecord
 log = structlog.stdlib.get_logger(__name__)
 
 # Those whose power is compared with what was asked.
-_ON_THE_WAY: frozenset[DispatchState] = frozenset({"sent", "accepted", "clamped"})
+WATCHED: frozenset[DispatchState] = IN_FORCE | {"sent"}
 LEFT_THE_FLEET = "its asset has left the fleet"
 # Up to so many assets a command is made, begun and recorded in one piece, in about 10 ms.
 SMALL_GROUP = 500
-_WARNED_OF: frozenset[DispatchState] = frozenset({"rejected", "expired", "failed"})
+_WARNED_OF: frozenset[DispatchState] = frozenset(
+    {"rejected", "expired", "failed", "deviating", "not_tracked"}
+)
 
 
 class Lives:
     """All commands, by what one looks for: their ids, their assets, what is due.
 
     Attributes:
-        on_the_way: the members that have not reached their setpoint yet, by asset.
+        watched: the members whose power is compared with what was asked, by asset.
     """
 
     def __init__(self, *, fleet: Fleet, store: Store, counters: Counters, wall: WallClock) -> None:
         self.book = OrderBook()
         self.log = CommandLog()
-        self.on_the_way: dict[int, Member] = {}
+        self.watched: dict[int, Member] = {}
         self._asset_ids = fleet.asset_ids
         self._fleet = fleet
         self._store = store
@@ -90,10 +92,7 @@ class Lives:
         counter = f"dispatches_{state}"
         setattr(self._counters, counter, getattr(self._counters, counter) + 1)
         self.book.watch(member)
-        if state in _ON_THE_WAY:
-            self.on_the_way[member.key] = member
-        elif self.on_the_way.get(member.key) is member:
-            del self.on_the_way[member.key]
+        self._watch(member)
         self.note(member.command, keys=(member.key,))
         if state in _WARNED_OF:
             self._warn(member)
@@ -105,6 +104,10 @@ class Lives:
         if not command.adopted:
             _, changed = self._changed.setdefault(command.dispatch_id, (command, set()))
             changed.update(keys)
+
+    def deviating(self) -> int:
+        """How many members' power is not what was asked."""
+        return sum(command.count_by_state["deviating"] for command in self.log)
 
     def flush(self) -> None:
         """Hand what has changed to the store, all of it now."""
@@ -150,10 +153,24 @@ class Lives:
         former = self.book.put(member)
         if former is not None:
             self.change(former, "superseded", reason=f"by {member.command.dispatch_id}")
-        if member.state in _ON_THE_WAY:
-            self.on_the_way[member.key] = member
+        self._watch(member)
+
+    def _watch(self, member: Member) -> None:
+        if member.state in WATCHED:
+            if member.state == "sent":
+                member.watch = None
+            self.watched[member.key] = member
+            return
+        if self.watched.get(member.key) is member:
+            del self.watched[member.key]
+        if member.state in ENDED and member.watch is not None:
+            member.ended_mean_mw = member.watch.mean_mw
+        member.watch = None
 
     def _warn(self, member: Member) -> None:
+        if member.state == "deviating" and member.deviations > 1:
+            # A power at the edge of the tolerance is counted each time, and logged once.
+            return
         asset = self._fleet.assets[member.key]
         log.warning(
             "dispatch not obeyed",
@@ -163,5 +180,6 @@ class Lives:
             asset=asset.name,
             site=asset.site_name,
             mw=member.mw,
+            mean_mw=member.mean_mw,
             reason=member.reason,
         )

@@ -64,17 +64,17 @@ class Making:
             )
         command = self._command(request, DispatchTarget(kind="asset", id=asset.id))
         command.candidate_keys = (key,)
-        command.add(
-            Member(
-                command=command,
-                key=key,
-                mw=request.mw,
-                reversion_mw=request.reversion_mw,
-                wire_id=command.dispatch_id,
-                ends_ms=command.ends_ms,
-                queue_until_ms=command.queue_until_ms,
-            )
+        member = Member(
+            command=command,
+            key=key,
+            mw=request.mw,
+            reversion_mw=request.reversion_mw,
+            wire_id=command.dispatch_id,
+            ends_ms=command.ends_ms,
+            queue_until_ms=command.queue_until_ms,
         )
+        command.add(member)
+        self._grouping.check_single(command, member)
         return command
 
     def to_many(self, request: GroupRequest) -> Command:

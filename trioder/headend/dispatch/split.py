@@ -9,17 +9,28 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from trioder.headend.dispatch.candidates import Candidate, Exclusion
+from trioder.headend.dispatch.candidates import Candidate, Exclusion, ShareLimit
 from trioder.headend.slices import Steps, parts_of, run_at_once
-from trioder.sim.holdable import Limit
 
 Strategy = Literal["headroom", "capacity", "equal"]
-Reason = Literal["share", "limited_by_nameplate", "limited_by_energy", "limited_by_ramp"] | Exclusion
+Reason = (
+    Literal[
+        "share",
+        "limited_by_nameplate",
+        "limited_by_available",
+        "limited_by_energy",
+        "limited_by_ramp",
+        "limited_by_delivery",
+    ]
+    | Exclusion
+)
 
-_LIMITED: dict[Limit, Reason] = {
+_LIMITED: dict[ShareLimit, Reason] = {
     "nameplate": "limited_by_nameplate",
+    "available": "limited_by_available",
     "energy": "limited_by_energy",
     "ramp": "limited_by_ramp",
+    "delivery": "limited_by_delivery",
 }
 # What a total exceeds the sum of all limits by only through rounding, as a part of it.
 _ROUNDING = 1e-12

@@ -204,6 +204,7 @@ def test_an_agent_that_is_too_old_for_a_reversion_is_not_sent_one() -> None:
         "failed",
         "its agent is too old to know reversion_mw, which is -1",
     )
+    assert parts.counters.dispatches_delivered_late == 0
 
 
 def test_a_reversion_that_the_connected_agent_does_not_know_is_refused_and_supersedes_nothing() -> None:

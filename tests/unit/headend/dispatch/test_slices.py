@@ -257,7 +257,8 @@ async def test_a_flush_at_the_end_leaves_nothing_to_record() -> None:
         answer(parts, session, command.members[0], "completed")
         parts.dispatcher.flush()
     assert store.handed == 2
-    assert store.records[record.dispatch_id].members[0].state == "completed"
+    # Nothing was seen of it.
+    assert store.records[record.dispatch_id].members[0].state == "not_tracked"
 
 
 async def test_a_record_that_is_cancelled_is_made_the_next_time() -> None:
