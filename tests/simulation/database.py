@@ -239,16 +239,22 @@ class DatabaseClient:
                 if isinstance(note, SessionNote):
                     self._server.sessions[note.session.session_id] = note
                 else:
-                    self._server.dispatches[note.dispatch_id] = note
+                    model_dispatches.keep(self._server.dispatches, note)
 
         ids = [
-            note.session.session_id if isinstance(note, SessionNote) else note.dispatch_id for note in wanted
+            note.session.session_id if isinstance(note, SessionNote) else note.dispatch.dispatch_id
+            for note in wanted
         ]
         await self._server.execute(self, note_ids=ids, begin=lambda: None, commit=commit)
 
     async def mirror_fleet(self) -> None:
         self._check_there()
         await trio.lowlevel.checkpoint()
+
+    async def drop_old_records(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        return False
 
     async def tend(self) -> Maintenance:
         self._check_there()
@@ -267,7 +273,7 @@ class DatabaseClient:
         return model_dispatches.living(self._server.dispatches.values(), limit=limit)
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None
+        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
     ) -> DispatchRecord | None:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)

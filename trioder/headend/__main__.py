@@ -19,7 +19,7 @@ import trio
 import trio_asyncio
 
 from trioder.fleet import Fleet, FleetFileError, load_fleet
-from trioder.headend.api import create_app, serve_rest
+from trioder.headend.api import KnownHosts, create_app, serve_rest
 from trioder.headend.fleet_reload import FleetReloader
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
@@ -75,6 +75,14 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
     return seconds
 
 
+def _checked_hosts(_context: click.Context, _parameter: click.Parameter, text: str) -> KnownHosts | None:
+    hosts = [host.strip() for host in text.split(",") if host.strip()]
+    try:
+        return KnownHosts(hosts) if hosts else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.command(help="Serve the fleet: agents connect over gRPC, users look and command over REST.")
 @click.option(
     "--assets-path",
@@ -114,6 +122,15 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
     help="Telemetry older than so many days is dropped, by whole days; 0 keeps all.",
 )
 @click.option(
+    "--records-retention-days",
+    envvar="RECORDS_RETENTION_DAYS",
+    type=click.IntRange(min=0, max=36_500),
+    default=400,
+    show_default=True,
+    show_envvar=True,
+    help="Ended dispatches and sessions older than so many days are deleted; 0 keeps all.",
+)
+@click.option(
     "--http-addr",
     envvar="HEADEND_HTTP_ADDR",
     type=AddressType(),
@@ -121,6 +138,15 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
     show_default=True,
     show_envvar=True,
     help="Where REST listens; port 0 takes a free one.",
+)
+@click.option(
+    "--http-hosts",
+    envvar="HEADEND_HTTP_HOSTS",
+    default="",
+    callback=_checked_hosts,
+    show_envvar=True,
+    help="The hosts that REST answers for, separated by commas, each with a port or for all; "
+    "to others it answers 421. By default the address that it listens on, localhost, 127.0.0.1 and [::1].",
 )
 @click.option(
     "--grpc-addr",
@@ -167,7 +193,9 @@ def main(
     database_url: str,
     state_dir: Path,
     telemetry_retention_days: int,
+    records_retention_days: int,
     http_addr: Address,
+    http_hosts: KnownHosts | None,
     grpc_addr: Address,
     tick_s: float,
     stale_after_s: float,
@@ -192,7 +220,9 @@ def main(
         database_url=database_url,
         state_dir=state_dir,
         retention_days=telemetry_retention_days,
+        records_retention_days=records_retention_days,
         http_addr=http_addr,
+        http_hosts=http_hosts or KnownHosts.of_address(http_addr.host),
         grpc_addr=grpc_addr,
         tick_s=tick_s,
         stale_after_s=stale_after_s,
@@ -229,7 +259,9 @@ async def _run(
     database_url: str,
     state_dir: Path,
     retention_days: int,
+    records_retention_days: int,
     http_addr: Address,
+    http_hosts: KnownHosts,
     grpc_addr: Address,
     tick_s: float,
     stale_after_s: float,
@@ -246,7 +278,12 @@ async def _run(
             # psycopg has no Trio of its own.
             nullcontext() if database_url == "none" else trio_asyncio.open_loop(),
             open_store(
-                database_url, state_dir=state_dir, fleet=fleet, wall=wall, retention_days=retention_days
+                database_url,
+                state_dir=state_dir,
+                fleet=fleet,
+                wall=wall,
+                retention_days=retention_days,
+                records_retention_days=records_retention_days,
             ) as store,
             open_headend(
                 fleet=fleet,
@@ -260,7 +297,14 @@ async def _run(
             ) as headend,
             trio.open_nursery() as edge,
         ):
-            rest = partial(serve_rest, create_app(headend), http_listeners, drain=headend.closing)
+            rest = partial(
+                serve_rest,
+                create_app(headend),
+                http_listeners,
+                drain=headend.closing,
+                hosts=http_hosts,
+                counters=headend.counters,
+            )
             await edge.start(rest)
             grpc = partial(
                 serve_rpc,

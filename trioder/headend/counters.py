@@ -49,6 +49,12 @@ class Counters:
     dispatches_failed: int = _counter("Members that failed: unanswered, dropped out, or given up.")
     dispatches_resplit: int = _counter("Times the shares of a group dispatch were dealt anew.")
 
+    rest_requests_refused: int = _counter(
+        "REST requests refused before any route: malformed, too slow, too large, for another host."
+    )
+    rest_connections_refused: int = _counter("REST connections refused: as many as may be were in use.")
+    rest_connections_closed_idle: int = _counter("Idle REST connections closed to make room for new ones.")
+
     fleet_reloads: int = _counter("Times the fleet file was reloaded.")
     fleet_reloads_refused: int = _counter("Reloads of the fleet file refused: it had errors.")
 

@@ -57,7 +57,7 @@ async def open_stop_signal() -> AsyncIterator[StopSignal]:
         asked = True
         token.run_sync_soon(note, signal.Signals(number).name)
 
-    previous = {number: signal.signal(number, handle) for number in _owned_signals()}
+    previous = {number: signal.signal(number, handle) for number in stop_signals()}
     try:
         yield stop
     finally:
@@ -65,7 +65,8 @@ async def open_stop_signal() -> AsyncIterator[StopSignal]:
             signal.signal(number, handler)
 
 
-def _owned_signals() -> list[signal.Signals]:
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals that ask this process to stop: SIGTERM, and SIGINT unless it is ignored."""
     return [
         number
         for number in _STOP_SIGNALS

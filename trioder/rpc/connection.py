@@ -16,7 +16,8 @@ from trioder.rpc.core import Core, ProtocolViolationError
 from trioder.rpc.exchange import Exchange
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.peers import CALL_BYTES, PeerAccount, unlimited_account
-from trioder.rpc.status import RpcError, StatusCode
+from trioder.rpc.rates import PeerRates
+from trioder.rpc.status import RpcError, StatusCode, error_name, error_of_reset
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -26,9 +27,10 @@ _READ_BYTES = 64 * 1024
 _READ_BYTES_OF_MANY = 8 * 1024
 _MANY = 1024
 _READ_BYTES_UNREGISTERED = 16 * 1024
-# What an honest peer sends until it is registered: SETTINGS, their acknowledgement, HEADERS, a few
-# WINDOW_UPDATEs and PINGs. The frames after that wait for a turn that all unregistered peers share.
+# What most honest peers send until they are registered: SETTINGS, their acknowledgement, HEADERS, a few
+# WINDOW_UPDATEs and PINGs, and so much DATA. What follows waits for a turn that all unregistered peers share.
 _FRAMES_BEFORE_TURNS = 32
+_BYTES_BEFORE_TURNS = 64 * 1024
 # A peer that takes none of so many bytes for so long is gone.
 _WRITE_BYTES = 256 * 1024
 _WRITE_WITHIN_S = 30.0
@@ -36,13 +38,6 @@ _CLOSE_WITHIN_S = 1.0
 # Answers to a peer that asks and does not read: acknowledgements, statuses, resets.
 _UNREAD_ANSWERS_BYTES = 1024 * 1024
 _UNREAD_ANSWERS_BYTES_UNREGISTERED = 64 * 1024
-
-_STATUS_OF_RESET = {
-    ErrorCodes.REFUSED_STREAM: StatusCode.UNAVAILABLE,
-    ErrorCodes.CANCEL: StatusCode.CANCELLED,
-    ErrorCodes.ENHANCE_YOUR_CALM: StatusCode.RESOURCE_EXHAUSTED,
-    ErrorCodes.INADEQUATE_SECURITY: StatusCode.PERMISSION_DENIED,
-}
 
 
 class Connection:
@@ -54,7 +49,6 @@ class Connection:
         unfinished_bytes: what all calls hold of messages whose rest has not arrived.
         account: what the peer may make us hold, together with all others.
         large_call: the one call of an unregistered peer whose first message may be larger than its bound.
-        large_message_bytes: by so much.
     """
 
     def __init__(
@@ -69,7 +63,6 @@ class Connection:
         self.account = account or unlimited_account()
         self.account.connection = self
         self.large_call: Exchange | None = None
-        self.large_message_bytes = 0
         self.options = options
         self.client_side = client_side
         self.unfinished_bytes = 0
@@ -101,9 +94,14 @@ class Connection:
         self._writing = False
         self._heard_at = trio.current_time()
         self._messages_read = 0
+        self._bytes_read = 0
+        # Received, and not worked through yet.
+        self._waiting_bytes = 0
         self._in_flight_bytes = 0
-        self._control_rate = _Rate(options.control_frames_at_once, options.control_frames_per_s)
-        self._call_rate = _Rate(options.calls_at_once, options.calls_per_s)
+        # Nothing more is read of a peer that floods; what is pending is still sent.
+        self._deaf = False
+        self._parting_code: ErrorCodes | None = None
+        self._rates = PeerRates(options, now_s=self._heard_at)
 
     async def run(self) -> None:
         """Serve the connection until it ends, for whatever reason; then every call has ended too.
@@ -141,17 +139,22 @@ class Connection:
             self.end_reason = reason
         self._over.set()
 
-    def dismiss(self, error: RpcError, error_code: ErrorCodes) -> None:
-        """End every call with an error now, release what they hold, and end the connection soon after."""
+    def dismiss(self, error: RpcError, error_code: ErrorCodes | None) -> None:
+        """End every call with an error now, release what they hold, and end the connection soon after.
+
+        Args:
+            error: of the calls.
+            error_code: of the GOAWAY; None where it is written already.
+        """
         if self._over.is_set():
             return
         for exchange in list(self.exchanges.values()):
             exchange.abort(error)
-        self.core.goaway(error_code=error_code)
+        # After the statuses, which `_part` waits for: some clients take nothing after a GOAWAY with an error.
+        self._parting_code = error_code
         self.draining = True
         if self.end_reason is None:
             self.end_reason = error.message
-        # The statuses are written meanwhile, and a client closes first: see `_part`.
         self._lifetime.deadline = trio.current_time() + _CLOSE_WITHIN_S
         self.flush_soon()
 
@@ -173,7 +176,7 @@ class Connection:
             self.account.hold(-CALL_BYTES)
         if exchange is self.large_call:
             self.large_call = None
-            self.large_message_bytes = 0
+            self.account.larger_by = 0
         exchange.release_all()
         if self.draining:
             self.flush_soon()  # the writer ends the connection after its last word
@@ -210,29 +213,9 @@ class Connection:
                 f"more than {self.options.connection_window_bytes} bytes of unfinished messages",
             )
 
-    def takes_calls(self) -> bool:
+    def takes_call(self) -> bool:
         """Whether the peer may hold one call more."""
-        return len(self.exchanges) < self.options.max_concurrent_calls and not (
-            self.account.unregistered and self.account.call_bytes + CALL_BYTES > self._unregistered_bytes
-        )
-
-    def check_unregistered(self) -> None:
-        """Check the bound of what the calls of an unregistered peer hold.
-
-        Raises:
-            RpcError: RESOURCE_EXHAUSTED; the call that got more has to end.
-        """
-        account = self.account
-        if account.unregistered and account.call_bytes > self._unregistered_bytes:
-            account.limits.count_refusal("unregistered_memory", address=account.address)
-            raise RpcError(
-                StatusCode.RESOURCE_EXHAUSTED,
-                f"an unregistered peer may hold {account.limits.options.unregistered_bytes} bytes",
-            )
-
-    @property
-    def _unregistered_bytes(self) -> int:
-        return self.account.limits.options.unregistered_bytes + self.large_message_bytes
+        return len(self.exchanges) < self.options.max_concurrent_calls and self.account.takes_call()
 
     async def _read(self) -> None:
         account = self.account
@@ -240,26 +223,38 @@ class Connection:
             while data := await self._stream.receive_some(self._read_bytes()):
                 self._heard_at = account.heard_s = trio.current_time()
                 self._messages_read = 0
+                self._bytes_read += len(data)
+                self._waiting_bytes = len(data)
                 for number, piece in enumerate(self.core.turns(data)):
                     await self._next_turn(first=number == 0)
                     self._take_piece(piece)
-                    if self._over.is_set():
+                    if self._over.is_set() or self._deaf:
                         return
+                self._waiting_bytes = 0
+                self._count_buffers()
             self.end("the peer closed the connection")
         except ProtocolViolationError as violation:
-            self._refuse("protocol_violation", f"protocol violation: {violation}")
+            # A GOAWAY says so, which the writer may be at.
+            self._leave(
+                "protocol_violation", f"protocol violation: {violation}", StatusCode.UNAVAILABLE, None
+            )
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self.end(f"the connection was lost: {error.__cause__ or error}")
 
     def _read_bytes(self) -> int:
-        if self.account.unregistered:
+        if self.account.unregistered and not self._shares_turns():
             return _READ_BYTES_UNREGISTERED
         return _READ_BYTES if self._messages_read < _MANY else _READ_BYTES_OF_MANY
 
+    def _shares_turns(self) -> bool:
+        return self.account.unregistered and (
+            self.core.other_frames > _FRAMES_BEFORE_TURNS or self._bytes_read > _BYTES_BEFORE_TURNS
+        )
+
     async def _next_turn(self, *, first: bool) -> None:
-        account = self.account
-        if account.unregistered and self.core.other_frames > _FRAMES_BEFORE_TURNS:
-            await account.limits.next_turn()
+        if self._shares_turns():
+            self._count_buffers()
+            await self.account.limits.next_turn()
         elif not first:
             await trio.lowlevel.checkpoint()
 
@@ -268,7 +263,6 @@ class Connection:
             self._take(event)
         self._bound_rates()
         self._bound_unread_answers()
-        self._count_buffers()
         limits = self.account.limits
         if limits.held_bytes > limits.options.memory_bytes:
             limits.relieve()
@@ -277,7 +271,9 @@ class Connection:
 
     def _count_buffers(self) -> None:
         core = self.core
-        self.account.hold_buffers(core.arriving_bytes + core.pending_bytes + self._in_flight_bytes)
+        self.account.hold_buffers(
+            self._waiting_bytes + core.arriving_bytes + core.pending_bytes + self._in_flight_bytes
+        )
 
     async def _write(self) -> None:
         try:
@@ -288,7 +284,7 @@ class Connection:
                     self._writing = True
                     self._in_flight_bytes = len(data)
                     if not await self._send(data):
-                        self._refuse("unread_responses", f"the peer read nothing for {_WRITE_WITHIN_S:g} s")
+                        self._end_unread(f"the peer read nothing for {_WRITE_WITHIN_S:g} s")
                         return
                     self._writing = False
                     self._in_flight_bytes = 0
@@ -312,13 +308,21 @@ class Connection:
 
     def _part(self) -> None:
         """End a drained connection whose last word is sent."""
-        if self.client_side:
+        if self._parting_code is not None:
+            self._write_parting_code()
+        elif self.client_side or self._deaf:
             self.end("the peer is going away")
         elif self.end_reason is None:
             # The client closes first: a socket closed on bytes that nobody read resets the connection, and
             # the client could lose what was sent last.
             self.end_reason = "the connection was drained"
             self._lifetime.deadline = trio.current_time() + _CLOSE_WITHIN_S
+
+    def _write_parting_code(self) -> None:
+        if self._parting_code is not None:
+            self.core.goaway(error_code=self._parting_code)
+            self._parting_code = None
+            self.flush_soon()
 
     async def _watch_for_silence(self) -> None:
         options = self.options
@@ -368,6 +372,7 @@ class Connection:
         try:
             self._messages_read += exchange.data_arrived(event.data, event.flow_controlled_length)
         except RpcError as error:
+            self.account.refuse("call_bounds", error.message)
             # A new one, without the traceback that refers to the call.
             refusal = RpcError(error.status, error.message)
             if self.client_side:
@@ -379,29 +384,26 @@ class Connection:
     def _take_reset(self, event: h2.events.StreamReset) -> None:
         # It counts as a call until its handler is done: so opening and resetting gains nothing.
         if exchange := self.exchanges.get(event.stream_id):
-            status = _STATUS_OF_RESET.get(event.error_code, StatusCode.INTERNAL)
-            exchange.failed(RpcError(status, f"the peer reset the call ({_error_name(event.error_code)})"))
+            exchange.failed(error_of_reset(event.error_code))
             exchange.scope.cancel()
 
     def _take_goaway(self, event: h2.events.ConnectionTerminated) -> None:
         if not self.client_side:
             return  # it only means that it would take no calls of ours, and a server makes none
         self.draining = True
-        reason = f"the peer is going away ({_error_name(event.error_code)})"
+        reason = f"the peer is going away ({error_name(event.error_code)})"
         for stream_id, exchange in self.exchanges.items():
             if stream_id > event.last_stream_id:
                 exchange.failed(RpcError(StatusCode.UNAVAILABLE, reason))
         self.flush_soon()
 
     def _bound_rates(self) -> None:
-        if self._control_rate.exceeded(self.core.control_frames, self._heard_at):
-            count = self.options.control_frames_at_once
-            self._refuse("control_frame_rate", f"the peer sent more than {count} control frames at once")
-        elif not self.client_side and self._call_rate.exceeded(self.core.requests, self._heard_at):
-            self._refuse("call_rate", f"the peer opened more than {self.options.calls_at_once} calls at once")
-        else:
-            return
-        self.core.goaway(error_code=ErrorCodes.ENHANCE_YOUR_CALM)
+        core = self.core
+        exceeded = self._rates.exceeded(
+            control_frames=core.control_frames, calls=core.requests, now_s=self._heard_at
+        )
+        if exceeded is not None:
+            self._leave(*exceeded, StatusCode.RESOURCE_EXHAUSTED, ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _bound_unread_answers(self) -> None:
         most = (
@@ -410,49 +412,27 @@ class Connection:
             else self.options.outbound_bytes + _UNREAD_ANSWERS_BYTES
         )
         if self.core.pending_bytes > most:
-            self._refuse("unread_responses", "the peer does not read what it asks for")
+            self._end_unread("the peer does not read what it asks for")
 
-    def _refuse(self, reason: str, detail: str) -> None:
-        if self.client_side:
-            log.info("connection ended", reason=detail)
-        else:
-            self.account.limits.count_refusal(reason, address=self.account.address, detail=detail)
+    def _end_unread(self, detail: str) -> None:
+        self.account.refuse("unread_responses", detail)
         self.end(detail)
+
+    def _leave(self, reason: str, detail: str, status: StatusCode, error_code: ErrorCodes | None) -> None:
+        """Read no more of the peer, and end the connection once what is pending is sent."""
+        self.account.refuse(reason, detail)
+        self._deaf = True
+        self.dismiss(RpcError(status, detail), error_code)
+        if self.client_side:
+            self.end(detail)  # its callers need not be done for that
 
     async def _say_farewell(self) -> None:
         # A GOAWAY, the last status: if the wire still takes it.
+        self._write_parting_code()
         if not self._writing and (data := self.core.data_to_send()):
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._stream.send_all(data)
 
 
-class _Rate:
-    """A token bucket over a count that only grows."""
-
-    def __init__(self, at_once: int, per_s: float) -> None:
-        self._at_once = at_once
-        self._per_s = per_s
-        self._left = float(at_once)
-        self._seen = 0
-        self._at_s = trio.current_time()
-
-    def exceeded(self, seen: int, now_s: float) -> bool:
-        """Whether the count is now over what the rate allows."""
-        fresh = seen - self._seen
-        if fresh == 0:
-            return False
-        self._seen = seen
-        self._left = min(self._at_once, self._left + (now_s - self._at_s) * self._per_s) - fresh
-        self._at_s = now_s
-        return self._left < 0
-
-
 def _pass_over(_: h2.events.Event) -> None:
     """Headers before anybody listens for them: there are none."""
-
-
-def _error_name(code: int) -> str:
-    try:
-        return str(ErrorCodes(code).name)
-    except ValueError:
-        return str(code)

@@ -98,7 +98,7 @@ class Exchange:
         if self._decoder.unfinished_bytes != self._unfinished_bytes:
             self._count_unfinished(self._decoder.unfinished_bytes)
             self._connection.check_unfinished()
-        self._connection.check_unregistered()
+        self._connection.account.check_bound()
         self._acknowledge_if_room()
         return len(messages)
 

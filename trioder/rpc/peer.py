@@ -45,6 +45,13 @@ def address_of(stream: trio.abc.Stream) -> str:
     return address.rpartition(":")[0].strip("[]") or address
 
 
+async def first_byte(stream: trio.abc.Stream) -> None:
+    """Wait until the other end has sent something, which is left there, or has closed."""
+    transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if isinstance(transport, trio.SocketStream):
+        await trio.lowlevel.wait_readable(transport.socket)
+
+
 def _address(stream: trio.abc.Stream) -> str:
     if not isinstance(stream, trio.SocketStream):
         return "in memory"

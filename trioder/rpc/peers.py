@@ -5,7 +5,7 @@ them are in docs/decisions/peer-limits.md.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
@@ -16,6 +16,7 @@ import trio
 from h2.errors import ErrorCodes
 
 from trioder.rpc.options import MEBIBYTE
+from trioder.rpc.refusals import Refusals
 from trioder.rpc.status import RpcError, StatusCode
 
 log = structlog.stdlib.get_logger(__name__)
@@ -26,22 +27,8 @@ CALL_BYTES = 4 * 1024
 
 _SWEEP_EVERY_S = 0.25
 # An unregistered peer that others wait for is closed after so long without a byte from it.
-_SILENT_S = 2.0
+_SILENT_S = 5.0
 _EVICTED_A_SWEEP = 64
-_LOG_EVERY_S = 10.0
-_LOGGED_AT_ONCE = 5
-
-REFUSALS = (
-    "memory",
-    "unregistered_memory",
-    "register_timeout",
-    "silent",
-    "call_rate",
-    "control_frame_rate",
-    "protocol_violation",
-    "unread_responses",
-    "accept",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +67,16 @@ class PeerAccount:
 
     Attributes:
         limited: False for a client's connection, and for a server without limits.
+        larger_by: by how much the first message of a call that it has open may exceed its bound.
         call_bytes: messages that nobody has received, unfinished messages, calls.
         buffer_bytes: a frame that is arriving, and what waits to be sent.
         base_bytes: the connection itself, while its peer is unregistered: how many registered ones there are
             is up to the fleet.
-        since_s: when its time to register began.
+        since_s: when its time to register began: as it was accepted, and again as it was served.
         heard_s: when its last byte arrived.
-        scope: ends a connection that has no `connection` yet (TLS handshake, waiting).
+        waiting: it has spoken, and others of its address are served before it.
+        placed: it counts among those of its address that are served.
+        scope: what serves the connection runs in here; cancelled where there is no `connection` yet.
     """
 
     limits: "PeerLimits"
@@ -94,19 +84,45 @@ class PeerAccount:
     limited: bool = True
     since_s: float = 0.0
     heard_s: float = 0.0
+    larger_by: int = 0
     call_bytes: int = 0
     buffer_bytes: int = 0
     base_bytes: int = 0
     registrations: int = 0
+    waiting: bool = False
+    placed: bool = False
     closed: bool = False
     connection: Dismissible | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    served: trio.Event = field(default_factory=trio.Event)
+    turn: trio.Event = field(default_factory=trio.Event)
 
     @property
     def unregistered(self) -> bool:
         """Whether the bounds of unregistered peers apply."""
         return self.limited and self.registrations == 0
+
+    @property
+    def held_bytes(self) -> int:
+        """All that the connection holds."""
+        return self.call_bytes + self.buffer_bytes + self.base_bytes
+
+    def takes_call(self) -> bool:
+        """Whether an unregistered peer may hold one call more."""
+        return not self.unregistered or self.call_bytes + CALL_BYTES <= self._bound
+
+    def check_bound(self) -> None:
+        """Check the bound of what the calls of an unregistered peer hold.
+
+        Raises:
+            RpcError: RESOURCE_EXHAUSTED; the call that got more has to end.
+        """
+        if self.unregistered and self.call_bytes > self._bound:
+            count = self.limits.options.unregistered_bytes
+            raise RpcError(StatusCode.RESOURCE_EXHAUSTED, f"an unregistered peer may hold {count} bytes")
+
+    @property
+    def _bound(self) -> int:
+        return self.limits.options.unregistered_bytes + self.larger_by
 
     def hold(self, count: int) -> None:
         """Count bytes of calls: held (positive) or released (negative)."""
@@ -135,10 +151,17 @@ class PeerAccount:
         if self.limited and self.registrations == 0:
             self.limits.unregistered(self)
 
+    def refuse(self, reason: str, detail: str) -> None:
+        """Count and log that the peer broke a limit, for a reason in `refusals.REASONS`."""
+        if self.limited:
+            self.limits.refusals.add(reason, address=self.address, detail=detail)
+        else:
+            log.info("connection ended", reason=detail)
+
     def dismiss(self, reason: str, error: RpcError, error_code: ErrorCodes) -> None:
-        """End the connection, for a reason in REFUSALS."""
-        self.limits.count_refusal(reason, address=self.address, detail=error.message)
-        self.limits.forget(self)
+        """End the connection, for a reason in `refusals.REASONS`."""
+        self.refuse(reason, error.message)
+        self.limits.dismissed(self)
         if self.connection is None:
             self.scope.cancel()
         else:
@@ -147,15 +170,8 @@ class PeerAccount:
 
 @dataclass(slots=True)
 class _Address:
-    served: int = 0
+    placed: int = 0
     waiting: deque[PeerAccount] = field(default_factory=deque)
-
-
-@dataclass(slots=True)
-class _LogWindow:
-    until_s: float = float("-inf")
-    logged: int = 0
-    suppressed: int = 0
 
 
 class PeerLimits:
@@ -164,23 +180,22 @@ class PeerLimits:
     Attributes:
         held_bytes: what all peers hold now.
         connections: open ones.
-        refused: connections and calls ended or refused, by reason.
+        refusals: connections and calls ended or refused, by reason.
     """
 
     def __init__(self, options: PeerOptions | None = None) -> None:
         self.options = options or PeerOptions()
         self.held_bytes = 0
         self.connections = 0
-        self.refused = dict.fromkeys(REFUSALS, 0)
-        # Served and unregistered, in the order in which their time to register began.
+        self.refusals = Refusals()
         self._unregistered: dict[PeerAccount, None] = {}
         self._registered: dict[PeerAccount, None] = {}
+        # Closing, which takes a moment.
+        self._dismissed: set[PeerAccount] = set()
         self._addresses: dict[str, _Address] = {}
-        self._waiting = 0
-        self._arrived = trio.Event()
+        self._listed = trio.Event()
         self._acceptors = trio.lowlevel.ParkingLot()
         self._turn = trio.Lock()
-        self._log_windows: dict[str, _LogWindow] = {}
 
     @property
     def registered_count(self) -> int:
@@ -190,7 +205,7 @@ class PeerLimits:
     @property
     def unregistered_count(self) -> int:
         """Connections whose peer is not, waiting ones included."""
-        return len(self._unregistered) + self._waiting
+        return len(self._unregistered)
 
     async def room(self) -> None:
         """Wait until one more connection may be accepted."""
@@ -200,19 +215,33 @@ class PeerLimits:
         ):
             await self._acceptors.park()
 
-    @asynccontextmanager
-    async def open_account(self, address: str) -> AsyncIterator[PeerAccount]:
-        """Yield the account of an accepted connection, in its address' turn."""
+    def accepted(self, address: str) -> PeerAccount:
+        """Return the account of a connection that was just accepted; to be given to `serving`."""
         account = PeerAccount(limits=self, address=_network(address))
         self.connections += 1
         account.hold_base(CONNECTION_BYTES)
+        self._list(account)
+        return account
+
+    @asynccontextmanager
+    async def serving(
+        self, account: PeerAccount, *, first_byte: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncIterator[None]:
+        """Wait for the peer's first byte and for the turn of its address; the account is closed at the end.
+
+        One that has connected and was not scheduled since (thousands of agents at once, one busy machine)
+        keeps no place from those that speak.
+        """
         try:
+            if first_byte is not None:
+                await first_byte()
             await self._wait_for_turn(account)
-            yield account
+            yield
         finally:
-            self.forget(account)
             account.closed = True
+            self.forget(account)
             self._registered.pop(account, None)
+            self._dismissed.discard(account)
             account.hold(-account.call_bytes)
             account.hold_buffers(0)
             account.hold_base(0)
@@ -233,25 +262,33 @@ class PeerLimits:
     def unregistered(self, account: PeerAccount) -> None:
         """Count an account among the unregistered ones again; it does not wait for its turn."""
         self._registered.pop(account, None)
-        if not account.closed:
+        if not account.closed and account not in self._dismissed:
             account.hold_base(CONNECTION_BYTES)
-            self._begin(account)
+            self._addresses.setdefault(account.address, _Address()).placed += 1
+            account.placed = True
+            self._list(account)
 
     def forget(self, account: PeerAccount) -> None:
         """Take an account out of the unregistered ones, and serve the next of its address."""
         if account in self._unregistered:
             del self._unregistered[account]
-            self._leave(account.address)
             self._acceptors.unpark_all()
+        if account.placed:
+            account.placed = False
+            self._leave(account.address)
+
+    def dismissed(self, account: PeerAccount) -> None:
+        """Count an account no longer: it is being closed."""
+        self.forget(account)
+        self._registered.pop(account, None)
+        self._dismissed.add(account)
 
     def relieve(self) -> None:
         """End connections until the rest is within the budget: unregistered ones first, the largest first."""
-        while self.held_bytes > self.options.memory_bytes:
-            candidates = self._unregistered or self._registered
-            if not candidates:
-                return
-            largest = max(candidates, key=lambda account: account.call_bytes + account.buffer_bytes)
-            self._registered.pop(largest, None)
+        excess = self.held_bytes - self.options.memory_bytes - sum(a.held_bytes for a in self._dismissed)
+        while excess > 0 and (candidates := self._unregistered or self._registered):
+            largest = max(candidates, key=lambda account: account.held_bytes)
+            excess -= largest.held_bytes
             largest.dismiss(
                 "memory",
                 RpcError(
@@ -261,75 +298,54 @@ class PeerLimits:
                 ErrorCodes.ENHANCE_YOUR_CALM,
             )
 
-    def count_refusal(self, reason: str, **details: object) -> None:
-        """Count a refusal, and log it: a few of each reason in ten seconds."""
-        self.refused[reason] += 1
-        now_s = trio.current_time()
-        window = self._log_windows.setdefault(reason, _LogWindow())
-        if now_s >= window.until_s:
-            window.until_s = now_s + _LOG_EVERY_S
-            window.logged = 0
-        if window.logged >= _LOGGED_AT_ONCE:
-            window.suppressed += 1
-            return
-        window.logged += 1
-        if window.suppressed:
-            details["suppressed_before"] = window.suppressed
-            window.suppressed = 0
-        log.warning("peer refused", reason=reason, **details)
-
     async def sweep(self) -> None:
         """End unregistered connections whose time is over, until cancelled."""
         while True:
             if not self._unregistered:
-                self._arrived = trio.Event()
-                await self._arrived.wait()
+                self._listed = trio.Event()
+                await self._listed.wait()
             await trio.sleep(_SWEEP_EVERY_S)
             self._end_late()
             self._end_silent()
 
     async def _wait_for_turn(self, account: PeerAccount) -> None:
         address = self._addresses.setdefault(account.address, _Address())
-        if address.served < self.options.max_unregistered_per_address:
-            address.served += 1
-            account.served.set()
+        if address.placed < self.options.max_unregistered_per_address:
+            address.placed += 1
+            account.placed = True
         else:
             address.waiting.append(account)
-            self._waiting += 1
+            account.waiting = True
             try:
-                await account.served.wait()
-            except BaseException:
-                if account.served.is_set():
-                    self._leave(account.address)
-                else:
+                await account.turn.wait()
+            finally:
+                if account.waiting:
+                    account.waiting = False
                     address.waiting.remove(account)
-                    self._waiting -= 1
-                raise
-        self._list(account)
-
-    def _begin(self, account: PeerAccount) -> None:
-        self._addresses.setdefault(account.address, _Address()).served += 1
-        self._list(account)
+        account.since_s = account.heard_s = trio.current_time()
 
     def _list(self, account: PeerAccount) -> None:
         account.since_s = account.heard_s = trio.current_time()
         self._unregistered[account] = None
-        self._arrived.set()
+        self._listed.set()
 
     def _leave(self, name: str) -> None:
         address = self._addresses[name]
-        address.served -= 1
-        while address.waiting and address.served < self.options.max_unregistered_per_address:
-            address.served += 1
-            self._waiting -= 1
-            address.waiting.popleft().served.set()
-        if not address.served:
+        address.placed -= 1
+        while address.waiting and address.placed < self.options.max_unregistered_per_address:
+            following = address.waiting.popleft()
+            following.waiting = False
+            following.placed = True
+            following.turn.set()
+            address.placed += 1
+        if not address.placed:
             del self._addresses[name]
 
     def _end_late(self) -> None:
         limit_s = self.options.register_within_s
         before_s = trio.current_time() - limit_s
-        for account in [account for account in self._unregistered if account.since_s <= before_s]:
+        late = [a for a in self._unregistered if a.since_s <= before_s and not a.waiting]
+        for account in late:
             error = RpcError(StatusCode.DEADLINE_EXCEEDED, f"the peer did not register within {limit_s:g} s")
             account.dismiss("register_timeout", error, ErrorCodes.NO_ERROR)
 
@@ -339,11 +355,11 @@ class PeerLimits:
         anywhere = _EVICTED_A_SWEEP if len(self._acceptors) else 0
         if not wanted and not anywhere:
             return
-        silent = [account for account in self._unregistered if account.heard_s <= before_s]
+        silent = [a for a in self._unregistered if a.heard_s <= before_s and not a.waiting]
         for account in silent:
             if anywhere:
                 anywhere -= 1
-            elif wanted.get(account.address, 0) > 0:
+            elif account.placed and wanted.get(account.address, 0) > 0:
                 wanted[account.address] -= 1
             else:
                 continue

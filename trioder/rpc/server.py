@@ -22,8 +22,9 @@ from trioder.rpc.exchange import Exchange
 from trioder.rpc.headers import MalformedHeadersError, Metadata, NotGrpcError, RequestHead, read_request
 from trioder.rpc.method import Method, Req, Res
 from trioder.rpc.options import ConnectionOptions
-from trioder.rpc.peer import Peer, TlsRefusedError, address_of, peer_of
+from trioder.rpc.peer import Peer, TlsRefusedError, address_of, first_byte, peer_of
 from trioder.rpc.peers import PeerAccount, PeerLimits
+from trioder.rpc.refusals import Refusals
 from trioder.rpc.status import RpcError, StatusCode
 
 log = structlog.stdlib.get_logger(__name__)
@@ -191,7 +192,7 @@ async def serve_connection(
         services: what is served.
         drain: once set, the peer is asked to begin no more calls, and the connection ends with the last.
         options: its bounds.
-        account: what it shares with other connections (`PeerLimits.open_account`).
+        account: what it shares with other connections (`PeerLimits.serving`).
     """
     try:
         with trio.fail_after(_HANDSHAKE_WITHIN_S):
@@ -216,7 +217,7 @@ async def _accept(
     limits: PeerLimits | None,
     connections: trio.Nursery,
 ) -> None:
-    refusals = limits or PeerLimits()
+    refusals = limits.refusals if limits is not None else Refusals()
     async with listener:
         while True:
             if limits is not None:
@@ -226,10 +227,11 @@ async def _accept(
             except OSError as error:
                 if error.errno not in _CAPACITY_ERRNOS:
                     raise
-                refusals.count_refusal("accept", detail=str(error))
+                refusals.add("accept", detail=str(error))
                 await trio.sleep(_ACCEPT_AGAIN_AFTER_S)
                 continue
-            connections.start_soon(_serve_accepted, stream, services, drain, options, limits)
+            account = None if limits is None else limits.accepted(address_of(stream))
+            connections.start_soon(_serve_accepted, stream, services, drain, options, account)
 
 
 async def _serve_accepted(
@@ -237,15 +239,15 @@ async def _serve_accepted(
     services: Services,
     drain: trio.Event,
     options: ConnectionOptions,
-    limits: PeerLimits | None,
+    account: PeerAccount | None,
 ) -> None:
     try:
-        if limits is None:
+        if account is None:
             await serve_connection(stream, services, drain=drain, options=options)
             return
         try:
-            async with limits.open_account(address_of(stream)) as account:
-                with account.scope:
+            with account.scope:
+                async with account.limits.serving(account, first_byte=partial(first_byte, stream)):
                     await serve_connection(stream, services, drain=drain, options=options, account=account)
         finally:
             await trio.aclose_forcefully(stream)
@@ -323,7 +325,7 @@ class _Serving:
         connection = self._connection
         if connection.draining:
             raise RpcError(StatusCode.UNAVAILABLE, "the server is going away")
-        if not connection.takes_calls():
+        if not connection.takes_call():
             raise _TooManyCallsError
         try:
             method, handler = self._services[head.path]
@@ -342,8 +344,8 @@ class _Serving:
         more = self._services.first_message_bytes(path)
         if more and connection.large_call is None:
             connection.large_call = exchange
-            connection.large_message_bytes = min(more, connection.options.max_message_bytes)
-            most += connection.large_message_bytes
+            connection.account.larger_by = min(more, connection.options.max_message_bytes)
+            most += connection.account.larger_by
         exchange.max_message_bytes = min(most, connection.options.max_message_bytes)
 
     async def _run_call(self, begun: _Begun) -> None:

@@ -39,6 +39,9 @@ class StoreFigures:
         "counter", "Telemetry batches dropped: the database refuses their data."
     )
     samples_dropped: int = _figure("counter", "Samples without an outbox dropped: there was no room.")
+    shares_dropped: int = _figure(
+        "counter", "Assets' shares of ended dispatches dropped from their records: there was no room."
+    )
     notes_dropped: int = _figure("counter", "Sessions and dispatches dropped: no room, or refused as data.")
     retention_days_dropped: int = _figure("counter", "Days of telemetry that retention dropped.")
     partition_failures: int = _figure(

@@ -23,7 +23,7 @@ def assets_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     @documented(list[AssetRow], query=AssetsQuery, errors=(404,))
     async def list_assets() -> TrioResponse:
         """List assets, in fleet order."""
-        return list_answer(index.keys_of_query(checked_query(AssetsQuery)), row)
+        return list_answer(await index.keys_of_query(checked_query(AssetsQuery)), row)
 
     @blueprint.get("/assets/<asset_id>")
     @documented(AssetRow, errors=(404,))

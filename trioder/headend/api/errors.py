@@ -23,6 +23,7 @@ ErrorCode = Literal[
     "conflict",
     "payload_too_large",
     "unsupported_media_type",
+    "misdirected_request",
     "internal_error",
     "unavailable",
 ]
@@ -34,6 +35,7 @@ _CODE_OF_STATUS: dict[int, ErrorCode] = {
     409: "conflict",
     413: "payload_too_large",
     415: "unsupported_media_type",
+    421: "misdirected_request",
     503: "unavailable",
 }
 # What a client sent is shown back shortened: enough to recognise it.

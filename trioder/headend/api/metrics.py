@@ -119,6 +119,6 @@ def _peer_metrics(peers: PeerLimits) -> Iterator[Metric]:
         "gRPC connections that were closed, or calls that were refused, by the limit that they exceeded.",
         labels=["reason"],
     )
-    for reason, count in peers.refused.items():
+    for reason, count in peers.refusals.counts.items():
         refused.add_metric([reason], count)
     yield refused

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from trioder.domain.quality import QualityName
 from trioder.headend.latest import Quality
 from trioder.sim.model import Status
 from trioder.store.interface import StoreHealth
@@ -125,20 +126,21 @@ class TelemetryRow(Struct, kw_only=True):
 
 
 class HistoryRow(Struct, kw_only=True):
-    """A recorded sample."""
+    """A recorded sample. A value that is no finite number is null; its quality says why."""
 
     asset_id: Id
     site_id: Id
     timestamp: Time
-    soc_mwhr: float
-    soc_pct: float
+    soc_mwhr: float | None
+    soc_pct: float | None
     capacity_mwhr: float
-    current_mw: float
-    setpoint_mw: float
+    current_mw: float | None
+    setpoint_mw: float | None
     max_mw: float
     min_mw: float
     status: Status
     source: Source
+    quality: QualityName
 
 
 class AgentRow(Struct, kw_only=True):

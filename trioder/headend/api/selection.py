@@ -2,14 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 
 from trioder.fleet import Fleet
 from trioder.headend.api.errors import ApiError, shown
 from trioder.headend.api.inputs import Query, query_id, query_ids, query_limit
 from trioder.headend.api.models import MAX_ROWS
+from trioder.headend.slices import Steps, parts_of, run_in_slices
 
 _MAX_IDS_SHOWN = 10
+# What it takes to see whether an asset has a row.
+_COUNT_US = 0.5
 
 
 class FleetIndex:
@@ -64,7 +66,9 @@ class FleetIndex:
             raise ApiError(404, f"there is no site {shown(site_id)} in the fleet")
         return keys
 
-    def keys_of_query(self, query: Query, *, counts: Callable[[int], bool] | None = None) -> Sequence[int]:
+    async def keys_of_query(
+        self, query: Query, *, counts: Callable[[int], bool] | None = None
+    ) -> Sequence[int]:
         """The assets that `?site_id=`, `?asset_id=` and `?after=` leave, `?limit=` of them.
 
         Where some assets have no row, `counts` tells which have, so that only they count to the limit.
@@ -90,7 +94,7 @@ class FleetIndex:
             )
         if counts is None or len(keys) <= limit:
             return keys[:limit]
-        return list(islice(filter(counts, keys), limit))
+        return await run_in_slices(_counted_steps(keys, counts, limit))
 
     def keys_of(self, asset_ids: Sequence[str]) -> set[int]:
         """The assets with these ids.
@@ -109,3 +113,13 @@ class FleetIndex:
     def _place_of(self, key: int) -> int:
         self._follow()
         return key if self._place_by_key is None else self._place_by_key[key]
+
+
+def _counted_steps(keys: Sequence[int], counts: Callable[[int], bool], limit: int) -> Steps[Sequence[int]]:
+    counted: list[int] = []
+    for part in parts_of(keys):
+        counted += filter(counts, part)
+        if len(counted) >= limit:
+            break
+        yield _COUNT_US * len(part)
+    return counted[:limit]

@@ -1,5 +1,7 @@
 """`/telemetry`: the latest sample of assets from memory, and their past from the store."""
 
+from math import isfinite
+
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
@@ -43,7 +45,7 @@ def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     @documented(list[TelemetryRow], query=LatestQuery, errors=(404,))
     async def list_latest() -> TrioResponse:
         """List the latest samples, in fleet order; an asset that has none yet is left out."""
-        return list_answer(index.keys_of_query(checked_query(LatestQuery), counts=known), row)
+        return list_answer(await index.keys_of_query(checked_query(LatestQuery), counts=known), row)
 
     @blueprint.get("/telemetry/<asset_id>")
     @documented(TelemetryRow, errors=(404,))
@@ -120,13 +122,19 @@ def _history_row(sample: PastSample) -> HistoryRow:
         asset_id=telemetry.asset_id,
         site_id=telemetry.site_id,
         timestamp=format_ms(telemetry.ts_unix_ms),
-        soc_mwhr=telemetry.soc_mwhr,
-        soc_pct=telemetry.soc_pct,
+        soc_mwhr=_finite(telemetry.soc_mwhr),
+        soc_pct=_finite(telemetry.soc_pct),
         capacity_mwhr=telemetry.capacity_mwhr,
-        current_mw=telemetry.current_mw,
-        setpoint_mw=telemetry.setpoint_mw,
+        current_mw=_finite(telemetry.current_mw),
+        setpoint_mw=_finite(telemetry.setpoint_mw),
         max_mw=telemetry.max_mw,
         min_mw=telemetry.min_mw,
         status=telemetry.status,
         source=sample.source,
+        quality=sample.quality,
     )
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no other numbers."""
+    return value if isfinite(value) else None

@@ -19,6 +19,7 @@ from trioder.store.records import (
     LeftOutRecord,
     MemberRecord,
     ResplitRecord,
+    ShareRecord,
 )
 
 # What it takes to make the record of a member, and to add up its share.
@@ -206,10 +207,7 @@ class Command:
                 members += [_record_of(member, asset_ids) for member in part]
                 yield _RECORD_US * len(part)
             for entries in parts_of(tuple(self.left_out.items())):
-                left_out += [
-                    LeftOutRecord(asset_id=asset_ids[key], code=code, allocation=allocation)
-                    for key, (code, allocation) in entries
-                ]
+                left_out += [_left_out_record(key, why, asset_ids) for key, why in entries]
                 yield _RECORD_US * len(entries)
         return DispatchRecord(
             dispatch_id=self.dispatch_id,
@@ -235,6 +233,18 @@ class Command:
             members=members,
             left_out=left_out,
         )
+
+    def share(self, asset_ids: Sequence[str], key: int) -> ShareRecord:
+        """Return what one of its assets has of it."""
+        member = self.members.get(key)
+        if member is None:
+            return _left_out_record(key, self.left_out[key], asset_ids)
+        return _record_of(member, asset_ids)
+
+
+def _left_out_record(key: int, why: tuple[str, str], asset_ids: Sequence[str]) -> LeftOutRecord:
+    code, allocation = why
+    return LeftOutRecord(asset_id=asset_ids[key], code=code, allocation=allocation)
 
 
 def _record_of(member: Member, asset_ids: Sequence[str]) -> MemberRecord:

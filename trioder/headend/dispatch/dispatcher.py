@@ -16,7 +16,7 @@ from trioder.headend.dispatch.delivery import Delivery
 from trioder.headend.dispatch.follower import Follower
 from trioder.headend.dispatch.grouping import Grouping
 from trioder.headend.dispatch.lifecycle import ENDED
-from trioder.headend.dispatch.lives import SMALL_GROUP, Lives
+from trioder.headend.dispatch.lives import LEFT_THE_FLEET, SMALL_GROUP, Lives
 from trioder.headend.dispatch.making import Making
 from trioder.headend.dispatch.requests import DispatchRefusedError, GroupRequest
 from trioder.headend.dispatch.resplit import Resplitter
@@ -265,7 +265,7 @@ class Dispatcher:
         for key in change.retired:
             member = self.in_force(key)
             if member is not None:
-                self._lives.change(member, "failed", reason="its asset has left the fleet")
+                self._lives.change(member, "failed", reason=LEFT_THE_FLEET)
                 self._delivery.give_away(member)
 
     def setpoint_for(self, key: int, reported_mw: float, now_ms: int) -> float:

@@ -3,6 +3,9 @@
 What makes it change is found out in `delivery`, `follower` and `resplit`.
 """
 
+from collections.abc import Iterable
+from functools import partial
+
 import structlog
 
 from trioder.fleet import Fleet
@@ -11,7 +14,7 @@ from trioder.headend.dispatch.book import OrderBook
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.lifecycle import ENDED, DispatchState
 from trioder.headend.dispatch.log import CommandLog
-from trioder.headend.slices import Steps
+from trioder.headend.slices import Steps, run_at_once
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import Store
 from trioder.store.records import DispatchRecord
@@ -20,6 +23,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 # Those whose power is compared with what was asked.
 _ON_THE_WAY: frozenset[DispatchState] = frozenset({"sent", "accepted", "clamped"})
+LEFT_THE_FLEET = "its asset has left the fleet"
 # Up to so many assets a command is made, begun and recorded in one piece, in about 10 ms.
 SMALL_GROUP = 500
 _WARNED_OF: frozenset[DispatchState] = frozenset({"rejected", "expired", "failed"})
@@ -41,23 +45,26 @@ class Lives:
         self._store = store
         self._counters = counters
         self._wall = wall
-        # Changed since they were recorded: a group is not written anew for each of its members.
-        self._changed: dict[str, Command] = {}
-        # Being recorded in slices; what changes of them meanwhile is noted anew.
-        self._recording: dict[str, Command] = {}
+        # What has changed since it was recorded, by the assets whose share has: a group is not written anew
+        # for each of its members.
+        self._changed: dict[str, tuple[Command, set[int]]] = {}
 
     def begin(self, command: Command) -> None:
         """From now on the command is given; `take` each of its members next."""
         command.beginning = True
         self.log.add(command)
-        self._changed[command.dispatch_id] = command
+        self.note(command, keys=(*command.members, *command.left_out))
 
     def take(self, member: Member) -> bool:
         """Make a member of a command that begins its asset's; it supersedes what that was under.
 
         Returns:
-            False when the asset is under a command that was asked for later: the member is superseded itself.
+            False when the asset is under a command that was asked for later, and the member is superseded
+            itself; or when its asset was retired since the command was made, and it has failed.
         """
+        if member.key != self._fleet.index_by_id.get(self._asset_ids[member.key]):
+            self.change(member, "failed", reason=LEFT_THE_FLEET)
+            return False
         current = self.book.current(member.key)
         if (
             current is not None
@@ -87,51 +94,56 @@ class Lives:
             self.on_the_way[member.key] = member
         elif self.on_the_way.get(member.key) is member:
             del self.on_the_way[member.key]
-        self.note(member.command)
+        self.note(member.command, keys=(member.key,))
         if state in _WARNED_OF:
             self._warn(member)
         return True
 
-    def note(self, command: Command) -> None:
-        """It has changed, and is to be recorded."""
+    def note(self, command: Command, *, keys: Iterable[int]) -> None:
+        """It has changed, and is to be recorded: itself, and what the assets with these keys have of it."""
         self.log.look(command)
         if not command.adopted:
-            self._changed[command.dispatch_id] = command
+            _, changed = self._changed.setdefault(command.dispatch_id, (command, set()))
+            changed.update(keys)
 
     def flush(self) -> None:
         """Hand what has changed to the store, all of it now."""
-        changed, self._changed, self._recording = {**self._recording, **self._changed}, {}, {}
-        for command in changed.values():
-            self._store.record_dispatch(command.record(self._asset_ids))
+        for dispatch_id in tuple(self._changed):
+            run_at_once(self._hand_over(dispatch_id))
 
     def flush_small(self) -> None:
         """Hand what has changed to the store, but for the commands of which that would take long."""
-        for command in [one for one in self._changed.values() if len(one.candidate_keys) <= SMALL_GROUP]:
-            del self._changed[command.dispatch_id]
-            self._store.record_dispatch(command.record(self._asset_ids))
+        small = [
+            dispatch_id
+            for dispatch_id, (command, _) in self._changed.items()
+            if len(command.candidate_keys) <= SMALL_GROUP
+        ]
+        for dispatch_id in small:
+            run_at_once(self._hand_over(dispatch_id))
 
     def flush_steps(self) -> Steps[None]:
         """Hand what has changed to the store, in steps."""
-        for command in list(self._changed.values()):
-            # One that begins is recorded when it has begun; one that is being recorded, the next time.
-            if not command.beginning and command.dispatch_id not in self._recording:
-                yield from self.record_steps(command)
+        for dispatch_id, (command, _) in tuple(self._changed.items()):
+            # One that begins is recorded when it has begun.
+            if not command.beginning:
+                yield from self._hand_over(dispatch_id)
 
     def record_steps(self, command: Command) -> Steps[DispatchRecord]:
-        """Hand one command to the store, in steps; returns the record."""
-        dispatch_id = command.dispatch_id
-        self._changed.pop(dispatch_id, None)
-        self._recording[dispatch_id] = command
-        try:
-            record = yield from command.record_steps(self._asset_ids)
-        except BaseException:
-            if self._recording.pop(dispatch_id, None) is not None:
-                self._changed[dispatch_id] = command
-            raise
-        # Unless `flush` has recorded it meanwhile, as it was by then.
-        if self._recording.pop(dispatch_id, None) is not None:
-            self._store.record_dispatch(record)
-        return record
+        """Hand one command to the store, in steps; returns the whole record."""
+        yield from self._hand_over(command.dispatch_id)
+        return (yield from command.record_steps(self._asset_ids))
+
+    def _hand_over(self, dispatch_id: str) -> Steps[None]:
+        # Until the step that hands it over, it is among the changed: whoever flushes meanwhile hands it over.
+        if dispatch_id not in self._changed:
+            return
+        command, _ = self._changed[dispatch_id]
+        record = yield from command.record_steps(self._asset_ids, whole=False)
+        if dispatch_id in self._changed:
+            _, keys = self._changed.pop(dispatch_id)
+            self._store.record_dispatch(
+                record, changed=keys, share_of=partial(command.share, self._asset_ids)
+            )
 
     def follow(self, member: Member) -> None:
         """The member is its asset's from now on, and supersedes what that was under."""

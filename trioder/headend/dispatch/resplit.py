@@ -163,6 +163,7 @@ class Resplitter:
                 allocation=allocation,
                 queue_until_ms=self._queue_until_ms(command),
             )
+        self._lives.note(command, keys=(key,))
         self._delivery.send(member)
         return True
 
@@ -183,7 +184,7 @@ class Resplitter:
                     shortfall_mw=command.shortfall_mw,
                 )
             )
-        self._lives.note(command)
+        self._lives.note(command, keys=())
         log.warning(
             "group dispatch re-split",
             dispatch_id=command.dispatch_id,

@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import Literal
 
 from trioder.headend.dispatch.candidates import Candidate, Exclusion
-from trioder.headend.slices import Steps, run_at_once
+from trioder.headend.slices import Steps, parts_of, run_at_once
 from trioder.sim.holdable import Limit
 
 Strategy = Literal["headroom", "capacity", "equal"]
@@ -26,7 +26,7 @@ _ROUNDING = 1e-12
 # Far beyond any plant; sums and products of what lies below do not overflow.
 _LARGEST = 1e290
 # Of each pass over all batteries: the sums, the sort and the comprehensions below.
-_PASS_US_EACH = 0.05
+_PASS_US_EACH = 0.1
 # Each round gives the residue of rounding to one battery; the first mostly ends it.
 _SETTLING_ROUNDS = 16
 
@@ -75,8 +75,11 @@ def split_steps(
     if not math.isfinite(total_mw):
         raise ValueError(f"total_mw is {total_mw}; it must be a finite number")
     positions = [position for position, candidate in enumerate(candidates) if candidate.excluded is None]
+    yield pass_us
     group = [candidates[position] for position in positions]
+    yield pass_us
     limits = [min(candidate.limit_mw, _LARGEST) for candidate in group]
+    yield pass_us
     weights = _weights(group, limits, strategy)
     yield pass_us
     if not all(0.0 <= candidate.limit_mw < math.inf for candidate in group):
@@ -144,8 +147,7 @@ def _water_fill_steps(size_mw: float, limits: list[float], weights: list[float])
     ratios = [limit_mw / weight for limit_mw, weight in zip(limits, weights, strict=True)]
     pass_us = _PASS_US_EACH * len(limits)
     yield pass_us
-    order = sorted(range(len(ratios)), key=ratios.__getitem__)
-    yield pass_us
+    order = yield from _order_steps(ratios)
     # Sums of positive numbers from both ends: a running difference would lose small weights behind large.
     filled_mw = accumulate((limits[position] for position in order), initial=0.0)
     open_weights = list(accumulate(weights[position] for position in reversed(order)))[::-1]
@@ -163,6 +165,18 @@ def _water_fill_steps(size_mw: float, limits: list[float], weights: list[float])
     for position in order[full:]:
         shares[position] = min(limits[position], rest_mw * (weights[position] / rest_weight))
     return shares
+
+
+def _order_steps(numbers: list[float]) -> Steps[list[int]]:
+    """Return the positions of the numbers, smallest number first."""
+    order: list[int] = []
+    for positions in parts_of(range(len(numbers))):
+        order += sorted(positions, key=numbers.__getitem__)
+        yield _PASS_US_EACH * len(positions)
+    # The sort finds the runs, and only merges them.
+    order.sort(key=numbers.__getitem__)
+    yield _PASS_US_EACH * len(numbers)
+    return order
 
 
 def _settle_steps(size_mw: float, shares: list[float], limits: list[float]) -> Steps[None]:

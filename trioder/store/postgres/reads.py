@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from trioder.domain.quality import QUALITY_NAMES, Quality
 from trioder.sim.model import Asset, Telemetry, status_of
 from trioder.store.postgres.database import Marks
 from trioder.store.postgres.link import Connection
-from trioder.store.postgres.writes import instant
+from trioder.store.postgres.values import instant
 from trioder.store.records import PastSample, PastSession
 
 _HISTORY = """
@@ -15,7 +16,7 @@ _HISTORY = """
     CROSS JOIN LATERAL (
         SELECT
             (extract(epoch FROM ts) * 1000)::bigint AS ts_unix_ms, soc_mwhr, current_mw, setpoint_mw,
-            available_discharge_mw, available_charge_mw, source
+            available_discharge_mw, available_charge_mw, source, quality
         FROM samples
         WHERE asset_key = version.asset_key
             AND ts >= coalesce(%(start)s::timestamptz, '-infinity')
@@ -71,7 +72,7 @@ async def read_history(
 
 
 def _past_sample(asset: Asset, row: tuple[Any, ...]) -> PastSample:
-    ts_unix_ms, soc_mwhr, current_mw, setpoint_mw, discharge_mw, charge_mw, source, *nameplate = row
+    ts_unix_ms, soc_mwhr, current_mw, setpoint_mw, discharge_mw, charge_mw, source, code, *nameplate = row
     site_id, capacity_mwhr, max_mw, min_mw = nameplate
     return PastSample(
         telemetry=Telemetry(
@@ -91,6 +92,8 @@ def _past_sample(asset: Asset, row: tuple[Any, ...]) -> PastSample:
             status=status_of(current_mw),
         ),
         source="agent" if source == 0 else "synthesized",
+        # Synthesized rows from before there were codes have 0.
+        quality="synthesized" if source and not code else QUALITY_NAMES[Quality(code)],
     )
 
 
