@@ -92,6 +92,9 @@ async def test_a_temporary_folder_that_is_no_way_out_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "a,b"))
+    folder = DataFolder.below(tmp_path / "c,d")
+    assert folder.sockets.parent == Path("/tmp")
+    monkeypatch.setattr("trioder.store.embedded.layout._SHORT_TEMPORARY", tmp_path / "e,f")
     with pytest.raises(StoreConfigurationError, match="set STATE_DIR or TMPDIR"):
         async with open_embedded_server(tmp_path / "c,d"):
             pass

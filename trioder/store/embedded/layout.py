@@ -16,6 +16,8 @@ DATABASE = "trioder"
 _MAX_SOCKET_PATH_BYTES = 103
 # The server's own limit is 1,024, with the longest name of a file in the cluster.
 _MAX_DATA_PATH_BYTES = 900
+# For a TMPDIR that is itself too long.
+_SHORT_TEMPORARY = Path("/tmp")  # noqa: S108  # what is made in it is checked to be ours
 _SOCKET_NAME = ".s.PGSQL.5432"
 
 
@@ -72,12 +74,11 @@ class DataFolder:
 
     @property
     def sockets(self) -> Path:
-        """The folder of the server's socket: the temporary folder has it where none can be had here."""
+        """The folder of the server's socket: a temporary folder has it where none can be had here."""
         here = self.root / "run"
-        if _may_hold_sockets(here):
-            return here
-        name = sha256(os.fsencode(self.root)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"trioder-{os.geteuid()}-{name}"
+        name = f"trioder-{os.geteuid()}-{sha256(os.fsencode(self.root)).hexdigest()[:16]}"
+        elsewhere = [folder / name for folder in (Path(tempfile.gettempdir()), _SHORT_TEMPORARY)]
+        return next(filter(_may_hold_sockets, [here, *elsewhere]), here)
 
     @property
     def socket(self) -> Path:
