@@ -2,7 +2,7 @@
 
 A SIGINT that was ignored when the process started stays ignored: shells start background jobs this way, as
 the terminal's Ctrl-C is not meant for them. SIGTERM always counts: supervisors have nothing else. SIGHUP is
-left as it was: it ends the process, unless it is ignored, as under nohup.
+not touched here: it ends the process, unless that is started under nohup or has a use for it.
 """
 
 import os
