@@ -81,13 +81,11 @@ def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
 
 
 async def _asset_with_history(headend: Headend, index: FleetIndex, asset_id: str) -> Asset:
-    try:
-        return headend.fleet.assets[index.key_of(asset_id)]
-    except ApiError:
-        retired = await headend.store.find_retired_asset(asset_id.lower()) if is_id(asset_id) else None
-        if retired is None:
-            raise
-        return retired
+    if is_id(asset_id) and asset_id.lower() not in headend.fleet.index_by_id:
+        retired = await headend.store.find_retired_asset(asset_id.lower())
+        if retired is not None:
+            return retired
+    return headend.fleet.assets[index.key_of(asset_id)]
 
 
 def _row(view: LatestView, member: Member | None, now_ms: int) -> TelemetryRow:
