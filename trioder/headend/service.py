@@ -81,7 +81,9 @@ async def open_headend(
     dispatcher = Dispatcher(
         fleet=fleet, sessions=sessions, latest=latest, store=store, counters=counters, wall=wall, rng=rng
     )
-    ingest = Ingest(latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured)
+    ingest = Ingest(
+        fleet=fleet, latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured
+    )
     store.listen(ingest)
     desk = AgentDesk(
         fleet=fleet,

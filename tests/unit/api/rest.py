@@ -11,6 +11,7 @@ import trio
 from quart.wrappers import Response
 from quart_trio import QuartTrio
 
+from trioder.domain.quality import Quality
 from trioder.fleet import Fleet, Site
 from trioder.headend.api import create_app
 from trioder.headend.service import Headend, open_headend
@@ -93,10 +94,17 @@ class Rest:
         self.headend.sessions.claim(session, asset_ids=[fleet.assets[key].id for key in keys])
         return session
 
-    def tell(self, *keys: int, current_mw: float = 5.0, soc_mwhr: float = 20.0) -> None:
+    def tell(
+        self,
+        *keys: int,
+        current_mw: float = 5.0,
+        soc_mwhr: float = 20.0,
+        available_mw: float = 0.0,
+        quality: Quality = Quality.GOOD,
+    ) -> None:
         """An agent's sample of each of these assets, as of now."""
         now_ms = self.headend.wall.now_ms()
-        column = [0.0] * len(keys)
+        column = [available_mw] * len(keys)
         samples = Samples(
             ts_unix_ms=now_ms,
             source="agent",
@@ -106,6 +114,7 @@ class Rest:
             setpoint_mw=[current_mw] * len(keys),
             available_discharge_mw=column,
             available_charge_mw=column,
+            quality=bytes([quality] * len(keys)),
         )
         self.headend.latest.apply_agent(samples, received_ms=now_ms)
 

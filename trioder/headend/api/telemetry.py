@@ -1,5 +1,7 @@
 """`/telemetry`: the latest sample of assets from memory, and their past from the store."""
 
+from math import isfinite
+
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
@@ -85,16 +87,16 @@ def _row(view: LatestView, member: Member | None, now_ms: int) -> TelemetryRow:
         site_id=telemetry.site_id,
         site_name=telemetry.site_name,
         timestamp=format_ms(telemetry.ts_unix_ms),
-        soc_mwhr=telemetry.soc_mwhr,
-        soc_pct=telemetry.soc_pct,
+        soc_mwhr=_finite(telemetry.soc_mwhr),
+        soc_pct=_finite(telemetry.soc_pct),
         capacity_mwhr=telemetry.capacity_mwhr,
-        current_mw=telemetry.current_mw,
-        setpoint_mw=telemetry.setpoint_mw,
+        current_mw=_finite(telemetry.current_mw),
+        setpoint_mw=_finite(telemetry.setpoint_mw),
         max_mw=telemetry.max_mw,
         min_mw=telemetry.min_mw,
-        status=telemetry.status,
-        available_discharge_mw=telemetry.available_discharge_mw,
-        available_charge_mw=telemetry.available_charge_mw,
+        status=telemetry.status if isfinite(telemetry.current_mw) else None,
+        available_discharge_mw=_finite(telemetry.available_discharge_mw),
+        available_charge_mw=_finite(telemetry.available_charge_mw),
         source=view.source,
         age_s=view.age_s,
         quality=view.quality,
@@ -119,3 +121,8 @@ def _history_row(sample: PastSample) -> HistoryRow:
         status=telemetry.status,
         source=sample.source,
     )
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no other numbers."""
+    return value if isfinite(value) else None
