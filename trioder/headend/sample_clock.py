@@ -59,6 +59,8 @@ class SampleClock:
         if skew_s is not None and skew_s != self._measured_s:
             self._measured_s = skew_s
             self._ahead_ms = _ms(skew_s)
+            # A clock that was set back since then is known of.
+            self._newest_ms = None
         lead_ms = ts_unix_ms - received_ms
         before_ms = self._newest_ms if newest and in_sequence else None
         if lead_ms > self._ahead_ms or (before_ms is not None and ts_unix_ms < before_ms):
