@@ -30,7 +30,7 @@ class KeptMark:
             self.newest_ms = self._watched[1]
             self._watched = None
 
-    def step(self, by_ms: int) -> None:
+    def clock_stepped(self, by_ms: int) -> None:
         """The headend's own clock was set ahead by this."""
         if self.newest_ms is not None:
             self.newest_ms += by_ms

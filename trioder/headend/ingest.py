@@ -250,15 +250,17 @@ class Ingest:
         for stream in self._streams.values():
             stream.intake.nameplates_changed()
 
-    def step(self, by_ms: int) -> None:
-        """The headend's own clock was set ahead by this (or back, < 0): nothing is older for that."""
-        self._latest.step(by_ms)
-        self._alarms.step(by_ms)
+    def clock_stepped(self, by_ms: int) -> None:
+        """The headend's own clock was set ahead by this (or back, < 0): nothing is older for that.
+
+        The latest state is another's to adjust.
+        """
+        self._alarms.clock_stepped(by_ms)
         for stream in self._streams.values():
-            stream.intake.step(by_ms)
-            stream.times.step(by_ms)
+            stream.intake.clock_stepped(by_ms)
+            stream.times.clock_stepped(by_ms)
         for feed in self._feeds.values():
-            feed.kept.step(by_ms)
+            feed.kept.clock_stepped(by_ms)
 
     def batches_committed(self, outbox_id: str, batch_seq: int) -> None:
         """See `StoreListener`: acknowledge to the agent."""

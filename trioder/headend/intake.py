@@ -169,9 +169,9 @@ class Intake:
         self._rows = None
         self._bounds.clear()
 
-    def step(self, by_ms: int) -> None:
+    def clock_stepped(self, by_ms: int) -> None:
         """The headend's own clock was set ahead by this."""
-        self._clock.step(by_ms)
+        self._clock.clock_stepped(by_ms)
         for lane in (self._in_turn, self._early):
             lane.received_ms += by_ms
         for key, (ts_ms, received_ms, mw) in self._before.items():

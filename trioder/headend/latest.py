@@ -49,7 +49,7 @@ class LatestState:
         self.stale_after_s = stale_after_s
         count = len(fleet.assets)
         self._source = bytearray(count)
-        self._quality_code = bytearray(count)
+        self._quality = bytearray(count)
         # By the agent's own clock, to be shown; the other times are by the headend's.
         self._ts_ms = array("q", bytes(8 * count))
         self._made_ms = array("q", bytes(8 * count))
@@ -71,7 +71,7 @@ class LatestState:
 
     def count(self, code: Code) -> int:
         """How many assets have a latest sample of this quality; of good ones, also those without any."""
-        return self._quality_code.count(code)
+        return self._quality.count(code)
 
     def begin_boot(self, asset_keys: Iterable[int]) -> None:
         """Another boot, agent or outbox stands for these assets: its order counts from now on."""
@@ -79,7 +79,7 @@ class LatestState:
             self._agent_seq[key] = 0
             self._agent_made_ms[key] = _BEFORE_ALL_TIME
 
-    def step(self, by_ms: int) -> None:
+    def clock_stepped(self, by_ms: int) -> None:
         """The headend's own clock was set ahead by this (or back, < 0): no sample is older for that."""
         for column in (self._made_ms, self._received_ms):
             column[:] = array("q", [ms + by_ms for ms in column])
@@ -142,7 +142,7 @@ class LatestState:
         if code in _DOUBTFUL or self._trusted:
             self._keep_trusted(key, code)
         self._source[key] = source
-        self._quality_code[key] = code
+        self._quality[key] = code
         self._ts_ms[key] = samples.ts_unix_ms
         self._made_ms[key] = made_ms
         self._received_ms[key] = received_ms
@@ -162,7 +162,7 @@ class LatestState:
         if batch_seq is not None:
             self._agent_seq[run] = array("Q", [batch_seq]) * rows
         self._source[run] = bytes([_AGENT]) * rows
-        self._quality_code[run] = samples.quality or bytes(rows)
+        self._quality[run] = samples.quality or bytes(rows)
         self._ts_ms[run] = array("q", [samples.ts_unix_ms]) * rows
         self._made_ms[run] = self._agent_made_ms[run] = array("q", [made_ms]) * rows
         self._received_ms[run] = array("q", [received_ms]) * rows
@@ -176,7 +176,7 @@ class LatestState:
         """Before a sample is taken over: remember what it replaces, if that is the last one to be trusted."""
         if next_code not in _DOUBTFUL:
             self._trusted.pop(key, None)
-        elif self._source[key] != _NOTHING and self._quality_code[key] not in _DOUBTFUL:
+        elif self._source[key] != _NOTHING and self._quality[key] not in _DOUBTFUL:
             self._trusted[key] = self._state(key)
 
     def state(self, key: int) -> BessState | None:
@@ -185,7 +185,7 @@ class LatestState:
 
     def trusted_state(self, key: int) -> BessState | None:
         """The asset's latest state that is neither suspect nor bad: what a model may go on from."""
-        if self._quality_code[key] in _DOUBTFUL:
+        if self._quality[key] in _DOUBTFUL:
             return self._trusted.get(key)
         return self.state(key)
 
@@ -194,13 +194,13 @@ class LatestState:
 
         The age is None when nothing is to be trusted: no sample yet, or a latest one that is suspect or bad.
         """
-        if self._source[key] == _NOTHING or self._quality_code[key] in _DOUBTFUL:
+        if self._source[key] == _NOTHING or self._quality[key] in _DOUBTFUL:
             return 0.0, 0.0, None
         return self._soc_mwhr[key], self._current_mw[key], self._age_s(key, now_ms)
 
     def quality(self, key: int, now_ms: int) -> Quality | None:
         """How good the asset's latest sample is as of `now_ms`; None when there is none yet."""
-        return None if self._source[key] == _NOTHING else self._quality(key, self._age_s(key, now_ms))
+        return None if self._source[key] == _NOTHING else self._quality_of(key, self._age_s(key, now_ms))
 
     def view(self, key: int, now_ms: int) -> LatestView | None:
         """The asset's latest sample as of `now_ms`; None when there is none yet."""
@@ -231,7 +231,7 @@ class LatestState:
             ),
             source="agent" if source == _AGENT else "synthesized",
             age_s=age_s,
-            quality=self._quality(key, age_s),
+            quality=self._quality_of(key, age_s),
         )
 
     def _state(self, key: int) -> BessState:
@@ -246,8 +246,8 @@ class LatestState:
     def _age_s(self, key: int, now_ms: int) -> float:
         return max(0, now_ms - self._made_ms[key]) / 1000.0
 
-    def _quality(self, key: int, age_s: float) -> Quality:
-        code = self._quality_code[key]
+    def _quality_of(self, key: int, age_s: float) -> Quality:
+        code = self._quality[key]
         if code == Code.GOOD:
             return "stale" if age_s > self.stale_after_s else "good"
         if code == Code.SYNTHESIZED:

@@ -35,7 +35,7 @@ class _Alarm:
         self.last_ms, self.good = now_ms, 0
         self.samples += 1
 
-    def step(self, by_ms: int) -> None:
+    def clock_stepped(self, by_ms: int) -> None:
         self.since_ms += by_ms
         self.last_ms += by_ms
 
@@ -72,10 +72,10 @@ class ValueAlarms:
         if self._open and not self._open.keys().isdisjoint(samples.asset_keys):
             self._end(samples, agent_id, now_ms)
 
-    def step(self, by_ms: int) -> None:
+    def clock_stepped(self, by_ms: int) -> None:
         """The headend's own clock was set ahead by this."""
         for alarm in self._open.values():
-            alarm.step(by_ms)
+            alarm.clock_stepped(by_ms)
 
     def _begin(self, samples: Samples, agent_id: str, now_ms: int, reason_of: Callable[[int], str]) -> None:
         begun = []
@@ -155,7 +155,7 @@ class TimeAlarm:
                 after_s=(now_ms - alarm.since_ms) / 1000,
             )
 
-    def step(self, by_ms: int) -> None:
+    def clock_stepped(self, by_ms: int) -> None:
         """The headend's own clock was set ahead by this."""
         if self._open is not None:
-            self._open.step(by_ms)
+            self._open.clock_stepped(by_ms)

@@ -71,7 +71,7 @@ class SampleClock:
             self._newest_ms = ts_unix_ms
         return ts_unix_ms - self._ahead_ms
 
-    def step(self, by_ms: int) -> None:
+    def clock_stepped(self, by_ms: int) -> None:
         """The headend's own clock was set ahead by this."""
         self._ahead_ms -= by_ms
         self._run = None

@@ -330,7 +330,8 @@ async def test_a_step_of_the_headends_own_clock_ages_nothing(autojump_clock: obj
     rig.batch(5.0, 5.0, 5.0)
     for by_s in (3600.0, -7200.0):
         rig.wall.passed_s += by_s
-        rig.parts.ingest.step(round(1000 * by_s))
+        rig.parts.latest.clock_stepped(round(1000 * by_s))
+        rig.parts.ingest.clock_stepped(round(1000 * by_s))
         rig.wall.passed_s += 1.0
     assert rig.shown() == ("good", 5.0, 2.0)
     rig.wall.passed_s += 20.0

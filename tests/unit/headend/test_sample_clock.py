@@ -99,7 +99,7 @@ def test_a_later_measurement_replaces_the_one_before() -> None:
 def test_a_step_of_the_headends_own_clock_makes_nothing_older() -> None:
     sender = Sender()
     assert sender.age_ms(0) == 0
-    sender.clock.step(3_600_000)
+    sender.clock.clock_stepped(3_600_000)
     sender.ahead_ms = -3_600_000
     assert sender.age_ms(3_604_000, late_ms=100) == 100
 
