@@ -307,7 +307,7 @@ class Ingest:
         if received.wrong_time:
             return
         self._latest.apply_agent(samples, received_ms=now_ms, made_ms=received.made_ms, batch_seq=batch_seq)
-        if received.newest:
+        if received.newest and (samples.quality or self._alarms):
             self._alarms.follow(
                 samples, agent_id=session.agent_id, now_ms=now_ms, reason_of=received.reason_of
             )

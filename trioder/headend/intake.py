@@ -61,7 +61,7 @@ class _Rows:
         self.asset_index = asset_index
         known = [(row, key) for row, at in enumerate(asset_index) if (key := keys[at]) is not None]
         self.known = None if len(known) == len(asset_index) else [row for row, _ in known]
-        self.keys = [key for _, key in known]
+        self.keys = _as_range([key for _, key in known])
         self.screen = Screen([fleet.assets[key] for key in self.keys])
 
 
@@ -193,35 +193,41 @@ class Intake:
         received_ms: int,
     ) -> bytes:
         """The qualities of the rows; empty when all are good."""
-        current_mw = columns[1]
-        impossible_rows = rows.screen.impossible_rows(columns)
-        suspect_rows = impossible_rows + self._too_fast(batch, rows, current_mw, received_ms)
-        lane = self._lane_of(batch)
-        lane.rows, lane.batch_seq = rows, batch.batch_seq
-        lane.ts_unix_ms, lane.received_ms = batch.ts_unix_ms, received_ms
+        suspect_rows = rows.screen.impossible_rows(columns)
+        if rows.screen.may_step:
+            suspect_rows += self._too_fast(batch, rows, columns[1], suspect_rows, received_ms)
         if not suspect_rows:
-            lane.current_mw = current_mw
             return device
-        lane.current_mw = current_mw[:]
         quality = bytearray(device or len(rows.keys))
         for row in suspect_rows:
             if quality[row] != Quality.BAD:
                 quality[row] = Quality.SUSPECT
-        for row in impossible_rows:
-            lane.current_mw[row] = _NOT_KNOWN
         return bytes(quality)
 
-    def _too_fast(self, batch: Batch, rows: _Rows, current_mw: "array[float]", received_ms: int) -> list[int]:
-        lane = self._lane_of(batch)
+    def _too_fast(
+        self,
+        batch: Batch,
+        rows: _Rows,
+        current_mw: "array[float]",
+        impossible_rows: Sequence[int],
+        received_ms: int,
+    ) -> list[int]:
+        """The rows that cannot have moved so fast since the batch before, which this one becomes."""
+        lane = self._early if batch.live_only else self._in_turn
+        too_fast: list[int] = []
         # What comes again, or with other assets, has nothing before it to be compared with.
-        if lane.rows is not rows or batch.batch_seq <= lane.batch_seq:
-            return []
-        # Neither a clock that was set back nor a backlog that comes all at once makes a step of a change.
-        dt_ms = max(batch.ts_unix_ms - lane.ts_unix_ms, received_ms - lane.received_ms)
-        return rows.screen.too_fast_rows(lane.current_mw, current_mw, dt_ms / 1000.0)
-
-    def _lane_of(self, batch: Batch) -> _Lane:
-        return self._early if batch.live_only else self._in_turn
+        if lane.rows is rows and batch.batch_seq > lane.batch_seq:
+            # Neither a clock that was set back nor a backlog that comes at once makes a step of a change.
+            dt_ms = max(batch.ts_unix_ms - lane.ts_unix_ms, received_ms - lane.received_ms)
+            too_fast = rows.screen.too_fast_rows(lane.current_mw, current_mw, dt_ms / 1000.0)
+        lane.rows, lane.batch_seq = rows, batch.batch_seq
+        lane.ts_unix_ms, lane.received_ms = batch.ts_unix_ms, received_ms
+        lane.current_mw = current_mw
+        if impossible_rows:
+            lane.current_mw = current_mw[:]
+            for row in impossible_rows:
+                lane.current_mw[row] = _NOT_KNOWN
+        return too_fast
 
     def _judged_single(
         self, key: int, sample: SingleSample, row: Row, received_ms: int
@@ -261,17 +267,23 @@ def _reason(screen: Screen, columns: "tuple[array[float], ...]", device: bytes, 
     return screen.why_impossible(columns, row) or _TOO_FAST.format(columns[1][row])
 
 
+def _as_range(keys: list[int]) -> Sequence[int]:
+    """The keys as a range, if they are neighbours and ascend, as a shard's: the latest state is faster."""
+    neighbours = range(keys[0], keys[0] + len(keys)) if keys else range(0)
+    return neighbours if keys == list(neighbours) else keys
+
+
 def _packed(batch: Batch, rows: Sequence[int] | None) -> "tuple[array[float], ...]":
     """The columns of `Row`, of all rows or of these; packed once, for the latest state and the store."""
     columns = (
-        batch.soc_mwhr,
-        batch.current_mw,
-        batch.setpoint_mw,
-        batch.available_discharge_mw,
-        batch.available_charge_mw,
+        array("d", batch.soc_mwhr),
+        array("d", batch.current_mw),
+        array("d", batch.setpoint_mw),
+        array("d", batch.available_discharge_mw),
+        array("d", batch.available_charge_mw),
     )
     if rows is None:
-        return tuple(array("d", column) for column in columns)
+        return columns
     return tuple(array("d", [column[row] for row in rows]) for column in columns)
 
 

@@ -257,6 +257,10 @@ class LatestState:
 
 def _run_of(keys: Sequence[int]) -> slice | None:
     """The keys as a slice, if they are neighbours and ascend, as those of a shard: columns are faster."""
-    if len(keys) < _SHORTEST_RUN or keys != list(range(keys[0], keys[0] + len(keys))):
+    if len(keys) < _SHORTEST_RUN:
+        return None
+    if isinstance(keys, range) and keys.step == 1:
+        return slice(keys.start, keys.stop)
+    if keys != list(range(keys[0], keys[0] + len(keys))):
         return None
     return slice(keys[0], keys[0] + len(keys))

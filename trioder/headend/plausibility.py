@@ -94,7 +94,11 @@ def is_too_fast(bounds: Bounds, from_mw: float, to_mw: float, dt_s: float) -> bo
 
 
 class Screen:
-    """Finds the impossible rows of batches of the same assets in the same order, a column at a time."""
+    """Finds the impossible rows of batches of the same assets in the same order, a column at a time.
+
+    Attributes:
+        may_step: whether any of the assets is so slow that a step within its limits may be too fast.
+    """
 
     def __init__(self, assets: Sequence[Asset]) -> None:
         self._assets = assets
@@ -109,6 +113,7 @@ class Screen:
         self._steps_mw = array("d", [b.step_mw for b in bounds])
         # From here on no step within the bounds is too fast.
         self._slowest_s = max(((b.mw_high - b.mw_low) / b.step_mw_per_s for b in bounds), default=0.0)
+        self.may_step = self._slowest_s > LEAST_STEP_S
 
     def impossible_rows(self, columns: "Sequence[array[float]]") -> list[int]:
         """Return the rows that `impossible` names a value of, ascending; the columns are those of `Row`."""
@@ -165,7 +170,8 @@ class _Lanes:
         if negative:
             # All bits but the sign's of the lanes that are negative: there the other limit counts.
             limits ^= self._flip & (negative - (negative >> 63))
-        within = (limits - (lanes ^ negative)) & signs
+            lanes ^= negative
+        within = (limits - lanes) & signs
         if within == signs:
             return []
         beyond = array("Q", (within ^ signs).to_bytes(8 * self._count, sys.byteorder))
