@@ -23,6 +23,14 @@ class Counters:
     samples_received: int = _counter("Samples received from agents, backfill and repeats included.")
     samples_unknown: int = _counter("Samples dropped: their assets are not in the fleet.")
     assets_unknown: int = _counter("Assets that agents registered and that are not in the fleet.")
+    samples_suspect: int = _counter(
+        "Samples received that cannot be: not finite, beyond the nameplate, or a step faster than its ramp."
+    )
+    samples_bad: int = _counter("Samples received that the device itself flagged as bad.")
+    samples_wrong_time: int = _counter(
+        "Samples received whose time is more than 60 s in the future, or before 2000: never the latest."
+    )
+    samples_repeated: int = _counter("Samples received again from agents without an outbox, and dropped.")
     samples_synthesized: int = _counter("Samples made by the headend's own model.")
     batches_received: int = _counter("Telemetry batches received.")
     batches_taken: int = _counter("Telemetry batches handed to the store in their turn.")

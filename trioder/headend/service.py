@@ -90,7 +90,9 @@ async def open_headend(
     dispatcher = Dispatcher(
         fleet=fleet, sessions=sessions, latest=latest, store=store, counters=counters, wall=wall, rng=rng
     )
-    ingest = Ingest(latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured)
+    ingest = Ingest(
+        fleet=fleet, latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured
+    )
     store.listen(ingest)
     desk = AgentDesk(
         fleet=fleet,
@@ -120,6 +122,7 @@ async def open_headend(
             # Before the sessions: what is to be ended at a retired asset goes through its session.
             dispatcher.fleet_changed,
             desk.fleet_changed,
+            lambda _: ingest.nameplates_changed(),
             lambda _: store.fleet_changed(),
         ),
         counters=counters,

@@ -19,13 +19,20 @@ from trioder.headend.mailbox import Mail
 from trioder.headend.sessions import ClaimRefusedError, Session, SessionRegistry
 from trioder.process.wall_time import WallClock
 from trioder.rpc import RpcError, ServerCall, StatusCode
-from trioder.sim.model import Telemetry
 from trioder.store.interface import Store
 from trioder.store.records import SessionRecord
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.checks import WireError
 from trioder.wire.downlink import write_grant, write_kept, write_replay, write_setpoint, write_setpoints
-from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Heartbeat, Registration, SessionGrant
+from trioder.wire.records import (
+    Acknowledgement,
+    AgentEvent,
+    Batch,
+    Heartbeat,
+    Registration,
+    SessionGrant,
+    SingleSample,
+)
 from trioder.wire.service import PROTOCOL
 from trioder.wire.sizes import DESCRIPTOR_BYTES, check_message_bytes, check_register_bytes, most_descriptors
 from trioder.wire.uplink import read_uplink
@@ -162,6 +169,7 @@ class AgentDesk:
         self.dispatcher.session_opened(session)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_send, call, session, committed_seq)
+            await self.ingest.recall(session)
             await self._receive(call, session)
             nursery.cancel_scope.cancel()
 
@@ -187,10 +195,10 @@ class AgentDesk:
         match read_uplink(message, asset_count=len(session.batch_keys)):
             case Batch() as batch:
                 self.ingest.receive_batch(session, batch)
-            case Telemetry() as telemetry if telemetry.asset_id in session.unknown_ids:
+            case SingleSample() as sample if sample.telemetry.asset_id in session.unknown_ids:
                 self.counters.samples_unknown += 1
-            case Telemetry() as telemetry:
-                self.ingest.receive_telemetry(self._own_key(session, telemetry.asset_id), telemetry)
+            case SingleSample() as sample:
+                self.ingest.receive_single(session, self._own_key(session, sample.telemetry.asset_id), sample)
             case Acknowledgement() as acknowledgement:
                 self.dispatcher.acknowledged(acknowledgement, session=session)
             case Heartbeat():

@@ -33,6 +33,7 @@ class Session:
         backlog_only: it drives nothing, and only hands over what a former agent has left.
         unknown_ids: the registered assets that are not in the fleet.
         peer: where it comes from, host:port.
+        clock_skew_s: by how much the agent's clock is ahead of the headend's; None until it was measured.
         scope: what runs the session runs in here.
         end: why the headend ended it, once it has.
     """
@@ -48,6 +49,7 @@ class Session:
     batch_keys: Sequence[int | None]
     backlog_only: bool = False
     unknown_ids: frozenset[str] = frozenset()
+    clock_skew_s: float | None = None
     mailbox: Mailbox = field(default_factory=Mailbox)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     end: SessionEnd | None = None

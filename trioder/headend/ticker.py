@@ -23,7 +23,7 @@ _ASSETS_A_TURN = 500
 
 
 class Ticker:
-    """Synthesizes every asset without a live agent, from its latest known state on."""
+    """Synthesizes every asset without a live agent, from its latest state that can be trusted on."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Ticker:
 
     def _next_state(self, key: int, dt_secs: float, now_ms: int) -> BessState:
         asset = self._fleet.assets[key]
-        state = self._latest.state(key) or initial_state(asset)
+        state = self._latest.trusted_state(key) or initial_state(asset)
         setpoint_mw = self._dispatcher.setpoint_for(key, state.setpoint_mw, now_ms)
         if setpoint_mw != state.setpoint_mw:
             state = with_setpoint(state, setpoint_mw)

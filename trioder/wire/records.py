@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from trioder.domain.quality import Quality
 from trioder.sim.model import Dispatch, Telemetry
 
 
@@ -50,8 +51,10 @@ class Batch:
         lost_batches: how many of those were dropped unacknowledged; None when the agent does not report it.
         live_only: an early copy for the latest value; not to be persisted.
         asset_index: distinct positions in Registration.asset_ids.
-        available_discharge_mw: magnitudes, >= 0.
-        available_charge_mw: magnitudes, >= 0.
+        ts_unix_ms: as the agent's clock has it, within the years 1970 to 9999.
+        soc_mwhr: this and the other values may be NaN or infinite.
+        available_discharge_mw: magnitudes.
+        available_charge_mw: magnitudes.
         quality: the device's own judgement, a `trioder.domain.quality.Quality` code a row; empty: all good.
     """
 
@@ -67,6 +70,17 @@ class Batch:
     available_discharge_mw: Sequence[float]
     available_charge_mw: Sequence[float]
     quality: bytes = b""
+
+
+class SingleSample(NamedTuple):
+    """One sample in a message of its own, as agents without an outbox send it; values may be NaN or infinite.
+
+    Attributes:
+        quality: the device's own judgement.
+    """
+
+    telemetry: Telemetry
+    quality: Quality = Quality.GOOD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,5 +161,5 @@ class Setpoints:
     dispatches: tuple[Dispatch, ...]
 
 
-Uplink = Registration | Telemetry | Heartbeat | Acknowledgement | AgentEvent | Batch
+Uplink = Registration | SingleSample | Heartbeat | Acknowledgement | AgentEvent | Batch
 Downlink = SessionGrant | BatchesKept | ReplayRequest | Setpoints

@@ -1,6 +1,5 @@
 """Agent to headend: each message, written by the agent and read, checked, by the headend."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
@@ -14,7 +13,9 @@ from trioder.wire.checks import (
     checked_finite,
     checked_id,
     checked_name,
+    checked_qualities,
     checked_timestamp_ms,
+    device_quality,
 )
 from trioder.wire.records import (
     Acknowledgement,
@@ -23,6 +24,7 @@ from trioder.wire.records import (
     Heartbeat,
     Nameplate,
     Registration,
+    SingleSample,
     Uplink,
 )
 
@@ -86,6 +88,7 @@ def write_batch(batch: Batch) -> pb.AgentToHeadend:
             setpoint_mw=batch.setpoint_mw,
             available_discharge_mw=batch.available_discharge_mw,
             available_charge_mw=batch.available_charge_mw,
+            quality=batch.quality,
         )
     )
 
@@ -195,10 +198,6 @@ def _read_registration(register: pb.Register) -> Registration:
 def _read_batch(batch: pb.TelemetryBatch, asset_count: int) -> Batch:
     if batch.batch_seq < 1:
         raise WireError("TelemetryBatch.batch_seq is 0; it counts from 1")
-    if not 0 < batch.ts_unix_ms <= _MAX_TS_UNIX_MS:
-        raise WireError(
-            f"TelemetryBatch.ts_unix_ms is {batch.ts_unix_ms}; it must be in 1..{_MAX_TS_UNIX_MS}"
-        )
     gap_from_seq = batch.gap_from_seq if batch.HasField("gap_from_seq") else None
     if gap_from_seq is not None and not 0 < gap_from_seq < batch.batch_seq:
         raise WireError(
@@ -214,7 +213,8 @@ def _read_batch(batch: pb.TelemetryBatch, asset_count: int) -> Batch:
         raise WireError("TelemetryBatch.asset_index names an asset twice")
     return Batch(
         batch_seq=batch.batch_seq,
-        ts_unix_ms=batch.ts_unix_ms,
+        # A clock that was never set must not block the outbox; the receiver stores both ends as wrong times.
+        ts_unix_ms=min(max(batch.ts_unix_ms, 0), _MAX_TS_UNIX_MS),
         gap_from_seq=gap_from_seq,
         lost_batches=_lost_batches(batch, gap_from_seq),
         live_only=batch.live_only,
@@ -228,6 +228,7 @@ def _read_batch(batch: pb.TelemetryBatch, asset_count: int) -> Batch:
         available_charge_mw=checked_column(
             "TelemetryBatch.available_charge_mw", batch.available_charge_mw, rows=rows
         ),
+        quality=checked_qualities("TelemetryBatch.quality", batch.quality, rows=rows),
     )
 
 
@@ -242,41 +243,29 @@ def _lost_batches(batch: pb.TelemetryBatch, gap_from_seq: int | None) -> int | N
     return batch.lost_batches
 
 
-def _read_telemetry(telemetry: pb.Telemetry) -> Telemetry:
+def _read_telemetry(telemetry: pb.Telemetry) -> SingleSample:
     current_mw, max_mw, min_mw = telemetry.current_mw, telemetry.max_mw, telemetry.min_mw
-    # An agent that does not tell what it could hold is taken at its limits.
+    # An agent that does not report what it could hold is taken at its limits.
     discharge = telemetry.available_discharge_mw if telemetry.HasField("available_discharge_mw") else max_mw
     charge = telemetry.available_charge_mw if telemetry.HasField("available_charge_mw") else -min_mw
-    numbers = {
-        "current_mw": current_mw,
-        "max_mw": max_mw,
-        "min_mw": min_mw,
-        "soc_mwhr": telemetry.soc_mwhr,
-        "soc_pct": telemetry.soc_pct,
-        "capacity_mwhr": telemetry.capacity_mwhr,
-        "setpoint_mw": telemetry.setpoint_mw,
-        "available_discharge_mw": discharge,
-        "available_charge_mw": charge,
-    }
-    # As of a column: look at each only where the sum says so.
-    if not math.isfinite(sum(numbers.values())):
-        for name, value in numbers.items():
-            checked_finite(f"Telemetry.{name}", value)
-    return Telemetry(
-        asset_id=checked_id("Telemetry.asset_id", telemetry.asset_id),
-        site_id=telemetry.site_id,
-        site_name=telemetry.site_name,
-        ts_unix_ms=checked_timestamp_ms("Telemetry.timestamp", telemetry.timestamp),
-        soc_mwhr=numbers["soc_mwhr"],
-        soc_pct=numbers["soc_pct"],
-        capacity_mwhr=numbers["capacity_mwhr"],
-        current_mw=current_mw,
-        setpoint_mw=numbers["setpoint_mw"],
-        max_mw=max_mw,
-        min_mw=min_mw,
-        available_discharge_mw=discharge,
-        available_charge_mw=charge,
-        status=status_of(current_mw),
+    return SingleSample(
+        telemetry=Telemetry(
+            asset_id=checked_id("Telemetry.asset_id", telemetry.asset_id),
+            site_id=telemetry.site_id,
+            site_name=telemetry.site_name,
+            ts_unix_ms=checked_timestamp_ms("Telemetry.timestamp", telemetry.timestamp),
+            soc_mwhr=telemetry.soc_mwhr,
+            soc_pct=telemetry.soc_pct,
+            capacity_mwhr=telemetry.capacity_mwhr,
+            current_mw=current_mw,
+            setpoint_mw=telemetry.setpoint_mw,
+            max_mw=max_mw,
+            min_mw=min_mw,
+            available_discharge_mw=discharge,
+            available_charge_mw=charge,
+            status=status_of(current_mw),
+        ),
+        quality=device_quality(telemetry.quality),
     )
 
 

@@ -11,6 +11,7 @@ import trio
 from quart.wrappers import Response
 from quart_trio import QuartTrio
 
+from trioder.domain.quality import Quality
 from trioder.fleet import Fleet, Site
 from trioder.headend.api import create_app
 from trioder.headend.service import Headend, open_headend
@@ -100,6 +101,7 @@ class Rest:
         current_mw: float = 5.0,
         soc_mwhr: float = 20.0,
         available_mw: tuple[float, float] = (10.0, 8.0),
+        quality: Quality = Quality.GOOD,
     ) -> None:
         """An agent's sample of each of these assets, as of now; available to discharge and to charge."""
         now_ms = self.headend.wall.now_ms()
@@ -112,6 +114,7 @@ class Rest:
             setpoint_mw=[current_mw] * len(keys),
             available_discharge_mw=[available_mw[0]] * len(keys),
             available_charge_mw=[available_mw[1]] * len(keys),
+            quality=bytes([quality] * len(keys)),
         )
         self.headend.latest.apply_agent(samples, received_ms=now_ms)
         self.headend.dispatcher.measured(samples)

@@ -135,7 +135,9 @@ def make_parts(*, assets: int, store: Store | None = None, wall: WallClock | Non
         wall=wall,
         rng=random.Random(7),
     )
-    ingest = Ingest(latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured)
+    ingest = Ingest(
+        fleet=fleet, latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured
+    )
     store.listen(ingest)
     ticker = Ticker(
         fleet=fleet,

@@ -1,5 +1,6 @@
 """The latest state: what overwrites what, and how good a sample is told to be."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.headend.parts import make_fleet, make_samples
+from trioder.domain.quality import Quality
 from trioder.headend.latest import LatestState
 from trioder.store.records import Samples
 
@@ -191,3 +193,69 @@ def test_only_the_newest_sample_of_an_agent_is_current() -> None:
     assert not latest.is_current(0, NOW - 4_000, NOW)
     latest.apply_synthesized(make_samples(0, ts_ms=NOW, source="synthesized"))
     assert not latest.is_current(0, NOW, NOW)
+
+
+def test_batches_go_by_their_sequence_whatever_their_times(latest: LatestState) -> None:
+    for batch_seq, ts_ms, value in ((5, NOW, 5.0), (6, NOW - 3_600_000, 6.0), (4, NOW + 1000, 4.0)):
+        samples = make_samples(0, ts_ms=ts_ms, soc=value)
+        latest.apply_agent(samples, received_ms=NOW, made_ms=NOW, batch_seq=batch_seq)
+    assert soc(latest) == 6.0
+    # Another outbox counts anew.
+    latest.begin_boot([0])
+    latest.apply_agent(make_samples(0, ts_ms=NOW, soc=1.0), received_ms=NOW, batch_seq=1)
+    assert soc(latest) == 1.0
+
+
+def test_samples_on_their_own_and_batches_do_not_hide_each_other(latest: LatestState) -> None:
+    latest.apply_agent(make_samples(0, ts_ms=NOW, soc=1.0), received_ms=NOW, batch_seq=7)
+    latest.apply_agent(make_samples(0, ts_ms=NOW + 1000, soc=2.0), received_ms=NOW + 1000)
+    assert soc(latest) == 2.0
+    latest.apply_agent(make_samples(0, ts_ms=NOW + 2000, soc=3.0), received_ms=NOW + 2000, batch_seq=8)
+    assert soc(latest) == 3.0
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.sets(st.integers(0, 11))), max_size=8))
+def test_each_asset_shows_the_highest_batch_that_names_it(batches: list[tuple[int, set[int]]]) -> None:
+    latest = LatestState(make_fleet(12))
+    newest: dict[int, int] = {}
+    for batch_seq, keys in batches:
+        samples = make_samples(*sorted(keys), ts_ms=NOW, soc=float(batch_seq))
+        samples = replace(samples, asset_keys=sorted(keys), quality=bytes([batch_seq % 3] * len(keys)))
+        latest.apply_agent(samples, received_ms=NOW, batch_seq=batch_seq)
+        newest |= {key: max(batch_seq, newest.get(key, 0)) for key in keys}
+    names = ["good", "suspect", "bad"]
+    for key in range(12):
+        view = latest.view(key, NOW)
+        assert (view is None) == (key not in newest)
+        if view is not None:
+            assert (view.telemetry.soc_mwhr, view.quality) == (newest[key], names[newest[key] % 3])
+    assert latest.count(Quality.BAD) == sum(seq % 3 == Quality.BAD for seq in newest.values())
+
+
+@pytest.mark.parametrize("code", [Quality.SUSPECT, Quality.BAD])
+@pytest.mark.parametrize("assets", [1, 20])
+def test_what_can_be_trusted_is_remembered_until_there_is_something_newer(assets: int, code: Quality) -> None:
+    latest = LatestState(make_fleet(assets))
+    keys = list(range(assets))
+
+    def report(value: float, quality: Quality) -> None:
+        samples = replace(
+            make_samples(*keys, ts_ms=NOW, soc=value), asset_keys=keys, quality=bytes([quality] * assets)
+        )
+        latest.apply_agent(samples, received_ms=NOW)
+
+    def trusted() -> float | None:
+        state = latest.trusted_state(assets - 1)
+        return None if state is None else state.soc_mwhr
+
+    report(math.nan, code)
+    assert trusted() is None
+    report(1.0, Quality.GOOD)
+    report(math.nan, code)
+    report(math.inf, code)
+    assert trusted() == 1.0
+    report(2.0, Quality.GOOD)
+    assert trusted() == 2.0
+    report(math.nan, code)
+    latest.apply_synthesized(make_samples(*keys, ts_ms=NOW, soc=3.0, source="synthesized"))
+    assert trusted() == 3.0

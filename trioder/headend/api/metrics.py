@@ -9,6 +9,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 import trioder
+from trioder.domain.quality import Quality
 from trioder.headend.counters import Counters
 from trioder.headend.service import Headend
 from trioder.process.queued_output import log_lines_dropped
@@ -59,6 +60,16 @@ class _HeadendCollector(Collector):
             "trioder_assets_connected",
             "Assets that an agent drives now.",
             value=headend.sessions.assets_connected,
+        )
+        yield GaugeMetricFamily(
+            "trioder_assets_suspect",
+            "Assets whose latest sample cannot be: left out of sums and splits.",
+            value=headend.latest.count(Quality.SUSPECT),
+        )
+        yield GaugeMetricFamily(
+            "trioder_assets_bad",
+            "Assets whose latest sample the device itself flagged as bad: left out of sums and splits.",
+            value=headend.latest.count(Quality.BAD),
         )
         yield GaugeMetricFamily("trioder_agents_connected", "Live sessions.", value=len(headend.sessions))
         yield GaugeMetricFamily(

@@ -1,7 +1,7 @@
 """`/sites` and `/fleet`: what the batteries of a site, or all, do together now, and what they could."""
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
@@ -12,6 +12,7 @@ from trioder.headend.api.inputs import checked_query
 from trioder.headend.api.models import AvailableRow, FleetRow, NoQuery, PowerRow, SiteRow
 from trioder.headend.api.openapi import documented
 from trioder.headend.api.selection import FleetIndex
+from trioder.headend.latest import Quality
 from trioder.headend.service import Headend
 from trioder.headend.slices import Steps, parts_of, run_in_slices
 from trioder.headend.sums import Power, Summing, Sums
@@ -76,8 +77,9 @@ def _columns(sums: Sums) -> dict[str, Any]:
         "assets": sums.assets,
         "connected_assets": sums.connected,
         "live_assets": sums.live,
-        "stale_assets": sums.assets - sums.live,
-        "by_quality": {name: sums.by_quality[name] for name in ("good", "stale", "synthesized")},
+        # Those without any sample among them.
+        "stale_assets": sums.assets - sums.live - sums.by_quality["suspect"] - sums.by_quality["bad"],
+        "by_quality": {name: sums.by_quality[name] for name in get_args(Quality)},
         "capacity_mwhr": sums.capacity_mwhr,
         "max_mw": sums.max_mw,
         "min_mw": sums.min_mw,
