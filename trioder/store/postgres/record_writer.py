@@ -1,4 +1,4 @@
-"""Writes sessions and dispatches, and has old ones deleted; telemetry does not wait for it, nor it for that."""
+"""Writes sessions and dispatches, and has old ones deleted, on a way of their own beside telemetry."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
