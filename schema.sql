@@ -248,4 +248,22 @@ SELECT dispatch_id, asset_id, code, allocation, dispatched_at
 FROM dispatch_shares
 WHERE left_out;
 
+-- What retention of telemetry goes by from run to run (one row), and what it holds back until an operator
+-- confirms (python -m trioder.store confirm-retention). Days are UTC; *_before: everything that is dated before.
+
+CREATE TABLE IF NOT EXISTS telemetry_retention (
+    only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    newest_day        date,
+    approved_before   date,
+    confirmed_before  date,
+    run_day           date,
+    run_days          integer NOT NULL DEFAULT 0,
+    held_days         integer NOT NULL DEFAULT 0,
+    held_from         date,
+    held_before       date,
+    held_newest_day   date,
+    held_reason       text,
+    updated_at        timestamptz NOT NULL DEFAULT now()
+);
+
 INSERT INTO schema_version (version) VALUES (3) ON CONFLICT DO NOTHING;

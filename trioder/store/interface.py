@@ -85,6 +85,9 @@ class Store(Protocol):
             share_of: called for these, when they are written: what is newest then is recorded.
         """
 
+    def fleet_changed(self) -> None:
+        """The fleet was reloaded: mirror it before anything of it is written."""
+
     async def living_dispatches(self) -> Sequence[DispatchRecord]:
         """The dispatches that nobody has seen the end of, oldest first: what a headend goes on with.
 
@@ -118,6 +121,13 @@ class Store(Protocol):
         self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
     ) -> Sequence[PastSample]:
         """The newest `limit` samples of an asset in [start_ms, end_ms), newest first.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        """An asset that has been in the fleet, as it was then; None when it never was.
 
         Raises:
             StoreUnavailableError: the database does not answer.

@@ -67,6 +67,9 @@ class NoneStore:
     ) -> None:
         """Forget it."""
 
+    def fleet_changed(self) -> None:
+        """There is nothing to mirror it in."""
+
     async def living_dispatches(self) -> Sequence[DispatchRecord]:
         """There are none."""
         return ()
@@ -101,6 +104,10 @@ class NoneStore:
     ) -> Sequence[PastSample]:
         """There is none."""
         return ()
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:  # noqa: ARG002  # the interface's
+        """Nothing is on record."""
+        return None
 
     async def sessions(
         self,

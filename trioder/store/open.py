@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from trioder.fleet import Fleet
 from trioder.process.wall_time import WallClock
@@ -61,9 +62,15 @@ async def open_store(
     elif database_url == "embedded":
         async with (
             open_embedded_server(state_dir) as url,
-            open_on(url) as store,
+            open_on(_without_password_file(url, state_dir)) as store,
         ):
             yield store
     else:
         async with open_on(database_url) as store:
             yield store
+
+
+def _without_password_file(url: str, state_dir: Path) -> str:
+    """The URL of the embedded server, for which ~/.pgpass is not even looked at."""
+    nowhere = quote(str(state_dir.resolve() / "postgres" / "no-pgpass"), errors="replace")
+    return f"{url}&passfile={nowhere}"

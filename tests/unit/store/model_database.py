@@ -7,7 +7,15 @@ import trio
 
 from tests.unit.store import model_dispatches
 from trioder.sim.model import Asset
-from trioder.store.postgres.database import DatabaseError, Marks, Note, PendingBatch, SessionNote, Written
+from trioder.store.postgres.database import (
+    DatabaseError,
+    Maintenance,
+    Marks,
+    Note,
+    PendingBatch,
+    SessionNote,
+    Written,
+)
 from trioder.store.records import DispatchRecord, DispatchTarget, MemberRecord, PastSample, PastSession
 
 
@@ -38,6 +46,7 @@ class ModelDatabase:
         self.connected = False
         self.connects = 0
         self.tended = 0
+        self.mirrored = 0
         self.groups: list[int] = []
 
     async def connect(self, *, first: bool) -> Marks:
@@ -97,10 +106,16 @@ class ModelDatabase:
         self._check_there()
         return False
 
-    async def tend(self) -> None:
+    async def mirror_fleet(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.mirrored += 1
+        self._check_there()
+
+    async def tend(self) -> Maintenance:
         await trio.lowlevel.checkpoint()
         self.tended += 1
         self._check_there()
+        return Maintenance()
 
     async def committed_batch_seq(self, outbox_id: str) -> int:
         await trio.lowlevel.checkpoint()
@@ -129,6 +144,9 @@ class ModelDatabase:
         return model_dispatches.newest(
             self.recorded.values(), limit=limit, asset=asset, state=state, whole=whole
         )
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        raise NotImplementedError
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None

@@ -174,3 +174,27 @@ async def test_a_store_whose_unwritten_records_had_to_go_is_well_again(
         assert store.health == "ok"
         assert store.figures.notes_waiting == 0
         assert len(database.recorded) == 100 - store.figures.notes_dropped
+
+
+async def test_records_wait_until_the_fleet_is_mirrored_however_often_it_changes(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = steady_database()
+    mirrored: list[float] = []
+
+    async def mirror_fleet() -> None:
+        await trio.sleep(3)
+        mirrored.append(trio.current_time())
+
+    monkeypatch.setattr(database, "mirror_fleet", mirror_fleet)
+    async with open_over(database) as store:
+        store.fleet_changed()
+        hand_over(store.record_dispatch, dispatch_record("d"))
+        await trio.sleep(1)
+        store.fleet_changed()
+        store.fleet_changed()
+        await trio.sleep(1)
+        assert not database.recorded
+        await trio.sleep(6)
+        assert len(mirrored) == 2
+        assert "d" in database.recorded

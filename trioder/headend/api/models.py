@@ -167,6 +167,15 @@ class SessionRow(Struct, kw_only=True):
     reason: str | None
 
 
+class FleetReloadAnswer(Struct, kw_only=True):
+    """What a reload of the fleet file has changed, in assets."""
+
+    assets: Annotated[int, Meta(description="In the fleet now.")]
+    added: int
+    changed: Annotated[int, Meta(description="Of another nameplate, name or site.")]
+    retired: Annotated[int, Meta(description="No longer in the file; their history can still be read.")]
+
+
 class HealthAnswer(Struct, kw_only=True):
     """How the headend is. Answered with 503 when degraded."""
 

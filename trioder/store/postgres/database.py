@@ -200,6 +200,21 @@ class Written:
     rows: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maintenance:
+    """What the upkeep of the telemetry has come to since the headend started.
+
+    Attributes:
+        partition_failures: attempts to make or drop a day's partition that failed; they are repeated.
+        days_dropped: days of telemetry that retention has dropped.
+        days_held: days that retention would drop, and that wait for an operator.
+    """
+
+    partition_failures: int = 0
+    days_dropped: int = 0
+    days_held: int = 0
+
+
 class Database(Protocol):
     """One database, one writer."""
 
@@ -230,11 +245,17 @@ class Database(Protocol):
         Besides the writer; not while `note` runs.
         """
 
-    async def tend(self) -> None:
+    async def mirror_fleet(self) -> None:
+        """Make the database's fleet that of the headend, which has changed since the connection was made."""
+
+    async def tend(self) -> Maintenance:
         """What is due from time to time: see that it answers, make partitions ahead, drop old ones."""
 
     async def committed_batch_seq(self, outbox_id: str) -> int:
         """The outbox's mark, 0 when it has none. Besides the writer."""
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        """An asset that is not in the fleet any more. Besides the writer."""
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None

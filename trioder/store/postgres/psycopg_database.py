@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import TypeVar
 
+import psycopg
 import trio
 
 from trioder.fleet import Fleet
@@ -14,18 +15,27 @@ from trioder.sim.model import Asset
 from trioder.store.postgres.database import (
     DatabaseError,
     DispatchNote,
+    Maintenance,
     Marks,
     Note,
     PendingBatch,
     Written,
 )
+from trioder.store.postgres.encoding import names_refused, warn_of_encoding
 from trioder.store.postgres.kept_link import KeptLink
 from trioder.store.postgres.link import Connection, Link, open_link
 from trioder.store.postgres.partitions import Partitions, day_of, days_of
 from trioder.store.postgres.read_dispatches import read_dispatch, read_dispatches, read_living_dispatches
 from trioder.store.postgres.readers import Readers
-from trioder.store.postgres.reads import read_history, read_mark, read_marks, read_sessions
+from trioder.store.postgres.reads import (
+    read_history,
+    read_mark,
+    read_marks,
+    read_retired_asset,
+    read_sessions,
+)
 from trioder.store.postgres.record_retention import RecordRetention
+from trioder.store.postgres.retention_runs import Retention
 from trioder.store.postgres.schema import apply_schema, mirror_fleet, schema_is_current
 from trioder.store.postgres.write_notes import clean_up_after_predecessor, write_notes
 from trioder.store.postgres.writes import write_batches
@@ -49,7 +59,7 @@ class PsycopgDatabase:
         conninfo: whom to connect to.
         fleet: what `sites` and `assets` mirror, and what asset keys stand for.
         wall: tells which day it is.
-        retention_days: see `Partitions`.
+        retention_days: see `Retention`.
         records_retention_days: see `RecordRetention`.
         max_marks: how many marks `connect` returns.
     """
@@ -68,7 +78,8 @@ class PsycopgDatabase:
         self._fleet = fleet
         self._wall = wall
         self._max_marks = max_marks
-        self._partitions = Partitions(retention_days=retention_days)
+        self._partitions = Partitions()
+        self._retention = Retention(retention_days=retention_days)
         self._keys = array("i")
         self._link: Link | None = None
         self._readers = Readers(conninfo)
@@ -84,13 +95,13 @@ class PsycopgDatabase:
         now = self._now()
 
         async def prepare(connection: Connection) -> Marks:
-            self._keys = await mirror_fleet(connection, self._fleet)
+            await self._mirror(connection)
             if first:
+                warn_of_encoding(connection)
                 await self._record_retention.learn(connection, now)
                 self._first_connected_s = trio.current_time()
                 await clean_up_after_predecessor(connection, now)
-            await self._partitions.read(connection)
-            await self._partitions.tend(connection, self._today())
+            await self._maintain(connection)
             return await read_marks(connection, limit=self._max_marks)
 
         return await self._run(prepare, within_s=_PREPARE_WITHIN_S)
@@ -132,18 +143,30 @@ class PsycopgDatabase:
         )
         return await self._records.run(drop, within_s=_TEND_WITHIN_S)
 
-    async def tend(self) -> None:
+    async def mirror_fleet(self) -> None:
+        """See `Database.mirror_fleet`."""
+        await self._run(self._mirror, within_s=_PREPARE_WITHIN_S)
+
+    async def tend(self) -> Maintenance:
         """See `Database.tend`."""
 
         async def tend(connection: Connection) -> None:
-            await connection.execute("SELECT 1")
-            await self._partitions.tend(connection, self._today())
+            await self._maintain(connection)
 
         await self._run(tend, within_s=_TEND_WITHIN_S)
+        return Maintenance(
+            partition_failures=self._partitions.failures,
+            days_dropped=self._retention.days_dropped,
+            days_held=self._retention.days_held,
+        )
 
     async def committed_batch_seq(self, outbox_id: str) -> int:
         """See `Database.committed_batch_seq`."""
         return await self._readers.run(partial(read_mark, outbox_id=outbox_id))
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        """See `Database.find_retired_asset`."""
+        return await self._readers.run(partial(read_retired_asset, asset_id=asset_id))
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
@@ -178,6 +201,17 @@ class PsycopgDatabase:
         return await self._readers.run(
             partial(read_dispatches, limit=limit, asset=asset, state=state, whole=whole)
         )
+
+    async def _mirror(self, connection: Connection) -> None:
+        try:
+            self._keys = await mirror_fleet(connection, self._fleet)
+        except psycopg.errors.UntranslatableCharacter as error:
+            raise names_refused(connection, error, self._fleet) from error
+
+    async def _maintain(self, connection: Connection) -> None:
+        today = self._today()
+        await self._partitions.make_ahead(connection, today)
+        await self._retention.run(connection, self._partitions, today)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._wall.now_s(), UTC)

@@ -119,3 +119,33 @@ async def read_sessions(
             await found.fetchall()
         )
     ]
+
+
+async def read_retired_asset(connection: Connection, *, asset_id: str) -> Asset | None:
+    """An asset that is not in the fleet any more; None when there is none of this id."""
+    found = await connection.execute(
+        """
+        SELECT asset.name, site_id::text, site.name, asset.location, capacity_mwhr, max_mw, min_mw,
+            charge_efficiency, discharge_efficiency, ramp_rate_mw_per_min
+        FROM assets AS asset JOIN sites AS site ON site.id = site_id
+        WHERE asset.id = %s::uuid AND NOT asset.in_fleet
+        """,
+        [asset_id],
+    )
+    row = await found.fetchone()
+    if row is None:
+        return None
+    name, site_id, site_name, location, capacity_mwhr, max_mw, min_mw, charging, discharging, ramp = row
+    return Asset(
+        id=asset_id,
+        name=name,
+        site_id=site_id,
+        site_name=site_name,
+        location=location,
+        capacity_mwhr=capacity_mwhr,
+        max_mw=max_mw,
+        min_mw=min_mw,
+        charge_efficiency=charging,
+        discharge_efficiency=discharging,
+        ramp_rate_mw_per_min=ramp,
+    )

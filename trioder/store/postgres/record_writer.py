@@ -28,6 +28,7 @@ class RecordWriter:
     Args:
         database: its `note` and `drop_old_records` are called by this alone.
         figures: counted in.
+        ready: waits until the database has the assets that records are of.
         attempt: does some work with the database; "" when it was done, else why not.
         written: called after each transaction.
 
@@ -40,6 +41,7 @@ class RecordWriter:
         database: Database,
         *,
         figures: StoreFigures,
+        ready: Callable[[], Awaitable[None]],
         attempt: Callable[[Callable[[], Awaitable[None]]], Awaitable[str]],
         written: Callable[[], None],
     ) -> None:
@@ -47,6 +49,7 @@ class RecordWriter:
         self.reason = ""
         self._database = database
         self._figures = figures
+        self._ready = ready
         self._attempt = attempt
         self._written = written
         self._connected = trio.Event()
@@ -99,6 +102,7 @@ class RecordWriter:
 
     async def _write(self) -> None:
         async def write(part: Sequence[Note]) -> None:
+            await self._ready()
             await self._database.note(part)
             self.notes.dealt_with(part)
 

@@ -17,7 +17,7 @@ SCHEMA_VERSION = 3
 _RELATIONS = [
     *("schema_version", "sites", "assets", "asset_versions", "samples", "samples_default", "telemetry"),
     *("ingest_watermarks", "asset_lists", "sessions", "agent_sessions", "dispatches", "dispatch_shares"),
-    *("dispatch_resplits", "dispatch_members", "dispatch_left_out"),
+    *("dispatch_resplits", "dispatch_members", "dispatch_left_out", "telemetry_retention"),
 ]
 # Any number, the same for every headend: one at a time changes the schema.
 _LOCK = 7_204_331_100
@@ -92,7 +92,7 @@ async def _version_of(connection: Connection) -> tuple[int, bool]:
 
 
 async def mirror_fleet(connection: Connection, fleet: Fleet) -> "array[int]":
-    """Make `sites` and `assets` those of the fleet file; return the database's key of each asset."""
+    """Make `sites` and `assets` those of the fleet; return the database's key of every asset it has had."""
     keys = array("i")
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
@@ -102,19 +102,20 @@ async def mirror_fleet(connection: Connection, fleet: Fleet) -> "array[int]":
             keys.extend(await _keys_of(connection, assets))
         await connection.execute(
             "UPDATE assets SET in_fleet = false WHERE in_fleet AND id != ALL (%s::uuid[])",
-            [_array([asset.id for asset in fleet.assets])],
+            [_array(list(fleet.index_by_id))],
         )
     return keys
 
 
-def _in_steps(fleet: Fleet) -> list[tuple[Asset, ...]]:
+def _in_steps(fleet: Fleet) -> list[Sequence[Asset]]:
     """The assets in file order, as many as one statement takes at a time."""
     step = _ASSETS_A_STATEMENT
     return [fleet.assets[start : start + step] for start in range(0, len(fleet.assets), step)]
 
 
 async def _mirror_sites(connection: Connection, fleet: Fleet) -> None:
-    sites = fleet.sites
+    # A retired asset refers to its site.
+    sites = (*fleet.sites, *fleet.former_sites.values())
     await connection.execute(
         """
         INSERT INTO sites AS old (id, name, location, lat, lon, in_fleet)
@@ -134,7 +135,7 @@ async def _mirror_sites(connection: Connection, fleet: Fleet) -> None:
     )
     await connection.execute(
         "UPDATE sites SET in_fleet = false WHERE in_fleet AND id != ALL (%s::uuid[])",
-        [_array([site.id for site in sites])],
+        [_array(list(fleet.sites_by_id))],
     )
 
 

@@ -77,8 +77,14 @@ class PostgresStore:
         self._work = trio.Event()
         self._full = trio.Event()
         self._idle = trio.Event()
+        self._fleet_mirrored = trio.Event()
+        self._fleet_mirrored.set()
         self._records = RecordWriter(
-            database, figures=self._figures, attempt=self._attempt, written=self._records_written
+            database,
+            figures=self._figures,
+            ready=self._wait_mirrored,
+            attempt=self._attempt,
+            written=self._records_written,
         )
 
     @property
@@ -153,6 +159,13 @@ class PostgresStore:
         """See `Store.record_dispatch`."""
         self._records.noted(self._records.notes.record_dispatch(dispatch, changed=changed, share_of=share_of))
 
+    def fleet_changed(self) -> None:
+        """See `Store.fleet_changed`."""
+        former, self._fleet_mirrored = self._fleet_mirrored, trio.Event()
+        # Whoever waits for it waits for the new one.
+        former.set()
+        self._work.set()
+
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
     ) -> Sequence[PastSample]:
@@ -160,6 +173,10 @@ class PostgresStore:
         return await self._read(
             lambda: self._database.history(asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
         )
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        """See `Store.find_retired_asset`."""
+        return await self._read(lambda: self._database.find_retired_asset(asset_id))
 
     async def sessions(
         self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
@@ -241,9 +258,24 @@ class PostgresStore:
         self._marks_read.set()
         self._attempted.set()
         self._records.set_connected(connected=True)
+        await self._write_on()
+
+    async def _mirror_fleet(self) -> None:
+        while not self._fleet_mirrored.is_set():
+            mirrored = self._fleet_mirrored
+            await self._database.mirror_fleet()
+            # Unless it has changed again meanwhile.
+            mirrored.set()
+
+    async def _wait_mirrored(self) -> None:
+        while not self._fleet_mirrored.is_set():
+            await self._fleet_mirrored.wait()
+
+    async def _write_on(self) -> None:
         group_s = trio.current_time()
         tend_at_s = group_s + TEND_EVERY_S
         while True:
+            await self._mirror_fleet()
             self._loose.seal()
             if self._queue:
                 group_s = trio.current_time()
@@ -252,7 +284,10 @@ class PostgresStore:
             if not self._records.reason:
                 self._health.ok()
             if trio.current_time() >= tend_at_s:
-                await self._database.tend()
+                report = await self._database.tend()
+                self._figures.partition_failures = report.partition_failures
+                self._figures.retention_days_dropped = report.days_dropped
+                self._figures.retention_days_held = report.days_held
                 tend_at_s = trio.current_time() + TEND_EVERY_S
             await self._wait_for_work(group_s, tend_at_s)
 
@@ -294,12 +329,19 @@ class PostgresStore:
                 reason=str(error),
             )
             self._figures.batches_unwritable += 1
-            # The mark moves over it: its agent would send it for ever.
-            await self._commit([batch], rows=False)
+            try:
+                # The mark moves over it: its agent would send it for ever.
+                await self._commit([batch], rows=False)
+            except DatabaseError as of_mark:
+                if not of_mark.of_data:
+                    raise
+                # Not even the outbox's name can be written. It stays unacknowledged; the others go on.
+                self._queue.remove_first(1)
 
         await in_halves(group, self._commit, give_up)
 
     async def _commit(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> None:
+        await self._mirror_fleet()
         started_s = trio.current_time()
         try:
             written = await self._database.write(batches, rows=rows)
