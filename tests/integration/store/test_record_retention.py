@@ -11,8 +11,7 @@ import trio
 import trio_asyncio
 
 from tests.integration.store.servers import open_store_on, run_sql
-from trioder.store.postgres import record_retention
-from trioder.store.postgres import store as store_module
+from trioder.store.postgres import record_retention, record_writer
 from trioder.store.postgres.link import open_link
 from trioder.store.postgres.record_retention import RecordRetention
 
@@ -253,7 +252,7 @@ async def test_a_list_of_assets_that_is_about_to_be_used_is_left_alone(database_
 async def test_an_open_store_deletes_old_records_by_itself(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "_DROP_FIRST_AFTER_S", 0.0)
+    monkeypatch.setattr(record_writer, "_DROP_FIRST_AFTER_S", 0.0)
     async with open_store_on(database_url):
         pass
     dispatch(database_url, "old", 12 * DAYS)

@@ -17,11 +17,12 @@ from trioder.process.wall_time import WallClock
 from trioder.sim.model import Asset
 from trioder.store.figures import StoreFigures
 from trioder.store.interface import StoreHealth, StoreListener, StoreUnavailableError
-from trioder.store.postgres.database import Database, DatabaseError, DispatchNote, Note, PendingBatch
+from trioder.store.postgres.database import Database, DatabaseError, PendingBatch
+from trioder.store.postgres.halves import in_halves
 from trioder.store.postgres.health import HealthRecord
 from trioder.store.postgres.loose import LooseSamples
-from trioder.store.postgres.notes import Dropped, Notes
 from trioder.store.postgres.queue import BatchQueue
+from trioder.store.postgres.record_writer import RecordWriter
 from trioder.store.records import (
     DispatchRecord,
     PastSample,
@@ -43,11 +44,6 @@ TEND_EVERY_S = 5.0
 MAX_MARKS = 200_000
 # A session is not held up for longer by a database that is away.
 _MARKS_WITHIN_S = 2.0
-# A group of 100,000 that has ended is 55 MB of it.
-_NOTES_BYTES = 128 * 1024 * 1024
-_NOTES_A_GROUP = 500
-# Old records are deleted soon after the start, then now and then, and faster while there are more.
-_DROP_FIRST_AFTER_S, _DROP_EVERY_S, _DROP_MORE_AFTER_S = 30.0, 3600.0, 1.0
 # Whoever asks whether there is a dispatch waits for no longer.
 _FIND_WITHIN_S = 2.0
 # A headend goes on with so many of those that it finds living: far more assets than a fleet has.
@@ -71,7 +67,6 @@ class PostgresStore:
         self._database = database
         self._queue = BatchQueue(max_bytes=queue_bytes, group_rows=group_rows)
         self._loose = LooseSamples(self._queue, max_bytes=queue_bytes, started_ms=wall.now_ms())
-        self._notes = Notes(max_bytes=_NOTES_BYTES)
         self._listener: StoreListener | None = None
         self._health = HealthRecord()
         self._figures = StoreFigures()
@@ -79,15 +74,18 @@ class PostgresStore:
         self._marks_complete = False
         self._marks_read = trio.Event()
         self._attempted = trio.Event()
-        self._connected = trio.Event()
         self._work = trio.Event()
-        self._notes_work = trio.Event()
-        # Why sessions and dispatches cannot be written; empty when they can, as far as is known.
-        self._notes_reason = ""
         self._full = trio.Event()
         self._idle = trio.Event()
         self._fleet_mirrored = trio.Event()
         self._fleet_mirrored.set()
+        self._records = RecordWriter(
+            database,
+            figures=self._figures,
+            ready=self._wait_mirrored,
+            attempt=self._attempt,
+            written=self._records_written,
+        )
 
     @property
     def health(self) -> StoreHealth:
@@ -104,7 +102,7 @@ class PostgresStore:
         """See `Store.figures`."""
         self._figures.queue_rows = self._queue.rows + self._loose.rows
         self._figures.queue_bytes = self._queue.size
-        self._figures.notes_waiting = len(self._notes)
+        self._figures.notes_waiting = len(self._records.notes)
         return self._figures
 
     def listen(self, listener: StoreListener) -> None:
@@ -145,21 +143,27 @@ class PostgresStore:
     def open_session(self, session: SessionRecord) -> None:
         """See `Store.open_session`."""
         # The caller's list of keys is not the store's to hold.
-        self._noted(self._notes.open_session(replace(session, asset_keys=tuple(session.asset_keys))))
+        self._records.noted(
+            self._records.notes.open_session(replace(session, asset_keys=tuple(session.asset_keys)))
+        )
 
     def close_session(self, session_id: str, *, disconnected_ms: int, reason: str) -> None:
         """See `Store.close_session`."""
-        self._noted(self._notes.close_session(session_id, disconnected_ms=disconnected_ms, reason=reason))
+        self._records.noted(
+            self._records.notes.close_session(session_id, disconnected_ms=disconnected_ms, reason=reason)
+        )
 
     def record_dispatch(
         self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: ShareOf
     ) -> None:
         """See `Store.record_dispatch`."""
-        self._noted(self._notes.record_dispatch(dispatch, changed=changed, share_of=share_of))
+        self._records.noted(self._records.notes.record_dispatch(dispatch, changed=changed, share_of=share_of))
 
     def fleet_changed(self) -> None:
         """See `Store.fleet_changed`."""
-        self._fleet_mirrored = trio.Event()
+        former, self._fleet_mirrored = self._fleet_mirrored, trio.Event()
+        # Whoever waits for it waits for the new one.
+        former.set()
         self._work.set()
 
     async def history(
@@ -188,7 +192,7 @@ class PostgresStore:
         self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
     ) -> DispatchRecord | None:
         """See `Store.find_dispatch`."""
-        note = self._notes.find_dispatch(dispatch_id=dispatch_id, idempotency_key=idempotency_key)
+        note = self._records.notes.find_dispatch(dispatch_id=dispatch_id, idempotency_key=idempotency_key)
         if note is not None and note.is_whole:
             await trio.lowlevel.checkpoint()
             return with_shares(note.dispatch, note.shares)
@@ -229,7 +233,7 @@ class PostgresStore:
         """Write what comes, for as long as the store is open; the database may come and go."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run_notes)
+                nursery.start_soon(self._records.run)
                 await self._run_batches()
         finally:
             with trio.CancelScope(shield=True):
@@ -242,8 +246,7 @@ class PostgresStore:
             if self._health.has_been_ok:
                 pause_s = _SHORTEST_PAUSE_S
                 self._health.has_been_ok = False
-            if self._connected.is_set():
-                self._connected = trio.Event()
+            self._records.set_connected(connected=False)
             await self._database.disconnect()
             await trio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -254,7 +257,7 @@ class PostgresStore:
         self._marks_complete = marks.complete
         self._marks_read.set()
         self._attempted.set()
-        self._connected.set()
+        self._records.set_connected(connected=True)
         await self._write_on()
 
     async def _mirror_fleet(self) -> None:
@@ -263,6 +266,10 @@ class PostgresStore:
             await self._database.mirror_fleet()
             # Unless it has changed again meanwhile.
             mirrored.set()
+
+    async def _wait_mirrored(self) -> None:
+        while not self._fleet_mirrored.is_set():
+            await self._fleet_mirrored.wait()
 
     async def _write_on(self) -> None:
         group_s = trio.current_time()
@@ -274,7 +281,7 @@ class PostgresStore:
                 group_s = trio.current_time()
                 await self._write_batches(self._queue.first_group())
             # Only now: a database that takes connections but not what waits for it is not well.
-            if not self._notes_reason:
+            if not self._records.reason:
                 self._health.ok()
             if trio.current_time() >= tend_at_s:
                 report = await self._database.tend()
@@ -286,7 +293,7 @@ class PostgresStore:
 
     async def _wait_for_work(self, group_s: float, tend_at_s: float) -> None:
         if not self._queue and not self._loose.rows:
-            if not self._notes:
+            if not self._records.notes:
                 self._idle.set()
             self._work = trio.Event()
             with trio.move_on_at(tend_at_s):
@@ -296,55 +303,19 @@ class PostgresStore:
             with trio.move_on_at(group_s + PACE_S):
                 await self._full.wait()
 
-    async def _run_notes(self) -> None:
-        pause_s = _SHORTEST_PAUSE_S
-        drop_at_s = trio.current_time() + _DROP_FIRST_AFTER_S
-
-        async def write_once() -> None:
-            nonlocal pause_s
-            await self._write_notes(self._notes.first(_NOTES_A_GROUP))
-            pause_s = _SHORTEST_PAUSE_S
-            self._notes_reason = ""
-            # Idle, perhaps, or well again.
-            self._work.set()
-
-        while True:
-            await self._connected.wait()
-            if self._notes:
-                started_s = trio.current_time()
-                if await self._attempt(write_once):
-                    await trio.sleep_until(started_s + PACE_S)
-                else:
-                    self._notes_reason = self._health.reason
-                    await trio.sleep(pause_s)
-                    pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-            elif trio.current_time() >= drop_at_s:
-                drop_at_s = trio.current_time() + await self._drop_old_records()
-            else:
-                self._notes_work = trio.Event()
-                with trio.move_on_at(drop_at_s):
-                    await self._notes_work.wait()
-
-    async def _drop_old_records(self) -> float:
-        """Delete some; return in how many seconds it is to be done again."""
-        try:
-            return _DROP_MORE_AFTER_S if await self._database.drop_old_records() else _DROP_EVERY_S
-        except DatabaseError as error:
-            log.warning("old records not deleted", reason=str(error))
-        return _DROP_EVERY_S
-
-    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> bool:
-        """Do some work with the database; False, and the database is unwell, when it failed."""
+    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> str:
+        """Do some work with the database; why it failed, and the database is unwell, else an empty string."""
         try:
             await work()
         except DatabaseError as error:
-            self._failed(str(error))
+            reason = str(error)
         except Exception:
             log.exception("the store failed; it begins again")
-            self._failed("the store failed; see the log")
+            reason = "the store failed; see the log"
         else:
-            return True
-        return False
+            return ""
+        self._failed(reason)
+        return reason
 
     async def _write_batches(self, group: list[PendingBatch]) -> None:
         """Commit the group; one that the database refuses as data is halved until the batch is found."""
@@ -367,7 +338,7 @@ class PostgresStore:
                 # Not even the outbox's name can be written. It stays unacknowledged; the others go on.
                 self._queue.remove_first(1)
 
-        await _in_halves(group, self._commit, give_up)
+        await in_halves(group, self._commit, give_up)
 
     async def _commit(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> None:
         await self._mirror_fleet()
@@ -394,26 +365,6 @@ class PostgresStore:
         if self._queue.take_room_again() and self._listener is not None:
             self._listener.room_again()
 
-    async def _write_notes(self, notes: list[Note]) -> None:
-        async def write(part: Sequence[Note]) -> None:
-            # By the other task: what is noted may be of assets that the database does not have yet.
-            await self._fleet_mirrored.wait()
-            await self._database.note(part)
-            self._notes.dealt_with(part)
-
-        async def give_up(note: Note, error: DatabaseError) -> None:
-            log.error(
-                "session or dispatch dropped: the database refuses its data",
-                dispatch_id=note.dispatch.dispatch_id if isinstance(note, DispatchNote) else None,
-                session_id=None if isinstance(note, DispatchNote) else note.session.session_id,
-                reason=str(error),
-            )
-            self._figures.notes_dropped += 1
-            self._notes.dealt_with([note])
-            await trio.lowlevel.checkpoint()
-
-        await _in_halves(notes, write, give_up)
-
     def _remember(self, outbox_id: str, batch_seq: int) -> None:
         self._marks[outbox_id] = batch_seq
         self._marks.move_to_end(outbox_id)
@@ -435,37 +386,11 @@ class PostgresStore:
         except DatabaseError as error:
             raise StoreUnavailableError(str(error)) from None
 
-    def _noted(self, dropped: Dropped) -> None:
-        if dropped != Dropped():
-            self._figures.notes_dropped += dropped.notes
-            self._figures.shares_dropped += dropped.shares
-            log.error(
-                "records dropped: the database does not take them, and there is no room for more",
-                sessions_and_dispatches=dropped.notes,
-                shares_of_dispatches=dropped.shares,
-            )
-        self._notes_work.set()
+    def _records_written(self) -> None:
+        # Idle, perhaps, or well again.
+        self._work.set()
 
     def _wake(self) -> None:
         self._work.set()
         if self._queue.has_full_group:
             self._full.set()
-
-
-async def _in_halves(
-    items: Sequence[T],
-    do: Callable[[Sequence[T]], Awaitable[None]],
-    give_up: Callable[[T, DatabaseError], Awaitable[None]],
-) -> None:
-    """Do it with all at once, or, where the data is refused, with halves, in order, down to one."""
-    try:
-        await do(items)
-    except DatabaseError as error:
-        if not error.of_data:
-            raise
-        if len(items) == 1:
-            await give_up(items[0], error)
-            return
-        middle = len(items) // 2
-        await _in_halves(items[:middle], do, give_up)
-        await _in_halves(items[middle:], do, give_up)
