@@ -96,13 +96,15 @@ class Desk:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be Register")
             return
         mailbox = AsyncioMailbox()
+        keys = [self._fleet.index_by_id[asset_id] for asset_id in registration.asset_ids]
         session = Session(
             session_id=registration.agent_id,
             agent_id=registration.agent_id,
             epoch=registration.epoch,
             protocol=PROTOCOL,
             outbox_id=registration.outbox_id,
-            asset_keys=[self._fleet.index_by_id[asset_id] for asset_id in registration.asset_ids],
+            asset_keys=keys,
+            batch_keys=keys,
             peer=call.peer(),
             connected_ms=self._wall.now_ms(),
             mailbox=mailbox,

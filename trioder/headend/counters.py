@@ -21,14 +21,16 @@ class Counters:
     wire_errors: int = _counter("Sessions ended because a message broke the contract.")
 
     samples_received: int = _counter("Samples received from agents, backfill and repeats included.")
-    samples_unknown: int = _counter("Samples of a backlog dropped: their assets are not in the fleet.")
+    samples_unknown: int = _counter("Samples dropped: their assets are not in the fleet.")
+    assets_unknown: int = _counter("Assets that agents registered and that are not in the fleet.")
     samples_synthesized: int = _counter("Samples made by the headend's own model.")
     batches_received: int = _counter("Telemetry batches received.")
     batches_taken: int = _counter("Telemetry batches handed to the store in their turn.")
     batches_repeated: int = _counter("Telemetry batches received again and dropped.")
     batches_out_of_sequence: int = _counter("Telemetry batches that came before one that is missing.")
     batches_refused: int = _counter("Telemetry batches that the store had no room for.")
-    batches_lost: int = _counter("Telemetry batches that agents no longer had when their turn came.")
+    batches_lost: int = _counter("Telemetry batches that agents dropped before they were acknowledged.")
+    outboxes_replaced: int = _counter("Agents that continued in a new outbox: their state was set back.")
     replays_requested: int = _counter("Times an agent was asked to send batches again.")
 
     dispatches_refused: int = _counter("Dispatches refused: unknown asset or out of bounds.")
@@ -46,6 +48,15 @@ class Counters:
     dispatches_expired: int = _counter("Members that were never delivered: their time ran out.")
     dispatches_failed: int = _counter("Members that failed: unanswered, dropped out, or given up.")
     dispatches_resplit: int = _counter("Times the shares of a group dispatch were dealt anew.")
+
+    rest_requests_refused: int = _counter(
+        "REST requests refused before any route: malformed, too slow, too large, for another host."
+    )
+    rest_connections_refused: int = _counter("REST connections refused: as many as may be were in use.")
+    rest_connections_closed_idle: int = _counter("Idle REST connections closed to make room for new ones.")
+
+    fleet_reloads: int = _counter("Times the fleet file was reloaded.")
+    fleet_reloads_refused: int = _counter("Reloads of the fleet file refused: it had errors.")
 
     heartbeats_received: int = _counter("Heartbeats received.")
     events_received: int = _counter("Events received from agents.")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+import structlog
+
 from trioder.headend.backlog import KeptMark
 from trioder.headend.counters import Counters
 from trioder.headend.latest import LatestState
@@ -19,6 +21,8 @@ from trioder.store.interface import Store
 from trioder.store.records import Samples
 from trioder.wire.checks import WireError
 from trioder.wire.records import Batch
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class Verdict(Enum):
@@ -185,11 +189,15 @@ class Ingest:
         if session.backlog_only:
             # It is of the past, and perhaps of assets that another agent drives by now: never the latest.
             if not batch.live_only:
-                samples = self._known_of(batch, session.backlog_keys)
+                samples = self._known_of(batch, session.batch_keys)
                 self._counters.samples_received += len(samples.asset_keys)
                 self._sequence(feed, session.outbox_id, batch, samples)
             return
-        samples = _samples_of(batch, [session.asset_keys[position] for position in batch.asset_index])
+        samples = (
+            self._known_of(batch, session.batch_keys)
+            if session.unknown_ids
+            else _samples_of(batch, [session.asset_keys[position] for position in batch.asset_index])
+        )
         self._apply(samples)
         if not batch.live_only:
             self._sequence(feed, session.outbox_id, batch, samples)
@@ -276,8 +284,7 @@ class Ingest:
                 if self._store.submit(outbox_id, batch.batch_seq, samples):
                     cursor.take(batch.batch_seq)
                     self._counters.batches_taken += 1
-                    if expected_seq > 1:  # else nothing is known of what came before
-                        self._counters.batches_lost += batch.batch_seq - expected_seq
+                    self._count_lost(outbox_id, batch, expected_seq)
                 else:
                     cursor.hold_back()
                     self._counters.batches_refused += 1
@@ -290,6 +297,20 @@ class Ingest:
                 self._ask_replay(feed)
             case Verdict.HELD_BACK:
                 self._counters.batches_refused += 1
+
+    def _count_lost(self, outbox_id: str, batch: Batch, expected_seq: int) -> None:
+        # Of an outbox without a record, what is missing may have been acknowledged by a headend without a
+        # database: only the agent knows. Of any other, what is missing is missing in the database.
+        lost = batch.batch_seq - expected_seq if expected_seq > 1 else batch.lost_batches or 0
+        if lost:
+            self._counters.batches_lost += lost
+            log.warning(
+                "telemetry batches are lost",
+                outbox_id=outbox_id,
+                batches=lost,
+                from_batch_seq=expected_seq,
+                to_batch_seq=batch.batch_seq - 1,
+            )
 
     def _ask_replay(self, feed: _Feed) -> None:
         if feed.mailbox is not None and (from_seq := feed.cursor.ask_replay()) is not None:

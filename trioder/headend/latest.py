@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from trioder.fleet import Fleet
+from trioder.fleet import Fleet, FleetChange
 from trioder.sim.bess import soc_pct
 from trioder.sim.model import BessState, Telemetry, status_of
 from trioder.store.records import Samples, Source
@@ -59,6 +59,22 @@ class LatestState:
     def __len__(self) -> int:
         """How many assets have any sample."""
         return len(self._source) - self._source.count(_NOTHING)
+
+    def fleet_changed(self, _change: FleetChange) -> None:
+        """Make room for the assets that the fleet has been given."""
+        added = len(self._fleet.assets) - len(self._source)
+        self._source.extend(bytes(added))
+        for column in (self._ts_ms, self._received_ms):
+            column.extend([0] * added)
+        self._agent_ts_ms.extend([_BEFORE_ALL_TIME] * added)
+        for values in (
+            self._soc_mwhr,
+            self._current_mw,
+            self._setpoint_mw,
+            self._available_discharge_mw,
+            self._available_charge_mw,
+        ):
+            values.extend([0.0] * added)
 
     def begin_boot(self, asset_keys: Iterable[int]) -> None:
         """Another boot of an agent, or another agent, drives these assets: its clock counts from now on."""

@@ -4,7 +4,7 @@ Sockets, signals and the environment are `__main__`'s; everything here runs in v
 """
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ import trio
 from trioder.fleet import Fleet
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.dispatcher import Dispatcher
+from trioder.headend.fleet_reload import FleetReloader
 from trioder.headend.ingest import Ingest
 from trioder.headend.latest import LatestState
 from trioder.headend.session import SHUTTING_DOWN, AgentDesk, first_message_bytes
@@ -53,6 +54,7 @@ class Headend:
     services: Services
     peers: PeerLimits
     closing: trio.Event
+    reloader: FleetReloader
 
 
 @asynccontextmanager
@@ -64,6 +66,7 @@ async def open_headend(
     rng: random.Random,
     tick_s: float = 4.0,
     stale_after_s: float = 12.0,
+    read_fleet: Callable[[], Fleet] | None = None,
     peers: PeerLimits | None = None,
 ) -> AsyncIterator[Headend]:
     """Open a headend over `store` and keep it going; who serves `services` serves its agents.
@@ -75,6 +78,7 @@ async def open_headend(
         rng: makes the ids of sessions and dispatches.
         tick_s: how often assets without an agent are synthesized; 0 for never.
         stale_after_s: from which age on an agent's sample is `stale`.
+        read_fleet: reads the fleet file again, for a reload; without it a reload changes nothing.
         peers: the limits of the gRPC port; the default ones when it is None.
 
     *Resource handling*: on leaving, `closing` is set and the sessions that are still there are ended.
@@ -108,6 +112,18 @@ async def open_headend(
         counters=counters,
         wall=wall,
     )
+    reloader = FleetReloader(
+        fleet=fleet,
+        read=read_fleet or fleet.copy,
+        followers=(
+            latest.fleet_changed,
+            # Before the sessions: what is to be ended at a retired asset goes through its session.
+            dispatcher.fleet_changed,
+            desk.fleet_changed,
+            lambda _: store.fleet_changed(),
+        ),
+        counters=counters,
+    )
     health = HealthBoard()
     health.set_serving(AGENT_LINK_STREAM.service, True)
     await _restore_dispatches(dispatcher, store)
@@ -133,6 +149,7 @@ async def open_headend(
             ),
             peers=peers or PeerLimits(),
             closing=closing,
+            reloader=reloader,
         )
         try:
             yield headend
@@ -156,6 +173,7 @@ async def _tend_dispatches(dispatcher: Dispatcher) -> None:
     while True:
         await trio.sleep(_TEND_EVERY_S)
         dispatcher.tend()
+        await dispatcher.flush_large()
 
 
 async def _restore_dispatches(dispatcher: Dispatcher, store: Store) -> None:

@@ -4,7 +4,6 @@ Who may drive what is decided in `sessions`, what becomes of telemetry in `inges
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -12,7 +11,7 @@ from uuid import UUID
 import structlog
 import trio
 
-from trioder.fleet import Fleet
+from trioder.fleet import Fleet, FleetChange
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.dispatcher import Dispatcher
 from trioder.headend.ingest import Ingest
@@ -37,13 +36,16 @@ AgentCall = ServerCall[pb.AgentToHeadend, pb.HeadendToAgent]
 
 REGISTER_WITHIN_S = 10.0
 SHUTTING_DOWN = "the headend is shutting down"
+FLEET_CHANGED = "the headend's fleet has changed: register again"
 
 # About 1 MB of message.
 _SETPOINTS_A_MESSAGE = 10_000
+_MAX_IDS_LISTED = 10
+# Of those that Registered names, about 1 MB.
+_MAX_IDS_REPORTED = 25_000
 # A batch has a row an asset: an index and a handful of doubles, some 50 bytes.
 _ROW_BYTES = 256
 _MESSAGE_BYTES = 64 * 1024
-_MAX_IDS_TOLD = 10
 _MAX_TEXT_LOGGED = 500
 
 
@@ -99,14 +101,18 @@ class AgentDesk:
     def _open(self, registration: Registration, *, peer: str) -> Session:
         if self.closing.is_set():
             raise RpcError(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
+        keys = [self.fleet.index_by_id.get(asset_id) for asset_id in registration.asset_ids]
+        unknown_ids = self._check_known(registration)
         session = Session(
             session_id=str(UUID(int=self.rng.getrandbits(128), version=4)),
             agent_id=registration.agent_id,
             epoch=registration.epoch,
             protocol=min(registration.protocol, PROTOCOL),
             outbox_id=registration.outbox_id,
-            asset_keys=() if registration.backlog_only else self._keys_of(registration.asset_ids),
-            backlog_keys=self._backlog_keys_of(registration) if registration.backlog_only else (),
+            asset_keys=() if registration.backlog_only else [key for key in keys if key is not None],
+            batch_keys=keys,
+            backlog_only=registration.backlog_only,
+            unknown_ids=unknown_ids,
             peer=peer,
             connected_ms=self.wall.now_ms(),
         )
@@ -120,6 +126,14 @@ class AgentDesk:
             self.counters.sessions_superseded += 1
             older.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
         self.counters.sessions_opened += 1
+        if registration.replaces_outbox_id:
+            self.counters.outboxes_replaced += 1
+            log.warning(
+                "agent state was set back to an older copy; it continues in a new outbox",
+                agent_id=session.agent_id,
+                outbox_id=session.outbox_id,
+                replaced_outbox_id=registration.replaces_outbox_id,
+            )
         if not session.backlog_only:
             self.store.open_session(
                 SessionRecord(
@@ -169,9 +183,11 @@ class AgentDesk:
         session.end_with(StatusCode.INVALID_ARGUMENT, reason)
 
     def _take(self, message: pb.AgentToHeadend, session: Session) -> None:
-        match read_uplink(message, asset_count=len(session.backlog_keys or session.asset_keys)):
+        match read_uplink(message, asset_count=len(session.batch_keys)):
             case Batch() as batch:
                 self.ingest.receive_batch(session, batch)
+            case Telemetry() as telemetry if telemetry.asset_id in session.unknown_ids:
+                self.counters.samples_unknown += 1
             case Telemetry() as telemetry:
                 self.ingest.receive_telemetry(self._own_key(session, telemetry.asset_id), telemetry)
             case Acknowledgement() as acknowledgement:
@@ -199,32 +215,40 @@ class AgentDesk:
             raise WireError(f"Telemetry.asset_id is {asset_id}; the session did not register that asset")
         return key
 
-    def _keys_of(self, asset_ids: Sequence[str]) -> list[int]:
-        index_by_id = self.fleet.index_by_id
-        if unknown := self._told_unknown(asset_ids):
-            raise RpcError(StatusCode.NOT_FOUND, unknown)
-        return [index_by_id[asset_id] for asset_id in asset_ids]
+    def fleet_changed(self, change: FleetChange) -> None:
+        """Let go of retired assets; agents that registered an added one in vain are to register again."""
+        self.sessions.retire({key: self.fleet.asset_ids[key] for key in change.retired})
+        added = frozenset(self.fleet.asset_ids[key] for key in change.added)
+        for session in self.sessions:
+            if session.unknown_ids & added or not (session.asset_keys or session.backlog_only):
+                session.end_with(StatusCode.UNAVAILABLE, FLEET_CHANGED)
 
-    def _backlog_keys_of(self, registration: Registration) -> list[int | None]:
-        if unknown := self._told_unknown(registration.asset_ids):
-            log.warning(
-                "a backlog tells of assets that are no longer in the fleet; their samples are dropped",
-                agent_id=registration.agent_id,
-                reason=unknown,
-            )
-        return [self.fleet.index_by_id.get(asset_id) for asset_id in registration.asset_ids]
+    def _check_known(self, registration: Registration) -> frozenset[str]:
+        """Return the registered assets that are not in the fleet; the session stands for the others.
 
-    def _told_unknown(self, asset_ids: Sequence[str]) -> str:
-        unknown = [asset_id for asset_id in asset_ids if asset_id not in self.fleet.index_by_id]
+        Raises:
+            RpcError: no asset is known, and the session would drive nothing.
+        """
+        asset_ids, index_by_id = registration.asset_ids, self.fleet.index_by_id
+        unknown = [asset_id for asset_id in asset_ids if asset_id not in index_by_id]
         if not unknown:
-            return ""
-        told = ", ".join(unknown[:_MAX_IDS_TOLD]) + (", ..." if len(unknown) > _MAX_IDS_TOLD else "")
-        return f"{len(unknown)} of {len(asset_ids)} registered assets are not in the fleet: {told}"
+            return frozenset()
+        listed = ", ".join(unknown[:_MAX_IDS_LISTED]) + (", ..." if len(unknown) > _MAX_IDS_LISTED else "")
+        reason = f"{len(unknown)} of {len(asset_ids)} registered assets are not in the fleet: {listed}"
+        if len(unknown) == len(asset_ids) and not registration.backlog_only:
+            raise RpcError(StatusCode.NOT_FOUND, reason)
+        self.counters.assets_unknown += len(unknown)
+        log.warning(
+            "an agent registered assets that are not in the fleet; their samples are dropped",
+            agent_id=registration.agent_id,
+            reason=reason,
+        )
+        return frozenset(unknown)
 
     def _described(self, session: Session) -> dict[str, object]:
         described: dict[str, object] = {"agent_id": session.agent_id, "session_id": session.session_id}
         if session.backlog_only:
-            return described | {"backlog_of_assets": len(session.backlog_keys), "peer": session.peer}
+            return described | {"backlog_of_assets": len(session.batch_keys), "peer": session.peer}
         assets = [self.fleet.assets[key] for key in session.asset_keys]
         if len(assets) == 1:
             described |= {"asset_id": assets[0].id, "asset": assets[0].name}
@@ -263,7 +287,10 @@ async def _send(call: AgentCall, session: Session, committed_seq: int) -> None:
     try:
         if session.protocol >= 1:
             grant = SessionGrant(
-                session_id=session.session_id, committed_batch_seq=committed_seq, protocol=session.protocol
+                session_id=session.session_id,
+                committed_batch_seq=committed_seq,
+                protocol=session.protocol,
+                unknown_asset_ids=sorted(session.unknown_ids)[:_MAX_IDS_REPORTED],
             )
             await call.send(write_grant(grant))
         while True:

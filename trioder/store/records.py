@@ -3,10 +3,11 @@
 An asset's key is its position in `Fleet.assets`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from trioder.domain.quality import QualityName
 from trioder.sim.model import Telemetry
 
 Source = Literal["agent", "synthesized"]
@@ -21,6 +22,7 @@ class Samples:
     Attributes:
         source: who says so: an agent, or the headend's own model.
         asset_keys: distinct.
+        quality: a `trioder.domain.quality.Quality` code a row; empty when every row is good, or synthesized.
         available_discharge_mw: magnitudes, >= 0.
         available_charge_mw: magnitudes, >= 0.
     """
@@ -33,6 +35,7 @@ class Samples:
     setpoint_mw: Sequence[float]
     available_discharge_mw: Sequence[float]
     available_charge_mw: Sequence[float]
+    quality: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,7 @@ class MemberRecord:
     allocation: str = ""
     state: str
     held_mw: float | None = None
+    mean_mw: float | None = None
     answer: str | None = None
     reason: str | None = None
     sent_ms: int | None = None
@@ -88,6 +92,13 @@ class LeftOutRecord:
     asset_id: str
     code: str
     allocation: str
+
+
+# What one asset has of a command: a share, or the reason why it has none.
+ShareRecord = MemberRecord | LeftOutRecord
+
+# Returns the share of the asset with this key, as it is when asked.
+ShareOf = Callable[[int], ShareRecord]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +120,7 @@ class ResplitRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchRecord:
-    """One command and what has become of it so far; a later record of the same id replaces this.
+    """One command and what has become of it so far.
 
     Attributes:
         allocated_mw: what its members were given, together.
@@ -121,7 +132,7 @@ class DispatchRecord:
         idempotency_key: the user's, if there was one; request_digest tells whether it is used for the same.
         by_state: how many members are in each state.
         assets_left_out: how many were given nothing.
-        members: none in a list of many records.
+        members: none where they are handed over, or read, apart from the rest.
         left_out: likewise.
     """
 
@@ -149,12 +160,26 @@ class DispatchRecord:
     left_out: Sequence[LeftOutRecord] = ()
 
 
+def with_shares(
+    dispatch: DispatchRecord, shares: Iterable[ShareRecord], *, former: Iterable[ShareRecord] = ()
+) -> DispatchRecord:
+    """Return the record with these shares, and those of `former` whose assets are not among them."""
+    by_asset = {share.asset_id: share for share in former}
+    by_asset.update((share.asset_id, share) for share in shares)
+    return replace(
+        dispatch,
+        members=tuple(share for share in by_asset.values() if isinstance(share, MemberRecord)),
+        left_out=tuple(share for share in by_asset.values() if isinstance(share, LeftOutRecord)),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastSample:
-    """One row of an asset's history."""
+    """One row of an asset's history; values of a sample that is not good may be NaN or infinite."""
 
     telemetry: Telemetry
     source: Source
+    quality: QualityName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,15 @@ from trioder.wire.checks import (
     checked_name,
     checked_timestamp_ms,
 )
-from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Heartbeat, Registration, Uplink
+from trioder.wire.records import (
+    Acknowledgement,
+    AgentEvent,
+    Batch,
+    Heartbeat,
+    Nameplate,
+    Registration,
+    Uplink,
+)
 
 # The last instant that RFC 3339 can write: the end of the year 9999.
 _MAX_TS_UNIX_MS = 253_402_300_799_999
@@ -36,6 +44,9 @@ def write_registration(
             asset_name=asset.name,
             site_name=asset.site_name,
             location=asset.location,
+            capacity_mwhr=asset.capacity_mwhr,
+            max_mw=asset.max_mw,
+            min_mw=asset.min_mw,
         )
         for asset in assets
     ]
@@ -67,6 +78,7 @@ def write_batch(batch: Batch) -> pb.AgentToHeadend:
             batch_seq=batch.batch_seq,
             ts_unix_ms=batch.ts_unix_ms,
             gap_from_seq=batch.gap_from_seq,
+            lost_batches=batch.lost_batches,
             live_only=batch.live_only,
             asset_index=batch.asset_index,
             soc_mwhr=batch.soc_mwhr,
@@ -76,6 +88,12 @@ def write_batch(batch: Batch) -> pb.AgentToHeadend:
             available_charge_mw=batch.available_charge_mw,
         )
     )
+
+
+def batch_ts_unix_ms(payload: bytes) -> int | None:
+    """Return the time of a batch that `write_batch` made, from its bytes; None of another message."""
+    message = pb.AgentToHeadend.FromString(payload)
+    return message.telemetry_batch.ts_unix_ms if message.HasField("telemetry_batch") else None
 
 
 def write_acknowledgement(acknowledgement: Acknowledgement) -> pb.AgentToHeadend:
@@ -160,7 +178,17 @@ def _read_registration(register: pb.Register) -> Registration:
         protocol=register.protocol,
         outbox_id=checked_name("Register.outbox_id", register.outbox_id) if register.outbox_id else "",
         asset_ids=asset_ids,
+        nameplates={
+            asset_id: Nameplate(descriptor.capacity_mwhr, descriptor.max_mw, descriptor.min_mw)
+            for asset_id, descriptor in zip(asset_ids, register.assets, strict=False)
+            if descriptor.HasField("capacity_mwhr")
+            and descriptor.HasField("max_mw")
+            and descriptor.HasField("min_mw")
+        },
         backlog_only=register.backlog_only,
+        replaces_outbox_id=checked_name("Register.replaces_outbox_id", register.replaces_outbox_id)
+        if register.replaces_outbox_id
+        else "",
     )
 
 
@@ -188,6 +216,7 @@ def _read_batch(batch: pb.TelemetryBatch, asset_count: int) -> Batch:
         batch_seq=batch.batch_seq,
         ts_unix_ms=batch.ts_unix_ms,
         gap_from_seq=gap_from_seq,
+        lost_batches=_lost_batches(batch, gap_from_seq),
         live_only=batch.live_only,
         asset_index=asset_index,
         soc_mwhr=checked_column("TelemetryBatch.soc_mwhr", batch.soc_mwhr, rows=rows),
@@ -200,6 +229,17 @@ def _read_batch(batch: pb.TelemetryBatch, asset_count: int) -> Batch:
             "TelemetryBatch.available_charge_mw", batch.available_charge_mw, rows=rows
         ),
     )
+
+
+def _lost_batches(batch: pb.TelemetryBatch, gap_from_seq: int | None) -> int | None:
+    if not batch.HasField("lost_batches"):
+        return None
+    gap = 0 if gap_from_seq is None else batch.batch_seq - gap_from_seq
+    if batch.lost_batches > gap:
+        raise WireError(
+            f"TelemetryBatch.lost_batches is {batch.lost_batches}; the gap before it has {gap} batches"
+        )
+    return batch.lost_batches
 
 
 def _read_telemetry(telemetry: pb.Telemetry) -> Telemetry:

@@ -86,6 +86,7 @@ class Rest:
             protocol=1,
             outbox_id=f"outbox of {agent_id}",
             asset_keys=keys,
+            batch_keys=keys,
             peer="127.0.0.1:4711",
             connected_ms=self.headend.wall.now_ms(),
         )

@@ -77,6 +77,7 @@ def make_session(
         protocol=protocol,
         outbox_id=outbox_id,
         asset_keys=keys,
+        batch_keys=keys,
         peer="test:1",
         connected_ms=0,
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trioder.sim.model import Asset
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.checks import WireError
-from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Registration
+from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Nameplate, Registration
 from trioder.wire.uplink import (
     read_uplink,
     write_acknowledgement,
@@ -59,6 +59,7 @@ def test_a_registration_arrives_as_written() -> None:
         protocol=1,
         outbox_id="o-1",
         asset_ids=tuple(asset.id for asset in ASSETS),
+        nameplates={asset.id: Nameplate(asset.capacity_mwhr, asset.max_mw, asset.min_mw) for asset in ASSETS},
     )
 
 
@@ -119,6 +120,8 @@ def test_a_batch_arrives_as_written(
         ({"ts_unix_ms": 2**62}, "ts_unix_ms is 4611686018427387904"),
         ({"gap_from_seq": 7}, "gap_from_seq is 7; it must be in 1..6"),
         ({"gap_from_seq": 0}, "gap_from_seq is 0"),
+        ({"lost_batches": 1}, "lost_batches is 1; the gap before it has 0 batches"),
+        ({"gap_from_seq": 4, "lost_batches": 2**64 - 1}, "the gap before it has 3 batches"),
         ({"asset_index": [0, 3]}, "asset_index has 3; the session registered 3 assets"),
         ({"asset_index": [1, 1]}, "names an asset twice"),
         ({"soc_mwhr": [1.0]}, "soc_mwhr has 1 rows; the batch's asset_index has 2"),

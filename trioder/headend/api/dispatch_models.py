@@ -39,7 +39,6 @@ Expiry = Annotated[
 
 ValidUntil = Annotated[Time, Meta(description="The setpoint ends then; instead of duration_s.")]
 Resplit = Annotated[bool, Meta(description="Whether the share of a member that drops out goes on.")]
-Wait = Annotated[Literal["ack"], Meta(description="Answer when every agent has answered, or with 504.")]
 OfAsset = Annotated[Id, Meta(description="Only those that this asset has or had a part in.")]
 WithAllocations = Annotated[bool, Meta(description="Whether to tell what each asset has.")]
 
@@ -158,19 +157,11 @@ class DispatchAnswer(DispatchRow, kw_only=True):
     dry_run: bool
 
 
-class NotAnsweredBody(Struct, kw_only=True):
-    """The time to wait was over before every agent had answered; the command stands, as it is told here."""
-
-    error: Literal["not_answered"] = "not_answered"
-    message: str
-    dispatch: DispatchAnswer
-
-
 class DispatchQuery(Struct, kw_only=True):
     """What of the answer is wanted, and when."""
 
     wait: (
-        Annotated[Literal["ack"], Meta(description="Answer when every agent has answered, or with 504.")]
+        Annotated[Literal["ack"], Meta(description="Answer when every agent has answered, else with 202.")]
         | None
     ) = None
     wait_s: Annotated[int, Meta(ge=1, le=MAX_WAIT_S, description="For so long at most.")] = DEFAULT_WAIT_S

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 import trioder
 from trioder.headend.counters import Counters
 from trioder.headend.service import Headend
+from trioder.process.queued_output import log_lines_dropped
 from trioder.rpc import PeerLimits
 from trioder.store.figures import StoreFigures
 
@@ -53,7 +54,7 @@ class _HeadendCollector(Collector):
             "When the headend started, in Unix time.",
             value=headend.started_ms / 1000,
         )
-        yield GaugeMetricFamily("trioder_assets", "Assets in the fleet.", value=len(headend.fleet.assets))
+        yield GaugeMetricFamily("trioder_assets", "Assets in the fleet.", value=len(headend.fleet.keys))
         yield GaugeMetricFamily(
             "trioder_assets_connected",
             "Assets that an agent drives now.",
@@ -81,6 +82,11 @@ class _HeadendCollector(Collector):
         for state in ("ok", "error", "disabled"):
             database.add_metric([state], float(headend.store.health == state))
         yield database
+        yield CounterMetricFamily(
+            "trioder_log_lines_dropped",
+            "Log lines dropped because nobody read standard error, or it could not be written.",
+            value=log_lines_dropped(),
+        )
         for figure in fields(StoreFigures):
             family = CounterMetricFamily if figure.metadata["kind"] == "counter" else GaugeMetricFamily
             value = getattr(headend.store.figures, figure.name)

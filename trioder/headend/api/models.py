@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from trioder.domain.quality import QualityName
 from trioder.headend.latest import Quality
 from trioder.sim.model import Status
 from trioder.store.interface import StoreHealth
@@ -125,20 +126,21 @@ class TelemetryRow(Struct, kw_only=True):
 
 
 class HistoryRow(Struct, kw_only=True):
-    """A recorded sample."""
+    """A recorded sample. A value that is no finite number is null; its quality says why."""
 
     asset_id: Id
     site_id: Id
     timestamp: Time
-    soc_mwhr: float
-    soc_pct: float
+    soc_mwhr: float | None
+    soc_pct: float | None
     capacity_mwhr: float
-    current_mw: float
-    setpoint_mw: float
+    current_mw: float | None
+    setpoint_mw: float | None
     max_mw: float
     min_mw: float
     status: Status
     source: Source
+    quality: QualityName
 
 
 class AgentRow(Struct, kw_only=True):
@@ -163,6 +165,15 @@ class SessionRow(Struct, kw_only=True):
     connected_at: Time
     disconnected_at: Time | None
     reason: str | None
+
+
+class FleetReloadAnswer(Struct, kw_only=True):
+    """What a reload of the fleet file has changed, in assets."""
+
+    assets: Annotated[int, Meta(description="In the fleet now.")]
+    added: int
+    changed: Annotated[int, Meta(description="Of another nameplate, name or site.")]
+    retired: Annotated[int, Meta(description="No longer in the file; their history can still be read.")]
 
 
 class HealthAnswer(Struct, kw_only=True):

@@ -12,13 +12,19 @@ import trio
 
 from trioder.headend.dispatch.lifecycle import ENDED, UNANSWERED, DispatchState, may_become, state_of_group
 from trioder.headend.dispatch.split import Strategy
+from trioder.headend.slices import Steps, parts_of, run_at_once
 from trioder.store.records import (
     DispatchRecord,
     DispatchTarget,
     LeftOutRecord,
     MemberRecord,
     ResplitRecord,
+    ShareRecord,
 )
+
+# What it takes to make the record of a member, and to add up its share.
+_RECORD_US = 3.0
+_SUM_US = 0.1
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -96,6 +102,7 @@ class Command:
     """What a user asked, of one asset or of many; times are Unix time in ms.
 
     Attributes:
+        number: commands are in force in the order of their numbers; 0 for those from before the start.
         mw: in all.
         reversion_mw: in all, likewise.
         queue_until_ms: until when its first shares may wait to be sent.
@@ -108,11 +115,13 @@ class Command:
         adopted: agents were found under it; what was asked, and of whom else, is not known.
         next_look_ms: when it is looked again whether a member has dropped out.
         answered: set when no member waits for its agent's answer.
+        beginning: its members are being handed out, one after the other.
         unanswered: members that may not have been told yet.
         living: members of which something may still become.
     """
 
     dispatch_id: str
+    number: int = 0
     target: DispatchTarget
     mw: float
     duration_s: int | None = None
@@ -131,6 +140,7 @@ class Command:
     left_out: dict[int, tuple[str, str]] = field(default_factory=dict)
     shortfall_mw: float = 0.0
     adopted: bool = False
+    beginning: bool = False
     next_look_ms: int = 0
     resplits: list[ResplitRecord] = field(default_factory=list)
     count_by_state: Counter[DispatchState] = field(default_factory=Counter)
@@ -185,6 +195,20 @@ class Command:
             asset_ids: of the fleet, by key.
             whole: with what each asset has.
         """
+        return run_at_once(self.record_steps(asset_ids, whole=whole))
+
+    def record_steps(self, asset_ids: Sequence[str], *, whole: bool = True) -> Steps[DispatchRecord]:
+        """Do what `record` does, in steps; each asset's part is as of the moment of its step."""
+        yield _SUM_US * len(self.members)
+        members: list[MemberRecord] = []
+        left_out: list[LeftOutRecord] = []
+        if whole:
+            for part in parts_of(tuple(self.members.values())):
+                members += [_record_of(member, asset_ids) for member in part]
+                yield _RECORD_US * len(part)
+            for entries in parts_of(tuple(self.left_out.items())):
+                left_out += [_left_out_record(key, why, asset_ids) for key, why in entries]
+                yield _RECORD_US * len(entries)
         return DispatchRecord(
             dispatch_id=self.dispatch_id,
             target=self.target,
@@ -206,14 +230,21 @@ class Command:
             resplits=tuple(self.resplits),
             by_state={state: count for state, count in self.count_by_state.items() if count},
             assets_left_out=len(self.left_out),
-            members=[_record_of(member, asset_ids) for member in self.members.values()] if whole else (),
-            left_out=[
-                LeftOutRecord(asset_id=asset_ids[key], code=code, allocation=allocation)
-                for key, (code, allocation) in self.left_out.items()
-            ]
-            if whole
-            else (),
+            members=members,
+            left_out=left_out,
         )
+
+    def share(self, asset_ids: Sequence[str], key: int) -> ShareRecord:
+        """Return what one of its assets has of it."""
+        member = self.members.get(key)
+        if member is None:
+            return _left_out_record(key, self.left_out[key], asset_ids)
+        return _record_of(member, asset_ids)
+
+
+def _left_out_record(key: int, why: tuple[str, str], asset_ids: Sequence[str]) -> LeftOutRecord:
+    code, allocation = why
+    return LeftOutRecord(asset_id=asset_ids[key], code=code, allocation=allocation)
 
 
 def _record_of(member: Member, asset_ids: Sequence[str]) -> MemberRecord:

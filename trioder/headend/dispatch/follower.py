@@ -102,7 +102,7 @@ class Follower:
     def _answered(self, member: Member, state: DispatchState, reason: str | None) -> bool:
         if member.state == "tracking" and member.answered_ms is None and state in IN_FORCE:
             # It was seen to obey before it said so.
-            self._lives.note(member.command)
+            self._lives.note(member.command, keys=(member.key,))
             return True
         if state == "rejected" and member.answered_ms is not None:
             return False
@@ -154,6 +154,7 @@ class Follower:
         if answer.remaining_s is not None:
             member.ends_ms = now_ms + round(answer.remaining_s * 1000)
             self._lives.book.watch(member)
+            self._lives.note(member.command, keys=(member.key,))
 
     def _adopt(self, answer: Acknowledgement, key: int, command: Command | None) -> None:
         """An agent tells of a dispatch from before this headend's start, of which there is no record."""

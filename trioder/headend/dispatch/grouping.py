@@ -10,10 +10,15 @@ from trioder.headend.dispatch.candidates import Candidate, Known, candidates_of,
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.explain import explain
 from trioder.headend.dispatch.requests import DispatchRefusedError
-from trioder.headend.dispatch.split import Split, split
+from trioder.headend.dispatch.split import Split, split_steps
 from trioder.headend.latest import LatestState
 from trioder.headend.sessions import SessionRegistry
+from trioder.headend.slices import Steps, parts_of, run_at_once
 from trioder.process.wall_time import WallClock
+
+# What looking at an asset takes, and what making it a member does.
+_CANDIDATE_US = 4.0
+_MEMBER_US = 4.0
 
 
 class Dealt:
@@ -47,10 +52,21 @@ class Grouping:
         Raises:
             DispatchRefusedError: the members cannot hold the reversion.
         """
-        dealt = self.shares_of(command, command.mw, elsewhere=())
+        run_at_once(self.deal_steps(command))
+
+    def deal_steps(self, command: Command) -> Steps[None]:
+        """Do what `deal` does, in steps; nobody but the caller may know of the command yet."""
+        dealt = yield from self.share_steps(command, command.mw, elsewhere=())
         command.shortfall_mw = dealt.shares.shortfall_mw
-        for position, candidate in enumerate(dealt.candidates):
-            key, mw = candidate.asset_key, dealt.shares.allocated_mw[position]
+        for part in parts_of(range(len(dealt.candidates))):
+            self._add_members(command, dealt, part)
+            yield _MEMBER_US * len(part)
+        if command.reversion_mw:
+            yield from self._reversion_steps(command)
+
+    def _add_members(self, command: Command, dealt: Dealt, positions: Sequence[int]) -> None:
+        for position in positions:
+            key, mw = dealt.candidates[position].asset_key, dealt.shares.allocated_mw[position]
             code, allocation = dealt.allocation(position)
             if mw is None:
                 command.left_out[key] = (code, allocation)
@@ -68,8 +84,6 @@ class Grouping:
                     queue_until_ms=command.queue_until_ms,
                 )
             )
-        if command.reversion_mw:
-            self._deal_reversion(command)
 
     def reaches(self, key: int) -> bool:
         """Whether an asset can be given a share now: it is connected, and how it stands is known."""
@@ -86,20 +100,28 @@ class Grouping:
             total_mw: of the setpoints.
             elsewhere: the assets that another command has by now.
         """
+        return run_at_once(self.share_steps(command, total_mw, elsewhere=elsewhere))
+
+    def share_steps(self, command: Command, total_mw: float, *, elsewhere: Collection[int]) -> Steps[Dealt]:
+        """Do what `shares_of` does, in steps: each asset counts as it is when its step comes."""
         now_ms = self._wall.now_ms()
         lasts_s = None if command.ends_ms is None else max(1.0, (command.ends_ms - now_ms) / 1000)
         hold_s = horizon_s(lasts_s)
-        candidates = candidates_of(
-            (self._known(command, key, now_ms, key in elsewhere) for key in command.candidate_keys),
-            charging=total_mw < 0.0,
-            hold_s=hold_s,
-            stale_after_s=self._latest.stale_after_s,
-        )
-        return Dealt(candidates, split(total_mw, candidates, command.strategy or "headroom"), hold_s)
+        candidates: list[Candidate] = []
+        for keys in parts_of(command.candidate_keys):
+            candidates += candidates_of(
+                (self._known(command, key, now_ms, key in elsewhere) for key in keys),
+                charging=total_mw < 0.0,
+                hold_s=hold_s,
+                stale_after_s=self._latest.stale_after_s,
+            )
+            yield _CANDIDATE_US * len(keys)
+        shares = yield from split_steps(total_mw, candidates, command.strategy or "headroom")
+        return Dealt(candidates, shares, hold_s)
 
-    def _deal_reversion(self, command: Command) -> None:
+    def _reversion_steps(self, command: Command) -> Steps[None]:
         left_out = frozenset(command.left_out)
-        dealt = self.shares_of(command, command.reversion_mw, elsewhere=left_out)
+        dealt = yield from self.share_steps(command, command.reversion_mw, elsewhere=left_out)
         if dealt.shares.shortfall_mw:
             can_mw = command.reversion_mw - dealt.shares.shortfall_mw
             raise DispatchRefusedError(

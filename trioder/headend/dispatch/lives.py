@@ -3,6 +3,9 @@
 What makes it change is found out in `delivery`, `follower` and `resplit`.
 """
 
+from collections.abc import Iterable
+from functools import partial
+
 import structlog
 
 from trioder.fleet import Fleet
@@ -11,13 +14,18 @@ from trioder.headend.dispatch.book import OrderBook
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.lifecycle import ENDED, DispatchState
 from trioder.headend.dispatch.log import CommandLog
+from trioder.headend.slices import Steps, run_at_once
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import Store
+from trioder.store.records import DispatchRecord
 
 log = structlog.stdlib.get_logger(__name__)
 
 # Those whose power is compared with what was asked.
 _ON_THE_WAY: frozenset[DispatchState] = frozenset({"sent", "accepted", "clamped"})
+LEFT_THE_FLEET = "its asset has left the fleet"
+# Up to so many assets a command is made, begun and recorded in one piece, in about 10 ms.
+SMALL_GROUP = 500
 _WARNED_OF: frozenset[DispatchState] = frozenset({"rejected", "expired", "failed"})
 
 
@@ -32,20 +40,41 @@ class Lives:
         self.book = OrderBook()
         self.log = CommandLog()
         self.on_the_way: dict[int, Member] = {}
-        self._asset_ids = [asset.id for asset in fleet.assets]
+        self._asset_ids = fleet.asset_ids
         self._fleet = fleet
         self._store = store
         self._counters = counters
         self._wall = wall
-        # Changed since they were recorded: a group is not written anew for each of its members.
-        self._changed: dict[str, Command] = {}
+        # What has changed since it was recorded, by the assets whose share has: a group is not written anew
+        # for each of its members.
+        self._changed: dict[str, tuple[Command, set[int]]] = {}
 
-    def add(self, command: Command) -> None:
-        """Begin a command: its members are their assets' from now on, and supersede what these were under."""
+    def begin(self, command: Command) -> None:
+        """From now on the command is given; `take` each of its members next."""
+        command.beginning = True
         self.log.add(command)
-        for member in command.members.values():
-            self.follow(member)
-        self._changed[command.dispatch_id] = command
+        self.note(command, keys=(*command.members, *command.left_out))
+
+    def take(self, member: Member) -> bool:
+        """Make a member of a command that begins its asset's; it supersedes what that was under.
+
+        Returns:
+            False when the asset is under a command that was asked for later, and the member is superseded
+            itself; or when its asset was retired since the command was made, and it has failed.
+        """
+        if member.key != self._fleet.index_by_id.get(self._asset_ids[member.key]):
+            self.change(member, "failed", reason=LEFT_THE_FLEET)
+            return False
+        current = self.book.current(member.key)
+        if (
+            current is not None
+            and current.command.number > member.command.number
+            and current.state not in ENDED
+        ):
+            self.change(member, "superseded", reason=f"by {current.command.dispatch_id}")
+            return False
+        self.follow(member)
+        return True
 
     def restore(self, command: Command) -> None:
         """Go on with a command from the records of a headend before this one; the oldest come first."""
@@ -65,22 +94,56 @@ class Lives:
             self.on_the_way[member.key] = member
         elif self.on_the_way.get(member.key) is member:
             del self.on_the_way[member.key]
-        self.note(member.command)
+        self.note(member.command, keys=(member.key,))
         if state in _WARNED_OF:
             self._warn(member)
         return True
 
-    def note(self, command: Command) -> None:
-        """It has changed, and is to be recorded."""
+    def note(self, command: Command, *, keys: Iterable[int]) -> None:
+        """It has changed, and is to be recorded: itself, and what the assets with these keys have of it."""
         self.log.look(command)
         if not command.adopted:
-            self._changed[command.dispatch_id] = command
+            _, changed = self._changed.setdefault(command.dispatch_id, (command, set()))
+            changed.update(keys)
 
     def flush(self) -> None:
-        """Hand what has changed to the store."""
-        changed, self._changed = self._changed, {}
-        for command in changed.values():
-            self._store.record_dispatch(command.record(self._asset_ids))
+        """Hand what has changed to the store, all of it now."""
+        for dispatch_id in tuple(self._changed):
+            run_at_once(self._hand_over(dispatch_id))
+
+    def flush_small(self) -> None:
+        """Hand what has changed to the store, but for the commands of which that would take long."""
+        small = [
+            dispatch_id
+            for dispatch_id, (command, _) in self._changed.items()
+            if len(command.candidate_keys) <= SMALL_GROUP
+        ]
+        for dispatch_id in small:
+            run_at_once(self._hand_over(dispatch_id))
+
+    def flush_steps(self) -> Steps[None]:
+        """Hand what has changed to the store, in steps."""
+        for dispatch_id, (command, _) in tuple(self._changed.items()):
+            # One that begins is recorded when it has begun.
+            if not command.beginning:
+                yield from self._hand_over(dispatch_id)
+
+    def record_steps(self, command: Command) -> Steps[DispatchRecord]:
+        """Hand one command to the store, in steps; returns the whole record."""
+        yield from self._hand_over(command.dispatch_id)
+        return (yield from command.record_steps(self._asset_ids))
+
+    def _hand_over(self, dispatch_id: str) -> Steps[None]:
+        # Until the step that hands it over, it is among the changed: whoever flushes meanwhile hands it over.
+        if dispatch_id not in self._changed:
+            return
+        command, _ = self._changed[dispatch_id]
+        record = yield from command.record_steps(self._asset_ids, whole=False)
+        if dispatch_id in self._changed:
+            _, keys = self._changed.pop(dispatch_id)
+            self._store.record_dispatch(
+                record, changed=keys, share_of=partial(command.share, self._asset_ids)
+            )
 
     def follow(self, member: Member) -> None:
         """The member is its asset's from now on, and supersedes what that was under."""

@@ -32,9 +32,8 @@ class CommandLog:
     def add(self, command: Command) -> None:
         """Remember a command."""
         self._living[command.dispatch_id] = command
-        self.name(command, command.dispatch_id)
-        for member in command.members.values():
-            self.name(command, member.wire_id)
+        for wire_id in {command.dispatch_id, *(member.wire_id for member in command.members.values())}:
+            self.name(command, wire_id)
         self.look(command)
 
     def name(self, command: Command, wire_id: str) -> None:

@@ -54,7 +54,7 @@ class Resplitter:
         """Re-split every living group of which a member has dropped out."""
         now_ms = self._wall.now_ms()
         for command in self._lives.log:
-            if not (command.resplit and command.is_group) or command.ended:
+            if not (command.resplit and command.is_group) or command.ended or command.beginning:
                 continue
             if now_ms < command.next_look_ms or (command.ends_ms is not None and now_ms >= command.ends_ms):
                 continue
@@ -163,6 +163,7 @@ class Resplitter:
                 allocation=allocation,
                 queue_until_ms=self._queue_until_ms(command),
             )
+        self._lives.note(command, keys=(key,))
         self._delivery.send(member)
         return True
 
@@ -183,7 +184,7 @@ class Resplitter:
                     shortfall_mw=command.shortfall_mw,
                 )
             )
-        self._lives.note(command)
+        self._lives.note(command, keys=())
         log.warning(
             "group dispatch re-split",
             dispatch_id=command.dispatch_id,

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.unit.headend.dispatch.driver import connect, dispatch, mail_of, still_parts, tell
 from tests.unit.headend.parts import asset_id, make_session
+from tests.unit.headend.stores import SlowStore
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.lifecycle import ENDED
 from trioder.headend.dispatch.requests import DispatchRefusedError, GroupRequest
@@ -34,7 +36,8 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.parts = still_parts(assets=len(ASSETS))
+        self.store = SlowStore()
+        self.parts = still_parts(assets=len(ASSETS), store=self.store)
         self.sessions: dict[str, Session] = {}
         self.opened = 0
         self.commands: list[Command] = []
@@ -252,6 +255,17 @@ class DispatcherMachine(RuleBasedStateMachine):
                     assert member == self.ended[at]
                 elif member.state in ENDED:
                     self.ended[at] = member
+
+    @precondition(lambda self: self.tended)
+    @invariant()
+    def what_is_on_record_is_what_is(self) -> None:
+        """Though only what has changed was handed over."""
+        for command in self.commands:
+            record = self.parts.dispatcher.record_of(command)
+            written = self.store.recorded[command.dispatch_id]
+            assert replace(written, members=(), left_out=()) == replace(record, members=(), left_out=())
+            for ours, theirs in ((record.members, written.members), (record.left_out, written.left_out)):
+                assert {one.asset_id: one for one in ours} == {one.asset_id: one for one in theirs}
 
     @invariant()
     def each_asset_is_under_one_command_at_most(self) -> None:

@@ -1,0 +1,1 @@
+"""The shared vocabulary: pure values, no I/O, nothing of the other packages."""

@@ -1,0 +1,37 @@
+"""How far a stored sample can be trusted. The codes are those of the wire and of the `samples` table.
+
+`stale` is not among them: it is a sample's age, decided when it is read.
+"""
+
+from enum import IntEnum
+from typing import Literal
+
+QualityName = Literal["good", "suspect", "bad", "synthesized", "wrong_time"]
+
+
+class Quality(IntEnum):
+    """One code a sample; only good and synthesized samples enter sums, splits and dispatch tracking.
+
+    Attributes:
+        GOOD: reported by an agent, and plausible.
+        SUSPECT: cannot be: beyond the nameplate, outside 0..100 % state of charge, not finite, or a step
+            faster than the nameplate's ramp allows.
+        BAD: flagged by the device itself.
+        SYNTHESIZED: made by the headend's own model.
+        WRONG_TIME: its time cannot be: more than 60 s in the future, or before the year 2000.
+    """
+
+    GOOD = 0
+    SUSPECT = 1
+    BAD = 2
+    SYNTHESIZED = 3
+    WRONG_TIME = 4
+
+
+QUALITY_NAMES: dict[Quality, QualityName] = {
+    Quality.GOOD: "good",
+    Quality.SUSPECT: "suspect",
+    Quality.BAD: "bad",
+    Quality.SYNTHESIZED: "synthesized",
+    Quality.WRONG_TIME: "wrong_time",
+}
