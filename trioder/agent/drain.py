@@ -117,6 +117,7 @@ async def _hand_over(
         queue=SendQueue(outbox),
         deliver=lambda _: None,
         report=lambda _: None,
+        wall=wall,
         rng=rng,
     )
     async with trio.open_nursery() as nursery:

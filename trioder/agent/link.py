@@ -14,12 +14,14 @@ import trio
 from trioder.agent.backoff import Backoff
 from trioder.agent.outbox import Outbox
 from trioder.agent.send_queue import SendQueue
+from trioder.process.wall_time import WallClock
 from trioder.rpc import ClientCall, RpcError, StatusCode, open_channel
 from trioder.sim.model import Dispatch
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import read_downlink
 from trioder.wire.records import BatchesKept, ReplayRequest, SessionGrant, Setpoints
 from trioder.wire.service import AGENT_LINK_STREAM, PROTOCOL
+from trioder.wire.uplink import write_heartbeat
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -30,6 +32,9 @@ LinkState = Literal["connected", "disconnected", "refused"]
 DIAL_WITHIN_S = 10.0
 REGISTERED_WITHIN_S = 30.0
 HEALTHY_AFTER_S = 10.0
+HEARTBEAT_EVERY_S = 15.0
+# A headend whose clock differs by more is reported, by what is certain of the difference.
+CLOCK_DIFFERS_S = 2.0
 FIRST_RETRY_S = 0.5
 MAX_RETRY_S = 30.0
 
@@ -68,7 +73,8 @@ class Identity:
     Attributes:
         assets: how many.
         headend: as told to the headend (`:authority`) and to people.
-        registration: the message that opens a session; the same for every session of this boot.
+        registration: the message that opens a session; but for the clock, the same for every session of this
+            boot.
     """
 
     agent_id: str
@@ -94,6 +100,7 @@ class Link:
         queue: SendQueue,
         deliver: Callable[[Iterable[Dispatch]], None],
         report: Callable[[LinkReport], None],
+        wall: WallClock,
         rng: random.Random,
     ) -> None:
         self.connected = False
@@ -104,12 +111,19 @@ class Link:
         self._queue = queue
         self._deliver = deliver
         self._report = report
+        self._wall = wall
+        self._heartbeat_due = False
         self._backoff = Backoff(first_s=FIRST_RETRY_S, max_s=MAX_RETRY_S, rng=rng)
         self._finishing = trio.Event()
 
     def finish(self) -> None:
         """Send what may be sent, close the stream in good order, and let `run` return."""
         self._finishing.set()
+        self._queue.wakeup.wake()
+
+    def send_heartbeat(self) -> None:
+        """Show the headend this agent's clock before anything else that waits, or in the next session."""
+        self._heartbeat_due = True
         self._queue.wakeup.wake()
 
     async def run(self) -> None:
@@ -161,7 +175,9 @@ class Link:
 
     async def _register(self, call: AgentCall) -> None:
         who = self._identity
+        sent_s = trio.current_time()
         with trio.move_on_after(REGISTERED_WITHIN_S) as patience:
+            who.registration.register.clock_unix_ms = self._wall.now_ms()
             await call.send(who.registration)
             try:
                 first = await call.receive()
@@ -178,6 +194,7 @@ class Link:
                 f"the first message was {first.WhichOneof('msg')}; a headend of protocol {PROTOCOL} sends "
                 "registered",
             )
+        self._compare_clocks(grant, sent_s)
         self._outbox.registered(grant.committed_batch_seq)
         self.connected = True
         log.info(
@@ -190,11 +207,27 @@ class Link:
         )
         self._report(LinkReport(state="connected", assets=who.assets))
 
+    def _compare_clocks(self, grant: SessionGrant, sent_s: float) -> None:
+        if grant.clock_unix_ms is None:
+            return
+        error_s = (trio.current_time() - sent_s) / 2
+        # As if the headend had looked at its clock half-way: it did so at some time of the round trip.
+        ahead_s = grant.clock_unix_ms / 1000 - self._wall.unix_s(sent_s + error_s)
+        if abs(ahead_s) - error_s > CLOCK_DIFFERS_S:
+            log.warning(
+                "the headend's clock differs from this agent's",
+                agent_id=self._identity.agent_id,
+                headend=self._identity.headend,
+                headend_ahead_s=round(ahead_s, 3),
+                error_s=round(error_s, 3),
+            )
+
     async def _converse(self, call: AgentCall) -> None:
         failure: RpcError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send, call)
             nursery.start_soon(self._become_healthy)
+            nursery.start_soon(self._send_heartbeats)
             try:
                 async for message in call:
                     self._take(message)
@@ -208,6 +241,9 @@ class Link:
         # The end of the call is told by the receiving side, with its reason.
         try:
             while True:
+                if self._heartbeat_due:
+                    self._heartbeat_due = False
+                    await call.send(write_heartbeat(self._wall.now_ms()))
                 message = self._queue.take_next()
                 if message is not None:
                     await call.send(message)
@@ -218,6 +254,12 @@ class Link:
                     await self._queue.wakeup.wait()
         except RpcError:
             log.debug("sending ended with the call", agent_id=self._identity.agent_id)
+
+    async def _send_heartbeats(self) -> None:
+        # The first at once: with Registered it makes the round trip by which the headend knows the error.
+        while True:
+            self.send_heartbeat()
+            await trio.sleep(HEARTBEAT_EVERY_S)
 
     async def _become_healthy(self) -> None:
         await trio.sleep(HEALTHY_AFTER_S)

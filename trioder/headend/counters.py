@@ -47,6 +47,11 @@ class Counters:
     dispatches_failed: int = _counter("Members that failed: unanswered, dropped out, or given up.")
     dispatches_resplit: int = _counter("Times the shares of a group dispatch were dealt anew.")
 
+    clock_steps: int = _counter("Steps of the headend's own clock: it was set, or its machine was suspended.")
+    agent_clock_steps: int = _counter("Steps of their clocks that agents reported.")
+    clock_skew_alarms: int = _counter("Times an agent's clock was found to be off by more than 2 s.")
+    leases_bounded: int = _counter("Ends of setpoints that agents reported to be later than was dispatched.")
+
     heartbeats_received: int = _counter("Heartbeats received.")
     events_received: int = _counter("Events received from agents.")
     ticks: int = _counter("Turns of the tick loop.")

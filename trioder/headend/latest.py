@@ -105,6 +105,13 @@ class LatestState:
         self._available_discharge_mw[run] = array("d", samples.available_discharge_mw)
         self._available_charge_mw[run] = array("d", samples.available_charge_mw)
 
+    def clock_stepped(self, by_ms: int) -> None:
+        """The headend's clock was set by so much: what it has noted by that clock moves with it."""
+        self._received_ms = array("q", [ts_ms + by_ms for ts_ms in self._received_ms])
+        for key, source in enumerate(self._source):
+            if source == _SYNTHESIZED:
+                self._ts_ms[key] += by_ms
+
     def state(self, key: int) -> BessState | None:
         """The asset's latest known state, whoever told it."""
         if self._source[key] == _NOTHING:

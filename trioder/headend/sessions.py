@@ -32,6 +32,8 @@ class Session:
         backlog_keys: those of a session that drives nothing, and only hands over what a former agent has
             left; None is an asset that is no longer in the fleet.
         peer: where it comes from, host:port.
+        clock_skew_s: how far the agent's clock is ahead of the headend's; None while that is not known.
+        clock_error_s: by how much that may be wrong; None while that is not known.
         scope: what runs the session runs in here.
         end: why the headend ended it, once it has.
     """
@@ -45,6 +47,8 @@ class Session:
     peer: str
     connected_ms: int
     backlog_keys: Sequence[int | None] = ()
+    clock_skew_s: float | None = None
+    clock_error_s: float | None = None
     mailbox: Mailbox = field(default_factory=Mailbox)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     end: SessionEnd | None = None

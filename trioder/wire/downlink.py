@@ -14,6 +14,7 @@ def write_grant(grant: SessionGrant) -> pb.HeadendToAgent:
             session_id=grant.session_id,
             committed_batch_seq=grant.committed_batch_seq,
             protocol=grant.protocol,
+            clock_unix_ms=grant.clock_unix_ms,
         )
     )
 
@@ -56,10 +57,12 @@ def read_downlink(message: pb.HeadendToAgent) -> Downlink | None:
         case "replay":
             return ReplayRequest(from_batch_seq=message.replay.from_batch_seq)
         case "registered":
+            registered = message.registered
             return SessionGrant(
-                session_id=message.registered.session_id,
-                committed_batch_seq=message.registered.committed_batch_seq,
-                protocol=message.registered.protocol,
+                session_id=registered.session_id,
+                committed_batch_seq=registered.committed_batch_seq,
+                protocol=registered.protocol,
+                clock_unix_ms=registered.clock_unix_ms if registered.HasField("clock_unix_ms") else None,
             )
         case _:
             return None

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from trioder.sim.model import Dispatch, Telemetry
 
+# The type of the event by which an agent reports that its clock was set.
+CLOCK_STEP = "CLOCK_STEP"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
@@ -17,6 +20,7 @@ class Registration:
         outbox_id: names the sequence of its batches; empty when it sends none.
         asset_ids: distinct, canonical; the position of an id is its index in batches.
         backlog_only: it claims none of them, and only hands over what was told of them before.
+        clock_unix_ms: the agent's clock when it sent this; None from an older agent.
     """
 
     agent_id: str
@@ -25,6 +29,7 @@ class Registration:
     outbox_id: str
     asset_ids: tuple[str, ...]
     backlog_only: bool = False
+    clock_unix_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,18 +98,26 @@ class SessionGrant:
 
     Attributes:
         committed_batch_seq: every batch up to this one is kept; 0 when none is.
+        clock_unix_ms: the headend's clock when it sent this; None from an older headend.
     """
 
     session_id: str
     committed_batch_seq: int
     protocol: int
+    clock_unix_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """A sign of life; the transport has its own, so nothing hangs on it."""
+    """A sign of life, for the clock that it carries; the transport has signs of life of its own.
+
+    Attributes:
+        asset_id: as sent; empty from an agent that speaks for all its assets.
+        clock_unix_ms: the agent's clock when it sent this; None when it carries none that can be read.
+    """
 
     asset_id: str
+    clock_unix_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,8 @@ ROUTES = [
 async def test_agents_lists_the_connected_assets(autojump_clock: object) -> None:
     async with open_rest() as rest:
         rest.connect(2, agent_id="late")
-        rest.connect(1)
+        session = rest.connect(1)
+        session.clock_skew_s, session.clock_error_s = -3_600.00049, 0.0021
         rows = await rest.get("/agents")
         assert rows[0] == {
             "asset_id": uuid_of(1001),
@@ -36,7 +37,10 @@ async def test_agents_lists_the_connected_assets(autojump_clock: object) -> None
             "peer": "127.0.0.1:4711",
             "agent_id": "agent-1",
             "connected_at": "2026-01-01T00:00:00.000Z",
+            "clock_skew_s": -3600.0,
+            "clock_error_s": 0.002,
         }
+        assert (rows[1]["clock_skew_s"], rows[1]["clock_error_s"]) == (None, None)
         assert [row["asset_id"] for row in rows] == [uuid_of(1001), uuid_of(1002)]
         after = f"/agents?limit=1&after={uuid_of(1001)}"
         assert [row["agent_id"] for row in await rest.get(after)] == ["late"]

@@ -32,9 +32,7 @@ def parts_with_keys(store: NoneStore | None = None) -> tuple[Parts, IdempotencyK
     connect(parts, 0, 1)
     tell(parts, 0, 1)
     dispatcher = parts.dispatcher
-    keys = IdempotencyKeys(
-        store=store or NoneStore(), wall=parts.wall, record_of=dispatcher.record_of, find=dispatcher.find
-    )
+    keys = IdempotencyKeys(store=store or NoneStore(), record_of=dispatcher.record_of, find=dispatcher.find)
     return parts, keys
 
 

@@ -42,9 +42,7 @@ def dispatch_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     """The route that commands."""
     blueprint = Blueprint("dispatch", __name__)
     dispatcher = headend.dispatcher
-    keys = IdempotencyKeys(
-        store=headend.store, wall=headend.wall, record_of=dispatcher.record_of, find=dispatcher.find
-    )
+    keys = IdempotencyKeys(store=headend.store, record_of=dispatcher.record_of, find=dispatcher.find)
 
     @blueprint.post("/dispatch")
     @documented(

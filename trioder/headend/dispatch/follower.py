@@ -1,5 +1,7 @@
 """What becomes of members that were sent: told by agents, seen in their telemetry, or due by the clock."""
 
+import math
+
 import structlog
 
 from trioder.fleet import Fleet
@@ -9,6 +11,7 @@ from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.delivery import Delivery, overdue_reason
 from trioder.headend.dispatch.lifecycle import ENDED, IN_FORCE, UNANSWERED, DispatchState, state_of_answer
 from trioder.headend.dispatch.lives import Lives
+from trioder.headend.dispatch.requests import MAX_DURATION_S
 from trioder.headend.sessions import Session, SessionRegistry
 from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
@@ -22,6 +25,8 @@ log = structlog.stdlib.get_logger(__name__)
 TRACKING_SHARE = 0.02
 # An agent's clock may differ from ours by so much.
 _CLOCK_SLACK_MS = 5_000
+# So much later may a report be than the one before: it waited on its way.
+_END_SLACK_MS = 5_000
 
 
 class Follower:
@@ -73,9 +78,9 @@ class Follower:
             return
         # What the agent has in force it has taken, whether or not its answer came through.
         if active and member.state not in UNANSWERED:
-            self._correct_end(member, answer, now_ms)
+            self._correct_end(member, answer, now_ms, was_answered=True)
             return
-        before = member.state
+        before, was_answered = member.state, member.answered_ms is not None
         if not self._answered(member, state, answer.reason):
             if before != state:
                 self._pass_over(answer, session, f"the dispatch is {before}")
@@ -87,7 +92,7 @@ class Follower:
         if state == "clamped":
             member.held_mw = _clamped(self._fleet.assets[member.key], member.mw)
         if state in IN_FORCE:
-            self._correct_end(member, answer, now_ms)
+            self._correct_end(member, answer, now_ms, was_answered=was_answered)
         if not member.command.is_group:
             log.info(
                 "dispatch answered",
@@ -118,7 +123,7 @@ class Follower:
             if (
                 member is not None
                 and samples.setpoint_mw[row] == member.mw
-                and samples.ts_unix_ms >= _seen_from_ms(member)
+                and samples.ts_unix_ms - self._skew_ms(key) >= _seen_from_ms(member)
                 and abs(samples.current_mw[row] - member.target_mw) <= tolerance_mw(self._fleet.assets[key])
                 and (member.state != "sent" or self._is_silent(key))
             ):
@@ -136,6 +141,11 @@ class Follower:
             else:
                 self._lives.change(member, "completed", reason="its time is over")
 
+    def _skew_ms(self, key: int) -> float:
+        """How far the clock of the asset's agent is ahead, as far as that is known."""
+        session = self._sessions.session_of(key)
+        return 0.0 if session is None else 1000 * (session.clock_skew_s or 0.0)
+
     def _is_silent(self, key: int) -> bool:
         """Whether the asset's agent may be one of those that obey and never answer."""
         session = self._sessions.session_of(key)
@@ -149,11 +159,40 @@ class Follower:
             return
         self._delivery.end(session, member)
 
-    def _correct_end(self, member: Member, answer: Acknowledgement, now_ms: int) -> None:
-        # The agent counts from when it was told, by its own clock.
-        if answer.remaining_s is not None:
-            member.ends_ms = now_ms + round(answer.remaining_s * 1000)
-            self._lives.book.watch(member)
+    def _correct_end(
+        self, member: Member, answer: Acknowledgement, now_ms: int, *, was_answered: bool
+    ) -> None:
+        # The agent counts from when it received the dispatch, by its own clock.
+        if answer.remaining_s is None:
+            return
+        ends_ms = now_ms + round(answer.remaining_s * 1000)
+        latest_ms = _latest_end_ms(member, now_ms, was_answered=was_answered)
+        if latest_ms is not None and ends_ms > latest_ms:
+            if ends_ms > latest_ms + _END_SLACK_MS:
+                self._warn_of_end(answer, (latest_ms - now_ms) / 1000)
+            ends_ms = latest_ms
+        member.ends_ms = ends_ms
+        self._lives.book.watch(member)
+
+    def end_what_was_valid_until(self, now_ms: int) -> None:
+        """The clock was set: end what is in force and was to end before now; its agent may not know yet."""
+        for command in self._lives.log:
+            if command.valid_until_ms is None or command.valid_until_ms > now_ms:
+                continue
+            for member in command.members.values():
+                if member.state in IN_FORCE:
+                    self._delivery.give_away(member)
+                    self._lives.change(member, "completed", reason="its time is over by the corrected clock")
+
+    def _warn_of_end(self, answer: Acknowledgement, bound_s: float) -> None:
+        self._counters.leases_bounded += 1
+        log.warning(
+            "agent reports that a setpoint lasts longer than was dispatched",
+            dispatch_id=answer.dispatch_id,
+            asset_id=answer.asset_id,
+            remaining_s=answer.remaining_s,
+            bounded_to_s=round(max(0.0, bound_s), 3),
+        )
 
     def _adopt(self, answer: Acknowledgement, key: int, command: Command | None) -> None:
         """An agent tells of a dispatch from before this headend's start, of which there is no record."""
@@ -162,7 +201,11 @@ class Follower:
             # On its way, and about to supersede it.
             return
         now_ms = self._wall.now_ms()
-        ends_ms = None if answer.remaining_s is None else now_ms + round(answer.remaining_s * 1000)
+        ends_ms = None
+        if answer.remaining_s is not None:
+            if answer.remaining_s > MAX_DURATION_S:
+                self._warn_of_end(answer, MAX_DURATION_S)
+            ends_ms = now_ms + round(min(answer.remaining_s, MAX_DURATION_S) * 1000)
         mw = answer.setpoint_mw or 0.0
         is_new = command is None
         if command is None:
@@ -207,6 +250,17 @@ class Follower:
             status=answer.status,
             reason=why,
         )
+
+
+def _latest_end_ms(member: Member, now_ms: int, *, was_answered: bool) -> int | None:
+    """When the setpoint ends at the latest, by what was dispatched; None when it was to hold."""
+    if member.ends_ms is None:
+        return None
+    if was_answered or member.sent_ms is None:
+        # It has an end that its agent has reported before, and no end ever moves away.
+        return member.ends_ms
+    # The agent received it between then and now, with what was left of it, to the second.
+    return now_ms + math.ceil((member.ends_ms - member.sent_ms) / 1000) * 1000
 
 
 def tolerance_mw(asset: Asset) -> float:

@@ -8,6 +8,7 @@ import structlog
 from trioder.fleet import Fleet
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.book import OrderBook
+from trioder.headend.dispatch.clock_step import shift_command
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.lifecycle import ENDED, DispatchState
 from trioder.headend.dispatch.log import CommandLog
@@ -69,6 +70,14 @@ class Lives:
         if state in _WARNED_OF:
             self._warn(member)
         return True
+
+    def clock_stepped(self, by_ms: int) -> None:
+        """The wall clock was set by so much: all times move with it, and the living are recorded anew."""
+        for command in self.log.remembered():
+            shift_command(command, by_ms)
+            if not command.ended:
+                self.note(command)
+        self.book.reschedule()
 
     def note(self, command: Command) -> None:
         """It has changed, and is to be recorded."""

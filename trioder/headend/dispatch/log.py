@@ -29,6 +29,10 @@ class CommandLog:
         """Those that live, oldest first."""
         return iter(tuple(self._living.values()))
 
+    def remembered(self) -> Iterator[Command]:
+        """All of them, those that have ended first."""
+        return iter((*self._ended.values(), *self._living.values()))
+
     def add(self, command: Command) -> None:
         """Remember a command."""
         self._living[command.dispatch_id] = command
