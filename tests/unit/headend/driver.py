@@ -89,14 +89,16 @@ class Rig:
 
 
 @asynccontextmanager
-async def open_rig(*, assets: int = 3, store: Store | None = None, tick_s: float = 0) -> AsyncIterator[Rig]:
+async def open_rig(
+    *, assets: int = 3, store: Store | None = None, tick_s: float = 0, wall: WallClock | None = None
+) -> AsyncIterator[Rig]:
     """Yield a headend over `store`; a test that hangs fails after a virtual hour."""
     with trio.fail_after(3600):
         async with (
             open_headend(
                 fleet=make_fleet(assets),
                 store=store or NoneStore(),
-                wall=WallClock(START_UNIX_S, trio.current_time()),
+                wall=wall or WallClock(START_UNIX_S, trio.current_time()),
                 rng=random.Random(11),
                 tick_s=tick_s,
             ) as headend,

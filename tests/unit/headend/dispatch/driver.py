@@ -20,6 +20,13 @@ def later(parts: Parts, seconds: float) -> None:
     parts.dispatcher.tend()
 
 
+def step(parts: Parts, by_s: float) -> None:
+    """The headend's clock is set by so much."""
+    parts.wall.adjust(by_s)
+    parts.latest.clock_stepped(round(by_s * 1000))
+    parts.dispatcher.clock_stepped(round(by_s * 1000))
+
+
 def dispatch(parts: Parts, mw: float, *, key: int = 0, **asked: float | None) -> Command:
     return parts.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(key), mw=mw, **asked))  # type: ignore[arg-type]  # a test's shorthand
 
@@ -36,10 +43,17 @@ def connect(parts: Parts, *keys: int, agent_id: str = "a", protocol: int = 1, nu
     return parts.connect(make_session(agent_id, *keys, session_id=session_id, protocol=protocol))
 
 
-def tell(parts: Parts, *keys: int, soc: float = 20.0, mw: float = 0.0, setpoint: float = 0.0) -> None:
-    """A sample of each of these assets, as of now."""
+def tell(
+    parts: Parts,
+    *keys: int,
+    soc: float = 20.0,
+    mw: float = 0.0,
+    setpoint: float = 0.0,
+    ts_ms: int | None = None,
+) -> None:
+    """A sample of each of these assets, as of now, unless its agent's clock says otherwise."""
     now_ms = parts.wall.now_ms()
-    samples = make_samples(*keys, ts_ms=now_ms, soc=soc, mw=mw, setpoint=setpoint)
+    samples = make_samples(*keys, ts_ms=now_ms if ts_ms is None else ts_ms, soc=soc, mw=mw, setpoint=setpoint)
     parts.latest.apply_agent(samples, received_ms=now_ms)
     parts.dispatcher.measured(samples)
 
