@@ -217,6 +217,8 @@ async def test_a_machine_that_is_started_again_with_a_clock_that_is_wrong(
             world.crash_agent(world.agents[0], noticed=True)
         plant.set_clock(who, wrong_s)
         await world.start_headend()
+        # Until the end of the session is noticed.
+        await trio.sleep(1.0)
         # An agent is back within 20 s of its crash, and connected within 30 s of the headend's.
         await world.until(lambda: plant.headend.sessions.assets_connected == 4, "all are back", within_s=52.0)
         remaining_s = plant.remaining_s()
