@@ -102,6 +102,15 @@ class _Feed:
     kept: KeptMark = field(default_factory=KeptMark)
     # Of the newest batch that the agent has told of, in its turn or early.
     newest_seq: int = 0
+    # While it is attached.
+    session: Session | None = None
+
+    @property
+    def kept_until_ms(self) -> float | None:
+        """The time of the newest batch that is kept, by the headend's clock as far as the skew is known."""
+        if self.session is None or self.kept.newest_ms is None:
+            return None
+        return self.kept.newest_ms - 1000 * (self.session.clock_skew_s or 0.0)
 
     @property
     def outbox_batches(self) -> int:
@@ -143,7 +152,7 @@ class Ingest:
         if feed is None:
             committed_seq = await self._store.committed_batch_seq(session.outbox_id)
             feed = self._feeds.setdefault(session.outbox_id, _Feed(BatchCursor(committed_seq), None))
-        feed.mailbox = session.mailbox
+        feed.mailbox, feed.session = session.mailbox, session
         feed.cursor.reattach()
         return feed.cursor.committed_seq
 
@@ -151,19 +160,15 @@ class Ingest:
         """Detach a session from its outbox; a newer session of the outbox stays attached."""
         feed = self._feeds.get(session.outbox_id)
         if feed is not None and feed.mailbox is session.mailbox:
-            feed.mailbox = None
+            feed.mailbox = feed.session = None
             self._forget_if_settled(session.outbox_id, feed)
 
     def furthest_behind_s(self) -> float:
         """How old the newest kept batch is of the connected outbox that is furthest behind; 0 without any.
 
-        By the agents' clocks; one pulse and one transaction when nothing waits.
+        One pulse and one transaction when nothing waits.
         """
-        kept_ms = [
-            feed.kept.newest_ms
-            for feed in self._feeds.values()
-            if feed.mailbox is not None and feed.kept.newest_ms is not None
-        ]
+        kept_ms = [kept for feed in self._feeds.values() if (kept := feed.kept_until_ms) is not None]
         return max(0, self._wall.now_ms() - min(kept_ms)) / 1000 if kept_ms else 0.0
 
     def outbox_batches(self) -> tuple[int, int]:
