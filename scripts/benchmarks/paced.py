@@ -28,6 +28,7 @@ from trioder.fleet import load_fleet, shard_fleet
 from trioder.process.addresses import Address, AddressType
 from trioder.process.descriptors import raise_descriptor_limit
 from trioder.process.logs import configure_logging
+from trioder.process.wall_time import WallClock
 from trioder.rpc import connect
 from trioder.sim.model import Asset
 from trioder.wire.service import PROTOCOL
@@ -78,9 +79,12 @@ class PacedAgent:
         assets: its shard.
         headend: where it connects.
         census: told of its link.
+        wall: shown to the headend.
     """
 
-    def __init__(self, number: int, assets: Sequence[Asset], headend: Address, census: Census) -> None:
+    def __init__(
+        self, number: int, assets: Sequence[Asset], headend: Address, census: Census, wall: WallClock
+    ) -> None:
         self.assets = len(assets)
         self.outbox = Outbox(BatchesInMemory(), max_bytes=_OUTBOX_BYTES)
         self._queue = SendQueue(self.outbox)
@@ -98,6 +102,7 @@ class PacedAgent:
             deliver=_pass_over,
             report=partial(census.note, number),
             renew_outbox=_refuse_renewal,
+            wall=wall,
             rng=random.Random(number),  # noqa: S311 - jitter, not secrets
         )
 
@@ -135,16 +140,18 @@ def main(*, headend: Address, fleet_path: Path, shard_size: int, pulse_s: float)
     raise_descriptor_limit()
     shards = shard_fleet(load_fleet(fleet_path), shard_size)
     census = Census(len(shards))
-    agents = [PacedAgent(number, assets, headend, census) for number, assets in enumerate(shards, 1)]
+    wall = WallClock(0.0, 0.0)
+    agents = [PacedAgent(number, assets, headend, census, wall) for number, assets in enumerate(shards, 1)]
     gc.collect()
     gc.freeze()
     # Thousands of links are a million objects, and looking through them is no agent's work: each has its own.
     gc.set_threshold(*_COLLECT_SELDOM)
-    trio.run(_run, agents, pulse_s)
+    trio.run(_run, agents, pulse_s, wall)
 
 
-async def _run(agents: Sequence[PacedAgent], pulse_s: float) -> None:
+async def _run(agents: Sequence[PacedAgent], pulse_s: float, wall: WallClock) -> None:
     now_s = trio.current_time()
+    wall.adjust(time.time() - now_s)
     # Phases are spread evenly, as the launcher does it.
     grids = [
         PulseGrid(first_s=now_s + pulse_s * position / len(agents), tick_s=pulse_s)

@@ -15,6 +15,7 @@ from tests.simulation.agent_memory import JournaledMemory
 from tests.simulation.database import DatabaseClient, DatabaseServer
 from tests.simulation.wire import Wire
 from tests.unit.headend.parts import START_UNIX_S
+from tests.unit.process.fake_clock import FakeSystemClock
 from trioder.agent.config import AgentConfig
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.fleet import Fleet, shard_fleet
@@ -48,7 +49,11 @@ class Storm:
 
 
 class Agent:
-    """One agent's slot: its programs come and go, its memory stays."""
+    """One agent's slot: its programs come and go, its memory stays.
+
+    Attributes:
+        system: the clock of its machine; None for the world's own, which is right and never set.
+    """
 
     def __init__(self, config: AgentConfig, memory: JournaledMemory) -> None:
         self.config = config
@@ -58,6 +63,7 @@ class Agent:
         self.running: RunningAgent | None = None
         self.stopping = trio.Event()
         self.crashes = 0
+        self.system: FakeSystemClock | None = None
 
 
 @dataclass(slots=True)
@@ -81,13 +87,18 @@ class Report:
 
 
 class World:
-    """The headend, the agents, the wires between them and the database, as they stand."""
+    """The headend, the agents, the wires between them and the database, as they stand.
+
+    Attributes:
+        system: the clock of the headend's machine; None for the world's own.
+    """
 
     def __init__(self, storm: Storm, *, rng: random.Random, nursery: trio.Nursery, report: Report) -> None:
         self.storm = storm
         self.rng = rng
         self.report = report
         self.wall = WallClock(START_UNIX_S, trio.current_time())
+        self.system: FakeSystemClock | None = None
         self.server = DatabaseServer(self._own_rng(), nursery)
         self.headend: Headend | None = None
         self.store: PostgresStore | None = None
@@ -163,20 +174,22 @@ class World:
             return
         raise AssertionError(f"within {within_s:g} s of calm: not so: {what}")
 
+    def _wall_of(self, system: FakeSystemClock | None) -> WallClock:
+        return self.wall if system is None else WallClock.following(system)
+
     def _own_rng(self) -> random.Random:
         return random.Random(self.rng.random())
 
     async def _run_headend(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self._program, self._stop, self._down = trio.CancelScope(), trio.Event(), trio.Event()
         self._client = DatabaseClient(self.server)
-        store = PostgresStore(
-            self._client, wall=self.wall, queue_bytes=self.storm.queue_bytes, group_rows=1_000
-        )
+        wall = self._wall_of(self.system)
+        store = PostgresStore(self._client, wall=wall, queue_bytes=self.storm.queue_bytes, group_rows=1_000)
         with self._program:
             async with (
                 open_store_over(store),
                 open_headend(
-                    fleet=self.storm.fleet, store=store, wall=self.wall, rng=self._own_rng(), tick_s=0
+                    fleet=self.storm.fleet, store=store, wall=wall, rng=self._own_rng(), tick_s=0
                 ) as headend,
                 trio.open_nursery() as self._connections,
             ):
@@ -194,7 +207,7 @@ class World:
             await run_agent(
                 agent.config,
                 dial=partial(self._dial, agent),
-                wall=self.wall,
+                wall=self._wall_of(agent.system),
                 rng=self._own_rng(),
                 report=lambda _: None,
                 memory=agent.memory,

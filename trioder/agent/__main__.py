@@ -30,6 +30,7 @@ from trioder.agent.memory import AgentMemory
 from trioder.agent.orphans import read_states
 from trioder.agent.service import run_agent
 from trioder.process.agent_files import agent_file
+from trioder.process.clock_discipline import discipline_clock
 from trioder.process.collector import settle_collector
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
@@ -151,11 +152,13 @@ async def _run_drain() -> None:
                 await _wait_either(stop.requested, pipe)
                 nursery.cancel_scope.cancel()
 
+            wall = WallClock.starting_now()
             nursery.start_soon(_watch)
+            nursery.start_soon(partial(discipline_clock, wall, stepped=lambda _: None))
             await drain_files(
                 config,
                 dial=partial(connect, config.headend.host, config.headend.port),
-                wall=WallClock.starting_now(),
+                wall=wall,
                 rng=random.SystemRandom(),
                 gathered=partial(_print_gathered, _open_status_output()),
             )

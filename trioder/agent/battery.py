@@ -35,7 +35,8 @@ class Battery:
         resting: its task has crashed and waits before it goes on.
         crashes: how often it did.
         called: its task is to `obey`, for there is more than a pulse.
-        lease_end_s: when the setpoint ends, on Trio's clock; infinity when it holds.
+        lease_end_s: when the setpoint ends, on Trio's clock; infinity when it holds. The earlier of two: the
+            end of its duration, which counts steady time, and an instant of the wall time.
         reversion_mw: the setpoint that follows then, or when the headend is away for too long.
         dispatch_id: of the dispatch whose setpoint is in force; empty once it has ended, or without an id.
     """
@@ -44,8 +45,10 @@ class Battery:
         "_at_s",
         "_away_s",
         "_began_s",
+        "_duration_end_s",
         "_ended",
         "_tick",
+        "_until_unix_s",
         "_untold",
         "_waiting",
         "_wall",
@@ -76,6 +79,9 @@ class Battery:
         self.lease_end_s = math.inf
         self.reversion_mw = 0.0
         self.dispatch_id = ""
+        # The two ends of the setpoint; infinity without one.
+        self._duration_end_s = math.inf
+        self._until_unix_s = math.inf
         self._at_s = now_s
         self._tick = tick
         self._wall = wall
@@ -92,15 +98,20 @@ class Battery:
     def resume(self, saved: SavedBattery, *, now_s: float) -> None:
         """Go on, at `now_s`, from what was saved; the time since has not passed for the cells.
 
-        A setpoint that has ended meanwhile has reverted, which is told. What the nameplate does not allow
-        is brought within it.
+        A setpoint that has ended meanwhile has reverted, which is told. It ends at the earlier of two
+        readings: the wall time of its end, and what remained of it at the save, counted from `now_s`; so no
+        clock that was wrong before, or is wrong now, prolongs it. What the nameplate does not allow is
+        brought within it.
 
         Raises:
             ValueError: a saved value is not a number; nothing has changed.
         """
         numbers = saved.soc_mwhr, saved.current_mw, saved.setpoint_mw, saved.reversion_mw
-        end_unix_s = saved.lease_end_unix_s
-        if not (all(map(math.isfinite, numbers)) and end_unix_s >= 0.0):
+        if not (
+            all(map(math.isfinite, numbers))
+            and saved.lease_end_unix_s >= 0.0
+            and not math.isnan(saved.lease_remaining_s)
+        ):
             raise ValueError(f"{saved} has values that are not finite numbers")
         at_rest = initial_state(self.asset)._replace(
             soc_mwhr=min(max(saved.soc_mwhr, 0.0), self.asset.capacity_mwhr),
@@ -112,7 +123,9 @@ class Battery:
         self.reversion_mw = saved.reversion_mw
         self.dispatch_id = saved.dispatch_id
         self._at_s = now_s
-        self.lease_end_s = now_s + (end_unix_s - self._wall.unix_s(now_s))
+        self._duration_end_s = now_s + saved.lease_remaining_s
+        self._until_unix_s = saved.lease_end_unix_s
+        self.lease_end_s = self._lease_end()
         if self.lease_end_s <= now_s:
             self._end("its time was over while the agent was away")
             self.call()
@@ -123,6 +136,28 @@ class Battery:
             self._step(self.lease_end_s)
             self._end()
         self._step(now_s)
+
+    def clock_stepped(self, now_s: float, passed_s: float) -> bool:
+        """The wall time has jumped: an end that is an instant of it is now another.
+
+        The battery's task, which the caller wakes, ends what has ended by this.
+
+        Args:
+            now_s: on Trio's clock.
+            passed_s: so much of the jump is time that has passed while the machine was suspended.
+
+        Returns:
+            Whether the setpoint's end has changed.
+        """
+        self._duration_end_s -= passed_s
+        if self._away_s:
+            # It ends now, for want of a headend.
+            return False
+        before_s = self.lease_end_s
+        if before_s > now_s:
+            # An end that turns out to be in the past could not be kept any more.
+            self.lease_end_s = max(now_s, self._lease_end())
+        return self.lease_end_s != before_s
 
     def offer(self, dispatch: Dispatch) -> Dispatch | None:
         """Let the battery's task find a dispatch; return the one that it takes the place of, if any."""
@@ -204,17 +239,17 @@ class Battery:
             self.state = with_setpoint(self.state, dispatch.mw)
             self.reversion_mw = dispatch.reversion_mw
             self.dispatch_id = dispatch_id
-            self.lease_end_s = self._end_of(dispatch, now_s)
+            self._duration_end_s = math.inf if dispatch.duration_s is None else now_s + dispatch.duration_s
+            until_ms = dispatch.valid_until_ms
+            self._until_unix_s = math.inf if until_ms is None else until_ms / 1000
+            self.lease_end_s = self._lease_end()
             self._began_s = now_s
         self._tell(self.answer(dispatch_id, judgement.status, now_s, judgement.reason))
         if self.lease_end_s <= now_s:
             self._end()
 
-    def _end_of(self, dispatch: Dispatch, now_s: float) -> float:
-        end_s = math.inf if dispatch.duration_s is None else now_s + dispatch.duration_s
-        if dispatch.valid_until_ms is not None:
-            end_s = min(end_s, now_s + (dispatch.valid_until_ms / 1000 - self._wall.unix_s(now_s)))
-        return end_s
+    def _lease_end(self) -> float:
+        return min(self._duration_end_s, self._wall.trio_s(self._until_unix_s))
 
     def _end(self, why: str = "its time was over") -> None:
         """Let the reversion take the place of the setpoint, whose end the state was brought to."""
@@ -224,6 +259,7 @@ class Battery:
             why = f"{_number(end_s - self._began_s)} s were over"
         self.state = with_setpoint(self.state, self.reversion_mw)
         self.lease_end_s, self._away_s, self._began_s = math.inf, 0.0, None
+        self._duration_end_s = self._until_unix_s = math.inf
         self.dispatch_id = ""
         if away_s:
             why = f"no headend for {_number(away_s)} s"

@@ -21,9 +21,11 @@ log = structlog.stdlib.get_logger(__name__)
 
 # Room that acknowledged batches leave goes back to the file system, so much a save: 1 MiB.
 _PAGES_FREED_AT_ONCE = 256
-# Of numbers; the dispatch id, the last, is written beside, and only when it is another.
-_COLUMNS = len(SavedBattery._fields) - 1
+# Of numbers. The dispatch id is written beside, and only when it is another; what remains of a lease follows
+# from its end and the time of the save, which are by one clock.
+_COLUMNS = 5
 _COLUMNS_BEFORE_REVERSION = 4
+_LEASE_END = SavedBattery._fields.index("lease_end_unix_s")
 
 
 class BatchesOnDisk:
@@ -122,7 +124,7 @@ class MemoryOnDisk:
         self.failures = 0
         self.batches = BatchesOnDisk(connection, last_seq=last_seq)
         dispatch_ids = _read_dispatch_ids(connection, len(self.asset_ids))
-        self._batteries = _unpacked(self.asset_ids, blob, dispatch_ids)
+        self._batteries = _unpacked(self.asset_ids, blob, dispatch_ids, saved_ms=self.saved_ms)
         self._dispatch_ids: tuple[str, ...] = dispatch_ids
         self._connection = connection
         self._failing = False
@@ -158,7 +160,7 @@ class MemoryOnDisk:
 
     def save(self, batteries: Sequence[SavedBattery], *, now_ms: int) -> None:
         """See `AgentMemory`."""
-        *columns, dispatch_ids = zip(*batteries, strict=True)
+        *columns, dispatch_ids, _ = zip(*batteries, strict=True)
         self._commit(
             # The outbox's id again: it is not lost when the save that should have renewed it failed.
             "UPDATE agent SET saved_ms = ?, batteries = ?, last_seq = ?, outbox_id = ?",
@@ -243,7 +245,8 @@ def read_batteries(connection: sqlite3.Connection) -> tuple[int, dict[str, Saved
         "SELECT asset_ids, saved_ms, batteries FROM agent"
     ).fetchone()
     names = asset_ids.split("\n")
-    return saved_ms, _unpacked(names, blob, _read_dispatch_ids(connection, len(names)))
+    dispatch_ids = _read_dispatch_ids(connection, len(names))
+    return saved_ms, _unpacked(names, blob, dispatch_ids, saved_ms=saved_ms)
 
 
 def _read_dispatch_ids(connection: sqlite3.Connection, rows: int) -> tuple[str, ...]:
@@ -259,7 +262,7 @@ def _packed(columns: Sequence[Sequence[float]]) -> bytes:
 
 
 def _unpacked(
-    asset_ids: Sequence[str], blob: bytes | None, dispatch_ids: Sequence[str]
+    asset_ids: Sequence[str], blob: bytes | None, dispatch_ids: Sequence[str], *, saved_ms: int
 ) -> dict[str, SavedBattery]:
     if blob is None:
         return {}
@@ -272,5 +275,6 @@ def _unpacked(
     columns = [values[start : start + rows] for start in range(0, count * rows, rows)]
     if count == _COLUMNS_BEFORE_REVERSION:
         columns.append((0.0,) * rows)
-    saved = map(SavedBattery, *columns, dispatch_ids)
+    remaining_s = (end_unix_s - saved_ms / 1000 for end_unix_s in columns[_LEASE_END])
+    saved = map(SavedBattery, *columns, dispatch_ids, remaining_s)
     return dict(zip(asset_ids, saved, strict=True))

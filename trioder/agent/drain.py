@@ -150,6 +150,7 @@ async def _hand_over(
             wall=wall,
             rng=rng,
         ),
+        wall=wall,
         rng=rng,
     )
     async with trio.open_nursery() as nursery:

@@ -42,6 +42,11 @@ class HeadendWatch:
             self._due_s = trio.current_time() + self._hold_s
             self._changed.wake()
 
+    def suspended(self, passed_s: float) -> None:
+        """The machine was suspended for so long, without a headend if there was no session."""
+        self._due_s -= passed_s
+        self._changed.wake()
+
     async def run(self) -> Never:
         """Watch until cancelled."""
         while True:

@@ -14,12 +14,14 @@ import trio
 from trioder.agent.backoff import Backoff
 from trioder.agent.outbox import Outbox
 from trioder.agent.send_queue import SendQueue
+from trioder.process.wall_time import WallClock
 from trioder.rpc import ClientCall, RpcError, StatusCode, open_channel
 from trioder.sim.model import Dispatch
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import read_downlink
 from trioder.wire.records import BatchesKept, ReplayRequest, SessionGrant, Setpoints
 from trioder.wire.service import AGENT_LINK_STREAM, PROTOCOL
+from trioder.wire.uplink import write_heartbeat
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -30,6 +32,9 @@ LinkState = Literal["connected", "disconnected", "refused"]
 DIAL_WITHIN_S = 10.0
 REGISTERED_WITHIN_S = 30.0
 HEALTHY_AFTER_S = 10.0
+HEARTBEAT_EVERY_S = 15.0
+# A headend whose clock differs by more is reported, by what is certain of the difference.
+CLOCK_DIFFERS_S = 2.0
 FIRST_RETRY_S = 0.5
 MAX_RETRY_S = 30.0
 
@@ -95,6 +100,7 @@ class Link:
         deliver: Callable[[Iterable[Dispatch]], None],
         report: Callable[[LinkReport], None],
         renew_outbox: Callable[[int], str],
+        wall: WallClock,
         rng: random.Random,
     ) -> None:
         """Do nothing yet.
@@ -108,6 +114,7 @@ class Link:
             report: is called on every change of the link; must not block.
             renew_outbox: is called with the headend's last batch of this outbox when that shows that the
                 state was set back; begins another outbox and returns its id.
+            wall: the agent's wall time, which the headend compares with its own.
             rng: for the jitter of retries.
         """
         self.connected = False
@@ -119,12 +126,19 @@ class Link:
         self._deliver = deliver
         self._report = report
         self._renew_outbox = renew_outbox
+        self._wall = wall
+        self._heartbeat_due = False
         self._backoff = Backoff(first_s=FIRST_RETRY_S, max_s=MAX_RETRY_S, rng=rng)
         self._finishing = trio.Event()
 
     def finish(self) -> None:
         """Send what may be sent, close the stream in good order, and let `run` return."""
         self._finishing.set()
+        self._queue.wakeup.wake()
+
+    def send_heartbeat(self) -> None:
+        """Show the headend this agent's clock before anything else that waits, or in the next session."""
+        self._heartbeat_due = True
         self._queue.wakeup.wake()
 
     async def run(self) -> None:
@@ -176,9 +190,11 @@ class Link:
 
     async def _register(self, call: AgentCall) -> None:
         who = self._identity
+        sent_s = trio.current_time()
         with trio.move_on_after(REGISTERED_WITHIN_S) as patience:
             register = who.registration.register
             register.oldest_batch_seq, register.newest_batch_seq = self._outbox.bounds()
+            register.clock_unix_ms = self._wall.now_ms()
             await call.send(who.registration)
             try:
                 first = await call.receive()
@@ -204,6 +220,7 @@ class Link:
                 f"{grant.committed_batch_seq} in the headend; it goes on as outbox {register.outbox_id}",
             )
         register.replaces_outbox_id = ""
+        self._compare_clocks(grant, sent_s)
         self._outbox.registered(grant.committed_batch_seq)
         self.connected = True
         log.info(
@@ -223,11 +240,27 @@ class Link:
             )
         self._report(LinkReport(state="connected", assets=who.assets - len(grant.unknown_asset_ids)))
 
+    def _compare_clocks(self, grant: SessionGrant, sent_s: float) -> None:
+        if grant.clock_unix_ms is None:
+            return
+        error_s = (trio.current_time() - sent_s) / 2
+        # As if the headend had looked at its clock half-way: it did so at some time of the round trip.
+        ahead_s = grant.clock_unix_ms / 1000 - self._wall.unix_s(sent_s + error_s)
+        if abs(ahead_s) - error_s > CLOCK_DIFFERS_S:
+            log.warning(
+                "the headend's clock differs from this agent's",
+                agent_id=self._identity.agent_id,
+                headend=self._identity.headend,
+                headend_ahead_s=round(ahead_s, 3),
+                error_s=round(error_s, 3),
+            )
+
     async def _converse(self, call: AgentCall) -> None:
         failure: RpcError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send, call)
             nursery.start_soon(self._become_healthy)
+            nursery.start_soon(self._send_heartbeats)
             try:
                 async for message in call:
                     self._take(message)
@@ -241,6 +274,9 @@ class Link:
         # The end of the call is told by the receiving side, with its reason.
         try:
             while True:
+                if self._heartbeat_due:
+                    self._heartbeat_due = False
+                    await call.send(write_heartbeat(self._wall.now_ms()))
                 message = self._queue.take_next()
                 if message is not None:
                     await call.send(message)
@@ -251,6 +287,12 @@ class Link:
                     await self._queue.wakeup.wait()
         except RpcError:
             log.debug("sending ended with the call", agent_id=self._identity.agent_id)
+
+    async def _send_heartbeats(self) -> None:
+        # The first at once: with Registered it makes the round trip by which the headend knows the error.
+        while True:
+            self.send_heartbeat()
+            await trio.sleep(HEARTBEAT_EVERY_S)
 
     async def _become_healthy(self) -> None:
         await trio.sleep(HEALTHY_AFTER_S)

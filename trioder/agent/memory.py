@@ -3,6 +3,7 @@
 The form on disk is `trioder.agent.disk`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -16,6 +17,8 @@ class SavedBattery(NamedTuple):
         lease_end_unix_s: when the setpoint ends; infinity when it holds.
         reversion_mw: the setpoint that follows then.
         dispatch_id: of the dispatch that is in force; empty without one.
+        lease_remaining_s: how long the setpoint still had at the save, whatever the wall clock says after it;
+            infinity when it holds.
     """
 
     soc_mwhr: float
@@ -24,6 +27,7 @@ class SavedBattery(NamedTuple):
     lease_end_unix_s: float
     reversion_mw: float = 0.0
     dispatch_id: str = ""
+    lease_remaining_s: float = math.inf
 
 
 class AgentMemory(Protocol):

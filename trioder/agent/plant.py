@@ -12,6 +12,7 @@ from trioder.agent.frame import Frame
 from trioder.agent.leases import LeaseTimer
 from trioder.agent.memory import SavedBattery
 from trioder.agent.pulse import Lateness, PulseGrid
+from trioder.process.clock_discipline import ClockStep
 from trioder.process.wall_time import WallClock
 from trioder.sim.model import Asset, Dispatch
 from trioder.wire.records import Acknowledgement
@@ -93,7 +94,7 @@ class Plant:
 
     def to_be_saved(self) -> list[SavedBattery]:
         """Return the batteries' state as it stands, in their order."""
-        unix_offset_s = self._wall.unix_s(0.0)
+        unix_offset_s, now_s = self._wall.unix_s(0.0), trio.current_time()
         return [
             SavedBattery(
                 (state := battery.state).soc_mwhr,
@@ -102,6 +103,7 @@ class Plant:
                 battery.lease_end_s + unix_offset_s,
                 battery.reversion_mw,
                 battery.dispatch_id,
+                battery.lease_end_s - now_s,
             )
             for battery in self._batteries
         ]
@@ -127,6 +129,20 @@ class Plant:
             if superseded is not None and superseded.dispatch_id != dispatch.dispatch_id:
                 reason = f"by {dispatch.dispatch_id or 'one without an id'} before it was applied"
                 self._board.tell(battery.answer(superseded.dispatch_id, "superseded", now_s, reason))
+
+    def clock_stepped(self, step: ClockStep) -> int:
+        """The wall time has jumped: bring the ends of setpoints that are instants of it in line.
+
+        Returns:
+            How many setpoints end at another time now.
+        """
+        now_s = trio.current_time()
+        changed = 0
+        for battery in self._batteries:
+            if battery.clock_stepped(now_s, step.suspended_s):
+                self._board.leases.set(battery.position, battery.lease_end_s)
+                changed += 1
+        return changed
 
     async def lose_headend(self, at_s: float, away_s: float) -> int:
         """Let each battery go to its reversion, for at `at_s` there was no headend for `away_s`.

@@ -24,8 +24,10 @@ from trioder.agent.plant import Plant
 from trioder.agent.pulse import PulseGrid
 from trioder.agent.renewal import renew_outbox
 from trioder.agent.send_queue import SendQueue
+from trioder.process.clock_discipline import ClockStep, discipline_clock
 from trioder.process.wall_time import WallClock
 from trioder.sim.bess import tick_asset
+from trioder.wire.records import CLOCK_STEP, AgentEvent
 from trioder.wire.service import PROTOCOL
 from trioder.wire.uplink import write_registration
 
@@ -65,7 +67,7 @@ async def run_agent(
     Args:
         config: checked.
         dial: connects to the headend; raises OSError when it cannot.
-        wall: gives samples their time, and this boot its epoch.
+        wall: gives samples their time, and this boot its epoch; kept at its system's clock here.
         rng: for the jitter of retries, and ids.
         report: is told of every change of the link; must not block.
         memory: what outlives this run, of these assets; without it nothing does.
@@ -121,8 +123,13 @@ async def run_agent(
             wall=wall,
             rng=rng,
         ),
+        wall=wall,
         rng=rng,
     )
+
+    def stepped(step: ClockStep) -> None:
+        _follow_step(step, plant=plant, watch=watch, keeper=keeper, link=link)
+        queue.put(_step_event(config, step, wall=wall, rng=rng))
 
     def take_frame(frame: Frame) -> None:
         queue.put_frame(frame)
@@ -139,6 +146,7 @@ async def run_agent(
     async with trio.open_nursery() as nursery:
         await nursery.start(run_plant)
         nursery.start_soon(keeper.run)
+        nursery.start_soon(partial(discipline_clock, wall, stepped=stepped))
         log.info("batteries up", agent_id=config.agent_id, assets=len(config.assets), tick_s=config.tick_s)
         nursery.start_soon(link.run)
         task_status.started(RunningAgent(plant=plant, memory=memory, outbox=outbox, queue=queue, link=link))
@@ -162,6 +170,26 @@ async def _revert(plant: Plant, at_s: float, away_s: float, *, agent_id: str) ->
     assets = await plant.lose_headend(at_s, away_s)
     log.warning(
         "no headend for too long, setpoints reverted", agent_id=agent_id, away_s=away_s, assets=assets
+    )
+
+
+def _follow_step(step: ClockStep, *, plant: Plant, watch: HeadendWatch, keeper: Keeper, link: Link) -> None:
+    plant.clock_stepped(step)
+    watch.suspended(step.suspended_s)
+    keeper.save()
+    link.send_heartbeat()
+
+
+def _step_event(config: AgentConfig, step: ClockStep, *, wall: WallClock, rng: random.Random) -> AgentEvent:
+    return AgentEvent(
+        event_id=str(UUID(int=rng.getrandbits(128), version=4)),
+        # The agent's own, and so of none of its assets.
+        asset_id="",
+        site_id="",
+        ts_unix_ms=wall.now_ms(),
+        event_type=CLOCK_STEP,
+        severity="warning",
+        message=f"{step}, agent {config.agent_id}",
     )
 
 

@@ -71,6 +71,11 @@ class Counters:
     fleet_reloads: int = _counter("Times the fleet file was reloaded.")
     fleet_reloads_refused: int = _counter("Reloads of the fleet file refused: it had errors.")
 
+    clock_steps: int = _counter("Steps of the headend's own clock: it was set, or its machine was suspended.")
+    agent_clock_steps: int = _counter("Steps of their clocks that agents reported.")
+    clock_skew_alarms: int = _counter("Times an agent's clock was found to be off by more than 2 s.")
+    leases_bounded: int = _counter("Ends of setpoints that agents reported to be later than was dispatched.")
+
     heartbeats_received: int = _counter("Heartbeats received.")
     events_received: int = _counter("Events received from agents.")
     ticks: int = _counter("Turns of the tick loop.")

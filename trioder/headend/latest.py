@@ -127,6 +127,10 @@ class LatestState:
         """The headend's own clock was set ahead by this (or back, < 0): no sample is older for that."""
         for column in (self._made_ms, self._received_ms):
             column[:] = array("q", [ms + by_ms for ms in column])
+        for key, source in enumerate(self._source):
+            if source == _SYNTHESIZED:
+                # Its own time is by the headend's clock as well.
+                self._ts_ms[key] += by_ms
         before = _BEFORE_ALL_TIME
         self._agent_made_ms[:] = array(
             "q", [ms if ms == before else ms + by_ms for ms in self._agent_made_ms]

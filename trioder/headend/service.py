@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from trioder.fleet import Fleet
+from trioder.headend.agent_clocks import AgentClocks
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.dispatcher import Dispatcher
 from trioder.headend.fleet_reload import FleetReloader
@@ -21,6 +22,7 @@ from trioder.headend.latest import LatestState
 from trioder.headend.session import SHUTTING_DOWN, AgentDesk, first_message_bytes
 from trioder.headend.sessions import SessionRegistry
 from trioder.headend.ticker import Ticker
+from trioder.process.clock_discipline import ClockStep, discipline_clock
 from trioder.process.wall_time import WallClock
 from trioder.rpc import PeerLimits, Services, StatusCode
 from trioder.rpc.health import HealthBoard, health_services
@@ -37,6 +39,8 @@ class Headend:
     """What REST shows and commands.
 
     Attributes:
+        clocks: those of the agents, as far as they are known.
+        started_s: when it started, on Trio's clock.
         services: what the gRPC port serves.
         peers: what its connections use; whoever serves the port is given it.
         closing: set once the headend is on its way out; sessions end and none are taken.
@@ -50,11 +54,17 @@ class Headend:
     store: Store
     counters: Counters
     wall: WallClock
-    started_ms: int
+    clocks: AgentClocks
+    started_s: float
     services: Services
     peers: PeerLimits
     closing: trio.Event
     reloader: FleetReloader
+
+    @property
+    def started_ms(self) -> int:
+        """When it started, as the wall time is known now."""
+        return self.wall.unix_ms(self.started_s)
 
 
 @asynccontextmanager
@@ -74,7 +84,7 @@ async def open_headend(
     Args:
         fleet: the assets that agents may register.
         store: told of everything; opened and closed by the caller.
-        wall: the wall time.
+        wall: the wall time; kept at its system's clock here.
         rng: makes the ids of sessions and dispatches.
         tick_s: how often assets without an agent are synthesized; 0 for never.
         stale_after_s: from which age on an agent's sample is `stale`.
@@ -94,6 +104,7 @@ async def open_headend(
         fleet=fleet, latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured
     )
     store.listen(ingest)
+    clocks = AgentClocks(counters=counters, wall=wall)
     desk = AgentDesk(
         fleet=fleet,
         sessions=sessions,
@@ -102,9 +113,21 @@ async def open_headend(
         store=store,
         counters=counters,
         wall=wall,
+        clocks=clocks,
         rng=rng,
         closing=closing,
     )
+
+    def stepped(step: ClockStep) -> None:
+        counters.clock_steps += 1
+        clocks.own_clock_stepped(step, sessions)
+        by_ms = round(step.corrected_s * 1000)
+        if by_ms:
+            latest.clock_stepped(by_ms)
+            ingest.clock_stepped(by_ms)
+            desk.clock_stepped(by_ms)
+            dispatcher.clock_stepped(by_ms)
+
     ticker = Ticker(
         fleet=fleet,
         latest=latest,
@@ -134,6 +157,7 @@ async def open_headend(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_sessions, closing, sessions, health)
         nursery.start_soon(_tend_dispatches, dispatcher)
+        nursery.start_soon(partial(discipline_clock, wall, stepped=stepped))
         if tick_s > 0:
             nursery.start_soon(ticker.run, tick_s)
         headend = Headend(
@@ -145,7 +169,8 @@ async def open_headend(
             store=store,
             counters=counters,
             wall=wall,
-            started_ms=wall.now_ms(),
+            clocks=clocks,
+            started_s=trio.current_time(),
             services=Services(
                 {AGENT_LINK_STREAM: desk.serve, **health_services(health)},
                 first_message_bytes={AGENT_LINK_STREAM: partial(first_message_bytes, fleet)},

@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from trioder.fleet import Fleet, FleetChange
+from trioder.headend.agent_clocks import AgentClocks
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.dispatcher import Dispatcher
 from trioder.headend.ingest import Ingest
@@ -25,6 +26,7 @@ from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.checks import WireError
 from trioder.wire.downlink import write_grant, write_kept, write_replay, write_setpoint, write_setpoints
 from trioder.wire.records import (
+    CLOCK_STEP,
     Acknowledgement,
     AgentEvent,
     Batch,
@@ -67,6 +69,7 @@ class AgentDesk:
     store: Store
     counters: Counters
     wall: WallClock
+    clocks: AgentClocks
     rng: random.Random
     closing: trio.Event
 
@@ -134,6 +137,7 @@ class AgentDesk:
             older.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
         self._compare_nameplates(session, registration)
         self.counters.sessions_opened += 1
+        self.clocks.session_opened(session, registration)
         if registration.replaces_outbox_id:
             self.counters.outboxes_replaced += 1
             log.warning(
@@ -143,21 +147,20 @@ class AgentDesk:
                 replaced_outbox_id=registration.replaces_outbox_id,
             )
         if not session.backlog_only:
-            self.store.open_session(
-                SessionRecord(
-                    session_id=session.session_id,
-                    agent_id=session.agent_id,
-                    epoch=session.epoch,
-                    peer=peer,
-                    asset_keys=session.asset_keys,
-                    connected_ms=session.connected_ms,
-                )
-            )
+            self.store.open_session(_record_of(session))
         log.info("agent connected", **self._described(session), epoch=session.epoch)
         return session
 
+    def clock_stepped(self, by_ms: int) -> None:
+        """The headend's clock was set by so much: the open sessions are recorded anew with the right time."""
+        for session in self.sessions:
+            session.connected_ms += by_ms
+            if not session.backlog_only:
+                self.store.open_session(_record_of(session))
+
     def _close(self, session: Session, reason: str) -> None:
         self.sessions.release(session)
+        self.clocks.session_closed(session)
         self.ingest.session_closed(session)
         self.dispatcher.session_closed(session)
         if not session.backlog_only:
@@ -168,7 +171,7 @@ class AgentDesk:
         committed_seq = await self.ingest.session_opened(session)
         self.dispatcher.session_opened(session)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_send, call, session, committed_seq)
+            nursery.start_soon(self._send, call, session, committed_seq)
             await self.ingest.recall(session)
             await self._receive(call, session)
             nursery.cancel_scope.cancel()
@@ -191,20 +194,46 @@ class AgentDesk:
         log.warning("agent broke the contract", **self._described(session), reason=reason)
         session.end_with(StatusCode.INVALID_ARGUMENT, reason)
 
+    async def _send(self, call: AgentCall, session: Session, committed_seq: int) -> None:
+        try:
+            if session.protocol >= 1:
+                grant = SessionGrant(
+                    session_id=session.session_id,
+                    committed_batch_seq=committed_seq,
+                    protocol=session.protocol,
+                    unknown_asset_ids=sorted(session.unknown_ids)[:_MAX_IDS_REPORTED],
+                    clock_unix_ms=self.wall.now_ms(),
+                )
+                self.clocks.granted(session)
+                await call.send(write_grant(grant))
+            while True:
+                mail = await session.mailbox.take()
+                for message in _written(mail, session.protocol):
+                    await call.send(message)
+        except RpcError:
+            # The call is over; the receiving side is told so as well, and ends the session.
+            log.debug("sending ended with the call", agent_id=session.agent_id)
+
     def _take(self, message: pb.AgentToHeadend, session: Session) -> None:
         match read_uplink(message, asset_count=len(session.batch_keys)):
             case Batch() as batch:
+                self.clocks.batch(session, batch)
                 self.ingest.receive_batch(session, batch)
             case SingleSample() as sample if sample.telemetry.asset_id in session.unknown_ids:
                 self.counters.samples_unknown += 1
             case SingleSample() as sample:
-                self.ingest.receive_single(session, self._own_key(session, sample.telemetry.asset_id), sample)
+                key = self._own_key(session, sample.telemetry.asset_id)
+                self.clocks.sample(session, sample.telemetry.ts_unix_ms)
+                self.ingest.receive_single(session, key, sample)
             case Acknowledgement() as acknowledgement:
                 self.dispatcher.acknowledged(acknowledgement, session=session)
-            case Heartbeat():
+            case Heartbeat() as heartbeat:
                 self.counters.heartbeats_received += 1
+                self.clocks.heartbeat(session, heartbeat)
             case AgentEvent() as event:
                 self.counters.events_received += 1
+                if event.event_type == CLOCK_STEP:
+                    self.clocks.agent_stepped(session)
                 log.info(
                     "agent event",
                     agent_id=session.agent_id,
@@ -297,6 +326,17 @@ class AgentDesk:
         return described | {"peer": session.peer}
 
 
+def _record_of(session: Session) -> SessionRecord:
+    return SessionRecord(
+        session_id=session.session_id,
+        agent_id=session.agent_id,
+        epoch=session.epoch,
+        peer=session.peer,
+        asset_keys=session.asset_keys,
+        connected_ms=session.connected_ms,
+    )
+
+
 def first_message_bytes(fleet: Fleet) -> int:
     """Return how large a Register may be."""
     return most_descriptors(len(fleet.assets)) * DESCRIPTOR_BYTES
@@ -319,25 +359,6 @@ async def _receive_registration(call: AgentCall, *, most: int) -> Registration:
             raise WireError(f"the first message is {message.WhichOneof('msg')}; it must be Register")
         return registration
     raise RpcError(StatusCode.DEADLINE_EXCEEDED, f"no Register came within {REGISTER_WITHIN_S:g} s")
-
-
-async def _send(call: AgentCall, session: Session, committed_seq: int) -> None:
-    try:
-        if session.protocol >= 1:
-            grant = SessionGrant(
-                session_id=session.session_id,
-                committed_batch_seq=committed_seq,
-                protocol=session.protocol,
-                unknown_asset_ids=sorted(session.unknown_ids)[:_MAX_IDS_REPORTED],
-            )
-            await call.send(write_grant(grant))
-        while True:
-            mail = await session.mailbox.take()
-            for message in _written(mail, session.protocol):
-                await call.send(message)
-    except RpcError:
-        # The call is over; the receiving side is told so as well, and ends the session.
-        log.debug("sending ended with the call", agent_id=session.agent_id)
 
 
 def _written(mail: Mail, protocol: int) -> list[pb.HeadendToAgent]:

@@ -33,7 +33,8 @@ class Session:
         backlog_only: it drives nothing, and only hands over what a former agent has left.
         unknown_ids: the registered assets that are not in the fleet.
         peer: where it comes from, host:port.
-        clock_skew_s: by how much the agent's clock is ahead of the headend's; None until it was measured.
+        clock_skew_s: how far the agent's clock is ahead of the headend's; None while that is not known.
+        clock_error_s: by how much that may be wrong; None while that is not known.
         scope: what runs the session runs in here.
         end: why the headend ended it, once it has.
     """
@@ -50,6 +51,7 @@ class Session:
     backlog_only: bool = False
     unknown_ids: frozenset[str] = frozenset()
     clock_skew_s: float | None = None
+    clock_error_s: float | None = None
     mailbox: Mailbox = field(default_factory=Mailbox)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     end: SessionEnd | None = None

@@ -16,6 +16,7 @@ def write_grant(grant: SessionGrant) -> pb.HeadendToAgent:
             protocol=grant.protocol,
             committed_ts_unix_ms=grant.committed_ts_unix_ms,
             unknown_asset_ids=grant.unknown_asset_ids,
+            clock_unix_ms=grant.clock_unix_ms,
         )
     )
 
@@ -67,6 +68,7 @@ def read_downlink(message: pb.HeadendToAgent) -> Downlink | None:
                 if registered.HasField("committed_ts_unix_ms")
                 else None,
                 unknown_asset_ids=tuple(registered.unknown_asset_ids),
+                clock_unix_ms=registered.clock_unix_ms if registered.HasField("clock_unix_ms") else None,
             )
         case _:
             return None

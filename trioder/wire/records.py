@@ -7,6 +7,9 @@ from typing import NamedTuple
 from trioder.domain.quality import Quality
 from trioder.sim.model import Dispatch, Telemetry
 
+# The type of the event by which an agent reports that its clock was set.
+CLOCK_STEP = "CLOCK_STEP"
+
 
 class Nameplate(NamedTuple):
     """An asset's rating as its site has it, unchecked; signs and units as of `trioder.sim.model.Asset`."""
@@ -29,6 +32,7 @@ class Registration:
         asset_ids: distinct, canonical; the position of an id is its index in batches.
         nameplates: of the assets whose agent reports one, by asset id.
         backlog_only: it claims none of them, and only hands over what was told of them before.
+        clock_unix_ms: the agent's clock when it sent this; None from an older agent.
     """
 
     agent_id: str
@@ -39,6 +43,7 @@ class Registration:
     nameplates: Mapping[str, Nameplate] = field(default_factory=dict)
     backlog_only: bool = False
     replaces_outbox_id: str = ""
+    clock_unix_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +129,7 @@ class SessionGrant:
         committed_batch_seq: every batch up to this one is kept; 0 when none is.
         committed_ts_unix_ms: the time of that batch, where it is on record.
         unknown_asset_ids: registered, and not in the headend's fleet; the session stands for the others.
+        clock_unix_ms: the headend's clock when it sent this; None from an older headend.
     """
 
     session_id: str
@@ -131,13 +137,20 @@ class SessionGrant:
     protocol: int
     committed_ts_unix_ms: int | None = None
     unknown_asset_ids: Sequence[str] = ()
+    clock_unix_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """A sign of life; the transport has its own, so nothing hangs on it."""
+    """A sign of life, for the clock that it carries; the transport has signs of life of its own.
+
+    Attributes:
+        asset_id: as sent; empty from an agent that speaks for all its assets.
+        clock_unix_ms: the agent's clock when it sent this; None when it carries none that can be read.
+    """
 
     asset_id: str
+    clock_unix_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

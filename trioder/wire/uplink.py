@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Literal
 
-from trioder.process.rfc3339 import format_ms
+from trioder.process.rfc3339 import format_ms, parse_ms
 from trioder.sim.model import Asset, Telemetry, status_of
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.checks import (
@@ -33,6 +34,7 @@ _MAX_TS_UNIX_MS = 253_402_300_799_999
 # Far beyond any plant and any lease; times and sums made of what lies below can be told.
 _MAX_ANSWERED = 1e9
 _MAX_REASON_LENGTH = 500
+_MAX_TIMESTAMP_LENGTH = 64
 
 
 def write_registration(
@@ -71,6 +73,13 @@ def write_backlog_registration(
         backlog_only=True,
     )
     return pb.AgentToHeadend(register=register)
+
+
+def write_heartbeat(clock_unix_ms: int) -> pb.AgentToHeadend:
+    """Return the message that shows the agent's clock, for all its assets."""
+    return pb.AgentToHeadend(
+        heartbeat=pb.Heartbeat(timestamp=format_ms(clock_unix_ms), clock_unix_ms=clock_unix_ms)
+    )
 
 
 def write_batch(batch: Batch) -> pb.AgentToHeadend:
@@ -151,7 +160,7 @@ def read_uplink(message: pb.AgentToHeadend, *, asset_count: int) -> Uplink | Non
         case "dispatch_ack":
             return _read_acknowledgement(message.dispatch_ack)
         case "heartbeat":
-            return Heartbeat(asset_id=message.heartbeat.asset_id)
+            return _read_heartbeat(message.heartbeat)
         case "event":
             return _read_event(message.event)
         case "register":
@@ -192,7 +201,20 @@ def _read_registration(register: pb.Register) -> Registration:
         replaces_outbox_id=checked_name("Register.replaces_outbox_id", register.replaces_outbox_id)
         if register.replaces_outbox_id
         else "",
+        # Any number will do: however wrong a clock is, its agent is not refused.
+        clock_unix_ms=register.clock_unix_ms if register.HasField("clock_unix_ms") else None,
     )
+
+
+def _read_heartbeat(heartbeat: pb.Heartbeat) -> Heartbeat:
+    clock_unix_ms: int | None = None
+    if heartbeat.HasField("clock_unix_ms"):
+        clock_unix_ms = heartbeat.clock_unix_ms
+    elif len(heartbeat.timestamp) <= _MAX_TIMESTAMP_LENGTH:
+        # Of an older agent, of which it was never asked to be a time.
+        with suppress(ValueError):
+            clock_unix_ms = parse_ms(heartbeat.timestamp)
+    return Heartbeat(asset_id=heartbeat.asset_id, clock_unix_ms=clock_unix_ms)
 
 
 def _read_batch(batch: pb.TelemetryBatch, asset_count: int) -> Batch:

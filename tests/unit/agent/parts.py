@@ -23,7 +23,7 @@ from trioder.sim.bess import tick_asset
 from trioder.sim.model import Asset, Dispatch
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import write_grant, write_kept
-from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Registration, SessionGrant
+from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Heartbeat, Registration, SessionGrant
 from trioder.wire.service import AGENT_LINK_STREAM
 from trioder.wire.uplink import read_uplink
 
@@ -108,6 +108,8 @@ class FakeHeadend:
     batches: list[Batch] = field(default_factory=list)
     answers: list[Acknowledgement] = field(default_factory=list)
     events: list[AgentEvent] = field(default_factory=list)
+    heartbeats: list[Heartbeat] = field(default_factory=list)
+    clock_unix_ms: int | None = None
     call: ServerCall[pb.AgentToHeadend, pb.HeadendToAgent] | None = None
     ended_well: int = 0
     _cut: Callable[[], None] | None = None
@@ -125,6 +127,7 @@ class FakeHeadend:
                 committed_batch_seq=self.committed_seq_of.get(registration.outbox_id, self.committed_seq),
                 protocol=1,
                 committed_ts_unix_ms=self.committed_ts_unix_ms,
+                clock_unix_ms=self.clock_unix_ms,
             )
             await call.send(write_grant(grant))
         self.call = call
@@ -139,6 +142,8 @@ class FakeHeadend:
                     self.answers.append(answer)
                 case AgentEvent() as event:
                     self.events.append(event)
+                case Heartbeat() as heartbeat:
+                    self.heartbeats.append(heartbeat)
         if self.never_ends:
             await trio.sleep_forever()
         self.ended_well += 1

@@ -17,7 +17,8 @@ from trioder.agent.outbox import Outbox
 ASSETS = ("a", "b")
 STATES = [
     SavedBattery(10.0, 1.5, 2.0, math.inf),
-    SavedBattery(20.0, -1.5, -2.0, 1_800_000_060.0, 3.0, "dispatch 1"),
+    # As it is read when it was saved at 5 ms.
+    SavedBattery(20.0, -1.5, -2.0, 1_800_000_060.0, 3.0, "dispatch 1", 1_800_000_060.0 - 0.005),
 ]
 
 

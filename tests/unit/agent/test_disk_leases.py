@@ -26,7 +26,11 @@ FORMAT_1 = """
     PRAGMA user_version = 1;
     PRAGMA journal_mode = WAL;
 """
-OLD_STATES = {"a": SavedBattery(10.0, 1.5, 2.0, math.inf), "b": SavedBattery(20.0, -1.5, -2.0, 1.8e9)}
+# Saved at 5 ms.
+OLD_STATES = {
+    "a": SavedBattery(10.0, 1.5, 2.0, math.inf),
+    "b": SavedBattery(20.0, -1.5, -2.0, 1.8e9, lease_remaining_s=1.8e9 - 0.005),
+}
 
 
 def states(*dispatch_ids: str) -> list[SavedBattery]:
@@ -141,6 +145,17 @@ def test_what_an_older_agent_left_can_be_read_without_being_touched(old_path: Pa
     assert newest == {name: (5, battery) for name, battery in OLD_STATES.items()}
     with closing(sqlite3.connect(old_path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("saved_ms", [1_800_000_000_000, 5_000])
+def test_what_remained_of_a_lease_is_known_whatever_the_clock_said(path: Path, saved_ms: int) -> None:
+    lease = SavedBattery(1.0, 0.0, 5.0, saved_ms / 1000 + 27.5, 2.0, "x")
+    with open_at(path) as memory:
+        memory.save([lease, states("")[0]], now_ms=saved_ms)
+    with open_at(path) as memory:
+        assert memory.batteries()["a"].lease_remaining_s == pytest.approx(27.5)
+        assert memory.batteries()["b"].lease_remaining_s == math.inf
+    assert newest_states([path], ["a"])["a"][1].lease_remaining_s == pytest.approx(27.5)
 
 
 def test_what_others_left_is_taken_over_with_its_dispatches(path: Path) -> None:

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.unit.api.rest import make_fleet, open_rest, uuid_of
 from trioder.headend.counters import Counters
+from trioder.wire.records import Registration
 
 ROUTES = [
     "/",
@@ -27,7 +28,8 @@ ROUTES = [
 async def test_agents_lists_the_connected_assets(autojump_clock: object) -> None:
     async with open_rest() as rest:
         rest.connect(2, agent_id="late")
-        rest.connect(1)
+        session = rest.connect(1)
+        session.clock_skew_s, session.clock_error_s = -3_600.00049, 0.0021
         rows = await rest.get("/agents")
         assert rows[0] == {
             "asset_id": uuid_of(1001),
@@ -36,7 +38,10 @@ async def test_agents_lists_the_connected_assets(autojump_clock: object) -> None
             "peer": "127.0.0.1:4711",
             "agent_id": "agent-1",
             "connected_at": "2026-01-01T00:00:00.000Z",
+            "clock_skew_s": -3600.0,
+            "clock_error_s": 0.002,
         }
+        assert (rows[1]["clock_skew_s"], rows[1]["clock_error_s"]) == (None, None)
         assert [row["asset_id"] for row in rows] == [uuid_of(1001), uuid_of(1002)]
         after = f"/agents?limit=1&after={uuid_of(1001)}"
         assert [row["agent_id"] for row in await rest.get(after)] == ["late"]
@@ -78,7 +83,12 @@ async def test_the_index_leads_to_every_list(autojump_clock: object) -> None:
 
 async def test_metrics_are_prometheus_text_with_every_counter(autojump_clock: object) -> None:
     async with open_rest() as rest:
-        rest.connect(0, 1)
+        session = rest.connect(0, 1)
+        clock_unix_ms = rest.headend.wall.now_ms() - 5_000
+        registered = Registration(
+            agent_id="a", epoch=1, protocol=1, outbox_id="", asset_ids=(), clock_unix_ms=clock_unix_ms
+        )
+        rest.headend.clocks.session_opened(session, registered)
         rest.headend.counters.samples_received = 7
         await rest.get("/assets")
         await rest.ask("BREW", "/assets")
@@ -93,6 +103,10 @@ async def test_metrics_are_prometheus_text_with_every_counter(autojump_clock: ob
         assert samples["trioder_samples_received_total",] == 7
         assert samples["trioder_assets_connected",] == 2
         assert samples["trioder_database_state", "disabled"] == 1
+        assert samples["trioder_agent_clock_skew_seconds", "min"] == -5
+        assert samples["trioder_agent_clock_skew_seconds", "max"] == -5
+        assert samples["trioder_agents_clock_skewed",] == 0
+        assert samples["trioder_agents_clock_unknown",] == 0
         for name in Counters.__slots__:
             assert (f"trioder_{name}_total",) in samples
         count = "trioder_http_request_duration_seconds_count"

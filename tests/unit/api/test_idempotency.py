@@ -32,7 +32,7 @@ def parts_with_keys(store: NoneStore | None = None) -> tuple[Parts, IdempotencyK
     connect(parts, 0, 1)
     tell(parts, 0, 1)
     dispatcher = parts.dispatcher
-    keys = IdempotencyKeys(store=store or NoneStore(), wall=parts.wall, find=dispatcher.find_in_slices)
+    keys = IdempotencyKeys(store=store or NoneStore(), find=dispatcher.find_in_slices)
     return parts, keys
 
 

@@ -96,6 +96,7 @@ async def open_rig(
     store: Store | None = None,
     tick_s: float = 0,
     read_fleet: Callable[[], Fleet] | None = None,
+    wall: WallClock | None = None,
 ) -> AsyncIterator[Rig]:
     """Yield a headend over `store`; a test that hangs fails after a virtual hour."""
     with trio.fail_after(3600):
@@ -103,7 +104,7 @@ async def open_rig(
             open_headend(
                 fleet=make_fleet(assets),
                 store=store or NoneStore(),
-                wall=WallClock(START_UNIX_S, trio.current_time()),
+                wall=wall or WallClock(START_UNIX_S, trio.current_time()),
                 rng=random.Random(11),
                 tick_s=tick_s,
                 read_fleet=read_fleet,

@@ -93,6 +93,9 @@ class StillWall(WallClock):
     def now_s(self) -> float:
         return START_UNIX_S + self.passed_s
 
+    def adjust(self, by_s: float) -> None:
+        self.passed_s += by_s
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.headend.parts import make_fleet, make_samples
+from tests.unit.process.fake_clock import STEPS_S
 from trioder.domain.quality import Quality
 from trioder.headend.latest import LatestState
 from trioder.store.records import Samples
@@ -99,6 +100,22 @@ def test_late_backfill_does_not_look_fresh(latest: LatestState) -> None:
     view = latest.view(0, NOW)
     assert view is not None
     assert (view.age_s, view.quality) == (600.0, "stale")
+
+
+@pytest.mark.parametrize("by_s", [sign * size_s for size_s in STEPS_S for sign in (1, -1)])
+def test_a_step_of_the_headends_clock_makes_nothing_older_or_younger(by_s: float) -> None:
+    by_ms = round(by_s * 1000)
+    latest = LatestState(make_fleet(2))
+    # The agent's clock was right while the headend's was not.
+    samples = make_samples(0, ts_ms=NOW + by_ms - 3000)
+    latest.apply_agent(samples, received_ms=NOW - 3000, made_ms=NOW - 3000)
+    latest.apply_synthesized(make_samples(1, ts_ms=NOW - 3000, source="synthesized"))
+    latest.clock_stepped(by_ms)
+    for key, quality in enumerate(("good", "synthesized")):
+        view = latest.view(key, NOW + by_ms)
+        assert view is not None
+        assert (view.age_s, view.quality) == (3.0, quality)
+        assert view.telemetry.ts_unix_ms == NOW + by_ms - 3000
 
 
 def column(count: int, first: float) -> list[float]:

@@ -1,5 +1,7 @@
 """What the headend says arrives at the agent as it was meant."""
 
+from dataclasses import replace
+
 import pytest
 
 from trioder.sim.model import Dispatch
@@ -25,12 +27,14 @@ LEASED = Dispatch(
     group_id="g-1",
 )
 GRANT = SessionGrant(session_id="s-1", committed_batch_seq=41, protocol=1)
+TIMED_GRANT = replace(GRANT, clock_unix_ms=1_800_000_000_123)
 
 
 @pytest.mark.parametrize(
     ("message", "meaning"),
     [
         (write_grant(GRANT), GRANT),
+        (write_grant(TIMED_GRANT), TIMED_GRANT),
         (write_kept(42), BatchesKept(batch_seq=42)),
         (write_replay(43), ReplayRequest(from_batch_seq=43)),
         (write_setpoint(HOLD), Setpoints(dispatches=(HOLD,))),

@@ -106,7 +106,8 @@ def test_a_sample() -> None:
 
 
 def test_a_heartbeat() -> None:
-    assert read(message(0x1A, text(0x0A, ASSET) + text(0x12, TIME))) == Heartbeat(asset_id=ASSET)
+    heartbeat = Heartbeat(asset_id=ASSET, clock_unix_ms=TIME_MS)
+    assert read(message(0x1A, text(0x0A, ASSET) + text(0x12, TIME))) == heartbeat
 
 
 def test_an_acknowledgement_of_a_dispatch() -> None:

@@ -16,6 +16,7 @@ from trioder.wire.records import (
     Acknowledgement,
     AgentEvent,
     Batch,
+    Heartbeat,
     Nameplate,
     Registration,
     SingleSample,
@@ -25,6 +26,7 @@ from trioder.wire.uplink import (
     write_acknowledgement,
     write_batch,
     write_event,
+    write_heartbeat,
     write_registration,
 )
 
@@ -70,6 +72,21 @@ def test_a_registration_arrives_as_written() -> None:
         asset_ids=tuple(asset.id for asset in ASSETS),
         nameplates={asset.id: Nameplate(asset.capacity_mwhr, asset.max_mw, asset.min_mw) for asset in ASSETS},
     )
+
+
+@pytest.mark.parametrize("clock_unix_ms", [0, 1_800_000_000_123, -(2**63), 2**63 - 1])
+def test_a_registration_carries_the_agents_clock_however_wrong(clock_unix_ms: int) -> None:
+    register = pb.Register(asset_id=ASSETS[0].id, clock_unix_ms=clock_unix_ms)
+    registration = read(pb.AgentToHeadend(register=register))
+    assert isinstance(registration, Registration)
+    assert registration.clock_unix_ms == clock_unix_ms
+
+
+def test_a_heartbeat_is_of_no_asset_and_carries_the_agents_clock() -> None:
+    message = write_heartbeat(1_800_000_000_123)
+    assert read(message) == Heartbeat(asset_id="", clock_unix_ms=1_800_000_000_123)
+    # As headends of the protocol have always read it.
+    assert message.heartbeat.timestamp == "2027-01-15T08:00:00.123Z"
 
 
 def test_an_id_in_capitals_is_the_same_asset() -> None:

@@ -38,6 +38,8 @@ def agents_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
             peer=session.peer,
             agent_id=session.agent_id,
             connected_at=format_ms(session.connected_ms),
+            clock_skew_s=_rounded(session.clock_skew_s),
+            clock_error_s=_rounded(session.clock_error_s),
         )
 
     def connected(key: int) -> bool:
@@ -64,6 +66,11 @@ def agents_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
         return list_answer(range(len(past)), lambda position: _session_row(past[position]))
 
     return blueprint
+
+
+def _rounded(seconds: float | None) -> float | None:
+    # Clocks are exchanged to the millisecond.
+    return None if seconds is None else round(seconds, 3)
 
 
 def _session_row(session: PastSession) -> SessionRow:

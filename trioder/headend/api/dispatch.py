@@ -49,7 +49,7 @@ def dispatch_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     """The route that commands."""
     blueprint = Blueprint("dispatch", __name__)
     dispatcher = headend.dispatcher
-    keys = IdempotencyKeys(store=headend.store, wall=headend.wall, find=dispatcher.find_in_slices)
+    keys = IdempotencyKeys(store=headend.store, find=dispatcher.find_in_slices)
 
     @blueprint.post("/dispatch")
     @documented(

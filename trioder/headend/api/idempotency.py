@@ -16,14 +16,13 @@ from quart import request
 
 from trioder.headend.api.dispatch_models import DispatchBody
 from trioder.headend.api.errors import ApiError, shown
-from trioder.process.wall_time import WallClock
 from trioder.store.interface import Store, StoreUnavailableError
 from trioder.store.records import DispatchRecord
 
 _MAX_KEYS = 100_000
 # Of the answers that are kept as they were given; about 500 bytes each.
 _MAX_MEMBERS = 100_000
-_KEPT_MS = 24 * 3_600_000
+_KEPT_S = 24 * 3_600.0
 _MAX_KEY_LENGTH = 256
 # A database that has not answered by then is taken to be away.
 _LOOK_WITHIN_S = 2.0
@@ -38,7 +37,7 @@ Give = Callable[[str | None, str | None], Awaitable[DispatchRecord]]
 class _Given:
     digest: str
     dispatch_id: str
-    at_ms: int
+    at_s: float
 
 
 class IdempotencyKeys:
@@ -46,7 +45,6 @@ class IdempotencyKeys:
 
     Args:
         store: knows those from before the headend's start.
-        wall: the wall time.
         find: returns what has become of a command that is still remembered, by its id.
     """
 
@@ -54,11 +52,9 @@ class IdempotencyKeys:
         self,
         *,
         store: Store,
-        wall: WallClock,
         find: Callable[[str], Awaitable[DispatchRecord | None]],
     ) -> None:
         self._store = store
-        self._wall = wall
         self._find = find
         self._given: OrderedDict[str, _Given] = OrderedDict()
         self._first_answers: OrderedDict[str, DispatchRecord] = OrderedDict()
@@ -139,11 +135,12 @@ class IdempotencyKeys:
         return self._remember(key, record, record.request_digest)
 
     def _remember(self, key: str, record: DispatchRecord, digest: str) -> _Given:
-        now_ms = self._wall.now_ms()
-        given = self._given[key] = _Given(digest=digest, dispatch_id=record.dispatch_id, at_ms=now_ms)
+        # By the steady clock: no step of the wall clock lets a command be given twice.
+        now_s = trio.current_time()
+        given = self._given[key] = _Given(digest=digest, dispatch_id=record.dispatch_id, at_s=now_s)
         self._first_answers[key] = record
         self._members += _size_of(record)
-        while len(self._given) > _MAX_KEYS or next(iter(self._given.values())).at_ms < now_ms - _KEPT_MS:
+        while len(self._given) > _MAX_KEYS or next(iter(self._given.values())).at_s < now_s - _KEPT_S:
             oldest, _ = self._given.popitem(last=False)
             self._forget_answer(oldest)
         while self._members > _MAX_MEMBERS and len(self._first_answers) > 1:

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 import trioder
 from trioder.domain.quality import Quality
+from trioder.headend.agent_clocks import SkewSummary
 from trioder.headend.counters import Counters
 from trioder.headend.service import Headend
 from trioder.process.queued_output import log_lines_dropped
@@ -41,6 +42,27 @@ class Metrics:
         """The exposition and its content type, in the form that the Accept header asks for."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
+
+
+def _clock_metrics(clocks: SkewSummary) -> Iterator[Metric]:
+    """A few numbers of all agents: a series for each would be without bound."""
+    skew = GaugeMetricFamily(
+        "trioder_agent_clock_skew_seconds",
+        "How far agents' clocks are ahead of the headend's, of those connected whose clock is known.",
+        labels=["bound"],
+    )
+    if clocks.least_s is not None and clocks.most_s is not None:
+        skew.add_metric(["min"], clocks.least_s)
+        skew.add_metric(["max"], clocks.most_s)
+    yield skew
+    yield GaugeMetricFamily(
+        "trioder_agents_clock_skewed",
+        "Connected agents whose clock was found to be off by more than 2 s, and not below 1 s since.",
+        value=clocks.alarmed,
+    )
+    yield GaugeMetricFamily(
+        "trioder_agents_clock_unknown", "Connected agents whose clock is not known.", value=clocks.unknown
+    )
 
 
 class _HeadendCollector(Collector):
@@ -97,6 +119,7 @@ class _HeadendCollector(Collector):
         yield GaugeMetricFamily(
             "trioder_outbox_batches_max", "The same of the fullest outbox alone.", value=fullest
         )
+        yield from _clock_metrics(headend.clocks.summary(headend.sessions))
         database = GaugeMetricFamily(
             "trioder_database_state", "1 for the state that the database is in.", labels=["state"]
         )

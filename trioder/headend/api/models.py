@@ -148,7 +148,11 @@ class HistoryRow(Struct, kw_only=True):
 
 
 class AgentRow(Struct, kw_only=True):
-    """A connected asset and the agent that drives it."""
+    """A connected asset and the agent that drives it.
+
+    `clock_skew_s` is how far the agent's clock is ahead of the headend's (behind, when negative), by
+    `clock_error_s` at most wrong; null while that is not known.
+    """
 
     asset_id: Id
     asset_name: str
@@ -156,6 +160,8 @@ class AgentRow(Struct, kw_only=True):
     peer: str
     agent_id: str
     connected_at: Time
+    clock_skew_s: float | None
+    clock_error_s: float | None
 
 
 class SessionRow(Struct, kw_only=True):

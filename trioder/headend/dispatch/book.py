@@ -58,13 +58,16 @@ class OrderBook:
             if due_ms is not None and due_ms <= now_ms:
                 yield member
 
-    def _drop_stale(self) -> None:
-        # What was pushed for a state that is over would stay until it is due, which may be never.
-        if len(self._due) <= _STALE_SHARE * len(self._current) + _STALE_KEPT:
-            return
+    def reschedule(self) -> None:
+        """Times of the members have changed: look at each when it is due now."""
         living = [(due_ms_of(member), member) for member in self._current.values()]
         self._due = [(due_ms, next(self._number), member) for due_ms, member in living if due_ms is not None]
         heapq.heapify(self._due)
+
+    def _drop_stale(self) -> None:
+        # What was pushed for a state that is over would stay until it is due, which may be never.
+        if len(self._due) > _STALE_SHARE * len(self._current) + _STALE_KEPT:
+            self.reschedule()
 
 
 def due_ms_of(member: Member) -> int | None:

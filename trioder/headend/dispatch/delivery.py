@@ -87,6 +87,13 @@ class Delivery:
         else:
             self.end(session, member)
 
+    def clock_stepped(self, by_ms: int) -> None:
+        """The wall clock was set by so much."""
+        self.absences = {
+            key: Absence(since_ms + by_ms, awaited_until_ms + by_ms)
+            for key, (since_ms, awaited_until_ms) in self.absences.items()
+        }
+
     def restored(self, command: Command) -> None:
         """A command from before the headend's start: its agents have not come back yet."""
         now_ms = self._wall.now_ms()

@@ -11,6 +11,7 @@ import trio
 
 from trioder.fleet import Fleet, FleetChange
 from trioder.headend.counters import Counters
+from trioder.headend.dispatch.clock_step import bound_terms
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.delivery import Delivery
 from trioder.headend.dispatch.follower import Follower
@@ -246,6 +247,13 @@ class Dispatcher:
         """An agent is gone: what it has not answered waits for its return."""
         self._delivery.session_closed(session)
 
+    def clock_stepped(self, by_ms: int) -> None:
+        """The wall clock was set by so much: no duration changes, and what the right time has ended, ends."""
+        self._lives.clock_stepped(by_ms)
+        self._delivery.clock_stepped(by_ms)
+        self._follower.end_what_was_valid_until(self._wall.now_ms())
+        self._lives.flush()
+
     def tend(self) -> None:
         """Do what is due by the clock: expire, complete, re-split, record; large groups by `flush_large`."""
         self._follower.tend()
@@ -265,6 +273,7 @@ class Dispatcher:
         for record in sorted(records, key=lambda record: record.dispatched_ms):
             command = command_of(record, self._fleet, now_ms=self._wall.now_ms())
             if command is not None:
+                bound_terms(command, self._wall.now_ms())
                 self._lives.restore(command)
                 self._delivery.restored(command)
                 if command.departed:

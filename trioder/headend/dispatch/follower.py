@@ -1,5 +1,7 @@
 """What becomes of members that were sent: told by agents, seen in their telemetry, or due by the clock."""
 
+import math
+
 import structlog
 
 from trioder.fleet import Fleet
@@ -16,6 +18,7 @@ from trioder.headend.dispatch.lifecycle import (
     state_of_answer,
 )
 from trioder.headend.dispatch.lives import WATCHED, Lives
+from trioder.headend.dispatch.requests import MAX_DURATION_S
 from trioder.headend.dispatch.tracking import Finding, Watch, tolerance_mw
 from trioder.headend.latest import LatestState
 from trioder.headend.nameplates import NameplateLimits
@@ -29,6 +32,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 # A sample so long after an order was sent is not from before it; a former setpoint may have been the same.
 _UNDER_WAY_MS = 5_000
+# So much later may a report be than the one before: it waited on its way.
+_END_SLACK_MS = 5_000
 
 
 class Follower:
@@ -94,14 +99,14 @@ class Follower:
             return
         # What the agent has in force it has taken, whether or not its answer came through.
         if active and member.state not in UNANSWERED:
-            self._correct_end(member, answer, now_ms)
+            self._correct_end(member, answer, now_ms, was_answered=True)
             return
-        before = member.state
+        before, was_answered = member.state, member.answered_ms is not None
         if not self._answered(member, state, answer.reason):
             if before != state:
                 self._pass_over(answer, session, f"the dispatch is {before}")
             return
-        self._note_answer(member, answer, state, now_ms)
+        self._note_answer(member, answer, state, now_ms, was_answered=was_answered)
         if not member.command.is_group:
             log.info(
                 "dispatch answered",
@@ -114,7 +119,13 @@ class Follower:
             )
 
     def _note_answer(
-        self, member: Member, answer: Acknowledgement, state: DispatchState, now_ms: int
+        self,
+        member: Member,
+        answer: Acknowledgement,
+        state: DispatchState,
+        now_ms: int,
+        *,
+        was_answered: bool,
     ) -> None:
         if answer.status.lower() != "active":
             member.answer = answer.status
@@ -124,7 +135,7 @@ class Follower:
             member.held_mw = self._limits.clamped_mw(member.key, member.mw)
         if state in IN_FORCE:
             self._expect(member, now_ms)
-            self._correct_end(member, answer, now_ms)
+            self._correct_end(member, answer, now_ms, was_answered=was_answered)
 
     def _answered(self, member: Member, state: DispatchState, reason: str | None) -> bool:
         if state == "completed":
@@ -280,12 +291,41 @@ class Follower:
             return
         self._delivery.end(session, member)
 
-    def _correct_end(self, member: Member, answer: Acknowledgement, now_ms: int) -> None:
-        # The agent counts from when it was told, by its own clock.
-        if answer.remaining_s is not None:
-            member.ends_ms = now_ms + round(answer.remaining_s * 1000)
-            self._lives.book.watch(member)
-            self._lives.note(member.command, keys=(member.key,))
+    def _correct_end(
+        self, member: Member, answer: Acknowledgement, now_ms: int, *, was_answered: bool
+    ) -> None:
+        # The agent counts from when it received the dispatch, by its own clock.
+        if answer.remaining_s is None:
+            return
+        ends_ms = now_ms + round(answer.remaining_s * 1000)
+        latest_ms = _latest_end_ms(member, now_ms, was_answered=was_answered)
+        if latest_ms is not None and ends_ms > latest_ms:
+            if ends_ms > latest_ms + _END_SLACK_MS:
+                self._warn_of_end(answer, (latest_ms - now_ms) / 1000)
+            ends_ms = latest_ms
+        member.ends_ms = ends_ms
+        self._lives.book.watch(member)
+        self._lives.note(member.command, keys=(member.key,))
+
+    def end_what_was_valid_until(self, now_ms: int) -> None:
+        """The clock was set: end what is in force and was to end before now; its agent may not know yet."""
+        for command in self._lives.log:
+            if command.valid_until_ms is None or command.valid_until_ms > now_ms:
+                continue
+            for member in command.members.values():
+                if member.state in IN_FORCE:
+                    self._delivery.give_away(member)
+                    self._over(member, "its time is over by the corrected clock")
+
+    def _warn_of_end(self, answer: Acknowledgement, bound_s: float) -> None:
+        self._counters.leases_bounded += 1
+        log.warning(
+            "agent reports that a setpoint lasts longer than was dispatched",
+            dispatch_id=answer.dispatch_id,
+            asset_id=answer.asset_id,
+            remaining_s=answer.remaining_s,
+            bounded_to_s=round(max(0.0, bound_s), 3),
+        )
 
     def _adopt(self, answer: Acknowledgement, key: int, command: Command | None) -> None:
         """An agent tells of a dispatch from before this headend's start, of which there is no record."""
@@ -294,7 +334,11 @@ class Follower:
             # On its way, and about to supersede it.
             return
         now_ms = self._wall.now_ms()
-        ends_ms = None if answer.remaining_s is None else now_ms + round(answer.remaining_s * 1000)
+        ends_ms = None
+        if answer.remaining_s is not None:
+            if answer.remaining_s > MAX_DURATION_S:
+                self._warn_of_end(answer, MAX_DURATION_S)
+            ends_ms = now_ms + round(min(answer.remaining_s, MAX_DURATION_S) * 1000)
         mw = answer.setpoint_mw or 0.0
         is_new = command is None
         if command is None:
@@ -349,6 +393,17 @@ def _unanswered_reason(member: Member) -> str:
         f"its agent answered {member.answer!r}, which is no status of the contract, "
         f"and was not seen to obey {within}"
     )
+
+
+def _latest_end_ms(member: Member, now_ms: int, *, was_answered: bool) -> int | None:
+    """When the setpoint ends at the latest, by what was dispatched; None when it was to hold."""
+    if member.ends_ms is None:
+        return None
+    if was_answered or member.sent_ms is None:
+        # It has an end that its agent has reported before, and no end ever moves away.
+        return member.ends_ms
+    # The agent received it between then and now, with what was left of it, to the second.
+    return now_ms + math.ceil((member.ends_ms - member.sent_ms) / 1000) * 1000
 
 
 def _untracked_reason(member: Member) -> str:

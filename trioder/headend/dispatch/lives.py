@@ -11,6 +11,7 @@ import structlog
 from trioder.fleet import Fleet
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.book import OrderBook
+from trioder.headend.dispatch.clock_step import shift_command
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.lifecycle import ENDED, IN_FORCE, DispatchState
 from trioder.headend.dispatch.log import CommandLog
@@ -97,6 +98,13 @@ class Lives:
         if state in _WARNED_OF:
             self._warn(member)
         return True
+
+    def clock_stepped(self, by_ms: int) -> None:
+        """The wall clock was set by so much: the times of open commands move with it, and are recorded."""
+        for command in self.log:
+            shift_command(command, by_ms)
+            self.note(command, keys=(*command.members, *command.departed_keys))
+        self.book.reschedule()
 
     def note(self, command: Command, *, keys: Iterable[int]) -> None:
         """It has changed, and is to be recorded: itself, and what the assets with these keys have of it."""

@@ -70,7 +70,7 @@ class CommandLog:
     def newest(self, limit: int, *, counts: Callable[[Command], bool]) -> list[Command]:
         """The last `limit` commands that count, newest first."""
         found = filter(counts, [*self._living.values(), *self._ended.values()])
-        ordered = sorted(found, key=lambda command: command.dispatched_ms, reverse=True)
+        ordered = sorted(found, key=lambda command: (command.number, command.dispatched_ms), reverse=True)
         return list(islice(ordered, limit))
 
     def _forget(self, dispatch_id: str) -> None:

@@ -64,8 +64,8 @@ async def _write_sessions(connection: Connection, notes: Sequence[SessionNote], 
         ) AS noted (
             session_id, agent_id, epoch, peer, digest, connected_at, disconnected_at, reason
         ) JOIN asset_lists USING (digest)
-        ON CONFLICT (session_id) DO UPDATE SET (disconnected_at, reason)
-            = (excluded.disconnected_at, excluded.reason)
+        ON CONFLICT (session_id) DO UPDATE SET (connected_at, disconnected_at, reason)
+            = (excluded.connected_at, excluded.disconnected_at, excluded.reason)
         """,
         [
             [session.session_id for session in sessions],

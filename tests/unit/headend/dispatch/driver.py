@@ -22,6 +22,13 @@ def later(parts: Parts, seconds: float) -> None:
     parts.dispatcher.tend()
 
 
+def step(parts: Parts, by_s: float) -> None:
+    """The headend's clock is set by so much."""
+    parts.wall.adjust(by_s)
+    parts.latest.clock_stepped(round(by_s * 1000))
+    parts.dispatcher.clock_stepped(round(by_s * 1000))
+
+
 def dispatch(parts: Parts, mw: float, *, key: int = 0, **asked: float | None) -> Command:
     return parts.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(key), mw=mw, **asked))  # type: ignore[arg-type]  # a test's shorthand
 
@@ -46,16 +53,17 @@ def tell(
     setpoint: float = 0.0,
     available_mw: float = 10.0,
     quality: int = 0,
+    ts_ms: int | None = None,
 ) -> None:
-    """A sample of each of these assets, as of now; available in both directions, and of this quality."""
+    """A sample of each of these assets, as of now unless its agent's clock says otherwise."""
     now_ms = parts.wall.now_ms()
     samples = replace(
-        make_samples(*keys, ts_ms=now_ms, soc=soc, mw=mw, setpoint=setpoint),
+        make_samples(*keys, ts_ms=now_ms if ts_ms is None else ts_ms, soc=soc, mw=mw, setpoint=setpoint),
         available_discharge_mw=[available_mw] * len(keys),
         available_charge_mw=[available_mw] * len(keys),
         quality=bytes([quality] * len(keys)) if quality else b"",
     )
-    parts.latest.apply_agent(samples, received_ms=now_ms)
+    parts.latest.apply_agent(samples, received_ms=now_ms, made_ms=now_ms)
     parts.dispatcher.measured(samples)
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.unit.headend.dispatch.driver import connect, dispatch, mail_of, still_parts, tell
+from tests.unit.headend.dispatch.driver import connect, dispatch, mail_of, step, still_parts, tell
 from tests.unit.headend.parts import asset_id, make_session
 from tests.unit.headend.stores import SlowStore
 from trioder.headend.dispatch.command import Command, Member
@@ -187,7 +187,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         data=st.data(),
         word=st.sampled_from(WORDS),
         agent_id=agents,
-        remaining_s=st.sampled_from((None, 0.0, 10.0)),
+        remaining_s=st.sampled_from((None, 0.0, 10.0, 1e6)),
     )
     def agent_answers(self, data: st.DataObject, word: str, agent_id: str, remaining_s: float | None) -> None:
         """Rightly, late, twice, or for what is none of its business."""
@@ -237,6 +237,17 @@ class DispatcherMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from((0.2, 0.5, 2.0, 6.0, 13.0, 31.0, 61.0)))
     def time_passes(self, seconds: float) -> None:
         self.parts.wall.passed_s += seconds  # type: ignore[attr-defined]  # a still clock
+        self.tended = False
+
+    @rule(by_s=st.sampled_from((-3_600.0, -2.0, 2.0, 3_600.0)))
+    def headends_clock_is_set(self, by_s: float) -> None:
+        step(self.parts, by_s)
+        # By the agents' steady clocks nothing has happened.
+        self.obeyed = {
+            key: (dispatch_id, until_ms + by_s * 1000) for key, (dispatch_id, until_ms) in self.obeyed.items()
+        }
+        # Times of records are corrected.
+        self.ended.clear()
         self.tended = False
 
     @rule(agent_id=agents, leaves=st.booleans())
@@ -319,6 +330,14 @@ class DispatcherMachine(RuleBasedStateMachine):
             )
             for ours, theirs in pairs:
                 assert {one.asset_id: one for one in ours} == {one.asset_id: one for one in theirs}
+
+    @invariant()
+    def nothing_lasts_longer_than_its_duration(self) -> None:
+        for command in self.commands:
+            for member in command.members.values():
+                if command.duration_s is not None and member.state not in ENDED:
+                    assert member.ends_ms is not None
+                    assert member.ends_ms - self.parts.wall.now_ms() <= command.duration_s * 1000
 
     @invariant()
     def each_asset_is_under_one_command_at_most(self) -> None:

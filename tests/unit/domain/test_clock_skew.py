@@ -1,0 +1,94 @@
+"""What readings of a peer's clock, late as they are, say about it."""
+
+import random
+
+import pytest
+
+from trioder.domain.clock_skew import SETTLED_AFTER_S, WINDOW_S, SkewFilter
+
+
+def test_nothing_is_known_without_a_reading() -> None:
+    assert SkewFilter().estimate is None
+    assert not SkewFilter().settled(1e9)
+
+
+@pytest.mark.parametrize("skew_s", [-86_400.0, -2.0, 0.0, 2.0, 3_600.0])
+def test_the_reading_that_met_no_queue_counts(skew_s: float) -> None:
+    rng, readings = random.Random(1), SkewFilter()
+    delays_s = [0.02 + rng.expovariate(1.0) for _ in range(7)] + [0.02]
+    for number, delay_s in enumerate(delays_s):
+        readings.observe(skew_s - delay_s, 15.0 * number)
+    assert readings.estimate == (pytest.approx(skew_s - 0.02), None)
+
+
+@pytest.mark.parametrize(("there_s", "back_s"), [(0.01, 0.01), (0.0, 0.5), (0.5, 0.0), (2.0, 7.0)])
+def test_the_skew_is_within_the_error(there_s: float, back_s: float) -> None:
+    readings = SkewFilter()
+    readings.round_trip(there_s + back_s)
+    readings.observe(10.0 - back_s, 0.0)
+    estimate = readings.estimate
+    assert estimate is not None
+    assert estimate.error_s == (there_s + back_s) / 2
+    assert abs(estimate.skew_s - 10.0) <= estimate.error_s + 1e-9
+
+
+def test_a_longer_round_trip_adds_no_error() -> None:
+    readings = SkewFilter()
+    readings.observe(0.0, 0.0)
+    for took_s in (0.2, 5.0, 0.1):
+        readings.round_trip(took_s)
+    assert readings.estimate == (0.05, 0.05)
+
+
+def test_old_readings_count_no_more() -> None:
+    readings = SkewFilter()
+    readings.observe(100.0, 0.0)
+    readings.observe(-50.0, WINDOW_S + 1.0)
+    assert readings.estimate == (-50.0, None)
+
+
+def test_a_peer_that_says_nothing_keeps_its_estimate() -> None:
+    readings = SkewFilter()
+    readings.observe(5.0, 0.0)
+    assert readings.settled(1e6)
+    assert readings.estimate == (5.0, None)
+
+
+def test_it_is_bounded_however_often_the_clock_is_shown() -> None:
+    readings = SkewFilter()
+    for number in range(100_000):
+        readings.observe(-number / 1000, number / 100)
+    assert len(readings._readings) <= WINDOW_S + 2
+
+
+def test_a_step_of_ours_is_no_skew_of_theirs() -> None:
+    readings = SkewFilter()
+    readings.observe(-3_600.0, 0.0)
+    readings.our_clock_stepped(-3_600.0)
+    assert readings.estimate == (0.0, None)
+
+
+def test_a_step_of_theirs_counts_at_once() -> None:
+    readings = SkewFilter()
+    readings.observe(3_600.0, 0.0)
+    readings.observe(0.0, 15.0)
+    assert readings.estimate == (3_600.0, None)
+    readings.keep_newest()
+    assert readings.estimate == (0.0, None)
+
+
+def test_what_was_read_of_a_clock_that_missed_time_is_forgotten() -> None:
+    readings = SkewFilter()
+    readings.round_trip(0.2)
+    readings.observe(600.0, 0.0)
+    readings.forget()
+    assert readings.estimate is None
+    readings.observe(-0.1, 1.0)
+    assert readings.estimate == (0.0, 0.1)
+
+
+def test_without_a_round_trip_it_takes_a_while() -> None:
+    readings = SkewFilter()
+    readings.observe(-600.0, 100.0)
+    assert not readings.settled(100.0 + SETTLED_AFTER_S - 0.1)
+    assert readings.settled(100.0 + SETTLED_AFTER_S)
