@@ -107,10 +107,15 @@ class _Feed:
 
     @property
     def kept_until_ms(self) -> float | None:
-        """The time of the newest batch that is kept, by the headend's clock as far as the skew is known."""
-        if self.session is None or self.kept.newest_ms is None:
+        """The time of the newest batch that is kept, by the headend's clock as far as the skew is known.
+
+        Without an error it was concluded from samples, which may be those of a backlog.
+        """
+        session = self.session
+        if session is None or self.kept.newest_ms is None:
             return None
-        return self.kept.newest_ms - 1000 * (self.session.clock_skew_s or 0.0)
+        skew_s = session.clock_skew_s if session.clock_error_s is not None else None
+        return self.kept.newest_ms - 1000 * (skew_s or 0.0)
 
     @property
     def outbox_batches(self) -> int:

@@ -242,6 +242,7 @@ async def test_of_an_agent_that_is_gone_nothing_is_kept(autojump_clock: object) 
 async def test_nobody_is_behind_because_of_its_clock(autojump_clock: object, ahead_s: float) -> None:
     async with open_rig() as rig:
         agent = await registered(rig, 0, ahead_s=ahead_s)
+        await heard(rig, agent, write_heartbeat(now_ms(ahead_s)))
         await agent.say(pulse(1, 0, ts_ms=now_ms(ahead_s)))
         assert await agent.hear() == BatchesKept(batch_seq=1)
         await trio.sleep(4.0)
