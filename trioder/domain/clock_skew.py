@@ -1,9 +1,11 @@
 """How far a peer's clock is ahead of ours, from readings of it that arrive late. Pure.
 
 A reading is compared with our clock when it arrives: the delay on its way only makes it smaller, so the
-largest of several is the best, as in NTP's clock filter (RFC 5905, section 10).
+largest of several is the best, as in NTP's clock filter (RFC 5905, section 10). Timestamps of samples are no
+readings of a clock, and a single one may say anything: of those the median counts.
 """
 
+from statistics import median
 from typing import NamedTuple
 
 # Long enough for several heartbeats, and for one that met no queue.
@@ -11,6 +13,7 @@ WINDOW_S = 120.0
 # Without a round trip to bound it, an estimate is to be believed after this: a burst of old samples is over.
 SETTLED_AFTER_S = 10.0
 _GRAIN_S = 1.0
+_FEWEST_SAMPLES = 3
 
 
 class Skew(NamedTuple):
@@ -18,7 +21,7 @@ class Skew(NamedTuple):
 
     Attributes:
         skew_s: + is ahead of our clock.
-        error_s: half the round trip; None when none was measured, and then `skew_s` is a lower bound.
+        error_s: half the round trip; None when none was measured. Then `skew_s` is a lower bound, or a guess.
     """
 
     skew_s: float
@@ -28,13 +31,17 @@ class Skew(NamedTuple):
 class SkewFilter:
     """The readings of one peer's clock; at most one a second is kept.
 
+    Args:
+        of_samples: what is read is when samples were made, for want of a clock.
+
     Between a time `t0` of ours, at which we sent what the peer answered to, and the arrival `t1` of the
     answer, the peer's clock showed T: its skew is between T - t1 and T - t0.
     """
 
-    __slots__ = ("_first_s", "_readings", "_round_trip_s")
+    __slots__ = ("_first_s", "_of_samples", "_readings", "_round_trip_s")
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_samples: bool = False) -> None:
+        self._of_samples = of_samples
         # When it arrived, on a steady clock, and how far it was ahead of ours; oldest first.
         self._readings: list[tuple[float, float]] = []
         self._round_trip_s: float | None = None
@@ -74,6 +81,8 @@ class SkewFilter:
         """Whether the estimate is to be believed."""
         if self._round_trip_s is not None:
             return True
+        if self._of_samples and len(self._readings) < _FEWEST_SAMPLES:
+            return False
         return self._first_s is not None and now_s - self._first_s >= SETTLED_AFTER_S
 
     @property
@@ -81,7 +90,10 @@ class SkewFilter:
         """As it follows from the readings; None without any."""
         if not self._readings:
             return None
-        least_s = max(ahead_s for _, ahead_s in self._readings)
+        ahead_s = [ahead_s for _, ahead_s in self._readings]
+        if self._of_samples:
+            return Skew(median(ahead_s), None)
+        least_s = max(ahead_s)
         if self._round_trip_s is None:
             return Skew(least_s, None)
         error_s = self._round_trip_s / 2

@@ -5,6 +5,7 @@ How readings become an estimate is in `trioder.domain.clock_skew`.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -44,7 +45,7 @@ class _AgentClock:
         newest_ms: of the single samples compared.
     """
 
-    readings: SkewFilter = field(default_factory=SkewFilter)
+    readings: SkewFilter = field(default_factory=partial(SkewFilter, of_samples=True))
     shown: bool = False
     granted_s: float | None = None
     alarmed: bool = False
@@ -66,7 +67,7 @@ class AgentClocks:
             return
         clock = self._clocks[session.session_id] = _AgentClock()
         if registration.clock_unix_ms is not None:
-            clock.shown = True
+            clock.shown, clock.readings = True, SkewFilter()
             self._compare(session, clock, registration.clock_unix_ms)
 
     def session_closed(self, session: Session) -> None:
@@ -85,8 +86,7 @@ class AgentClocks:
         if clock is None or heartbeat.clock_unix_ms is None:
             return
         if not clock.shown:
-            clock.shown = True
-            clock.readings = SkewFilter()
+            clock.shown, clock.readings = True, SkewFilter()
         if clock.granted_s is not None:
             clock.readings.round_trip(trio.current_time() - clock.granted_s)
             clock.granted_s = None

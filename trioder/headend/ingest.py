@@ -113,7 +113,6 @@ class _Feed:
     kept: KeptMark = field(default_factory=KeptMark)
     # Of the newest batch that the agent has told of, in its turn or early.
     newest_seq: int = 0
-    # While it is attached.
 
     @property
     def outbox_batches(self) -> int:

@@ -100,7 +100,7 @@ class Intake:
         columns = _packed(batch, rows.known)
         device = _picked(batch.quality, rows.known)
         newest = batch.batch_seq > self._newest_seq
-        skew_s = self._session.clock_skew_s
+        skew_s = self._session.measured_skew_s
         reason_of = None
         wrong_time = is_wrong_time(batch.ts_unix_ms, received_ms=received_ms, skew_s=skew_s)
         if wrong_time:
@@ -139,7 +139,7 @@ class Intake:
             telemetry.available_discharge_mw,
             telemetry.available_charge_mw,
         )
-        ts_ms, skew_s = telemetry.ts_unix_ms, self._session.clock_skew_s
+        ts_ms, skew_s = telemetry.ts_unix_ms, self._session.measured_skew_s
         reason = ""
         wrong_time = is_wrong_time(ts_ms, received_ms=received_ms, skew_s=skew_s)
         if wrong_time:

@@ -57,6 +57,11 @@ class Session:
     end: SessionEnd | None = None
 
     @property
+    def measured_skew_s(self) -> float | None:
+        """The skew as the agent's own clock showed it; one that samples suggest may be a backlog's age."""
+        return None if self.clock_error_s is None else self.clock_skew_s
+
+    @property
     def knows_reversions(self) -> bool:
         """Whether its agent ends a setpoint in anything but 0 MW."""
         return self.protocol >= 1

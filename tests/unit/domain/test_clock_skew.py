@@ -87,6 +87,22 @@ def test_what_was_read_of_a_clock_that_missed_time_is_forgotten() -> None:
     assert readings.estimate == (0.0, 0.1)
 
 
+@pytest.mark.parametrize("odd_s", [86_400.0, -86_400.0])
+def test_a_single_sample_of_another_time_is_no_clock(odd_s: float) -> None:
+    readings = SkewFilter(of_samples=True)
+    for number, ahead_s in enumerate([odd_s, -0.5, -0.5, -0.5, odd_s]):
+        readings.observe(ahead_s, 4.0 * number)
+    assert readings.estimate == (-0.5, None)
+    assert readings.settled(16.0)
+
+
+def test_a_few_samples_are_too_few() -> None:
+    readings = SkewFilter(of_samples=True)
+    for at_s in (0.0, 0.5, 20.0):
+        readings.observe(5.0, at_s)
+    assert not readings.settled(60.0)
+
+
 def test_without_a_round_trip_it_takes_a_while() -> None:
     readings = SkewFilter()
     readings.observe(-600.0, 100.0)

@@ -195,7 +195,9 @@ async def test_batches_of_an_older_agent_show_its_clock_but_not_those_of_a_backl
             await agent.say(pulse(seq, 0, ts_ms=now_ms(-600.0)))
             assert await agent.hear() == BatchesKept(batch_seq=seq)
             await trio.sleep(4.0)
-        await heard(rig, agent, pulse(6, 0, ts_ms=now_ms(7.0)))
+        for seq in (6, 7):
+            await heard(rig, agent, pulse(seq, 0, ts_ms=now_ms(7.0)))
+            await trio.sleep(4.0)
         assert session_of(rig).clock_skew_s == pytest.approx(7.0)
 
 
@@ -216,6 +218,17 @@ async def test_a_burst_of_old_samples_is_no_skew(autojump_clock: object) -> None
                 await sample(-0.5)
                 await trio.sleep(4.0)
         assert session_of(rig).clock_skew_s == pytest.approx(-0.5)
+        assert warnings(logs) == []
+
+
+async def test_one_sample_of_the_future_is_no_clock(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        agent = await registered(rig, 0, ahead_s=None)
+        with structlog.testing.capture_logs() as logs:
+            for seq in range(1, 10):
+                await heard(rig, agent, pulse(seq, 0, ts_ms=now_ms(86_400.0 if seq == 2 else 0.0)))
+                await trio.sleep(4.0)
+        assert session_of(rig).clock_skew_s == pytest.approx(0.0)
         assert warnings(logs) == []
 
 
@@ -242,6 +255,7 @@ async def test_of_an_agent_that_is_gone_nothing_is_kept(autojump_clock: object) 
 async def test_nobody_is_behind_because_of_its_clock(autojump_clock: object, ahead_s: float) -> None:
     async with open_rig() as rig:
         agent = await registered(rig, 0, ahead_s=ahead_s)
+        await heard(rig, agent, write_heartbeat(now_ms(ahead_s)))
         await agent.say(pulse(1, 0, ts_ms=now_ms(ahead_s)))
         assert await agent.hear() == BatchesKept(batch_seq=1)
         await trio.sleep(4.0)

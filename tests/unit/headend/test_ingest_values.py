@@ -59,6 +59,8 @@ class Rig:
         self.seq = 0
 
     async def open(self, **changes: Any) -> Session:
+        if "clock_skew_s" in changes:
+            changes.setdefault("clock_error_s", 0.0)
         for name, value in changes.items():
             setattr(self.session, name, value)
         await self.parts.ingest.session_opened(self.session)
