@@ -108,12 +108,14 @@ FROM samples AS sample
 JOIN asset_versions AS version USING (asset_key);
 
 -- How far each agent's outbox is kept: changed in the transaction that writes the rows, and only there.
--- The sequence is the wire's uint64.
+-- The sequence is the wire's uint64. batch_ts_unix_ms is the time that the batch batch_seq says of itself: an
+-- agent that has another batch of that number was set back to an older copy. NULL: not known.
 
 CREATE TABLE IF NOT EXISTS ingest_watermarks (
-    outbox_id   text PRIMARY KEY,
-    batch_seq   numeric(20, 0) NOT NULL,
-    updated_at  timestamptz NOT NULL DEFAULT now()
+    outbox_id         text PRIMARY KEY,
+    batch_seq         numeric(20, 0) NOT NULL,
+    updated_at        timestamptz NOT NULL DEFAULT now(),
+    batch_ts_unix_ms  bigint
 );
 
 -- Sessions. An agent comes back with the same assets over and over: each list of them is kept once.

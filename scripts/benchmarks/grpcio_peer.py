@@ -113,9 +113,12 @@ class Desk:
             connected_ms=self._wall.now_ms(),
             mailbox=mailbox,
         )
-        committed_seq = await self._ingest.session_opened(session)
+        mark = await self._ingest.session_opened(session)
         grant = SessionGrant(
-            session_id=session.session_id, committed_batch_seq=committed_seq, protocol=PROTOCOL
+            session_id=session.session_id,
+            committed_batch_seq=mark.batch_seq,
+            protocol=PROTOCOL,
+            committed_ts_unix_ms=mark.ts_unix_ms,
         )
         await call.write(write_grant(grant))
         sending = asyncio.create_task(mailbox.send(call))

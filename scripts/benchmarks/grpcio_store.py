@@ -18,7 +18,7 @@ from trioder.store.postgres.queue import BatchQueue
 from trioder.store.postgres.schema import apply_schema, mirror_fleet
 from trioder.store.postgres.store import GROUP_ROWS, PACE_S, QUEUE_BYTES
 from trioder.store.postgres.writes import write_batches
-from trioder.store.records import Samples
+from trioder.store.records import NOTHING_COMMITTED, Samples, Watermark
 
 
 class AsyncioStore(NoneStore):
@@ -43,9 +43,9 @@ class AsyncioStore(NoneStore):
         self._full = asyncio.Event()
         self.ready = asyncio.Event()
 
-    async def committed_batch_seq(self, outbox_id: str) -> int:  # noqa: ARG002  # the interface's
+    async def watermark(self, outbox_id: str) -> Watermark:  # noqa: ARG002  # the interface's
         """No outbox has been here before."""
-        return 0
+        return NOTHING_COMMITTED
 
     def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
         """See `Store.submit`."""
@@ -84,8 +84,8 @@ class AsyncioStore(NoneStore):
         self._queue.remove_first(len(group))
         if self._listener is None:
             return
-        for outbox_id, batch_seq in written.marks.items():
-            self._listener.batches_committed(outbox_id, batch_seq)
+        for outbox_id, mark in written.marks.items():
+            self._listener.batches_committed(outbox_id, mark)
         if self._queue.take_room_again():
             self._listener.room_again()
 

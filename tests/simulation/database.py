@@ -21,7 +21,7 @@ from trioder.store.postgres.database import (
     SessionNote,
     Written,
 )
-from trioder.store.records import DispatchRecord, PastSample, PastSession
+from trioder.store.records import NOTHING_COMMITTED, DispatchRecord, PastSample, PastSession, Watermark
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class DatabaseServer:
         self.failure = 0.0
         self.delay_s = 0.01
         self.batches: dict[str, list[PendingBatch]] = defaultdict(list)
-        self.marks: dict[str, int] = {}
+        self.marks: dict[str, Watermark] = {}
         self.sessions: dict[str, SessionNote] = {}
         self.dispatches: dict[str, DispatchRecord] = {}
         self.commits_unheard = 0
@@ -208,7 +208,7 @@ class DatabaseClient:
     async def write(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> Written:
         self._check_there()
         server = self._server
-        before: dict[str, int] = {}
+        before: dict[str, Watermark] = {}
         outbox_ids = sorted({batch.outbox_id for batch in batches})
 
         def begin() -> None:
@@ -218,10 +218,10 @@ class DatabaseClient:
             after = dict(before)
             fresh = []
             for batch in batches:
-                if batch.batch_seq > after.get(batch.outbox_id, 0):
-                    after[batch.outbox_id] = batch.batch_seq
+                if batch.batch_seq > after.get(batch.outbox_id, NOTHING_COMMITTED).batch_seq:
+                    after[batch.outbox_id] = batch.watermark
                     fresh.append(batch)
-            if any(server.marks.get(key, 0) != before.get(key, 0) for key in after):
+            if any(server.marks.get(key) != before.get(key) for key in after):
                 raise DatabaseError("another connection moved the marks of the same outboxes")
             for batch in fresh if rows else ():
                 server.batches[batch.outbox_id].append(batch)
@@ -262,10 +262,10 @@ class DatabaseClient:
         self._check_there()
         return Maintenance()
 
-    async def committed_batch_seq(self, outbox_id: str) -> int:
+    async def watermark(self, outbox_id: str) -> Watermark:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
-        return self._server.marks.get(outbox_id, 0)
+        return self._server.marks.get(outbox_id, NOTHING_COMMITTED)
 
     async def living_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()

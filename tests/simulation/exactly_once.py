@@ -17,6 +17,8 @@ def check_exactly_once(world: World) -> None:
     Raises:
         AssertionError: one is missing, there twice, in the wrong place, or not what was made.
     """
+    # No agent took itself for one whose state was set back.
+    assert set(world.server.batches) <= {agent.memory.outbox_id for agent in world.agents}
     made = _made_by_asset(world)
     kept = _kept_by_asset(world)
     assert made.keys() == kept.keys()

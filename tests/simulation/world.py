@@ -25,6 +25,7 @@ from trioder.process.wall_time import WallClock
 from trioder.rpc import serve_connection
 from trioder.store.postgres.open import open_store_over
 from trioder.store.postgres.store import PostgresStore
+from trioder.store.records import NOTHING_COMMITTED
 
 # How long everything may take to be well again once the attacks have ended.
 CALM_WITHIN_S = 600.0
@@ -161,7 +162,8 @@ class World:
 
     def waiting(self, agent: Agent) -> int:
         """How many of the agent's batches the database does not have."""
-        return agent.memory.batches.last_seq - self.server.marks.get(agent.memory.outbox_id, 0)
+        mark = self.server.marks.get(agent.memory.outbox_id, NOTHING_COMMITTED)
+        return agent.memory.batches.last_seq - mark.batch_seq
 
     def keeps_up(self, agent: Agent) -> bool:
         return agent.running is not None and self.waiting(agent) <= 1

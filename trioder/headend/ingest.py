@@ -22,7 +22,7 @@ from trioder.headend.repeats import REMEMBERED, KeptTimes
 from trioder.headend.sessions import Session
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import Store, StoreUnavailableError
-from trioder.store.records import Samples
+from trioder.store.records import NOTHING_COMMITTED, Samples, Watermark
 from trioder.wire.checks import WireError
 from trioder.wire.records import Batch, SingleSample
 
@@ -48,11 +48,16 @@ class BatchCursor:
     One replay is asked for per episode: it ends with the next batch that is taken.
     """
 
-    def __init__(self, committed_seq: int) -> None:
-        self.committed_seq = committed_seq
-        self.next_seq = committed_seq + 1
+    def __init__(self, mark: Watermark) -> None:
+        self.mark = mark
+        self.next_seq = mark.batch_seq + 1
         self._held_back = False
         self._replay_asked = False
+
+    @property
+    def committed_seq(self) -> int:
+        """The last committed batch; `mark` has its time as well."""
+        return self.mark.batch_seq
 
     @property
     def settled(self) -> bool:
@@ -73,10 +78,11 @@ class BatchCursor:
         self.next_seq = batch_seq + 1
         self._replay_asked = False
 
-    def commit(self, batch_seq: int) -> None:
+    def commit(self, mark: Watermark) -> None:
         """The store has committed every batch up to this one."""
-        self.committed_seq = max(self.committed_seq, batch_seq)
-        self.next_seq = max(self.next_seq, batch_seq + 1)
+        if mark.batch_seq > self.mark.batch_seq:
+            self.mark = mark
+        self.next_seq = max(self.next_seq, mark.batch_seq + 1)
 
     def hold_back(self) -> None:
         """The store had no room for the next batch: take nothing until there is."""
@@ -158,19 +164,19 @@ class Ingest:
         self._kept_times = KeptTimes()
         self._alarms = ValueAlarms(fleet)
 
-    async def session_opened(self, session: Session) -> int:
+    async def session_opened(self, session: Session) -> Watermark:
         """Attach a session to its outbox and return the last batch that is kept."""
         self._begin_boot(session)
         self._streams[session] = _Stream(Intake(self._fleet, session), TimeAlarm(session))
         if not session.outbox_id:
-            return 0
+            return NOTHING_COMMITTED
         feed = self._feeds.get(session.outbox_id)
         if feed is None:
-            committed_seq = await self._store.committed_batch_seq(session.outbox_id)
-            feed = self._feeds.setdefault(session.outbox_id, _Feed(BatchCursor(committed_seq), None))
+            mark = await self._store.watermark(session.outbox_id)
+            feed = self._feeds.setdefault(session.outbox_id, _Feed(BatchCursor(mark), None))
         feed.mailbox = session.mailbox
         feed.cursor.reattach()
-        return feed.cursor.committed_seq
+        return feed.cursor.mark
 
     async def recall(self, session: Session) -> None:
         """Read which samples of its assets were kept before the headend's start, where no outbox says so.
@@ -270,13 +276,13 @@ class Ingest:
         for feed in self._feeds.values():
             feed.kept.clock_stepped(by_ms)
 
-    def batches_committed(self, outbox_id: str, batch_seq: int) -> None:
+    def batches_committed(self, outbox_id: str, mark: Watermark) -> None:
         """See `StoreListener`: acknowledge to the agent."""
         feed = self._feeds.get(outbox_id)
         if feed is None:
             return
-        feed.cursor.commit(batch_seq)
-        feed.kept.committed(batch_seq)
+        feed.cursor.commit(mark)
+        feed.kept.committed(mark.batch_seq)
         if feed.mailbox is not None:
             feed.mailbox.put_kept(feed.cursor.committed_seq)
         else:

@@ -21,7 +21,7 @@ from trioder.headend.sessions import ClaimRefusedError, Session, SessionRegistry
 from trioder.process.wall_time import WallClock
 from trioder.rpc import RpcError, ServerCall, StatusCode
 from trioder.store.interface import Store
-from trioder.store.records import SessionRecord
+from trioder.store.records import SessionRecord, Watermark
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.checks import WireError
 from trioder.wire.downlink import write_grant, write_kept, write_replay, write_setpoint, write_setpoints
@@ -168,10 +168,10 @@ class AgentDesk:
         log.info("agent disconnected", **self._described(session), reason=reason)
 
     async def _run(self, call: AgentCall, session: Session) -> None:
-        committed_seq = await self.ingest.session_opened(session)
+        mark = await self.ingest.session_opened(session)
         self.dispatcher.session_opened(session)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._send, call, session, committed_seq)
+            nursery.start_soon(self._send, call, session, mark)
             await self.ingest.recall(session)
             await self._receive(call, session)
             nursery.cancel_scope.cancel()
@@ -194,12 +194,13 @@ class AgentDesk:
         log.warning("agent broke the contract", **self._described(session), reason=reason)
         session.end_with(StatusCode.INVALID_ARGUMENT, reason)
 
-    async def _send(self, call: AgentCall, session: Session, committed_seq: int) -> None:
+    async def _send(self, call: AgentCall, session: Session, mark: Watermark) -> None:
         try:
             if session.protocol >= 1:
                 grant = SessionGrant(
                     session_id=session.session_id,
-                    committed_batch_seq=committed_seq,
+                    committed_batch_seq=mark.batch_seq,
+                    committed_ts_unix_ms=mark.ts_unix_ms,
                     protocol=session.protocol,
                     unknown_asset_ids=sorted(session.unknown_ids)[:_MAX_IDS_REPORTED],
                     clock_unix_ms=self.wall.now_ms(),

@@ -9,7 +9,15 @@ from typing import Literal, Protocol
 
 from trioder.sim.model import Asset
 from trioder.store.figures import StoreFigures
-from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord, ShareOf
+from trioder.store.records import (
+    DispatchRecord,
+    PastSample,
+    PastSession,
+    Samples,
+    SessionRecord,
+    ShareOf,
+    Watermark,
+)
 
 StoreHealth = Literal["ok", "error", "disabled"]
 
@@ -17,8 +25,8 @@ StoreHealth = Literal["ok", "error", "disabled"]
 class StoreListener(Protocol):
     """Who is told what became of submitted batches; called between two checkpoints, and must not raise."""
 
-    def batches_committed(self, outbox_id: str, batch_seq: int) -> None:
-        """Every batch of the outbox up to `batch_seq` is kept for good."""
+    def batches_committed(self, outbox_id: str, mark: Watermark) -> None:
+        """Every batch of the outbox up to `mark` is kept for good."""
 
     def batches_let_go(self, outbox_id: str) -> None:
         """The store dropped every batch of the outbox that it had not committed."""
@@ -31,7 +39,7 @@ class Store(Protocol):
     """Remembers telemetry, sessions and dispatches.
 
     The sequence of an outbox and its rows are kept in one transaction, so that after any crash
-    `committed_batch_seq` and the rows agree.
+    `watermark` and the rows agree.
     """
 
     @property
@@ -49,11 +57,11 @@ class Store(Protocol):
     def listen(self, listener: StoreListener) -> None:
         """Tell `listener` from now on; there is one at a time."""
 
-    async def committed_batch_seq(self, outbox_id: str) -> int:
-        """The last batch of the outbox that is kept, 0 when there is none.
+    async def watermark(self, outbox_id: str) -> Watermark:
+        """The last batch of the outbox that is kept; `NOTHING_COMMITTED` when there is none.
 
         Waits a moment at most while the store has not been able to read its marks since it started, and then
-        answers 0: too low does no harm, what is committed is not written again.
+        answers that nothing is: too low does no harm, what is committed is not written again.
         """
 
     def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:

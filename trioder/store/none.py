@@ -6,7 +6,16 @@ from collections.abc import Collection, Sequence
 from trioder.sim.model import Asset
 from trioder.store.figures import StoreFigures
 from trioder.store.interface import StoreHealth, StoreListener
-from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord, ShareOf
+from trioder.store.records import (
+    NOTHING_COMMITTED,
+    DispatchRecord,
+    PastSample,
+    PastSession,
+    Samples,
+    SessionRecord,
+    ShareOf,
+    Watermark,
+)
 
 # Outboxes are named by agents; no number of names may fill the memory. One forgotten starts again at 0.
 MAX_OUTBOXES = 100_000
@@ -17,7 +26,7 @@ class NoneStore:
 
     def __init__(self) -> None:
         self._listener: StoreListener | None = None
-        self._committed: OrderedDict[str, int] = OrderedDict()
+        self._committed: OrderedDict[str, Watermark] = OrderedDict()
         self._figures = StoreFigures()
 
     @property
@@ -39,18 +48,18 @@ class NoneStore:
         """See `Store.listen`."""
         self._listener = listener
 
-    async def committed_batch_seq(self, outbox_id: str) -> int:
-        """See `Store.committed_batch_seq`; does not wait."""
-        return self._committed.get(outbox_id, 0)
+    async def watermark(self, outbox_id: str) -> Watermark:
+        """See `Store.watermark`; does not wait."""
+        return self._committed.get(outbox_id, NOTHING_COMMITTED)
 
-    def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:  # noqa: ARG002  # the interface's
+    def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
         """Acknowledge the batch at once."""
-        self._committed[outbox_id] = batch_seq
+        self._committed[outbox_id] = mark = Watermark(batch_seq, samples.ts_unix_ms)
         self._committed.move_to_end(outbox_id)
         if len(self._committed) > MAX_OUTBOXES:
             self._committed.popitem(last=False)
         if self._listener is not None:
-            self._listener.batches_committed(outbox_id, batch_seq)
+            self._listener.batches_committed(outbox_id, mark)
         return True
 
     def keep(self, samples: Samples) -> None:

@@ -5,7 +5,7 @@ An asset's key is its position in `Fleet.assets`.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from trioder.domain.quality import QualityName
 from trioder.sim.model import Telemetry
@@ -36,6 +36,21 @@ class Samples:
     available_discharge_mw: Sequence[float]
     available_charge_mw: Sequence[float]
     quality: bytes = b""
+
+
+class Watermark(NamedTuple):
+    """How far an outbox is committed.
+
+    Attributes:
+        batch_seq: of the last committed batch; 0 when there is none.
+        ts_unix_ms: the time of exactly that batch; None when there is none, or its time is not on record.
+    """
+
+    batch_seq: int
+    ts_unix_ms: int | None
+
+
+NOTHING_COMMITTED = Watermark(0, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,7 @@ from array import array
 import trio
 
 from trioder.store.postgres.store import PostgresStore
-from trioder.store.records import (
-    Samples,
-)
+from trioder.store.records import Samples, Watermark
 
 
 def samples(
@@ -38,9 +36,9 @@ class Sender:
         self._news = trio.Event()
         store.listen(self)
 
-    def batches_committed(self, outbox_id: str, batch_seq: int) -> None:
-        self.kept[outbox_id] = max(self.kept[outbox_id], batch_seq)
-        self.next[outbox_id] = max(self.next[outbox_id], batch_seq + 1)
+    def batches_committed(self, outbox_id: str, mark: Watermark) -> None:
+        self.kept[outbox_id] = max(self.kept[outbox_id], mark.batch_seq)
+        self.next[outbox_id] = max(self.next[outbox_id], mark.batch_seq + 1)
         self._news.set()
         self._news = trio.Event()
 

@@ -6,12 +6,13 @@ import pytest
 import trio
 
 from tests.integration.store.proxy import open_proxy
-from tests.integration.store.senders import Sender, until_health
+from tests.integration.store.senders import Sender, samples, until_health
 from tests.integration.store.servers import (
     open_store_on,
     run_sql,
 )
 from trioder.store.postgres import psycopg_database
+from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -128,3 +129,54 @@ async def test_a_full_disk_is_told_and_survived(database_url: str) -> None:
         await sender.until_all_kept(1)
         await until_health(store, "ok")
     assert run_sql(database_url, "SELECT count(*) FROM samples") == [(1,)]
+
+
+async def test_a_mark_has_the_time_of_its_batch_after_reconnects_and_restarts(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_ms = 1_800_000_000_000
+    async with open_store_on(database_url) as store:
+        sender = Sender(store, outboxes=2)
+        for seq in range(1, 4):
+            sender.send("box-0")
+            sender.send("box-1")
+            await sender.until_all_kept(seq)
+        assert await store.watermark("box-0") == Watermark(3, first_ms + 3)
+        run_sql(
+            database_url,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid != pg_backend_pid()",
+        )
+        sender.send("box-0")
+        sender.send("box-1")
+        await sender.until_all_kept(4)
+        assert await store.watermark("box-0") == Watermark(4, first_ms + 4)
+    # With fewer marks read at its start than there are, the other one is looked up.
+    monkeypatch.setattr("trioder.store.postgres.open.MAX_MARKS", 1)
+    async with open_store_on(database_url) as store:
+        for outbox_id in ("box-0", "box-1"):
+            assert await store.watermark(outbox_id) == Watermark(4, first_ms + 4)
+        assert await store.watermark("box-2") == NOTHING_COMMITTED
+        # The same number once more, of another time: nothing is written, and nothing changes.
+        store.submit("box-0", 4, samples(first_ms + 99))
+        store.submit("box-2", 1, samples(-(2**63)))
+        await store.wait_idle()
+        assert await store.watermark("box-0") == Watermark(4, first_ms + 4)
+        # A time that no row can have is one that a mark can.
+        assert await store.watermark("box-2") == Watermark(1, -(2**63))
+    assert run_sql(
+        database_url,
+        "SELECT outbox_id, batch_seq::int, batch_ts_unix_ms FROM ingest_watermarks "
+        "WHERE outbox_id LIKE 'box%' ORDER BY 1",
+    ) == [("box-0", 4, first_ms + 4), ("box-1", 4, first_ms + 4), ("box-2", 1, -(2**63))]
+
+
+async def test_a_batch_whose_rows_are_refused_leaves_its_time(database_url: str) -> None:
+    async with open_store_on(database_url) as store:
+        run_sql(database_url, "ALTER TABLE samples ADD CONSTRAINT odd CHECK (soc_mwhr != 2)")
+        sender = Sender(store)
+        sender.send()
+        sender.send()
+        await sender.until_all_kept(2)
+        assert store.figures.batches_unwritable == 1
+        assert await store.watermark("box-0") == Watermark(2, 1_800_000_000_002)

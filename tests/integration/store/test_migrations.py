@@ -7,7 +7,7 @@ import msgspec
 import psycopg
 import pytest
 
-from tests.integration.store.senders import until_health
+from tests.integration.store.senders import samples, until_health
 from tests.integration.store.servers import FLEET, in_database, open_store_on, own_database, run_sql
 from trioder.store.postgres.schema import SCHEMA_VERSION, migrations
 from trioder.store.records import (
@@ -16,6 +16,7 @@ from trioder.store.records import (
     LeftOutRecord,
     MemberRecord,
     ResplitRecord,
+    Watermark,
 )
 
 _FOLDER = Path(__file__).with_name("schemas")
@@ -104,6 +105,23 @@ async def test_a_quality_column_is_added_without_touching_the_rows(database_url:
     after = dict(run_sql(database_url, of_files))
     assert len(before) == 2
     assert before == [(name, after[name]) for name, _ in before]
+
+
+@pytest.mark.parametrize("version", _OLDER)
+async def test_marks_of_before_have_no_time_until_their_outbox_goes_on(
+    version: int, database_url: str
+) -> None:
+    make_database_of(version, database_url)
+    run_sql(database_url, "INSERT INTO ingest_watermarks (outbox_id, batch_seq) VALUES ('box-0', 7)")
+    async with open_store_on(database_url) as store:
+        await until_health(store, "ok")
+        assert await store.watermark("box-0") == Watermark(7, None)
+        store.submit("box-0", 7, samples(1_800_000_000_007))
+        await store.wait_idle()
+        assert await store.watermark("box-0") == Watermark(7, None)
+        store.submit("box-0", 8, samples(1_800_000_000_008))
+        await store.wait_idle()
+        assert await store.watermark("box-0") == Watermark(8, 1_800_000_000_008)
 
 
 def encoded(records: object) -> bytes:

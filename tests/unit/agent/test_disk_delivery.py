@@ -15,6 +15,7 @@ from trioder.agent.disk import MemoryOnDisk, open_memory
 from trioder.agent.memory import SavedBattery
 from trioder.agent.outbox import Outbox, Outgoing
 from trioder.headend.ingest import BatchCursor, Verdict
+from trioder.store.records import Watermark
 
 BATTERIES = [SavedBattery(1.0, 0.0, 0.0, math.inf)]
 MAX_BYTES = 120
@@ -75,7 +76,7 @@ class Delivery(RuleBasedStateMachine):
     @rule()
     def connect(self) -> None:
         self.disconnect()
-        self.cursor = BatchCursor(self.committed_seq)
+        self.cursor = BatchCursor(Watermark(self.committed_seq, None))
         self.outbox.registered(self.committed_seq)
 
     @rule()
@@ -102,7 +103,7 @@ class Delivery(RuleBasedStateMachine):
                     self.cursor.take(out.batch_seq)
                     self.received.append(out.payload)
                     self.committed_seq = out.batch_seq
-                    self.cursor.commit(out.batch_seq)
+                    self.cursor.commit(Watermark(out.batch_seq, None))
                 case Verdict.AHEAD:
                     if (from_seq := self.cursor.ask_replay()) is not None:
                         self.outbox.replay_from(from_seq)

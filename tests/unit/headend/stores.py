@@ -5,7 +5,14 @@ from collections.abc import Collection
 
 from trioder.store.interface import StoreListener
 from trioder.store.none import NoneStore
-from trioder.store.records import DispatchRecord, Samples, ShareOf, with_shares
+from trioder.store.records import (
+    NOTHING_COMMITTED,
+    DispatchRecord,
+    Samples,
+    ShareOf,
+    Watermark,
+    with_shares,
+)
 
 
 class SlowStore(NoneStore):
@@ -16,6 +23,7 @@ class SlowStore(NoneStore):
         self.room = room
         self.taken: list[tuple[str, int]] = []
         self.rows: dict[str, list[int]] = defaultdict(list)
+        self.times_ms: dict[tuple[str, int], int] = {}
         self.kept: list[Samples] = []
         self.dispatches: list[DispatchRecord] = []
         self.recorded: dict[str, DispatchRecord] = {}
@@ -26,17 +34,21 @@ class SlowStore(NoneStore):
     def listen(self, listener: StoreListener) -> None:
         self._told = listener
 
-    async def committed_batch_seq(self, outbox_id: str) -> int:
-        return self.committed_nowait(outbox_id)
+    async def watermark(self, outbox_id: str) -> Watermark:
+        return self.watermark_nowait(outbox_id)
 
-    def committed_nowait(self, outbox_id: str) -> int:
-        return self.rows[outbox_id][-1] if self.rows[outbox_id] else 0
+    def watermark_nowait(self, outbox_id: str) -> Watermark:
+        if not self.rows[outbox_id]:
+            return NOTHING_COMMITTED
+        batch_seq = self.rows[outbox_id][-1]
+        return Watermark(batch_seq, self.times_ms.get((outbox_id, batch_seq)))
 
     def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
         if len(self.taken) >= self.room:
             self._refused = True
             return False
         self.taken.append((outbox_id, batch_seq))
+        self.times_ms[outbox_id, batch_seq] = samples.ts_unix_ms
         return True
 
     def keep(self, samples: Samples) -> None:
@@ -60,7 +72,7 @@ class SlowStore(NoneStore):
         for outbox_id, batch_seq in done:
             self.rows[outbox_id].append(batch_seq)
         for outbox_id in dict.fromkeys(outbox_id for outbox_id, _ in done):
-            self._told.batches_committed(outbox_id, self.rows[outbox_id][-1])
+            self._told.batches_committed(outbox_id, self.watermark_nowait(outbox_id))
         self._tell_room()
 
     def let_go(self) -> None:

@@ -1,5 +1,7 @@
 """Telemetry into the store: exactly once and in order, whatever gets lost; the latest value at once."""
 
+from dataclasses import replace
+
 import trio
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from tests.unit.headend.parts import START_UNIX_S, Parts, StillWall, make_parts,
 from tests.unit.headend.stores import SlowStore
 from trioder.headend.mailbox import Mail
 from trioder.headend.sessions import Session
+from trioder.store.records import NOTHING_COMMITTED, Watermark
 from trioder.wire.records import Batch
 
 NOW = int(START_UNIX_S * 1000)
@@ -72,6 +75,60 @@ async def test_a_repeated_batch_is_dropped_and_acknowledged_again(autojump_clock
     assert store.rows[BOX] == [1]
     assert mail_of(session).kept_seq == 1
     assert parts.counters.batches_repeated == 1
+
+
+async def test_a_session_gets_the_time_of_exactly_the_batch_that_is_committed(autojump_clock: object) -> None:
+    store = SlowStore()
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    for seq in (1, 2, 3):
+        parts.ingest.receive_batch(session, batch(seq))
+    store.commit(2)
+    # 3 is with the store: the cursor is kept, the store's own mark not asked for.
+    assert await parts.ingest.session_opened(session) == Watermark(2, NOW + 2)
+    parts.ingest.session_closed(session)
+    store.commit()
+    assert await parts.ingest.session_opened(session) == Watermark(3, NOW + 3)
+
+
+async def test_a_repeated_batch_of_another_time_changes_nothing(autojump_clock: object) -> None:
+    store = SlowStore()
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    parts.ingest.receive_batch(session, batch(1))
+    store.commit()
+    parts.ingest.receive_batch(session, replace(batch(1), ts_unix_ms=NOW + 77))
+    parts.ingest.batches_committed(BOX, Watermark(1, NOW + 77))
+    parts.ingest.batches_committed(BOX, NOTHING_COMMITTED)
+    assert await parts.ingest.session_opened(session) == Watermark(1, NOW + 1)
+
+
+async def test_a_time_that_is_not_on_record_stays_unknown_until_the_next_commit(
+    autojump_clock: object,
+) -> None:
+    store = SlowStore()
+    store.rows[BOX] = [7]
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    parts.ingest.receive_batch(session, batch(7))
+    assert await parts.ingest.session_opened(session) == Watermark(7, None)
+    parts.ingest.receive_batch(session, batch(8))
+    store.commit()
+    assert await parts.ingest.session_opened(session) == Watermark(8, NOW + 8)
+
+
+async def test_after_a_gap_and_after_dropped_batches_it_is_the_time_of_the_last_kept_one(
+    autojump_clock: object,
+) -> None:
+    store = SlowStore()
+    parts = make_parts(assets=1, store=store)
+    session = await attached(parts)
+    parts.ingest.receive_batch(session, batch(1))
+    parts.ingest.receive_batch(session, batch(5, gap_from=2))
+    store.commit()
+    parts.ingest.receive_batch(session, batch(6))
+    store.let_go()
+    assert await parts.ingest.session_opened(session) == Watermark(5, NOW + 5)
 
 
 async def test_out_of_sequence_is_shown_but_not_stored_and_asked_for_once(autojump_clock: object) -> None:
@@ -189,7 +246,7 @@ async def test_a_new_session_does_not_store_what_is_still_being_written(autojump
     first = await attached(parts)
     parts.ingest.receive_batch(first, batch(1))
     second = make_session("a", 0, outbox_id=BOX)
-    assert await parts.ingest.session_opened(second) == 0
+    assert await parts.ingest.session_opened(second) == NOTHING_COMMITTED
     parts.ingest.session_closed(first)
     parts.ingest.receive_batch(second, batch(1))
     store.commit()
@@ -205,7 +262,7 @@ async def test_a_commit_after_the_session_is_told_to_the_next_one(autojump_clock
     parts.ingest.session_closed(session)
     store.commit()
     again = make_session("a", 0, outbox_id=BOX)
-    assert await parts.ingest.session_opened(again) == 1
+    assert await parts.ingest.session_opened(again) == Watermark(1, NOW + 1)
 
 
 class Delivery(RuleBasedStateMachine):
@@ -232,7 +289,9 @@ class Delivery(RuleBasedStateMachine):
             self.parts.ingest.session_closed(self.session)
         self.session = make_session("a", 0, outbox_id=BOX)
         self.wire.clear()
-        self._acknowledge(trio.run(self.parts.ingest.session_opened, self.session))
+        mark = trio.run(self.parts.ingest.session_opened, self.session)
+        assert mark == NOTHING_COMMITTED or mark.ts_unix_ms == NOW + mark.batch_seq
+        self._acknowledge(mark.batch_seq)
         self.next_to_send = self.low
 
     def _acknowledge(self, kept_seq: int) -> None:
@@ -299,7 +358,7 @@ class Delivery(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_acknowledged_that_is_not_kept(self) -> None:
-        assert self.acked <= self.store.committed_nowait(BOX)
+        assert self.acked <= self.store.watermark_nowait(BOX).batch_seq
 
     def teardown(self) -> None:
         for _ in range(self.made + 10):

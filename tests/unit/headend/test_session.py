@@ -37,7 +37,7 @@ async def test_a_registration_opens_a_session(autojump_clock: object) -> None:
     async with open_rig() as rig:
         agent = await rig.agent()
         grant = await agent.register(2, 0)
-        assert (grant.committed_batch_seq, grant.protocol) == (0, 1)
+        assert (grant.committed_batch_seq, grant.committed_ts_unix_ms, grant.protocol) == (0, None, 1)
         session = rig.headend.sessions.session_of(2)
         assert session is not None
         assert session.session_id == grant.session_id
@@ -71,7 +71,7 @@ async def test_a_new_session_is_told_what_is_committed(autojump_clock: object) -
         await agent.vanish()
         store.commit()
         grant = await (await rig.agent()).register(0)
-        assert grant.committed_batch_seq == 1
+        assert (grant.committed_batch_seq, grant.committed_ts_unix_ms) == (1, NOW + 1)
 
 
 async def test_a_dispatch_arrives(autojump_clock: object) -> None:

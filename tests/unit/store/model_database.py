@@ -16,7 +16,15 @@ from trioder.store.postgres.database import (
     SessionNote,
     Written,
 )
-from trioder.store.records import DispatchRecord, DispatchTarget, MemberRecord, PastSample, PastSession
+from trioder.store.records import (
+    NOTHING_COMMITTED,
+    DispatchRecord,
+    DispatchTarget,
+    MemberRecord,
+    PastSample,
+    PastSession,
+    Watermark,
+)
 
 
 class ModelDatabase:
@@ -36,7 +44,7 @@ class ModelDatabase:
         self.in_time_rows = 1_000_000
         self.refuses = lambda batch: False
         self.rows: list[tuple[str, int, int, float]] = []
-        self.marks: dict[str, int] = {}
+        self.marks: dict[str, Watermark] = {}
         self.sessions: dict[str, SessionNote] = {}
         self.recorded: dict[str, DispatchRecord] = {}
         self.shares_written: list[int] = []
@@ -75,8 +83,8 @@ class ModelDatabase:
         added = 0
         marks = {}
         for batch in batches:
-            if batch.batch_seq > self.marks.get(batch.outbox_id, 0):
-                self.marks[batch.outbox_id] = batch.batch_seq
+            if batch.batch_seq > self.marks.get(batch.outbox_id, NOTHING_COMMITTED).batch_seq:
+                self.marks[batch.outbox_id] = batch.watermark
                 if rows:
                     added += batch.rows
                     self.rows.extend(
@@ -117,10 +125,10 @@ class ModelDatabase:
         self._check_there()
         return Maintenance()
 
-    async def committed_batch_seq(self, outbox_id: str) -> int:
+    async def watermark(self, outbox_id: str) -> Watermark:
         await trio.lowlevel.checkpoint()
         self._check_there()
-        return self.marks.get(outbox_id, 0)
+        return self.marks.get(outbox_id, NOTHING_COMMITTED)
 
     async def living_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()

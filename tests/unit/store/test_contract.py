@@ -11,7 +11,7 @@ from tests.unit.store.model_dispatches import hand_over
 from trioder.sim.model import Asset
 from trioder.store.interface import Store
 from trioder.store.none import NoneStore
-from trioder.store.records import Samples, SessionRecord
+from trioder.store.records import NOTHING_COMMITTED, Samples, SessionRecord, Watermark
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -49,8 +49,8 @@ class Listener:
         self.committed: dict[str, int] = {}
         self._news = trio.Event()
 
-    def batches_committed(self, outbox_id: str, batch_seq: int) -> None:
-        self.committed[outbox_id] = batch_seq
+    def batches_committed(self, outbox_id: str, mark: Watermark) -> None:
+        self.committed[outbox_id] = mark.batch_seq
         self._news.set()
         self._news = trio.Event()
 
@@ -81,7 +81,7 @@ def samples(ts_unix_ms: int) -> Samples:
 
 async def test_an_outbox_never_seen_has_nothing_committed(open_store: OpenStore) -> None:
     async with open_store() as store:
-        assert await store.committed_batch_seq("new") == 0
+        assert await store.watermark("new") == NOTHING_COMMITTED
 
 
 async def test_what_was_submitted_is_committed_and_said_so(open_store: OpenStore) -> None:
@@ -91,7 +91,7 @@ async def test_what_was_submitted_is_committed_and_said_so(open_store: OpenStore
         for seq in (1, 2, 3):
             assert store.submit("box", seq, samples(1_800_000_000_000 + seq))
         await listener.until_committed("box", 3)
-        assert await store.committed_batch_seq("box") == 3
+        assert await store.watermark("box") == Watermark(3, 1_800_000_000_003)
 
 
 async def test_outboxes_do_not_disturb_each_other(open_store: OpenStore) -> None:
@@ -102,7 +102,7 @@ async def test_outboxes_do_not_disturb_each_other(open_store: OpenStore) -> None
         store.submit("two", 9, samples(1_800_000_000_002))
         await listener.until_committed("one", 1)
         await listener.until_committed("two", 9)
-        assert await store.committed_batch_seq("one") == 1
+        assert await store.watermark("one") == Watermark(1, 1_800_000_000_001)
 
 
 async def test_a_sequence_may_go_on_after_a_gap(open_store: OpenStore) -> None:

@@ -5,6 +5,7 @@ import pytest
 from tests.unit.store.test_contract import samples
 from trioder.store import none
 from trioder.store.none import NoneStore
+from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 
 async def test_it_says_that_nothing_is_kept() -> None:
@@ -16,4 +17,5 @@ async def test_the_outbox_not_heard_of_longest_is_forgotten_first(monkeypatch: p
     store = NoneStore()
     for seq, outbox_id in enumerate(["a", "b", "a", "c"], start=1):
         store.submit(outbox_id, seq, samples(1))
-    assert [await store.committed_batch_seq(outbox_id) for outbox_id in "abc"] == [3, 0, 4]
+    marks = [await store.watermark(outbox_id) for outbox_id in "abc"]
+    assert marks == [Watermark(3, 1), NOTHING_COMMITTED, Watermark(4, 1)]

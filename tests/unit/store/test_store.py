@@ -15,7 +15,7 @@ from trioder.process.wall_time import WallClock
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.postgres.open import open_store_over
 from trioder.store.postgres.store import PACE_S, PostgresStore
-from trioder.store.records import Samples, SessionRecord
+from trioder.store.records import NOTHING_COMMITTED, Samples, SessionRecord, Watermark
 
 
 @asynccontextmanager
@@ -42,10 +42,11 @@ class Sender:
         self.held_back: set[str] = set()
         store.listen(self)
 
-    def batches_committed(self, outbox_id: str, batch_seq: int) -> None:
-        assert batch_seq >= self.kept[outbox_id]
-        self.kept[outbox_id] = batch_seq
-        self.next[outbox_id] = max(self.next[outbox_id], batch_seq + 1)
+    def batches_committed(self, outbox_id: str, mark: Watermark) -> None:
+        assert mark.batch_seq >= self.kept[outbox_id]
+        assert mark.ts_unix_ms == 1_800_000_000_000 + mark.batch_seq
+        self.kept[outbox_id] = mark.batch_seq
+        self.next[outbox_id] = max(self.next[outbox_id], mark.batch_seq + 1)
 
     def batches_let_go(self, outbox_id: str) -> None:
         self.next[outbox_id] = self.kept[outbox_id] + 1
@@ -210,25 +211,47 @@ async def test_a_store_that_has_never_read_its_marks_holds_nobody_up_for_long(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()
-    database.marks["box"] = 7
+    database.marks["box"] = Watermark(7, 70)
     database.away = "not there yet"
     async with open_over(database) as store:
         assert store.health == "error"
         with trio.fail_after(5):
-            assert await store.committed_batch_seq("box") == 0
+            assert await store.watermark("box") == NOTHING_COMMITTED
         database.away = ""
         await trio.sleep(60)
-        assert await store.committed_batch_seq("box") == 7
+        assert await store.watermark("box") == Watermark(7, 70)
 
 
 async def test_marks_are_told_while_the_database_is_away(autojump_clock: MockClock) -> None:
     database = steady_database()
-    database.marks["box"] = 7
+    database.marks["box"] = Watermark(7, 70)
     async with open_over(database) as store:
         database.away = "away"
         await trio.sleep(10)
         with trio.fail_after(0.1):
-            assert await store.committed_batch_seq("box") == 7
+            assert await store.watermark("box") == Watermark(7, 70)
+
+
+async def test_a_refused_batch_moves_the_mark_with_its_time(autojump_clock: MockClock) -> None:
+    database = steady_database()
+    database.refuses = lambda batch: batch.batch_seq == 2
+    async with open_over(database) as store:
+        for seq in (1, 2):
+            store.submit("box", seq, samples(1_000 + seq))
+        await store.wait_idle()
+        assert store.figures.batches_unwritable == 1
+        assert await store.watermark("box") == database.marks["box"] == Watermark(2, 1_002)
+
+
+async def test_a_batch_that_is_committed_already_does_not_change_its_time(autojump_clock: MockClock) -> None:
+    database = steady_database()
+    database.marks["box"], database.marks["old"] = Watermark(7, 70), Watermark(7, None)
+    async with open_over(database) as store:
+        for outbox_id in ("box", "old"):
+            store.submit(outbox_id, 7, samples(71))
+        await store.wait_idle()
+        assert await store.watermark("box") == Watermark(7, 70)
+        assert await store.watermark("old") == Watermark(7, None)
 
 
 async def test_an_idle_store_notices_that_its_database_is_gone_and_back(autojump_clock: MockClock) -> None:

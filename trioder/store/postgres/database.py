@@ -19,6 +19,7 @@ from trioder.store.records import (
     ShareOf,
     ShareRecord,
     Source,
+    Watermark,
 )
 
 # A batch's own objects, apart from its columns.
@@ -86,6 +87,11 @@ class PendingBatch:
             available_charge_mw=_joined(array("d"), [part.available_charge_mw for part in parts]),
             quality=b"".join(map(_qualities, parts)) if any(part.quality for part in parts) else b"",
         )
+
+    @property
+    def watermark(self) -> Watermark:
+        """Its outbox's mark once this batch is committed; an agent's batch is of one instant."""
+        return Watermark(self.batch_seq, self.run_ts_unix_ms[-1])
 
     @property
     def rows(self) -> int:
@@ -183,7 +189,7 @@ class Marks:
         complete: an outbox that is not among them has none.
     """
 
-    by_outbox: Mapping[str, int] = field(default_factory=dict)
+    by_outbox: Mapping[str, Watermark] = field(default_factory=dict)
     complete: bool = True
 
 
@@ -196,7 +202,7 @@ class Written:
         rows: how many samples it added; those of batches that were there already are not among them.
     """
 
-    marks: Mapping[str, int]
+    marks: Mapping[str, Watermark]
     rows: int
 
 
@@ -251,8 +257,8 @@ class Database(Protocol):
     async def tend(self) -> Maintenance:
         """What is due from time to time: see that it answers, make partitions ahead, drop old ones."""
 
-    async def committed_batch_seq(self, outbox_id: str) -> int:
-        """The outbox's mark, 0 when it has none. Besides the writer."""
+    async def watermark(self, outbox_id: str) -> Watermark:
+        """The outbox's mark, `NOTHING_COMMITTED` when it has none. Besides the writer."""
 
     async def find_retired_asset(self, asset_id: str) -> Asset | None:
         """An asset that is not in the fleet any more. Besides the writer."""

@@ -39,7 +39,7 @@ from trioder.store.postgres.retention_runs import Retention
 from trioder.store.postgres.schema import apply_schema, mirror_fleet, schema_is_current
 from trioder.store.postgres.write_notes import clean_up_after_predecessor, write_notes
 from trioder.store.postgres.writes import write_batches
-from trioder.store.records import DispatchRecord, PastSample, PastSession
+from trioder.store.records import DispatchRecord, PastSample, PastSession, Watermark
 
 T = TypeVar("T")
 
@@ -160,8 +160,8 @@ class PsycopgDatabase:
             days_held=self._retention.days_held,
         )
 
-    async def committed_batch_seq(self, outbox_id: str) -> int:
-        """See `Database.committed_batch_seq`."""
+    async def watermark(self, outbox_id: str) -> Watermark:
+        """See `Database.watermark`."""
         return await self._readers.run(partial(read_mark, outbox_id=outbox_id))
 
     async def find_retired_asset(self, asset_id: str) -> Asset | None:

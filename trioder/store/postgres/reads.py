@@ -8,7 +8,7 @@ from trioder.sim.model import Asset, Telemetry, status_of
 from trioder.store.postgres.database import Marks
 from trioder.store.postgres.link import Connection
 from trioder.store.postgres.values import instant
-from trioder.store.records import PastSample, PastSession
+from trioder.store.records import NOTHING_COMMITTED, PastSample, PastSession, Watermark
 
 _HISTORY = """
     SELECT sample.*, version.site_id::text, version.capacity_mwhr, version.max_mw, version.min_mw
@@ -43,21 +43,23 @@ _SESSIONS = """
 async def read_marks(connection: Connection, *, limit: int) -> Marks:
     """The marks that moved last."""
     found = await connection.execute(
-        "SELECT outbox_id, batch_seq FROM ingest_watermarks ORDER BY updated_at DESC LIMIT %s", [limit + 1]
+        "SELECT outbox_id, batch_seq, batch_ts_unix_ms FROM ingest_watermarks "
+        "ORDER BY updated_at DESC LIMIT %s",
+        [limit + 1],
     )
-    newest = {outbox_id: int(seq) for outbox_id, seq in await found.fetchall()}
+    newest = {outbox_id: Watermark(int(seq), ts_ms) for outbox_id, seq, ts_ms in await found.fetchall()}
     # Oldest first, as they are forgotten when there are more.
     by_outbox = dict(reversed(newest.items()))
     return Marks(by_outbox=by_outbox, complete=len(by_outbox) <= limit)
 
 
-async def read_mark(connection: Connection, outbox_id: str) -> int:
-    """One outbox's mark; 0 when it has none."""
+async def read_mark(connection: Connection, outbox_id: str) -> Watermark:
+    """One outbox's mark; `NOTHING_COMMITTED` when it has none."""
     found = await connection.execute(
-        "SELECT batch_seq FROM ingest_watermarks WHERE outbox_id = %s", [outbox_id]
+        "SELECT batch_seq, batch_ts_unix_ms FROM ingest_watermarks WHERE outbox_id = %s", [outbox_id]
     )
     row = await found.fetchone()
-    return 0 if row is None else int(row[0])
+    return NOTHING_COMMITTED if row is None else Watermark(int(row[0]), row[1])
 
 
 async def read_history(

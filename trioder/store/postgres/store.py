@@ -24,6 +24,7 @@ from trioder.store.postgres.loose import LooseSamples
 from trioder.store.postgres.queue import BatchQueue
 from trioder.store.postgres.record_writer import RecordWriter
 from trioder.store.records import (
+    NOTHING_COMMITTED,
     DispatchRecord,
     PastSample,
     PastSession,
@@ -31,6 +32,7 @@ from trioder.store.records import (
     SessionRecord,
     ShareOf,
     ShareRecord,
+    Watermark,
     with_shares,
 )
 
@@ -70,7 +72,7 @@ class PostgresStore:
         self._listener: StoreListener | None = None
         self._health = HealthRecord()
         self._figures = StoreFigures()
-        self._marks: OrderedDict[str, int] = OrderedDict()
+        self._marks: OrderedDict[str, Watermark] = OrderedDict()
         self._marks_complete = False
         self._marks_read = trio.Event()
         self._attempted = trio.Event()
@@ -109,21 +111,21 @@ class PostgresStore:
         """See `Store.listen`."""
         self._listener = listener
 
-    async def committed_batch_seq(self, outbox_id: str) -> int:
-        """See `Store.committed_batch_seq`.
+    async def watermark(self, outbox_id: str) -> Watermark:
+        """See `Store.watermark`.
 
         An answer that is too low does no harm: what is committed already is not written again.
         """
         with trio.move_on_after(_MARKS_WITHIN_S):
             await self._marks_read.wait()
         if not self._marks_read.is_set():
-            return 0
+            return NOTHING_COMMITTED
         if outbox_id in self._marks or self._marks_complete:
-            return self._marks.get(outbox_id, 0)
+            return self._marks.get(outbox_id, NOTHING_COMMITTED)
         try:
-            return await self._database.committed_batch_seq(outbox_id)
+            return await self._database.watermark(outbox_id)
         except DatabaseError:
-            return 0
+            return NOTHING_COMMITTED
 
     def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
         """See `Store.submit`."""
@@ -357,16 +359,16 @@ class PostgresStore:
         figures.commit_seconds_last = took_s
         figures.commit_seconds_max = max(figures.commit_seconds_max, took_s)
         self._queue.remove_first(len(batches))
-        for outbox_id, batch_seq in written.marks.items():
+        for outbox_id, mark in written.marks.items():
             if outbox_id != self._loose.outbox_id:
-                self._remember(outbox_id, batch_seq)
+                self._remember(outbox_id, mark)
                 if self._listener is not None:
-                    self._listener.batches_committed(outbox_id, batch_seq)
+                    self._listener.batches_committed(outbox_id, mark)
         if self._queue.take_room_again() and self._listener is not None:
             self._listener.room_again()
 
-    def _remember(self, outbox_id: str, batch_seq: int) -> None:
-        self._marks[outbox_id] = batch_seq
+    def _remember(self, outbox_id: str, mark: Watermark) -> None:
+        self._marks[outbox_id] = mark
         self._marks.move_to_end(outbox_id)
         if len(self._marks) > MAX_MARKS:
             self._marks.popitem(last=False)

@@ -12,6 +12,7 @@ from psycopg import AsyncClientCursor
 from trioder.store.postgres.database import DatabaseError, PendingBatch, Written
 from trioder.store.postgres.link import Connection
 from trioder.store.postgres.packing import COPY, HEADER, TRAILER, packed
+from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 # At least so many are packed at once: few enough for the processor's caches.
 _ROWS_A_CHUNK = 2_000
@@ -29,16 +30,16 @@ async def write_batches(
     """
     outbox_ids = sorted({batch.outbox_id for batch in batches})
     select = (
-        "SELECT outbox_id, batch_seq FROM ingest_watermarks WHERE outbox_id = ANY (%s) "
+        "SELECT outbox_id, batch_seq, batch_ts_unix_ms FROM ingest_watermarks WHERE outbox_id = ANY (%s) "
         "ORDER BY outbox_id FOR UPDATE"
     )
     async with _transaction(connection, select, [outbox_ids]) as found:
-        before = {outbox_id: int(seq) for outbox_id, seq in await found.fetchall()}
+        before = {outbox_id: Watermark(int(seq), ts_ms) for outbox_id, seq, ts_ms in await found.fetchall()}
         after = dict(before)
         fresh = []
         for batch in batches:
-            if batch.batch_seq > after.get(batch.outbox_id, 0):
-                after[batch.outbox_id] = batch.batch_seq
+            if batch.batch_seq > after.get(batch.outbox_id, NOTHING_COMMITTED).batch_seq:
+                after[batch.outbox_id] = batch.watermark
                 fresh.append(batch)
         added = sum(batch.rows for batch in fresh) if rows else 0
         if added:
@@ -91,26 +92,38 @@ def _chunks(batches: Sequence[PendingBatch]) -> Iterator[list[PendingBatch]]:
         yield chunk
 
 
-async def _move_marks(connection: Connection, before: dict[str, int], after: dict[str, int]) -> None:
-    moved = [outbox_id for outbox_id in sorted(after) if before.get(outbox_id, 0) != after[outbox_id]]
+async def _move_marks(
+    connection: Connection, before: dict[str, Watermark], after: dict[str, Watermark]
+) -> None:
+    moved = [outbox_id for outbox_id in sorted(after) if before.get(outbox_id) != after[outbox_id]]
     known = [outbox_id for outbox_id in moved if outbox_id in before]
     new = [outbox_id for outbox_id in moved if outbox_id not in before]
     count = 0
     if known:
         updated = await connection.execute(
-            "UPDATE ingest_watermarks AS mark SET batch_seq = wanted.batch_seq, updated_at = now() "
-            "FROM unnest(%s::text[], %s::numeric[], %s::numeric[]) AS wanted (outbox_id, batch_seq, expected)"
-            " WHERE mark.outbox_id = wanted.outbox_id AND mark.batch_seq = wanted.expected",
-            [known, [after[outbox_id] for outbox_id in known], [before[outbox_id] for outbox_id in known]],
+            "UPDATE ingest_watermarks AS mark SET batch_seq = wanted.batch_seq, "
+            "batch_ts_unix_ms = wanted.ts_unix_ms, updated_at = now() "
+            "FROM unnest(%s::text[], %s::numeric[], %s::bigint[], %s::numeric[]) "
+            "AS wanted (outbox_id, batch_seq, ts_unix_ms, expected) "
+            "WHERE mark.outbox_id = wanted.outbox_id AND mark.batch_seq = wanted.expected",
+            [known, *_columns(after, known), [before[outbox_id].batch_seq for outbox_id in known]],
         )
         count += updated.rowcount
     if new:
         inserted = await connection.execute(
-            "INSERT INTO ingest_watermarks (outbox_id, batch_seq) "
-            "SELECT * FROM unnest(%s::text[], %s::numeric[]) ON CONFLICT DO NOTHING",
-            [new, [after[outbox_id] for outbox_id in new]],
+            "INSERT INTO ingest_watermarks (outbox_id, batch_seq, batch_ts_unix_ms) "
+            "SELECT * FROM unnest(%s::text[], %s::numeric[], %s::bigint[]) ON CONFLICT DO NOTHING",
+            [new, *_columns(after, new)],
         )
         count += inserted.rowcount
     if count != len(moved):
         # Rolled back: whoever else wrote has kept these batches, or some of them.
         raise DatabaseError("another connection moved the marks of the same outboxes")
+
+
+def _columns(marks: dict[str, Watermark], outbox_ids: Sequence[str]) -> tuple[list[int], list[int | None]]:
+    """The sequence numbers and the times of some outboxes' marks."""
+    return (
+        [marks[outbox_id].batch_seq for outbox_id in outbox_ids],
+        [marks[outbox_id].ts_unix_ms for outbox_id in outbox_ids],
+    )

@@ -1,6 +1,9 @@
--- Samples get a quality; dispatches go from JSON documents to rows, those of version 1 included.
+-- Samples get a quality, marks the time of their batch; dispatches go from JSON documents to rows, those of version 1 included.
 
 ALTER TABLE samples ADD COLUMN quality smallint NOT NULL DEFAULT 0;
+
+-- NULL: not known, of marks from before.
+ALTER TABLE ingest_watermarks ADD COLUMN batch_ts_unix_ms bigint;
 
 CREATE OR REPLACE VIEW telemetry AS
 SELECT
