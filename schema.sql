@@ -1,6 +1,9 @@
--- The whole database of a headend. Idempotent: applied by the headend whenever it finds the database
--- without it, or with an older one; by hand with psql it does no harm either.
--- A change that is not just an addition raises the version (here and in trioder/store/postgres/schema.py).
+-- The whole database of a headend, as it stands. Idempotent: applied by the headend whenever it finds the
+-- database without it; by hand with psql it does no harm either. An older database is brought here by the
+-- numbered migrations in trioder/store/postgres/migrations. Every change of this file raises the version
+-- (below, and in trioder/store/postgres/schema.py) and has a migration of that number.
+
+-- digest: read by headends of version 2, which refuse a newer database in plain words because they find it.
 
 CREATE TABLE IF NOT EXISTS schema_version (
     version     integer PRIMARY KEY,
@@ -53,7 +56,8 @@ CREATE TABLE IF NOT EXISTS asset_versions (
 
 -- One partition a day (UTC), samples_YYYYMMDD, made by the headend ahead of need; what lies far outside
 -- of the present goes to samples_default. No unique key: that a sample is kept once is seen to by
--- ingest_watermarks. source: 0 agent, 1 synthesized.
+-- ingest_watermarks. source: 0 agent, 1 synthesized. quality: as in trioder/domain/quality.py; synthesized rows
+-- of versions before 3 have 0.
 
 CREATE TABLE IF NOT EXISTS samples (
     ts                      timestamptz NOT NULL,
@@ -63,7 +67,8 @@ CREATE TABLE IF NOT EXISTS samples (
     available_discharge_mw  double precision NOT NULL,
     available_charge_mw     double precision NOT NULL,
     asset_key               integer NOT NULL,
-    source                  smallint NOT NULL
+    source                  smallint NOT NULL,
+    quality                 smallint NOT NULL DEFAULT 0
 ) PARTITION BY RANGE (ts);
 
 CREATE INDEX IF NOT EXISTS samples_asset_key_ts ON samples (asset_key, ts DESC);
@@ -83,13 +88,22 @@ SELECT
     version.max_mw,
     version.min_mw,
     CASE
-        WHEN sample.current_mw > 0.1 THEN 'discharging'
+        -- NaN is greater than every number.
+        WHEN sample.current_mw > 0.1 AND sample.current_mw <> 'NaN' THEN 'discharging'
         WHEN sample.current_mw < -0.1 THEN 'charging'
         ELSE 'idle'
     END AS status,
     CASE sample.source WHEN 0 THEN 'agent' ELSE 'synthesized' END AS source,
     sample.available_discharge_mw,
-    sample.available_charge_mw
+    sample.available_charge_mw,
+    CASE
+        WHEN sample.quality = 0 AND sample.source = 1 THEN 'synthesized'
+        WHEN sample.quality = 0 THEN 'good'
+        WHEN sample.quality = 1 THEN 'suspect'
+        WHEN sample.quality = 2 THEN 'bad'
+        WHEN sample.quality = 3 THEN 'synthesized'
+        WHEN sample.quality = 4 THEN 'wrong_time'
+    END AS quality
 FROM samples AS sample
 JOIN asset_versions AS version USING (asset_key);
 
@@ -147,26 +161,13 @@ JOIN asset_versions AS version USING (asset_key)
 JOIN assets AS asset ON asset.id = version.asset_id
 JOIN sites AS site ON site.id = version.site_id;
 
--- Every dispatch, to one asset or to many, and what became of it: columns to query, and the whole record as
--- the headend tells it. living: something may still become of it.
-
-DO $$ BEGIN
-    IF EXISTS (
-        SELECT FROM information_schema.columns
-        WHERE table_schema = current_schema() AND table_name = 'dispatches' AND column_name = 'answer'
-    ) THEN
-        -- Of version 1, which knew single dispatches only.
-        ALTER TABLE dispatches RENAME TO dispatches_v1;
-        ALTER INDEX dispatches_pkey RENAME TO dispatches_v1_pkey;
-        DROP INDEX dispatches_asset_id, dispatches_dispatched_at;
-    END IF;
-END $$;
+-- Every dispatch, to one asset or to many, and what became of it. living: something may still become of it.
+-- by_state: how many of its members are in each state.
 
 CREATE TABLE IF NOT EXISTS dispatches (
     dispatch_id      uuid PRIMARY KEY,
     target           text NOT NULL,
     target_id        uuid,
-    asset_ids        uuid[] NOT NULL,
     mw               double precision NOT NULL,
     allocated_mw     double precision NOT NULL,
     shortfall_mw     double precision NOT NULL,
@@ -178,26 +179,91 @@ CREATE TABLE IF NOT EXISTS dispatches (
     state            text NOT NULL,
     living           boolean NOT NULL,
     idempotency_key  text,
-    record           jsonb NOT NULL
+    valid_until      timestamptz,
+    expires_in_s     double precision NOT NULL,
+    resplit          boolean NOT NULL,
+    request_digest   text,
+    by_state         jsonb NOT NULL,
+    assets_left_out  integer NOT NULL
 );
 
-CREATE INDEX IF NOT EXISTS dispatches_asset_ids ON dispatches USING gin (asset_ids);
 CREATE INDEX IF NOT EXISTS dispatches_dispatched_at ON dispatches (dispatched_at DESC);
 CREATE INDEX IF NOT EXISTS dispatches_living ON dispatches (dispatched_at DESC) WHERE living;
 CREATE INDEX IF NOT EXISTS dispatches_idempotency_key ON dispatches (idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 
+-- What each asset was given of a dispatch, and what became of that; or, where left_out, why it was given
+-- nothing. position: the asset's place in the fleet file. Its dispatch's dispatched_at is repeated here for
+-- the index. Written anew as each member moves on, hence the room left in its pages.
+
+CREATE TABLE IF NOT EXISTS dispatch_shares (
+    dispatch_id    uuid NOT NULL,
+    asset_id       uuid NOT NULL,
+    wire_id        uuid,
+    dispatched_at  timestamptz NOT NULL,
+    mw             double precision NOT NULL,
+    reversion_mw   double precision NOT NULL,
+    held_mw        double precision,
+    mean_mw        double precision,
+    sent_at        timestamptz,
+    answered_at    timestamptz,
+    tracking_at    timestamptz,
+    ends_at        timestamptz,
+    queue_until    timestamptz,
+    ended_at       timestamptz,
+    position       integer NOT NULL,
+    left_out       boolean NOT NULL,
+    state          text,
+    code           text NOT NULL,
+    allocation     text NOT NULL,
+    answer         text,
+    reason         text,
+    PRIMARY KEY (dispatch_id, asset_id)
+) WITH (fillfactor = 80);
+
+CREATE INDEX IF NOT EXISTS dispatch_shares_asset_id ON dispatch_shares (asset_id, dispatched_at DESC);
+
+-- The times that the shares of a dispatch were allocated anew, in order; dropped: [[asset id, reason], ...].
+
+CREATE TABLE IF NOT EXISTS dispatch_resplits (
+    dispatch_id   uuid NOT NULL,
+    number        integer NOT NULL,
+    at            timestamptz NOT NULL,
+    wire_id       text NOT NULL,
+    changed       integer NOT NULL,
+    shortfall_mw  double precision NOT NULL,
+    dropped       jsonb NOT NULL,
+    PRIMARY KEY (dispatch_id, number)
+);
+
 CREATE OR REPLACE VIEW dispatch_members AS
 SELECT
-    dispatch.dispatch_id,
-    (member ->> 'asset_id')::uuid AS asset_id,
-    (member ->> 'mw')::double precision AS mw,
-    member ->> 'state' AS state,
-    member ->> 'answer' AS answer,
-    member ->> 'reason' AS reason,
-    member ->> 'allocation' AS allocation,
-    dispatch.dispatched_at
-FROM dispatches AS dispatch
-CROSS JOIN LATERAL jsonb_array_elements(dispatch.record -> 'members') AS member;
+    dispatch_id, asset_id, mw, state, answer, reason, allocation, dispatched_at,
+    reversion_mw, held_mw, mean_mw, code, sent_at, answered_at, tracking_at, ends_at, ended_at
+FROM dispatch_shares
+WHERE NOT left_out;
 
-INSERT INTO schema_version (version) VALUES (2) ON CONFLICT DO NOTHING;
+CREATE OR REPLACE VIEW dispatch_left_out AS
+SELECT dispatch_id, asset_id, code, allocation, dispatched_at
+FROM dispatch_shares
+WHERE left_out;
+
+-- What retention of telemetry goes by from run to run (one row), and what it holds back until an operator
+-- confirms (python -m trioder.store confirm-retention). Days are UTC; *_before: everything that is dated before.
+
+CREATE TABLE IF NOT EXISTS telemetry_retention (
+    only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    newest_day        date,
+    approved_before   date,
+    confirmed_before  date,
+    run_day           date,
+    run_days          integer NOT NULL DEFAULT 0,
+    held_days         integer NOT NULL DEFAULT 0,
+    held_from         date,
+    held_before       date,
+    held_newest_day   date,
+    held_reason       text,
+    updated_at        timestamptz NOT NULL DEFAULT now()
+);
+
+INSERT INTO schema_version (version) VALUES (3) ON CONFLICT DO NOTHING;

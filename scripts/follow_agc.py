@@ -4,7 +4,6 @@
 Usage: python scripts/follow_agc.py --signal regd --output var/agc/regd
 """
 
-import signal as signals_of_the_system
 import sys
 from pathlib import Path
 
@@ -22,6 +21,7 @@ try:
     from scripts.regulation.replay import Recording, lease_s, replay, scaled
     from scripts.regulation.report import Report, make_report, report_json, report_text, write_series
     from scripts.regulation.signals import Signal, load_signal
+    from trioder.process.signals import stop_signals
 except ModuleNotFoundError as error:
     missing = str(error.name).partition(".")[0]
     if missing not in {"httpx2", "matplotlib"}:
@@ -140,7 +140,7 @@ async def release(headend: Headend, *, duration_s: int) -> None:
 
 async def cancel_at_a_signal(scope: trio.CancelScope) -> None:
     """Cancel the scope at SIGINT or SIGTERM."""
-    with trio.open_signal_receiver(signals_of_the_system.SIGINT, signals_of_the_system.SIGTERM) as received:
+    with trio.open_signal_receiver(*stop_signals()) as received:
         async for _number in received:
             print("\nstopping; the score so far:", flush=True)
             scope.cancel()

@@ -3,7 +3,6 @@
 The processes that it starts are those of `programs`.
 """
 
-import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 import trio
 
 from scripts.benchmarks.report import Report
+from trioder.process.signals import stop_signals
 
 json_option = click.option(
     "--json",
@@ -45,7 +45,7 @@ async def _until_signalled(measure: Callable[[], Awaitable[Report]]) -> Report |
     report: Report | None = None
     error: Exception | None = None
     scope = trio.CancelScope()
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*stop_signals()) as signals:
         async with trio.open_nursery() as nursery:
             # For as long as cleaning up takes: it is bounded, and a second signal must not cut it short.
             nursery.start_soon(_cancel_at, signals, scope)

@@ -152,11 +152,11 @@ async def _measure_singles(plan: Plan) -> tuple[str, list[SinglesCase]]:
     count = plan.agent_assets + plan.streams * plan.stream_assets
     async with _open_bench(count) as (folder, fleet, headend):
         version = await trio.to_thread.run_sync(server_version, headend.database_url)
-        own = replace(fleet, assets=fleet.assets[: plan.agent_assets])
+        own = Fleet(sites=fleet.sites, assets=fleet.assets[: plan.agent_assets])
         measure = partial(_measure_case, plan, headend, own.assets, WallClock.starting_now())
         async with open_agents(cut_shards(own, plan.agent_assets), headend, folder, tick_s=plan.tick_s):
             alone = await measure()
-            others = replace(fleet, assets=fleet.assets[plan.agent_assets :])
+            others = Fleet(sites=fleet.sites, assets=fleet.assets[plan.agent_assets :])
             (folder / "load.json").write_text(dump_fleet(others, form="json"), encoding="utf-8")
             seconds = plan.dispatches / plan.per_s + plan.tick_s + _LOAD_MARGIN_S
             load = open_program(

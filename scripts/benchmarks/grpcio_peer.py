@@ -24,11 +24,10 @@ from trioder.headend.latest import LatestState
 from trioder.headend.mailbox import Mailbox
 from trioder.headend.sessions import Session
 from trioder.process.wall_time import WallClock
-from trioder.sim.model import Telemetry
 from trioder.store.records import Samples
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import write_grant, write_kept, write_replay
-from trioder.wire.records import Batch, Registration, SessionGrant
+from trioder.wire.records import Batch, Registration, SessionGrant, SingleSample
 from trioder.wire.service import AGENT_LINK_STREAM, PROTOCOL
 from trioder.wire.uplink import read_uplink
 
@@ -85,7 +84,12 @@ class Desk:
         self._fleet = fleet
         self._wall = wall
         self._ingest = Ingest(
-            latest=LatestState(fleet), store=store, counters=Counters(), wall=wall, measured=_pass_over
+            fleet=fleet,
+            latest=LatestState(fleet),
+            store=store,
+            counters=Counters(),
+            wall=wall,
+            measured=_pass_over,
         )
         store.listen(self._ingest)
 
@@ -96,13 +100,15 @@ class Desk:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be Register")
             return
         mailbox = AsyncioMailbox()
+        keys = [self._fleet.index_by_id[asset_id] for asset_id in registration.asset_ids]
         session = Session(
             session_id=registration.agent_id,
             agent_id=registration.agent_id,
             epoch=registration.epoch,
             protocol=PROTOCOL,
             outbox_id=registration.outbox_id,
-            asset_keys=[self._fleet.index_by_id[asset_id] for asset_id in registration.asset_ids],
+            asset_keys=keys,
+            batch_keys=keys,
             peer=call.peer(),
             connected_ms=self._wall.now_ms(),
             mailbox=mailbox,
@@ -125,10 +131,10 @@ class Desk:
         match read_uplink(message, asset_count=len(session.asset_keys)):
             case Batch() as batch:
                 self._ingest.receive_batch(session, batch)
-            case Telemetry() as telemetry:
-                key = self._fleet.index_by_id[telemetry.asset_id]
+            case SingleSample() as sample:
+                key = self._fleet.index_by_id[sample.telemetry.asset_id]
                 if key in own:
-                    self._ingest.receive_telemetry(key, telemetry)
+                    self._ingest.receive_single(session, key, sample)
 
 
 @click.command()

@@ -36,7 +36,7 @@ class AsyncioStore(NoneStore):
         self._fleet = fleet
         self._wall = wall
         self._queue = BatchQueue(max_bytes=QUEUE_BYTES, group_rows=GROUP_ROWS)
-        self._partitions = Partitions(retention_days=0)
+        self._partitions = Partitions()
         self._keys = array("i")
         self._loose = LooseSamples(self._queue, max_bytes=QUEUE_BYTES, started_ms=wall.now_ms())
         self._work = asyncio.Event()
@@ -65,8 +65,7 @@ class AsyncioStore(NoneStore):
             await connection.execute("SET TimeZone = 'UTC'")
             await apply_schema(connection)
             self._keys = await mirror_fleet(connection, self._fleet)
-            await self._partitions.read(connection)
-            await self._partitions.tend(connection, day_of(self._wall.now_ms()))
+            await self._partitions.make_ahead(connection, day_of(self._wall.now_ms()))
             self.ready.set()
             loop = asyncio.get_running_loop()
             while True:

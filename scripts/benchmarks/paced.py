@@ -101,6 +101,7 @@ class PacedAgent:
             queue=self._queue,
             deliver=_pass_over,
             report=partial(census.note, number),
+            renew_outbox=_refuse_renewal,
             wall=wall,
             rng=random.Random(number),  # noqa: S311 - jitter, not secrets
         )
@@ -121,6 +122,10 @@ class PacedAgent:
             batch.batch_seq, batch.ts_unix_ms = self.outbox.next_append_seq, self._newest_ms
             self.outbox.append(self._message.SerializeToString())
             self._queue.wakeup.wake()
+
+
+def _refuse_renewal(committed_seq: int) -> str:
+    raise RuntimeError(f"the headend has batch {committed_seq}, which was never made here")
 
 
 @click.command()

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,15 +74,30 @@ def load_signal(which: str, *, day: str | None) -> Signal:
         case _:
             path, name, column, full_mw = Path(which), Path(which).stem, day, 1.0
             title = name if column is None else f"{name}, {column}"
-    text = path.read_text(encoding="utf-8")
+    text = decode_text(path.read_bytes(), source=str(path))
     step_s, values = read_signal(text, source=str(path), column=column, full_mw=full_mw)
     return Signal(name=name, title=title, step_s=step_s, values=values)
+
+
+def decode_text(content: bytes, *, source: str) -> str:
+    """Return a file's text; it is UTF-8, with or without a mark of that at its start.
+
+    Raises:
+        ValueError: it is not; the message names the line.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{source}, line {line}: not UTF-8: {error.reason}") from None
 
 
 def read_signal(
     text: str, *, source: str, column: str | None, full_mw: float
 ) -> tuple[float, tuple[float, ...]]:
     """Read a CSV text: a heading, then the time in seconds and one or more columns of values.
+
+    Lines end in LF, CRLF or CR. Empty ones at the end count for nothing, as do those of separators alone.
 
     Returns the step in seconds, and the values per unit.
 
@@ -94,13 +110,12 @@ def read_signal(
     Raises:
         ValueError: the text breaks a rule; the message names source, line and rule.
     """
-    rows = csv.reader(io.StringIO(text))
-    heading = next(rows, [])
+    rows = _rows(text, source)
+    _, heading = next(rows, ("", []))
     position = _position(heading, column, source)
     times_s: list[float] = []
     values: list[float] = []
-    for row in rows:
-        where = f"{source}, line {rows.line_num}"
+    for where, row in rows:
         if len(row) != len(heading):
             raise ValueError(f"{where}: {len(row)} fields, but the heading has {len(heading)}")
         time_s, value = _number(row[0], where), _number(row[position], where) / full_mw
@@ -112,6 +127,23 @@ def read_signal(
     if len(values) < 2:
         raise ValueError(f"{source}: {len(values)} values; a signal has at least two")
     return times_s[1] - times_s[0], tuple(values)
+
+
+def _rows(text: str, source: str) -> Iterator[tuple[str, list[str]]]:
+    """Where each row stands, and its fields."""
+    rows = csv.reader(io.StringIO(text, newline=None), strict=True)
+    empty_since = ""
+    try:
+        for row in rows:
+            where = f"{source}, line {rows.line_num}"
+            if any(field.strip() for field in row):
+                if empty_since:
+                    raise ValueError(f"{empty_since}: an empty line; they may only be at the end")
+                yield where, row
+            else:
+                empty_since = empty_since or where
+    except csv.Error as error:
+        raise ValueError(f"{source}, line {rows.line_num}: not CSV: {error}") from None
 
 
 def _position(heading: list[str], column: str | None, source: str) -> int:

@@ -57,9 +57,17 @@ class Processes:
         self._mark = f"{_MARK}={uuid.uuid4()}"
 
     async def start(
-        self, module: str, *arguments: str, env: Mapping[str, str], within: Sequence[str] = ()
+        self,
+        module: str,
+        *arguments: str,
+        env: Mapping[str, str],
+        within: Sequence[str] = (),
+        stderr: int = subprocess.PIPE,
     ) -> Program:
-        """Start `python -m module` with JSON logs, followed from now on; `within` runs it, if given."""
+        """Start `python -m module` with JSON logs; `within` runs it, if given.
+
+        They are followed from now on, unless `stderr` is a descriptor that they go to instead.
+        """
         name, _, value = self._mark.partition("=")
         process = await trio.lowlevel.open_process(
             [*within, sys.executable, "-m", module, *arguments],
@@ -67,10 +75,12 @@ class Processes:
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             start_new_session=True,
         )
         program = Program(process=process)
+        if stderr != subprocess.PIPE:
+            return program
         self._nursery.start_soon(_follow, program)
         return program
 
@@ -180,5 +190,5 @@ class Api:
 @asynccontextmanager
 async def open_api(address: str) -> AsyncIterator[Api]:
     """Yield a client of the headend at host:port."""
-    async with httpx2.AsyncClient(base_url=f"http://{address}", timeout=5) as client:
+    async with httpx2.AsyncClient(base_url=f"http://{address}", timeout=30) as client:
         yield Api(client)

@@ -16,6 +16,7 @@ class JournaledBatches(BatchesInMemory):
         super().__init__()
         self.journal: dict[int, bytes] = {}
         self._saved = (1, 0)
+        self._saved_losses = self.losses.copy()
 
     @property
     def saved_seq(self) -> int:
@@ -27,9 +28,11 @@ class JournaledBatches(BatchesInMemory):
 
     def save(self) -> None:
         self._saved = self.first_seq, self.last_seq
+        self._saved_losses = self.losses.copy()
 
     def crash(self) -> None:
         self.first_seq, saved_seq = self._saved
+        self.losses = self._saved_losses.copy()
         for seq in range(saved_seq + 1, self.last_seq + 1):
             del self.journal[seq]
         self.last_seq = saved_seq

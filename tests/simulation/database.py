@@ -12,7 +12,15 @@ import trio
 
 from tests.unit.store import model_dispatches
 from trioder.sim.model import Asset
-from trioder.store.postgres.database import DatabaseError, Marks, Note, PendingBatch, SessionNote, Written
+from trioder.store.postgres.database import (
+    DatabaseError,
+    Maintenance,
+    Marks,
+    Note,
+    PendingBatch,
+    SessionNote,
+    Written,
+)
 from trioder.store.records import DispatchRecord, PastSample, PastSession
 
 T = TypeVar("T")
@@ -231,17 +239,28 @@ class DatabaseClient:
                 if isinstance(note, SessionNote):
                     self._server.sessions[note.session.session_id] = note
                 else:
-                    self._server.dispatches[note.dispatch_id] = note
+                    model_dispatches.keep(self._server.dispatches, note)
 
         ids = [
-            note.session.session_id if isinstance(note, SessionNote) else note.dispatch_id for note in wanted
+            note.session.session_id if isinstance(note, SessionNote) else note.dispatch.dispatch_id
+            for note in wanted
         ]
         await self._server.execute(self, note_ids=ids, begin=lambda: None, commit=commit)
 
-    async def tend(self) -> None:
+    async def mirror_fleet(self) -> None:
+        self._check_there()
+        await trio.lowlevel.checkpoint()
+
+    async def drop_old_records(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        return False
+
+    async def tend(self) -> Maintenance:
         self._check_there()
         await trio.sleep(self._server.delay_s / 2)
         self._check_there()
+        return Maintenance()
 
     async def committed_batch_seq(self, outbox_id: str) -> int:
         await trio.lowlevel.checkpoint()
@@ -254,7 +273,7 @@ class DatabaseClient:
         return model_dispatches.living(self._server.dispatches.values(), limit=limit)
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None
+        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
     ) -> DispatchRecord | None:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
@@ -270,6 +289,9 @@ class DatabaseClient:
         return model_dispatches.newest(
             self._server.dispatches.values(), limit=limit, asset=asset, state=state, whole=whole
         )
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        raise NotImplementedError
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None

@@ -4,7 +4,7 @@ Everything that chance decides comes from one seed.
 """
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
@@ -21,6 +21,8 @@ from trioder.headend.sessions import Session
 from trioder.process.addresses import Address
 from trioder.process.wall_time import WallClock
 from trioder.rpc import serve_connection
+from trioder.sim.bess import tick_asset
+from trioder.sim.model import Asset, BessState
 from trioder.store.interface import Store
 
 TICK_S = 4.0
@@ -104,10 +106,18 @@ class World:
         self._stop_headend.set()
         await self._headend_stopped.wait()
 
-    async def start_agents(self, *, shard_size: int) -> list[str]:
-        """Start one agent a shard, each in a phase of its own; return their ids."""
+    async def start_agents(
+        self,
+        *,
+        shard_size: int,
+        numbers: Collection[int] | None = None,
+        tick: Callable[[Asset, BessState, float], BessState] = tick_asset,
+    ) -> list[str]:
+        """Start one agent a shard (only `numbers`, if given), each with its own phase; return the ids."""
         agent_ids = []
         for number, assets in enumerate(shard_fleet(self.fleet, shard_size)):
+            if numbers is not None and number not in numbers:
+                continue
             config = AgentConfig(
                 agent_id=f"shard-{number}",
                 headend=Address("headend", 50051),
@@ -122,6 +132,7 @@ class World:
                 wall=self.wall,
                 rng=random.Random(self.rng.random()),
                 report=lambda _: None,
+                tick=tick,
             )
             await self._nursery.start(agent)
             agent_ids.append(config.agent_id)

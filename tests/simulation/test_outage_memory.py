@@ -25,10 +25,11 @@ QUEUE_BYTES = 16_000_000
 
 def pulse(number: int) -> Batch:
     rows = range(ASSETS_AN_AGENT)
-    column = [float(number % 40)] * ASSETS_AN_AGENT
+    column = [float(number % 10)] * ASSETS_AN_AGENT
     return Batch(
         batch_seq=number,
-        ts_unix_ms=int(START_UNIX_S * 1000) + 4_000 * number,
+        # Of the hour before: the clock stands almost still meanwhile.
+        ts_unix_ms=int(START_UNIX_S * 1000) - 4_000 * (PULSES - number),
         asset_index=rows,
         soc_mwhr=column,
         current_mw=column,

@@ -1,11 +1,11 @@
 """`python -m trioder.agent`: options, standard streams, signals, the real clock; the rest is in `service`."""
 
+import atexit
 import json
-import os
 import random
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TypeVar
 from uuid import uuid4
@@ -23,17 +23,18 @@ from trioder.agent.config import (
 )
 from trioder.agent.disk import open_memory
 from trioder.agent.disk_file import MemoryInUseError, MemoryUnusableError
-from trioder.agent.drain import drain_files
+from trioder.agent.drain import GATHERED, drain_files
 from trioder.agent.launcher_pipe import STDIN_RULE, LauncherPipe, open_launcher_pipe
 from trioder.agent.link import LinkReport
 from trioder.agent.memory import AgentMemory
-from trioder.agent.orphans import newest_states
+from trioder.agent.orphans import read_states
 from trioder.agent.service import run_agent
 from trioder.process.agent_files import agent_file
 from trioder.process.clock_discipline import discipline_clock
 from trioder.process.collector import settle_collector
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
+from trioder.process.queued_output import OutputQueue, queue_standard_error
 from trioder.process.signals import open_stop_signal
 from trioder.process.wall_time import WallClock
 from trioder.rpc import connect
@@ -42,6 +43,9 @@ log = structlog.stdlib.get_logger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., object])
 Result = TypeVar("Result")
+
+# A launcher that does not read may miss old ones: the newest says it all.
+_MAX_STATUS_BYTES = 64 * 1024
 
 # Variable, default, help. They are read as text, so that all that is wrong is told at once.
 _VARIABLES = (
@@ -156,6 +160,7 @@ async def _run_drain() -> None:
                 dial=partial(connect, config.headend.host, config.headend.port),
                 wall=wall,
                 rng=random.SystemRandom(),
+                gathered=partial(_print_gathered, _open_status_output()),
             )
             nursery.cancel_scope.cancel()
 
@@ -167,7 +172,8 @@ async def _run(config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]) ->
     asset_ids = [asset.id for asset in config.assets]
     path = agent_file(config.state_dir, config.agent_id)
     with open_memory(path, agent_id=config.agent_id, asset_ids=asset_ids, outbox_id=str(uuid4())) as memory:
-        memory.adopt(newest_states(config.orphans, asset_ids))
+        if config.former_states is not None:
+            memory.adopt(read_states(config.former_states, asset_ids))
         await _run_with(memory, config, wait_stop)
 
 
@@ -186,7 +192,7 @@ async def _run_with(
         dial=partial(connect, config.headend.host, config.headend.port),
         wall=WallClock.starting_now(),
         rng=random.SystemRandom(),
-        report=_print_status,
+        report=partial(_print_status, _open_status_output()),
         memory=memory,
         stopping=stopping,
         settle=settle_collector,
@@ -231,14 +237,29 @@ async def _unless(event: trio.Event, act: Callable[[], Awaitable[Result]]) -> Re
     return result
 
 
-def _print_status(status: LinkReport) -> None:
+def _open_status_output() -> OutputQueue | None:
+    """Return where status lines go: standard output, unless that is closed and its number another file's."""
+    if sys.stdout is None:
+        return None
+    queue = OutputQueue(sys.stdout.fileno(), max_bytes=_MAX_STATUS_BYTES)
+    queue.describe = lambda _: ""
+    atexit.register(queue.flush)
+    return queue
+
+
+def _print_status(output: OutputQueue | None, status: LinkReport) -> None:
     document: dict[str, object] = {"state": status.state, "assets": status.assets}
     if status.reason is not None:
         document["reason"] = status.reason
-    # Past sys.stdout, which would complain at the exit about a reader that is gone.
-    with suppress(OSError):
-        os.write(1, json.dumps(document).encode() + b"\n")
+    if output is not None:
+        output.put(json.dumps(document).encode() + b"\n")
+
+
+def _print_gathered(output: OutputQueue | None) -> None:
+    if output is not None:
+        output.put(json.dumps({"state": GATHERED}).encode() + b"\n")
 
 
 if __name__ == "__main__":
+    queue_standard_error()
     main()

@@ -76,7 +76,7 @@ async def _live(battery: Battery, board: Board) -> Never:
         if battery.frame_number != frame.number:
             battery.advance(frame.at_s)
             battery.frame_number = frame.number
-            frame.put(battery.position, battery.state)
+            frame.put(battery.position, battery.state, battery.quality)
         if battery.called:
             _obey(battery, board)
 

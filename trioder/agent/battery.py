@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 from trioder.agent.judgement import judge
 from trioder.agent.memory import SavedBattery
 from trioder.agent.wakeup import Wakeup
+from trioder.domain.quality import Quality
 from trioder.process.wall_time import WallClock
 from trioder.sim.bess import initial_state, tick_asset, with_setpoint
 from trioder.sim.model import Asset, BessState, Dispatch
@@ -28,6 +29,7 @@ class Battery:
 
     Attributes:
         position: of its row in the agent's batches.
+        quality: what the device says of its own values; set by whoever drives it, sent with each row.
         wakeup: wakes its task.
         frame_number: of the last frame that it gave a row to, or was left out of.
         resting: its task has crashed and waits before it goes on.
@@ -57,6 +59,7 @@ class Battery:
         "frame_number",
         "lease_end_s",
         "position",
+        "quality",
         "resting",
         "reversion_mw",
         "state",
@@ -67,6 +70,7 @@ class Battery:
         self.asset = asset
         self.position = position
         self.state = initial_state(asset)
+        self.quality = Quality.GOOD
         self.wakeup = Wakeup()
         self.frame_number = 0
         self.resting = False

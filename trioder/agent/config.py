@@ -64,7 +64,7 @@ class AgentConfig:
         assets: at least one, with distinct ids.
         outbox_bytes: of telemetry that is kept for the headend; beyond, the oldest is dropped.
         state_dir: where the agent's file is; without it nothing outlives the agent.
-        orphans: files of agents that are no more, which may know of these assets.
+        former_states: a file with batteries' states that former agents have left; may be missing.
         comms_loss_hold_s: so long without a headend setpoints hold, then they revert; infinity for ever.
     """
 
@@ -75,16 +75,24 @@ class AgentConfig:
     assets: tuple[Asset, ...]
     outbox_bytes: int = DEFAULT_OUTBOX_MB * MEBIBYTE
     state_dir: Path | None = None
-    orphans: tuple[Path, ...] = ()
+    former_states: Path | None = None
     comms_loss_hold_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainConfig:
-    """What a drainer is told: the files to empty, and where to."""
+    """What a drainer is told.
+
+    Attributes:
+        headend: where the files' batches go.
+        files: to be emptied.
+        former_states: where the batteries' states of all of them are gathered first; None when nobody needs
+            them any more.
+    """
 
     headend: Address
     files: tuple[Path, ...]
+    former_states: Path | None = None
 
 
 def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
@@ -159,7 +167,7 @@ def config_of_shard(line: bytes) -> AgentConfig:
     state_dir = document.get("state_dir")
     if not (state_dir is None or (isinstance(state_dir, str) and state_dir)):
         faults.append(f"state_dir is {_shown(state_dir)}; it must be the path of a folder")
-    orphans = _paths("orphans", document.get("orphans", []), faults)
+    former_states = _path("former_states", document.get("former_states"), faults)
     hold_s = _hold_s("comms_loss_hold_s", document.get("comms_loss_hold_s"), faults)
     if faults or headend is None:
         raise ConfigError(faults)
@@ -171,7 +179,7 @@ def config_of_shard(line: bytes) -> AgentConfig:
         assets=tuple(assets),
         outbox_bytes=outbox_bytes,
         state_dir=None if state_dir is None else Path(state_dir),
-        orphans=orphans,
+        former_states=former_states,
         comms_loss_hold_s=hold_s,
     )
 
@@ -186,9 +194,10 @@ def config_of_drain(line: bytes) -> DrainConfig:
     faults: list[str] = []
     headend = _headend("headend", document.get("headend"), faults)
     files = _paths("files", document.get("files"), faults)
+    former_states = _path("former_states", document.get("former_states"), faults)
     if faults or headend is None:
         raise ConfigError(faults)
-    return DrainConfig(headend=headend, files=files)
+    return DrainConfig(headend=headend, files=files, former_states=former_states)
 
 
 def _object(line: bytes, kind: str) -> dict[str, Any]:
@@ -206,6 +215,15 @@ def _paths(name: str, value: object, faults: list[str]) -> tuple[Path, ...]:
         faults.append(f"{name} is {_shown(value)}; it must be a list of paths")
         return ()
     return tuple(map(Path, value))
+
+
+def _path(name: str, value: object, faults: list[str]) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        faults.append(f"{name} is {_shown(value)}; it must be the path of a file")
+        return None
+    return Path(value)
 
 
 def _outbox_bytes(name: str, value: object, faults: list[str]) -> int:

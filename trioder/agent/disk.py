@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from trioder.agent.disk_file import SELECT_AGENT, has_dispatches, locked, open_file
+from trioder.agent.losses import Losses
 from trioder.agent.memory import SavedBattery
 
 log = structlog.stdlib.get_logger(__name__)
@@ -37,6 +38,10 @@ class BatchesOnDisk:
         size_by_seq: dict[int, int] = dict(rows)
         self._sizes = deque(size_by_seq.get(seq, 0) for seq in range(self.first_seq, self.last_seq + 1))
         self.size_bytes = sum(self._sizes)
+        self.losses = Losses(
+            connection.execute("SELECT first_seq, last_seq FROM losses ORDER BY first_seq").fetchall()
+        )
+        self._losses_on_disk = self.losses.ranges
         self._connection = connection
         self._first_on_disk = self.first_seq
         self._at_hand: dict[int, bytes] = {}
@@ -75,10 +80,14 @@ class BatchesOnDisk:
                 if seq > self.saved_seq
             ),
         )
+        if self.losses.ranges != self._losses_on_disk:
+            self._connection.execute("DELETE FROM losses")
+            self._connection.executemany("INSERT INTO losses VALUES (?, ?)", self.losses.ranges)
 
     def written(self) -> None:
         """The transaction is committed."""
         self._first_on_disk = self.first_seq
+        self._losses_on_disk = self.losses.ranges
         self.saved_seq = self.last_seq
         newest = self._at_hand.get(self.last_seq)
         self._at_hand = {} if newest is None else {self.last_seq: newest}
@@ -126,6 +135,15 @@ class MemoryOnDisk:
         self._commit("UPDATE agent SET epoch = ?", (self._epoch,), self._dispatch_ids)
         return self._epoch
 
+    def renew_outbox(self, outbox_id: str) -> None:
+        """See `AgentMemory`."""
+        self.outbox_id = outbox_id
+        self._commit(
+            "UPDATE agent SET outbox_id = ?, last_seq = ?",
+            (outbox_id, self.batches.last_seq),
+            self._dispatch_ids,
+        )
+
     def adopt(self, states: Mapping[str, tuple[int, SavedBattery]]) -> None:
         """Take what other files say of the same batteries, where they were saved later than here.
 
@@ -144,8 +162,9 @@ class MemoryOnDisk:
         """See `AgentMemory`."""
         *columns, dispatch_ids, _ = zip(*batteries, strict=True)
         self._commit(
-            "UPDATE agent SET saved_ms = ?, batteries = ?, last_seq = ?",
-            (now_ms, _packed(columns), self.batches.last_seq),
+            # The outbox's id again: it is not lost when the save that should have renewed it failed.
+            "UPDATE agent SET saved_ms = ?, batteries = ?, last_seq = ?, outbox_id = ?",
+            (now_ms, _packed(columns), self.batches.last_seq, self.outbox_id),
             dispatch_ids,
         )
 

@@ -29,6 +29,13 @@ _MAKE_DISPATCHES = """
         dispatch_id TEXT NOT NULL  -- whose setpoint is in force; batteries without one are not here
     )
 """
+# An addition that an older agent passes over: it needs no format of its own.
+_MAKE_LOSSES = """
+    CREATE TABLE IF NOT EXISTS losses (
+        first_seq INTEGER PRIMARY KEY,  -- of batches that were dropped unacknowledged
+        last_seq INTEGER NOT NULL
+    )
+"""
 _MAKE = f"""
     BEGIN;
     CREATE TABLE agent (
@@ -42,6 +49,7 @@ _MAKE = f"""
     );
     CREATE TABLE batches (seq INTEGER PRIMARY KEY, crc INTEGER NOT NULL, payload BLOB NOT NULL);
     {_MAKE_DISPATCHES};
+    {_MAKE_LOSSES};
 """
 
 
@@ -223,6 +231,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
     if connection.execute("PRAGMA user_version").fetchone()[0] < _FORMAT:
         connection.execute(_MAKE_DISPATCHES)
         connection.execute(f"PRAGMA user_version = {_FORMAT}")
+    connection.execute(_MAKE_LOSSES)
     connection.execute("COMMIT")
 
 

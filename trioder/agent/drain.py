@@ -1,10 +1,12 @@
 """Empties the files of agents that are no more: what they kept goes to the headend, then the file goes.
 
-No battery lives here; what the files say of batteries is taken over by `trioder.agent.orphans`.
+No battery lives here; what the files say of batteries is gathered first, by `trioder.agent.orphans`.
 """
 
 import random
 import sqlite3
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -22,7 +24,9 @@ from trioder.agent.disk_file import (
     put_aside,
 )
 from trioder.agent.link import Dial, Identity, Link
+from trioder.agent.orphans import gather_states
 from trioder.agent.outbox import Outbox
+from trioder.agent.renewal import renew_outbox
 from trioder.agent.send_queue import SendQueue
 from trioder.process.wall_time import WallClock
 from trioder.wire.service import PROTOCOL
@@ -30,20 +34,39 @@ from trioder.wire.uplink import write_backlog_registration
 
 log = structlog.stdlib.get_logger(__name__)
 
+# The state that the drainer reports once new agents may read what former ones said of their batteries.
+GATHERED = "gathered"
 _FILES_AT_ONCE = 4
 _LOOK_EVERY_S = 0.2
 _CLOSE_WITHIN_S = 3.0
 
 
-async def drain_files(config: DrainConfig, *, dial: Dial, wall: WallClock, rng: random.Random) -> None:
+async def drain_files(
+    config: DrainConfig,
+    *,
+    dial: Dial,
+    wall: WallClock,
+    rng: random.Random,
+    gathered: Callable[[], None] = lambda: None,
+) -> None:
     """Return when each file is gone, or was left or put aside with a warning.
+
+    Each is opened twice at most: once for its batteries' states, once for its batches.
 
     Args:
         config: which files, and where to.
         dial: connects to the headend; raises OSError when it cannot.
         wall: gives each handing-over its epoch.
         rng: for the jitter of retries.
+        gathered: called once the batteries' states of all files are safe in `config.former_states`.
+
+    Raises:
+        MemoryUnusableError: the states cannot be gathered; no file was touched.
     """
+    if config.former_states is not None:
+        # Blocking: nothing else happens in this process yet.
+        gather_states(config.former_states, config.files)
+    gathered()
     places = trio.Semaphore(_FILES_AT_ONCE)
 
     async def _drain_in_turn(path: Path) -> None:
@@ -97,6 +120,7 @@ async def _hand_over(
     outbox = Outbox(memory.batches, max_bytes=memory.batches.size_bytes)
     if outbox.is_settled():
         return
+    queue = SendQueue(outbox)
     log.info("handing over what a former agent has left", agent_id=memory.agent_id, batches=outbox.batches)
     identity = Identity(
         agent_id=memory.agent_id,
@@ -114,9 +138,18 @@ async def _hand_over(
         identity,
         dial=dial,
         outbox=outbox,
-        queue=SendQueue(outbox),
+        queue=queue,
         deliver=lambda _: None,
         report=lambda _: None,
+        renew_outbox=partial(
+            renew_outbox,
+            memory=memory,
+            outbox=outbox,
+            queue=queue,
+            agent_id=memory.agent_id,
+            wall=wall,
+            rng=rng,
+        ),
         wall=wall,
         rng=rng,
     )

@@ -2,6 +2,7 @@
 
 import trio
 
+from trioder.domain.quality import Quality
 from trioder.sim.model import BessState
 from trioder.wire.records import Batch
 
@@ -18,7 +19,7 @@ class Frame:
         complete: set when no row is missing any more.
     """
 
-    __slots__ = ("_missing", "_rows", "_ts_unix_ms", "at_s", "complete", "number")
+    __slots__ = ("_flagged", "_missing", "_rows", "_ts_unix_ms", "at_s", "complete", "number")
 
     def __init__(self, *, number: int, at_s: float, ts_unix_ms: int, assets: int) -> None:
         self.number = number
@@ -27,11 +28,21 @@ class Frame:
         self._ts_unix_ms = ts_unix_ms
         self._rows: list[BessState | None] = [None] * assets
         self._missing = assets
+        # Positions of the rows that are not good; mostly none.
+        self._flagged: dict[int, Quality] = {}
 
-    def put(self, position: int, state: BessState) -> None:
-        """Put the row of the asset at `position`; each asset once, unless it was left out."""
+    def put(self, position: int, state: BessState, quality: Quality = Quality.GOOD) -> None:
+        """Put the row of the asset at `position`; each asset once, unless it was left out.
+
+        Args:
+            position: of the asset in the agent's batches.
+            state: as the device reports it.
+            quality: what the device says of that: good or bad.
+        """
         if self._rows:
             self._rows[position] = state
+            if quality != Quality.GOOD:
+                self._flagged[position] = quality
             self._settle_one()
 
     def leave_out(self) -> None:
@@ -62,6 +73,9 @@ class Frame:
             setpoint_mw=setpoint_mw,
             available_discharge_mw=available_discharge_mw,
             available_charge_mw=available_charge_mw,
+            quality=bytes([self._flagged.get(position, Quality.GOOD) for position in asset_index])
+            if self._flagged
+            else b"",
         )
 
     def _settle_one(self) -> None:

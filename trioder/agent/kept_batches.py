@@ -5,6 +5,8 @@ Which of them are sent, and when they may go, is decided in `trioder.agent.outbo
 
 from typing import Protocol
 
+from trioder.agent.losses import Losses
+
 
 class KeptBatches(Protocol):
     """A gapless run of batches, in the order of their sequence numbers.
@@ -14,11 +16,13 @@ class KeptBatches(Protocol):
         last_seq: of the newest that was ever appended; 0 before.
         saved_seq: of the newest that no crash can take away any more.
         size_bytes: of all that are kept.
+        losses: those that were dropped unacknowledged, until the headend is past them.
     """
 
     first_seq: int
     last_seq: int
     size_bytes: int
+    losses: Losses
 
     @property
     def saved_seq(self) -> int:
@@ -43,6 +47,7 @@ class BatchesInMemory:
         self.first_seq = 1
         self.last_seq = 0
         self.size_bytes = 0
+        self.losses = Losses()
         self._payloads: dict[int, bytes] = {}
 
     @property

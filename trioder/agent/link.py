@@ -73,8 +73,7 @@ class Identity:
     Attributes:
         assets: how many.
         headend: as told to the headend (`:authority`) and to people.
-        registration: the message that opens a session; but for the clock, the same for every session of this
-            boot.
+        registration: the message that opens a session; the link fills in what differs between sessions.
     """
 
     agent_id: str
@@ -100,9 +99,24 @@ class Link:
         queue: SendQueue,
         deliver: Callable[[Iterable[Dispatch]], None],
         report: Callable[[LinkReport], None],
+        renew_outbox: Callable[[int], str],
         wall: WallClock,
         rng: random.Random,
     ) -> None:
+        """Do nothing yet.
+
+        Args:
+            identity: who registers.
+            dial: connects to the headend; raises OSError when it cannot.
+            outbox: what is sent of telemetry.
+            queue: everything that is sent.
+            deliver: takes setpoints.
+            report: is called on every change of the link; must not block.
+            renew_outbox: is called with the headend's last batch of this outbox when that shows that the
+                state was set back; begins another outbox and returns its id.
+            wall: the agent's wall time, which the headend compares with its own.
+            rng: for the jitter of retries.
+        """
         self.connected = False
         self.ended = trio.Event()
         self._identity = identity
@@ -111,6 +125,7 @@ class Link:
         self._queue = queue
         self._deliver = deliver
         self._report = report
+        self._renew_outbox = renew_outbox
         self._wall = wall
         self._heartbeat_due = False
         self._backoff = Backoff(first_s=FIRST_RETRY_S, max_s=MAX_RETRY_S, rng=rng)
@@ -177,7 +192,9 @@ class Link:
         who = self._identity
         sent_s = trio.current_time()
         with trio.move_on_after(REGISTERED_WITHIN_S) as patience:
-            who.registration.register.clock_unix_ms = self._wall.now_ms()
+            register = who.registration.register
+            register.oldest_batch_seq, register.newest_batch_seq = self._outbox.bounds()
+            register.clock_unix_ms = self._wall.now_ms()
             await call.send(who.registration)
             try:
                 first = await call.receive()
@@ -194,6 +211,15 @@ class Link:
                 f"the first message was {first.WhichOneof('msg')}; a headend of protocol {PROTOCOL} sends "
                 "registered",
             )
+        if self._outbox.is_set_back(grant.committed_batch_seq, grant.committed_ts_unix_ms):
+            register.replaces_outbox_id = register.outbox_id
+            register.outbox_id = self._renew_outbox(grant.committed_batch_seq)
+            raise RpcError(
+                StatusCode.ABORTED,
+                f"the agent's state was set back: outbox {register.replaces_outbox_id} is at batch "
+                f"{grant.committed_batch_seq} in the headend; it goes on as outbox {register.outbox_id}",
+            )
+        register.replaces_outbox_id = ""
         self._compare_clocks(grant, sent_s)
         self._outbox.registered(grant.committed_batch_seq)
         self.connected = True
@@ -205,7 +231,14 @@ class Link:
             assets=who.assets,
             batch_seq=grant.committed_batch_seq,
         )
-        self._report(LinkReport(state="connected", assets=who.assets))
+        if grant.unknown_asset_ids:
+            log.warning(
+                "the headend does not have some of the assets in its fleet; it drops what they report",
+                agent_id=who.agent_id,
+                assets=len(grant.unknown_asset_ids),
+                first=grant.unknown_asset_ids[0],
+            )
+        self._report(LinkReport(state="connected", assets=who.assets - len(grant.unknown_asset_ids)))
 
     def _compare_clocks(self, grant: SessionGrant, sent_s: float) -> None:
         if grant.clock_unix_ms is None:

@@ -50,6 +50,10 @@ class AgentMemory(Protocol):
         """Return this boot's epoch, greater than that of every boot before, whatever the clock says."""
         ...
 
+    def renew_outbox(self, outbox_id: str) -> None:
+        """The batches belong to another outbox from now on; saved at once, together with them."""
+        ...
+
     def batteries(self) -> Mapping[str, SavedBattery]:
         """The batteries as they were last saved, by asset id; those without a saved state are not there."""
         ...
@@ -78,6 +82,10 @@ class MemoryInRam:
         """See `AgentMemory`."""
         self._epoch = max(now_ms, self._epoch + 1)
         return self._epoch
+
+    def renew_outbox(self, outbox_id: str) -> None:
+        """See `AgentMemory`."""
+        self.outbox_id = outbox_id
 
     def batteries(self) -> Mapping[str, SavedBattery]:
         """See `AgentMemory`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from trioder.agent.kept_batches import KeptBatches
+from trioder.wire.uplink import batch_ts_unix_ms
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -21,13 +22,15 @@ class Outgoing:
 
     Attributes:
         payload: as it was appended.
-        gap_from_seq: the batches from here to batch_seq - 1 were dropped; to be told with the batch.
+        gap_from_seq: the batches from here to batch_seq - 1 are not kept; to be reported with the batch.
+        lost_batches: how many of those were dropped before any headend had acknowledged them.
         live_only: an early copy of the newest; it comes again in its turn.
     """
 
     batch_seq: int
     payload: bytes
     gap_from_seq: int | None = None
+    lost_batches: int = 0
     live_only: bool = False
 
 
@@ -56,6 +59,8 @@ class Outbox:
         self._committed_seq = kept.first_seq - 1
         # What the headend waits for; it may have been dropped.
         self._next_seq = kept.first_seq
+        # What was kept before this process began may be older than what the headend has by these numbers.
+        self._own_from_seq = kept.last_seq + 1
         # Ever, over all sessions: the headend may commit what an earlier session sent.
         # What was kept before this process began may have been sent, too.
         self._highest_sent_seq = kept.last_seq
@@ -90,11 +95,47 @@ class Outbox:
         kept = self._kept
         kept.append(payload)
         while kept.size_bytes > self._max_bytes and kept.first_seq < kept.last_seq:
+            if kept.first_seq > self._committed_seq:
+                kept.losses.add(kept.first_seq)
             kept.drop_first()
             self.dropped += 1
             if not self._dropping:
                 self._dropping = True
                 log.warning("outbox full, the oldest batches are dropped", max_bytes=self._max_bytes)
+
+    def bounds(self) -> tuple[int, int]:
+        """Return the oldest batch that is kept and the newest that ever was; (0, 0) before there was any."""
+        return (self._kept.first_seq, self._kept.last_seq) if self._kept.last_seq else (0, 0)
+
+    def is_set_back(self, committed_seq: int, committed_ts_unix_ms: int | None) -> bool:
+        """Whether the headend has committed what this outbox never made: its state is an older copy's.
+
+        Args:
+            committed_seq: the last batch that the headend has of the outbox.
+            committed_ts_unix_ms: the time of that batch, where the headend has it on record.
+        """
+        kept = self._kept
+        if committed_seq > kept.last_seq:
+            return True
+        if committed_ts_unix_ms is None or committed_seq < kept.first_seq:
+            return False
+        payload = kept.read(committed_seq)
+        return payload is not None and batch_ts_unix_ms(payload) != committed_ts_unix_ms
+
+    def restart(self) -> int:
+        """Begin another sequence with what this process has made, where it stands; return how many go on.
+
+        What was kept from before is taken as committed: the headend has batches of those numbers, made before
+        the copy was taken.
+        """
+        kept = self._kept
+        while kept.first_seq < self._own_from_seq and kept.first_seq <= kept.last_seq:
+            kept.drop_first()
+        kept.losses.forget(kept.first_seq - 1)
+        self._committed_seq = kept.first_seq - 1
+        self._next_seq = kept.first_seq
+        self._highest_sent_seq = self._committed_seq
+        return self.batches
 
     def registered(self, committed_seq: int) -> None:
         """A session stands; the headend has everything up to `committed_seq`, and waits for what follows."""
@@ -166,21 +207,26 @@ class Outbox:
         payload = kept.read(batch_seq)
         while payload is None and batch_seq < kept.saved_seq:
             self.unreadable += 1
+            kept.losses.add(batch_seq)
             batch_seq += 1
             payload = kept.read(batch_seq)
         if payload is None:
-            # Told as a gap with the batch that follows.
+            # Reported as a gap with the batch that follows.
             return None
         gap_from_seq = self._next_seq if self._next_seq < batch_seq else None
+        lost_batches = kept.losses.count(self._next_seq, batch_seq - 1)
         self._next_seq = batch_seq + 1
         self._highest_sent_seq = max(self._highest_sent_seq, batch_seq)
         self._shown_seq = max(self._shown_seq, batch_seq)
-        return Outgoing(batch_seq=batch_seq, payload=payload, gap_from_seq=gap_from_seq)
+        return Outgoing(
+            batch_seq=batch_seq, payload=payload, gap_from_seq=gap_from_seq, lost_batches=lost_batches
+        )
 
     def _let_go(self) -> None:
         kept = self._kept
         while kept.first_seq <= min(self._committed_seq, kept.last_seq):
             kept.drop_first()
+        kept.losses.forget(min(self._committed_seq, kept.last_seq))
         if self._dropping and kept.size_bytes < self._max_bytes // 2:
             self._dropping = False
             log.warning("outbox has room again", dropped=self.dropped)

@@ -106,5 +106,6 @@ def _message_of(outgoing: Outgoing) -> pb.AgentToHeadend:
     message = pb.AgentToHeadend.FromString(outgoing.payload)
     if outgoing.gap_from_seq is not None:
         message.telemetry_batch.gap_from_seq = outgoing.gap_from_seq
+        message.telemetry_batch.lost_batches = outgoing.lost_batches
     message.telemetry_batch.live_only = outgoing.live_only
     return message

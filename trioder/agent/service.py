@@ -22,6 +22,7 @@ from trioder.agent.memory import AgentMemory, MemoryInRam, SavedBattery
 from trioder.agent.outbox import Outbox
 from trioder.agent.plant import Plant
 from trioder.agent.pulse import PulseGrid
+from trioder.agent.renewal import renew_outbox
 from trioder.agent.send_queue import SendQueue
 from trioder.process.clock_discipline import ClockStep, discipline_clock
 from trioder.process.wall_time import WallClock
@@ -113,6 +114,15 @@ async def run_agent(
         queue=queue,
         deliver=plant.deliver,
         report=linked,
+        renew_outbox=partial(
+            renew_outbox,
+            memory=memory,
+            outbox=outbox,
+            queue=queue,
+            agent_id=config.agent_id,
+            wall=wall,
+            rng=rng,
+        ),
         wall=wall,
         rng=rng,
     )

@@ -6,9 +6,10 @@ The order of the `async with` blocks is the order of the shutdown, from the insi
 import math
 import os
 import random
+import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,16 +19,18 @@ import trio
 import trio_asyncio
 
 from trioder.fleet import Fleet, FleetFileError, load_fleet
-from trioder.headend.api import create_app, serve_rest
+from trioder.headend.api import KnownHosts, create_app, serve_rest
+from trioder.headend.fleet_reload import FleetReloader
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
 from trioder.process.collector import settle_collector
-from trioder.process.descriptors import raise_descriptor_limit
+from trioder.process.descriptors import RESERVED_DESCRIPTORS, peer_descriptors, raise_descriptor_limit
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
+from trioder.process.queued_output import flush_standard_error, queue_standard_error
 from trioder.process.signals import StopSignal, open_stop_signal
 from trioder.process.wall_time import WallClock
-from trioder.rpc import ConnectionOptions, serve_rpc
+from trioder.rpc import ConnectionOptions, PeerLimits, PeerOptions, serve_rpc
 from trioder.store.interface import StoreConfigurationError
 from trioder.store.open import check_database_url, open_store
 
@@ -39,12 +42,19 @@ log = structlog.stdlib.get_logger("trioder.headend")
 _GRACE_S = 3.5
 # 10 s are promised.
 _STOP_WITHIN_S = 9.5
-# An agent of 100,000 batteries registers with about 15 MB; one pulse of it is 4.3 MB.
-_GRPC = ConnectionOptions(max_message_bytes=32 * 1024 * 1024)
-# An agent is a connection, and has so many assets unless the launcher was told otherwise. The others: REST's
-# connections, the database's, files.
+_FLUSH_WITHIN_S = 0.3
+# An agent of 100,000 batteries registers with about 15 MB; one pulse of it is 4.3 MB. It has one call, and
+# answers a PING every 5 s. The reasons for the numbers: docs/decisions/peer-limits.md.
+_GRPC = ConnectionOptions(
+    max_message_bytes=32 * 1024 * 1024,
+    max_concurrent_calls=100,
+    calls_at_once=2000,
+    calls_per_s=100.0,
+    control_frames_at_once=2000,
+    control_frames_per_s=100.0,
+)
+# An agent is a connection, and has so many assets unless the launcher was told otherwise.
 _ASSETS_AN_AGENT = 25
-_OTHER_DESCRIPTORS = 200
 
 
 class _PortError(Exception):
@@ -63,6 +73,14 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
     if not (math.isfinite(seconds) and seconds >= 0):
         raise click.BadParameter(f"{seconds} is not a finite number of seconds, 0 or more")
     return seconds
+
+
+def _checked_hosts(_context: click.Context, _parameter: click.Parameter, text: str) -> KnownHosts | None:
+    hosts = [host.strip() for host in text.split(",") if host.strip()]
+    try:
+        return KnownHosts(hosts) if hosts else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command(help="Serve the fleet: agents connect over gRPC, users look and command over REST.")
@@ -104,6 +122,15 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
     help="Telemetry older than so many days is dropped, by whole days; 0 keeps all.",
 )
 @click.option(
+    "--records-retention-days",
+    envvar="RECORDS_RETENTION_DAYS",
+    type=click.IntRange(min=0, max=36_500),
+    default=400,
+    show_default=True,
+    show_envvar=True,
+    help="Ended dispatches and sessions older than so many days are deleted; 0 keeps all.",
+)
+@click.option(
     "--http-addr",
     envvar="HEADEND_HTTP_ADDR",
     type=AddressType(),
@@ -111,6 +138,15 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
     show_default=True,
     show_envvar=True,
     help="Where REST listens; port 0 takes a free one.",
+)
+@click.option(
+    "--http-hosts",
+    envvar="HEADEND_HTTP_HOSTS",
+    default="",
+    callback=_checked_hosts,
+    show_envvar=True,
+    help="The hosts that REST answers for, separated by commas, each with a port or for all; "
+    "to others it answers 421. By default the address that it listens on, localhost, 127.0.0.1 and [::1].",
 )
 @click.option(
     "--grpc-addr",
@@ -141,6 +177,15 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
     show_envvar=True,
     help="From which age on an agent's sample is told as stale.",
 )
+@click.option(
+    "--peer-memory-mb",
+    envvar="HEADEND_PEER_MEMORY_MB",
+    type=click.IntRange(min=16),
+    default=256,
+    show_default=True,
+    show_envvar=True,
+    help="MiB that all gRPC peers together can make the headend hold; beyond it connections are closed.",
+)
 @logging_options
 def main(
     *,
@@ -148,10 +193,13 @@ def main(
     database_url: str,
     state_dir: Path,
     telemetry_retention_days: int,
+    records_retention_days: int,
     http_addr: Address,
+    http_hosts: KnownHosts | None,
     grpc_addr: Address,
     tick_s: float,
     stale_after_s: float,
+    peer_memory_mb: int,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
@@ -168,13 +216,19 @@ def main(
     run = partial(
         _run,
         fleet,
+        assets_path=assets_path,
         database_url=database_url,
         state_dir=state_dir,
         retention_days=telemetry_retention_days,
+        records_retention_days=records_retention_days,
         http_addr=http_addr,
+        http_hosts=http_hosts or KnownHosts.of_address(http_addr.host),
         grpc_addr=grpc_addr,
         tick_s=tick_s,
         stale_after_s=stale_after_s,
+        peers=PeerOptions(
+            memory_bytes=peer_memory_mb * 1024 * 1024, max_connections=peer_descriptors(descriptors)
+        ),
     )
     refused: list[BaseException] = []
     try:
@@ -187,7 +241,7 @@ def main(
 
 
 def _check_descriptors(limit: int, *, assets: int) -> None:
-    needed = assets // _ASSETS_AN_AGENT + _OTHER_DESCRIPTORS
+    needed = assets // _ASSETS_AN_AGENT + RESERVED_DESCRIPTORS
     if limit < needed:
         log.warning(
             "too few open files are allowed for every agent to connect (ulimit -n)",
@@ -201,13 +255,17 @@ def _check_descriptors(limit: int, *, assets: int) -> None:
 async def _run(
     fleet: Fleet,
     *,
+    assets_path: Path,
     database_url: str,
     state_dir: Path,
     retention_days: int,
+    records_retention_days: int,
     http_addr: Address,
+    http_hosts: KnownHosts,
     grpc_addr: Address,
     tick_s: float,
     stale_after_s: float,
+    peers: PeerOptions,
 ) -> None:
     async with AsyncExitStack() as ports:
         # Before anything else is touched: a second headend must not get further than this.
@@ -220,7 +278,12 @@ async def _run(
             # psycopg has no Trio of its own.
             nullcontext() if database_url == "none" else trio_asyncio.open_loop(),
             open_store(
-                database_url, state_dir=state_dir, fleet=fleet, wall=wall, retention_days=retention_days
+                database_url,
+                state_dir=state_dir,
+                fleet=fleet,
+                wall=wall,
+                retention_days=retention_days,
+                records_retention_days=records_retention_days,
             ) as store,
             open_headend(
                 fleet=fleet,
@@ -229,13 +292,30 @@ async def _run(
                 rng=random.SystemRandom(),
                 tick_s=tick_s,
                 stale_after_s=stale_after_s,
+                read_fleet=partial(load_fleet, assets_path),
+                peers=PeerLimits(peers),
             ) as headend,
             trio.open_nursery() as edge,
         ):
-            rest = partial(serve_rest, create_app(headend), http_listeners, drain=headend.closing)
+            rest = partial(
+                serve_rest,
+                create_app(headend),
+                http_listeners,
+                drain=headend.closing,
+                hosts=http_hosts,
+                counters=headend.counters,
+            )
             await edge.start(rest)
-            grpc = partial(serve_rpc, grpc_listeners, headend.services, options=_GRPC, drain=headend.closing)
+            grpc = partial(
+                serve_rpc,
+                grpc_listeners,
+                headend.services,
+                options=_GRPC,
+                limits=headend.peers,
+                drain=headend.closing,
+            )
             await edge.start(grpc)
+            await edge.start(_reload_on_hangup, headend.reloader)
             started.set()
             settle_collector()
             log.info(
@@ -250,6 +330,17 @@ async def _run(
             headend.closing.set()
             edge.cancel_scope.deadline = trio.current_time() + _GRACE_S
     log.info("headend stopped")
+
+
+async def _reload_on_hangup(
+    reloader: FleetReloader, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Reload the fleet file whenever SIGHUP comes; the log says what came of it."""
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        task_status.started()
+        async for _ in hangups:
+            with suppress(FleetFileError):
+                await reloader.reload()
 
 
 @asynccontextmanager
@@ -268,6 +359,7 @@ async def _open_watch(stop: StopSignal) -> AsyncIterator[trio.Event]:
             await trio.sleep(_STOP_WITHIN_S)
             # An embedded server that hangs is its guardian's to end, and the next start's to look for.
             log.warning("leaving before everything has stopped", after_s=_STOP_WITHIN_S)
+            flush_standard_error(within_s=_FLUSH_WITHIN_S)
             os._exit(0)
 
     started = trio.Event()
@@ -305,4 +397,5 @@ def _address_of(listeners: list[trio.SocketListener]) -> str:
 
 
 if __name__ == "__main__":
+    queue_standard_error()
     main()

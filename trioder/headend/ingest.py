@@ -3,22 +3,33 @@
 Synchronous throughout: a batch is dealt with between two checkpoints, and a slow store is never waited for.
 """
 
-from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
 
+import structlog
+import trio
+
+from trioder.domain.quality import Quality
+from trioder.fleet import Fleet
 from trioder.headend.backlog import KeptMark
 from trioder.headend.counters import Counters
+from trioder.headend.intake import Intake, Received
 from trioder.headend.latest import LatestState
 from trioder.headend.mailbox import Mailbox
+from trioder.headend.quality_alarms import TimeAlarm, ValueAlarms
+from trioder.headend.repeats import REMEMBERED, KeptTimes
 from trioder.headend.sessions import Session
 from trioder.process.wall_time import WallClock
-from trioder.sim.model import Telemetry
-from trioder.store.interface import Store
+from trioder.store.interface import Store, StoreUnavailableError
 from trioder.store.records import Samples
 from trioder.wire.checks import WireError
-from trioder.wire.records import Batch
+from trioder.wire.records import Batch, SingleSample
+
+# A session is not delayed for longer by what is remembered of its assets.
+_RECALL_WITHIN_S = 2.0
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class Verdict(Enum):
@@ -102,25 +113,19 @@ class _Feed:
     kept: KeptMark = field(default_factory=KeptMark)
     # Of the newest batch that the agent has told of, in its turn or early.
     newest_seq: int = 0
-    # While it is attached.
-    session: Session | None = None
-
-    @property
-    def kept_until_ms(self) -> float | None:
-        """The time of the newest batch that is kept, by the headend's clock as far as the skew is known.
-
-        Without an error it was concluded from samples, which may be those of a backlog.
-        """
-        session = self.session
-        if session is None or self.kept.newest_ms is None:
-            return None
-        skew_s = session.clock_skew_s if session.clock_error_s is not None else None
-        return self.kept.newest_ms - 1000 * (skew_s or 0.0)
 
     @property
     def outbox_batches(self) -> int:
         """How many batches the agent still keeps."""
         return max(0, self.newest_seq - self.cursor.committed_seq)
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What is remembered of one session."""
+
+    intake: Intake
+    times: TimeAlarm
 
 
 class Ingest:
@@ -132,48 +137,77 @@ class Ingest:
     def __init__(
         self,
         *,
+        fleet: Fleet,
         latest: LatestState,
         store: Store,
         counters: Counters,
         wall: WallClock,
         measured: Callable[[Samples], None],
     ) -> None:
+        self._fleet = fleet
         self._latest = latest
         self._store = store
         self._counters = counters
         self._wall = wall
-        # Is shown every sample as it comes.
+        # Is shown every sample of a possible time as it comes, with its quality.
         self._measured = measured
         self._feeds: dict[str, _Feed] = {}
-        # Which boot of which agent each asset's timestamps are of.
-        self._boots: dict[int, tuple[str, int]] = {}
+        self._streams: dict[Session, _Stream] = {}
+        # Which boot of which agent, and which outbox, the order of each asset's samples is of.
+        self._boots: dict[int, tuple[str, int, str]] = {}
+        self._kept_times = KeptTimes()
+        self._alarms = ValueAlarms(fleet)
 
     async def session_opened(self, session: Session) -> int:
         """Attach a session to its outbox and return the last batch that is kept."""
         self._begin_boot(session)
+        self._streams[session] = _Stream(Intake(self._fleet, session), TimeAlarm(session))
         if not session.outbox_id:
             return 0
         feed = self._feeds.get(session.outbox_id)
         if feed is None:
             committed_seq = await self._store.committed_batch_seq(session.outbox_id)
             feed = self._feeds.setdefault(session.outbox_id, _Feed(BatchCursor(committed_seq), None))
-        feed.mailbox, feed.session = session.mailbox, session
+        feed.mailbox = session.mailbox
         feed.cursor.reattach()
         return feed.cursor.committed_seq
 
+    async def recall(self, session: Session) -> None:
+        """Read which samples of its assets were kept before the headend's start, where no outbox says so.
+
+        As far as the store can say so within a moment: what it cannot is stored again, if it comes again.
+        """
+        if session.outbox_id:
+            return
+        with trio.move_on_after(_RECALL_WITHIN_S):
+            for key in session.asset_keys:
+                if self._kept_times.knows(key):
+                    continue
+                try:
+                    past = await self._store.history(self._fleet.assets[key], limit=REMEMBERED)
+                except StoreUnavailableError:
+                    return
+                reported = [sample.telemetry.ts_unix_ms for sample in past if sample.source == "agent"]
+                self._kept_times.remember(key, reversed(reported))
+
     def session_closed(self, session: Session) -> None:
         """Detach a session from its outbox; a newer session of the outbox stays attached."""
+        self._streams.pop(session, None)
         feed = self._feeds.get(session.outbox_id)
         if feed is not None and feed.mailbox is session.mailbox:
-            feed.mailbox = feed.session = None
+            feed.mailbox = None
             self._forget_if_settled(session.outbox_id, feed)
 
     def furthest_behind_s(self) -> float:
         """How old the newest kept batch is of the connected outbox that is furthest behind; 0 without any.
 
-        One pulse and one transaction when nothing waits.
+        By the headend's clock; one pulse and one transaction when nothing waits.
         """
-        kept_ms = [kept for feed in self._feeds.values() if (kept := feed.kept_until_ms) is not None]
+        kept_ms = [
+            feed.kept.newest_ms
+            for feed in self._feeds.values()
+            if feed.mailbox is not None and feed.kept.newest_ms is not None
+        ]
         return max(0, self._wall.now_ms() - min(kept_ms)) / 1000 if kept_ms else 0.0
 
     def outbox_batches(self) -> tuple[int, int]:
@@ -192,32 +226,44 @@ class Ingest:
         self._counters.batches_received += 1
         feed = self._feeds[session.outbox_id]
         feed.newest_seq = max(feed.newest_seq, batch.batch_seq)
-        if session.backlog_only:
+        now_ms = self._wall.now_ms()
+        stream = self._streams[session]
+        received = stream.intake.batch(batch, received_ms=now_ms)
+        if not session.backlog_only:
+            self._take(session, stream, received, now_ms, batch.batch_seq)
+        elif not batch.live_only:
             # It is of the past, and perhaps of assets that another agent drives by now: never the latest.
-            if not batch.live_only:
-                samples = self._known_of(batch, session.backlog_keys)
-                self._counters.samples_received += len(samples.asset_keys)
-                self._sequence(feed, session.outbox_id, batch, samples)
-            return
-        samples = _samples_of(batch, [session.asset_keys[position] for position in batch.asset_index])
-        self._apply(samples)
+            self._count(received)
         if not batch.live_only:
-            self._sequence(feed, session.outbox_id, batch, samples)
+            self._sequence(feed, session.outbox_id, batch, received)
 
-    def receive_telemetry(self, asset_key: int, telemetry: Telemetry) -> None:
-        """Take one sample that came on its own, without a sequence."""
-        samples = Samples(
-            ts_unix_ms=telemetry.ts_unix_ms,
-            source="agent",
-            asset_keys=(asset_key,),
-            soc_mwhr=(telemetry.soc_mwhr,),
-            current_mw=(telemetry.current_mw,),
-            setpoint_mw=(telemetry.setpoint_mw,),
-            available_discharge_mw=(telemetry.available_discharge_mw,),
-            available_charge_mw=(telemetry.available_charge_mw,),
-        )
-        self._apply(samples)
-        self._store.keep(samples)
+    def receive_single(self, session: Session, asset_key: int, sample: SingleSample) -> None:
+        """Take one sample that came on its own, without a sequence; a repeated one only once."""
+        if not self._kept_times.add(asset_key, sample.telemetry.ts_unix_ms):
+            self._counters.samples_repeated += 1
+            return
+        now_ms = self._wall.now_ms()
+        stream = self._streams[session]
+        received = stream.intake.single(asset_key, sample, received_ms=now_ms)
+        self._take(session, stream, received, now_ms, None)
+        self._store.keep(received.samples)
+
+    def nameplates_changed(self) -> None:
+        """The fleet's nameplates are others by now: what comes is judged by them."""
+        for stream in self._streams.values():
+            stream.intake.nameplates_changed()
+
+    def clock_stepped(self, by_ms: int) -> None:
+        """The headend's own clock was set ahead by this (or back, < 0): nothing is older for that.
+
+        The latest state is another's to adjust.
+        """
+        self._alarms.clock_stepped(by_ms)
+        for stream in self._streams.values():
+            stream.intake.clock_stepped(by_ms)
+            stream.times.clock_stepped(by_ms)
+        for feed in self._feeds.values():
+            feed.kept.clock_stepped(by_ms)
 
     def batches_committed(self, outbox_id: str, batch_seq: int) -> None:
         """See `StoreListener`: acknowledge to the agent."""
@@ -248,46 +294,49 @@ class Ingest:
             if feed.cursor.room_again():
                 self._ask_replay(feed)
 
-    def _known_of(self, batch: Batch, keys: Sequence[int | None]) -> Samples:
-        """The batch without the assets that are not in the fleet; perhaps empty, but of its place."""
-        known = [(row, key) for row, at in enumerate(batch.asset_index) if (key := keys[at]) is not None]
-        if len(known) < len(batch.asset_index):
-            self._counters.samples_unknown += len(batch.asset_index) - len(known)
-            rows = [row for row, _ in known]
-            batch = replace(
-                batch,
-                soc_mwhr=[batch.soc_mwhr[row] for row in rows],
-                current_mw=[batch.current_mw[row] for row in rows],
-                setpoint_mw=[batch.setpoint_mw[row] for row in rows],
-                available_discharge_mw=[batch.available_discharge_mw[row] for row in rows],
-                available_charge_mw=[batch.available_charge_mw[row] for row in rows],
-            )
-        return _samples_of(batch, [key for _, key in known])
-
     def _begin_boot(self, session: Session) -> None:
+        self._latest.begin_session(session.asset_keys)
         # Epoch 0 tells nothing: every session may be another boot.
-        boot = (session.agent_id, session.epoch)
+        boot = (session.agent_id, session.epoch, session.outbox_id)
         others = [key for key in session.asset_keys if not session.epoch or self._boots.get(key) != boot]
         self._latest.begin_boot(others)
         self._boots.update(dict.fromkeys(others, boot))
 
-    def _apply(self, samples: Samples) -> None:
-        self._counters.samples_received += len(samples.asset_keys)
-        self._latest.apply_agent(samples, received_ms=self._wall.now_ms())
+    def _take(
+        self, session: Session, stream: _Stream, received: Received, now_ms: int, batch_seq: int | None
+    ) -> None:
+        self._count(received)
+        samples = received.samples
+        stream.times.follow(samples.ts_unix_ms, wrong=received.wrong_time, now_ms=now_ms)
+        if received.wrong_time:
+            return
+        self._latest.apply_agent(samples, received_ms=now_ms, made_ms=received.made_ms, batch_seq=batch_seq)
+        if received.newest and (samples.quality or self._alarms):
+            self._alarms.follow(
+                samples, agent_id=session.agent_id, now_ms=now_ms, reason_of=received.reason_of
+            )
         self._measured(samples)
 
-    def _sequence(self, feed: _Feed, outbox_id: str, batch: Batch, samples: Samples) -> None:
+    def _count(self, received: Received) -> None:
+        counters, samples = self._counters, received.samples
+        counters.samples_received += len(samples.asset_keys)
+        counters.samples_unknown += received.unknown
+        if samples.quality:
+            counters.samples_suspect += samples.quality.count(Quality.SUSPECT)
+            counters.samples_bad += samples.quality.count(Quality.BAD)
+            counters.samples_wrong_time += samples.quality.count(Quality.WRONG_TIME)
+
+    def _sequence(self, feed: _Feed, outbox_id: str, batch: Batch, received: Received) -> None:
         cursor = feed.cursor
         match cursor.judge(batch.batch_seq, batch.gap_from_seq):
             case Verdict.NEXT:
                 expected_seq = cursor.next_seq
                 # Before: a store may commit at once.
-                feed.kept.came(batch.batch_seq, batch.ts_unix_ms)
-                if self._store.submit(outbox_id, batch.batch_seq, samples):
+                feed.kept.came(batch.batch_seq, received.made_ms)
+                if self._store.submit(outbox_id, batch.batch_seq, received.samples):
                     cursor.take(batch.batch_seq)
                     self._counters.batches_taken += 1
-                    if expected_seq > 1:  # else nothing is known of what came before
-                        self._counters.batches_lost += batch.batch_seq - expected_seq
+                    self._count_lost(outbox_id, batch, expected_seq)
                 else:
                     cursor.hold_back()
                     self._counters.batches_refused += 1
@@ -301,6 +350,20 @@ class Ingest:
             case Verdict.HELD_BACK:
                 self._counters.batches_refused += 1
 
+    def _count_lost(self, outbox_id: str, batch: Batch, expected_seq: int) -> None:
+        # Of an outbox without a record, what is missing may have been acknowledged by a headend without a
+        # database: only the agent knows. Of any other, what is missing is missing in the database.
+        lost = batch.batch_seq - expected_seq if expected_seq > 1 else batch.lost_batches or 0
+        if lost:
+            self._counters.batches_lost += lost
+            log.warning(
+                "telemetry batches are lost",
+                outbox_id=outbox_id,
+                batches=lost,
+                from_batch_seq=expected_seq,
+                to_batch_seq=batch.batch_seq - 1,
+            )
+
     def _ask_replay(self, feed: _Feed) -> None:
         if feed.mailbox is not None and (from_seq := feed.cursor.ask_replay()) is not None:
             self._counters.replays_requested += 1
@@ -309,17 +372,3 @@ class Ingest:
     def _forget_if_settled(self, outbox_id: str, feed: _Feed) -> None:
         if feed.cursor.settled:
             del self._feeds[outbox_id]
-
-
-def _samples_of(batch: Batch, asset_keys: Sequence[int]) -> Samples:
-    return Samples(
-        ts_unix_ms=batch.ts_unix_ms,
-        source="agent",
-        asset_keys=asset_keys,
-        # Packed once; the latest state and the store each copy the bytes.
-        soc_mwhr=array("d", batch.soc_mwhr),
-        current_mw=array("d", batch.current_mw),
-        setpoint_mw=array("d", batch.setpoint_mw),
-        available_discharge_mw=array("d", batch.available_discharge_mw),
-        available_charge_mw=array("d", batch.available_charge_mw),
-    )

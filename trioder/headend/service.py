@@ -4,7 +4,7 @@ Sockets, signals and the environment are `__main__`'s; everything here runs in v
 """
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,14 +16,15 @@ from trioder.fleet import Fleet
 from trioder.headend.agent_clocks import AgentClocks
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.dispatcher import Dispatcher
+from trioder.headend.fleet_reload import FleetReloader
 from trioder.headend.ingest import Ingest
 from trioder.headend.latest import LatestState
-from trioder.headend.session import SHUTTING_DOWN, AgentDesk
+from trioder.headend.session import SHUTTING_DOWN, AgentDesk, first_message_bytes
 from trioder.headend.sessions import SessionRegistry
 from trioder.headend.ticker import Ticker
 from trioder.process.clock_discipline import ClockStep, discipline_clock
 from trioder.process.wall_time import WallClock
-from trioder.rpc import Services, StatusCode
+from trioder.rpc import PeerLimits, Services, StatusCode
 from trioder.rpc.health import HealthBoard, health_services
 from trioder.store.interface import Store, StoreUnavailableError
 from trioder.wire.service import AGENT_LINK_STREAM
@@ -41,6 +42,7 @@ class Headend:
         clocks: those of the agents, as far as they are known.
         started_s: when it started, on Trio's clock.
         services: what the gRPC port serves.
+        peers: what its connections use; whoever serves the port is given it.
         closing: set once the headend is on its way out; sessions end and none are taken.
     """
 
@@ -55,7 +57,9 @@ class Headend:
     clocks: AgentClocks
     started_s: float
     services: Services
+    peers: PeerLimits
     closing: trio.Event
+    reloader: FleetReloader
 
     @property
     def started_ms(self) -> int:
@@ -72,6 +76,8 @@ async def open_headend(
     rng: random.Random,
     tick_s: float = 4.0,
     stale_after_s: float = 12.0,
+    read_fleet: Callable[[], Fleet] | None = None,
+    peers: PeerLimits | None = None,
 ) -> AsyncIterator[Headend]:
     """Open a headend over `store` and keep it going; who serves `services` serves its agents.
 
@@ -82,6 +88,8 @@ async def open_headend(
         rng: makes the ids of sessions and dispatches.
         tick_s: how often assets without an agent are synthesized; 0 for never.
         stale_after_s: from which age on an agent's sample is `stale`.
+        read_fleet: reads the fleet file again, for a reload; without it a reload changes nothing.
+        peers: the limits of the gRPC port; the default ones when it is None.
 
     *Resource handling*: on leaving, `closing` is set and the sessions that are still there are ended.
     """
@@ -92,7 +100,9 @@ async def open_headend(
     dispatcher = Dispatcher(
         fleet=fleet, sessions=sessions, latest=latest, store=store, counters=counters, wall=wall, rng=rng
     )
-    ingest = Ingest(latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured)
+    ingest = Ingest(
+        fleet=fleet, latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured
+    )
     store.listen(ingest)
     clocks = AgentClocks(counters=counters, wall=wall)
     desk = AgentDesk(
@@ -114,6 +124,7 @@ async def open_headend(
         by_ms = round(step.corrected_s * 1000)
         if by_ms:
             latest.clock_stepped(by_ms)
+            ingest.clock_stepped(by_ms)
             desk.clock_stepped(by_ms)
             dispatcher.clock_stepped(by_ms)
 
@@ -125,6 +136,19 @@ async def open_headend(
         store=store,
         counters=counters,
         wall=wall,
+    )
+    reloader = FleetReloader(
+        fleet=fleet,
+        read=read_fleet or fleet.copy,
+        followers=(
+            latest.fleet_changed,
+            # Before the sessions: what is to be ended at a retired asset goes through its session.
+            dispatcher.fleet_changed,
+            desk.fleet_changed,
+            lambda _: ingest.nameplates_changed(),
+            lambda _: store.fleet_changed(),
+        ),
+        counters=counters,
     )
     health = HealthBoard()
     health.set_serving(AGENT_LINK_STREAM.service, True)
@@ -147,8 +171,13 @@ async def open_headend(
             wall=wall,
             clocks=clocks,
             started_s=trio.current_time(),
-            services=Services({AGENT_LINK_STREAM: desk.serve, **health_services(health)}),
+            services=Services(
+                {AGENT_LINK_STREAM: desk.serve, **health_services(health)},
+                first_message_bytes={AGENT_LINK_STREAM: partial(first_message_bytes, fleet)},
+            ),
+            peers=peers or PeerLimits(),
             closing=closing,
+            reloader=reloader,
         )
         try:
             yield headend
@@ -172,6 +201,7 @@ async def _tend_dispatches(dispatcher: Dispatcher) -> None:
     while True:
         await trio.sleep(_TEND_EVERY_S)
         dispatcher.tend()
+        await dispatcher.flush_large()
 
 
 async def _restore_dispatches(dispatcher: Dispatcher, store: Store) -> None:

@@ -4,14 +4,14 @@ Who may drive what is decided in `sessions`, what becomes of telemetry in `inges
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import structlog
 import trio
 
-from trioder.fleet import Fleet
+from trioder.fleet import Fleet, FleetChange
 from trioder.headend.agent_clocks import AgentClocks
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.dispatcher import Dispatcher
@@ -20,7 +20,6 @@ from trioder.headend.mailbox import Mail
 from trioder.headend.sessions import ClaimRefusedError, Session, SessionRegistry
 from trioder.process.wall_time import WallClock
 from trioder.rpc import RpcError, ServerCall, StatusCode
-from trioder.sim.model import Telemetry
 from trioder.store.interface import Store
 from trioder.store.records import SessionRecord
 from trioder.wire import agent_link_pb2 as pb
@@ -34,8 +33,10 @@ from trioder.wire.records import (
     Heartbeat,
     Registration,
     SessionGrant,
+    SingleSample,
 )
 from trioder.wire.service import PROTOCOL
+from trioder.wire.sizes import DESCRIPTOR_BYTES, check_message_bytes, check_register_bytes, most_descriptors
 from trioder.wire.uplink import read_uplink
 
 log = structlog.stdlib.get_logger(__name__)
@@ -44,10 +45,16 @@ AgentCall = ServerCall[pb.AgentToHeadend, pb.HeadendToAgent]
 
 REGISTER_WITHIN_S = 10.0
 SHUTTING_DOWN = "the headend is shutting down"
+FLEET_CHANGED = "the headend's fleet has changed: register again"
 
 # About 1 MB of message.
 _SETPOINTS_A_MESSAGE = 10_000
-_MAX_IDS_TOLD = 10
+_MAX_IDS_LISTED = 10
+# Of those that Registered names, about 1 MB.
+_MAX_IDS_REPORTED = 25_000
+# A batch has a row an asset: an index and a handful of doubles, some 50 bytes.
+_ROW_BYTES = 256
+_MESSAGE_BYTES = 64 * 1024
 _MAX_TEXT_LOGGED = 500
 
 
@@ -73,8 +80,10 @@ class AgentDesk:
             RpcError: what the agent is told when the headend ends the stream.
         """
         try:
-            registration = await _receive_registration(call)
+            registration = await _receive_registration(call, most=most_descriptors(len(self.fleet.assets)))
             session = self._open(registration, peer=call.peer.address)
+            call.check_bytes = check_message_bytes
+            call.register_peer(max_message_bytes=_message_bytes(len(registration.asset_ids)))
         except WireError as error:
             self.counters.wire_errors += 1
             log.warning("agent refused", peer=call.peer.address, reason=str(error))
@@ -102,14 +111,18 @@ class AgentDesk:
     def _open(self, registration: Registration, *, peer: str) -> Session:
         if self.closing.is_set():
             raise RpcError(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
+        keys = [self.fleet.index_by_id.get(asset_id) for asset_id in registration.asset_ids]
+        unknown_ids = self._check_known(registration)
         session = Session(
             session_id=str(UUID(int=self.rng.getrandbits(128), version=4)),
             agent_id=registration.agent_id,
             epoch=registration.epoch,
             protocol=min(registration.protocol, PROTOCOL),
             outbox_id=registration.outbox_id,
-            asset_keys=() if registration.backlog_only else self._keys_of(registration.asset_ids),
-            backlog_keys=self._backlog_keys_of(registration) if registration.backlog_only else (),
+            asset_keys=() if registration.backlog_only else [key for key in keys if key is not None],
+            batch_keys=keys,
+            backlog_only=registration.backlog_only,
+            unknown_ids=unknown_ids,
             peer=peer,
             connected_ms=self.wall.now_ms(),
         )
@@ -122,8 +135,17 @@ class AgentDesk:
         if older is not None:
             self.counters.sessions_superseded += 1
             older.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
+        self._compare_nameplates(session, registration)
         self.counters.sessions_opened += 1
         self.clocks.session_opened(session, registration)
+        if registration.replaces_outbox_id:
+            self.counters.outboxes_replaced += 1
+            log.warning(
+                "agent state was set back to an older copy; it continues in a new outbox",
+                agent_id=session.agent_id,
+                outbox_id=session.outbox_id,
+                replaced_outbox_id=registration.replaces_outbox_id,
+            )
         if not session.backlog_only:
             self.store.open_session(_record_of(session))
         log.info("agent connected", **self._described(session), epoch=session.epoch)
@@ -150,6 +172,7 @@ class AgentDesk:
         self.dispatcher.session_opened(session)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send, call, session, committed_seq)
+            await self.ingest.recall(session)
             await self._receive(call, session)
             nursery.cancel_scope.cancel()
 
@@ -178,6 +201,7 @@ class AgentDesk:
                     session_id=session.session_id,
                     committed_batch_seq=committed_seq,
                     protocol=session.protocol,
+                    unknown_asset_ids=sorted(session.unknown_ids)[:_MAX_IDS_REPORTED],
                     clock_unix_ms=self.wall.now_ms(),
                 )
                 self.clocks.granted(session)
@@ -191,14 +215,16 @@ class AgentDesk:
             log.debug("sending ended with the call", agent_id=session.agent_id)
 
     def _take(self, message: pb.AgentToHeadend, session: Session) -> None:
-        match read_uplink(message, asset_count=len(session.backlog_keys or session.asset_keys)):
+        match read_uplink(message, asset_count=len(session.batch_keys)):
             case Batch() as batch:
                 self.clocks.batch(session, batch)
                 self.ingest.receive_batch(session, batch)
-            case Telemetry() as telemetry:
-                key = self._own_key(session, telemetry.asset_id)
-                self.clocks.sample(session, telemetry.ts_unix_ms)
-                self.ingest.receive_telemetry(key, telemetry)
+            case SingleSample() as sample if sample.telemetry.asset_id in session.unknown_ids:
+                self.counters.samples_unknown += 1
+            case SingleSample() as sample:
+                key = self._own_key(session, sample.telemetry.asset_id)
+                self.clocks.sample(session, sample.telemetry.ts_unix_ms)
+                self.ingest.receive_single(session, key, sample)
             case Acknowledgement() as acknowledgement:
                 self.dispatcher.acknowledged(acknowledgement, session=session)
             case Heartbeat() as heartbeat:
@@ -227,32 +253,69 @@ class AgentDesk:
             raise WireError(f"Telemetry.asset_id is {asset_id}; the session did not register that asset")
         return key
 
-    def _keys_of(self, asset_ids: Sequence[str]) -> list[int]:
-        index_by_id = self.fleet.index_by_id
-        if unknown := self._told_unknown(asset_ids):
-            raise RpcError(StatusCode.NOT_FOUND, unknown)
-        return [index_by_id[asset_id] for asset_id in asset_ids]
+    def fleet_changed(self, change: FleetChange) -> None:
+        """Release retired assets; agents of added and changed ones are to register again."""
+        self.sessions.retire({key: self.fleet.asset_ids[key] for key in change.retired})
+        added = frozenset(self.fleet.asset_ids[key] for key in change.added)
+        changed = frozenset(change.changed)
+        for key in change.changed:
+            self.dispatcher.limits.reset(key)
+        for session in self.sessions:
+            if (
+                session.unknown_ids & added
+                or not changed.isdisjoint(session.asset_keys)
+                or not (session.asset_keys or session.backlog_only)
+            ):
+                session.end_with(StatusCode.UNAVAILABLE, FLEET_CHANGED)
 
-    def _backlog_keys_of(self, registration: Registration) -> list[int | None]:
-        if unknown := self._told_unknown(registration.asset_ids):
+    def _compare_nameplates(self, session: Session, registration: Registration) -> None:
+        """The smaller of the fleet's and the agent's limits rule for each asset; differences are logged."""
+        limits, assets = self.dispatcher.limits, self.fleet.assets
+        differences = []
+        for key in session.asset_keys:
+            asset = assets[key]
+            reported = registration.nameplates.get(asset.id)
+            if reported is None:
+                limits.reset(key)
+            elif limits.report(key, **reported._asdict()):
+                differences.append((asset, reported))
+        if differences:
+            asset, reported = differences[0]
             log.warning(
-                "a backlog tells of assets that are no longer in the fleet; their samples are dropped",
-                agent_id=registration.agent_id,
-                reason=unknown,
+                "an agent's nameplates differ from the fleet file's; the smaller limits rule",
+                agent_id=session.agent_id,
+                assets=len(differences),
+                first=asset.id,
+                reported=reported._asdict(),
+                fleet={name: getattr(asset, name) for name in reported._fields},
             )
-        return [self.fleet.index_by_id.get(asset_id) for asset_id in registration.asset_ids]
 
-    def _told_unknown(self, asset_ids: Sequence[str]) -> str:
-        unknown = [asset_id for asset_id in asset_ids if asset_id not in self.fleet.index_by_id]
+    def _check_known(self, registration: Registration) -> frozenset[str]:
+        """Return the registered assets that are not in the fleet; the session stands for the others.
+
+        Raises:
+            RpcError: no asset is known, and the session would drive nothing.
+        """
+        asset_ids, index_by_id = registration.asset_ids, self.fleet.index_by_id
+        unknown = [asset_id for asset_id in asset_ids if asset_id not in index_by_id]
         if not unknown:
-            return ""
-        told = ", ".join(unknown[:_MAX_IDS_TOLD]) + (", ..." if len(unknown) > _MAX_IDS_TOLD else "")
-        return f"{len(unknown)} of {len(asset_ids)} registered assets are not in the fleet: {told}"
+            return frozenset()
+        listed = ", ".join(unknown[:_MAX_IDS_LISTED]) + (", ..." if len(unknown) > _MAX_IDS_LISTED else "")
+        reason = f"{len(unknown)} of {len(asset_ids)} registered assets are not in the fleet: {listed}"
+        if len(unknown) == len(asset_ids) and not registration.backlog_only:
+            raise RpcError(StatusCode.NOT_FOUND, reason)
+        self.counters.assets_unknown += len(unknown)
+        log.warning(
+            "an agent registered assets that are not in the fleet; their samples are dropped",
+            agent_id=registration.agent_id,
+            reason=reason,
+        )
+        return frozenset(unknown)
 
     def _described(self, session: Session) -> dict[str, object]:
         described: dict[str, object] = {"agent_id": session.agent_id, "session_id": session.session_id}
         if session.backlog_only:
-            return described | {"backlog_of_assets": len(session.backlog_keys), "peer": session.peer}
+            return described | {"backlog_of_assets": len(session.batch_keys), "peer": session.peer}
         assets = [self.fleet.assets[key] for key in session.asset_keys]
         if len(assets) == 1:
             described |= {"asset_id": assets[0].id, "asset": assets[0].name}
@@ -274,7 +337,18 @@ def _record_of(session: Session) -> SessionRecord:
     )
 
 
-async def _receive_registration(call: AgentCall) -> Registration:
+def first_message_bytes(fleet: Fleet) -> int:
+    """Return how large a Register may be."""
+    return most_descriptors(len(fleet.assets)) * DESCRIPTOR_BYTES
+
+
+def _message_bytes(assets: int) -> int:
+    """Return how large a message may be once the agent has registered so many assets."""
+    return _MESSAGE_BYTES + assets * _ROW_BYTES
+
+
+async def _receive_registration(call: AgentCall, *, most: int) -> Registration:
+    call.check_bytes = partial(check_register_bytes, most=most)
     with trio.move_on_after(REGISTER_WITHIN_S):
         try:
             message = await call.receive()

@@ -3,7 +3,7 @@
 How a session talks to its agent is in `session`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -28,9 +28,10 @@ class Session:
         epoch: the agent's boot; 0 when it tells none.
         protocol: what both ends speak.
         outbox_id: empty when the agent sends no batches.
-        asset_keys: of the assets that it drives, by the position that batches name them with.
-        backlog_keys: those of a session that drives nothing, and only hands over what a former agent has
-            left; None is an asset that is no longer in the fleet.
+        asset_keys: of the assets that it drives.
+        batch_keys: by the position that batches name assets with; None is an asset that is not in the fleet.
+        backlog_only: it drives nothing, and only hands over what a former agent has left.
+        unknown_ids: the registered assets that are not in the fleet.
         peer: where it comes from, host:port.
         clock_skew_s: how far the agent's clock is ahead of the headend's; None while that is not known.
         clock_error_s: by how much that may be wrong; None while that is not known.
@@ -46,17 +47,14 @@ class Session:
     asset_keys: Sequence[int]
     peer: str
     connected_ms: int
-    backlog_keys: Sequence[int | None] = ()
+    batch_keys: Sequence[int | None]
+    backlog_only: bool = False
+    unknown_ids: frozenset[str] = frozenset()
     clock_skew_s: float | None = None
     clock_error_s: float | None = None
     mailbox: Mailbox = field(default_factory=Mailbox)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     end: SessionEnd | None = None
-
-    @property
-    def backlog_only(self) -> bool:
-        """Whether it drives nothing, and only hands over what a former agent has left."""
-        return bool(self.backlog_keys)
 
     @property
     def knows_reversions(self) -> bool:
@@ -114,7 +112,7 @@ class SessionRegistry:
 
         Args:
             session: the one to be.
-            asset_ids: what its assets are called in a refusal.
+            asset_ids: what its assets are called in a refusal, in the order of its batch_keys.
 
         Returns:
             The older session of the same agent, which this one supersedes; it is no longer live. Ending it is
@@ -133,12 +131,12 @@ class SessionRegistry:
             raise ClaimRefusedError(
                 StatusCode.ALREADY_EXISTS, f"agent {session.agent_id} is connected, and sends its own backlog"
             )
-        for position, key in enumerate(session.asset_keys):
+        for key in session.asset_keys:
             holder = self._by_asset.get(key)
             if holder is not None and holder is not older:
                 raise ClaimRefusedError(
                     StatusCode.ALREADY_EXISTS,
-                    f"asset {asset_ids[position]} is held by agent {holder.agent_id}",
+                    f"asset {asset_ids[session.batch_keys.index(key)]} is held by agent {holder.agent_id}",
                 )
         holder = self._by_outbox.get(session.outbox_id)
         if holder is not None and holder is not older:
@@ -154,6 +152,18 @@ class SessionRegistry:
         if session.outbox_id:
             self._by_outbox[session.outbox_id] = session
         return older
+
+    def retire(self, asset_ids: Mapping[int, str]) -> None:
+        """These assets have left the fleet: their sessions stand for their other assets only.
+
+        Args:
+            asset_ids: by key.
+        """
+        for session in {self._by_asset.pop(key) for key in asset_ids if key in self._by_asset}:
+            gone = {key: asset_ids[key] for key in session.asset_keys if key in asset_ids}
+            session.asset_keys = [key for key in session.asset_keys if key not in gone]
+            session.batch_keys = [None if key in gone else key for key in session.batch_keys]
+            session.unknown_ids |= frozenset(gone.values())
 
     def release(self, session: Session) -> bool:
         """Give the session's claims up; False when it had none left, because a newer one has them."""

@@ -14,6 +14,7 @@ from trioder.headend.sessions import SessionRegistry
 from trioder.sim.holdable import holdable_mw
 
 HORIZONS_S = {"15_min": 900.0, "60_min": 3600.0}
+_SUMMED = frozenset({"good", "synthesized"})
 
 
 @dataclass(slots=True)
@@ -31,9 +32,9 @@ class Sums:
     Attributes:
         connected: assets with an agent.
         by_quality: how many samples there are of each; assets without any are not among them.
-        live: assets whose sample is not stale: current_mw, setpoint_mw and soc_mwhr are of these.
+        live: assets whose sample is good or synthesized: current_mw, setpoint_mw and soc_mwhr are of these.
         available_now: of the live assets that an agent drives, over one pulse.
-        available: the same for a time, by its name in `HORIZONS_S`.
+        available: the same for a time, by its name in `HORIZONS_S`; of each asset at most what it reports.
     """
 
     assets: int = 0
@@ -72,19 +73,29 @@ class Summing:
             if quality is None or state is None:
                 continue
             sums.by_quality[quality] += 1
-            if quality == "stale":
+            if quality not in _SUMMED:
                 continue
             sums.live += 1
             sums.current_mw += state.current_mw
             sums.setpoint_mw += state.setpoint_mw
             sums.soc_mwhr += state.soc_mwhr
-            if not connected:
+            reported = self._latest.reported(key, now_ms)
+            if not connected or reported is None:
                 continue
-            sums.available_now.discharge_mw += state.available_discharge_mw
-            sums.available_now.charge_mw += state.available_charge_mw
+            # A device's noise may lie below 0.
+            now_discharge_mw = max(0.0, reported.available_discharge_mw)
+            now_charge_mw = max(0.0, reported.available_charge_mw)
+            sums.available_now.discharge_mw += now_discharge_mw
+            sums.available_now.charge_mw += now_charge_mw
             for name, hold_s in HORIZONS_S.items():
                 discharge_mw, charge_mw = holdable_mw(
-                    asset, state.soc_mwhr, state.current_mw, hold_s=hold_s, ramp_s=ramp_window_s(hold_s)
+                    asset,
+                    reported.soc_mwhr,
+                    reported.current_mw,
+                    hold_s=hold_s,
+                    ramp_s=ramp_window_s(hold_s),
+                    available_discharge_mw=max(0.0, reported.available_discharge_mw),
+                    available_charge_mw=max(0.0, reported.available_charge_mw),
                 )
-                sums.available[name].discharge_mw += discharge_mw
-                sums.available[name].charge_mw += charge_mw
+                sums.available[name].discharge_mw += min(discharge_mw, now_discharge_mw)
+                sums.available[name].charge_mw += min(charge_mw, now_charge_mw)

@@ -3,6 +3,8 @@
 It never touches an asset that an agent drives.
 """
 
+from collections.abc import Sequence
+
 import trio
 
 from trioder.fleet import Fleet
@@ -21,7 +23,7 @@ _ASSETS_A_TURN = 500
 
 
 class Ticker:
-    """Synthesizes every asset without a live agent, from its latest known state on."""
+    """Synthesizes every asset without a live agent, from its latest state that can be trusted on."""
 
     def __init__(
         self,
@@ -55,12 +57,14 @@ class Ticker:
             await trio.sleep_until(due_s)
 
     async def _tick(self, dt_secs: float) -> None:
-        for start in range(0, len(self._fleet.assets), _ASSETS_A_TURN):
-            self._tick_some(range(start, min(start + _ASSETS_A_TURN, len(self._fleet.assets))), dt_secs)
+        # A reload in between is followed from the next tick on.
+        keys = self._fleet.keys
+        for start in range(0, len(keys), _ASSETS_A_TURN):
+            self._tick_some(keys[start : start + _ASSETS_A_TURN], dt_secs)
             await trio.lowlevel.checkpoint()
         self._counters.ticks += 1
 
-    def _tick_some(self, keys: range, dt_secs: float) -> None:
+    def _tick_some(self, keys: Sequence[int], dt_secs: float) -> None:
         now_ms = self._wall.now_ms()
         alone = [key for key in keys if self._sessions.session_of(key) is None]
         if not alone:
@@ -85,7 +89,7 @@ class Ticker:
 
     def _next_state(self, key: int, dt_secs: float, now_ms: int) -> BessState:
         asset = self._fleet.assets[key]
-        state = self._latest.state(key) or initial_state(asset)
+        state = self._latest.trusted_state(key) or initial_state(asset)
         setpoint_mw = self._dispatcher.setpoint_for(key, state.setpoint_mw, now_ms)
         if setpoint_mw != state.setpoint_mw:
             state = with_setpoint(state, setpoint_mw)

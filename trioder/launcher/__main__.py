@@ -12,14 +12,16 @@ import trio
 
 from trioder.fleet import FleetFileError, load_fleet
 from trioder.launcher.display import LiveLine
+from trioder.launcher.drainer import Orphans
 from trioder.launcher.run import run_launcher
 from trioder.launcher.shards import DEFAULT_OUTBOX_MAX_MB, Shard, cut_shards
 from trioder.launcher.supervisor import LaunchSettings
 from trioder.process.addresses import Address, AddressType
-from trioder.process.agent_files import orphaned_files
+from trioder.process.agent_files import gathered_states_file, orphaned_files
 from trioder.process.descriptors import raise_descriptor_limit
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
+from trioder.process.queued_output import queue_standard_error
 
 
 def _headend(_context: click.Context, _option: click.Parameter, value: Address) -> Address:
@@ -115,8 +117,8 @@ def main(
 ) -> None:
     """Cut the fleet into shards and keep one agent process alive for each.
 
-    Stops all of them on SIGTERM or SIGINT and exits 0; 2 is wrong usage or a faulty fleet file, 1 an
-    agent that could not be kept alive.
+    Stops all of them on SIGTERM or SIGINT and exits 0; 2 is wrong usage or a faulty fleet file, 1 a fleet
+    of which no agent can be kept alive.
     """
     # Three pipes an agent.
     raise_descriptor_limit()
@@ -135,9 +137,12 @@ def main(
     sys.exit(trio.run(partial(run_launcher, shards, settings, live=live)))
 
 
-def _find_orphans(state_dir: Path, shards: Iterable[Shard]) -> tuple[str, ...]:
+def _find_orphans(state_dir: Path, shards: Iterable[Shard]) -> Orphans:
+    states = gathered_states_file(state_dir)
     try:
-        return tuple(map(str, orphaned_files(state_dir, (shard.agent_id for shard in shards))))
+        files = tuple(map(str, orphaned_files(state_dir, (shard.agent_id for shard in shards))))
+        # What an earlier launcher gathered and not all of its agents have read yet.
+        return Orphans(files=files, states_path=str(states) if files or states.exists() else None)
     except OSError as error:
         click.echo(f"{state_dir}: what agents kept there cannot be looked at: {error.strerror}", err=True)
         sys.exit(1)
@@ -157,4 +162,5 @@ def _read_shards(assets_path: Path, shard_size: int) -> tuple[Shard, ...]:
 
 
 if __name__ == "__main__":
+    queue_standard_error()
     main()

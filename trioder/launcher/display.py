@@ -13,6 +13,7 @@ log = structlog.stdlib.get_logger(__name__)
 _LOOK_EVERY_S = 0.25
 # Changes come in bursts (a whole fleet connects); a log line tells where they led.
 _LOG_EVERY_S = 1.0
+_NAMES_SHOWN = 2
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -86,7 +87,14 @@ def progress_text(snapshot: Snapshot) -> str:
         f"agents up {snapshot.agents_up}/{snapshot.agents}, "
         f"assets connected {snapshot.connected}/{snapshot.assets}"
     )
-    return text + (f", restarts {snapshot.restarts}" if snapshot.restarts else "")
+    text += f", restarts {snapshot.restarts}" if snapshot.restarts else ""
+    return text + (f", quarantined {_some(snapshot.quarantined)}" if snapshot.quarantined else "")
+
+
+def _some(agent_ids: tuple[str, ...]) -> str:
+    names = ", ".join(agent_ids[:_NAMES_SHOWN])
+    more = len(agent_ids) - _NAMES_SHOWN
+    return f"{len(agent_ids)} ({names}{f' and {more} more' if more > 0 else ''})"
 
 
 def connected_text(snapshot: Snapshot) -> str:
@@ -103,6 +111,7 @@ def log_summary(progress: FleetProgress, *, ran_for_s: float) -> None:
             agent_id=record.agent_id,
             assets=record.assets,
             restarts=record.restarts,
+            quarantines=record.quarantines,
             uptime_s=round(record.up_s, 1),
         )
     snapshot = progress.snapshot()
@@ -111,5 +120,7 @@ def log_summary(progress: FleetProgress, *, ran_for_s: float) -> None:
         agents=snapshot.agents,
         assets=snapshot.assets,
         restarts=snapshot.restarts,
+        quarantines=sum(record.quarantines for record in progress.records()),
+        quarantined=len(snapshot.quarantined),
         ran_s=round(ran_for_s, 1),
     )

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 import trio
@@ -46,7 +47,7 @@ class AgentOutput:
     """
 
     def __init__(self, *, on_status: Callable[[str], None], on_log: Callable[[str], None]) -> None:
-        self._on_status = on_status
+        self.take_status = on_status
         self._on_log = on_log
         self._out = LineSplitter()
         self._err = LineSplitter()
@@ -57,15 +58,16 @@ class AgentOutput:
         assert process.stdout is not None  # noqa: S101 - for the type checker
         assert process.stderr is not None  # noqa: S101 - as above
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read, process.stdout, self._out, self._on_status)
-            nursery.start_soon(self._read, process.stderr, self._err, self._note)
+            nursery.start_soon(self._read, process.stdout, self._out, self.take_status)
+            nursery.start_soon(self._read, process.stderr, self._err, self.take_log)
 
     @property
     def last_lines(self) -> tuple[str, ...]:
         """The end of the standard error so far."""
         return tuple(self._last_lines)
 
-    def _note(self, line: str) -> None:
+    def take_log(self, line: str) -> None:
+        """Take one line of the standard error."""
         self._last_lines.append(line)
         self._on_log(line)
 
@@ -78,6 +80,21 @@ class AgentOutput:
                 take(line)
         for line in splitter.finish():
             take(line)
+
+
+class RunProcess(Protocol):
+    """`run_agent_process`, or what stands in for it."""
+
+    async def __call__(
+        self,
+        command: Sequence[str],
+        document: Iterable[bytes],
+        output: AgentOutput,
+        *,
+        env: Mapping[str, str],
+        on_start: Callable[[int], None],
+    ) -> AgentEnd:
+        """Run one agent process until it ends."""
 
 
 async def run_agent_process(

@@ -1,4 +1,4 @@
-"""The account of the fleet: which agents run, what is connected, what was restarted.
+"""The account of the fleet: which agents run, what is connected, what was restarted or quarantined.
 
 A synchronous state machine; who shows it is `trioder.launcher.display`.
 """
@@ -16,6 +16,7 @@ class Snapshot:
 
     Attributes:
         whole_after_s: when all assets were connected for the first time, since the start.
+        quarantined: the agents whose shards are in quarantine now, in the fleet's order.
     """
 
     agents_up: int
@@ -24,6 +25,7 @@ class Snapshot:
     assets: int
     restarts: int
     whole_after_s: float | None
+    quarantined: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,6 +36,8 @@ class AgentRecord:
     assets: int
     connected: int = 0
     starts: int = 0
+    quarantines: int = 0
+    quarantined: bool = False
     up_s: float = 0.0
     up_since_s: float | None = field(default=None, repr=False)
 
@@ -88,6 +92,16 @@ class FleetProgress:
         self._up -= 1
         return ran_for_s
 
+    def agent_quarantined(self, agent_id: str) -> None:
+        """Record that the agent's shard is in quarantine; each entry counts once."""
+        record = self._records[agent_id]
+        record.quarantines += not record.quarantined
+        record.quarantined = True
+
+    def agent_recovered(self, agent_id: str) -> None:
+        """Record that the agent's shard has left the quarantine."""
+        self._records[agent_id].quarantined = False
+
     def snapshot(self) -> Snapshot:
         """Return the fleet as it stands."""
         return Snapshot(
@@ -97,6 +111,7 @@ class FleetProgress:
             assets=self._assets,
             restarts=sum(record.restarts for record in self._records.values()),
             whole_after_s=self._whole_after_s,
+            quarantined=tuple(key for key, record in self._records.items() if record.quarantined),
         )
 
     def records(self) -> list[AgentRecord]:

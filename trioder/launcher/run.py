@@ -11,7 +11,7 @@ import trio
 from trioder.launcher.display import LiveLine, log_summary, show_progress, write_line
 from trioder.launcher.progress import FleetProgress
 from trioder.launcher.shards import Shard
-from trioder.launcher.supervisor import LaunchSettings, ShardFailedError, run_fleet
+from trioder.launcher.supervisor import FleetFailedError, LaunchSettings, run_fleet
 from trioder.process.logs import LogStream
 from trioder.process.signals import StopSignal, open_stop_signal
 
@@ -21,7 +21,7 @@ log = structlog.stdlib.get_logger(__name__)
 async def run_launcher(
     shards: Sequence[Shard], settings: LaunchSettings, *, live: LiveLine | None = None
 ) -> int:
-    """Run the fleet until SIGTERM or SIGINT, or until one agent cannot be kept alive.
+    """Run the fleet until SIGTERM or SIGINT, or until no shard can run any more.
 
     Args:
         shards: the fleet, at least one shard.
@@ -32,7 +32,7 @@ async def run_launcher(
         The exit code: 0 stopped as asked, 1 given up.
     """
     output: LogStream = live or sys.stderr
-    failure: ShardFailedError | None = None
+    failure: FleetFailedError | None = None
     async with open_stop_signal() as stop:
         started_s = trio.current_time()
         progress = FleetProgress(shards, now_s=started_s)
@@ -48,7 +48,7 @@ async def run_launcher(
                     relay=lambda line: write_line(output, line + "\n"),
                     rng=random.Random(),  # noqa: S311 - jitter, not secrets
                 )
-            except ShardFailedError as error:
+            except FleetFailedError as error:
                 failure = error
             nursery.cancel_scope.cancel()
         log_summary(progress, ran_for_s=trio.current_time() - started_s)
@@ -56,7 +56,12 @@ async def run_launcher(
         return 0
     for line in failure.last_lines:
         log.error("the agent's last lines", agent_id=failure.agent_id, line=line)
-    log.error("launcher gives up; all agents are stopped", agent_id=failure.agent_id, reason=failure.reason)
+    log.error(
+        "launcher gives up: every shard is quarantined, no agent runs",
+        shards=len(shards),
+        agent_id=failure.agent_id,
+        reason=failure.reason,
+    )
     return 1
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trioder.fleet import Fleet, asset_to_document, shard_fleet
@@ -43,7 +43,7 @@ def shard_document(
     tick_s: float,
     state_dir: str,
     outbox_max_mb: int = DEFAULT_OUTBOX_MAX_MB,
-    orphans: Sequence[str] = (),
+    former_states: str | None = None,
     comms_loss_hold_s: float | None = None,
 ) -> Iterator[bytes]:
     """Yield the one JSON line that an agent reads from its standard input, in small pieces.
@@ -54,7 +54,7 @@ def shard_document(
         tick_s: seconds between two pulses.
         state_dir: where its file is.
         outbox_max_mb: of telemetry that it keeps while the headend is away.
-        orphans: files of former agents, which may know of its assets.
+        former_states: the file with what former agents left of their batteries' states, if any.
         comms_loss_hold_s: so long without a headend setpoints hold; for ever without.
     """
     head = {
@@ -64,7 +64,7 @@ def shard_document(
         "phase": shard.phase,
         "state_dir": state_dir,
         "outbox_max_mb": outbox_max_mb,
-        "orphans": list(orphans),
+        "former_states": former_states,
         "comms_loss_hold_s": comms_loss_hold_s,
     }
     yield json.dumps(head)[:-1].encode() + b', "assets": ['

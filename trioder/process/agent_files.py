@@ -18,6 +18,11 @@ def agent_file(state_dir: Path, agent_id: str) -> Path:
     return state_dir / "agents" / (stem + _SUFFIX)
 
 
+def gathered_states_file(state_dir: Path) -> Path:
+    """Return the file with the batteries' states of former agents, there until the present ones read it."""
+    return state_dir / "agents" / "former-states.db"
+
+
 def orphaned_files(state_dir: Path, agent_ids: Iterable[str]) -> tuple[Path, ...]:
     """Return the files that belong to none of these agents, in the order of their names.
 

@@ -3,6 +3,17 @@
 import resource
 import sys
 
+# REST's connections, the database's, files.
+RESERVED_DESCRIPTORS = 200
+
+
+def peer_descriptors(limit: int) -> int:
+    """Return how many of `limit` descriptors connections of agents may have; the rest is kept in reserve.
+
+    Where there are few, each side has half.
+    """
+    return limit - min(RESERVED_DESCRIPTORS, limit // 2)
+
 
 def raise_descriptor_limit() -> int:
     """Raise the soft limit to the hard one, and return what holds now.

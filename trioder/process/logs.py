@@ -1,6 +1,7 @@
 """Logging of a whole process: structlog and the standard library's loggers, one line each, to stderr.
 
-Modules say ``log = structlog.stdlib.get_logger(__name__)`` and ``log.info("words", key=value)``.
+Modules say ``log = structlog.stdlib.get_logger(__name__)`` and ``log.info("words", key=value)``. That a
+stopped reader of stderr blocks nobody is the matter of `trioder.process.queued_output`.
 """
 
 import logging
@@ -11,6 +12,7 @@ from typing import Literal, Protocol
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from trioder.process.queued_output import QueuedText
 from trioder.process.rfc3339 import format_ms
 
 LogFormat = Literal["auto", "console", "json"]
@@ -55,6 +57,8 @@ def configure_logging(*, level: str, format: LogFormat, stream: LogStream | None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    if isinstance(sys.stderr, QueuedText):
+        sys.stderr.queue.describe = lambda lines: _describe_dropped(handler, lines)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[
@@ -66,6 +70,15 @@ def configure_logging(*, level: str, format: LogFormat, stream: LogStream | None
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _describe_dropped(handler: logging.Handler, lines: int) -> str:
+    """Return the log line that stands where lines are missing."""
+    record = logging.LogRecord(
+        __name__, logging.WARNING, __file__, 0, f"{lines} log lines dropped: nobody read them", None, None
+    )
+    record.__dict__["lines"] = lines
+    return handler.format(record) + "\n"
 
 
 def _line_processors(*, format: LogFormat, colours: bool) -> list[Processor]:  # noqa: A002 - as above

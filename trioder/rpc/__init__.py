@@ -4,6 +4,7 @@ from trioder.rpc.client import Channel, ClientCall, connect, open_channel
 from trioder.rpc.method import Method, method_of
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.peer import Peer
+from trioder.rpc.peers import PeerLimits, PeerOptions
 from trioder.rpc.server import Handler, ServerCall, Services, serve_connection, serve_rpc
 from trioder.rpc.status import RpcError, StatusCode
 
@@ -14,6 +15,8 @@ __all__ = [
     "Handler",
     "Method",
     "Peer",
+    "PeerLimits",
+    "PeerOptions",
     "RpcError",
     "ServerCall",
     "Services",

@@ -13,9 +13,12 @@ import h2.exceptions
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import (
+    AltSvcFrame,
     DataFrame,
+    ExtensionFrame,
     Frame,
     GoAwayFrame,
+    HeadersFrame,
     PingFrame,
     PriorityFrame,
     RstStreamFrame,
@@ -27,15 +30,20 @@ from purerpc.grpclib.connection import GRPCConnection
 from purerpc.grpclib.status import Status
 
 from trioder.rpc.headers import Metadata, written_timeout
-from trioder.rpc.joining import PREFACE_BYTES, DataJoiner, FrameTooLargeError
+from trioder.rpc.joining import PREFACE_BYTES, DataJoiner, FrameTooLargeError, HeaderBlockTooLargeError
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.status import RpcError, StatusCode
 
-# Also bounds a header block: h2 gathers up to 64 frames of one.
 _MAX_FRAME_BYTES = 64 * 1024
 _MAX_HEADER_LIST_BYTES = 16 * 1024
 _MAX_STATUS_MESSAGE_BYTES = 1024
 _HTTP2_DEFAULT_WINDOW_BYTES = 65_535
+# What we keep to compress header fields that we send; a peer may ask for 4 GiB.
+_MAX_ENCODER_TABLE_BYTES = 4096
+# h2 keeps a value for each number that a SETTINGS frame has named, of 65,536 that there are.
+_KNOWN_SETTINGS = frozenset(int(code) for code in SettingCodes)
+# How streams ended, of the last ones: h2 keeps 65,536, some 6 MiB a connection.
+_CLOSED_STREAMS_KEPT = 2048
 # The highest stream there can be: a GOAWAY that still lets in what was already sent.
 _EVERY_STREAM = 2**31 - 1
 
@@ -50,14 +58,16 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
     """One connection's state machine.
 
     Attributes:
-        control_frames: RST_STREAM, PING, SETTINGS and PRIORITY frames that the peer sent so far, and DATA
-            frames that say nothing; a flood of them costs us more than it costs the peer (CVE-2023-44487
-            and kin), so the caller bounds their rate.
+        control_frames: RST_STREAM, PING, SETTINGS, PRIORITY and unknown frames that the peer sent so far, and
+            DATA frames that are empty or of a closed stream; a flood of them costs us more than it costs the
+            peer (CVE-2023-44487 and kin), so the caller bounds their rate.
+        requests: HEADERS frames that opened a stream, so far; bounded likewise.
     """
 
     def __init__(self, *, client_side: bool, options: ConnectionOptions) -> None:
         self._options = options
         self.control_frames = 0
+        self.requests = 0
         self._joiner = DataJoiner(
             preface_bytes=0 if client_side else PREFACE_BYTES, max_frame_bytes=_MAX_FRAME_BYTES
         )
@@ -66,14 +76,20 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
         )
         self.h2_connection.config.validate_inbound_headers = False  # `headers` does, a stream at a time
         self.h2_connection.decoder.max_header_list_size = _MAX_HEADER_LIST_BYTES
+        self.h2_connection._closed_streams._size_limit = _CLOSED_STREAMS_KEPT  # noqa: SLF001  # no public setting
         dispatch = self.h2_connection._frame_dispatch_table  # noqa: SLF001  # h2 has no public hook for these
         # h2 forbids every frame after a GOAWAY; a graceful one lets the calls in flight end.
         dispatch[GoAwayFrame] = _on_goaway
+        # Deprecated, and may be ignored (RFC 9113, 5.3.2); h2 ends the connection over some.
+        dispatch[PriorityFrame] = _ignore
+        dispatch[SettingsFrame] = _with_known_settings(dispatch[SettingsFrame])
+        dispatch[RstStreamFrame] = self._of_open_stream(dispatch[RstStreamFrame])
         for kind in (WindowUpdateFrame, RstStreamFrame):
             dispatch[kind] = _unless_stream_closed(dispatch[kind])
-        for kind in (PingFrame, RstStreamFrame, SettingsFrame, PriorityFrame):
+        for kind in (PingFrame, RstStreamFrame, SettingsFrame, PriorityFrame, AltSvcFrame, ExtensionFrame):
             dispatch[kind] = self._counted(dispatch[kind])
-        dispatch[DataFrame] = self._counted_if_empty(dispatch[DataFrame])
+        dispatch[DataFrame] = self._counted_if_useless(dispatch[DataFrame])
+        dispatch[HeadersFrame] = self._counted_if_request(dispatch[HeadersFrame])
         self.initiate_connection()
         # h2 ends the whole connection over one call too many; the server refuses that call alone.
         self.h2_connection.local_settings = self._settings(max_concurrent_calls=_EVERY_STREAM)
@@ -103,22 +119,49 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
             self._options.connection_window_bytes - _HTTP2_DEFAULT_WINDOW_BYTES
         )
 
-    def receive(self, data: bytes | bytearray) -> list[h2.events.Event]:
-        """Take bytes from the peer and return what they mean.
+    def turns(self, data: bytes | bytearray) -> list[bytes]:
+        """Take bytes from the peer and return them in pieces for `receive`, one a turn of the event loop.
 
         Raises:
-            ProtocolViolationError: they mean nothing that HTTP/2 allows.
+            ProtocolViolationError: a frame, or a header block, is larger than any may be.
         """
         try:
-            events: list[h2.events.Event] = self.h2_connection.receive_data(self._joiner.feed(data))
+            return self._joiner.feed(data)
         except FrameTooLargeError as error:
             self.goaway(last_stream_id=0, error_code=ErrorCodes.FRAME_SIZE_ERROR)
-            raise ProtocolViolationError(str(error)) from error
+            raise ProtocolViolationError(str(error)) from None
+        except HeaderBlockTooLargeError as error:
+            self.goaway(last_stream_id=0, error_code=ErrorCodes.ENHANCE_YOUR_CALM)
+            raise ProtocolViolationError(str(error)) from None
+
+    def receive(self, piece: bytes) -> list[h2.events.Event]:
+        """Take a piece of `turns` and return what it means.
+
+        Raises:
+            ProtocolViolationError: it means nothing that HTTP/2 allows; a GOAWAY says so.
+        """
+        try:
+            events: list[h2.events.Event] = self.h2_connection.receive_data(piece)
+        except h2.exceptions.ProtocolError as error:
+            raise ProtocolViolationError(f"{type(error).__name__}: {error}") from None
         except Exception as error:
-            # h2, hpack and hyperframe each have errors of their own, and UnicodeDecodeError slips through;
-            # whatever it is, it came of the peer's bytes.
+            # hpack and hyperframe have errors of their own, and h2 fails in its own code at some frames;
+            # whatever it is, it was caused by the peer's bytes.
+            self.goaway(last_stream_id=0, error_code=ErrorCodes.PROTOCOL_ERROR)
             raise ProtocolViolationError(f"{type(error).__name__}: {error}") from error
         return events
+
+    @property
+    def other_frames(self) -> int:
+        """Frames other than DATA that the peer sent so far."""
+        return self._joiner.other_frames
+
+    @property
+    def arriving_bytes(self) -> int:
+        """How much is held of a frame, or a header block, whose rest has not arrived."""
+        buffer = self.h2_connection.incoming_buffer
+        block: int = sum(len(frame.data) for frame in buffer._headers_buffer)  # noqa: SLF001  # empty, as a rule
+        return len(buffer.data) + block
 
     @property
     def pending_bytes(self) -> int:
@@ -133,8 +176,14 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
         self.h2_connection._data_to_send += frame.serialize()  # noqa: SLF001  # close_connection() would end it at once
 
     def ping(self) -> None:
-        """Ask for a sign of life."""
-        self.h2_connection.ping(b"trioder\0")
+        """Ask for a sign of life; nothing happens if the connection is over."""
+        with suppress(h2.exceptions.ProtocolError):
+            self.h2_connection.ping(b"trioder\0")
+
+    def acknowledge(self, stream_id: int, flow_controlled_length: int) -> None:
+        """Let the peer send as much again; nothing happens if the connection is over."""
+        with suppress(h2.exceptions.ProtocolError):
+            self.acknowledge_received_data(stream_id, flow_controlled_length)
 
     def sendable_bytes(self, stream_id: int) -> int:
         """How much may be sent on a stream now, in one frame."""
@@ -175,11 +224,19 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
         self.h2_connection.send_headers(stream_id, fields)
 
     def answer_http_status(self, stream_id: int, http_status: str) -> None:
-        """Answer a request that is not gRPC."""
+        """Answer a request that is not gRPC.
+
+        Raises:
+            h2.exceptions.ProtocolError: the stream is closed: the peer reset it in the same read.
+        """
         self.h2_connection.send_headers(stream_id, [(":status", http_status)], end_stream=True)
 
     def end_call(self, stream_id: int, outcome: RpcError | None, *, started: bool) -> None:
-        """Send a call's status: as trailers after a response, or alone."""
+        """Send a call's status: as trailers after a response, or alone.
+
+        Raises:
+            h2.exceptions.ProtocolError: the stream is closed.
+        """
         status = (
             Status(StatusCode.OK.value)
             if outcome is None
@@ -195,13 +252,38 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
 
         return count
 
-    def _counted_if_empty(self, dispatch: Callable[[Frame], _Dispatched]) -> Callable[[Frame], _Dispatched]:
+    def _counted_if_useless(self, dispatch: Callable[[Frame], _Dispatched]) -> Callable[[Frame], _Dispatched]:
         def count(frame: Any) -> _Dispatched:
-            if not frame.data and "END_STREAM" not in frame.flags:
+            frames, events = dispatch(frame)
+            # h2 answers DATA of a closed stream with RST_STREAM.
+            if frames or (not frame.data and "END_STREAM" not in frame.flags):
                 self.control_frames += 1
+            return frames, events
+
+        return count
+
+    def _counted_if_request(self, dispatch: Callable[[Frame], _Dispatched]) -> Callable[[Frame], _Dispatched]:
+        def count(frame: Frame) -> _Dispatched:
+            # As PRIORITY frames: a stream that depends on itself would end the connection.
+            frame.flags.discard("PRIORITY")
+            self.requests += frame.stream_id not in self.h2_connection.streams
             return dispatch(frame)
 
         return count
+
+    def _of_open_stream(self, dispatch: Callable[[Frame], _Dispatched]) -> Callable[[Frame], _Dispatched]:
+        connection = self.h2_connection
+
+        def check(frame: Frame) -> _Dispatched:
+            outbound = frame.stream_id % 2 == connection.config.client_side
+            highest = (
+                connection.highest_outbound_stream_id if outbound else connection.highest_inbound_stream_id
+            )
+            if frame.stream_id > highest:
+                raise h2.exceptions.ProtocolError(f"RST_STREAM of the idle stream {frame.stream_id}")
+            return dispatch(frame)
+
+        return check
 
 
 def _on_goaway(frame: Any) -> _Dispatched:
@@ -210,6 +292,21 @@ def _on_goaway(frame: Any) -> _Dispatched:
     event.last_stream_id = frame.last_stream_id
     event.additional_data = frame.additional_data
     return [], [event]
+
+
+def _ignore(_: Frame) -> _Dispatched:
+    return [], []
+
+
+def _with_known_settings(dispatch: Callable[[Frame], _Dispatched]) -> Callable[[Frame], _Dispatched]:
+    def dispatch_known(frame: Any) -> _Dispatched:
+        frame.settings = {code: value for code, value in frame.settings.items() if code in _KNOWN_SETTINGS}
+        table = SettingCodes.HEADER_TABLE_SIZE
+        if frame.settings.get(table, 0) > _MAX_ENCODER_TABLE_BYTES:
+            frame.settings[table] = _MAX_ENCODER_TABLE_BYTES
+        return dispatch(frame)
+
+    return dispatch_known
 
 
 def _unless_stream_closed(dispatch: Callable[[Frame], _Dispatched]) -> Callable[[Frame], _Dispatched]:

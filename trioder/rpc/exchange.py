@@ -16,8 +16,10 @@ from trioder.rpc.status import RpcError, StatusCode
 if TYPE_CHECKING:
     from trioder.rpc.connection import Connection
 
-# A chatty peer keeps the inbox full; the other tasks get their turn every so often.
-_MESSAGES_A_TURN = 32
+# A chatty peer keeps the inbox full; the other tasks get their turn every so often: some 1 ms of messages,
+# small ones of telemetry (their overhead counts) or batches, which take some 70 us a KiB.
+_BYTES_A_TURN = 16 * 1024
+_LEAST_BYTES = 512
 # What a small message weighs beside its bytes: without it, a flood of empty ones would weigh nothing.
 _MESSAGE_OVERHEAD_BYTES = 64
 
@@ -32,6 +34,7 @@ class Exchange:
         "_inbox",
         "_inbox_bytes",
         "_muted",
+        "_registered",
         "_room",
         "_turn",
         "_unacknowledged",
@@ -48,6 +51,7 @@ class Exchange:
         self._connection = connection
         self.stream_id = stream_id
         self._decoder = MessageDecoder(connection.options.max_message_bytes)
+        self._registered = False
         self._inbox: deque[bytes] = deque()
         self._inbox_bytes = 0
         self._unacknowledged = 0
@@ -64,10 +68,21 @@ class Exchange:
         # What is cancelled when the peer gives the call up; a server's handler runs in it.
         self.scope = trio.CancelScope()
 
+    @property
+    def max_message_bytes(self) -> int:
+        """How large a message may be."""
+        return self._decoder.max_message_bytes
+
+    @max_message_bytes.setter
+    def max_message_bytes(self, count: int) -> None:
+        self._decoder.max_message_bytes = count
+
     # Fed by the connection.
 
-    def data_arrived(self, data: bytes, flow_controlled_length: int) -> None:
+    def data_arrived(self, data: bytes, flow_controlled_length: int) -> int:
         """Take data, and acknowledge it unless too much waits to be received already.
+
+        Returns how many messages it completed.
 
         Raises:
             RpcError: the data breaks the framing or a bound; the call cannot go on.
@@ -76,13 +91,25 @@ class Exchange:
         messages = self._decoder.feed(data)
         if messages:
             self._inbox += messages
-            for message in messages:
-                self._inbox_bytes += len(message) + _MESSAGE_OVERHEAD_BYTES
+            count = sum(map(len, messages)) + _MESSAGE_OVERHEAD_BYTES * len(messages)
+            self._inbox_bytes += count
+            self._connection.account.hold(count)
             self._wake_receiver()
         if self._decoder.unfinished_bytes != self._unfinished_bytes:
             self._count_unfinished(self._decoder.unfinished_bytes)
             self._connection.check_unfinished()
+        self._connection.account.check_bound()
         self._acknowledge_if_room()
+        return len(messages)
+
+    def abort(self, error: RpcError) -> None:
+        """End the call with an error of ours: what arrived is dropped, and its handler cancelled."""
+        self._drop_inbound()
+        if not self.remote_ended or self.error is None:
+            self.error = error
+            self.remote_ended = True
+        self._wake_receiver()
+        self.scope.cancel()
 
     def remote_end_arrived(self, error: RpcError | None = None) -> None:
         """The peer has said all, or ended the call with an error."""
@@ -120,13 +147,20 @@ class Exchange:
         """Acknowledge what will never be received, for the sake of the other calls."""
         self.closed = True
         self._mute()
-        self._inbox.clear()
-        self._inbox_bytes = 0
-        self._decoder.forget()
-        self._count_unfinished(0)
+        self._drop_inbound()
         self._acknowledge_if_room()
+        if self._registered:
+            self._registered = False
+            self._connection.account.unregister()
 
     # Used by the call.
+
+    def register_peer(self, max_message_bytes: int | None) -> None:
+        """Lift the bounds of unregistered peers while the call lasts; bound its messages from now on."""
+        if not self._registered:
+            self._registered = True
+            self._connection.account.register()
+        self.max_message_bytes = max_message_bytes or self._connection.options.max_message_bytes
 
     def start_response(self) -> None:
         """Send the headers of a server's answer.
@@ -173,13 +207,18 @@ class Exchange:
             if self.remote_ended:
                 await trio.lowlevel.checkpoint()
                 if self.error is not None:
-                    raise self.error
+                    raise self._ended()
                 raise trio.EndOfChannel
             self._arrival = trio.Event()
             await self._arrival.wait()
-        await self._give_others_a_turn()
+        await self._give_others_a_turn(len(self._inbox[0]))
+        if not self._inbox:
+            # Aborted meanwhile.
+            return await self.receive()
         message = self._inbox.popleft()
-        self._inbox_bytes -= len(message) + _MESSAGE_OVERHEAD_BYTES
+        count = len(message) + _MESSAGE_OVERHEAD_BYTES
+        self._inbox_bytes -= count
+        self._connection.account.hold(-count)
         if self._unacknowledged:
             self._acknowledge_if_room()
         return message
@@ -192,7 +231,7 @@ class Exchange:
         """
         data = framed(message)
         sent = 0
-        await self._give_others_a_turn()
+        await self._give_others_a_turn(len(data))
         try:
             while sent < len(data):
                 if self._connection.outbound_full:
@@ -230,21 +269,35 @@ class Exchange:
         self._connection.flush_soon()
         return count
 
-    async def _give_others_a_turn(self) -> None:
-        self._turn = (self._turn + 1) % _MESSAGES_A_TURN
-        if self._turn == 0:
+    async def _give_others_a_turn(self, count: int) -> None:
+        self._turn += max(count, _LEAST_BYTES)
+        if self._turn >= _BYTES_A_TURN:
+            self._turn = 0
             await trio.lowlevel.checkpoint()
+
+    def _drop_inbound(self) -> None:
+        self._connection.account.hold(-self._inbox_bytes)
+        self._inbox.clear()
+        self._inbox_bytes = 0
+        self._decoder.forget()
+        self._count_unfinished(0)
 
     def _mute(self) -> None:
         self._muted = True
         self.room_made()
 
     def _count_unfinished(self, count: int) -> None:
-        self._connection.unfinished_bytes += count - self._unfinished_bytes
+        fresh = count - self._unfinished_bytes
+        self._connection.unfinished_bytes += fresh
+        self._connection.account.hold(fresh)
         self._unfinished_bytes = count
 
     def _ended(self) -> RpcError:
-        return self.error or RpcError(StatusCode.CANCELLED, "the call has ended")
+        # A new one each time: the traceback of a kept one would refer to this call, and this call to it.
+        # Nobody collects such cycles soon, and what the frames hold is as large as a message.
+        if self.error is None:
+            return RpcError(StatusCode.CANCELLED, "the call has ended")
+        return RpcError(self.error.status, self.error.message)
 
     def _wake_receiver(self) -> None:
         if self._arrival is not None:

@@ -15,11 +15,11 @@ def framed(message: bytes) -> bytes:
 class MessageDecoder:
     """Cuts the data of one stream into messages; synchronous, holds one unfinished message at most."""
 
-    __slots__ = ("_buffer", "_max_message_bytes")
+    __slots__ = ("_buffer", "max_message_bytes")
 
     def __init__(self, max_message_bytes: int) -> None:
         self._buffer = bytearray()
-        self._max_message_bytes = max_message_bytes
+        self.max_message_bytes = max_message_bytes
 
     @property
     def unfinished_bytes(self) -> int:
@@ -45,7 +45,7 @@ class MessageDecoder:
 
     def forget(self) -> None:
         """Drop an unfinished message."""
-        self._buffer.clear()
+        self._buffer = bytearray()
 
     def _cut(self, data: bytes | bytearray) -> tuple[list[bytes], int]:
         messages = []
@@ -54,14 +54,18 @@ class MessageDecoder:
             flags, length = _PREFIX.unpack_from(data, start)
             if flags != 0:
                 raise RpcError(StatusCode.UNIMPLEMENTED, "compressed messages are not supported")
-            if length > self._max_message_bytes:
+            if length > self.max_message_bytes:
                 raise RpcError(
                     StatusCode.RESOURCE_EXHAUSTED,
-                    f"a message of {length} bytes; at most {self._max_message_bytes} are taken",
+                    f"a message of {length} bytes; at most {self.max_message_bytes} are taken",
                 )
             end = start + _PREFIX.size + length
             if len(data) < end:
                 break
-            messages.append(bytes(data[start + _PREFIX.size : end]))
+            start += _PREFIX.size
+            # One copy, not two: a message may be as large as the peer's budget allows.
+            messages.append(
+                data[start:end] if isinstance(data, bytes) else bytes(memoryview(data)[start:end])
+            )
             start = end
         return messages, start

@@ -1,4 +1,4 @@
-"""Neighbouring DATA frames of one stream as a single frame, before h2 looks at them.
+"""What arrives, cut into turns of the event loop, and neighbouring DATA frames of a stream joined, before h2.
 
 Where one DATA frame ends and the next begins means nothing in HTTP/2 (RFC 9113, section 6.1), and h2 makes
 half a dozen objects of each. An agent that sends a message a sample sends a frame a sample.
@@ -10,11 +10,25 @@ PREFACE_BYTES = 24
 
 # Length (of which the first byte is the high one), type, flags, stream.
 _HEAD = Struct(">BHBB4s")
-_DATA = 0
+_DATA, _HEADERS, _SETTINGS, _PUSH_PROMISE, _CONTINUATION = 0, 1, 4, 5, 9
+_END_HEADERS = 4
+
+# A turn is over at this weight: some 0.5 ms of h2's work. A HEADERS frame is one call: its header block, its
+# handler, its status.
+_WEIGHT_A_TURN = 16
+_WEIGHTS = {_HEADERS: 8, _SETTINGS: 4}
+# What the largest header list that is accepted (16 KiB) takes at most, with padding and priority.
+_MAX_HEADER_BLOCK_BYTES = 17 * 1024
+# A SETTINGS frame has six bytes for each of some ten settings.
+_MAX_SETTINGS_BYTES = 1024
 
 
 class FrameTooLargeError(Exception):
     """A head announces more than may be sent."""
+
+
+class HeaderBlockTooLargeError(Exception):
+    """HEADERS and CONTINUATION frames together are larger than any header list that is accepted."""
 
 
 class DataJoiner:
@@ -33,16 +47,24 @@ class DataJoiner:
         self._rest_bytes = preface_bytes
         # Of the next frame's head, what is there already.
         self._head = b""
+        self._header_block_bytes = 0
+        # Frames other than DATA, so far.
+        self.other_frames = 0
 
-    def feed(self, arrived: bytes | bytearray) -> bytes:
-        """Take bytes and return those that h2 is to see; the beginning of a head waits for the rest of it.
+    def feed(self, arrived: bytes | bytearray) -> list[bytes]:
+        """Take bytes and return those that h2 is to see, a piece for each turn of the event loop.
+
+        The beginning of a head waits for the rest of it.
 
         Raises:
             FrameTooLargeError: at the head: h2 would hold all of the frame before it looks at its length.
+            HeaderBlockTooLargeError: h2 would hold 64 CONTINUATION frames of any size.
         """
         data = self._head + arrived
         at = self._rest_bytes
+        turns: list[bytes] = []
         parts: list[bytes] = []
+        weight = 0
         # All before it stands in `parts`.
         done = 0
         run = _Run(at, b"")
@@ -53,19 +75,43 @@ class DataJoiner:
                 raise FrameTooLargeError(
                     f"a frame of {payload_bytes} bytes; at most {self._max_frame_bytes} are taken"
                 )
+            if kind != _DATA:
+                self.other_frames += 1
+                self._check_other(kind, flags, payload_bytes)
             end = at + _HEAD.size + payload_bytes
             joins = kind == _DATA and flags == 0 and payload_bytes > 0 and end <= len(data)
             if not joins or stream != run.stream or run.payload_bytes + payload_bytes > self._max_frame_bytes:
                 done = run.close(data, done, parts)
                 run = _Run(at, stream if joins else b"")
+                if weight >= _WEIGHT_A_TURN:
+                    turns.append(b"".join((*parts, data[done:at])))
+                    parts.clear()
+                    done = at
+                    weight = 0
+                weight += _WEIGHTS.get(kind, 1)
             if joins:
                 run.add(data[at + _HEAD.size : end])
             at = end
         done = run.close(data, done, parts)
         self._head = data[at:]
         self._rest_bytes = max(0, at - len(data))
-        parts.append(data[done:at])
-        return b"".join(parts)
+        turns.append(b"".join((*parts, data[done:at])))
+        return turns
+
+    def _check_other(self, kind: int, flags: int, payload_bytes: int) -> None:
+        if kind == _SETTINGS and payload_bytes > _MAX_SETTINGS_BYTES:
+            raise FrameTooLargeError(
+                f"a SETTINGS frame of {payload_bytes} bytes; at most {_MAX_SETTINGS_BYTES} are taken"
+            )
+        if kind in {_HEADERS, _PUSH_PROMISE, _CONTINUATION}:
+            self._header_block_bytes += payload_bytes
+            if self._header_block_bytes > _MAX_HEADER_BLOCK_BYTES:
+                raise HeaderBlockTooLargeError(
+                    f"a header block of {self._header_block_bytes} bytes; "
+                    f"at most {_MAX_HEADER_BLOCK_BYTES} are taken"
+                )
+            if flags & _END_HEADERS:
+                self._header_block_bytes = 0
 
 
 class _Run:

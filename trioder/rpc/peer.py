@@ -39,6 +39,19 @@ async def peer_of(stream: trio.abc.Stream) -> Peer:
     return Peer(address=_address(stream))
 
 
+def address_of(stream: trio.abc.Stream) -> str:
+    """Return the host at the other end, before any handshake."""
+    address = _address(stream.transport_stream if isinstance(stream, trio.SSLStream) else stream)
+    return address.rpartition(":")[0].strip("[]") or address
+
+
+async def first_byte(stream: trio.abc.Stream) -> None:
+    """Wait until the other end has sent something, which is left there, or has closed."""
+    transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if isinstance(transport, trio.SocketStream):
+        await trio.lowlevel.wait_readable(transport.socket)
+
+
 def _address(stream: trio.abc.Stream) -> str:
     if not isinstance(stream, trio.SocketStream):
         return "in memory"

@@ -3,12 +3,15 @@
 Transport only: what the methods do is given as handlers.
 """
 
+import errno
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Self, TypeAlias
 
 import h2.events
+import h2.exceptions
 import structlog
 import trio
 from google.protobuf.message import DecodeError
@@ -19,7 +22,9 @@ from trioder.rpc.exchange import Exchange
 from trioder.rpc.headers import MalformedHeadersError, Metadata, NotGrpcError, RequestHead, read_request
 from trioder.rpc.method import Method, Req, Res
 from trioder.rpc.options import ConnectionOptions
-from trioder.rpc.peer import Peer, TlsRefusedError, peer_of
+from trioder.rpc.peer import Peer, TlsRefusedError, address_of, first_byte, peer_of
+from trioder.rpc.peers import PeerAccount, PeerLimits
+from trioder.rpc.refusals import Refusals
 from trioder.rpc.status import RpcError, StatusCode
 
 log = structlog.stdlib.get_logger(__name__)
@@ -28,6 +33,7 @@ _HANDSHAKE_WITHIN_S = 10.0
 _DEFAULTS = ConnectionOptions()
 # A listener that fails for want of file descriptors does not do better a moment later.
 _ACCEPT_AGAIN_AFTER_S = 0.1
+_CAPACITY_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
 class ServerCall(Generic[Req, Res]):
@@ -36,6 +42,8 @@ class ServerCall(Generic[Req, Res]):
     Attributes:
         metadata: the request's header fields.
         peer: who calls.
+        check_bytes: called with each message before it is decoded, and raises what refuses it: a message
+            may decode to a hundred times its size.
     """
 
     def __init__(self, exchange: Exchange, method: Method[Req, Res], metadata: Metadata, peer: Peer) -> None:
@@ -44,6 +52,15 @@ class ServerCall(Generic[Req, Res]):
         self.metadata = metadata
         self.peer = peer
         self.response_started = False
+        self.check_bytes: Callable[[bytes], None] | None = None
+
+    def register_peer(self, *, max_message_bytes: int | None = None) -> None:
+        """Lift the bounds of unregistered peers from the connection for as long as the call lasts.
+
+        Args:
+            max_message_bytes: of each message that the call receives from now on.
+        """
+        self._exchange.register_peer(max_message_bytes)
 
     async def receive(self) -> Req:
         """Return the client's next message.
@@ -51,8 +68,11 @@ class ServerCall(Generic[Req, Res]):
         Raises:
             trio.EndOfChannel: the client has said all.
             RpcError: INVALID_ARGUMENT for bytes that are no such message.
+            Exception: what `check_bytes` raises.
         """
         data = await self._exchange.receive()
+        if self.check_bytes is not None:
+            self.check_bytes(data)
         try:
             return self._method.request_type.FromString(data)
         except DecodeError:
@@ -82,10 +102,27 @@ Handler: TypeAlias = Callable[[ServerCall[Any, Any]], Awaitable[None]]
 
 
 class Services(Mapping[str, tuple[Method[Any, Any], Handler]]):
-    """What a server serves: methods and their handlers, by path."""
+    """What a server serves: methods and their handlers, by path.
 
-    def __init__(self, handlers: Mapping[Method[Any, Any], Handler]) -> None:
+    Args:
+        handlers: by method.
+        first_message_bytes: of the methods by which a peer registers, how large the first message may be
+            beyond the bound of unregistered peers; asked at each call.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[Method[Any, Any], Handler],
+        *,
+        first_message_bytes: Mapping[Method[Any, Any], Callable[[], int]] | None = None,
+    ) -> None:
         self._by_path = {method.path: (method, handler) for method, handler in handlers.items()}
+        self._first_message_bytes = {method.path: ask for method, ask in (first_message_bytes or {}).items()}
+
+    def first_message_bytes(self, path: str) -> int:
+        """Return by how much the first message may exceed the bound of unregistered peers."""
+        ask = self._first_message_bytes.get(path)
+        return 0 if ask is None else ask()
 
     def __getitem__(self, path: str) -> tuple[Method[Any, Any], Handler]:
         return self._by_path[path]
@@ -103,19 +140,41 @@ async def serve_rpc(
     *,
     drain: trio.Event,
     options: ConnectionOptions = _DEFAULTS,
+    limits: PeerLimits | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept connections and serve each until `drain` is set and the calls then in flight have ended.
 
+    Args:
+        listeners: where.
+        services: what is served.
+        drain: see above.
+        options: the bounds of each connection.
+        limits: those of all together; none beyond `options` when it is None.
+        task_status: started once connections are accepted.
+
     Resource handling: the listeners are closed when `drain` is set, or on the way out.
-    Error handling: nothing that a peer does is raised here.
+    Error handling: nothing that a peer does is raised here, nor a want of descriptors or memory; any other
+    error of `accept` is.
     """
-    async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
-        for listener in listeners:
-            accepting.start_soon(_accept, listener, services, drain, options, connections)
-        task_status.started()
-        await drain.wait()
-        accepting.cancel_scope.cancel()
+    async with trio.open_nursery() as sweeping:
+        if limits is not None:
+            sweeping.start_soon(limits.sweep)
+        async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
+            accept = partial(
+                _accept,
+                services=services,
+                drain=drain,
+                options=options,
+                limits=limits,
+                connections=connections,
+            )
+            for listener in listeners:
+                accepting.start_soon(accept, listener)
+            task_status.started()
+            await drain.wait()
+            accepting.cancel_scope.cancel()
+        sweeping.cancel_scope.cancel()
 
 
 async def serve_connection(
@@ -124,6 +183,7 @@ async def serve_connection(
     *,
     drain: trio.Event | None = None,
     options: ConnectionOptions = _DEFAULTS,
+    account: PeerAccount | None = None,
 ) -> None:
     """Serve one connection until it ends; the stream is closed then. Raises nothing of a peer's doing.
 
@@ -132,6 +192,7 @@ async def serve_connection(
         services: what is served.
         drain: once set, the peer is asked to begin no more calls, and the connection ends with the last.
         options: its bounds.
+        account: what it shares with other connections (`PeerLimits.serving`).
     """
     try:
         with trio.fail_after(_HANDSHAKE_WITHIN_S):
@@ -140,32 +201,56 @@ async def serve_connection(
         log.info("connection refused", reason=str(error) or "the TLS handshake took too long")
         await trio.aclose_forcefully(stream)
         return
-    await _Serving(stream, services, peer, options).run(trio.Event() if drain is None else drain)
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    serving = _Serving(stream, services, peer, options, account)
+    await serving.run(trio.Event() if drain is None else drain)
 
 
 async def _accept(
     listener: trio.abc.Listener[Any],
+    *,
     services: Services,
     drain: trio.Event,
     options: ConnectionOptions,
+    limits: PeerLimits | None,
     connections: trio.Nursery,
 ) -> None:
+    refusals = limits.refusals if limits is not None else Refusals()
     async with listener:
         while True:
+            if limits is not None:
+                await limits.room()
             try:
                 stream = await listener.accept()
             except OSError as error:
-                log.warning("cannot accept a connection", reason=str(error))
+                if error.errno not in _CAPACITY_ERRNOS:
+                    raise
+                refusals.add("accept", detail=str(error))
                 await trio.sleep(_ACCEPT_AGAIN_AFTER_S)
                 continue
-            connections.start_soon(_serve_accepted, stream, services, drain, options)
+            account = None if limits is None else limits.accepted(address_of(stream))
+            connections.start_soon(_serve_accepted, stream, services, drain, options, account)
 
 
 async def _serve_accepted(
-    stream: trio.abc.Stream, services: Services, drain: trio.Event, options: ConnectionOptions
+    stream: trio.abc.Stream,
+    services: Services,
+    drain: trio.Event,
+    options: ConnectionOptions,
+    account: PeerAccount | None,
 ) -> None:
     try:
-        await serve_connection(stream, services, drain=drain, options=options)
+        if account is None:
+            await serve_connection(stream, services, drain=drain, options=options)
+            return
+        try:
+            with account.scope:
+                async with account.limits.serving(account, first_byte=partial(first_byte, stream)):
+                    await serve_connection(stream, services, drain=drain, options=options, account=account)
+        finally:
+            await trio.aclose_forcefully(stream)
     except Exception:
         # The last wall: a defect of ours ends one connection, not the server.
         log.exception("connection crashed")
@@ -189,11 +274,16 @@ class _Serving:
     """A connection's calls."""
 
     def __init__(
-        self, stream: trio.abc.Stream, services: Services, peer: Peer, options: ConnectionOptions
+        self,
+        stream: trio.abc.Stream,
+        services: Services,
+        peer: Peer,
+        options: ConnectionOptions,
+        account: PeerAccount | None,
     ) -> None:
         self._services = services
         self._peer = peer
-        self._connection = Connection(stream, client_side=False, options=options)
+        self._connection = Connection(stream, client_side=False, options=options, account=account)
 
     async def run(self, drain: trio.Event) -> None:
         async with trio.open_nursery() as nursery:
@@ -213,27 +303,29 @@ class _Serving:
         stream_id: int = event.stream_id
         if not isinstance(event, h2.events.RequestReceived):
             return  # a client's trailers mean nothing in gRPC
-        try:
-            begun = self._begin(stream_id, read_request(event.headers))
-        except MalformedHeadersError as error:
-            log.debug("call refused", peer=self._peer.address, reason=str(error))
-            core.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
-        except _TooManyCallsError:
-            core.reset(stream_id, ErrorCodes.REFUSED_STREAM)
-        except NotGrpcError as error:
-            core.answer_http_status(stream_id, error.http_status)
-            core.reset(stream_id, ErrorCodes.NO_ERROR)
-        except RpcError as error:
-            core.end_call(stream_id, error, started=False)
-            core.reset(stream_id, ErrorCodes.NO_ERROR)
-        else:
-            handlers.start_soon(self._run_call, begun)
+        # An answer finds the stream closed when HEADERS and RST_STREAM arrived in one read.
+        with suppress(h2.exceptions.ProtocolError):
+            try:
+                begun = self._begin(stream_id, read_request(event.headers))
+            except MalformedHeadersError as error:
+                log.debug("call refused", peer=self._peer.address, reason=str(error))
+                core.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
+            except _TooManyCallsError:
+                core.reset(stream_id, ErrorCodes.REFUSED_STREAM)
+            except NotGrpcError as error:
+                core.answer_http_status(stream_id, error.http_status)
+                core.reset(stream_id, ErrorCodes.NO_ERROR)
+            except RpcError as error:
+                core.end_call(stream_id, error, started=False)
+                core.reset(stream_id, ErrorCodes.NO_ERROR)
+            else:
+                handlers.start_soon(self._run_call, begun)
 
     def _begin(self, stream_id: int, head: RequestHead) -> _Begun:
         connection = self._connection
         if connection.draining:
             raise RpcError(StatusCode.UNAVAILABLE, "the server is going away")
-        if len(connection.exchanges) >= connection.options.max_concurrent_calls:
+        if not connection.takes_call():
             raise _TooManyCallsError
         try:
             method, handler = self._services[head.path]
@@ -241,8 +333,20 @@ class _Serving:
             raise RpcError(StatusCode.UNIMPLEMENTED, f"there is no method {head.path[:200]}") from None
         exchange = Exchange(connection, stream_id)
         connection.opened(exchange)
+        if connection.account.limited:
+            self._bound_messages(exchange, head.path)
         call = ServerCall(exchange, method, head.metadata, self._peer)
         return _Begun(exchange, call, handler, head.timeout_s)
+
+    def _bound_messages(self, exchange: Exchange, path: str) -> None:
+        connection = self._connection
+        most = connection.account.limits.options.unregistered_bytes
+        more = self._services.first_message_bytes(path)
+        if more and connection.large_call is None:
+            connection.large_call = exchange
+            connection.account.larger_by = min(more, connection.options.max_message_bytes)
+            most += connection.account.larger_by
+        exchange.max_message_bytes = min(most, connection.options.max_message_bytes)
 
     async def _run_call(self, begun: _Begun) -> None:
         exchange = begun.exchange
@@ -275,7 +379,11 @@ class _Serving:
 
 
 def _refusal_in(error: Exception) -> RpcError | None:
-    """The RpcError that a handler raised, also from within its nurseries."""
+    """The RpcError that a handler raised, also from within its nurseries.
+
+    A new one: a local variable that keeps a caught exception is a cycle (traceback, frame, variable) that
+    holds all that the handler's frames held, until a collector looks.
+    """
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    return error if isinstance(error, RpcError) else None
+    return RpcError(error.status, error.message) if isinstance(error, RpcError) else None

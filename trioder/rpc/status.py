@@ -2,6 +2,8 @@
 
 from enum import IntEnum
 
+from h2.errors import ErrorCodes
+
 
 class StatusCode(IntEnum):
     """The codes, as https://grpc.github.io/grpc/core/md_doc_statuscodes.html numbers them."""
@@ -35,3 +37,25 @@ class RpcError(Exception):
         super().__init__(f"{status.name}: {message}" if message else status.name)
         self.status = status
         self.message = message
+
+
+_STATUS_OF_RESET: dict[int, StatusCode] = {
+    ErrorCodes.REFUSED_STREAM: StatusCode.UNAVAILABLE,
+    ErrorCodes.CANCEL: StatusCode.CANCELLED,
+    ErrorCodes.ENHANCE_YOUR_CALM: StatusCode.RESOURCE_EXHAUSTED,
+    ErrorCodes.INADEQUATE_SECURITY: StatusCode.PERMISSION_DENIED,
+}
+
+
+def error_of_reset(code: int) -> RpcError:
+    """Return the error that RST_STREAM with an HTTP/2 error code stands for."""
+    status = _STATUS_OF_RESET.get(code, StatusCode.INTERNAL)
+    return RpcError(status, f"the peer reset the call ({error_name(code)})")
+
+
+def error_name(code: int) -> str:
+    """Return the name of an HTTP/2 error code, as far as it has one."""
+    try:
+        return str(ErrorCodes(code).name)
+    except ValueError:
+        return str(code)

@@ -9,30 +9,61 @@ from typing import Literal
 from trioder.sim.bess import sustainable_mw
 from trioder.sim.model import Asset
 
-Limit = Literal["nameplate", "energy", "ramp"]
+Limit = Literal["nameplate", "available", "energy", "ramp"]
 
 
 def holdable_mw(
-    asset: Asset, soc_mwhr: float, current_mw: float, *, hold_s: float, ramp_s: float
+    asset: Asset,
+    soc_mwhr: float,
+    current_mw: float,
+    *,
+    hold_s: float,
+    ramp_s: float,
+    available_discharge_mw: float | None = None,
+    available_charge_mw: float | None = None,
 ) -> tuple[float, float]:
     """Return the highest discharge and the highest charge, as magnitudes in MW, that `holdable` gives.
 
     Raises:
         ValueError: as `holdable`.
     """
-    discharge_mw, _ = holdable(asset, soc_mwhr, current_mw, hold_s=hold_s, ramp_s=ramp_s, charging=False)
-    charge_mw, _ = holdable(asset, soc_mwhr, current_mw, hold_s=hold_s, ramp_s=ramp_s, charging=True)
+    discharge_mw, _ = holdable(
+        asset,
+        soc_mwhr,
+        current_mw,
+        hold_s=hold_s,
+        ramp_s=ramp_s,
+        charging=False,
+        available_mw=available_discharge_mw,
+    )
+    charge_mw, _ = holdable(
+        asset,
+        soc_mwhr,
+        current_mw,
+        hold_s=hold_s,
+        ramp_s=ramp_s,
+        charging=True,
+        available_mw=available_charge_mw,
+    )
     return discharge_mw, charge_mw
 
 
 def holdable(
-    asset: Asset, soc_mwhr: float, current_mw: float, *, hold_s: float, ramp_s: float, charging: bool
+    asset: Asset,
+    soc_mwhr: float,
+    current_mw: float,
+    *,
+    hold_s: float,
+    ramp_s: float,
+    charging: bool,
+    available_mw: float | None = None,
 ) -> tuple[float, Limit]:
     """Return the highest power in one direction that the battery can reach and hold, and what limits it.
 
     A setpoint of this power, given now, is reached within `ramp_s` seconds and not fallen short of before
     `hold_s` seconds from now. It is a bound from above only: a battery that does more now than it is asked
-    for may need longer to come down. Of limits that are equal, the first of nameplate, energy, ramp is told.
+    for may need longer to come down. Of limits that are equal, the first of nameplate, energy, ramp and
+    available is returned.
 
     Args:
         asset: the nameplate.
@@ -41,14 +72,19 @@ def holdable(
         hold_s: s, > 0; the time of the ramp is a part of it.
         ramp_s: s, >= 0.
         charging: which direction is asked for.
+        available_mw: what the device reports that it can do now in that direction, as a magnitude >= 0; it
+            knows of faults and deratings that the nameplate does not show. None when it reports nothing.
 
     Returns:
         A magnitude in MW at the meter, >= 0, and its limit.
 
     Raises:
-        ValueError: hold_s is not > 0, ramp_s is negative, or any number given is NaN or infinite.
+        ValueError: hold_s is not > 0, ramp_s or available_mw is negative, or any number given is NaN or
+            infinite.
     """
     total = soc_mwhr + current_mw + hold_s + ramp_s
+    if available_mw is not None and not 0.0 <= available_mw < math.inf:
+        raise ValueError(f"available_mw is {available_mw}; it must be a finite number >= 0 MW")
     # As in tick_asset: NaN and infinity survive a sum.
     if total - total != 0.0 or hold_s <= 0.0 or ramp_s < 0.0:
         _refuse_bad_numbers(soc_mwhr, current_mw, hold_s, ramp_s)
@@ -74,6 +110,8 @@ def holdable(
     reached_mw = from_mw + asset.ramp_rate_mw_per_min * (ramp_s / 60.0)
     if reached_mw < held_mw:
         limit, held_mw = "ramp", reached_mw
+    if available_mw is not None and available_mw < held_mw:
+        limit, held_mw = "available", available_mw
     return max(0.0, held_mw), limit
 
 

@@ -23,6 +23,9 @@ class StoreFigures:
     queue_rows: int = _figure("gauge", "Samples that wait to be committed.")
     queue_bytes: int = _figure("gauge", "Memory of the samples that wait to be committed.")
     notes_waiting: int = _figure("gauge", "Sessions and dispatches that wait to be written.")
+    retention_days_held: int = _figure(
+        "gauge", "Days of telemetry past retention that are kept until an operator confirms."
+    )
     commit_seconds_last: float = _seconds("gauge", "How long the last transaction of samples took.")
     commit_seconds_max: float = _seconds("gauge", "How long the slowest transaction of samples took.")
 
@@ -36,4 +39,11 @@ class StoreFigures:
         "counter", "Telemetry batches dropped: the database refuses their data."
     )
     samples_dropped: int = _figure("counter", "Samples without an outbox dropped: there was no room.")
+    shares_dropped: int = _figure(
+        "counter", "Assets' shares of ended dispatches dropped from their records: there was no room."
+    )
     notes_dropped: int = _figure("counter", "Sessions and dispatches dropped: no room, or refused as data.")
+    retention_days_dropped: int = _figure("counter", "Days of telemetry that retention dropped.")
+    partition_failures: int = _figure(
+        "counter", "Attempts to make or drop a day's partition that failed; they are repeated."
+    )

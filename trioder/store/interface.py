@@ -4,12 +4,12 @@ Nothing but what reads may wait: a slow or dead database is never felt
 on a stream.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, Protocol
 
 from trioder.sim.model import Asset
 from trioder.store.figures import StoreFigures
-from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord
+from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord, ShareOf
 
 StoreHealth = Literal["ok", "error", "disabled"]
 
@@ -74,8 +74,19 @@ class Store(Protocol):
     def close_session(self, session_id: str, *, disconnected_ms: int, reason: str) -> None:
         """A session has ended."""
 
-    def record_dispatch(self, dispatch: DispatchRecord) -> None:
-        """A dispatch was made, or something has become of it."""
+    def record_dispatch(
+        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: ShareOf
+    ) -> None:
+        """A dispatch was made, or something has become of it.
+
+        Args:
+            dispatch: as it is now, without members and left_out.
+            changed: the keys of the assets whose share is not what was recorded last; at first, of all.
+            share_of: called for these, when they are written: what is newest then is recorded.
+        """
+
+    def fleet_changed(self) -> None:
+        """The fleet was reloaded: mirror it before anything of it is written."""
 
     async def living_dispatches(self) -> Sequence[DispatchRecord]:
         """The dispatches that nobody has seen the end of, oldest first: what a headend goes on with.
@@ -87,10 +98,12 @@ class Store(Protocol):
     async def find_dispatch(
         self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
     ) -> DispatchRecord | None:
-        """The dispatch with this id, or the one that was made under this key.
+        """The dispatch with this id, or the one that was made under this key; None when there is none.
+
+        What waits to be written counts as well.
 
         Raises:
-            StoreUnavailableError: the database does not answer.
+            StoreUnavailableError: the database does not answer, or not within about 2 s.
         """
 
     async def dispatches(
@@ -108,6 +121,13 @@ class Store(Protocol):
         self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
     ) -> Sequence[PastSample]:
         """The newest `limit` samples of an asset in [start_ms, end_ms), newest first.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        """An asset that has been in the fleet, as it was then; None when it never was.
 
         Raises:
             StoreUnavailableError: the database does not answer.

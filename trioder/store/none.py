@@ -1,12 +1,12 @@
 """The store that forgets: every batch counts as kept once it is in the headend's memory."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from trioder.sim.model import Asset
 from trioder.store.figures import StoreFigures
 from trioder.store.interface import StoreHealth, StoreListener
-from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord
+from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord, ShareOf
 
 # Outboxes are named by agents; no number of names may fill the memory. One forgotten starts again at 0.
 MAX_OUTBOXES = 100_000
@@ -62,8 +62,13 @@ class NoneStore:
     def close_session(self, session_id: str, *, disconnected_ms: int, reason: str) -> None:
         """Forget it."""
 
-    def record_dispatch(self, dispatch: DispatchRecord) -> None:
+    def record_dispatch(
+        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: ShareOf
+    ) -> None:
         """Forget it."""
+
+    def fleet_changed(self) -> None:
+        """There is nothing to mirror it in."""
 
     async def living_dispatches(self) -> Sequence[DispatchRecord]:
         """There are none."""
@@ -99,6 +104,10 @@ class NoneStore:
     ) -> Sequence[PastSample]:
         """There is none."""
         return ()
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:  # noqa: ARG002  # the interface's
+        """Nothing is on record."""
+        return None
 
     async def sessions(
         self,

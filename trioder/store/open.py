@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from trioder.fleet import Fleet
 from trioder.process.wall_time import WallClock
@@ -25,7 +27,13 @@ def check_database_url(database_url: str) -> None:
 
 @asynccontextmanager
 async def open_store(
-    database_url: str, *, state_dir: Path, fleet: Fleet, wall: WallClock, retention_days: int = 0
+    database_url: str,
+    *,
+    state_dir: Path,
+    fleet: Fleet,
+    wall: WallClock,
+    retention_days: int = 0,
+    records_retention_days: int = 0,
 ) -> AsyncIterator[Store]:
     """Open the store; what of it is ours is closed on leaving.
 
@@ -35,22 +43,34 @@ async def open_store(
         fleet: whose telemetry it is.
         wall: the wall time.
         retention_days: telemetry older than this is dropped, by whole days; 0 keeps all.
+        records_retention_days: sessions and ended dispatches older than this are dropped; 0 keeps all.
 
     *Resource handling*: needs `trio_asyncio.open_loop()` around it, unless the store is `none`.
 
     Raises:
         StoreConfigurationError: it cannot be had; a server that does not answer now is no such reason.
     """
+    open_on = partial(
+        open_postgres_store,
+        fleet=fleet,
+        wall=wall,
+        retention_days=retention_days,
+        records_retention_days=records_retention_days,
+    )
     if database_url == "none":
         yield NoneStore()
     elif database_url == "embedded":
         async with (
             open_embedded_server(state_dir) as url,
-            open_postgres_store(url, fleet=fleet, wall=wall, retention_days=retention_days) as store,
+            open_on(_without_password_file(url, state_dir)) as store,
         ):
             yield store
     else:
-        async with open_postgres_store(
-            database_url, fleet=fleet, wall=wall, retention_days=retention_days
-        ) as store:
+        async with open_on(database_url) as store:
             yield store
+
+
+def _without_password_file(url: str, state_dir: Path) -> str:
+    """The URL of the embedded server, for which ~/.pgpass is not even looked at."""
+    nowhere = quote(str(state_dir.resolve() / "postgres" / "no-pgpass"), errors="replace")
+    return f"{url}&passfile={nowhere}"

@@ -3,10 +3,11 @@
 An asset's key is its position in `Fleet.assets`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from trioder.domain.quality import QualityName
 from trioder.sim.model import Telemetry
 
 Source = Literal["agent", "synthesized"]
@@ -63,7 +64,11 @@ class DispatchTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberRecord:
-    """What one asset was given of a command, and what has become of it."""
+    """What one asset was given of a command, and what has become of it.
+
+    Attributes:
+        mean_mw: its power on average, from when it should have arrived on; None while no sample shows it.
+    """
 
     asset_id: str
     mw: float
@@ -73,6 +78,7 @@ class MemberRecord:
     allocation: str = ""
     state: str
     held_mw: float | None = None
+    mean_mw: float | None = None
     answer: str | None = None
     reason: str | None = None
     sent_ms: int | None = None
@@ -92,12 +98,21 @@ class LeftOutRecord:
     allocation: str
 
 
+# What one asset has of a command: a share, or the reason why it has none.
+ShareRecord = MemberRecord | LeftOutRecord
+
+# Returns the share of the asset with this key, as it is when asked.
+ShareOf = Callable[[int], ShareRecord]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResplitRecord:
     """A command's shares were dealt anew.
 
     Attributes:
         dropped: the assets that dropped out, each with the reason.
+        adjusted: the assets that were given less because they report or deliver less, each with the reason.
+        joined: the assets that take part from then on.
         changed: how many assets got another share.
         shortfall_mw: what nobody could be given from then on.
     """
@@ -107,11 +122,13 @@ class ResplitRecord:
     dropped: Sequence[tuple[str, str]]
     changed: int
     shortfall_mw: float
+    adjusted: Sequence[tuple[str, str]] = ()
+    joined: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchRecord:
-    """One command and what has become of it so far; a later record of the same id replaces this.
+    """One command and what has become of it so far.
 
     Attributes:
         allocated_mw: what its members were given, together.
@@ -123,7 +140,7 @@ class DispatchRecord:
         idempotency_key: the user's, if there was one; request_digest tells whether it is used for the same.
         by_state: how many members are in each state.
         assets_left_out: how many were given nothing.
-        members: none in a list of many records.
+        members: none where they are handed over, or read, apart from the rest.
         left_out: likewise.
     """
 
@@ -151,12 +168,26 @@ class DispatchRecord:
     left_out: Sequence[LeftOutRecord] = ()
 
 
+def with_shares(
+    dispatch: DispatchRecord, shares: Iterable[ShareRecord], *, former: Iterable[ShareRecord] = ()
+) -> DispatchRecord:
+    """Return the record with these shares, and those of `former` whose assets are not among them."""
+    by_asset = {share.asset_id: share for share in former}
+    by_asset.update((share.asset_id, share) for share in shares)
+    return replace(
+        dispatch,
+        members=tuple(share for share in by_asset.values() if isinstance(share, MemberRecord)),
+        left_out=tuple(share for share in by_asset.values() if isinstance(share, LeftOutRecord)),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastSample:
-    """One row of an asset's history."""
+    """One row of an asset's history; values of a sample that is not good may be NaN or infinite."""
 
     telemetry: Telemetry
     source: Source
+    quality: QualityName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

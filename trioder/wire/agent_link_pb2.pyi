@@ -57,7 +57,7 @@ class AssetDescriptor(_message.Message):
     def __init__(self, asset_id: _Optional[str] = ..., site_id: _Optional[str] = ..., asset_name: _Optional[str] = ..., site_name: _Optional[str] = ..., location: _Optional[str] = ..., capacity_mwhr: _Optional[float] = ..., max_mw: _Optional[float] = ..., min_mw: _Optional[float] = ...) -> None: ...
 
 class Register(_message.Message):
-    __slots__ = ("asset_id", "site_id", "asset_name", "site_name", "gateway_id", "assets", "agent_id", "epoch", "protocol", "outbox_id", "backlog_only", "clock_unix_ms", "newest_batch_seq", "oldest_batch_seq")
+    __slots__ = ("asset_id", "site_id", "asset_name", "site_name", "gateway_id", "assets", "agent_id", "epoch", "protocol", "outbox_id", "backlog_only", "clock_unix_ms", "newest_batch_seq", "oldest_batch_seq", "replaces_outbox_id")
     ASSET_ID_FIELD_NUMBER: _ClassVar[int]
     SITE_ID_FIELD_NUMBER: _ClassVar[int]
     ASSET_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +72,7 @@ class Register(_message.Message):
     CLOCK_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     NEWEST_BATCH_SEQ_FIELD_NUMBER: _ClassVar[int]
     OLDEST_BATCH_SEQ_FIELD_NUMBER: _ClassVar[int]
+    REPLACES_OUTBOX_ID_FIELD_NUMBER: _ClassVar[int]
     asset_id: str
     site_id: str
     asset_name: str
@@ -86,7 +87,8 @@ class Register(_message.Message):
     clock_unix_ms: int
     newest_batch_seq: int
     oldest_batch_seq: int
-    def __init__(self, asset_id: _Optional[str] = ..., site_id: _Optional[str] = ..., asset_name: _Optional[str] = ..., site_name: _Optional[str] = ..., gateway_id: _Optional[str] = ..., assets: _Optional[_Iterable[_Union[AssetDescriptor, _Mapping]]] = ..., agent_id: _Optional[str] = ..., epoch: _Optional[int] = ..., protocol: _Optional[int] = ..., outbox_id: _Optional[str] = ..., backlog_only: _Optional[bool] = ..., clock_unix_ms: _Optional[int] = ..., newest_batch_seq: _Optional[int] = ..., oldest_batch_seq: _Optional[int] = ...) -> None: ...
+    replaces_outbox_id: str
+    def __init__(self, asset_id: _Optional[str] = ..., site_id: _Optional[str] = ..., asset_name: _Optional[str] = ..., site_name: _Optional[str] = ..., gateway_id: _Optional[str] = ..., assets: _Optional[_Iterable[_Union[AssetDescriptor, _Mapping]]] = ..., agent_id: _Optional[str] = ..., epoch: _Optional[int] = ..., protocol: _Optional[int] = ..., outbox_id: _Optional[str] = ..., backlog_only: _Optional[bool] = ..., clock_unix_ms: _Optional[int] = ..., newest_batch_seq: _Optional[int] = ..., oldest_batch_seq: _Optional[int] = ..., replaces_outbox_id: _Optional[str] = ...) -> None: ...
 
 class Telemetry(_message.Message):
     __slots__ = ("asset_id", "site_id", "site_name", "timestamp", "soc_mwhr", "soc_pct", "capacity_mwhr", "current_mw", "setpoint_mw", "max_mw", "min_mw", "status", "available_discharge_mw", "available_charge_mw", "quality")
@@ -171,7 +173,7 @@ class Event(_message.Message):
     def __init__(self, id: _Optional[str] = ..., asset_id: _Optional[str] = ..., site_id: _Optional[str] = ..., timestamp: _Optional[str] = ..., event_type: _Optional[str] = ..., severity: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class TelemetryBatch(_message.Message):
-    __slots__ = ("batch_seq", "ts_unix_ms", "asset_index", "soc_mwhr", "current_mw", "setpoint_mw", "available_discharge_mw", "available_charge_mw", "gap_from_seq", "live_only", "quality")
+    __slots__ = ("batch_seq", "ts_unix_ms", "asset_index", "soc_mwhr", "current_mw", "setpoint_mw", "available_discharge_mw", "available_charge_mw", "gap_from_seq", "live_only", "quality", "lost_batches")
     BATCH_SEQ_FIELD_NUMBER: _ClassVar[int]
     TS_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     ASSET_INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -183,6 +185,7 @@ class TelemetryBatch(_message.Message):
     GAP_FROM_SEQ_FIELD_NUMBER: _ClassVar[int]
     LIVE_ONLY_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
+    LOST_BATCHES_FIELD_NUMBER: _ClassVar[int]
     batch_seq: int
     ts_unix_ms: int
     asset_index: _containers.RepeatedScalarFieldContainer[int]
@@ -194,7 +197,8 @@ class TelemetryBatch(_message.Message):
     gap_from_seq: int
     live_only: bool
     quality: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, batch_seq: _Optional[int] = ..., ts_unix_ms: _Optional[int] = ..., asset_index: _Optional[_Iterable[int]] = ..., soc_mwhr: _Optional[_Iterable[float]] = ..., current_mw: _Optional[_Iterable[float]] = ..., setpoint_mw: _Optional[_Iterable[float]] = ..., available_discharge_mw: _Optional[_Iterable[float]] = ..., available_charge_mw: _Optional[_Iterable[float]] = ..., gap_from_seq: _Optional[int] = ..., live_only: _Optional[bool] = ..., quality: _Optional[_Iterable[int]] = ...) -> None: ...
+    lost_batches: int
+    def __init__(self, batch_seq: _Optional[int] = ..., ts_unix_ms: _Optional[int] = ..., asset_index: _Optional[_Iterable[int]] = ..., soc_mwhr: _Optional[_Iterable[float]] = ..., current_mw: _Optional[_Iterable[float]] = ..., setpoint_mw: _Optional[_Iterable[float]] = ..., available_discharge_mw: _Optional[_Iterable[float]] = ..., available_charge_mw: _Optional[_Iterable[float]] = ..., gap_from_seq: _Optional[int] = ..., live_only: _Optional[bool] = ..., quality: _Optional[_Iterable[int]] = ..., lost_batches: _Optional[int] = ...) -> None: ...
 
 class Setpoint(_message.Message):
     __slots__ = ("asset_id", "mw", "duration_s", "site_id", "group_id", "dispatch_id", "reversion_mw", "valid_until_unix_ms")
@@ -223,18 +227,20 @@ class SetpointBatch(_message.Message):
     def __init__(self, setpoints: _Optional[_Iterable[_Union[Setpoint, _Mapping]]] = ...) -> None: ...
 
 class Registered(_message.Message):
-    __slots__ = ("session_id", "committed_batch_seq", "protocol", "unknown_asset_ids", "clock_unix_ms")
+    __slots__ = ("session_id", "committed_batch_seq", "protocol", "unknown_asset_ids", "clock_unix_ms", "committed_ts_unix_ms")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_BATCH_SEQ_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_ASSET_IDS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_TS_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     committed_batch_seq: int
     protocol: int
     unknown_asset_ids: _containers.RepeatedScalarFieldContainer[str]
     clock_unix_ms: int
-    def __init__(self, session_id: _Optional[str] = ..., committed_batch_seq: _Optional[int] = ..., protocol: _Optional[int] = ..., unknown_asset_ids: _Optional[_Iterable[str]] = ..., clock_unix_ms: _Optional[int] = ...) -> None: ...
+    committed_ts_unix_ms: int
+    def __init__(self, session_id: _Optional[str] = ..., committed_batch_seq: _Optional[int] = ..., protocol: _Optional[int] = ..., unknown_asset_ids: _Optional[_Iterable[str]] = ..., clock_unix_ms: _Optional[int] = ..., committed_ts_unix_ms: _Optional[int] = ...) -> None: ...
 
 class TelemetryAck(_message.Message):
     __slots__ = ("batch_seq",)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from uuid import UUID
 
+from trioder.domain.quality import Quality
 from trioder.process.rfc3339 import parse_ms
 
 
@@ -47,16 +48,32 @@ def checked_finite(field: str, value: float) -> float:
 
 
 def checked_column(field: str, values: Sequence[float], *, rows: int) -> Sequence[float]:
-    """Return one column of a batch: `rows` finite numbers."""
+    """Return one column of a batch: `rows` numbers, of which some may be NaN or infinite.
+
+    A batch is refused as a whole and then sent again, so that one such value would block its agent for good:
+    the receiver stores the row as suspect instead.
+    """
     # Into a list: twice as fast as list() when protobuf holds them.
     column = values[:]
     if len(column) != rows:
         raise WireError(f"{field} has {len(column)} rows; the batch's asset_index has {rows}")
-    # A sum is finite only if every term is, but finite terms may overflow it: then look at each.
-    if not math.isfinite(sum(column)):
-        for row, value in enumerate(column):
-            checked_finite(f"{field}[{row}]", value)
     return column
+
+
+def checked_qualities(field: str, codes: Sequence[int], *, rows: int) -> bytes:
+    """Return the device's own judgement of each row of a batch; empty when all are good."""
+    if not codes:
+        return b""
+    if len(codes) != rows:
+        raise WireError(f"{field} has {len(codes)} rows; the batch's asset_index has {rows}")
+    return bytes(map(device_quality, codes)) if any(codes) else b""
+
+
+def device_quality(code: int) -> Quality:
+    """Return what a device says of its own values: good, bad, or suspect for a code of a newer protocol."""
+    if code == Quality.GOOD:
+        return Quality.GOOD
+    return Quality.BAD if code == Quality.BAD else Quality.SUSPECT
 
 
 def checked_timestamp_ms(field: str, text: str) -> int:

@@ -14,6 +14,8 @@ def write_grant(grant: SessionGrant) -> pb.HeadendToAgent:
             session_id=grant.session_id,
             committed_batch_seq=grant.committed_batch_seq,
             protocol=grant.protocol,
+            committed_ts_unix_ms=grant.committed_ts_unix_ms,
+            unknown_asset_ids=grant.unknown_asset_ids,
             clock_unix_ms=grant.clock_unix_ms,
         )
     )
@@ -62,6 +64,10 @@ def read_downlink(message: pb.HeadendToAgent) -> Downlink | None:
                 session_id=registered.session_id,
                 committed_batch_seq=registered.committed_batch_seq,
                 protocol=registered.protocol,
+                committed_ts_unix_ms=registered.committed_ts_unix_ms
+                if registered.HasField("committed_ts_unix_ms")
+                else None,
+                unknown_asset_ids=tuple(registered.unknown_asset_ids),
                 clock_unix_ms=registered.clock_unix_ms if registered.HasField("clock_unix_ms") else None,
             )
         case _:

@@ -1,12 +1,22 @@
 """What the messages mean, once decoded and checked: the values both ends work with."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from trioder.domain.quality import Quality
 from trioder.sim.model import Dispatch, Telemetry
 
 # The type of the event by which an agent reports that its clock was set.
 CLOCK_STEP = "CLOCK_STEP"
+
+
+class Nameplate(NamedTuple):
+    """An asset's rating as its site has it, unchecked; signs and units as of `trioder.sim.model.Asset`."""
+
+    capacity_mwhr: float
+    max_mw: float
+    min_mw: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +28,9 @@ class Registration:
         epoch: the agent's boot, growing; 0 when it tells none.
         protocol: 0 understands Setpoint only.
         outbox_id: names the sequence of its batches; empty when it sends none.
+        replaces_outbox_id: the outbox before this one, when the agent's state was set back; else empty.
         asset_ids: distinct, canonical; the position of an id is its index in batches.
+        nameplates: of the assets whose agent reports one, by asset id.
         backlog_only: it claims none of them, and only hands over what was told of them before.
         clock_unix_ms: the agent's clock when it sent this; None from an older agent.
     """
@@ -28,7 +40,9 @@ class Registration:
     protocol: int
     outbox_id: str
     asset_ids: tuple[str, ...]
+    nameplates: Mapping[str, Nameplate] = field(default_factory=dict)
     backlog_only: bool = False
+    replaces_outbox_id: str = ""
     clock_unix_ms: int | None = None
 
 
@@ -39,16 +53,20 @@ class Batch:
     Attributes:
         batch_seq: from 1, without gaps within an outbox.
         gap_from_seq: the batches from here to batch_seq - 1 are no longer in the outbox.
+        lost_batches: how many of those were dropped unacknowledged; None when the agent does not report it.
         live_only: an early copy for the latest value; not to be persisted.
         asset_index: distinct positions in Registration.asset_ids.
-        available_discharge_mw: magnitudes, >= 0.
-        available_charge_mw: magnitudes, >= 0.
+        ts_unix_ms: as the agent's clock has it, within the years 1970 to 9999.
+        soc_mwhr: this and the other values may be NaN or infinite.
+        available_discharge_mw: magnitudes.
+        available_charge_mw: magnitudes.
         quality: the device's own judgement, a `trioder.domain.quality.Quality` code a row; empty: all good.
     """
 
     batch_seq: int
     ts_unix_ms: int
     gap_from_seq: int | None = None
+    lost_batches: int | None = None
     live_only: bool = False
     asset_index: Sequence[int]
     soc_mwhr: Sequence[float]
@@ -57,6 +75,17 @@ class Batch:
     available_discharge_mw: Sequence[float]
     available_charge_mw: Sequence[float]
     quality: bytes = b""
+
+
+class SingleSample(NamedTuple):
+    """One sample in a message of its own, as agents without an outbox send it; values may be NaN or infinite.
+
+    Attributes:
+        quality: the device's own judgement.
+    """
+
+    telemetry: Telemetry
+    quality: Quality = Quality.GOOD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +127,16 @@ class SessionGrant:
 
     Attributes:
         committed_batch_seq: every batch up to this one is kept; 0 when none is.
+        committed_ts_unix_ms: the time of that batch, where it is on record.
+        unknown_asset_ids: registered, and not in the headend's fleet; the session stands for the others.
         clock_unix_ms: the headend's clock when it sent this; None from an older headend.
     """
 
     session_id: str
     committed_batch_seq: int
     protocol: int
+    committed_ts_unix_ms: int | None = None
+    unknown_asset_ids: Sequence[str] = ()
     clock_unix_ms: int | None = None
 
 
@@ -141,5 +174,5 @@ class Setpoints:
     dispatches: tuple[Dispatch, ...]
 
 
-Uplink = Registration | Telemetry | Heartbeat | Acknowledgement | AgentEvent | Batch
+Uplink = Registration | SingleSample | Heartbeat | Acknowledgement | AgentEvent | Batch
 Downlink = SessionGrant | BatchesKept | ReplayRequest | Setpoints

@@ -1,6 +1,5 @@
 """Agent to headend: each message, written by the agent and read, checked, by the headend."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,9 +14,20 @@ from trioder.wire.checks import (
     checked_finite,
     checked_id,
     checked_name,
+    checked_qualities,
     checked_timestamp_ms,
+    device_quality,
 )
-from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Heartbeat, Registration, Uplink
+from trioder.wire.records import (
+    Acknowledgement,
+    AgentEvent,
+    Batch,
+    Heartbeat,
+    Nameplate,
+    Registration,
+    SingleSample,
+    Uplink,
+)
 
 # The last instant that RFC 3339 can write: the end of the year 9999.
 _MAX_TS_UNIX_MS = 253_402_300_799_999
@@ -38,6 +48,9 @@ def write_registration(
             asset_name=asset.name,
             site_name=asset.site_name,
             location=asset.location,
+            capacity_mwhr=asset.capacity_mwhr,
+            max_mw=asset.max_mw,
+            min_mw=asset.min_mw,
         )
         for asset in assets
     ]
@@ -76,6 +89,7 @@ def write_batch(batch: Batch) -> pb.AgentToHeadend:
             batch_seq=batch.batch_seq,
             ts_unix_ms=batch.ts_unix_ms,
             gap_from_seq=batch.gap_from_seq,
+            lost_batches=batch.lost_batches,
             live_only=batch.live_only,
             asset_index=batch.asset_index,
             soc_mwhr=batch.soc_mwhr,
@@ -83,8 +97,15 @@ def write_batch(batch: Batch) -> pb.AgentToHeadend:
             setpoint_mw=batch.setpoint_mw,
             available_discharge_mw=batch.available_discharge_mw,
             available_charge_mw=batch.available_charge_mw,
+            quality=batch.quality,
         )
     )
+
+
+def batch_ts_unix_ms(payload: bytes) -> int | None:
+    """Return the time of a batch that `write_batch` made, from its bytes; None of another message."""
+    message = pb.AgentToHeadend.FromString(payload)
+    return message.telemetry_batch.ts_unix_ms if message.HasField("telemetry_batch") else None
 
 
 def write_acknowledgement(acknowledgement: Acknowledgement) -> pb.AgentToHeadend:
@@ -169,7 +190,17 @@ def _read_registration(register: pb.Register) -> Registration:
         protocol=register.protocol,
         outbox_id=checked_name("Register.outbox_id", register.outbox_id) if register.outbox_id else "",
         asset_ids=asset_ids,
+        nameplates={
+            asset_id: Nameplate(descriptor.capacity_mwhr, descriptor.max_mw, descriptor.min_mw)
+            for asset_id, descriptor in zip(asset_ids, register.assets, strict=False)
+            if descriptor.HasField("capacity_mwhr")
+            and descriptor.HasField("max_mw")
+            and descriptor.HasField("min_mw")
+        },
         backlog_only=register.backlog_only,
+        replaces_outbox_id=checked_name("Register.replaces_outbox_id", register.replaces_outbox_id)
+        if register.replaces_outbox_id
+        else "",
         # Any number will do: however wrong a clock is, its agent is not refused.
         clock_unix_ms=register.clock_unix_ms if register.HasField("clock_unix_ms") else None,
     )
@@ -189,10 +220,6 @@ def _read_heartbeat(heartbeat: pb.Heartbeat) -> Heartbeat:
 def _read_batch(batch: pb.TelemetryBatch, asset_count: int) -> Batch:
     if batch.batch_seq < 1:
         raise WireError("TelemetryBatch.batch_seq is 0; it counts from 1")
-    if not 0 < batch.ts_unix_ms <= _MAX_TS_UNIX_MS:
-        raise WireError(
-            f"TelemetryBatch.ts_unix_ms is {batch.ts_unix_ms}; it must be in 1..{_MAX_TS_UNIX_MS}"
-        )
     gap_from_seq = batch.gap_from_seq if batch.HasField("gap_from_seq") else None
     if gap_from_seq is not None and not 0 < gap_from_seq < batch.batch_seq:
         raise WireError(
@@ -208,8 +235,10 @@ def _read_batch(batch: pb.TelemetryBatch, asset_count: int) -> Batch:
         raise WireError("TelemetryBatch.asset_index names an asset twice")
     return Batch(
         batch_seq=batch.batch_seq,
-        ts_unix_ms=batch.ts_unix_ms,
+        # A clock that was never set must not block the outbox; the receiver stores both ends as wrong times.
+        ts_unix_ms=min(max(batch.ts_unix_ms, 0), _MAX_TS_UNIX_MS),
         gap_from_seq=gap_from_seq,
+        lost_batches=_lost_batches(batch, gap_from_seq),
         live_only=batch.live_only,
         asset_index=asset_index,
         soc_mwhr=checked_column("TelemetryBatch.soc_mwhr", batch.soc_mwhr, rows=rows),
@@ -221,50 +250,53 @@ def _read_batch(batch: pb.TelemetryBatch, asset_count: int) -> Batch:
         available_charge_mw=checked_column(
             "TelemetryBatch.available_charge_mw", batch.available_charge_mw, rows=rows
         ),
+        quality=checked_qualities("TelemetryBatch.quality", batch.quality, rows=rows),
     )
 
 
-def _read_telemetry(telemetry: pb.Telemetry) -> Telemetry:
+def _lost_batches(batch: pb.TelemetryBatch, gap_from_seq: int | None) -> int | None:
+    if not batch.HasField("lost_batches"):
+        return None
+    gap = 0 if gap_from_seq is None else batch.batch_seq - gap_from_seq
+    if batch.lost_batches > gap:
+        raise WireError(
+            f"TelemetryBatch.lost_batches is {batch.lost_batches}; the gap before it has {gap} batches"
+        )
+    return batch.lost_batches
+
+
+def _read_telemetry(telemetry: pb.Telemetry) -> SingleSample:
     current_mw, max_mw, min_mw = telemetry.current_mw, telemetry.max_mw, telemetry.min_mw
-    # An agent that does not tell what it could hold is taken at its limits.
+    # An agent that does not report what it could hold is taken at its limits.
     discharge = telemetry.available_discharge_mw if telemetry.HasField("available_discharge_mw") else max_mw
     charge = telemetry.available_charge_mw if telemetry.HasField("available_charge_mw") else -min_mw
-    numbers = {
-        "current_mw": current_mw,
-        "max_mw": max_mw,
-        "min_mw": min_mw,
-        "soc_mwhr": telemetry.soc_mwhr,
-        "soc_pct": telemetry.soc_pct,
-        "capacity_mwhr": telemetry.capacity_mwhr,
-        "setpoint_mw": telemetry.setpoint_mw,
-        "available_discharge_mw": discharge,
-        "available_charge_mw": charge,
-    }
-    # As of a column: look at each only where the sum says so.
-    if not math.isfinite(sum(numbers.values())):
-        for name, value in numbers.items():
-            checked_finite(f"Telemetry.{name}", value)
-    return Telemetry(
-        asset_id=checked_id("Telemetry.asset_id", telemetry.asset_id),
-        site_id=telemetry.site_id,
-        site_name=telemetry.site_name,
-        ts_unix_ms=checked_timestamp_ms("Telemetry.timestamp", telemetry.timestamp),
-        soc_mwhr=numbers["soc_mwhr"],
-        soc_pct=numbers["soc_pct"],
-        capacity_mwhr=numbers["capacity_mwhr"],
-        current_mw=current_mw,
-        setpoint_mw=numbers["setpoint_mw"],
-        max_mw=max_mw,
-        min_mw=min_mw,
-        available_discharge_mw=discharge,
-        available_charge_mw=charge,
-        status=status_of(current_mw),
+    return SingleSample(
+        telemetry=Telemetry(
+            asset_id=checked_id("Telemetry.asset_id", telemetry.asset_id),
+            site_id=telemetry.site_id,
+            site_name=telemetry.site_name,
+            ts_unix_ms=checked_timestamp_ms("Telemetry.timestamp", telemetry.timestamp),
+            soc_mwhr=telemetry.soc_mwhr,
+            soc_pct=telemetry.soc_pct,
+            capacity_mwhr=telemetry.capacity_mwhr,
+            current_mw=current_mw,
+            setpoint_mw=telemetry.setpoint_mw,
+            max_mw=max_mw,
+            min_mw=min_mw,
+            available_discharge_mw=discharge,
+            available_charge_mw=charge,
+            status=status_of(current_mw),
+        ),
+        quality=device_quality(telemetry.quality),
     )
 
 
 def _read_acknowledgement(acknowledgement: pb.DispatchAck) -> Acknowledgement:
     return Acknowledgement(
-        dispatch_id=checked_name("DispatchAck.dispatch_id", acknowledgement.dispatch_id),
+        # A setpoint without an id, such as one that ends a share, may be answered without one.
+        dispatch_id=checked_name("DispatchAck.dispatch_id", acknowledgement.dispatch_id)
+        if acknowledgement.dispatch_id
+        else "",
         asset_id=checked_id("DispatchAck.asset_id", acknowledgement.asset_id),
         status=checked_name("DispatchAck.status", acknowledgement.status),
         ts_unix_ms=checked_timestamp_ms("DispatchAck.timestamp", acknowledgement.timestamp),

@@ -115,6 +115,6 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_others() -> None
         open_client(make_fleet(sites=1, assets_a_site=20_000)) as client,
         await trio.open_tcp_stream("127.0.0.1", client.base_url.port or 0) as stuck,
     ):
-        await stuck.send_all(b"GET /assets HTTP/1.1\r\nhost: x\r\n\r\n")
+        await stuck.send_all(b"GET /assets HTTP/1.1\r\nhost: localhost\r\n\r\n")
         with trio.fail_after(5):
             assert (await client.get("/health")).json()["status"] == "ok"

@@ -2,115 +2,17 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import suppress
 
 import httpx2
 import pytest
 import trio
-from quart import Response, request
-from quart_trio import QuartTrio
 
-from trioder.headend.api.errors import register_error_handlers
+from tests.integration.api.ports import MAX_BODY, answer_of, open_port, read_all
 from trioder.headend.api.http1 import Http1Connection
-from trioder.headend.api.serving import serve_rest
 
-MAX_BODY = 1_000_000
-
-
-@dataclass(kw_only=True)
-class Port:
-    """A served application, and what a test wants to do with it."""
-
-    app: QuartTrio
-    address: tuple[str, int]
-    drain: trio.Event
-    ended: trio.Event
-    holding: trio.Event
-    release: trio.Event
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.address[0]}:{self.address[1]}"
-
-    async def connect(self) -> trio.SocketStream:
-        return await trio.open_tcp_stream(*self.address)
-
-    async def say(self, request: bytes) -> bytes:
-        """Send bytes on a new connection and return all that comes back until it is closed."""
-        async with await self.connect() as stream:
-            await stream.send_all(request)
-            return await read_all(stream)
-
-
-async def read_all(stream: trio.SocketStream) -> bytes:
-    return b"".join([chunk async for chunk in stream])
-
-
-def create_app(holding: trio.Event, release: trio.Event) -> QuartTrio:
-    app = QuartTrio(__name__, static_folder=None)
-    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, BODY_TIMEOUT=0.5)
-    register_error_handlers(app, max_body_bytes=MAX_BODY, body_timeout_s=0.5)
-
-    @app.get("/quick")
-    async def quick() -> Response:
-        return Response(b"{}", content_type="application/json")
-
-    @app.post("/length")
-    async def length() -> Response:
-        return Response(b"%d" % len(await request.get_data()), content_type="application/json")
-
-    @app.get("/hold")
-    async def hold() -> Response:
-        holding.set()
-        await release.wait()
-        return Response(b'"held"', content_type="application/json")
-
-    @app.get("/endless")
-    async def endless() -> Response:
-        async def chunks() -> AsyncIterator[bytes]:
-            holding.set()
-            while True:
-                yield b"x" * 100_000
-
-        return Response(chunks(), content_type="text/plain")
-
-    @app.get("/crash")
-    async def crash() -> Response:
-        raise RuntimeError("secret detail")
-
-    return app
-
-
-@asynccontextmanager
-async def open_port(**options: int) -> AsyncIterator[Port]:
-    holding, release, drain, ended = trio.Event(), trio.Event(), trio.Event(), trio.Event()
-    app = create_app(holding, release)
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    address = listeners[0].socket.getsockname()
-
-    async def serve(task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # serve_rest calls it
-        await serve_rest(app, listeners, drain=drain, task_status=task_status, **options)
-        ended.set()
-
-    with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(serve)
-            yield Port(app=app, address=address, drain=drain, ended=ended, holding=holding, release=release)
-            nursery.cancel_scope.cancel()
-
-
-def answer_of(raw: bytes) -> tuple[int, dict[str, str], bytes]:
-    head, _, body = raw.partition(b"\r\n\r\n")
-    line, *headers = head.decode().split("\r\n")
-    return (
-        int(line.split()[1]),
-        {name.lower(): value for name, value in (h.split(": ", 1) for h in headers)},
-        body,
-    )
-
-
-GET = b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n"
+GET = b"GET /quick HTTP/1.1\r\nhost: localhost\r\n\r\n"
+LAST_GET = GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
 
 
 @pytest.mark.parametrize(("method", "body"), [("GET", b"{}"), ("HEAD", b"")])
@@ -126,7 +28,7 @@ async def test_an_answer_with_a_length_goes_in_one_piece(
 
     monkeypatch.setattr(Http1Connection, "_send", note)
     async with open_port() as port:
-        await port.say(f"{method} /quick HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        await port.say(f"{method} /quick HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
     (piece,) = pieces
     status, headers, sent_body = answer_of(piece)
     assert (status, headers["content-length"], sent_body) == (200, "2", body)
@@ -143,7 +45,7 @@ async def test_one_connection_serves_many_requests_and_does_not_name_its_server(
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
     async with open_port() as port:
-        raw = await port.say(GET + b"GET /none HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        raw = await port.say(GET + b"GET /none HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         assert raw.index(b" 200 ") < raw.index(b" 404 ")
 
 
@@ -178,7 +80,7 @@ async def test_a_larger_body_is_refused_when_it_is_chunked_too(size: int) -> Non
 async def test_a_body_that_never_ends_holds_its_connection_for_a_bounded_time() -> None:
     async with open_port() as port:
         stream = await port.connect()
-        await stream.send_all(b"POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc")
+        await stream.send_all(b"POST /length HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nabc")
         status, _, body = answer_of(await read_all(stream))
         assert (status, json.loads(body)["error"]) == (408, "request_timeout")
         await stream.aclose()
@@ -187,9 +89,30 @@ async def test_a_body_that_never_ends_holds_its_connection_for_a_bounded_time() 
 async def test_headers_that_never_end_hold_their_connection_for_a_bounded_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trioder.headend.api.serving._IDLE_TIMEOUT_S", 0.3)
-    async with open_port() as port:
-        assert await port.say(b"GET /quick HTTP/1.1\r\nhost:") == b""
+    monkeypatch.setattr("trioder.headend.api.http1._HEAD_TIMEOUT_S", 0.3)
+    async with open_port() as port, await port.connect() as stream, trio.open_nursery() as nursery:
+
+        async def trickle() -> None:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                for byte in b"GET /quick HTTP/1.1\r\nhost: " + b"x" * 1_000:
+                    await stream.send_all(bytes([byte]))
+                    await trio.sleep(0.02)
+
+        nursery.start_soon(trickle)
+        status, _, body = answer_of(await read_all(stream))
+        assert (status, json.loads(body)["error"]) == (408, "request_timeout")
+        assert port.counters.rest_requests_refused == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_each_head_of_a_connection_has_the_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trioder.headend.api.http1._HEAD_TIMEOUT_S", 0.6)
+    async with open_port() as port, await port.connect() as stream:
+        for number in range(4):
+            # The rest of one and the beginning of the next come together.
+            await stream.send_all(GET[3:] + GET[:3] if number else GET + GET[:3])
+            assert b" 200 " in await stream.receive_some()
+            await trio.sleep(0.2)
 
 
 @pytest.mark.parametrize(
@@ -197,15 +120,14 @@ async def test_headers_that_never_end_hold_their_connection_for_a_bounded_time(
     [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)), 400),
         (b"hello\r\n\r\n", 400),
-        (b"GET /quick HTTP/1.1\r\n\r\n", 400),
-        (b"GET /quick HTTP/1.1\r\nhost: x\r\nbad header\r\n\r\n", 400),
-        (b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n", 400),
-        (b"POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: ten\r\n\r\n", 400),
-        (b"POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", 400),
-        (b"POST /length HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
-        (b"GET /quick HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 200_000 + b"\r\n\r\n", 431),
+        (b"GET /quick HTTP/1.1\r\nhost: localhost\r\nbad header\r\n\r\n", 400),
+        (b"GET /\xff\xfe HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
+        (b"POST /length HTTP/1.1\r\nhost: localhost\r\ncontent-length: ten\r\n\r\n", 400),
+        (b"POST /length HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", 400),
+        (b"POST /length HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET /quick HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 200_000 + b"\r\n\r\n", 431),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9), 505),
-        (b"GET /quick HTTP/3.0\r\nhost: x\r\n\r\n", 505),
+        (b"GET /quick HTTP/3.0\r\nhost: localhost\r\n\r\n", 505),
     ],
 )
 async def test_what_is_not_http_1_is_refused_in_json(raw: bytes, status: int) -> None:
@@ -214,9 +136,7 @@ async def test_what_is_not_http_1_is_refused_in_json(raw: bytes, status: int) ->
         assert got == status
         assert headers["content-type"] == "application/json"
         assert set(json.loads(body)) == {"error", "message"}
-        assert (await port.say(GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))).startswith(
-            b"HTTP/1.1 200"
-        )
+        assert (await port.say(LAST_GET)).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(
@@ -228,7 +148,7 @@ async def test_what_is_not_http_1_is_refused_in_json(raw: bytes, status: int) ->
 )
 async def test_an_upgrade_is_not_taken_up(upgrade: bytes) -> None:
     async with open_port() as port, await port.connect() as stream:
-        await stream.send_all(b"GET /quick HTTP/1.1\r\nhost: x\r\n" + upgrade + b"\r\n\r\n")
+        await stream.send_all(b"GET /quick HTTP/1.1\r\nhost: localhost\r\n" + upgrade + b"\r\n\r\n")
         status, headers, _ = answer_of(await stream.receive_some())
         assert status == 200
         assert "upgrade" not in headers
@@ -246,10 +166,22 @@ async def test_a_crash_is_answered_without_its_details_and_the_port_goes_on(
 
 async def test_more_connections_than_allowed_are_told_so() -> None:
     async with open_port(max_connections=1) as port, await port.connect() as first:
-        await first.send_all(GET)
-        await first.receive_some()
+        await first.send_all(GET.replace(b"quick", b"hold"))
+        await port.holding.wait()
         status, _, body = answer_of(await port.say(GET))
         assert (status, json.loads(body)["error"]) == (503, "unavailable")
+        assert port.counters.rest_connections_refused == 1
+
+
+async def test_connections_that_ask_nothing_make_room_for_those_that_do() -> None:
+    async with open_port(max_connections=2) as port:
+        async with await port.connect() as silent, await port.connect() as slow:
+            await slow.send_all(b"GET /qui")
+            for _ in range(3):
+                assert b" 200 " in await port.say(LAST_GET)
+            assert await silent.receive_some() == b""
+        assert port.counters.rest_connections_refused == 0
+        assert port.counters.rest_connections_closed_idle >= 1
 
 
 async def test_a_client_that_leaves_gives_its_place_back() -> None:
@@ -259,7 +191,7 @@ async def test_a_client_that_leaves_gives_its_place_back() -> None:
         await stream.receive_some()
         await stream.aclose()
         with trio.fail_after(2):
-            while b" 200 " not in await port.say(GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")):
+            while b" 200 " not in await port.say(LAST_GET):
                 await trio.sleep(0.01)
 
 
@@ -286,7 +218,7 @@ async def test_draining_lets_a_request_under_way_finish() -> None:
         answers: list[bytes] = []
 
         async def ask() -> None:
-            answers.append(await port.say(b"GET /hold HTTP/1.1\r\nhost: x\r\n\r\n"))
+            answers.append(await port.say(b"GET /hold HTTP/1.1\r\nhost: localhost\r\n\r\n"))
 
         nursery.start_soon(ask)
         await port.holding.wait()
@@ -305,7 +237,7 @@ async def test_draining_lets_a_request_under_way_finish() -> None:
 @pytest.mark.parametrize("path", [b"/hold", b"/endless"])
 async def test_draining_cuts_what_does_not_finish(path: bytes) -> None:
     async with open_port() as port, await port.connect() as stream:
-        await stream.send_all(b"GET " + path + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+        await stream.send_all(b"GET " + path + b" HTTP/1.1\r\nhost: localhost\r\n\r\n")
         await port.holding.wait()
         port.drain.set()
         with trio.fail_after(4):

@@ -133,9 +133,12 @@ async def test_the_history_has_rows_after_a_few_seconds(tmp_path: Path) -> None:
             "min_mw",
             "status",
             "source",
+            "quality",
         }
+        assert {row["quality"] for row in rows if row["source"] == "agent"} == {"good"}
         others = await plant.ask(f"/telemetry/{SYNTHESIZED.id}/history")
         assert {row["source"] for row in others} == {"synthesized"}
+        assert {row["quality"] for row in others} == {"synthesized"}
 
 
 async def test_times_at_the_ends_of_the_calendar_can_be_asked_for(tmp_path: Path) -> None:

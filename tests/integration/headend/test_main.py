@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -53,11 +54,22 @@ async def refused(env: dict[str, str]) -> str:
 
 
 @asynccontextmanager
-async def running(env: dict[str, str]) -> AsyncIterator[tuple[trio.Process, dict[str, str]]]:
-    """Yield a headend that is ready, and its addresses by protocol."""
+async def running(
+    env: dict[str, str], *, descriptors: int | None = None
+) -> AsyncIterator[tuple[trio.Process, dict[str, str]]]:
+    """Yield a headend that is ready, and its addresses by protocol; it may open so many `descriptors`."""
+
+    def limit() -> None:
+        if descriptors is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
     with trio.fail_after(30):
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "trioder.headend"], env=env, cwd=ROOT, stderr=subprocess.PIPE
+            [sys.executable, "-m", "trioder.headend"],
+            env=env,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            preexec_fn=limit,
         )
         try:
             assert process.stderr is not None
@@ -136,3 +148,20 @@ async def test_too_few_open_files_for_the_fleet_are_told(fleet_file: Path) -> No
             ["sh", "-c", headend], env=env, cwd=ROOT, capture_stderr=True, check=False
         )
     assert "limit=128 needed=200 assets=2" in ended.stderr.decode()
+
+
+async def test_rest_answers_only_for_the_hosts_that_are_named(fleet_file: Path) -> None:
+    async with running(variables(fleet_file, HEADEND_HTTP_HOSTS="headend.example, [::1]:80")) as (
+        _,
+        addresses,
+    ):
+        address, port = addresses["http"].split(":")
+        for host, status in (("headend.example:1", b"200"), ("[::1]", b"200"), ("127.0.0.1", b"421")):
+            async with await trio.open_tcp_stream(address, int(port)) as stream:
+                await stream.send_all(f"GET /health HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+                assert status in (await stream.receive_some()).split(b"\r\n")[0]
+
+
+async def test_a_host_that_is_none_is_named(fleet_file: Path) -> None:
+    said = await refused(variables(fleet_file, HEADEND_HTTP_HOSTS="localhost,http://x"))
+    assert "'http://x' is not a host" in said

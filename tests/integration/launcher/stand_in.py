@@ -21,7 +21,7 @@ def complain(text: str) -> None:
     sys.stderr.flush()
 
 
-def main() -> None:  # noqa: C901 - one branch a mode
+def main() -> None:  # noqa: C901, PLR0912 - one branch a mode
     mode = sys.argv[1]
     if len(sys.argv) > 2:
         # Renamed into place, so that a reader never sees it half written.
@@ -45,6 +45,9 @@ def main() -> None:  # noqa: C901 - one branch a mode
         signal.signal(signal.SIGTERM, write_and_end)
     shard = json.loads(sys.stdin.readline())
     assets = len(shard["assets"])
+    mended = mode != "first-crashes" or (Path(sys.argv[2]) / "mended").exists()
+    if not mended and shard["agent_id"].startswith("shard-1of"):
+        sys.exit(1)
     if mode == "refuses-configuration":
         complain("MAX_MW is -3; it must be above 0")
         sys.exit(2)

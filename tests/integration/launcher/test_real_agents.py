@@ -37,7 +37,7 @@ async def launch_until(
     async def run() -> None:
         await run_fleet(shards, settings, progress=progress, relay=lines.append, rng=random.Random(1))
 
-    with trio.fail_after(30):
+    with trio.fail_after(90):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run)
             await until(

@@ -39,16 +39,16 @@ async def line_from(stream: trio.abc.ReceiveStream) -> bytes:
 
 
 @asynccontextmanager
-async def running(mode: str) -> AsyncIterator[tuple[trio.Process, trio.abc.ReceiveStream]]:
-    """Yield the program, ready for signals; bounded, and ended whatever the test does."""
+async def running(mode: str, *within: str) -> AsyncIterator[tuple[trio.Process, trio.abc.ReceiveStream]]:
+    """Yield the program, ready for signals; bounded, and ended whatever the test does. `within` runs it."""
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-c", PROGRAM.replace("{mode}", mode)],
+        [*within, sys.executable, "-c", PROGRAM.replace("{mode}", mode)],
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
     assert process.stdout is not None
     try:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             assert await line_from(process.stdout) == b"ready"
             yield process, process.stdout
     finally:
@@ -80,3 +80,22 @@ async def test_the_second_signal_ends_a_process_whose_loop_hangs() -> None:
         # Two equal signals could merge into one while the first is pending.
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 1
+
+
+async def test_a_sigint_that_was_ignored_at_the_start_stays_ignored_and_sigterm_counts() -> None:
+    async with running("slow", "sh", "-c", "trap '' INT TERM; exec \"$@\"", "sh") as (process, output):
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        # Had either of the first two counted, this would be the second signal or the third.
+        assert await line_from(output) == b"asked"
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 1
+
+
+async def test_nohup_keeps_a_program_from_ending_with_its_terminal() -> None:
+    async with running("quick", "sh", "-c", "trap '' HUP; exec \"$@\"", "sh") as (process, _):
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0

@@ -102,12 +102,21 @@ def run_sql(url: str, statement: str, *parameters: object) -> list[tuple]:
 
 @asynccontextmanager
 async def open_store_on(
-    url: str, *, fleet: Fleet = FLEET, wall: WallClock | None = None, retention_days: int = 0
+    url: str,
+    *,
+    fleet: Fleet = FLEET,
+    wall: WallClock | None = None,
+    retention_days: int = 0,
+    records_retention_days: int = 0,
 ) -> AsyncIterator[PostgresStore]:
     async with (
         trio_asyncio.open_loop(),
         open_postgres_store(
-            url, fleet=fleet, wall=wall or WallClock.starting_now(), retention_days=retention_days
+            url,
+            fleet=fleet,
+            wall=wall or WallClock.starting_now(),
+            retention_days=retention_days,
+            records_retention_days=records_retention_days,
         ) as store,
     ):
         yield store

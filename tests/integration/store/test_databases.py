@@ -27,31 +27,6 @@ async def test_the_schema_is_applied_once_and_by_hand_does_no_harm(database_url:
     assert run_sql(database_url, "SELECT version FROM schema_version") == [(SCHEMA_VERSION,)]
 
 
-async def test_a_database_of_version_1_keeps_its_dispatches_aside(database_url: str) -> None:
-    async with open_store_on(database_url):
-        pass
-    # As version 1 had it.
-    run_sql(database_url, "DROP TABLE dispatches CASCADE")
-    run_sql(
-        database_url,
-        "CREATE TABLE dispatches (dispatch_id uuid PRIMARY KEY, asset_id uuid NOT NULL REFERENCES assets, "
-        "mw double precision NOT NULL, duration_s bigint, dispatched_at timestamptz NOT NULL, "
-        "state text NOT NULL, sent_at timestamptz, answer text, reason text)",
-    )
-    run_sql(database_url, "CREATE INDEX dispatches_asset_id ON dispatches (asset_id, dispatched_at DESC)")
-    run_sql(database_url, "CREATE INDEX dispatches_dispatched_at ON dispatches (dispatched_at DESC)")
-    run_sql(database_url, "UPDATE schema_version SET version = 1, digest = 'older'")
-    run_sql(
-        database_url,
-        f"INSERT INTO dispatches SELECT gen_random_uuid(), '{FLEET.assets[0].id}', 1, 60, now(), 'sent'",
-    )
-    async with open_store_on(database_url) as store:
-        await until_health(store, "ok")
-        assert await store.dispatches(limit=10) == []
-    assert run_sql(database_url, "SELECT mw, state FROM dispatches_v1") == [(1.0, "sent")]
-    assert run_sql(database_url, "SELECT max(version) FROM schema_version") == [(SCHEMA_VERSION,)]
-
-
 async def test_a_newer_schema_is_refused_until_it_is_gone(database_url: str) -> None:
     run_sql(
         database_url, "CREATE TABLE schema_version (version integer, digest text, applied_at timestamptz)"

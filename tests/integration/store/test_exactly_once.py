@@ -20,13 +20,17 @@ async def test_each_batch_is_kept_once_while_connections_are_killed(database_url
     last = 150
     async with open_store_on(database_url) as store:
         sender = Sender(store, outboxes=4)
+        kept_at_kill = -1
         with trio.fail_after(60):
             while min(sender.next.values()) <= last or min(sender.kept.values()) < last:
                 for outbox_id in sender.next:
                     if sender.next[outbox_id] <= last:
                         sender.send(outbox_id, keys=range(40))
                 await trio.sleep(rng.random() * 0.02)
-                if rng.random() < 0.1:
+                # At any moment, but not before something was kept since the last time: on a busy machine a
+                # store that is killed every 100 ms never gets from its connection to its first commit.
+                if rng.random() < 0.1 and sum(sender.kept.values()) > kept_at_kill:
+                    kept_at_kill = sum(sender.kept.values())
                     run_sql(
                         database_url,
                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -58,7 +62,7 @@ async def test_a_server_that_hangs_is_noticed_and_found_again(
         await sender.until_all_kept(1)
         proxy.frozen = True
         sender.send()
-        await until_health(store, r"error the database did not answer within 0\.5 s", within_s=5)
+        await until_health(store, r"error the database did not answer within 0\.5 s")
         proxy.thaw()
         await sender.until_all_kept(2)
         await until_health(store, "ok")
@@ -71,7 +75,8 @@ async def test_leaving_does_not_wait_for_a_server_that_hangs(password_url: str) 
             Sender(store).send()
             await trio.sleep(0.3)
             left = trio.current_time()
-        assert trio.current_time() - left < 5
+        # It waits for 3 s; the server's answer could take for ever, and a write 20 s.
+        assert trio.current_time() - left < 15
 
 
 async def test_two_headends_that_write_the_same_batches_keep_each_once(database_url: str) -> None:
@@ -97,7 +102,7 @@ async def test_data_that_the_database_refuses_costs_that_batch_alone(database_ur
             sender.send("box-0")
         for _ in range(5):
             sender.send("box-1")
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             while sender.kept != {"box-0": 10, "box-1": 5}:
                 await trio.sleep(0.01)
         assert store.figures.batches_unwritable == 1

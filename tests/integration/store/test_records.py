@@ -16,11 +16,12 @@ from tests.integration.store.servers import (
     open_store_on,
     run_sql,
 )
+from tests.unit.store.model_dispatches import hand_over
 from trioder.process.wall_time import WallClock
 from trioder.store.postgres import open_postgres_store
 from trioder.store.postgres.database import SessionNote
 from trioder.store.postgres.link import open_link
-from trioder.store.postgres.writes import write_notes
+from trioder.store.postgres.write_notes import write_notes
 from trioder.store.records import (
     DispatchRecord,
     DispatchTarget,
@@ -59,11 +60,11 @@ async def test_sessions_and_dispatches_are_told_with_names(database_url: str) ->
     )
     async with open_store_on(database_url) as store:
         store.open_session(session)
-        store.record_dispatch(dispatch)
+        hand_over(store.record_dispatch, dispatch)
         await store.wait_idle()
         [open_one] = await store.sessions(limit=10, asset=FLEET.assets[1])
         store.close_session(session.session_id, disconnected_ms=1_800_000_009_000, reason="bye\0bye")
-        store.record_dispatch(answered)
+        hand_over(store.record_dispatch, answered)
         await store.wait_idle()
         [closed] = await store.sessions(limit=10, agent_id="agent")
         assert await store.sessions(limit=10, asset=FLEET.assets[2]) == []
@@ -206,7 +207,7 @@ async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str)
         living=True,
         idempotency_key="k-1",
         request_digest="d",
-        resplits=(ResplitRecord(at_ms=6, wire_id="w", dropped=[("a", "b")], changed=1, shortfall_mw=0.5),),
+        resplits=(ResplitRecord(at_ms=6, wire_id="w", dropped=(("a", "b"),), changed=1, shortfall_mw=0.5),),
         by_state={"accepted": 2},
         assets_left_out=1,
         members=members,
@@ -222,8 +223,8 @@ async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str)
         members=members[:1],
     )
     async with open_store_on(database_url) as store:
-        store.record_dispatch(group)
-        store.record_dispatch(ended)
+        hand_over(store.record_dispatch, group)
+        hand_over(store.record_dispatch, ended)
         await store.wait_idle()
         found = await store.find_dispatch(dispatch_id=group.dispatch_id)
         assert msgspec.json.encode(found) == msgspec.json.encode(group)

@@ -1,5 +1,8 @@
 """What people find of telemetry: in the view, as history, and in which partition."""
 
+from dataclasses import replace
+from math import inf, isnan, nan
+
 import pytest
 import trio
 
@@ -114,3 +117,54 @@ async def test_what_is_older_than_the_retention_is_dropped(database_url: str) ->
     async with open_store_on(database_url, wall=later, retention_days=2):
         pass
     assert run_sql(database_url, "SELECT count(*) FROM samples") == [(3,)]
+
+
+async def test_each_sample_has_its_quality_by_name(database_url: str) -> None:
+    start = 1_800_000_000_000
+    given = [
+        replace(samples(start), quality=b"\0"),
+        replace(samples(start + 1), quality=b"\1"),
+        replace(samples(start + 2), quality=b"\2"),
+        replace(samples(start + 3, source="synthesized"), quality=b"\3"),
+        replace(samples(start + 4), quality=b"\4"),
+        samples(start + 5),
+        samples(start + 6, source="synthesized"),
+    ]
+    async with open_store_on(database_url) as store:
+        await keep(store, *given)
+        past = await store.history(FLEET.assets[0], limit=10)
+    names = ["good", "suspect", "bad", "synthesized", "wrong_time", "good", "synthesized"]
+    assert [sample.quality for sample in reversed(past)] == names
+    assert run_sql(database_url, "SELECT quality FROM telemetry ORDER BY ts") == [(name,) for name in names]
+
+
+async def test_in_one_batch_each_row_has_its_own_quality(database_url: str) -> None:
+    start, all_keys = 1_800_000_000_000, range(40)
+    mixed = replace(samples(start, keys=all_keys), quality=bytes([0, 1, 2, 4] * 10))
+    async with open_store_on(database_url) as store:
+        # In one transaction, and in one batch of loose samples.
+        await keep(store, samples(start + 1, keys=all_keys), mixed)
+        store.keep(replace(mixed, ts_unix_ms=start + 2))
+        store.keep(samples(start + 3, keys=all_keys, source="synthesized"))
+        await store.wait_idle()
+    rows = run_sql(
+        database_url,
+        "SELECT array_agg(quality ORDER BY asset_id) FROM telemetry GROUP BY ts ORDER BY ts",
+    )
+    names = ["good", "suspect", "bad", "wrong_time"] * 10
+    assert [told for (told,) in rows] == [names, ["good"] * 40, names, ["synthesized"] * 40]
+
+
+async def test_values_that_are_no_numbers_are_kept_with_their_quality(database_url: str) -> None:
+    wild = replace(
+        samples(1_800_000_000_000), soc_mwhr=[nan], current_mw=[nan], setpoint_mw=[inf], quality=b"\1"
+    )
+    async with open_store_on(database_url) as store:
+        await keep(store, wild)
+        [past] = await store.history(FLEET.assets[0], limit=10)
+    assert isnan(past.telemetry.soc_pct)
+    assert isnan(past.telemetry.current_mw)
+    assert (past.telemetry.setpoint_mw, past.quality) == (inf, "suspect")
+    assert run_sql(database_url, "SELECT status, quality FROM telemetry") == [
+        (past.telemetry.status, "suspect")
+    ]

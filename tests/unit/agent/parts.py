@@ -1,9 +1,11 @@
 """What the agent's tests build on: assets, dispatches, and a headend's end of the link."""
 
 import random
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import trio
 from trio.testing import memory_stream_pair
@@ -11,7 +13,8 @@ from trio.testing import memory_stream_pair
 from trioder.agent.battery import Battery, Tick
 from trioder.agent.config import AgentConfig
 from trioder.agent.link import LinkReport
-from trioder.agent.memory import AgentMemory
+from trioder.agent.memory import AgentMemory, SavedBattery
+from trioder.agent.orphans import gather_states, read_states
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.process.addresses import Address
 from trioder.process.wall_time import WallClock
@@ -91,6 +94,9 @@ class FakeHeadend:
     """Speaks the real transport over in-memory streams and does as its fields say."""
 
     committed_seq: int = 0
+    # Of outboxes that are not at committed_seq.
+    committed_seq_of: dict[str, int] = field(default_factory=dict)
+    committed_ts_unix_ms: int | None = None
     keeps: bool = True
     grants: bool = True
     refusal: RpcError | None = None
@@ -118,8 +124,9 @@ class FakeHeadend:
         if self.grants:
             grant = SessionGrant(
                 session_id="s",
-                committed_batch_seq=self.committed_seq,
+                committed_batch_seq=self.committed_seq_of.get(registration.outbox_id, self.committed_seq),
                 protocol=1,
+                committed_ts_unix_ms=self.committed_ts_unix_ms,
                 clock_unix_ms=self.clock_unix_ms,
             )
             await call.send(write_grant(grant))
@@ -193,3 +200,11 @@ async def start_agent(
             settle=settle,
         )
     )
+
+
+def newest_states(paths: Iterable[Path], asset_ids: Collection[str]) -> dict[str, tuple[int, SavedBattery]]:
+    """What the next agents will find of these assets in the files of former ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        gathered = Path(folder) / "gathered.db"
+        gather_states(gathered, paths)
+        return read_states(gathered, asset_ids)

@@ -16,10 +16,10 @@ def test_one_asset_has_its_folder_and_bound_from_variables() -> None:
     assert (config.state_dir, config.outbox_bytes) == (Path("/state"), 2 * 1024 * 1024)
 
 
-def test_a_shard_has_its_folder_bound_and_orphans_from_its_document() -> None:
-    config = config_of_shard(shard(state_dir="/state", outbox_max_mb=2, orphans=["/a", "/b"]))
+def test_a_shard_has_its_folder_bound_and_former_states_from_its_document() -> None:
+    config = config_of_shard(shard(state_dir="/state", outbox_max_mb=2, former_states="/state/former"))
     assert (config.state_dir, config.outbox_bytes) == (Path("/state"), 2 * 1024 * 1024)
-    assert config.orphans == (Path("/a"), Path("/b"))
+    assert config.former_states == Path("/state/former")
 
 
 def test_how_long_setpoints_hold_without_a_headend_is_told_either_way() -> None:
@@ -54,7 +54,7 @@ def test_the_bound_is_256_mb_unless_told() -> None:
         ({"comms_loss_hold_s": 0}, "comms_loss_hold_s is 0; it must be a finite number of seconds above 0"),
         ({"comms_loss_hold_s": True}, "comms_loss_hold_s is True"),
         ({"comms_loss_hold_s": "30"}, "comms_loss_hold_s is '30'"),
-        ({"orphans": [1]}, "orphans is [1]; it must be a list of paths"),
+        ({"former_states": [1]}, "former_states is [1]; it must be the path of a file"),
     ],
 )
 def test_faults_of_a_shard_are_told(changes: dict[str, object], told: str) -> None:
@@ -64,11 +64,13 @@ def test_faults_of_a_shard_are_told(changes: dict[str, object], told: str) -> No
 
 
 def test_a_drain_document_is_read() -> None:
-    config = config_of_drain(json.dumps({"headend": "h:1", "files": ["/a"]}).encode())
+    document = {"headend": "h:1", "files": ["/a"], "former_states": "/s"}
+    config = config_of_drain(json.dumps(document).encode())
     assert (config.headend, config.files) == (Address("h", 1), (Path("/a"),))
+    assert config.former_states == Path("/s")
 
 
 def test_all_faults_of_a_drain_document_are_told() -> None:
     with pytest.raises(ConfigError) as caught:
-        config_of_drain(b'{"headend": "nowhere", "files": null}')
-    assert len(caught.value.faults) == 2
+        config_of_drain(b'{"headend": "nowhere", "files": null, "former_states": ""}')
+    assert len(caught.value.faults) == 3

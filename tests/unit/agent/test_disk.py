@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.agent.parts import newest_states
 from trioder.agent.disk import MemoryOnDisk, open_memory
 from trioder.agent.disk_file import MemoryInUseError, MemoryUnusableError, open_existing
 from trioder.agent.memory import MemoryInRam, SavedBattery
-from trioder.agent.orphans import newest_states
 from trioder.agent.outbox import Outbox
 
 ASSETS = ("a", "b")

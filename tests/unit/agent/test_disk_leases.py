@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.agent.parts import newest_states
 from tests.unit.agent.test_disk import ASSETS, crashed_copy, open_at, put_aside
 from trioder.agent.disk import MemoryOnDisk
 from trioder.agent.memory import SavedBattery
-from trioder.agent.orphans import newest_states
 
 # As the first agents made it.
 FORMAT_1 = """

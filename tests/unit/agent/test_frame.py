@@ -2,6 +2,7 @@
 
 from tests.unit.agent.parts import make_asset
 from trioder.agent.frame import Frame
+from trioder.domain.quality import Quality
 from trioder.sim.bess import initial_state
 from trioder.sim.model import BessState
 
@@ -58,3 +59,23 @@ def test_a_frame_without_rows_is_no_batch() -> None:
     frame.leave_out()
     frame.leave_out()
     assert frame.close(1) is None
+
+
+def test_what_a_device_flags_is_flagged_in_its_row() -> None:
+    frame = make_frame(4)
+    frame.put(3, state(3.0), Quality.BAD)
+    frame.put(0, state(0.0))
+    frame.leave_out()
+    frame.put(2, state(2.0), Quality.GOOD)
+    batch = frame.close(1)
+    assert batch is not None
+    assert list(batch.asset_index) == [0, 2, 3]
+    assert batch.quality == bytes([Quality.GOOD, Quality.GOOD, Quality.BAD])
+
+
+def test_rows_that_are_all_good_need_no_qualities() -> None:
+    frame = make_frame(1)
+    frame.put(0, state(0.0))
+    batch = frame.close(1)
+    assert batch is not None
+    assert batch.quality == b""

@@ -14,10 +14,10 @@ from tests.unit.agent.parts import (
     asset_id,
     make_config,
     make_dispatch,
+    newest_states,
     start_agent,
 )
 from trioder.agent.disk import MemoryOnDisk, open_memory
-from trioder.agent.orphans import newest_states
 from trioder.process.wall_time import WallClock
 from trioder.wire.downlink import write_setpoint, write_setpoints
 from trioder.wire.records import Acknowledgement

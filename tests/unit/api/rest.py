@@ -11,6 +11,7 @@ import trio
 from quart.wrappers import Response
 from quart_trio import QuartTrio
 
+from trioder.domain.quality import Quality
 from trioder.fleet import Fleet, Site
 from trioder.headend.api import create_app
 from trioder.headend.service import Headend, open_headend
@@ -86,6 +87,7 @@ class Rest:
             protocol=1,
             outbox_id=f"outbox of {agent_id}",
             asset_keys=keys,
+            batch_keys=keys,
             peer="127.0.0.1:4711",
             connected_ms=self.headend.wall.now_ms(),
         )
@@ -93,10 +95,16 @@ class Rest:
         self.headend.sessions.claim(session, asset_ids=[fleet.assets[key].id for key in keys])
         return session
 
-    def tell(self, *keys: int, current_mw: float = 5.0, soc_mwhr: float = 20.0) -> None:
-        """An agent's sample of each of these assets, as of now."""
+    def tell(
+        self,
+        *keys: int,
+        current_mw: float = 5.0,
+        soc_mwhr: float = 20.0,
+        available_mw: tuple[float, float] = (10.0, 8.0),
+        quality: Quality = Quality.GOOD,
+    ) -> None:
+        """An agent's sample of each of these assets, as of now; available to discharge and to charge."""
         now_ms = self.headend.wall.now_ms()
-        column = [0.0] * len(keys)
         samples = Samples(
             ts_unix_ms=now_ms,
             source="agent",
@@ -104,10 +112,12 @@ class Rest:
             soc_mwhr=[soc_mwhr] * len(keys),
             current_mw=[current_mw] * len(keys),
             setpoint_mw=[current_mw] * len(keys),
-            available_discharge_mw=column,
-            available_charge_mw=column,
+            available_discharge_mw=[available_mw[0]] * len(keys),
+            available_charge_mw=[available_mw[1]] * len(keys),
+            quality=bytes([quality] * len(keys)),
         )
         self.headend.latest.apply_agent(samples, received_ms=now_ms)
+        self.headend.dispatcher.measured(samples)
 
 
 @asynccontextmanager

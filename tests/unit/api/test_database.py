@@ -1,12 +1,13 @@
 """What REST tells of the database: its state, past sessions, its numbers, and that it cannot be read."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.api.rest import Rest, open_rest, uuid_of
-from trioder.sim.model import Asset
+from trioder.sim.model import Asset, Telemetry
 from trioder.store.figures import StoreFigures
 from trioder.store.interface import StoreHealth, StoreUnavailableError
 from trioder.store.none import NoneStore
@@ -174,3 +175,35 @@ async def test_metrics_have_every_figure_of_the_store(autojump_clock: object) ->
 async def test_metrics_tell_how_far_the_agents_are_behind(autojump_clock: object) -> None:
     async with open_rest() as rest:
         assert (await metrics_of(rest))["trioder_outbox_backlog_seconds_max"] == 0
+
+
+class WildHistoryStore(NoneStore):
+    """Remembers one sample of an asset, of which half is no number."""
+
+    async def history(self, asset: Asset, **_options: int | None) -> Sequence[PastSample]:
+        telemetry = Telemetry(
+            asset_id=asset.id,
+            site_id=asset.site_id,
+            site_name=asset.site_name,
+            ts_unix_ms=AT_MS,
+            soc_mwhr=math.nan,
+            soc_pct=math.nan,
+            capacity_mwhr=asset.capacity_mwhr,
+            current_mw=-math.inf,
+            setpoint_mw=1.5,
+            max_mw=asset.max_mw,
+            min_mw=asset.min_mw,
+            available_discharge_mw=0.0,
+            available_charge_mw=0.0,
+            status="idle",
+        )
+        return [PastSample(telemetry=telemetry, source="agent", quality="suspect")]
+
+
+async def test_what_is_no_number_is_null_in_the_history_beside_its_quality(autojump_clock: object) -> None:
+    async with open_rest(store=WildHistoryStore()) as rest:
+        _, [asset] = await rest.ask("GET", "/assets?limit=1")
+        status, [row] = await rest.ask("GET", f"/telemetry/{asset['id']}/history")
+    assert status == 200
+    assert (row["soc_mwhr"], row["soc_pct"], row["current_mw"]) == (None, None, None)
+    assert (row["setpoint_mw"], row["quality"]) == (1.5, "suspect")

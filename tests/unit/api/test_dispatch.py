@@ -38,6 +38,20 @@ async def test_a_dispatch_to_a_connected_asset_is_sent(autojump_clock: object) -
         assert (told.dispatch_id, told.mw, told.duration_s) == (dispatch_id, 5.0, 60)
 
 
+async def test_what_one_asset_cannot_hold_is_told_as_it_is_of_a_group(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        session = rest.connect(0)
+        rest.tell(0, current_mw=0.0, soc_mwhr=0.0, available_mw=(0.0, 8.0))
+        group = json.dumps({"asset_ids": [ASSET], "mw": 5.0, "duration_s": 3600, "dry_run": True}).encode()
+        _, many = await rest.post(group)
+        _, one = await rest.post(body(duration_s=3600))
+        for name in ("status", "mw", "allocated_mw", "shortfall_mw"):
+            assert one[name] == many[name]
+        assert (one["status"], one["shortfall_mw"], one["allocations"][0]["mw"]) == ("shortfall", 5.0, 5.0)
+        [told] = (await session.mailbox.take()).dispatches
+        assert told.mw == 5.0
+
+
 async def test_a_dispatch_to_an_asset_that_is_away_is_queued(autojump_clock: object) -> None:
     async with open_rest() as rest:
         status, answer = await rest.post(body(asset_id=ASSET.upper()))

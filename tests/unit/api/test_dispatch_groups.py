@@ -155,3 +155,32 @@ async def test_a_site_without_assets_is_refused(autojump_clock: object) -> None:
         status, answer = await rest.post(body(site_id=empty.id))
         assert status == 400
         assert "has no assets" in answer["message"]
+
+
+async def test_a_large_group_is_answered_like_a_small_one(autojump_clock: object) -> None:
+    assets = 1_100
+    async with open_rest(fleet=make_fleet(sites=1, assets_a_site=assets)) as rest:
+        rest.connect(*range(1_000))
+        rest.tell(*range(1_000))
+        status, given = await rest.post(b'{"fleet": true, "mw": 500}')
+        assert (status, given["status"], given["state"]) == (200, "ok", "sent")
+        assert (given["members"], given["left_out"], given["dry_run"]) == (1_000, 100, False)
+        rows = given["allocations"]
+        assert [row["asset_id"] for row in rows] == [asset.id for asset in rest.headend.fleet.assets]
+        assert sum(row["mw"] for row in rows[:1_000]) == pytest.approx(500.0)
+        assert {(row["mw"], row["code"]) for row in rows[1_000:]} == {(None, "not_connected")}
+        shown = await rest.get(f"/dispatch/{given['dispatch_id']}")
+        assert shown["allocations"] == rows
+        [listed] = await rest.get("/dispatch?allocations=true")
+        assert listed == shown
+        assert (await rest.get("/dispatch"))[0] == shown | {"allocations": None}
+
+
+async def test_the_allocations_of_a_large_group_may_be_left_away(autojump_clock: object) -> None:
+    async with open_rest(fleet=make_fleet(sites=1, assets_a_site=1_100)) as rest:
+        response = await rest.raw("POST", "/dispatch?allocations=false", json={"fleet": True, "mw": 500.0})
+        given = await response.get_json()
+        assert (given["allocations"], given["left_out"]) == (None, 1_100)
+        assert "Content-Length" in response.headers
+        head = await rest.raw("HEAD", f"/dispatch/{given['dispatch_id']}")
+        assert (head.status_code, await head.get_data()) == (200, b"")

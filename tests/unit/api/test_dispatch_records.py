@@ -146,11 +146,26 @@ async def test_waiting_is_bounded_and_tells_the_state_so_far(autojump_clock: obj
         began_s = trio.current_time()
         status, told = await post(rest, "?wait=ack&wait_s=2", asset_id=ASSETS[0])
         assert trio.current_time() - began_s == pytest.approx(2.0)
-        assert (status, told["error"]) == (504, "not_answered")
-        dispatch = told["dispatch"]
-        assert isinstance(dispatch, dict)
-        assert (dispatch["state"], dispatch["delivery"]) == ("queued", "queued")
-        assert (await rest.get(f"/dispatch/{dispatch['dispatch_id']}"))["state"] == "queued"
+        assert (status, told["status"], told["state"], told["delivery"]) == (202, "ok", "queued", "queued")
+        assert (await rest.get(f"/dispatch/{told['dispatch_id']}"))["state"] == "queued"
+
+
+async def test_a_group_of_which_not_all_have_answered_in_time_is_taken_all_the_same(
+    autojump_clock: object,
+) -> None:
+    async with open_rest() as rest:
+        session = rest.connect(0, 1)
+        rest.tell(0, 1)
+
+        async def answer_for_one() -> None:
+            await trio.sleep(0.5)
+            [given] = await rest.get("/dispatch")
+            answer(rest, session, given["dispatch_id"], 0)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_for_one)
+            status, told = await post(rest, "?wait=ack&wait_s=1", asset_ids=ASSETS[:2])
+        assert (status, told["state"], told["by_state"]) == (202, "sent", {"accepted": 1, "sent": 1})
 
 
 @pytest.mark.parametrize(
@@ -201,7 +216,7 @@ async def test_a_key_that_waits_is_answered_as_it_is_now(autojump_clock: object)
     async with open_rest() as rest:
         session = rest.connect(0)
         status, _ = await post(rest, "?wait=ack&wait_s=1", key="k-1", asset_id=ASSETS[0])
-        assert status == 504
+        assert status == 202
         [given] = await rest.get("/dispatch")
         answer(rest, session, given["dispatch_id"], 0)
         status, told = await post(rest, "?wait=ack&wait_s=1", key="k-1", asset_id=ASSETS[0])
@@ -252,10 +267,36 @@ async def test_without_its_database_the_headend_tells_what_it_remembers(autojump
     async with open_over(database) as rest:
         database.away = "gone for lunch"
         await trio.sleep(10)
-        status, given = await post(rest, key="k-1", asset_id=ASSETS[0])
+        status, given = await post(rest, asset_id=ASSETS[0])
         assert status == 200
         assert (await rest.get(f"/dispatch/{given['dispatch_id']}"))["state"] == "queued"
         assert len(await rest.get("/dispatch")) == 1
         status, error = await rest.ask("GET", f"/dispatch/{uuid_of(5)}")
         assert status == 503
         assert "gone for lunch" in error["message"]
+
+
+async def test_while_it_cannot_be_known_whether_a_key_was_used_nothing_is_commanded(
+    autojump_clock: object,
+) -> None:
+    database = ModelDatabase(random.Random(1))
+    async with open_over(database) as rest:
+        _, known = await post(rest, key="known", asset_id=ASSETS[0])
+        database.away = "gone for lunch"
+        await trio.sleep(10)
+        response = await rest.raw(
+            "POST",
+            "/dispatch",
+            json={"asset_id": ASSETS[1], "mw": 5.0},
+            headers={"Idempotency-Key": "unknown"},
+        )
+        error = await response.get_json()
+        assert (response.status_code, error["error"]) == (503, "unavailable")
+        assert "gone for lunch" in error["message"]
+        assert int(response.headers["Retry-After"]) > 0
+        assert len(await rest.get("/dispatch")) == 1
+        # What was given since the start is known without the database.
+        assert (await post(rest, key="known", asset_id=ASSETS[0]))[1]["dispatch_id"] == known["dispatch_id"]
+        database.away = ""
+        await trio.sleep(30)
+        assert (await post(rest, key="unknown", asset_id=ASSETS[1]))[0] == 200

@@ -9,8 +9,8 @@ from tests.unit.headend.dispatch.driver import connect, dispatch_group, still_pa
 from tests.unit.headend.parts import Parts
 from trioder.headend.api import idempotency
 from trioder.headend.api.dispatch_models import DispatchBody
+from trioder.headend.api.errors import ApiError
 from trioder.headend.api.idempotency import IdempotencyKeys
-from trioder.headend.dispatch.command import Command
 from trioder.store.none import NoneStore
 from trioder.store.records import DispatchRecord
 
@@ -32,13 +32,13 @@ def parts_with_keys(store: NoneStore | None = None) -> tuple[Parts, IdempotencyK
     connect(parts, 0, 1)
     tell(parts, 0, 1)
     dispatcher = parts.dispatcher
-    keys = IdempotencyKeys(store=store or NoneStore(), record_of=dispatcher.record_of, find=dispatcher.find)
+    keys = IdempotencyKeys(store=store or NoneStore(), find=dispatcher.find_in_slices)
     return parts, keys
 
 
 async def give_under(key: str, keys: IdempotencyKeys, parts: Parts) -> DispatchRecord:
-    def give(_key: str | None, _digest: str | None) -> Command:
-        return dispatch_group(parts, 4.0)
+    async def give(_key: str | None, _digest: str | None) -> DispatchRecord:
+        return parts.dispatcher.record_of(dispatch_group(parts, 4.0))
 
     async with Quart("test").test_request_context("/", headers={"Idempotency-Key": key}):
         return await keys.give_once(BODY, give)
@@ -67,12 +67,38 @@ async def test_a_key_whose_turn_is_over_leaves_nothing_to_wait_for() -> None:
     assert keys._turns == {}
 
 
-async def test_a_database_that_does_not_answer_holds_up_commands_of_different_keys_together(
+async def test_a_database_that_does_not_answer_has_commands_under_keys_refused_after_2_s(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     parts, keys = parts_with_keys(LockedStore())
     started_s = trio.current_time()
     async with trio.open_nursery() as nursery:
         for number in range(20):
-            nursery.start_soon(give_under, f"k-{number}", keys, parts)
+            nursery.start_soon(refused, f"k-{number}", keys, parts)
     assert trio.current_time() - started_s == pytest.approx(2.0)
+    assert parts.dispatcher.newest(1, counts=lambda _: True) == []
+    assert keys._turns == {}
+
+
+async def refused(key: str, keys: IdempotencyKeys, parts: Parts) -> None:
+    with pytest.raises(ApiError, match="has not answered within 2 s; nothing was commanded") as caught:
+        await give_under(key, keys, parts)
+    assert (caught.value.status, caught.value.retry_after_s) == (503, 5)
+
+
+async def test_a_client_that_leaves_once_its_command_is_given_has_used_its_key() -> None:
+    parts, keys = parts_with_keys()
+    scope = trio.CancelScope()
+    given: list[DispatchRecord] = []
+
+    async def give(_key: str | None, _digest: str | None) -> DispatchRecord:
+        given.append(parts.dispatcher.record_of(dispatch_group(parts, 4.0)))
+        scope.cancel()
+        return given[0]
+
+    async with Quart("test").test_request_context("/", headers={"Idempotency-Key": "k-1"}):
+        with scope:
+            await keys.give_once(BODY, give)
+            await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert await give_under("k-1", keys, parts) == given[0]

@@ -1,9 +1,12 @@
 """Assets taken together: sums over the live ones, counts of the others, and what could be held for a time."""
 
+import math
+
 import pytest
 import trio
 
 from tests.unit.api.rest import make_fleet, open_rest, uuid_of
+from trioder.domain.quality import Quality
 
 NOTHING = {"discharge_mw": 0.0, "charge_mw": 0.0}
 
@@ -22,7 +25,7 @@ async def test_sites_sum_over_their_live_assets(autojump_clock: object) -> None:
             "connected_assets": 0,
             "live_assets": 1,
             "stale_assets": 1,
-            "by_quality": {"good": 1, "stale": 0, "synthesized": 0},
+            "by_quality": {"good": 1, "stale": 0, "suspect": 0, "bad": 0, "synthesized": 0},
             "capacity_mwhr": 80.0,
             "max_mw": 20.0,
             "min_mw": -16.0,
@@ -55,7 +58,7 @@ async def test_stale_assets_are_left_out_of_the_sums_and_counted(autojump_clock:
         rest.tell(2, current_mw=3.0)
         await trio.sleep(5)
         fleet = await rest.get("/fleet")
-        assert fleet["by_quality"] == {"good": 1, "stale": 2, "synthesized": 0}
+        assert fleet["by_quality"] == {"good": 1, "stale": 2, "suspect": 0, "bad": 0, "synthesized": 0}
         assert (fleet["live_assets"], fleet["stale_assets"], fleet["current_mw"]) == (1, 3, 3.0)
 
 
@@ -63,12 +66,24 @@ async def test_what_is_available_shrinks_with_the_time_that_it_must_last(autojum
     async with open_rest() as rest:
         rest.connect(0, 1)
         # 20 of 40 MWh at 90 % each way, limits of 10 and 8 MW: more than an hour's worth of either.
-        rest.tell(0, current_mw=0.0, soc_mwhr=20.0)
+        rest.tell(0, current_mw=0.0, soc_mwhr=20.0, available_mw=(10.0, 10.0))
         # 5.6 MWh to give and 36 to take.
-        rest.tell(1, current_mw=0.0, soc_mwhr=4.0)
+        rest.tell(1, current_mw=0.0, soc_mwhr=4.0, available_mw=(10.0, 10.0))
         available = (await rest.get("/fleet"))["available"]
         assert available["15_min"] == {"discharge_mw": 20.0, "charge_mw": 16.0}
         assert available["60_min"] == {"discharge_mw": pytest.approx(13.6), "charge_mw": 16.0}
+
+
+async def test_what_is_available_for_a_time_is_never_more_than_what_is_available_now(
+    autojump_clock: object,
+) -> None:
+    async with open_rest() as rest:
+        rest.connect(0, 1)
+        rest.tell(0, current_mw=0.0, available_mw=(0.0, 3.0))
+        rest.tell(1, current_mw=0.0)
+        available = (await rest.get("/fleet"))["available"]
+        assert available["now"] == {"discharge_mw": 10.0, "charge_mw": 11.0}
+        assert available["15_min"] == available["now"]
 
 
 async def test_what_no_agent_drives_is_not_available(autojump_clock: object) -> None:
@@ -77,3 +92,42 @@ async def test_what_no_agent_drives_is_not_available(autojump_clock: object) -> 
         fleet = await rest.get("/fleet")
         assert fleet["by_quality"]["synthesized"] == fleet["live_assets"] == 4
         assert fleet["available"]["15_min"] == NOTHING
+
+
+async def test_what_can_be_held_is_never_more_than_what_a_device_says_it_can_do_now(
+    autojump_clock: object,
+) -> None:
+    async with open_rest() as rest:
+        rest.connect(0, 1)
+        rest.tell(0, current_mw=0.0, available_mw=(3.0, 3.0))
+        # Noise of a device that can do nothing.
+        rest.tell(1, current_mw=0.0, available_mw=(-0.05, -0.05))
+        available = (await rest.get("/fleet"))["available"]
+        for horizon in ("now", "15_min", "60_min"):
+            assert available[horizon] == {"discharge_mw": 3.0, "charge_mw": 3.0}
+
+
+@pytest.mark.parametrize("quality", [Quality.SUSPECT, Quality.BAD])
+@pytest.mark.parametrize("mw", [9.0, math.nan, -math.inf, 1e308])
+async def test_what_cannot_be_trusted_is_left_out_of_every_sum_and_counted(
+    autojump_clock: object, quality: Quality, mw: float
+) -> None:
+    async with open_rest() as rest:
+        rest.connect(0, 1)
+        rest.tell(0, current_mw=4.0, available_mw=(5.0, 5.0))
+        rest.tell(1, current_mw=mw, soc_mwhr=mw, available_mw=(mw, mw), quality=quality)
+        # However old it is.
+        await trio.sleep(5)
+        rest.tell(0, current_mw=4.0, available_mw=(5.0, 5.0))
+        await trio.sleep(11)
+        fleet = await rest.get("/fleet")
+        assert fleet["by_quality"] == {"good": 1, "stale": 0, "suspect": 0, "bad": 0, "synthesized": 0} | {
+            quality.name.lower(): 1
+        }
+        assert (fleet["live_assets"], fleet["stale_assets"]) == (1, 2)
+        assert (fleet["current_mw"], fleet["setpoint_mw"], fleet["soc_mwhr"]) == (4.0, 4.0, 20.0)
+        assert fleet["available"]["now"] == {"discharge_mw": 5.0, "charge_mw": 5.0}
+        site = (await rest.get("/sites"))[0]
+        assert {name: site[name] for name in ("current_mw", "by_quality")} == {
+            name: fleet[name] for name in ("current_mw", "by_quality")
+        }

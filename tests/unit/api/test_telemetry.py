@@ -1,9 +1,14 @@
 """Telemetry as REST shows it: the latest of one and of many, how good it is, and an empty past."""
 
+import json
+import math
+import re
+
 import pytest
 import trio
 
 from tests.unit.api.rest import make_fleet, open_rest, uuid_of
+from trioder.domain.quality import Quality
 
 
 async def test_the_latest_sample_of_an_asset(autojump_clock: object) -> None:
@@ -23,8 +28,8 @@ async def test_the_latest_sample_of_an_asset(autojump_clock: object) -> None:
             "max_mw": 10.0,
             "min_mw": -8.0,
             "status": "charging",
-            "available_discharge_mw": 0.0,
-            "available_charge_mw": 0.0,
+            "available_discharge_mw": 10.0,
+            "available_charge_mw": 8.0,
             "source": "agent",
             "age_s": 1.5,
             "quality": "good",
@@ -120,3 +125,45 @@ async def test_a_bad_query_of_history_is_refused(
 async def test_the_history_of_an_unknown_asset_is_not_found(autojump_clock: object) -> None:
     async with open_rest() as rest:
         assert (await rest.ask("GET", f"/telemetry/{uuid_of(7)}/history"))[0] == 404
+
+
+VALUES = ("soc_mwhr", "soc_pct", "current_mw", "setpoint_mw", "available_discharge_mw", "available_charge_mw")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+async def test_what_is_no_number_is_null_and_suspect(autojump_clock: object, value: float) -> None:
+    async with open_rest() as rest:
+        rest.tell(0, current_mw=value, soc_mwhr=value, available_mw=(value, value), quality=Quality.SUSPECT)
+        for path in (f"/telemetry/{uuid_of(1000)}", "/telemetry"):
+            response = await rest.raw("GET", path)
+            text = (await response.get_data()).decode()
+            assert not re.search("nan|inf(?!o)", text, re.IGNORECASE)
+            body = json.loads(text)
+            row = body[0] if isinstance(body, list) else body
+            assert [row[name] for name in (*VALUES, "status")] == [None] * 7
+            assert (row["quality"], row["max_mw"]) == ("suspect", 10.0)
+
+
+@pytest.mark.parametrize("quality", [Quality.SUSPECT, Quality.BAD])
+async def test_what_cannot_be_trusted_is_shown_as_such_at_any_age(
+    autojump_clock: object, quality: Quality
+) -> None:
+    async with open_rest() as rest:
+        rest.tell(0, current_mw=30.0, quality=quality)
+        for age_s in (0.0, 100.0):
+            row = await rest.get(f"/telemetry/{uuid_of(1000)}")
+            assert (row["current_mw"], row["age_s"]) == (30.0, age_s)
+            assert (row["quality"], row["status"]) == (quality.name.lower(), "discharging")
+            await trio.sleep(100)
+
+
+async def test_metrics_show_how_many_assets_cannot_be_trusted(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        rest.tell(0, 1, quality=Quality.SUSPECT)
+        rest.tell(2, quality=Quality.BAD)
+        rest.tell(3)
+        text = (await (await rest.raw("GET", "/metrics")).get_data()).decode()
+        assert "\ntrioder_assets_suspect 2.0\n" in text
+        assert "\ntrioder_assets_bad 1.0\n" in text
+        for counter in ("suspect", "bad", "wrong_time", "repeated"):
+            assert f"\ntrioder_samples_{counter}_total 0.0\n" in text

@@ -106,7 +106,7 @@ def ten() -> Fleet:
 def test_shards_cover_the_fleet_in_file_order(ten: Fleet, size: int, lengths: list[int]) -> None:
     shards = shard_fleet(ten, size)
     assert [len(shard) for shard in shards] == lengths
-    assert sum(shards, ()) == ten.assets
+    assert list(sum(shards, ())) == ten.assets
 
 
 @pytest.mark.parametrize("size", [0, -1])

@@ -1,7 +1,7 @@
 """A headend in memory, and agents whose every message a test says itself."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from tests.unit.headend.parts import START_UNIX_S, asset_id, make_fleet
+from trioder.fleet import Fleet
 from trioder.headend.service import Headend, open_headend
 from trioder.process.wall_time import WallClock
 from trioder.rpc import ClientCall, RpcError, open_channel, serve_connection
@@ -90,7 +91,12 @@ class Rig:
 
 @asynccontextmanager
 async def open_rig(
-    *, assets: int = 3, store: Store | None = None, tick_s: float = 0, wall: WallClock | None = None
+    *,
+    assets: int = 3,
+    store: Store | None = None,
+    tick_s: float = 0,
+    read_fleet: Callable[[], Fleet] | None = None,
+    wall: WallClock | None = None,
 ) -> AsyncIterator[Rig]:
     """Yield a headend over `store`; a test that hangs fails after a virtual hour."""
     with trio.fail_after(3600):
@@ -101,6 +107,7 @@ async def open_rig(
                 wall=wall or WallClock(START_UNIX_S, trio.current_time()),
                 rng=random.Random(11),
                 tick_s=tick_s,
+                read_fleet=read_fleet,
             ) as headend,
             trio.open_nursery() as nursery,
         ):

@@ -77,6 +77,7 @@ def make_session(
         protocol=protocol,
         outbox_id=outbox_id,
         asset_keys=keys,
+        batch_keys=keys,
         peer="test:1",
         connected_ms=0,
     )
@@ -111,6 +112,8 @@ class Parts:
 
     def connect(self, session: Session) -> Session:
         self.sessions.claim(session, asset_ids=[asset_id(key) for key in session.asset_keys])
+        session.connected_ms = self.wall.now_ms()
+        self.latest.begin_session(session.asset_keys)
         self.dispatcher.session_opened(session)
         return session
 
@@ -135,7 +138,9 @@ def make_parts(*, assets: int, store: Store | None = None, wall: WallClock | Non
         wall=wall,
         rng=random.Random(7),
     )
-    ingest = Ingest(latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured)
+    ingest = Ingest(
+        fleet=fleet, latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured
+    )
     store.listen(ingest)
     ticker = Ticker(
         fleet=fleet,

@@ -1,10 +1,11 @@
 """A store whose database is as slow and as unreliable as a test wants it."""
 
 from collections import defaultdict
+from collections.abc import Collection
 
 from trioder.store.interface import StoreListener
 from trioder.store.none import NoneStore
-from trioder.store.records import DispatchRecord, Samples
+from trioder.store.records import DispatchRecord, Samples, ShareOf, with_shares
 
 
 class SlowStore(NoneStore):
@@ -17,6 +18,8 @@ class SlowStore(NoneStore):
         self.rows: dict[str, list[int]] = defaultdict(list)
         self.kept: list[Samples] = []
         self.dispatches: list[DispatchRecord] = []
+        self.recorded: dict[str, DispatchRecord] = {}
+        self.changed: list[frozenset[int]] = []
         self._told: StoreListener | None = None
         self._refused = False
 
@@ -39,8 +42,16 @@ class SlowStore(NoneStore):
     def keep(self, samples: Samples) -> None:
         self.kept.append(samples)
 
-    def record_dispatch(self, dispatch: DispatchRecord) -> None:
-        self.dispatches.append(dispatch)
+    def record_dispatch(
+        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: ShareOf
+    ) -> None:
+        """Each record whole, as if it was written at once; `changed` only what was handed over."""
+        former = self.recorded.get(dispatch.dispatch_id)
+        shares = () if former is None else (*former.members, *former.left_out)
+        record = with_shares(dispatch, map(share_of, sorted(changed)), former=shares)
+        self.recorded[dispatch.dispatch_id] = record
+        self.dispatches.append(record)
+        self.changed.append(frozenset(changed))
 
     def commit(self, count: int = 1_000_000) -> None:
         """One transaction over the oldest batches."""

@@ -160,7 +160,7 @@ async def test_an_agent_of_text_heartbeats_alone_is_measured_by_them(autojump_cl
         assert session_of(rig).clock_error_s is None
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-45T00:00:00Z", "x" * 100_000])
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-45T00:00:00Z", "x" * 10_000])
 async def test_a_heartbeat_whose_time_cannot_be_read_is_a_heartbeat(
     autojump_clock: object, text: str
 ) -> None:

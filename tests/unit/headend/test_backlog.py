@@ -36,9 +36,10 @@ async def test_what_waits_for_the_database_counts_as_behind(autojump_clock: obje
     async with open_rig(store=store) as rig:
         agent = await rig.agent()
         await agent.register(0)
+        await trio.sleep(1)
         await say_all(agent, 1)
         store.commit()
-        await trio.sleep(60)
+        await trio.sleep(59)
         await say_all(agent, *range(2, 60))
         assert rig.headend.ingest.furthest_behind_s() == 59
         store.commit()
@@ -62,8 +63,9 @@ async def test_the_furthest_behind_is_told_until_it_leaves(autojump_clock: objec
         behind, ahead = await rig.agent(), await rig.agent()
         await behind.register(0, agent_id="behind", outbox_id="a")
         await ahead.register(1, agent_id="ahead", outbox_id="b")
+        await trio.sleep(1)
         await say_all(behind, 1)
-        await trio.sleep(10)
+        await trio.sleep(9)
         await say_all(ahead, 10)
         assert rig.headend.ingest.furthest_behind_s() == 9
         await behind.vanish()

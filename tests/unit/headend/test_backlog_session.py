@@ -107,7 +107,7 @@ def test_an_outbox_that_a_live_agent_has_is_not_handed_over_beside_it() -> None:
     registry = SessionRegistry()
     registry.claim(make_session("live", 0, outbox_id="box"), asset_ids=[asset_id(0)])
     backlog = make_session("former", outbox_id="box")
-    backlog.backlog_keys = (0,)
+    backlog.batch_keys, backlog.backlog_only = (0,), True
     with pytest.raises(ClaimRefusedError):
         registry.claim(backlog, asset_ids=[make_fleet(1).assets[0].id])
     assert len(registry) == 1

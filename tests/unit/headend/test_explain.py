@@ -2,10 +2,9 @@
 
 import pytest
 
-from trioder.headend.dispatch.candidates import Candidate, Exclusion
+from trioder.headend.dispatch.candidates import Candidate, Exclusion, ShareLimit
 from trioder.headend.dispatch.explain import explain
 from trioder.headend.dispatch.split import Strategy, split
-from trioder.sim.holdable import Limit
 
 GROUP = [Candidate(0, 100.0, 50.0), Candidate(1, 300.0, 350.0)]
 
@@ -43,9 +42,11 @@ def test_a_share_is_told_of_what_the_full_batteries_have_left() -> None:
         ("nameplate", "limited by nameplate: 3.2 MW is its rating"),
         ("energy", "limited by energy: 3.2 MW can be held for 900 s"),
         ("ramp", "limited by ramp: 3.2 MW can be reached within 60 s"),
+        ("available", "limited by available: 3.2 MW is what the battery reports that it can do now"),
+        ("delivery", "limited by delivery: 3.2 MW is what it gave when it was asked for more"),
     ],
 )
-def test_a_limit_is_told_with_what_it_allows(limited_by: Limit, expected: str) -> None:
+def test_a_limit_is_told_with_what_it_allows(limited_by: ShareLimit, expected: str) -> None:
     assert words(10.0, [Candidate(0, 40.0, 3.2, limited_by)]) == [expected]
 
 
@@ -53,7 +54,8 @@ def test_a_limit_is_told_with_what_it_allows(limited_by: Limit, expected: str) -
     ("excluded", "expected"),
     [
         ("not_connected", "none: not connected"),
-        ("no_telemetry", "none: never heard of"),
+        ("no_telemetry", "none: nothing reported in this session yet"),
+        ("suspect", "none: what its agent reported last cannot be"),
         ("stale", "none: stale, last heard of 31.2 s ago"),
         ("commanded_otherwise", "none: commanded otherwise"),
     ],

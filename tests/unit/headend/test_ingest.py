@@ -15,11 +15,19 @@ NOW = int(START_UNIX_S * 1000)
 BOX = "box"
 
 
-def batch(seq: int, *, gap_from: int | None = None, live_only: bool = False, soc: float = 20.0) -> Batch:
+def batch(
+    seq: int,
+    *,
+    gap_from: int | None = None,
+    lost: int | None = None,
+    live_only: bool = False,
+    soc: float = 20.0,
+) -> Batch:
     return Batch(
         batch_seq=seq,
         ts_unix_ms=NOW + seq,
         gap_from_seq=gap_from,
+        lost_batches=lost,
         live_only=live_only,
         asset_index=[0],
         soc_mwhr=[soc],
@@ -101,6 +109,17 @@ async def test_what_the_agent_has_dropped_is_skipped_and_counted(autojump_clock:
     store.commit()
     assert store.rows[BOX] == [1, 5, 6]
     assert parts.counters.batches_lost == 3
+
+
+async def test_what_was_lost_before_the_first_session_is_what_the_agent_reports(
+    autojump_clock: object,
+) -> None:
+    for reported, lost in ((3, 3), (0, 0), (None, 0)):
+        parts = make_parts(assets=1, store=SlowStore())
+        session = await attached(parts)
+        parts.ingest.receive_batch(session, batch(5, gap_from=1, lost=reported))
+        parts.ingest.receive_batch(session, batch(6))
+        assert parts.counters.batches_lost == lost
 
 
 async def test_a_gap_that_begins_later_does_not_hide_a_missing_batch(autojump_clock: object) -> None:

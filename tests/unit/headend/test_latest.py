@@ -1,11 +1,16 @@
 """The latest state: what overwrites what, and how good a sample is told to be."""
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.headend.parts import make_fleet, make_samples
 from tests.unit.process.fake_clock import STEPS_S
+from trioder.domain.quality import Quality
 from trioder.headend.latest import LatestState
 from trioder.store.records import Samples
 
@@ -102,7 +107,8 @@ def test_a_step_of_the_headends_clock_makes_nothing_older_or_younger(by_s: float
     by_ms = round(by_s * 1000)
     latest = LatestState(make_fleet(2))
     # The agent's clock was right while the headend's was not.
-    latest.apply_agent(make_samples(0, ts_ms=NOW + by_ms - 3000), received_ms=NOW - 3000)
+    samples = make_samples(0, ts_ms=NOW + by_ms - 3000)
+    latest.apply_agent(samples, received_ms=NOW - 3000, made_ms=NOW - 3000)
     latest.apply_synthesized(make_samples(1, ts_ms=NOW - 3000, source="synthesized"))
     latest.clock_stepped(by_ms)
     for key, quality in enumerate(("good", "synthesized")):
@@ -164,3 +170,109 @@ def test_a_batch_leaves_what_its_samples_one_by_one_would(keys: list[int], newer
         # What is newer than this must have been noted as such.
         latest.apply_agent(samples_of(list(range(24)), ts_ms=NOW - 2000), received_ms=NOW + 6)
     assert [together.view(key, NOW) for key in range(24)] == [one_by_one.view(key, NOW) for key in range(24)]
+
+
+def test_only_what_the_present_session_reported_counts_as_reported() -> None:
+    latest = LatestState(make_fleet(10))
+    assert latest.reported(0, NOW) is None
+    keys = range(10)
+    for columns in (keys, (0, 5)):
+        latest.apply_agent(make_samples(*columns, ts_ms=NOW), received_ms=NOW)
+        assert latest.reported(5, NOW + 500) == (20.0, 1.0, 1.0, 10.0, 10.0, 0.5)
+        latest.begin_session([5])
+        assert latest.reported(5, NOW) is None
+        # It is still shown.
+        assert latest.state(5) is not None
+        assert latest.reported(0, NOW) is not None
+    latest.apply_synthesized(make_samples(0, ts_ms=NOW, source="synthesized"))
+    assert latest.reported(0, NOW) is None
+
+
+@pytest.mark.parametrize("keys", [range(10), (2, 0)])
+def test_a_value_that_is_not_good_is_suspect_and_not_reported(keys: Sequence[int]) -> None:
+    latest = LatestState(make_fleet(10))
+    samples = make_samples(*keys, ts_ms=NOW)
+    quality = bytes(int(key == 2) for key in keys)
+    latest.apply_agent(replace(samples, quality=quality), received_ms=NOW)
+    assert (latest.is_suspect(2), latest.reported(2, NOW)) == (True, None)
+    assert not latest.is_suspect(0)
+    assert latest.reported(0, NOW) is not None
+    latest.apply_agent(make_samples(*keys, ts_ms=NOW + 1), received_ms=NOW)
+    assert not latest.is_suspect(2)
+    assert latest.reported(2, NOW) is not None
+
+
+def test_only_the_newest_sample_of_an_agent_is_current() -> None:
+    latest = LatestState(make_fleet(1), stale_after_s=12.0)
+    latest.apply_agent(make_samples(0, ts_ms=NOW), received_ms=NOW)
+    assert latest.is_current(0, NOW, NOW + 12_000)
+    assert not latest.is_current(0, NOW, NOW + 12_001)
+    assert not latest.is_current(0, NOW - 4_000, NOW)
+    latest.apply_synthesized(make_samples(0, ts_ms=NOW, source="synthesized"))
+    assert not latest.is_current(0, NOW, NOW)
+
+
+def test_batches_go_by_their_sequence_whatever_their_times(latest: LatestState) -> None:
+    for batch_seq, ts_ms, value in ((5, NOW, 5.0), (6, NOW - 3_600_000, 6.0), (4, NOW + 1000, 4.0)):
+        samples = make_samples(0, ts_ms=ts_ms, soc=value)
+        latest.apply_agent(samples, received_ms=NOW, made_ms=NOW, batch_seq=batch_seq)
+    assert soc(latest) == 6.0
+    # Another outbox counts anew.
+    latest.begin_boot([0])
+    latest.apply_agent(make_samples(0, ts_ms=NOW, soc=1.0), received_ms=NOW, batch_seq=1)
+    assert soc(latest) == 1.0
+
+
+def test_samples_on_their_own_and_batches_do_not_hide_each_other(latest: LatestState) -> None:
+    latest.apply_agent(make_samples(0, ts_ms=NOW, soc=1.0), received_ms=NOW, batch_seq=7)
+    latest.apply_agent(make_samples(0, ts_ms=NOW + 1000, soc=2.0), received_ms=NOW + 1000)
+    assert soc(latest) == 2.0
+    latest.apply_agent(make_samples(0, ts_ms=NOW + 2000, soc=3.0), received_ms=NOW + 2000, batch_seq=8)
+    assert soc(latest) == 3.0
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.sets(st.integers(0, 11))), max_size=8))
+def test_each_asset_shows_the_highest_batch_that_names_it(batches: list[tuple[int, set[int]]]) -> None:
+    latest = LatestState(make_fleet(12))
+    newest: dict[int, int] = {}
+    for batch_seq, keys in batches:
+        samples = make_samples(*sorted(keys), ts_ms=NOW, soc=float(batch_seq))
+        samples = replace(samples, asset_keys=sorted(keys), quality=bytes([batch_seq % 3] * len(keys)))
+        latest.apply_agent(samples, received_ms=NOW, batch_seq=batch_seq)
+        newest |= {key: max(batch_seq, newest.get(key, 0)) for key in keys}
+    names = ["good", "suspect", "bad"]
+    for key in range(12):
+        view = latest.view(key, NOW)
+        assert (view is None) == (key not in newest)
+        if view is not None:
+            assert (view.telemetry.soc_mwhr, view.quality) == (newest[key], names[newest[key] % 3])
+    assert latest.count(Quality.BAD) == sum(seq % 3 == Quality.BAD for seq in newest.values())
+
+
+@pytest.mark.parametrize("code", [Quality.SUSPECT, Quality.BAD])
+@pytest.mark.parametrize("assets", [1, 20])
+def test_what_can_be_trusted_is_remembered_until_there_is_something_newer(assets: int, code: Quality) -> None:
+    latest = LatestState(make_fleet(assets))
+    keys = list(range(assets))
+
+    def report(value: float, quality: Quality) -> None:
+        samples = replace(
+            make_samples(*keys, ts_ms=NOW, soc=value), asset_keys=keys, quality=bytes([quality] * assets)
+        )
+        latest.apply_agent(samples, received_ms=NOW)
+
+    def trusted() -> float | None:
+        state = latest.trusted_state(assets - 1)
+        return None if state is None else state.soc_mwhr
+
+    report(math.nan, code)
+    assert trusted() is None
+    report(1.0, Quality.GOOD)
+    report(math.nan, code)
+    report(math.inf, code)
+    assert trusted() == 1.0
+    report(2.0, Quality.GOOD)
+    assert trusted() == 2.0
+    report(math.nan, code)
+    latest.apply_synthesized(make_samples(*keys, ts_ms=NOW, soc=3.0, source="synthesized"))
+    assert trusted() == 3.0

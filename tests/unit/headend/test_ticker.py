@@ -28,8 +28,10 @@ def view(parts: Parts, key: int = 0) -> LatestView:
     return seen
 
 
-def order(parts: Parts, mw: float, duration_s: int | None = None) -> None:
-    parts.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=mw, duration_s=duration_s))
+def order(parts: Parts, mw: float, duration_s: int | None = None, reversion_mw: float = 0.0) -> None:
+    parts.dispatcher.dispatch(
+        DispatchRequest(asset_id=asset_id(0), mw=mw, duration_s=duration_s, reversion_mw=reversion_mw)
+    )
 
 
 async def test_the_fleet_is_shown_from_the_first_tick_on(autojump_clock: object) -> None:
@@ -54,14 +56,16 @@ async def test_a_queued_setpoint_is_obeyed_until_its_end(autojump_clock: object)
         assert abs(view(parts).telemetry.soc_mwhr - (20.0 - 9.0 * 8 / 3600)) < 1e-9
 
 
-async def test_an_order_outlives_its_place_in_the_queue(autojump_clock: object) -> None:
+async def test_a_setpoint_that_expired_undelivered_drives_the_model_no_longer(autojump_clock: object) -> None:
     parts = make_parts(assets=1)
     async with ticking(parts):
-        order(parts, 9.0)
-        await trio.sleep(100)
-        parts.dispatcher.tend()
-        await trio.sleep(4)
+        order(parts, 9.0, reversion_mw=-1.0)
+        await trio.sleep(50)
         assert view(parts).telemetry.current_mw == 9.0
+        await trio.sleep(50)
+        parts.dispatcher.tend()
+        await trio.sleep(8)
+        assert (view(parts).telemetry.setpoint_mw, view(parts).telemetry.current_mw) == (-1.0, -1.0)
 
 
 async def test_an_agents_asset_is_never_touched(autojump_clock: object) -> None:

@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.unit.launcher.fleets import shards_of
-from trioder.launcher.display import LiveLine, show_progress, write_line
+from trioder.launcher.display import LiveLine, progress_text, show_progress, write_line
 from trioder.launcher.progress import FleetProgress
 from trioder.launcher.status import AgentStatus
 
@@ -52,6 +52,17 @@ async def test_a_live_line_is_replaced_and_removed_at_the_end(autojump_clock: Mo
             await trio.sleep_forever()
     assert terminal.getvalue().endswith(f"{CLEAR}agents up 40/40, assets connected 40/40{CLEAR}")
     assert [entry["event"] for entry in entries] == ["fleet connected: 40 assets in 40 agents after 0.0 s"]
+
+
+def test_quarantined_shards_are_shown_by_number_and_name() -> None:
+    progress = FleetProgress(SHARDS, now_s=0.0)
+    first, second, *_ = (shard.agent_id for shard in SHARDS)
+    progress.agent_quarantined(second)
+    text = progress_text(progress.snapshot())
+    assert text == f"agents up 0/40, assets connected 0/40, quarantined 1 ({second})"
+    for shard in SHARDS:
+        progress.agent_quarantined(shard.agent_id)
+    assert progress_text(progress.snapshot()).endswith(f"quarantined 40 ({first}, {second} and 38 more)")
 
 
 def test_log_lines_go_above_the_live_line() -> None:

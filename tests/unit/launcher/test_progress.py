@@ -72,6 +72,17 @@ def test_restarts_and_uptime_are_counted() -> None:
     assert progress.snapshot().restarts == 2
 
 
+def test_each_entry_into_quarantine_counts_once() -> None:
+    progress = fleet()
+    for _ in range(3):
+        progress.agent_quarantined(SECOND)
+    assert progress.snapshot().quarantined == (SECOND,)
+    progress.agent_recovered(SECOND)
+    assert progress.snapshot().quarantined == ()
+    progress.agent_quarantined(SECOND)
+    assert [record.quarantines for record in progress.records()] == [0, 2]
+
+
 def test_an_agent_that_could_not_be_started_ran_for_no_time() -> None:
     progress = fleet()
     assert progress.agent_ended(FIRST, now_s=107.0) == 0.0

@@ -34,17 +34,43 @@ def test_the_delay_is_anything_up_to_the_ceiling(seed: int, attempts: int) -> No
     policy = RestartPolicy(RestartLimits(most_restarts=5000), random.Random(seed))
     for attempt in range(attempts):
         delay_s = policy.delay_after(ran_for_s=0, now_s=0)
-        assert delay_s is not None
+        assert not policy.quarantined
         assert 0 <= delay_s <= min(30.0, 0.5 * 2.0 ** min(attempt, 10))
 
 
-def test_the_sixth_restart_within_a_minute_is_refused() -> None:
+def quarantined() -> RestartPolicy:
     policy = RestartPolicy(RestartLimits(), random.Random(1))
-    assert all(policy.delay_after(ran_for_s=1, now_s=now_s) is not None for now_s in range(5))
-    assert policy.delay_after(ran_for_s=1, now_s=59.9) is None
+    for now_s in range(5):
+        policy.delay_after(ran_for_s=1, now_s=now_s)
+        assert not policy.quarantined
+    policy.delay_after(ran_for_s=1, now_s=59.9)
+    assert policy.quarantined
+    return policy
+
+
+def test_from_the_sixth_restart_within_a_minute_on_it_is_tried_once_a_minute() -> None:
+    policy = quarantined()
+    # However long ago the others were, and however long it ran, unless it was healthy.
+    assert [policy.delay_after(ran_for_s=1, now_s=now_s) for now_s in (60, 120, 1e6)] == [60.0] * 3
+    assert policy.delay_after(ran_for_s=3600, now_s=2e6) == 60.0
+
+
+def test_a_refused_configuration_is_quarantined_at_once() -> None:
+    policy = RestartPolicy(RestartLimits(), random.Random(1))
+    assert policy.delay_after(ran_for_s=1, now_s=0, refused=True) == 60.0
+    assert policy.quarantined
+
+
+def test_a_healthy_agent_begins_anew_after_the_quarantine() -> None:
+    policy = quarantined()
+    policy.recover()
+    for now_s in range(5):
+        assert policy.delay_after(ran_for_s=1, now_s=60 + now_s) <= 0.5 * 2**now_s
+    assert not policy.quarantined
 
 
 def test_restarts_longer_ago_do_not_count() -> None:
     policy = RestartPolicy(RestartLimits(), random.Random(1))
     for now_s in range(0, 2000, 12):
-        assert policy.delay_after(ran_for_s=11, now_s=now_s) is not None
+        policy.delay_after(ran_for_s=11, now_s=now_s)
+        assert not policy.quarantined

@@ -13,7 +13,7 @@ from trioder.launcher.shards import cut_shards, shard_document
 def test_every_asset_is_in_one_shard_in_file_order(count: int, size: int) -> None:
     fleet = fleet_of(count)
     shards = cut_shards(fleet, size)
-    assert tuple(asset for shard in shards for asset in shard.assets) == fleet.assets
+    assert [asset for shard in shards for asset in shard.assets] == fleet.assets
     assert all(1 <= len(shard.assets) <= size for shard in shards)
 
 
@@ -49,7 +49,7 @@ def test_the_document_is_one_json_line_that_holds_the_shard(count: int) -> None:
         "phase": 0.0,
         "state_dir": "var",
         "outbox_max_mb": 256,
-        "orphans": [],
+        "former_states": None,
         "comms_loss_hold_s": None,
     }
 

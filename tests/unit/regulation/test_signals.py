@@ -64,6 +64,16 @@ def test_minutes_without_a_step_are_refused() -> None:
         ("s,a,b\n0,0,0\n2,0,0\n", "test.csv, line 1: one of its columns must be named: a, b"),
         ("s,pu\n", "test.csv: 0 values; a signal has at least two"),
         ("s,pu\n0,0.1\n", "test.csv: 1 values; a signal has at least two"),
+        ("s,pu\n\n\n", "test.csv: 0 values; a signal has at least two"),
+        ("\n\n", "test.csv, line 1: a heading of a time and at least one column"),
+        ("s,pu\n0,0.1\n\n\n2,0.1\n", "test.csv, line 3: an empty line; they may only be at the end"),
+        ("\ns,pu\n0,0.1\n2,0.1\n", "test.csv, line 1: an empty line; they may only be at the end"),
+        ("s,pu\n0,0.1\n2,NaN\n", "test.csv, line 3: 'NaN' is not a finite number"),
+        ("s,pu\nnan,0.1\n2,0.1\n", "test.csv, line 2: 'nan' is not a finite number"),
+        ("s,pu\n0,0.1\n2,-inf\n", "test.csv, line 3: '-inf' is not a finite number"),
+        ("s,pu\n0,0.1\n2,0\x00\n", "test.csv, line 3: "),
+        ('s,pu\n0,0.1\n2,"0.1\n', "test.csv, line 3: not CSV: unexpected end of data"),
+        ("s,pu\n0," + "1" * 200_000 + "\n", "test.csv, line 2: not CSV: field larger than field limit"),
         ("s,pu\n0,0.1\n2\n", "test.csv, line 3: 1 fields, but the heading has 2"),
         ("s,pu\n0,0.1\n2,x\n", "test.csv, line 3: 'x' is not a number"),
         ("s,pu\n0,0.1\n2,\n", "test.csv, line 3: '' is not a number"),
@@ -89,3 +99,31 @@ def test_a_column_that_is_not_there_is_told_with_those_that_are() -> None:
 def test_the_qualification_wave_has_no_days() -> None:
     with pytest.raises(ValueError, match="RegD signal has no days"):
         load_signal("regd", day="2016-04-18")
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n\n", "  \n", "\t\n\n", ",\n", ",\n,\n\n", "\r\r"])
+def test_empty_lines_at_the_end_count_for_nothing(end: str) -> None:
+    assert read("s,pu\n0,0.1\n2,0.2\n" + end) == (2.0, (0.1, 0.2))
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_spreadsheets_of_every_system_are_read(tmp_path: Path, newline: str, mark: bytes) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_bytes(mark + newline.join(["s,pu", "0,0.1", "2,0.2", ""]).encode())
+    assert load_signal(str(path), day="pu").values == (0.1, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("t_s,Gr\u00f6\u00dfe\n0,0.1\n2,0.2\n".encode("latin-1"), 1),
+        (b"t_s,pu\n0,0.1\n2,0.2\n4,\xa00.3\n", 4),
+        ("t_s,pu\n0,0.1\n".encode("utf-16"), 1),
+    ],
+)
+def test_a_file_that_is_not_utf_8_is_named_with_the_line(tmp_path: Path, content: bytes, line: int) -> None:
+    path = tmp_path / "latin.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(f"{path}, line {line}: not UTF-8: ")):
+        load_signal(str(path), day=None)

@@ -231,3 +231,56 @@ def test_a_number_that_is_not_finite_is_refused(name: str, value: float) -> None
 def test_a_time_that_is_none_is_refused(hold_s: float, ramp_s: float) -> None:
     with pytest.raises(ValueError, match="it must be >"):
         holdable_mw(PLAIN, 50.0, 0.0, hold_s=hold_s, ramp_s=ramp_s)
+
+
+@quick
+@given(
+    battery=batteries(),
+    hold_s=hours_of_hold,
+    ramp_s=windows,
+    charging=st.booleans(),
+    available_mw=st.floats(0.0, 250.0),
+)
+def test_what_the_device_reports_as_available_bounds_it_at_every_horizon(
+    battery: tuple[Asset, BessState], hold_s: float, ramp_s: float, charging: bool, available_mw: float
+) -> None:
+    asset, (soc_mwhr, current_mw, *_) = battery
+    unbounded_mw, limit = holdable(
+        asset, soc_mwhr, current_mw, hold_s=hold_s, ramp_s=ramp_s, charging=charging
+    )
+    bounded = holdable(
+        asset,
+        soc_mwhr,
+        current_mw,
+        hold_s=hold_s,
+        ramp_s=ramp_s,
+        charging=charging,
+        available_mw=available_mw,
+    )
+    if available_mw < unbounded_mw:
+        assert bounded == (available_mw, "available")
+    else:
+        assert bounded == (unbounded_mw, limit)
+
+
+@quick
+@given(battery=batteries(), dt_secs=steps, charging=st.booleans())
+def test_what_the_model_reports_as_available_does_not_limit_what_it_can_hold(
+    battery: tuple[Asset, BessState], dt_secs: float, charging: bool
+) -> None:
+    """It is of one pulse and has no ramp in it, so it is above what can be held for longer."""
+    asset, state = battery
+    # The step begins with this state, and its report is of it.
+    after = tick_asset(asset, state, dt_secs)
+    available_mw = after.available_charge_mw if charging else after.available_discharge_mw
+    for hold_s in (60.0, 900.0, 3600.0):
+        held_mw, _ = holdable(
+            asset, state.soc_mwhr, state.current_mw, hold_s=hold_s, ramp_s=4.0, charging=charging
+        )
+        assert held_mw <= available_mw * (1.0 + 1e-9) + 1e-9
+
+
+@pytest.mark.parametrize("available_mw", [NAN, INFINITY, -1.0])
+def test_an_available_power_that_cannot_be_is_refused(available_mw: float) -> None:
+    with pytest.raises(ValueError, match="available_mw is"):
+        holdable(PLAIN, 50.0, 0.0, hold_s=60.0, ramp_s=4.0, charging=False, available_mw=available_mw)

@@ -7,7 +7,15 @@ import trio
 
 from tests.unit.store import model_dispatches
 from trioder.sim.model import Asset
-from trioder.store.postgres.database import DatabaseError, Marks, Note, PendingBatch, SessionNote, Written
+from trioder.store.postgres.database import (
+    DatabaseError,
+    Maintenance,
+    Marks,
+    Note,
+    PendingBatch,
+    SessionNote,
+    Written,
+)
 from trioder.store.records import DispatchRecord, DispatchTarget, MemberRecord, PastSample, PastSession
 
 
@@ -29,10 +37,16 @@ class ModelDatabase:
         self.refuses = lambda batch: False
         self.rows: list[tuple[str, int, int, float]] = []
         self.marks: dict[str, int] = {}
-        self.notes: dict[str, Note] = {}
+        self.sessions: dict[str, SessionNote] = {}
+        self.recorded: dict[str, DispatchRecord] = {}
+        self.shares_written: list[int] = []
+        self.answers_within_s = 0.0
+        self.notes_delay_s = 0.0
+        self.refuses_notes = ""
         self.connected = False
         self.connects = 0
         self.tended = 0
+        self.mirrored = 0
         self.groups: list[int] = []
 
     async def connect(self, *, first: bool) -> Marks:
@@ -76,16 +90,32 @@ class ModelDatabase:
         return Written(marks=marks, rows=added)
 
     async def note(self, notes: Iterable[Note]) -> None:
-        await trio.sleep(self._rng.random() * self.delay_s)
+        await trio.sleep(self._rng.random() * self.delay_s + self.notes_delay_s)
         self._check_there()
+        if self.refuses_notes:
+            raise DatabaseError(self.refuses_notes)
         for note in notes:
-            key = note.session.session_id if isinstance(note, SessionNote) else note.dispatch_id
-            self.notes[key] = note
+            if isinstance(note, SessionNote):
+                self.sessions[note.session.session_id] = note
+            else:
+                model_dispatches.keep(self.recorded, note)
+                self.shares_written.append(len(note.changed))
 
-    async def tend(self) -> None:
+    async def drop_old_records(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        return False
+
+    async def mirror_fleet(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.mirrored += 1
+        self._check_there()
+
+    async def tend(self) -> Maintenance:
         await trio.lowlevel.checkpoint()
         self.tended += 1
         self._check_there()
+        return Maintenance()
 
     async def committed_batch_seq(self, outbox_id: str) -> int:
         await trio.lowlevel.checkpoint()
@@ -95,15 +125,15 @@ class ModelDatabase:
     async def living_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there()
-        return model_dispatches.living(self._dispatches.values(), limit=limit)
+        return model_dispatches.living(self.recorded.values(), limit=limit)
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None
+        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
     ) -> DispatchRecord | None:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.answers_within_s)
         self._check_there()
         return model_dispatches.found(
-            self._dispatches.values(), dispatch_id=dispatch_id, idempotency_key=idempotency_key
+            self.recorded.values(), dispatch_id=dispatch_id, idempotency_key=idempotency_key
         )
 
     async def dispatches(
@@ -112,8 +142,11 @@ class ModelDatabase:
         await trio.lowlevel.checkpoint()
         self._check_there()
         return model_dispatches.newest(
-            self._dispatches.values(), limit=limit, asset=asset, state=state, whole=whole
+            self.recorded.values(), limit=limit, asset=asset, state=state, whole=whole
         )
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        raise NotImplementedError
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
@@ -126,10 +159,6 @@ class ModelDatabase:
     ) -> Sequence[PastSession]:
         await trio.lowlevel.checkpoint()
         return ()
-
-    @property
-    def _dispatches(self) -> dict[str, DispatchRecord]:
-        return {key: note for key, note in self.notes.items() if isinstance(note, DispatchRecord)}
 
     def _check_there(self) -> None:
         if self.away:
@@ -149,5 +178,6 @@ def dispatch_record(dispatch_id: str, state: str = "sent") -> DispatchRecord:
         dispatched_ms=1,
         state=state,
         living=state in {"queued", "sent", "accepted"},
+        by_state={state: 1},
         members=(member,),
     )

@@ -1,10 +1,33 @@
-"""Recorded dispatches as the models of the database find them."""
+"""Dispatches as they are recorded, and as the models of the database keep and find them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from trioder.sim.model import Asset
-from trioder.store.records import DispatchRecord
+from trioder.store.postgres.database import DispatchNote
+from trioder.store.records import DispatchRecord, with_shares
+
+T = TypeVar("T")
+
+
+def hand_over(
+    record: Callable[..., T], dispatch: DispatchRecord, *, changed: Iterable[int] | None = None
+) -> T:
+    """Record a dispatch as it stands, or those of its shares alone; `record` is a store's, or like it."""
+    shares = [*dispatch.members, *dispatch.left_out]
+    return record(
+        replace(dispatch, members=(), left_out=()),
+        changed=range(len(shares)) if changed is None else changed,
+        share_of=shares.__getitem__,
+    )
+
+
+def keep(records: dict[str, DispatchRecord], note: DispatchNote) -> None:
+    """Write a note: what it does not bring stays as it was."""
+    former = records.get(note.dispatch.dispatch_id)
+    shares = () if former is None else (*former.members, *former.left_out)
+    records[note.dispatch.dispatch_id] = with_shares(note.dispatch, note.shares, former=shares)
 
 
 def living(records: Iterable[DispatchRecord], *, limit: int) -> Sequence[DispatchRecord]:

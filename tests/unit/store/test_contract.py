@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from tests.unit.store.model_database import dispatch_record
+from tests.unit.store.model_dispatches import hand_over
 from trioder.sim.model import Asset
 from trioder.store.interface import Store
 from trioder.store.none import NoneStore
@@ -125,7 +126,7 @@ async def test_sessions_dispatches_and_loose_samples_are_taken_without_waiting(o
                 connected_ms=1_800_000_000_000,
             )
         )
-        store.record_dispatch(dispatch_record("3f1d2c4b-0000-4000-8000-000000000004", "queued"))
+        hand_over(store.record_dispatch, dispatch_record("3f1d2c4b-0000-4000-8000-000000000004", "queued"))
         store.keep(samples(1_800_000_000_000))
         store.close_session(
             "3f1d2c4b-0000-4000-8000-000000000003", disconnected_ms=1_800_000_000_001, reason="gone"

@@ -1,9 +1,13 @@
 """Sessions and dispatches that wait: the newest state wins, and what must not be forgotten is not."""
 
+from collections import Counter
+from dataclasses import replace
+
 from tests.unit.store.model_database import dispatch_record
-from trioder.store.postgres.database import SessionNote
-from trioder.store.postgres.notes import Notes
-from trioder.store.records import SessionRecord
+from tests.unit.store.model_dispatches import hand_over
+from trioder.store.postgres.database import DispatchNote, Note, SessionNote
+from trioder.store.postgres.notes import Dropped, Notes
+from trioder.store.records import DispatchRecord, DispatchTarget, MemberRecord, SessionRecord
 
 
 def session(session_id: str) -> SessionRecord:
@@ -32,11 +36,111 @@ def test_what_changed_while_it_was_written_is_written_again() -> None:
     assert (len(notes), note.disconnected_ms) == (0, 5)
 
 
-def test_the_newest_state_of_a_dispatch_wins() -> None:
+def group(dispatch_id: str, states: str, *, living: bool = True) -> DispatchRecord:
+    """A dispatch to as many assets as there are letters, each with its letter as its state."""
+    members = tuple(
+        MemberRecord(asset_id=f"asset {key}", mw=1.0, wire_id=dispatch_id, state=state)
+        for key, state in enumerate(states)
+    )
+    return DispatchRecord(
+        dispatch_id=dispatch_id,
+        target=DispatchTarget(kind="fleet"),
+        mw=1.0,
+        allocated_mw=1.0,
+        dispatched_ms=1,
+        state="sent",
+        living=living,
+        by_state=Counter(states),
+        members=members,
+    )
+
+
+def written(note: Note) -> dict[int, str]:
+    assert isinstance(note, DispatchNote)
+    return {key: note.share_of(key).state for key in sorted(note.changed)}
+
+
+def test_of_a_dispatch_only_what_has_changed_is_written_and_the_newest_of_it() -> None:
     notes = Notes(max_bytes=1_000_000)
-    notes.record_dispatch(dispatch_record("d", "queued"))
-    notes.record_dispatch(dispatch_record("d", "sent"))
-    assert notes.first(10) == [dispatch_record("d", "sent")]
+    hand_over(notes.record_dispatch, group("d", "aaaa"))
+    hand_over(notes.record_dispatch, group("d", "abaa"), changed=[1])
+    [note] = notes.first(10)
+    assert written(note) == {0: "a", 1: "b", 2: "a", 3: "a"}
+    hand_over(notes.record_dispatch, group("d", "abca"), changed=[2])
+    hand_over(notes.record_dispatch, group("d", "abcc"), changed=[3])
+    notes.dealt_with([note])
+    [note] = notes.first(10)
+    assert written(note) == {2: "c", 3: "c"}
+    notes.dealt_with([note])
+    assert len(notes) == 0
+
+
+def test_what_was_given_out_and_not_written_is_given_out_again_with_what_has_changed_since() -> None:
+    notes = Notes(max_bytes=1_000_000)
+    hand_over(notes.record_dispatch, group("d", "aaa"))
+    notes.first(10)
+    hand_over(notes.record_dispatch, group("d", "aab"), changed=[2])
+    # As after a failure.
+    [note] = notes.first(10)
+    assert written(note) == {0: "a", 1: "a", 2: "b"}
+
+
+def test_a_dispatch_of_which_all_waits_is_found_whole() -> None:
+    notes = Notes(max_bytes=1_000_000)
+    hand_over(notes.record_dispatch, replace(group("d", "aaa"), idempotency_key="k"))
+    given = notes.first(10)
+    hand_over(notes.record_dispatch, replace(group("d", "aab"), idempotency_key="k"), changed=[2])
+    found = notes.find_dispatch(dispatch_id=None, idempotency_key="k")
+    assert found is not None
+    assert found.is_whole
+    assert written(found) == {0: "a", 1: "a", 2: "b"}
+    notes.dealt_with(given)
+    found = notes.find_dispatch(dispatch_id="d", idempotency_key=None)
+    assert found is not None
+    assert not found.is_whole
+    assert notes.find_dispatch(dispatch_id="e", idempotency_key="other") is None
+
+
+def test_large_dispatches_are_written_one_by_one_and_small_ones_together() -> None:
+    notes = Notes(max_bytes=1_000_000_000)
+    for number in range(3):
+        hand_over(notes.record_dispatch, group(f"large {number}", "a" * 15_000))
+    for number in range(600):
+        hand_over(notes.record_dispatch, group(f"small {number}", "a"))
+    sizes = []
+    while notes:
+        given = notes.first(500)
+        sizes.append(len(given))
+        notes.dealt_with(given)
+    assert sizes == [1, 1, 500, 101]
+
+
+def test_a_large_dispatch_does_not_push_others_out_and_is_kept_itself() -> None:
+    notes = Notes(max_bytes=1_000_000)
+    for number in range(20):
+        hand_over(notes.record_dispatch, group(f"d{number}", "a"))
+    dropped = hand_over(notes.record_dispatch, group("large", "a" * 100_000, living=False))
+    assert dropped == Dropped()
+    assert len(notes) == 21
+    found = notes.find_dispatch(dispatch_id="large", idempotency_key=None)
+    assert found is not None
+    assert found.is_whole
+
+
+def test_without_room_the_shares_of_ended_dispatches_go_before_the_dispatches() -> None:
+    notes = Notes(max_bytes=100_000)
+    hand_over(notes.record_dispatch, group("lives", "a" * 100))
+    dropped = [
+        hand_over(notes.record_dispatch, group(f"d{number}", "a" * 10, living=False)) for number in range(200)
+    ]
+    first_notes = next(number for number, each in enumerate(dropped) if each.notes)
+    first_shares = next(number for number, each in enumerate(dropped) if each.shares)
+    assert first_shares < first_notes
+    kept = notes.first(1_000)
+    assert len(kept) + sum(each.notes for each in dropped) == 201
+    # What lives, and what is newest, is kept whole.
+    assert len(written(kept[0])) == 100
+    assert len(written(kept[-1])) == 10
 
 
 def test_the_end_of_a_session_that_the_database_knows_is_never_dropped() -> None:
@@ -44,10 +148,13 @@ def test_the_end_of_a_session_that_the_database_knows_is_never_dropped() -> None
     notes.open_session(session("known"))
     notes.dealt_with(notes.first(10))
     notes.close_session("known", disconnected_ms=5, reason="gone")
-    dropped = sum(notes.record_dispatch(dispatch_record(f"d{number}")) for number in range(100))
+    dropped = sum(
+        hand_over(notes.record_dispatch, dispatch_record(f"d{number}", "completed")).notes
+        for number in range(100)
+    )
     for number in range(100):
-        dropped += notes.open_session(session(f"s{number}"))
-        dropped += notes.close_session(f"s{number}", disconnected_ms=6, reason="gone")
+        dropped += notes.open_session(session(f"s{number}")).notes
+        dropped += notes.close_session(f"s{number}", disconnected_ms=6, reason="gone").notes
     kept = notes.first(1_000)
     assert dropped > 150
     assert len(kept) + dropped == 201
@@ -56,5 +163,5 @@ def test_the_end_of_a_session_that_the_database_knows_is_never_dropped() -> None
 
 def test_the_end_of_an_unknown_session_is_nothing() -> None:
     notes = Notes(max_bytes=1_000)
-    assert notes.close_session("never", disconnected_ms=1, reason="gone") == 0
+    assert notes.close_session("never", disconnected_ms=1, reason="gone") == Dropped()
     assert len(notes) == 0

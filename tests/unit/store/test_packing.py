@@ -1,6 +1,7 @@
 """COPY's bytes: whatever the batches, they are those that packing row by row would give."""
 
 from array import array
+from itertools import chain
 from struct import Struct
 
 from hypothesis import given
@@ -12,7 +13,7 @@ from trioder.store.records import Samples
 
 KEYS = array("i", [7, 2**31 - 1, 1, 500, 3])
 EPOCH_OFFSET_US = 946_684_800_000_000
-ROW = Struct("!h iq id id id id id ii ih")
+ROW = Struct("!h iq id id id id id ii ih ih")
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 rows = st.lists(
@@ -23,6 +24,7 @@ rows = st.lists(
 @st.composite
 def samples(draw: st.DrawFn) -> Samples:
     columns: list[list[float]] = [list(column) for column in zip(*draw(rows), strict=True)] or [[]] * 6
+    coded = draw(st.booleans())
     return Samples(
         ts_unix_ms=draw(st.integers(1, 253_402_300_799_999)),
         source=draw(st.sampled_from(["agent", "synthesized"])),
@@ -32,25 +34,26 @@ def samples(draw: st.DrawFn) -> Samples:
         setpoint_mw=columns[3],
         available_discharge_mw=columns[4],
         available_charge_mw=columns[5],
+        quality=bytes(draw(st.integers(0, 4)) for _ in columns[0]) if coded else b"",
     )
 
 
 def row_by_row(part: Samples) -> bytes:
     ts_us = part.ts_unix_ms * 1000 - EPOCH_OFFSET_US
     source = 0 if part.source == "agent" else 1
+    codes = part.quality or bytes([3 * source]) * len(part.asset_keys)
+    columns = (
+        part.soc_mwhr,
+        part.current_mw,
+        part.setpoint_mw,
+        part.available_discharge_mw,
+        part.available_charge_mw,
+    )
     return b"".join(
         ROW.pack(
-            8, 8, ts_us, 8, soc, 8, current, 8, setpoint, 8, discharge, 8, charge, 4, KEYS[key], 2, source
+            9, 8, ts_us, *chain(*((8, column[row]) for column in columns)), 4, KEYS[key], 2, source, 2, code
         )
-        for key, soc, current, setpoint, discharge, charge in zip(
-            part.asset_keys,
-            part.soc_mwhr,
-            part.current_mw,
-            part.setpoint_mw,
-            part.available_discharge_mw,
-            part.available_charge_mw,
-            strict=True,
-        )
+        for row, (key, code) in enumerate(zip(part.asset_keys, codes, strict=True))
     )
 
 

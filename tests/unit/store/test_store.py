@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.unit.store.model_database import ModelDatabase, dispatch_record
+from tests.unit.store.model_dispatches import hand_over
 from tests.unit.store.test_contract import ASSET, samples
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import StoreUnavailableError
@@ -175,13 +176,13 @@ async def test_sessions_and_dispatches_wait_for_the_database(autojump_clock: Moc
         store.open_session(
             SessionRecord(session_id="s", agent_id="a", epoch=1, peer="x", asset_keys=(0,), connected_ms=1)
         )
-        store.record_dispatch(dispatch_record("d", "queued"))
+        hand_over(store.record_dispatch, dispatch_record("d", "queued"))
         await trio.sleep(100)
-        store.record_dispatch(dispatch_record("d", "sent"))
+        hand_over(store.record_dispatch, dispatch_record("d", "sent"))
         database.away = ""
         await trio.sleep(10)
-        assert database.notes["d"] == dispatch_record("d", "sent")
-        assert "s" in database.notes
+        assert database.recorded["d"] == dispatch_record("d", "sent")
+        assert "s" in database.sessions
 
 
 async def test_what_waits_is_written_when_the_store_is_closed(autojump_clock: MockClock) -> None:
@@ -189,9 +190,9 @@ async def test_what_waits_is_written_when_the_store_is_closed(autojump_clock: Mo
     async with open_over(database) as store:
         for seq in range(1, 101):
             store.submit("box", seq, samples(seq))
-        store.record_dispatch(dispatch_record("d"))
+        hand_over(store.record_dispatch, dispatch_record("d"))
     assert len(database.rows) == 100
-    assert "d" in database.notes
+    assert "d" in database.recorded
     assert not database.connected
 
 

@@ -6,10 +6,11 @@ retyped field fails here even where both of our ends agree with each other.
 
 from struct import pack
 
+from trioder.domain.quality import Quality
 from trioder.sim.model import Dispatch, Telemetry
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import write_setpoint
-from trioder.wire.records import Acknowledgement, AgentEvent, Heartbeat, Registration
+from trioder.wire.records import Acknowledgement, AgentEvent, Heartbeat, Registration, SingleSample
 from trioder.wire.uplink import read_uplink, write_acknowledgement
 
 ASSET = "7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a10"
@@ -83,7 +84,10 @@ def test_a_sample() -> None:
         + double(0x59, -25.0)
         + text(0x62, "charging")
     )
-    assert read(message(0x12, body)) == Telemetry(
+    sample = read(message(0x12, body))
+    assert isinstance(sample, SingleSample)
+    assert sample.quality == Quality.GOOD
+    assert sample.telemetry == Telemetry(
         asset_id=ASSET,
         site_id=SITE,
         site_name="Agua Fria",

@@ -49,7 +49,7 @@ def agents_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     @documented(list[AgentRow], query=AgentsQuery, errors=(404,))
     async def list_agents() -> TrioResponse:
         """List the connected assets, in fleet order."""
-        return list_answer(index.keys_of_query(checked_query(AgentsQuery), counts=connected), row)
+        return list_answer(await index.keys_of_query(checked_query(AgentsQuery), counts=connected), row)
 
     @blueprint.get("/agents/sessions")
     @documented(list[SessionRow], query=SessionsQuery, errors=(404, 503))

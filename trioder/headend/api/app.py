@@ -12,6 +12,7 @@ from trioder.headend.api.assets import assets_blueprint
 from trioder.headend.api.dispatch import dispatch_blueprint
 from trioder.headend.api.dispatch_records import dispatch_records_blueprint
 from trioder.headend.api.errors import register_error_handlers
+from trioder.headend.api.fleet import fleet_blueprint
 from trioder.headend.api.health import health_blueprint
 from trioder.headend.api.metrics import Metrics
 from trioder.headend.api.openapi import openapi_document
@@ -55,6 +56,7 @@ def create_app(headend: Headend) -> QuartTrio:
         dispatch_blueprint(headend, index),
         dispatch_records_blueprint(headend, index),
         agents_blueprint(headend, index),
+        fleet_blueprint(headend),
         health_blueprint(headend, metrics, cache(lambda: openapi_document(app))),
     ):
         app.register_blueprint(blueprint)

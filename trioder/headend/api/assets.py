@@ -15,16 +15,15 @@ from trioder.sim.model import Asset
 def assets_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     """The routes of assets."""
     blueprint = Blueprint("assets", __name__)
-    assets = headend.fleet.assets
 
     def row(key: int) -> AssetRow:
-        return _row(assets[key])
+        return _row(headend.fleet.assets[key])
 
     @blueprint.get("/assets")
     @documented(list[AssetRow], query=AssetsQuery, errors=(404,))
     async def list_assets() -> TrioResponse:
         """List assets, in fleet order."""
-        return list_answer(index.keys_of_query(checked_query(AssetsQuery)), row)
+        return list_answer(await index.keys_of_query(checked_query(AssetsQuery)), row)
 
     @blueprint.get("/assets/<asset_id>")
     @documented(AssetRow, errors=(404,))

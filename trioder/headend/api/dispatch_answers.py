@@ -1,7 +1,14 @@
-"""How the record of a command is told: to the one who gave it, and to whoever asks later."""
+"""How the record of a command is told: to the one who gave it, and to whoever asks later.
 
+What its assets have may be very many rows: they are made when they are sent.
+"""
+
+from collections.abc import AsyncGenerator
 from typing import Any, cast
 
+from quart_trio.wrappers import TrioResponse
+
+from trioder.headend.api.answers import object_answer, object_chunks
 from trioder.headend.api.dispatch_models import (
     AllocationRow,
     DispatchAnswer,
@@ -15,13 +22,53 @@ from trioder.process.rfc3339 import format_ms
 from trioder.store.records import DispatchRecord, LeftOutRecord, MemberRecord, ResplitRecord
 
 
-def dispatch_row(record: DispatchRecord, *, allocations: bool) -> DispatchRow:
+class _Allocations:
+    """The rows of a record's assets, those that were left out last."""
+
+    def __init__(self, record: DispatchRecord, *, shown: bool) -> None:
+        self._members = record.members if shown else ()
+        self._left_out = record.left_out if shown else ()
+
+    @property
+    def keys(self) -> range:
+        return range(len(self._members) + len(self._left_out))
+
+    def row_of(self, position: int) -> AllocationRow:
+        members = self._members
+        if position < len(members):
+            return _allocation_row(members[position])
+        return _left_out_row(self._left_out[position - len(members)])
+
+
+def show_record(record: DispatchRecord, *, allocations: bool) -> TrioResponse:
     """A command as whoever asks is told."""
+    rows = _Allocations(record, shown=allocations)
+    row = dispatch_row(record, allocations=allocations)
+    return object_answer(row, list_field="allocations", keys=rows.keys, row_of=rows.row_of)
+
+
+def record_chunks(record: DispatchRecord) -> AsyncGenerator[bytes]:
+    """The same with its allocations, as one of many in a stream."""
+    rows = _Allocations(record, shown=True)
+    row = dispatch_row(record, allocations=True)
+    return object_chunks(row, list_field="allocations", keys=rows.keys, row_of=rows.row_of)
+
+
+def show_taken(
+    record: DispatchRecord, *, allocations: bool, dry_run: bool, status: int = 200
+) -> TrioResponse:
+    """A command as the one who gave it is told."""
+    rows = _Allocations(record, shown=allocations)
+    answer = _dispatch_answer(record, allocations=allocations, dry_run=dry_run)
+    return object_answer(answer, list_field="allocations", keys=rows.keys, row_of=rows.row_of, status=status)
+
+
+def dispatch_row(record: DispatchRecord, *, allocations: bool) -> DispatchRow:
+    """A command without what each asset has; `allocations` makes room for it."""
     return DispatchRow(**_columns(record, allocations=allocations))
 
 
-def dispatch_answer(record: DispatchRecord, *, allocations: bool, dry_run: bool) -> DispatchAnswer:
-    """A command as the one who gave it is told."""
+def _dispatch_answer(record: DispatchRecord, *, allocations: bool, dry_run: bool) -> DispatchAnswer:
     columns = _columns(record, allocations=allocations)
     if dry_run:
         columns["dispatch_id"] = None
@@ -37,8 +84,6 @@ def dispatch_answer(record: DispatchRecord, *, allocations: bool, dry_run: bool)
 
 def _columns(record: DispatchRecord, *, allocations: bool) -> dict[str, Any]:
     target = record.target
-    rows = [_allocation_row(member) for member in record.members] if allocations else []
-    rows += [_left_out_row(one) for one in record.left_out] if allocations else []
     return {
         "dispatch_id": record.dispatch_id,
         "target": TargetRow(kind=target.kind, id=target.id or None),
@@ -58,7 +103,7 @@ def _columns(record: DispatchRecord, *, allocations: bool) -> dict[str, Any]:
         "left_out": record.assets_left_out,
         "by_state": record.by_state,
         "resplits": [_resplit_row(resplit) for resplit in record.resplits],
-        "allocations": rows if allocations else None,
+        "allocations": [] if allocations else None,
     }
 
 
@@ -70,6 +115,7 @@ def _allocation_row(member: MemberRecord) -> AllocationRow:
         allocation=member.allocation,
         state=_state(member.state),
         held_mw=member.held_mw,
+        mean_mw=member.mean_mw,
         answer=member.answer,
         reason=member.reason,
         sent_at=_time(member.sent_ms),
@@ -88,6 +134,8 @@ def _resplit_row(resplit: ResplitRecord) -> ResplitRow:
     return ResplitRow(
         at=format_ms(resplit.at_ms),
         dropped=[DroppedRow(asset_id=asset_id, reason=reason) for asset_id, reason in resplit.dropped],
+        adjusted=[DroppedRow(asset_id=asset_id, reason=reason) for asset_id, reason in resplit.adjusted],
+        joined=list(resplit.joined),
         changed=resplit.changed,
         shortfall_mw=resplit.shortfall_mw,
     )

@@ -39,7 +39,6 @@ Expiry = Annotated[
 
 ValidUntil = Annotated[Time, Meta(description="The setpoint ends then; instead of duration_s.")]
 Resplit = Annotated[bool, Meta(description="Whether the share of a member that drops out goes on.")]
-Wait = Annotated[Literal["ack"], Meta(description="Answer when every agent has answered, or with 504.")]
 OfAsset = Annotated[Id, Meta(description="Only those that this asset has or had a part in.")]
 WithAllocations = Annotated[bool, Meta(description="Whether to tell what each asset has.")]
 
@@ -76,7 +75,8 @@ class AllocationRow(Struct, kw_only=True):
     """What one asset has of a command, and what has become of it.
 
     mw is null for an asset that was left out. `code` and `allocation` say why it is what it is, `reason` why
-    the state is. held_mw is what a clamped asset holds instead; `answer` is its agent's own word.
+    the state is. held_mw is what a clamped asset holds instead; `answer` is its agent's own status. mean_mw
+    is its power on average, from when it should have arrived on.
     """
 
     asset_id: Id
@@ -85,6 +85,7 @@ class AllocationRow(Struct, kw_only=True):
     allocation: str
     state: DispatchState | None = None
     held_mw: float | None = None
+    mean_mw: float | None = None
     answer: str | None = None
     reason: str | None = None
     sent_at: Time | None = None
@@ -95,17 +96,23 @@ class AllocationRow(Struct, kw_only=True):
 
 
 class DroppedRow(Struct, kw_only=True):
-    """An asset that dropped out of a group, and why."""
+    """An asset that dropped out of a group or was given less, and why."""
 
     asset_id: Id
     reason: str
 
 
 class ResplitRow(Struct, kw_only=True):
-    """A group's shares were dealt anew; `changed` assets got another one."""
+    """A group's shares were allocated again; `changed` assets got another one.
+
+    dropped: who takes part no more. adjusted: who was given less, because it reports or delivers less.
+    joined: who takes part from then on.
+    """
 
     at: Time
     dropped: list[DroppedRow]
+    adjusted: list[DroppedRow]
+    joined: list[Id]
     changed: int
     shortfall_mw: float
 
@@ -120,7 +127,8 @@ class TargetRow(Struct, kw_only=True):
 class DispatchRow(Struct, kw_only=True):
     """A command and what has become of it. A group is as far as that member which is least far.
 
-    `shortfall_mw` is what of `mw` no asset could be given. `by_state` counts the members.
+    `shortfall_mw` is what of `mw` no asset could be given, or what the one asset cannot hold of it;
+    `allocated_mw` is the rest. `by_state` counts the members.
     """
 
     dispatch_id: Id | None
@@ -158,19 +166,11 @@ class DispatchAnswer(DispatchRow, kw_only=True):
     dry_run: bool
 
 
-class NotAnsweredBody(Struct, kw_only=True):
-    """The time to wait was over before every agent had answered; the command stands, as it is told here."""
-
-    error: Literal["not_answered"] = "not_answered"
-    message: str
-    dispatch: DispatchAnswer
-
-
 class DispatchQuery(Struct, kw_only=True):
     """What of the answer is wanted, and when."""
 
     wait: (
-        Annotated[Literal["ack"], Meta(description="Answer when every agent has answered, or with 504.")]
+        Annotated[Literal["ack"], Meta(description="Answer when every agent has answered, else with 202.")]
         | None
     ) = None
     wait_s: Annotated[int, Meta(ge=1, le=MAX_WAIT_S, description="For so long at most.")] = DEFAULT_WAIT_S

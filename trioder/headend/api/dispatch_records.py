@@ -1,12 +1,13 @@
 """`GET /dispatch`: what became of commands, from the headend's memory and, for the older ones, the store."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
-from trioder.headend.api.answers import json_answer
-from trioder.headend.api.dispatch_answers import dispatch_row
+from trioder.headend.api.answers import list_answer, stream_answer
+from trioder.headend.api.dispatch_answers import dispatch_row, record_chunks, show_record
 from trioder.headend.api.dispatch_models import (
     DEFAULT_DISPATCH_ROWS,
     MAX_WHOLE_DISPATCH_ROWS,
@@ -27,6 +28,7 @@ from trioder.headend.api.models import MAX_HISTORY_ROWS
 from trioder.headend.api.openapi import documented
 from trioder.headend.api.selection import FleetIndex
 from trioder.headend.dispatch.command import Command
+from trioder.headend.dispatch.dispatcher import Dispatcher
 from trioder.headend.dispatch.lifecycle import STATES
 from trioder.headend.service import Headend
 from trioder.store.interface import StoreUnavailableError
@@ -44,10 +46,10 @@ def dispatch_records_blueprint(headend: Headend, index: FleetIndex) -> Blueprint
         """Show what became of one command, and of each of its members."""
         query = checked_query(ShowDispatchQuery)
         allocations = query_flag(query, "allocations", default=True)
-        found = dispatcher.find(dispatch_id.lower()) or await _recorded(headend, dispatch_id)
+        found = await dispatcher.find_in_slices(dispatch_id.lower()) or await _recorded(headend, dispatch_id)
         if found is None:
             raise ApiError(404, f"there is no dispatch {shown(dispatch_id)}")
-        return json_answer(dispatch_row(found, allocations=allocations))
+        return show_record(found, allocations=allocations)
 
     @blueprint.get("/dispatch")
     @documented(list[DispatchRow], query=DispatchesQuery, errors=(404,))
@@ -64,11 +66,16 @@ def dispatch_records_blueprint(headend: Headend, index: FleetIndex) -> Blueprint
         def counts(command: Command) -> bool:
             return (key is None or key in command.members) and (state is None or command.state == state)
 
-        found = dispatcher.newest(limit, counts=counts, whole=allocations)
+        found: list[Command | DispatchRecord] = [*dispatcher.newest_commands(limit, counts=counts)]
         if len(found) < limit:
             older = await _older(headend, limit, key, state, whole=allocations)
             found = _merged(found, older, headend, limit)
-        return json_answer([dispatch_row(record, allocations=allocations) for record in found])
+        if allocations:
+            return stream_answer(_whole_records(found, dispatcher))
+        records = [await _record_of(one, dispatcher, whole=False) for one in found]
+        return list_answer(
+            range(len(records)), lambda position: dispatch_row(records[position], allocations=False)
+        )
 
     return blueprint
 
@@ -93,9 +100,27 @@ async def _older(
         return ()
 
 
+async def _record_of(one: Command | DispatchRecord, dispatcher: Dispatcher, *, whole: bool) -> DispatchRecord:
+    return await dispatcher.record_in_slices(one, whole=whole) if isinstance(one, Command) else one
+
+
+async def _whole_records(
+    found: Sequence[Command | DispatchRecord], dispatcher: Dispatcher
+) -> AsyncGenerator[bytes]:
+    """A list of records with their allocations; one at a time is whole in memory."""
+    yield b"["
+    for number, one in enumerate(found):
+        if number:
+            yield b","
+        async with aclosing(record_chunks(await _record_of(one, dispatcher, whole=True))) as chunks:
+            async for chunk in chunks:
+                yield chunk  # noqa: ASYNC119  # Quart closes the outermost
+    yield b"]"
+
+
 def _merged(
-    newer: Sequence[DispatchRecord], older: Sequence[DispatchRecord], headend: Headend, limit: int
-) -> list[DispatchRecord]:
+    newer: Sequence[Command | DispatchRecord], older: Sequence[DispatchRecord], headend: Headend, limit: int
+) -> list[Command | DispatchRecord]:
     # What the headend remembers it knows better than the record.
     unknown = [record for record in older if not headend.dispatcher.remembers(record.dispatch_id)]
     return sorted([*newer, *unknown], key=lambda record: record.dispatched_ms, reverse=True)[:limit]

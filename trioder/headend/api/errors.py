@@ -23,6 +23,7 @@ ErrorCode = Literal[
     "conflict",
     "payload_too_large",
     "unsupported_media_type",
+    "misdirected_request",
     "internal_error",
     "unavailable",
 ]
@@ -34,6 +35,7 @@ _CODE_OF_STATUS: dict[int, ErrorCode] = {
     409: "conflict",
     413: "payload_too_large",
     415: "unsupported_media_type",
+    421: "misdirected_request",
     503: "unavailable",
 }
 # What a client sent is shown back shortened: enough to recognise it.
@@ -48,13 +50,25 @@ class ErrorBody(msgspec.Struct, kw_only=True):
 
 
 class ApiError(Exception):
-    """A request that is answered with an error: its HTTP status, code and message."""
+    """A request that is answered with an error: its HTTP status, code and message.
 
-    def __init__(self, status: int, message: str, *, code: ErrorCode | None = None) -> None:
+    Attributes:
+        retry_after_s: when the same request may succeed; None where nothing can be said.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: ErrorCode | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code: ErrorCode = code or code_of_status(status)
         self.message = message
+        self.retry_after_s = retry_after_s
 
 
 def code_of_status(status: int) -> ErrorCode:
@@ -77,7 +91,10 @@ def register_error_handlers(app: Quart, *, max_body_bytes: int, body_timeout_s: 
 
     @app.errorhandler(ApiError)
     async def on_api_error(error: ApiError) -> TrioResponse:
-        return _error_response(error.status, error.message, code=error.code)
+        response = _error_response(error.status, error.message, code=error.code)
+        if error.retry_after_s is not None:
+            response.headers["Retry-After"] = str(error.retry_after_s)
+        return response
 
     @app.errorhandler(HTTPException)
     async def on_http_error(error: HTTPException) -> TrioResponse:

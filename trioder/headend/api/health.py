@@ -54,7 +54,7 @@ def health_blueprint(headend: Headend, metrics: Metrics, describe: Callable[[], 
             db_backlog_rows=headend.store.figures.queue_rows,
             agents=len(headend.sessions),
             assets_connected=headend.sessions.assets_connected,
-            assets=len(headend.fleet.assets),
+            assets=len(headend.fleet.keys),
         )
         return json_answer(answer, status=503 if degraded else 200)
 

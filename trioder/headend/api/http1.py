@@ -1,9 +1,12 @@
 """One client's connection: hypercorn's HTTP/1.1, held to what this port promises.
 
-HTTP/1.1 and 1.0 only, every answer JSON, every wait bounded. Hypercorn's own connection upgrades to HTTP/2
-when a client asks, shields its writes from cancellation, and may wait for ever for a handler that has ended.
+HTTP/1.1 and 1.0 only, for the hosts that this port knows, every answer JSON, every wait bounded. Hypercorn's
+own connection upgrades to HTTP/2 when a client asks, shields its writes from cancellation, and may wait for
+ever for a handler that has ended.
 """
 
+import math
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -22,22 +25,37 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from trioder.headend.api.errors import error_json
+from trioder.headend.api.hosts import KnownHosts
+from trioder.headend.api.strict_h11 import StrictConnection
+from trioder.headend.counters import Counters
 
 log = structlog.stdlib.get_logger(__name__)
 
 # A client that takes nothing for so long is gone.
 _SEND_TIMEOUT_S = 30.0
+# From a request's first byte to its last header: a client that sends one byte at a time is cut off.
+_HEAD_TIMEOUT_S = 10.0
+# Of what was wrong with a request; the rest may be 64 KiB of it.
+_FAULT_CHARACTERS = 160
 # How long an answered client may go on sending: closing on unread bytes would reset the connection, and
 # with it the answer on its way.
 _LINGER_S = 1.0
 _READ_BYTES = 65536
+_HEAD_STATES = frozenset({h11.IDLE, h11.SEND_RESPONSE})
+_BODY_STATES = frozenset({h11.SEND_BODY})
 _Sendable = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+_ABSOLUTE = re.compile(rb"http://([^/?#]*)([^#]*)", re.IGNORECASE)
 
 
 class _Http1Protocol(H11Protocol):
     """Speaks HTTP/1.1 whatever the client would like to upgrade to."""
 
+    hosts: KnownHosts
+    counters: Counters
+    connection: StrictConnection
+    # What the client still sends is not read as a request any more.
+    refused = False
     # The head of an answer whose length is known: its body is there already, and both go in one piece.
     _head = b""
 
@@ -48,14 +66,24 @@ class _Http1Protocol(H11Protocol):
     @property
     def has_read_all(self) -> bool:
         """Whether the client owes nothing more of its request."""
-        return self.connection.their_state in {h11.DONE, h11.MUST_CLOSE, h11.CLOSED}
+        return not self.refused and self.connection.their_state in {h11.DONE, h11.MUST_CLOSE, h11.CLOSED}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way."""
+        return self.stream is None
 
     async def handle(self, event: Event) -> None:
         try:
             await super().handle(event)
         except h11.RemoteProtocolError as error:
-            await self._send_error_response(error.error_status_hint)
-            await self.send(Closed())
+            self.connection.fault = str(error)
+            await self.refuse(error.error_status_hint)
+
+    async def refuse(self, status_code: int) -> None:
+        """Answer what is no request, or not one for this port, and end the connection."""
+        await self._send_error_response(status_code)
+        await self.send(Closed())
 
     async def stream_send(self, event: StreamEvent) -> None:
         if isinstance(event, Response) and self.connection.their_state is h11.SEND_BODY:
@@ -68,19 +96,41 @@ class _Http1Protocol(H11Protocol):
         # (RFC 9110, 7.8).
         if event.http_version not in {b"1.0", b"1.1"}:
             raise h11.RemoteProtocolError("not HTTP/1", error_status_hint=505)
+        for name, value in event.headers:
+            if name == b"host":
+                self._check_host(value)
+
+    def _check_host(self, authority: bytes) -> None:
+        host = authority.decode("latin-1")
+        if not self.hosts.knows(host, local_address=None if self.server is None else self.server[0]):
+            raise h11.RemoteProtocolError(f"'{host}'", error_status_hint=421)
+
+    def _path_of(self, target: bytes) -> bytes:
+        """The target in origin form; a proxy's clients name the host in it as well (RFC 9112, 3.2.2)."""
+        if target.startswith(b"/") or target == b"*":
+            return target
+        match = _ABSOLUTE.fullmatch(target)
+        if match is None:
+            raise h11.RemoteProtocolError("the target is neither a path nor an http:// URL")
+        self._check_host(match[1])
+        return match[2] if match[2].startswith(b"/") else b"/" + match[2]
 
     async def _create_stream(self, request: h11.Request) -> None:
         headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
         await super()._create_stream(
             h11.Request(
                 method=request.method,
-                target=request.target,
+                target=self._path_of(request.target),
                 headers=headers,
                 http_version=request.http_version,
             )
         )
 
     async def _send_h11_event(self, event: _Sendable) -> None:
+        is_head = isinstance(event, h11.Response | h11.InformationalResponse)
+        if self.connection.our_state not in (_HEAD_STATES if is_head else _BODY_STATES):
+            # Its client has left, or was refused: what the application still says is for nobody.
+            return
         try:
             data = self._head + (self.connection.send(event) or b"")
         except h11.LocalProtocolError:
@@ -88,18 +138,28 @@ class _Http1Protocol(H11Protocol):
             if self.connection.their_state is not h11.ERROR:
                 raise
             return
-        is_head = isinstance(event, h11.Response) and any(
+        has_length = isinstance(event, h11.Response) and any(
             name == b"content-length" for name, _ in event.headers
         )
-        self._head = data if is_head else b""
-        if data and not is_head:
+        self._head = data if has_length else b""
+        if data and not has_length:
             await self.send(RawData(data=data))
 
     async def _send_error_response(self, status_code: int) -> None:
+        if status_code == 501:
+            # h11's, of codings other than chunked: where such a body ends nobody knows (RFC 9112, 6.3).
+            status_code = 400
+        self.refused = True
+        self.counters.rest_requests_refused += 1
+        fault = self.connection.fault.encode("unicode_escape").decode("ascii")
+        fault = fault if len(fault) <= _FAULT_CHARACTERS else fault[: _FAULT_CHARACTERS - 3] + "..."
         message = {
+            408: f"the request line and headers did not arrive within {_HEAD_TIMEOUT_S:g} s",
+            421: f"this port does not answer for the host of the request: {fault}; HEADEND_HTTP_HOSTS names "
+            "those that it answers for",
             431: f"the request line and headers are larger than {self.config.h11_max_incomplete_size} bytes",
             505: "this port speaks HTTP/1.1",
-        }.get(status_code, "the request is not well-formed HTTP/1.1")
+        }.get(status_code, f"the request is not well-formed HTTP/1.1: {fault}")
         body = error_json(status_code, message)
         headers = [
             (b"content-type", b"application/json"),
@@ -116,11 +176,37 @@ class _Http1Protocol(H11Protocol):
 class Http1Connection(TCPServer):
     """Serves one TCP stream until either end closes it."""
 
-    def __init__(self, app: Any, config: Config, context: WorkerContext, stream: trio.SocketStream) -> None:
+    def __init__(
+        self,
+        app: Any,
+        config: Config,
+        context: WorkerContext,
+        stream: trio.SocketStream,
+        *,
+        hosts: KnownHosts,
+        counters: Counters,
+    ) -> None:
         super().__init__(app, config, context, {}, stream)
+        # When it has connected, or was last answered.
+        self.active_s = trio.current_time()
+        self._hosts = hosts
+        self._counters = counters
+        self._http1: _Http1Protocol | None = None
+        self._requests = 0
+        # While the rest of a request's head is awaited: until when.
+        self._head_until_s = math.inf
         self._socket_stream = stream
         self._scope = trio.CancelScope()
         self._answered = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way: nobody is answered less when it is closed."""
+        return self._http1 is None or self._http1.is_idle
+
+    def close(self) -> None:
+        """End it at once."""
+        self._scope.cancel()
 
     async def run(self) -> None:
         """Serve the requests of this connection, one after the other.
@@ -132,7 +218,7 @@ class Http1Connection(TCPServer):
             with self._scope:
                 async with TaskGroup() as task_group:
                     self._task_group = task_group
-                    self._http1 = _Http1Protocol(
+                    self._http1 = http1 = _Http1Protocol(
                         self.app,
                         self.config,
                         self.context,
@@ -143,10 +229,12 @@ class Http1Connection(TCPServer):
                         parse_socket_addr(socket.family, socket.getsockname()),
                         self.protocol_send,
                     )
+                    http1.hosts, http1.counters = self._hosts, self._counters
+                    http1.connection = StrictConnection(max_head_bytes=self.config.h11_max_incomplete_size)
                     # Hypercorn's wrapper around its protocols is what could change over to HTTP/2.
-                    self.protocol = self._http1  # type: ignore[assignment]  # has what is used of it
+                    self.protocol = http1  # type: ignore[assignment]  # has what is used of it
                     await self.idle_task.restart(task_group, self._idle_timeout)
-                    await self._read_data()
+                    await self._read_all(http1)
         except* OSError:
             pass  # the client was gone before it was asked for its address
         except* Exception:
@@ -169,7 +257,8 @@ class Http1Connection(TCPServer):
 
     async def _end(self) -> None:
         self._answered = True
-        self._scope.deadline = trio.current_time() + (0 if self._http1.has_read_all else _LINGER_S)
+        has_read_all = self._http1 is None or self._http1.has_read_all
+        self._scope.deadline = trio.current_time() + (0 if has_read_all else _LINGER_S)
         with suppress(*_GONE, trio.BusyResourceError):
             await self._socket_stream.send_eof()
 
@@ -181,12 +270,29 @@ class Http1Connection(TCPServer):
         except (*_GONE, trio.TooSlowError):
             self._scope.cancel()
 
-    async def _read_data(self) -> None:
+    async def _read_all(self, http1: _Http1Protocol) -> None:
         with suppress(*_GONE):
-            while data := bytes(await self.stream.receive_some(_READ_BYTES)):
+            while True:
+                with trio.move_on_at(self._head_until_s) as awaited:
+                    data = bytes(await self.stream.receive_some(_READ_BYTES))
+                if awaited.cancelled_caught:
+                    self._head_until_s = math.inf
+                    await http1.refuse(408)
+                    continue
                 if not self._answered:
-                    await self._http1.handle(RawData(data))
-            if not self._answered:
-                await self._http1.handle(RawData(b""))
+                    await http1.handle(RawData(data))
+                self._watch_head(http1)
+                if not data:
+                    break
         # What still runs, runs for a client that is gone.
         self._scope.cancel()
+
+    def _watch_head(self, http1: _Http1Protocol) -> None:
+        if http1.keep_alive_requests > self._requests:
+            self._requests = http1.keep_alive_requests
+            self.active_s = trio.current_time()
+            self._head_until_s = math.inf
+        if self._answered or not http1.connection.head_is_incomplete:
+            self._head_until_s = math.inf
+        elif self._head_until_s == math.inf:
+            self._head_until_s = trio.current_time() + _HEAD_TIMEOUT_S

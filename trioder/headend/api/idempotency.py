@@ -5,7 +5,7 @@ was answered first, the others with what has become of their command since.
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,7 +16,6 @@ from quart import request
 
 from trioder.headend.api.dispatch_models import DispatchBody
 from trioder.headend.api.errors import ApiError, shown
-from trioder.headend.dispatch.command import Command
 from trioder.store.interface import Store, StoreUnavailableError
 from trioder.store.records import DispatchRecord
 
@@ -25,11 +24,13 @@ _MAX_KEYS = 100_000
 _MAX_MEMBERS = 100_000
 _KEPT_S = 24 * 3_600.0
 _MAX_KEY_LENGTH = 256
-# A database that is slow holds up commands for no longer.
+# A database that has not answered by then is taken to be away.
 _LOOK_WITHIN_S = 2.0
+# The store tries again at least so often.
+_RETRY_AFTER_S = 5
 
 # By the key as it is recorded and the digest of the request.
-Give = Callable[[str | None, str | None], Command]
+Give = Callable[[str | None, str | None], Awaitable[DispatchRecord]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,6 @@ class IdempotencyKeys:
 
     Args:
         store: knows those from before the headend's start.
-        record_of: returns a command as it stands.
         find: returns what has become of a command that is still remembered, by its id.
     """
 
@@ -52,11 +52,9 @@ class IdempotencyKeys:
         self,
         *,
         store: Store,
-        record_of: Callable[[Command], DispatchRecord],
-        find: Callable[[str], DispatchRecord | None],
+        find: Callable[[str], Awaitable[DispatchRecord | None]],
     ) -> None:
         self._store = store
-        self._record_of = record_of
         self._find = find
         self._given: OrderedDict[str, _Given] = OrderedDict()
         self._first_answers: OrderedDict[str, DispatchRecord] = OrderedDict()
@@ -68,16 +66,18 @@ class IdempotencyKeys:
         """Give the command that `give` gives, unless it was given before; the record as first answered.
 
         Raises:
-            ApiError: the key is malformed, or was used for something else; and what `give` raises.
+            ApiError: the key is malformed, or was used for something else; 503 while it cannot be known
+                whether it was used, and nothing is commanded; and what `give` raises.
         """
         key = _key_of_request()
         if key is None:
-            return self._record_of(give(None, None))
+            return await give(None, None)
         digest = sha256(msgspec.json.encode(body)).hexdigest()
         async with self._turn_of(key):
             given = self._given.get(key) or await self._look_up(key)
             if given is None:
-                record = self._record_of(give(key, digest))
+                # No checkpoint between the command and this note of it: neither is without the other.
+                record = await give(key, digest)
                 self._remember(key, record, digest)
                 return record
         if given.digest != digest:
@@ -101,11 +101,16 @@ class IdempotencyKeys:
 
     async def _as_it_stands(self, key: str, given: _Given) -> DispatchRecord:
         try:
-            found = self._find(given.dispatch_id) or await self._store.find_dispatch(
+            found = await self._find(given.dispatch_id) or await self._store.find_dispatch(
                 dispatch_id=given.dispatch_id
             )
-        except StoreUnavailableError:
-            found = None
+        except StoreUnavailableError as error:
+            raise ApiError(
+                503,
+                f"Idempotency-Key {shown(key)} was used for {given.dispatch_id}, which cannot be read now: "
+                f"{error}; nothing was commanded again",
+                retry_after_s=_RETRY_AFTER_S,
+            ) from None
         if found is None:
             raise ApiError(
                 409,
@@ -114,13 +119,17 @@ class IdempotencyKeys:
         return found
 
     async def _look_up(self, key: str) -> _Given | None:
-        record: DispatchRecord | None = None
         try:
-            with trio.move_on_after(_LOOK_WITHIN_S):
+            with trio.fail_after(_LOOK_WITHIN_S):
                 record = await self._store.find_dispatch(idempotency_key=key)
-        except StoreUnavailableError:
-            # The command goes before: what was given under the key before this headend's start is not known.
-            return None
+        except (StoreUnavailableError, trio.TooSlowError) as error:
+            why = str(error) or f"the database has not answered within {_LOOK_WITHIN_S:g} s"
+            raise ApiError(
+                503,
+                f"it cannot be known now whether Idempotency-Key {shown(key)} was used before: {why}; "
+                "nothing was commanded",
+                retry_after_s=_RETRY_AFTER_S,
+            ) from None
         if record is None or record.request_digest is None:
             return None
         return self._remember(key, record, record.request_digest)

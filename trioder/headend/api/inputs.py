@@ -111,6 +111,11 @@ def query_choice(query: Query, name: str, choices: Sequence[str]) -> str | None:
     return text
 
 
+def is_id(text: str) -> bool:
+    """Whether this is a UUID, in any case."""
+    return _UUID.fullmatch(text) is not None
+
+
 def query_ids(query: Query, name: str) -> Sequence[str]:
     """The ids given as `?name=`, canonical, in the order given; empty when there are none."""
     return [checked_id(name, text) for text in query.get(name, ())]
@@ -146,6 +151,6 @@ def query_time_ms(query: Query, name: str) -> int | None:
 
 def checked_id(name: str, text: str) -> str:
     """A UUID in its canonical lower-case form."""
-    if not _UUID.fullmatch(text):
+    if not is_id(text):
         raise ApiError(400, f"{name} is {shown(text)}; it must be a UUID")
     return text.lower()

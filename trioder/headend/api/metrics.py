@@ -9,9 +9,12 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 import trioder
+from trioder.domain.quality import Quality
 from trioder.headend.agent_clocks import SkewSummary
 from trioder.headend.counters import Counters
 from trioder.headend.service import Headend
+from trioder.process.queued_output import log_lines_dropped
+from trioder.rpc import PeerLimits
 from trioder.store.figures import StoreFigures
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
@@ -74,11 +77,21 @@ class _HeadendCollector(Collector):
             "When the headend started, in Unix time.",
             value=headend.started_ms / 1000,
         )
-        yield GaugeMetricFamily("trioder_assets", "Assets in the fleet.", value=len(headend.fleet.assets))
+        yield GaugeMetricFamily("trioder_assets", "Assets in the fleet.", value=len(headend.fleet.keys))
         yield GaugeMetricFamily(
             "trioder_assets_connected",
             "Assets that an agent drives now.",
             value=headend.sessions.assets_connected,
+        )
+        yield GaugeMetricFamily(
+            "trioder_assets_suspect",
+            "Assets whose latest sample cannot be: left out of sums and splits.",
+            value=headend.latest.count(Quality.SUSPECT),
+        )
+        yield GaugeMetricFamily(
+            "trioder_assets_bad",
+            "Assets whose latest sample the device itself flagged as bad: left out of sums and splits.",
+            value=headend.latest.count(Quality.BAD),
         )
         yield GaugeMetricFamily("trioder_agents_connected", "Live sessions.", value=len(headend.sessions))
         yield GaugeMetricFamily(
@@ -86,6 +99,17 @@ class _HeadendCollector(Collector):
             "Age of the newest telemetry that is kept, of the connected agent that is furthest behind.",
             value=headend.ingest.furthest_behind_s(),
         )
+        yield GaugeMetricFamily(
+            "trioder_dispatch_members_deviating",
+            "Members of dispatches whose power is not what was asked, now.",
+            value=headend.dispatcher.deviating(),
+        )
+        yield GaugeMetricFamily(
+            "trioder_assets_nameplate_differs",
+            "Assets whose agents registered another nameplate than the fleet file's.",
+            value=headend.dispatcher.limits.different,
+        )
+        yield from _peer_metrics(headend.peers)
         all_batches, fullest = headend.ingest.outbox_batches()
         yield GaugeMetricFamily(
             "trioder_outbox_batches",
@@ -102,6 +126,11 @@ class _HeadendCollector(Collector):
         for state in ("ok", "error", "disabled"):
             database.add_metric([state], float(headend.store.health == state))
         yield database
+        yield CounterMetricFamily(
+            "trioder_log_lines_dropped",
+            "Log lines dropped because nobody read standard error, or it could not be written.",
+            value=log_lines_dropped(),
+        )
         for figure in fields(StoreFigures):
             family = CounterMetricFamily if figure.metadata["kind"] == "counter" else GaugeMetricFamily
             value = getattr(headend.store.figures, figure.name)
@@ -112,3 +141,28 @@ class _HeadendCollector(Collector):
                 counter.metadata["help"],
                 value=getattr(headend.counters, counter.name),
             )
+
+
+def _peer_metrics(peers: PeerLimits) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "trioder_grpc_peer_memory_bytes", "What gRPC peers make the headend hold.", value=peers.held_bytes
+    )
+    yield GaugeMetricFamily(
+        "trioder_grpc_peer_memory_limit_bytes",
+        "What they may make it hold (HEADEND_PEER_MEMORY_MB).",
+        value=peers.options.memory_bytes,
+    )
+    connections = GaugeMetricFamily(
+        "trioder_grpc_connections", "Open gRPC connections, by whether an agent registered.", labels=["state"]
+    )
+    connections.add_metric(["registered"], peers.registered_count)
+    connections.add_metric(["unregistered"], peers.unregistered_count)
+    yield connections
+    refused = CounterMetricFamily(
+        "trioder_grpc_refused",
+        "gRPC connections that were closed, or calls that were refused, by the limit that they exceeded.",
+        labels=["reason"],
+    )
+    for reason, count in peers.refusals.counts.items():
+        refused.add_metric([reason], count)
+    yield refused

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from trioder.domain.quality import QualityName
 from trioder.headend.latest import Quality
 from trioder.sim.model import Status
 from trioder.store.interface import StoreHealth
@@ -66,7 +67,8 @@ class FleetRow(Struct, kw_only=True):
     """Assets as one.
 
     Capacity and limits are those of all; current_mw, setpoint_mw and soc_mwhr are summed over live_assets.
-    stale_assets have not been heard of lately, or never, and are left out; by_quality counts the samples.
+    stale_assets have not been heard of lately, or never; they are left out, and so are those whose latest
+    sample is suspect or bad. by_quality counts the samples.
     `available` is of the live assets that an agent drives: what a command to all of them could get.
     """
 
@@ -98,25 +100,28 @@ class TelemetryRow(Struct, kw_only=True):
     """The latest sample of an asset.
 
     `source` says who made it: the asset's agent, or the headend's own model. `quality` is `stale` once an
-    agent's sample is old. `dispatch_id` is of the dispatch that the asset is under, `remaining_s` how long
-    that holds on: null where there is none, or no end. max_mw and min_mw are the nameplate's; the available
-    powers are magnitudes: what the battery could hold over one pulse.
+    agent's good sample is old, `suspect` when a value cannot be (not finite, which is null here; beyond the
+    nameplate; a step faster than its ramp), and `bad` when the device flagged it, both at any age.
+    `timestamp` is the agent's, `age_s` goes by the headend's clock. `dispatch_id` is of the dispatch that the
+    asset is under, `remaining_s` how long that holds on: null where there is none, or no end. max_mw and
+    min_mw are the nameplate's; the available powers are magnitudes: what the battery could hold over one
+    pulse.
     """
 
     asset_id: Id
     site_id: Id
     site_name: str
     timestamp: Time
-    soc_mwhr: float
-    soc_pct: float
+    soc_mwhr: float | None
+    soc_pct: float | None
     capacity_mwhr: float
-    current_mw: float
-    setpoint_mw: float
+    current_mw: float | None
+    setpoint_mw: float | None
     max_mw: float
     min_mw: float
-    status: Status
-    available_discharge_mw: float
-    available_charge_mw: float
+    status: Status | None
+    available_discharge_mw: float | None
+    available_charge_mw: float | None
     source: Source
     age_s: float
     quality: Quality
@@ -125,20 +130,21 @@ class TelemetryRow(Struct, kw_only=True):
 
 
 class HistoryRow(Struct, kw_only=True):
-    """A recorded sample."""
+    """A recorded sample. A value that is no finite number is null; its quality says why."""
 
     asset_id: Id
     site_id: Id
     timestamp: Time
-    soc_mwhr: float
-    soc_pct: float
+    soc_mwhr: float | None
+    soc_pct: float | None
     capacity_mwhr: float
-    current_mw: float
-    setpoint_mw: float
+    current_mw: float | None
+    setpoint_mw: float | None
     max_mw: float
     min_mw: float
     status: Status
     source: Source
+    quality: QualityName
 
 
 class AgentRow(Struct, kw_only=True):
@@ -169,6 +175,15 @@ class SessionRow(Struct, kw_only=True):
     connected_at: Time
     disconnected_at: Time | None
     reason: str | None
+
+
+class FleetReloadAnswer(Struct, kw_only=True):
+    """What a reload of the fleet file has changed, in assets."""
+
+    assets: Annotated[int, Meta(description="In the fleet now.")]
+    added: int
+    changed: Annotated[int, Meta(description="Of another nameplate, name or site.")]
+    retired: Annotated[int, Meta(description="No longer in the file; their history can still be read.")]
 
 
 class HealthAnswer(Struct, kw_only=True):

@@ -29,9 +29,9 @@ def documented(
     errors: tuple[int, ...] = (),
     also: dict[int, Any] | None = None,
 ) -> Callable[[F], F]:
-    """Say what a route takes and answers; it checks nothing. 400 and 500 go without saying."""
+    """Say what a route takes and answers; it checks nothing. 400, 421 and 500 go without saying."""
     responses: dict[int, Any] = {200: answer, **(also or {})}
-    responses |= dict.fromkeys(sorted({400, 500, *errors}), ErrorBody)
+    responses |= dict.fromkeys(sorted({400, 421, 500, *errors}), ErrorBody)
     decorate: Callable[[F], F] = document(
         querystring=query,
         request=body,

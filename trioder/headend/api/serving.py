@@ -15,7 +15,9 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 
 from trioder.headend.api.errors import error_json
+from trioder.headend.api.hosts import LOCAL_HOSTS, KnownHosts
 from trioder.headend.api.http1 import Http1Connection
+from trioder.headend.counters import Counters
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -34,6 +36,8 @@ async def serve_rest(
     listeners: list[trio.SocketListener],
     *,
     drain: trio.Event,
+    hosts: KnownHosts | None = None,
+    counters: Counters | None = None,
     max_connections: int = MAX_CONNECTIONS,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -42,24 +46,36 @@ async def serve_rest(
     Once `drain` is set no connection is accepted any more, idle ones are closed, and requests under way have
     3 s to finish. Signals stay the caller's.
 
+    Args:
+        app: the application.
+        listeners: bound, of one address.
+        drain: see above.
+        hosts: those that are answered for; by default this machine's own names and the address connected to.
+        counters: for what is refused.
+        max_connections: one more takes the place of the longest idle one; when none is idle it is refused.
+        task_status: started once it accepts connections.
+
     *Resource handling*: closes the listeners and every connection.
     """
     config = _hypercorn_config()
     wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
     context = WorkerContext(None)
-    open_connections = 0
+    hosts = hosts or KnownHosts.of_address(LOCAL_HOSTS[0])
+    counters = counters or Counters()
+    open_connections: set[Http1Connection] = set()
 
     async def serve(stream: trio.SocketStream) -> None:
-        nonlocal open_connections
-        if open_connections >= max_connections:
+        if len(open_connections) >= max_connections and not _make_room(open_connections, counters):
+            counters.rest_connections_refused += 1
             log.warning("REST connection refused", reason="too many connections", limit=max_connections)
             await _refuse(stream, max_connections)
             return
-        open_connections += 1
+        connection = Http1Connection(wrapped, config, context, stream, hosts=hosts, counters=counters)
+        open_connections.add(connection)
         try:
-            await Http1Connection(wrapped, config, context, stream).run()
+            await connection.run()
         finally:
-            open_connections -= 1
+            open_connections.discard(connection)
 
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
@@ -69,6 +85,18 @@ async def serve_rest(
             accepting.cancel_scope.cancel()
         await context.terminated.set()
         connections.cancel_scope.deadline = trio.current_time() + _GRACE_S
+
+
+def _make_room(open_connections: set[Http1Connection], counters: Counters) -> bool:
+    """Close the connection that has waited longest for a request; False when all are being answered."""
+    idle = [connection for connection in open_connections if connection.is_idle]
+    if not idle:
+        return False
+    longest = min(idle, key=lambda connection: connection.active_s)
+    open_connections.discard(longest)
+    longest.close()
+    counters.rest_connections_closed_idle += 1
+    return True
 
 
 def _hypercorn_config() -> Config:

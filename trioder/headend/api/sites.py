@@ -1,55 +1,72 @@
 """`/sites` and `/fleet`: what the batteries of a site, or all, do together now, and what they could."""
 
-from typing import Any
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, get_args
 
-import trio
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
 from trioder.fleet import Site
-from trioder.headend.api.answers import ROWS_A_CHUNK, json_answer, list_answer
+from trioder.headend.api.answers import ROWS_A_CHUNK, json_answer, list_chunks, stream_answer
 from trioder.headend.api.inputs import checked_query
 from trioder.headend.api.models import AvailableRow, FleetRow, NoQuery, PowerRow, SiteRow
 from trioder.headend.api.openapi import documented
 from trioder.headend.api.selection import FleetIndex
+from trioder.headend.latest import Quality
 from trioder.headend.service import Headend
+from trioder.headend.slices import Steps, parts_of, run_in_slices
 from trioder.headend.sums import Power, Summing, Sums
+
+# What it takes to add an asset up, and to make the row of a site.
+_SUM_US = 5.0
+_ROW_US = 20.0
 
 
 def sites_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     """The routes of assets taken together."""
     blueprint = Blueprint("sites", __name__)
-    sites = headend.fleet.sites
+    fleet = headend.fleet
     summing = Summing(fleet=headend.fleet, latest=headend.latest, sessions=headend.sessions)
-    # A site costs what its assets cost.
-    rows_a_chunk = max(1, ROWS_A_CHUNK * len(sites) // max(1, len(headend.fleet.assets)))
 
-    def site_row(site: Site) -> dict[str, Any]:
-        """A `SiteRow`, with what names it before its sums."""
+    def sum_steps(keys: Sequence[int]) -> Steps[Sums]:
         sums = Sums()
-        summing.add(sums, index.keys_of_site(site.id), headend.wall.now_ms())
-        named = {name: getattr(site, name) for name in ("id", "name", "location", "lat", "lon")}
-        return named | _columns(sums)
+        for part in parts_of(keys):
+            summing.add(sums, part, headend.wall.now_ms())
+            yield _SUM_US * len(part)
+        return sums
+
+    def row_steps(sites: Sequence[tuple[Site, Sequence[int]]]) -> Steps[list[dict[str, Any]]]:
+        """`SiteRow`s of sites with these assets, with what names each before its sums."""
+        rows = []
+        for site, keys in sites:
+            named = {name: getattr(site, name) for name in ("id", "name", "location", "lat", "lon")}
+            sums = yield from sum_steps(keys)
+            rows.append(named | _columns(sums))
+            yield _ROW_US
+        return rows
+
+    async def parts_of_rows(
+        sites: Sequence[tuple[Site, Sequence[int]]],
+    ) -> AsyncGenerator[list[dict[str, Any]]]:
+        for part in parts_of(sites):
+            yield await run_in_slices(row_steps(part))
 
     @blueprint.get("/sites")
     @documented(list[SiteRow])
     async def list_sites() -> TrioResponse:
         """List sites with the sums over their assets, in fleet order."""
         checked_query(NoQuery)
-        return list_answer(
-            range(len(sites)), lambda position: site_row(sites[position]), rows_a_chunk=rows_a_chunk
-        )
+        sites = [(site, index.keys_of_site(site.id)) for site in fleet.sites]
+        if len(sites) <= ROWS_A_CHUNK:
+            return json_answer(await run_in_slices(row_steps(sites)))
+        return stream_answer(list_chunks(parts_of_rows(sites)))
 
     @blueprint.get("/fleet")
     @documented(FleetRow)
     async def show_fleet() -> TrioResponse:
         """Show the sums over all assets."""
         checked_query(NoQuery)
-        sums, keys = Sums(), index.all_keys
-        now_ms = headend.wall.now_ms()
-        for start in range(0, len(keys), ROWS_A_CHUNK):
-            summing.add(sums, keys[start : start + ROWS_A_CHUNK], now_ms)
-            await trio.lowlevel.checkpoint()
+        sums = await run_in_slices(sum_steps(index.all_keys))
         return json_answer(FleetRow(**_columns(sums)))
 
     return blueprint
@@ -60,8 +77,9 @@ def _columns(sums: Sums) -> dict[str, Any]:
         "assets": sums.assets,
         "connected_assets": sums.connected,
         "live_assets": sums.live,
-        "stale_assets": sums.assets - sums.live,
-        "by_quality": {name: sums.by_quality[name] for name in ("good", "stale", "synthesized")},
+        # Those without any sample among them.
+        "stale_assets": sums.assets - sums.live - sums.by_quality["suspect"] - sums.by_quality["bad"],
+        "by_quality": {name: sums.by_quality[name] for name in get_args(Quality)},
         "capacity_mwhr": sums.capacity_mwhr,
         "max_mw": sums.max_mw,
         "min_mw": sums.min_mw,

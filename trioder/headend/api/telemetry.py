@@ -1,11 +1,13 @@
 """`/telemetry`: the latest sample of assets from memory, and their past from the store."""
 
+from math import isfinite
+
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
 from trioder.headend.api.answers import json_answer, list_answer
 from trioder.headend.api.errors import ApiError
-from trioder.headend.api.inputs import checked_query, query_limit, query_time_ms
+from trioder.headend.api.inputs import checked_query, is_id, query_limit, query_time_ms
 from trioder.headend.api.models import (
     DEFAULT_HISTORY_ROWS,
     MAX_HISTORY_ROWS,
@@ -21,6 +23,7 @@ from trioder.headend.dispatch.command import Member
 from trioder.headend.latest import LatestView
 from trioder.headend.service import Headend
 from trioder.process.rfc3339 import format_ms
+from trioder.sim.model import Asset
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.records import PastSample
 
@@ -42,7 +45,7 @@ def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     @documented(list[TelemetryRow], query=LatestQuery, errors=(404,))
     async def list_latest() -> TrioResponse:
         """List the latest samples, in fleet order; an asset that has none yet is left out."""
-        return list_answer(index.keys_of_query(checked_query(LatestQuery), counts=known), row)
+        return list_answer(await index.keys_of_query(checked_query(LatestQuery), counts=known), row)
 
     @blueprint.get("/telemetry/<asset_id>")
     @documented(TelemetryRow, errors=(404,))
@@ -67,14 +70,22 @@ def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
                 400,
                 f"start is {format_ms(start_ms)} and end is {format_ms(end_ms)}; start must be before end",
             )
-        key = index.key_of(asset_id)
         try:
-            past = await headend.store.history(assets[key], limit=limit, start_ms=start_ms, end_ms=end_ms)
+            asset = await _asset_with_history(headend, index, asset_id)
+            past = await headend.store.history(asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
         except StoreUnavailableError as error:
             raise ApiError(503, f"the history cannot be read now: {error}") from None
         return list_answer(range(len(past)), lambda position: _history_row(past[position]))
 
     return blueprint
+
+
+async def _asset_with_history(headend: Headend, index: FleetIndex, asset_id: str) -> Asset:
+    if is_id(asset_id) and asset_id.lower() not in headend.fleet.index_by_id:
+        retired = await headend.store.find_retired_asset(asset_id.lower())
+        if retired is not None:
+            return retired
+    return headend.fleet.assets[index.key_of(asset_id)]
 
 
 def _row(view: LatestView, member: Member | None, now_ms: int) -> TelemetryRow:
@@ -85,16 +96,16 @@ def _row(view: LatestView, member: Member | None, now_ms: int) -> TelemetryRow:
         site_id=telemetry.site_id,
         site_name=telemetry.site_name,
         timestamp=format_ms(telemetry.ts_unix_ms),
-        soc_mwhr=telemetry.soc_mwhr,
-        soc_pct=telemetry.soc_pct,
+        soc_mwhr=_finite(telemetry.soc_mwhr),
+        soc_pct=_finite(telemetry.soc_pct),
         capacity_mwhr=telemetry.capacity_mwhr,
-        current_mw=telemetry.current_mw,
-        setpoint_mw=telemetry.setpoint_mw,
+        current_mw=_finite(telemetry.current_mw),
+        setpoint_mw=_finite(telemetry.setpoint_mw),
         max_mw=telemetry.max_mw,
         min_mw=telemetry.min_mw,
-        status=telemetry.status,
-        available_discharge_mw=telemetry.available_discharge_mw,
-        available_charge_mw=telemetry.available_charge_mw,
+        status=telemetry.status if isfinite(telemetry.current_mw) else None,
+        available_discharge_mw=_finite(telemetry.available_discharge_mw),
+        available_charge_mw=_finite(telemetry.available_charge_mw),
         source=view.source,
         age_s=view.age_s,
         quality=view.quality,
@@ -109,13 +120,19 @@ def _history_row(sample: PastSample) -> HistoryRow:
         asset_id=telemetry.asset_id,
         site_id=telemetry.site_id,
         timestamp=format_ms(telemetry.ts_unix_ms),
-        soc_mwhr=telemetry.soc_mwhr,
-        soc_pct=telemetry.soc_pct,
+        soc_mwhr=_finite(telemetry.soc_mwhr),
+        soc_pct=_finite(telemetry.soc_pct),
         capacity_mwhr=telemetry.capacity_mwhr,
-        current_mw=telemetry.current_mw,
-        setpoint_mw=telemetry.setpoint_mw,
+        current_mw=_finite(telemetry.current_mw),
+        setpoint_mw=_finite(telemetry.setpoint_mw),
         max_mw=telemetry.max_mw,
         min_mw=telemetry.min_mw,
         status=telemetry.status,
         source=sample.source,
+        quality=sample.quality,
     )
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no other numbers."""
+    return value if isfinite(value) else None

@@ -15,6 +15,12 @@ def shift_command(command: Command, by_ms: int) -> None:
     command.dispatched_ms += by_ms
     command.queue_until_ms += by_ms
     command.next_look_ms += by_ms
+    command.next_adjust_ms += by_ms
+    command.next_raise_look_ms += by_ms
+    command.next_raise_ms += by_ms
+    command.next_trial_ms += by_ms
+    for standing in command.standings.values():
+        standing.good_since_ms = _shifted(standing.good_since_ms, by_ms)
     command.ends_ms = _shifted_end(command.ends_ms, command.valid_until_ms, by_ms)
     command.resplits = [replace(resplit, at_ms=resplit.at_ms + by_ms) for resplit in command.resplits]
     for member in command.members.values():
@@ -44,6 +50,12 @@ def _shift_member(member: Member, valid_until_ms: int | None, by_ms: int) -> Non
     member.answered_ms = _shifted(member.answered_ms, by_ms)
     member.tracking_ms = _shifted(member.tracking_ms, by_ms)
     member.ended_ms = _shifted(member.ended_ms, by_ms)
+    watch = member.watch
+    if watch is not None:
+        watch.arrives_ms = _shifted(watch.arrives_ms, by_ms)
+        watch.off_since_ms = _shifted(watch.off_since_ms, by_ms)
+        watch.suspect_since_ms = _shifted(watch.suspect_since_ms, by_ms)
+        watch.last_ms += by_ms
 
 
 def _shifted_end(ends_ms: int | None, valid_until_ms: int | None, by_ms: int) -> int | None:

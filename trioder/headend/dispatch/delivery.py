@@ -140,8 +140,9 @@ class Delivery:
         if member.state == "sent":
             # To a session that this one supersedes.
             self._lives.change(member, "queued", reason="its agent came anew before it answered")
+        if not self._hand_over(session, member):
+            return
         self._counters.dispatches_delivered_late += 1
-        self._hand_over(session, member)
         log.info(
             "queued dispatch sent",
             dispatch_id=member.command.dispatch_id,
@@ -150,14 +151,16 @@ class Delivery:
             mw=member.mw,
         )
 
-    def _hand_over(self, session: Session, member: Member) -> None:
+    def _hand_over(self, session: Session, member: Member) -> bool:
+        """Put a member into its session's mailbox; False when its agent could not obey it, and it failed."""
         if member.reversion_mw and not session.knows_reversions:
             reason = f"its agent is too old to know reversion_mw, which is {member.reversion_mw:g}"
             self._lives.change(member, "failed", reason=reason)
-            return
+            return False
         member.session_id = session.session_id
         self._lives.change(member, "sent")
         session.mailbox.put_dispatch(self._dispatch_of(member))
+        return True
 
     def _dispatch_of(self, member: Member) -> Dispatch:
         # The duration counts from when the command was given: what is left of it goes out. To the second,

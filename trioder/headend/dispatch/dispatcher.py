@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import structlog
 import trio
 
-from trioder.fleet import Fleet
+from trioder.fleet import Fleet, FleetChange
 from trioder.headend.counters import Counters
 from trioder.headend.dispatch.clock_step import bound_terms
 from trioder.headend.dispatch.command import Command, Member
@@ -17,13 +17,15 @@ from trioder.headend.dispatch.delivery import Delivery
 from trioder.headend.dispatch.follower import Follower
 from trioder.headend.dispatch.grouping import Grouping
 from trioder.headend.dispatch.lifecycle import ENDED
-from trioder.headend.dispatch.lives import Lives
+from trioder.headend.dispatch.lives import LEFT_THE_FLEET, SMALL_GROUP, Lives
 from trioder.headend.dispatch.making import Making
 from trioder.headend.dispatch.requests import DispatchRefusedError, GroupRequest
 from trioder.headend.dispatch.resplit import Resplitter
 from trioder.headend.dispatch.restoring import command_of
 from trioder.headend.latest import LatestState
+from trioder.headend.nameplates import NameplateLimits
 from trioder.headend.sessions import Session, SessionRegistry
+from trioder.headend.slices import Steps, parts_of, run_at_once, run_in_slices
 from trioder.process.wall_time import WallClock
 from trioder.sim.model import DispatchRequest
 from trioder.store.interface import Store
@@ -33,8 +35,16 @@ from trioder.wire.records import Acknowledgement
 log = structlog.stdlib.get_logger(__name__)
 
 
+# What it takes to hand a member out.
+_BEGIN_US = 8.0
+
+
 class Dispatcher:
-    """All commands and what becomes of them. `tend` is to be called about once a second."""
+    """All commands and what becomes of them. `tend` is to be called about once a second.
+
+    Attributes:
+        limits: the nameplates that rule; those of the fleet until agents report smaller ones.
+    """
 
     def __init__(
         self,
@@ -46,25 +56,31 @@ class Dispatcher:
         counters: Counters,
         wall: WallClock,
         rng: random.Random,
+        limits: NameplateLimits | None = None,
     ) -> None:
+        self.limits = NameplateLimits(fleet) if limits is None else limits
         self._fleet = fleet
         self._sessions = sessions
         self._counters = counters
         self._wall = wall
-        self._asset_ids = [asset.id for asset in fleet.assets]
+        self._asset_ids = fleet.asset_ids
+        # Large groups are made one after the other: each takes memory and time while nobody knows of it.
+        self._large_group = trio.Lock()
         self._lives = Lives(fleet=fleet, store=store, counters=counters, wall=wall)
         self._delivery = Delivery(
             fleet=fleet, sessions=sessions, lives=self._lives, counters=counters, wall=wall, rng=rng
         )
         self._follower = Follower(
             fleet=fleet,
+            limits=self.limits,
+            latest=latest,
             sessions=sessions,
             lives=self._lives,
             delivery=self._delivery,
             counters=counters,
             wall=wall,
         )
-        grouping = Grouping(fleet=fleet, sessions=sessions, latest=latest, wall=wall)
+        grouping = Grouping(limits=self.limits, sessions=sessions, latest=latest, wall=wall)
         self._making = Making(
             fleet=fleet, sessions=sessions, grouping=grouping, wall=wall, new_id=self._delivery.new_id
         )
@@ -126,9 +142,52 @@ class Dispatcher:
         command.idempotency_key, command.request_digest = idempotency_key, request_digest
         return command if dry_run else self._begin(command)
 
+    async def dispatch_group_in_slices(
+        self,
+        request: GroupRequest,
+        *,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+        request_digest: str | None = None,
+    ) -> DispatchRecord:
+        """Do what `dispatch_group` does without holding up the event loop, however many assets there are.
+
+        Commands are in force in the order in which this and `dispatch` were called: what was asked of an
+        asset while the group was still being made supersedes the group's share of it.
+
+        *Cancellation*: nothing was commanded, unless the members were being handed out already. Then that is
+        finished first, for it takes bounded time and waits for nobody.
+
+        Raises:
+            DispatchRefusedError: no asset, or a value that cannot be.
+        """
+        if len(request.keys) <= SMALL_GROUP:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            command = self.dispatch_group(
+                request, dry_run=dry_run, idempotency_key=idempotency_key, request_digest=request_digest
+            )
+            return self.record_of(command)
+        try:
+            command = self._making.for_many(request)
+            command.idempotency_key, command.request_digest = idempotency_key, request_digest
+            async with self._large_group:
+                await run_in_slices(self._making.deal_steps(command))
+                # It is given from here on, whoever may still wait for the answer.
+                with trio.CancelScope(shield=not dry_run):
+                    steps = command.record_steps(self._asset_ids) if dry_run else self._begin_steps(command)
+                    record = await run_in_slices(steps)
+        except DispatchRefusedError as refusal:
+            self._refused(refusal, target=request.target.kind, mw=request.mw, duration_s=request.duration_s)
+            raise
+        return record
+
     def record_of(self, command: Command) -> DispatchRecord:
         """The command as it stands."""
         return command.record(self._asset_ids)
+
+    async def record_in_slices(self, command: Command, *, whole: bool = True) -> DispatchRecord:
+        """The command as it stands; what each asset has, as of the moment that it is read."""
+        return await run_in_slices(command.record_steps(self._asset_ids, whole=whole))
 
     async def wait_answered(self, dispatch_id: str, *, within_s: float) -> bool:
         """Wait until no member waits for its agent's answer; False when that took too long."""
@@ -145,6 +204,11 @@ class Dispatcher:
         command = self._lives.log.get(dispatch_id)
         return None if command is None else command.record(self._asset_ids)
 
+    async def find_in_slices(self, dispatch_id: str) -> DispatchRecord | None:
+        """What has become of a command that is remembered here, however large."""
+        command = self._lives.log.get(dispatch_id)
+        return None if command is None else await self.record_in_slices(command)
+
     def remembers(self, dispatch_id: str) -> bool:
         """Whether `find` would find it."""
         return self._lives.log.get(dispatch_id) is not None
@@ -155,6 +219,10 @@ class Dispatcher:
         """The last `limit` commands that count, newest first; `whole` with what each asset has."""
         commands = self._lives.log.newest(limit, counts=counts)
         return [command.record(self._asset_ids, whole=whole) for command in commands]
+
+    def newest_commands(self, limit: int, *, counts: Callable[[Command], bool]) -> list[Command]:
+        """The last `limit` commands that count, newest first; `record_in_slices` tells of each."""
+        return self._lives.log.newest(limit, counts=counts)
 
     def in_force(self, key: int) -> Member | None:
         """The member that an asset is under now; None when it is under no command."""
@@ -187,10 +255,14 @@ class Dispatcher:
         self._lives.flush()
 
     def tend(self) -> None:
-        """Do what is due by the clock: expire, complete, re-split, record."""
+        """Do what is due by the clock: expire, complete, re-split, record; large groups by `flush_large`."""
         self._follower.tend()
         self._resplitter.look()
-        self._lives.flush()
+        self._lives.flush_small()
+
+    async def flush_large(self) -> None:
+        """Hand what has changed of large groups to the store."""
+        await run_in_slices(self._lives.flush_steps())
 
     def flush(self) -> None:
         """Hand what has changed to the store."""
@@ -199,30 +271,60 @@ class Dispatcher:
     def restore(self, records: Iterable[DispatchRecord]) -> None:
         """Go on with the commands that a headend before this one has not seen the end of."""
         for record in sorted(records, key=lambda record: record.dispatched_ms):
-            command = command_of(record, self._fleet)
+            command = command_of(record, self._fleet, now_ms=self._wall.now_ms())
             if command is not None:
                 bound_terms(command, self._wall.now_ms())
                 self._lives.restore(command)
                 self._delivery.restored(command)
+                if command.departed:
+                    self._lives.note(command, keys=command.departed_keys)
         self._lives.flush()
+
+    def fleet_changed(self, change: FleetChange) -> None:
+        """End what is open at retired assets; a group's other members take their shares over."""
+        for key in change.retired:
+            member = self.in_force(key)
+            if member is not None:
+                self._lives.change(member, "failed", reason=LEFT_THE_FLEET)
+                self._delivery.give_away(member)
 
     def setpoint_for(self, key: int, reported_mw: float, now_ms: int) -> float:
         """What the headend's model is to follow for an asset whose latest sample says `reported_mw`."""
         member = self._lives.book.current(key)
-        if member is None or (member.sent_ms is not None and reported_mw != member.mw):
+        if member is None or (member.state in ENDED and reported_mw != member.mw):
+            return reported_mw
+        if member.state in ENDED:
+            # The model is not to go on obeying what has expired, failed or ended otherwise.
+            return member.reversion_mw
+        if member.sent_ms is not None and reported_mw != member.mw:
             # The agent has ended the setpoint, or has never obeyed it.
             return reported_mw
         if member.ends_ms is not None and now_ms >= member.ends_ms:
             return member.reversion_mw
         return member.mw
 
+    def deviating(self) -> int:
+        """How many members' power is not what was asked, now."""
+        return self._lives.deviating()
+
     def _begin(self, command: Command) -> Command:
-        self._lives.add(command)
-        for member in command.members.values():
-            self._delivery.send(member)
+        run_at_once(self._begin_steps(command))
+        return command
+
+    def _begin_steps(self, command: Command) -> Steps[DispatchRecord]:
+        self._lives.begin(command)
+        for part in parts_of(tuple(command.members.values())):
+            for member in part:
+                if self._lives.take(member):
+                    self._delivery.send(member)
+            yield _BEGIN_US * len(part)
+        command.beginning = False
         command.look_whether_answered()
+        self._log_begun(command)
         # At once, not with the next `tend`: what was answered with ok is not forgotten.
-        self._lives.flush()
+        return (yield from self._lives.record_steps(command))
+
+    def _log_begun(self, command: Command) -> None:
         if command.is_group:
             self._counters.dispatches_group += 1
             log.info(
@@ -241,7 +343,6 @@ class Dispatcher:
         else:
             [member] = command.members.values()
             self._log_single(command, member)
-        return command
 
     def _log_single(self, command: Command, member: Member) -> None:
         asset = self._fleet.assets[member.key]

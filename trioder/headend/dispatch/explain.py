@@ -8,7 +8,8 @@ from trioder.headend.dispatch.split import Split
 
 _EXCLUDED = {
     "not_connected": "not connected",
-    "no_telemetry": "never heard of",
+    "suspect": "what its agent reported last cannot be",
+    "no_telemetry": "nothing reported in this session yet",
     "commanded_otherwise": "commanded otherwise",
     "too_old": "its agent is too old to know reversion_mw",
 }
@@ -28,6 +29,10 @@ def explain(split: Split, position: int, candidate: Candidate, *, hold_s: float)
             return f"limited by nameplate: {limit_mw:g} MW is its rating"
         case "limited_by_energy":
             return f"limited by energy: {limit_mw:g} MW can be held for {hold_s:g} s"
+        case "limited_by_available":
+            return f"limited by available: {limit_mw:g} MW is what the battery reports that it can do now"
+        case "limited_by_delivery":
+            return f"limited by delivery: {limit_mw:g} MW is what it gave when it was asked for more"
         case "limited_by_ramp":
             return f"limited by ramp: {limit_mw:g} MW can be reached within {ramp_window_s(hold_s):g} s"
         case "stale":

@@ -9,22 +9,29 @@ from trioder.headend.counters import Counters
 from trioder.headend.dispatch.book import ANSWERED_WITHIN_MS
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.delivery import Delivery, overdue_reason
-from trioder.headend.dispatch.lifecycle import ENDED, IN_FORCE, UNANSWERED, DispatchState, state_of_answer
-from trioder.headend.dispatch.lives import Lives
+from trioder.headend.dispatch.lifecycle import (
+    ENDED,
+    IN_FORCE,
+    LASTED,
+    UNANSWERED,
+    DispatchState,
+    state_of_answer,
+)
+from trioder.headend.dispatch.lives import WATCHED, Lives
 from trioder.headend.dispatch.requests import MAX_DURATION_S
+from trioder.headend.dispatch.tracking import Finding, Watch, tolerance_mw
+from trioder.headend.latest import LatestState
+from trioder.headend.nameplates import NameplateLimits
 from trioder.headend.sessions import Session, SessionRegistry
 from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
-from trioder.sim.model import IDLE_BAND_MW, Asset
 from trioder.store.records import DispatchTarget, Samples
 from trioder.wire.records import Acknowledgement
 
 log = structlog.stdlib.get_logger(__name__)
 
-# Of the power that the asset can swing from its middle, and at least what counts as no power at all.
-TRACKING_SHARE = 0.02
-# An agent's clock may differ from ours by so much.
-_CLOCK_SLACK_MS = 5_000
+# A sample so long after an order was sent is not from before it; a former setpoint may have been the same.
+_UNDER_WAY_MS = 5_000
 # So much later may a report be than the one before: it waited on its way.
 _END_SLACK_MS = 5_000
 
@@ -36,6 +43,8 @@ class Follower:
         self,
         *,
         fleet: Fleet,
+        limits: NameplateLimits,
+        latest: LatestState,
         sessions: SessionRegistry,
         lives: Lives,
         delivery: Delivery,
@@ -43,6 +52,8 @@ class Follower:
         wall: WallClock,
     ) -> None:
         self._fleet = fleet
+        self._limits = limits
+        self._latest = latest
         self._sessions = sessions
         self._lives = lives
         self._delivery = delivery
@@ -52,6 +63,9 @@ class Follower:
     def acknowledged(self, answer: Acknowledgement, *, session: Session) -> None:
         """Note an agent's answer; one that is not its to give, or comes too late, is only logged."""
         self._counters.dispatches_acknowledged += 1
+        if not answer.dispatch_id:
+            # Of a setpoint that ends a share and is no dispatch.
+            return
         key = self._fleet.index_by_id.get(answer.asset_id)
         if key is None or self._sessions.session_of(key) is not session:
             self._pass_over(answer, session, "the session does not drive the asset")
@@ -65,6 +79,10 @@ class Follower:
                 self._pass_over(answer, session, "there is no such dispatch, or no longer")
             return
         member = command.members.get(key)
+        if active and member is not None and member.wire_id != answer.dispatch_id and member.state in ENDED:
+            # An earlier share is in force: the one that should have replaced it was lost with a session.
+            self._end_what_is_over(member, answer, session)
+            return
         if member is None or member.wire_id != answer.dispatch_id:
             self._pass_over(answer, session, "its asset has another part of the command by now")
             return
@@ -73,6 +91,9 @@ class Follower:
     def _take(self, member: Member, answer: Acknowledgement, session: Session, *, active: bool) -> None:
         now_ms = self._wall.now_ms()
         state = state_of_answer(answer.status)
+        if state is None:
+            self._unknown(member, answer, session)
+            return
         if state in IN_FORCE and member.state in ENDED:
             self._end_what_is_over(member, answer, session)
             return
@@ -85,14 +106,7 @@ class Follower:
             if before != state:
                 self._pass_over(answer, session, f"the dispatch is {before}")
             return
-        if not active:
-            member.answer = answer.status
-        if member.answered_ms is None:
-            member.answered_ms = now_ms
-        if state == "clamped":
-            member.held_mw = _clamped(self._fleet.assets[member.key], member.mw)
-        if state in IN_FORCE:
-            self._correct_end(member, answer, now_ms, was_answered=was_answered)
+        self._note_answer(member, answer, state, now_ms, was_answered=was_answered)
         if not member.command.is_group:
             log.info(
                 "dispatch answered",
@@ -104,30 +118,116 @@ class Follower:
                 agent_time=format_ms(answer.ts_unix_ms),
             )
 
+    def _note_answer(
+        self,
+        member: Member,
+        answer: Acknowledgement,
+        state: DispatchState,
+        now_ms: int,
+        *,
+        was_answered: bool,
+    ) -> None:
+        if answer.status.lower() != "active":
+            member.answer = answer.status
+        if member.answered_ms is None:
+            member.answered_ms = now_ms
+        if state == "clamped":
+            member.held_mw = self._limits.clamped_mw(member.key, member.mw)
+        if state in IN_FORCE:
+            self._expect(member, now_ms)
+            self._correct_end(member, answer, now_ms, was_answered=was_answered)
+
     def _answered(self, member: Member, state: DispatchState, reason: str | None) -> bool:
-        if member.state == "tracking" and member.answered_ms is None and state in IN_FORCE:
+        if state == "completed":
+            return self._over(member, reason)
+        if member.state in {"tracking", "deviating"} and member.answered_ms is None and state in IN_FORCE:
             # It was seen to obey before it said so.
-            self._lives.note(member.command)
+            self._lives.note(member.command, keys=(member.key,))
             return True
         if state == "rejected" and member.answered_ms is not None:
             return False
         return self._lives.change(member, state, reason=reason)
 
     def measured(self, samples: Samples) -> None:
-        """Look whether assets that are on their way to a setpoint have reached it."""
-        on_the_way = self._lives.on_the_way
-        if not on_the_way:
+        """Compare the power of assets under a setpoint with what was asked; backfill says nothing of it."""
+        watched = self._lives.watched
+        if not watched:
             return
+        now_ms, ts_unix_ms = self._wall.now_ms(), samples.ts_unix_ms
+        quality, powers = samples.quality, samples.current_mw
+        is_live: bool | None = None
         for row, key in enumerate(samples.asset_keys):
-            member = on_the_way.get(key)
-            if (
-                member is not None
-                and samples.setpoint_mw[row] == member.mw
-                and samples.ts_unix_ms - self._skew_ms(key) >= _seen_from_ms(member)
-                and abs(samples.current_mw[row] - member.target_mw) <= tolerance_mw(self._fleet.assets[key])
-                and (member.state != "sent" or self._is_silent(key))
-            ):
-                self._lives.change(member, "tracking", reason=member.reason)
+            member = watched.get(key)
+            if member is None or (watch := member.watch or self._begin_watch(member, now_ms)) is None:
+                continue
+            if quality and quality[row]:
+                if watch.suspect_since_ms is None:
+                    watch.suspect_since_ms = now_ms
+                continue
+            if is_live is None:
+                # One agent's, of one instant: either all of it is backfill or none.
+                is_live = self._latest.is_current(key, ts_unix_ms, now_ms)
+            if not is_live:
+                break
+            if watch.is_on_target and watch.low_mw <= (mw := powers[row]) <= watch.high_mw:
+                watch.add_steady(mw, now_ms)
+            elif self._latest.is_current(key, ts_unix_ms, now_ms):
+                self._compare(member, watch, samples, row, now_ms)
+
+    def _compare(self, member: Member, watch: Watch, samples: Samples, row: int, now_ms: int) -> None:
+        if member.state not in WATCHED or (member.ends_ms is not None and now_ms >= member.ends_ms):
+            # What follows is its reversion.
+            return
+        watch.suspect_since_ms = None
+        mw, echoes = samples.current_mw[row], samples.setpoint_mw[row] == watch.setpoint_mw
+        if member.state == "sent" and not echoes:
+            return
+        if watch.arrives_ms is None and member.state != "sent":
+            watch.begin(self._limits.asset(member.key), now_ms, mw)
+        charges = watch.target_mw < 0.0
+        available = samples.available_charge_mw if charges else samples.available_discharge_mw
+        was_limited = watch.limited_mw is not None
+        finding = watch.add(mw, available_mw=available[row], now_ms=now_ms, echoes=echoes)
+        match finding:
+            case Finding.ON_TARGET if member.state != "tracking":
+                self._lives.change(
+                    member, "tracking", reason=None if member.state == "deviating" else member.reason
+                )
+            case Finding.OFF_TARGET if member.state not in {"sent", "deviating"}:
+                self._lives.change(member, "deviating", reason=f"{mw:g} MW instead of {watch.target_mw:g} MW")
+            case Finding.LIMITED if not was_limited:
+                self._limited(member, watch)
+
+    def _limited(self, member: Member, watch: Watch) -> None:
+        self._counters.dispatches_limited += 1
+        member.reason = f"the battery reports that it can do {watch.limited_mw:g} of {watch.target_mw:g} MW"
+        self._lives.note(member.command, keys=(member.key,))
+        log.info(
+            "battery cannot do what it was asked",
+            dispatch_id=member.command.dispatch_id,
+            asset_id=self._fleet.assets[member.key].id,
+            reason=member.reason,
+        )
+
+    def _expect(self, member: Member, now_ms: int) -> None:
+        """The agent has taken its setpoint: its power is expected after the ramp from where it is now."""
+        watch = member.watch or self._begin_watch(member, now_ms)
+        if watch is None:
+            return
+        watch.aim(member.target_mw)
+        if watch.arrives_ms is not None:
+            return
+        reported = self._latest.reported(member.key, now_ms)
+        if reported is None:
+            watch.begin(self._limits.asset(member.key), now_ms, None)
+            return
+        moves = abs(reported.setpoint_mw - reported.current_mw) > watch.tolerance_mw
+        watch.begin(
+            self._limits.asset(member.key),
+            now_ms,
+            reported.current_mw,
+            moving_for_s=min(reported.age_s, self._latest.stale_after_s) if moves else 0.0,
+        )
 
     def tend(self) -> None:
         """Do what is due by the clock."""
@@ -136,25 +236,57 @@ class Follower:
             if member.state == "queued":
                 self._lives.change(member, "expired", reason=overdue_reason(member, now_ms))
             elif member.state == "sent":
-                reason = f"its agent has not answered within {ANSWERED_WITHIN_MS // 1000} s"
-                self._lives.change(member, "failed", reason=reason)
+                self._lives.change(member, "failed", reason=_unanswered_reason(member))
             else:
-                self._lives.change(member, "completed", reason="its time is over")
+                self._over(member, "its time is over")
 
-    def _skew_ms(self, key: int) -> float:
-        """How far the clock of the asset's agent is ahead, as far as that is known."""
-        session = self._sessions.session_of(key)
-        return 0.0 if session is None else 1000 * (session.clock_skew_s or 0.0)
+    def _over(self, member: Member, reason: str | None) -> bool:
+        """Its time is over: completed if it was seen to track, else not; False when it cannot end so."""
+        why = "" if reason is None else f"{reason}; "
+        if member.tracking_ms is None:
+            return self._lives.change(member, "not_tracked", reason=f"{why}{_untracked_reason(member)}")
+        if member.state == "deviating":
+            reason = f"{why}deviating at the end: {member.reason}"
+        return self._lives.change(member, "completed", reason=reason)
 
-    def _is_silent(self, key: int) -> bool:
-        """Whether the asset's agent may be one of those that obey and never answer."""
-        session = self._sessions.session_of(key)
-        return session is not None and session.protocol == 0
+    def _begin_watch(self, member: Member, now_ms: int) -> Watch | None:
+        """Compare a member's power from now on; None while it may not have arrived."""
+        if member.state not in IN_FORCE and not (member.state == "sent" and self._may_obey(member, now_ms)):
+            return None
+        member.watch = Watch(
+            setpoint_mw=member.mw,
+            target_mw=member.target_mw,
+            tolerance_mw=tolerance_mw(self._limits.asset(member.key)),
+        )
+        return member.watch
+
+    def _may_obey(self, member: Member, now_ms: int) -> bool:
+        """Whether a member without an answer may be judged by what it does: not every agent answers."""
+        session = self._sessions.session_of(member.key)
+        is_silent = session is not None and session.protocol == 0
+        return (is_silent or member.answer is not None) and now_ms >= (member.sent_ms or 0) + _UNDER_WAY_MS
+
+    def _unknown(self, member: Member, answer: Acknowledgement, session: Session) -> None:
+        """A status that is not in the contract says nothing: neither that it is obeyed nor that it is not."""
+        self._counters.dispatches_acknowledged_unknown += 1
+        if member.state not in UNANSWERED or member.answer is not None:
+            return
+        member.answer = answer.status
+        self._lives.note(member.command, keys=(member.key,))
+        log.warning(
+            "unknown status of a dispatch",
+            dispatch_id=answer.dispatch_id,
+            asset_id=answer.asset_id,
+            agent_id=session.agent_id,
+            status=answer.status,
+            reason=answer.reason,
+        )
 
     def _end_what_is_over(self, member: Member, answer: Acknowledgement, session: Session) -> None:
         """An agent obeys what was given up here: it is to end it, unless another command has the asset."""
         current = self._lives.book.current(member.key)
-        if member.state == "completed" or (current is not None and current.state not in ENDED):
+        lasted = member.state == "completed" or (member.state in LASTED and not member.dropped_out)
+        if lasted or (current is not None and current.state not in ENDED):
             self._pass_over(answer, session, f"the dispatch is {member.state}")
             return
         self._delivery.end(session, member)
@@ -173,6 +305,7 @@ class Follower:
             ends_ms = latest_ms
         member.ends_ms = ends_ms
         self._lives.book.watch(member)
+        self._lives.note(member.command, keys=(member.key,))
 
     def end_what_was_valid_until(self, now_ms: int) -> None:
         """The clock was set: end what is in force and was to end before now; its agent may not know yet."""
@@ -182,7 +315,7 @@ class Follower:
             for member in command.members.values():
                 if member.state in IN_FORCE:
                     self._delivery.give_away(member)
-                    self._lives.change(member, "completed", reason="its time is over by the corrected clock")
+                    self._over(member, "its time is over by the corrected clock")
 
     def _warn_of_end(self, answer: Acknowledgement, bound_s: float) -> None:
         self._counters.leases_bounded += 1
@@ -252,6 +385,16 @@ class Follower:
         )
 
 
+def _unanswered_reason(member: Member) -> str:
+    within = f"within {ANSWERED_WITHIN_MS // 1000} s"
+    if member.answer is None:
+        return f"its agent has not answered {within}"
+    return (
+        f"its agent answered {member.answer!r}, which is no status of the contract, "
+        f"and was not seen to obey {within}"
+    )
+
+
 def _latest_end_ms(member: Member, now_ms: int, *, was_answered: bool) -> int | None:
     """When the setpoint ends at the latest, by what was dispatched; None when it was to hold."""
     if member.ends_ms is None:
@@ -263,16 +406,13 @@ def _latest_end_ms(member: Member, now_ms: int, *, was_answered: bool) -> int | 
     return now_ms + math.ceil((member.ends_ms - member.sent_ms) / 1000) * 1000
 
 
-def tolerance_mw(asset: Asset) -> float:
-    """How near to its setpoint an asset's power must be to track it, MW."""
-    return max(IDLE_BAND_MW, TRACKING_SHARE * (asset.max_mw - asset.min_mw) / 2)
-
-
-def _seen_from_ms(member: Member) -> int:
-    """From when on a sample may be of the member; a former setpoint may have been of the same power."""
-    sent_ms = member.sent_ms or 0
-    return sent_ms + (_CLOCK_SLACK_MS if member.state == "sent" else -_CLOCK_SLACK_MS)
-
-
-def _clamped(asset: Asset, mw: float) -> float:
-    return min(max(mw, asset.min_mw), asset.max_mw)
+def _untracked_reason(member: Member) -> str:
+    mean_mw, watch = member.mean_mw, member.watch
+    if mean_mw is None or watch is None:
+        return "no sample came while it was in force"
+    if member.ends_ms is not None and watch.arrives_ms is not None and member.ends_ms < watch.arrives_ms:
+        return f"it ended before its ramp could, with {mean_mw:g} MW on average"
+    return (
+        f"its power was never within {watch.tolerance_mw:g} MW of {watch.target_mw:g} MW, "
+        f"and {mean_mw:g} MW on average"
+    )

@@ -1,6 +1,7 @@
 """The life of a dispatch at one asset, as a pure state machine; what a group's members amount to together.
 
-queued <-> sent -> accepted | clamped | rejected -> tracking -> completed | superseded | expired | failed
+queued <-> sent -> accepted | clamped | rejected -> tracking <-> deviating
+    -> completed | not_tracked | superseded | expired | failed
 """
 
 from collections.abc import Mapping
@@ -11,9 +12,11 @@ DispatchState = Literal[
     "sent",
     "accepted",
     "clamped",
+    "deviating",
     "tracking",
     "rejected",
     "completed",
+    "not_tracked",
     "superseded",
     "expired",
     "failed",
@@ -22,26 +25,35 @@ STATES: tuple[DispatchState, ...] = get_args(DispatchState)
 
 # Not known to have arrived.
 UNANSWERED: frozenset[DispatchState] = frozenset({"queued", "sent"})
-# Obeyed, as far as is known.
-IN_FORCE: frozenset[DispatchState] = frozenset({"accepted", "clamped", "tracking"})
+# Taken by the agent; `deviating` is one whose power is not what was asked.
+IN_FORCE: frozenset[DispatchState] = frozenset({"accepted", "clamped", "deviating", "tracking"})
 # Nothing more becomes of it.
-ENDED: frozenset[DispatchState] = frozenset({"rejected", "completed", "superseded", "expired", "failed"})
+ENDED: frozenset[DispatchState] = frozenset(
+    {"rejected", "completed", "not_tracked", "superseded", "expired", "failed"}
+)
+# Its time was over.
+LASTED: frozenset[DispatchState] = frozenset({"completed", "not_tracked"})
 
 _END_OF_ANY: frozenset[DispatchState] = frozenset({"superseded", "failed"})
 _NEXT: Mapping[DispatchState, frozenset[DispatchState]] = {
     # An agent that comes back may tell of it before it is sent again.
-    "queued": _END_OF_ANY | {"sent", "accepted", "clamped", "expired", "completed"},
+    "queued": _END_OF_ANY | LASTED | {"sent", "accepted", "clamped", "expired"},
     # An agent that does not answer is understood by what it does; one that left may never have heard.
-    "sent": _END_OF_ANY | {"queued", "accepted", "clamped", "rejected", "tracking", "expired", "completed"},
-    "accepted": _END_OF_ANY | {"tracking", "completed"},
-    "clamped": _END_OF_ANY | {"tracking", "completed"},
+    "sent": _END_OF_ANY | LASTED | {"queued", "accepted", "clamped", "rejected", "tracking", "expired"},
+    "accepted": _END_OF_ANY | LASTED | {"tracking", "deviating"},
+    "clamped": _END_OF_ANY | LASTED | {"tracking", "deviating"},
     # Its agent may not have answered yet.
-    "tracking": _END_OF_ANY | {"rejected", "completed"},
+    "deviating": _END_OF_ANY | LASTED | {"tracking", "rejected"},
+    "tracking": _END_OF_ANY | LASTED | {"deviating", "rejected"},
     **dict.fromkeys(ENDED, frozenset()),
 }
 
-# What agents say, in any case. Any other word is consent, as of agents that only say "applied".
+# The contract's statuses and their synonyms, in any case. No other status is consent.
 _STATE_OF_WORD: Mapping[str, DispatchState] = {
+    "applied": "accepted",
+    "accepted": "accepted",
+    "active": "accepted",
+    "ok": "accepted",
     "clamped": "clamped",
     "limited": "clamped",
     "rejected": "rejected",
@@ -61,9 +73,9 @@ def may_become(state: DispatchState, following: DispatchState) -> bool:
     return following in _NEXT[state]
 
 
-def state_of_answer(word: str) -> DispatchState:
-    """The state that an agent's word in a `DispatchAck` stands for."""
-    return _STATE_OF_WORD.get(word.lower(), "accepted")
+def state_of_answer(status: str) -> DispatchState | None:
+    """The state that a `DispatchAck.status` stands for; None for one that is not in the contract."""
+    return _STATE_OF_WORD.get(status.lower())
 
 
 def state_of_group(count_by_state: Mapping[DispatchState, int]) -> DispatchState:

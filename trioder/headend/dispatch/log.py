@@ -29,16 +29,11 @@ class CommandLog:
         """Those that live, oldest first."""
         return iter(tuple(self._living.values()))
 
-    def remembered(self) -> Iterator[Command]:
-        """All of them, those that have ended first."""
-        return iter((*self._ended.values(), *self._living.values()))
-
     def add(self, command: Command) -> None:
         """Remember a command."""
         self._living[command.dispatch_id] = command
-        self.name(command, command.dispatch_id)
-        for member in command.members.values():
-            self.name(command, member.wire_id)
+        for wire_id in {command.dispatch_id, *(member.wire_id for member in command.members.values())}:
+            self.name(command, wire_id)
         self.look(command)
 
     def name(self, command: Command, wire_id: str) -> None:
@@ -75,7 +70,7 @@ class CommandLog:
     def newest(self, limit: int, *, counts: Callable[[Command], bool]) -> list[Command]:
         """The last `limit` commands that count, newest first."""
         found = filter(counts, [*self._living.values(), *self._ended.values()])
-        ordered = sorted(found, key=lambda command: command.dispatched_ms, reverse=True)
+        ordered = sorted(found, key=lambda command: (command.number, command.dispatched_ms), reverse=True)
         return list(islice(ordered, limit))
 
     def _forget(self, dispatch_id: str) -> None:

@@ -4,6 +4,7 @@ What may be asked is in `requests`, how a total is dealt in `grouping`.
 """
 
 from collections.abc import Callable
+from itertools import count
 
 from trioder.fleet import Fleet
 from trioder.headend.dispatch.command import Command, Member
@@ -17,6 +18,7 @@ from trioder.headend.dispatch.requests import (
     checked_term,
 )
 from trioder.headend.sessions import SessionRegistry
+from trioder.headend.slices import Steps, run_at_once
 from trioder.process.wall_time import WallClock
 from trioder.sim.model import DispatchRequest
 from trioder.store.records import DispatchTarget
@@ -39,6 +41,7 @@ class Making:
         self._grouping = grouping
         self._wall = wall
         self._new_id = new_id
+        self._numbers = count(1)
 
     def to_one(self, request: DispatchRequest) -> Command:
         """Make a command to one asset.
@@ -61,21 +64,39 @@ class Making:
             )
         command = self._command(request, DispatchTarget(kind="asset", id=asset.id))
         command.candidate_keys = (key,)
-        command.add(
-            Member(
-                command=command,
-                key=key,
-                mw=request.mw,
-                reversion_mw=request.reversion_mw,
-                wire_id=command.dispatch_id,
-                ends_ms=command.ends_ms,
-                queue_until_ms=command.queue_until_ms,
-            )
+        member = Member(
+            command=command,
+            key=key,
+            mw=request.mw,
+            reversion_mw=request.reversion_mw,
+            wire_id=command.dispatch_id,
+            ends_ms=command.ends_ms,
+            queue_until_ms=command.queue_until_ms,
         )
+        command.add(member)
+        self._grouping.check_single(command, member)
         return command
 
     def to_many(self, request: GroupRequest) -> Command:
         """Make a command to many assets, and deal its total to those that can take part.
+
+        Raises:
+            DispatchRefusedError: no asset, or a value that cannot be.
+        """
+        command = self.for_many(request)
+        run_at_once(self.deal_steps(command))
+        return command
+
+    def deal_steps(self, command: Command) -> Steps[None]:
+        """Deal the total of a command that `for_many` has made.
+
+        Raises:
+            DispatchRefusedError: the assets cannot hold the reversion.
+        """
+        return self._grouping.deal_steps(command)
+
+    def for_many(self, request: GroupRequest) -> Command:
+        """Make a command to many assets, of which none has its share yet.
 
         Raises:
             DispatchRefusedError: no asset, or a value that cannot be.
@@ -88,7 +109,6 @@ class Making:
         command.strategy = request.strategy
         command.resplit = request.resplit
         command.candidate_keys = request.keys
-        self._grouping.deal(command)
         return command
 
     def _command(self, request: DispatchRequest | GroupRequest, target: DispatchTarget) -> Command:
@@ -96,6 +116,7 @@ class Making:
         term = checked_term(request, now_ms)
         return Command(
             dispatch_id=self._new_id(),
+            number=next(self._numbers),
             target=target,
             mw=request.mw,
             duration_s=request.duration_s,

@@ -1,19 +1,21 @@
 """A command made again from its record, after a restart of the headend."""
 
+from dataclasses import replace
 from typing import cast
 
 from trioder.fleet import Fleet
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.lifecycle import ENDED, STATES, DispatchState
+from trioder.headend.dispatch.lives import LEFT_THE_FLEET
 from trioder.headend.dispatch.split import Strategy
 from trioder.store.records import DispatchRecord, MemberRecord
 
 
-def command_of(record: DispatchRecord, fleet: Fleet) -> Command | None:
-    """Return the command as it was recorded; None when nothing can become of it any more.
+def command_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Command | None:
+    """Return the command as it was recorded; None when it had ended.
 
-    A member that was sent and not answered waits to be sent again; one whose asset has left the fleet is
-    left out.
+    A member that was sent and not answered waits to be sent again. One whose asset has left the fleet has
+    failed at `now_ms` (Unix), and its share is short until others take it over.
     """
     queue_until_ms = record.dispatched_ms + round(record.expires_in_s * 1000)
     command = Command(
@@ -35,12 +37,26 @@ def command_of(record: DispatchRecord, fleet: Fleet) -> Command | None:
         resplits=list(record.resplits),
     )
     index_by_id = fleet.index_by_id
+    has_departed = False
     dropped_out = {asset_id for resplit in record.resplits for asset_id, _ in resplit.dropped}
     for member in record.members:
+        if member.state not in STATES:
+            continue
         key = index_by_id.get(member.asset_id)
-        if key is not None and member.state in STATES:
-            command.add(_member_of(member, key, command, dropped_out=member.asset_id in dropped_out))
-    if command.ended:
+        if key is not None:
+            has_dropped = (
+                member.asset_id in dropped_out and member.state in ENDED and member.state != "completed"
+            )
+            command.add(_member_of(member, key, command, dropped_out=has_dropped))
+        elif member.state in ENDED:
+            command.depart(member, member.state)
+        else:
+            failed = replace(member, state="failed", reason=LEFT_THE_FLEET, ended_ms=now_ms)
+            command.depart(failed, "failed")
+            has_departed = True
+            if command.is_group:
+                command.shortfall_mw += member.mw
+    if command.ended and not has_departed:
         return None
     left_out = {
         index_by_id[one.asset_id]: (one.code, one.allocation)
@@ -76,4 +92,5 @@ def _member_of(record: MemberRecord, key: int, command: Command, *, dropped_out:
         tracking_ms=record.tracking_ms,
         ended_ms=record.ended_ms if state in ENDED else None,
         dropped_out=dropped_out,
+        ended_mean_mw=record.mean_mw,
     )

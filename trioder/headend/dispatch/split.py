@@ -9,21 +9,35 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from trioder.headend.dispatch.candidates import Candidate, Exclusion
-from trioder.sim.holdable import Limit
+from trioder.headend.dispatch.candidates import Candidate, Exclusion, ShareLimit
+from trioder.headend.slices import Steps, parts_of, run_at_once
 
 Strategy = Literal["headroom", "capacity", "equal"]
-Reason = Literal["share", "limited_by_nameplate", "limited_by_energy", "limited_by_ramp"] | Exclusion
+Reason = (
+    Literal[
+        "share",
+        "limited_by_nameplate",
+        "limited_by_available",
+        "limited_by_energy",
+        "limited_by_ramp",
+        "limited_by_delivery",
+    ]
+    | Exclusion
+)
 
-_LIMITED: dict[Limit, Reason] = {
+_LIMITED: dict[ShareLimit, Reason] = {
     "nameplate": "limited_by_nameplate",
+    "available": "limited_by_available",
     "energy": "limited_by_energy",
     "ramp": "limited_by_ramp",
+    "delivery": "limited_by_delivery",
 }
 # What a total exceeds the sum of all limits by only through rounding, as a part of it.
 _ROUNDING = 1e-12
 # Far beyond any plant; sums and products of what lies below do not overflow.
 _LARGEST = 1e290
+# Of each pass over all batteries: the sums, the sort and the comprehensions below.
+_PASS_US_EACH = 0.1
 # Each round gives the residue of rounding to one battery; the first mostly ends it.
 _SETTLING_ROUNDS = 16
 
@@ -61,27 +75,42 @@ def split(total_mw: float, candidates: Sequence[Candidate], strategy: Strategy =
         ValueError: total_mw is NaN or infinite, or of a candidate that takes part the limit is not finite and
             >= 0, or (`capacity`) the capacity not finite and > 0.
     """
+    return run_at_once(split_steps(total_mw, candidates, strategy))
+
+
+def split_steps(
+    total_mw: float, candidates: Sequence[Candidate], strategy: Strategy = "headroom"
+) -> Steps[Split]:
+    """Do what `split` does; pauses between its passes over the candidates."""
+    pass_us = _PASS_US_EACH * len(candidates)
     if not math.isfinite(total_mw):
         raise ValueError(f"total_mw is {total_mw}; it must be a finite number")
     positions = [position for position, candidate in enumerate(candidates) if candidate.excluded is None]
+    yield pass_us
     group = [candidates[position] for position in positions]
+    yield pass_us
     limits = [min(candidate.limit_mw, _LARGEST) for candidate in group]
+    yield pass_us
     weights = _weights(group, limits, strategy)
+    yield pass_us
     if not all(0.0 <= candidate.limit_mw < math.inf for candidate in group):
         _refuse_bad_numbers(group)
 
     size_mw = abs(total_mw)
-    shares, missing_mw = _shared(size_mw, limits, weights)
+    shares, missing_mw = yield from _share_steps(size_mw, limits, weights)
+    yield pass_us
     allocated: list[float | None] = [None] * len(candidates)
     reasons: list[Reason] = [candidate.excluded or "share" for candidate in candidates]
     shared_weights = []
     sign = -1.0 if total_mw < 0.0 else 1.0
+    yield pass_us
     for position, share_mw, limit_mw, weight in zip(positions, shares, limits, weights, strict=True):
         allocated[position] = sign * share_mw + 0.0  # never -0.0
         if share_mw >= limit_mw and size_mw > 0.0:
             reasons[position] = _LIMITED[candidates[position].limited_by]
         else:
             shared_weights.append(weight)
+    yield pass_us
     return Split(
         total_mw=total_mw + 0.0,
         strategy=strategy,
@@ -104,7 +133,9 @@ def _weights(group: Sequence[Candidate], limits: list[float], strategy: Strategy
             return [1.0] * len(group)
 
 
-def _shared(size_mw: float, limits: list[float], weights: list[float]) -> tuple[list[float], float]:
+def _share_steps(
+    size_mw: float, limits: list[float], weights: list[float]
+) -> Steps[tuple[list[float], float]]:
     """Return magnitudes within the limits, and what is missing of the total's magnitude."""
     if size_mw == 0.0:
         return [0.0] * len(limits), 0.0
@@ -115,33 +146,51 @@ def _shared(size_mw: float, limits: list[float], weights: list[float]) -> tuple[
         part = size_mw / math.fsum(limits)
         shares = [limit_mw * part for limit_mw in limits]
     else:
-        shares = _water_filled(size_mw, limits, weights)
-    _settle(size_mw, shares, limits)
+        shares = yield from _water_fill_steps(size_mw, limits, weights)
+    yield _PASS_US_EACH * len(limits)
+    yield from _settle_steps(size_mw, shares, limits)
     return shares, 0.0
 
 
-def _water_filled(size_mw: float, limits: list[float], weights: list[float]) -> list[float]:
+def _water_fill_steps(size_mw: float, limits: list[float], weights: list[float]) -> Steps[list[float]]:
     """Return shares by weight, cut off at each limit; less than the sum of the limits is to be shared."""
     # The level of MW per weight rises until all is shared; those that it comes to first are full.
     ratios = [limit_mw / weight for limit_mw, weight in zip(limits, weights, strict=True)]
-    order = sorted(range(len(ratios)), key=ratios.__getitem__)
+    pass_us = _PASS_US_EACH * len(limits)
+    yield pass_us
+    order = yield from _order_steps(ratios)
     # Sums of positive numbers from both ends: a running difference would lose small weights behind large.
     filled_mw = accumulate((limits[position] for position in order), initial=0.0)
     open_weights = list(accumulate(weights[position] for position in reversed(order)))[::-1]
+    yield pass_us
     full = 0
     for position, open_weight, below_mw in zip(order, open_weights, filled_mw, strict=False):
         if ratios[position] * open_weight > size_mw - below_mw:
             break
         full += 1
+    yield pass_us
     rest_mw = max(0.0, _difference(size_mw, (limits[position] for position in order[:full])))
     rest_weight = math.fsum(weights[position] for position in order[full:])
+    yield pass_us
     shares = limits.copy()
     for position in order[full:]:
         shares[position] = min(limits[position], rest_mw * (weights[position] / rest_weight))
     return shares
 
 
-def _settle(size_mw: float, shares: list[float], limits: list[float]) -> None:
+def _order_steps(numbers: list[float]) -> Steps[list[int]]:
+    """Return the positions of the numbers, smallest number first."""
+    order: list[int] = []
+    for positions in parts_of(range(len(numbers))):
+        order += sorted(positions, key=numbers.__getitem__)
+        yield _PASS_US_EACH * len(positions)
+    # The sort finds the runs, and only merges them.
+    order.sort(key=numbers.__getitem__)
+    yield _PASS_US_EACH * len(numbers)
+    return order
+
+
+def _settle_steps(size_mw: float, shares: list[float], limits: list[float]) -> Steps[None]:
     """Bring the sum of the shares to `size_mw` by what rounding has left, where there is most room for it."""
     for _ in range(_SETTLING_ROUNDS):
         residue_mw = _difference(size_mw, shares)
@@ -156,6 +205,7 @@ def _settle(size_mw: float, shares: list[float], limits: list[float]) -> None:
                 for limit_mw, share_mw in zip(limits, shares, strict=True)
             ]
             rooms = open_mw if any(open_mw) else shares
+        yield _PASS_US_EACH * len(limits)
         position = max(range(len(rooms)), key=rooms.__getitem__)
         settled_mw = min(max(shares[position] + residue_mw, 0.0), limits[position])
         if settled_mw == shares[position]:

@@ -7,6 +7,7 @@ import structlog
 import trio
 
 from trioder.store.embedded.binaries import Installation
+from trioder.store.embedded.environment import server_environment
 from trioder.store.embedded.layout import DATABASE, USER, DataFolder
 from trioder.store.interface import StoreConfigurationError
 
@@ -63,6 +64,7 @@ async def _run(command: list[str], *, stdin: bytes, folder: DataFolder, installa
         capture_stdout=True,
         capture_stderr=True,
         cwd=folder.root,
+        env=server_environment(),
         **installation.account,
     )
     if done.returncode != 0:

@@ -17,8 +17,14 @@ import trio
 
 from trioder.store.embedded.binaries import Installation, find_installation
 from trioder.store.embedded.cluster import make_cluster
+from trioder.store.embedded.environment import pg_variables_hidden, server_environment
 from trioder.store.embedded.layout import DataFolder
-from trioder.store.embedded.strays import end_stray_server, pid_file_lines, server_pid
+from trioder.store.embedded.strays import (
+    end_stray_server,
+    pid_file_lines,
+    remove_stale_lock_files,
+    server_pid,
+)
 from trioder.store.interface import StoreConfigurationError
 
 log = structlog.stdlib.get_logger(__name__)
@@ -53,7 +59,8 @@ async def open_embedded_server(state_dir: Path) -> AsyncIterator[str]:
     """Run the bundled server below `state_dir` and yield its URL once it takes connections.
 
     *Resource handling*: the server is a child of a guardian process that stops it when this process is
-    gone, however that went; a server that died is started again for as long as the context lasts.
+    gone, however that went; a server that died is started again for as long as the context lasts. Meanwhile
+    the environment of this process has no PG* variables: see `pg_variables_hidden`.
 
     Raises:
         StoreConfigurationError: it cannot run here, or another headend runs it already.
@@ -62,8 +69,9 @@ async def open_embedded_server(state_dir: Path) -> AsyncIterator[str]:
     folder = DataFolder.below(state_dir)
     folder.make(installation)
     error: Exception | None = None
-    with _held_lock(folder):
+    with pg_variables_hidden(), _held_lock(folder):
         await end_stray_server(folder, patience_s=_GUARDIAN_AT_IT_S)
+        remove_stale_lock_files(folder)
         await make_cluster(folder, installation)
         guardian = await _start(folder, installation)
         async with trio.open_nursery() as nursery:
@@ -79,7 +87,13 @@ async def open_embedded_server(state_dir: Path) -> AsyncIterator[str]:
 
 @contextmanager
 def _held_lock(folder: DataFolder) -> Iterator[None]:
-    with folder.lock.open("ab") as lock:
+    try:
+        lock = folder.lock.open("ab")
+    except OSError as error:
+        raise StoreConfigurationError(
+            f"the database's lock {folder.lock} cannot be opened: {error.strerror}"
+        ) from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -126,7 +140,12 @@ async def _keep_running(guardian: trio.Process, folder: DataFolder, installation
         await trio.sleep(pause_s)
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         try:
+            # The number of the ended one may have been given to another process by now.
+            remove_stale_lock_files(folder)
             guardian = await _spawn(folder, installation)
+        except StoreConfigurationError as error:
+            log.error("database server cannot be started", reason=str(error))  # noqa: TRY400  # no bug to trace
+            continue
         except OSError as error:
             # A table of processes or files that is full: the ended guardian stands for another failure.
             log.error("database server cannot be started", reason=str(error))  # noqa: TRY400  # no bug to trace
@@ -135,7 +154,9 @@ async def _keep_running(guardian: trio.Process, folder: DataFolder, installation
 
 
 async def _spawn(folder: DataFolder, installation: Installation) -> trio.Process:
-    settings = _SETTINGS | {"unix_socket_directories": str(folder.sockets)}
+    # A list of folders: quoted, so that no character of the path separates.
+    sockets = '"' + str(folder.sockets).replace('"', '""') + '"'
+    settings = _SETTINGS | {"unix_socket_directories": sockets}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     server = installation.command("postgres", "-D", str(folder.data), *options)
     if folder.log.exists():
@@ -149,7 +170,7 @@ async def _spawn(folder: DataFolder, installation: Installation) -> trio.Process
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=folder.root,
-            env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
+            env=server_environment(),
             **installation.account,
         )
 
@@ -181,7 +202,7 @@ def _is_child_of(guardian: trio.Process, pid: int | None) -> bool:
     # The guardian leads a session of its own (start_new_session), which the server shares.
     try:
         return pid is not None and os.getsid(pid) == guardian.pid
-    except ProcessLookupError:
+    except OSError:
         return False
 
 

@@ -5,15 +5,27 @@ Every call may fail with `DatabaseError`, and may then have happened or not: eac
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from trioder.domain.quality import Quality
 from trioder.sim.model import Asset
-from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord, Source
+from trioder.store.records import (
+    DispatchRecord,
+    PastSample,
+    PastSession,
+    Samples,
+    SessionRecord,
+    ShareOf,
+    ShareRecord,
+    Source,
+)
 
 # A batch's own objects, apart from its columns.
 _BATCH_BYTES = 1_200
 _NOTE_BYTES = 1_000
+_KEY_BYTES = 64
+_SHARE_BYTES = 500
 
 
 class DatabaseError(Exception):
@@ -36,6 +48,8 @@ SOURCE_CODES: Mapping[Source, int] = {"agent": 0, "synthesized": 1}
 class PendingBatch:
     """A batch on its way to the database, its columns packed (44 bytes a row, 14 a run).
 
+    `quality` is empty when every row is good, or synthesized by its source; else a code a row.
+
     Attributes:
         run_ts_unix_ms: rows that follow each other and are of one instant are a run; the instant of each, ...
         run_sources: ... its source as `SOURCE_CODES` has it, ...
@@ -53,6 +67,7 @@ class PendingBatch:
     setpoint_mw: "array[float]"
     available_discharge_mw: "array[float]"
     available_charge_mw: "array[float]"
+    quality: bytes = b""
 
     @classmethod
     def of(cls, outbox_id: str, batch_seq: int, *parts: Samples) -> "PendingBatch":
@@ -69,6 +84,7 @@ class PendingBatch:
             setpoint_mw=_joined(array("d"), [part.setpoint_mw for part in parts]),
             available_discharge_mw=_joined(array("d"), [part.available_discharge_mw for part in parts]),
             available_charge_mw=_joined(array("d"), [part.available_charge_mw for part in parts]),
+            quality=b"".join(map(_qualities, parts)) if any(part.quality for part in parts) else b"",
         )
 
     @property
@@ -79,7 +95,12 @@ class PendingBatch:
     @property
     def size(self) -> int:
         """Its memory, in bytes."""
-        return _BATCH_BYTES + 44 * len(self.asset_keys) + 14 * len(self.run_rows)
+        return _BATCH_BYTES + 44 * len(self.asset_keys) + 14 * len(self.run_rows) + len(self.quality)
+
+
+def _qualities(part: Samples) -> bytes:
+    usual = Quality.GOOD if part.source == "agent" else Quality.SYNTHESIZED
+    return part.quality or bytes([usual]) * len(part.asset_keys)
 
 
 def _joined(column: "array[Any]", parts: Sequence[Sequence[Any]]) -> "array[Any]":
@@ -102,7 +123,56 @@ class SessionNote:
         return _NOTE_BYTES + 4 * len(self.session.asset_keys)
 
 
-Note = SessionNote | DispatchRecord
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchNote:
+    """A dispatch as it is to be remembered now, with what has changed of it since it was last written.
+
+    Attributes:
+        dispatch: without members and left_out.
+        changed: the keys of the assets whose share is to be written.
+        share_of: an asset's share as it is when asked.
+    """
+
+    dispatch: DispatchRecord
+    changed: frozenset[int]
+    share_of: ShareOf
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it is in the database alone."""
+        return len(self.changed) == self._assets
+
+    @property
+    def size(self) -> int:
+        """The memory that it takes, or keeps from being freed, in bytes."""
+        if self.dispatch.living or not self.changed:
+            # The headend has the shares in memory anyway.
+            return _NOTE_BYTES + _KEY_BYTES * len(self.changed)
+        return _NOTE_BYTES + _KEY_BYTES * len(self.changed) + _SHARE_BYTES * self._assets
+
+    @property
+    def _assets(self) -> int:
+        return sum(self.dispatch.by_state.values()) + self.dispatch.assets_left_out
+
+    @property
+    def shares(self) -> list[ShareRecord]:
+        """Those that have changed, in fleet order."""
+        return [self.share_of(key) for key in sorted(self.changed)]
+
+    def followed_by(self, newer: "DispatchNote") -> "DispatchNote":
+        """Both as one."""
+        return replace(newer, changed=self.changed | newer.changed)
+
+    def without_shares(self) -> "DispatchNote":
+        """What is left of it when there is no room for more."""
+        return replace(self, changed=frozenset(), share_of=_no_share)
+
+
+def _no_share(key: int) -> ShareRecord:
+    raise KeyError(key)
+
+
+Note = SessionNote | DispatchNote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +200,21 @@ class Written:
     rows: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maintenance:
+    """What the upkeep of the telemetry has come to since the headend started.
+
+    Attributes:
+        partition_failures: attempts to make or drop a day's partition that failed; they are repeated.
+        days_dropped: days of telemetry that retention has dropped.
+        days_held: days that retention would drop, and that wait for an operator.
+    """
+
+    partition_failures: int = 0
+    days_dropped: int = 0
+    days_held: int = 0
+
+
 class Database(Protocol):
     """One database, one writer."""
 
@@ -152,13 +237,25 @@ class Database(Protocol):
         """
 
     async def note(self, notes: Iterable[Note]) -> None:
-        """Write sessions and dispatches as they are now, in one transaction."""
+        """Write sessions and dispatches as they are now, in one transaction. Besides the writer."""
 
-    async def tend(self) -> None:
+    async def drop_old_records(self) -> bool:
+        """Delete some of the records that are too old, in one transaction; whether there are more of them.
+
+        Besides the writer; not while `note` runs.
+        """
+
+    async def mirror_fleet(self) -> None:
+        """Make the database's fleet that of the headend, which has changed since the connection was made."""
+
+    async def tend(self) -> Maintenance:
         """What is due from time to time: see that it answers, make partitions ahead, drop old ones."""
 
     async def committed_batch_seq(self, outbox_id: str) -> int:
         """The outbox's mark, 0 when it has none. Besides the writer."""
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        """An asset that is not in the fleet any more. Besides the writer."""
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
@@ -174,9 +271,9 @@ class Database(Protocol):
         """The last `limit` of those that `Store.living_dispatches` tells of. Besides the writer."""
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None
+        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
     ) -> DispatchRecord | None:
-        """See `Store.find_dispatch`. Besides the writer."""
+        """See `Store.find_dispatch`; `whole` with what each asset has. Besides the writer."""
 
     async def dispatches(
         self, *, limit: int, asset: Asset | None, state: str | None, whole: bool

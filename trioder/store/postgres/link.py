@@ -32,9 +32,16 @@ _DEFAULTS: dict[str, str | int] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
+# Whatever a URL, a service file or PGCLIENTENCODING says: text is sent and read as this, and the server
+# converts. Without it, a database in SQL_ASCII answers bytes.
+_FIXED = {"client_encoding": "UTF8"}
 # Not as connection options: poolers refuse those. The server ends by itself what a vanished headend left.
+# Formats are set as well, for a login or a PG* variable may have others.
 _SETTINGS = {
+    "client_encoding": "UTF8",
     "TimeZone": "UTC",
+    "DateStyle": "ISO, MDY",
+    "extra_float_digits": "1",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "60s",
 }
@@ -59,7 +66,7 @@ def checked_conninfo(url: str) -> str:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         raise StoreConfigurationError("DATABASE_URL is not a well-formed PostgreSQL URL") from None
-    return make_conninfo("", **{**_DEFAULTS, **given})
+    return make_conninfo("", **{**_DEFAULTS, **given, **_FIXED})
 
 
 class _Failure(NamedTuple):

@@ -17,7 +17,12 @@ _FLUSH_S = 3.0
 
 @asynccontextmanager
 async def open_postgres_store(
-    url: str, *, fleet: Fleet, wall: WallClock, retention_days: int = 0
+    url: str,
+    *,
+    fleet: Fleet,
+    wall: WallClock,
+    retention_days: int = 0,
+    records_retention_days: int = 0,
 ) -> AsyncIterator[PostgresStore]:
     """Open a store over the server that `url` names, and yield it once that was reached or found away.
 
@@ -28,7 +33,12 @@ async def open_postgres_store(
         StoreConfigurationError: the URL is none. A server that does not answer is no error: it may come.
     """
     database = PsycopgDatabase(
-        checked_conninfo(url), fleet=fleet, wall=wall, retention_days=retention_days, max_marks=MAX_MARKS
+        checked_conninfo(url),
+        fleet=fleet,
+        wall=wall,
+        retention_days=retention_days,
+        records_retention_days=records_retention_days,
+        max_marks=MAX_MARKS,
     )
     async with open_store_over(PostgresStore(database, wall=wall)) as store:
         yield store

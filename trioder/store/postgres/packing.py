@@ -5,24 +5,27 @@ Row by row, with `struct`, it takes several times as long. What is sent when is 
 
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from struct import Struct
 
-from trioder.store.postgres.database import PendingBatch
+from trioder.domain.quality import Quality
+from trioder.store.postgres.database import SOURCE_CODES, PendingBatch
 
 COPY = (
     "COPY samples (ts, soc_mwhr, current_mw, setpoint_mw, available_discharge_mw, available_charge_mw, "
-    "asset_key, source) FROM STDIN (FORMAT BINARY)"
+    "asset_key, source, quality) FROM STDIN (FORMAT BINARY)"
 )
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 
 # The count of fields, and then each as its length and value.
-_ROW = Struct("!h iq id id id id id ii ih")
-_EMPTY_ROW = _ROW.pack(8, 8, 0, 8, 0.0, 8, 0.0, 8, 0.0, 8, 0.0, 8, 0.0, 4, 0, 2, 0)
+_ROW = Struct("!h iq id id id id id ii ih ih")
+_EMPTY_ROW = _ROW.pack(9, 8, 0, 8, 0.0, 8, 0.0, 8, 0.0, 8, 0.0, 8, 0.0, 4, 0, 2, 0, 2, 0)
 # Where the values lie in it.
-_TS, _FLOATS, _KEY, _SOURCE = 6, (18, 30, 42, 54, 66), 78, 86
+_TS, _FLOATS, _KEY, _SOURCE, _QUALITY = 6, (18, 30, 42, 54, 66), 78, 86, 92
+# The bytes of so many rows are a multiple of every value's, so that each column is a few views with strides.
+_STRIDE_ROWS = 4
 # PostgreSQL counts from 2000-01-01.
 _EPOCH_OFFSET_US = 946_684_800_000_000
 
@@ -38,33 +41,34 @@ def packed(batches: Sequence[PendingBatch], keys: "array[int]") -> bytes:
         OverflowError: an instant that the database does not know.
     """
     rows = sum(batch.rows for batch in batches)
-    # One row too many: a column's view of the last row reaches beyond that row's end.
-    image = memoryview(bytearray(_EMPTY_ROW * (rows + 1)))
+    stride = _STRIDE_ROWS * _ROW.size
+    # Rows too many at the end: a column's view of the last rows reaches beyond them.
+    image = memoryview(bytearray(_EMPTY_ROW * (rows + 2 * _STRIDE_ROWS)))
     for offset, column in _columns(batches, keys):
         if sys.byteorder == "little":
             column.byteswap()
-        # A row's length is a multiple of every value's, so that each column is a view with strides.
-        values = image[offset : offset + rows * _ROW.size].cast(column.typecode)  # type: ignore[arg-type]  # not for text
-        values[:: _ROW.size // column.itemsize] = memoryview(column)
+        values = memoryview(column)
+        for first in range(min(_STRIDE_ROWS, rows)):
+            part = values[first::_STRIDE_ROWS]
+            start = offset + first * _ROW.size
+            view = image[start : start + len(part) * stride].cast(column.typecode)  # type: ignore[arg-type]  # not for text
+            view[:: stride // column.itemsize] = part
     return bytes(image[: rows * _ROW.size])
 
 
 def _columns(
     batches: Sequence[PendingBatch], keys: "array[int]"
 ) -> Iterator[tuple[int, "array[int] | array[float]"]]:
-    ts_us, source = array("q"), array("h")
+    """The columns that are not 0 throughout, each with its place in a row."""
+    ts_us = array("q")
     floats = [array("d") for _ in _FLOATS]
     for batch in batches:
         if batch.run_rows.count(1) == len(batch.run_rows):
             # As of samples that came one by one.
             ts_us.extend([ts_ms * 1000 - _EPOCH_OFFSET_US for ts_ms in batch.run_ts_unix_ms])
-            source += batch.run_sources
         else:
-            for ts_ms, code, rows in zip(
-                batch.run_ts_unix_ms, batch.run_sources, batch.run_rows, strict=True
-            ):
+            for ts_ms, rows in zip(batch.run_ts_unix_ms, batch.run_rows, strict=True):
                 ts_us += array("q", [ts_ms * 1000 - _EPOCH_OFFSET_US]) * rows
-                source += array("h", [code]) * rows
         own = (
             batch.soc_mwhr,
             batch.current_mw,
@@ -78,4 +82,22 @@ def _columns(
     yield from zip(_FLOATS, floats, strict=True)
     asset_keys = chain.from_iterable(batch.asset_keys for batch in batches)
     yield _KEY, array("i", [keys[key] for key in asset_keys])
-    yield _SOURCE, source
+    if any(any(batch.run_sources) for batch in batches):
+        yield _SOURCE, _by_run(batches, SOURCE_CODES["synthesized"], by_row=lambda _: b"")
+    if any(batch.quality or any(batch.run_sources) for batch in batches):
+        yield _QUALITY, _by_run(batches, Quality.SYNTHESIZED, by_row=lambda batch: batch.quality)
+
+
+def _by_run(
+    batches: Sequence[PendingBatch], of_synthesized: int, *, by_row: Callable[[PendingBatch], bytes]
+) -> "array[int]":
+    """A column with one value in synthesized rows and 0 in the others, where `by_row` has no better."""
+    column = array("h")
+    for batch in batches:
+        codes = by_row(batch)
+        if codes:
+            column.extend(codes)
+            continue
+        for source, rows in zip(batch.run_sources, batch.run_rows, strict=True):
+            column += array("h", [of_synthesized if source else 0]) * rows
+    return column

@@ -1,4 +1,4 @@
-"""The database as it is: one connection for the writer, a few for readers, all of it through psycopg."""
+"""The database as it is, through psycopg: a connection for telemetry, one for records, a few for readers."""
 
 from array import array
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -6,23 +6,49 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import TypeVar
 
+import psycopg
+import trio
+
 from trioder.fleet import Fleet
 from trioder.process.wall_time import WallClock
 from trioder.sim.model import Asset
-from trioder.store.postgres.database import DatabaseError, Marks, Note, PendingBatch, Written
+from trioder.store.postgres.database import (
+    DatabaseError,
+    DispatchNote,
+    Maintenance,
+    Marks,
+    Note,
+    PendingBatch,
+    Written,
+)
+from trioder.store.postgres.encoding import names_refused, warn_of_encoding
+from trioder.store.postgres.kept_link import KeptLink
 from trioder.store.postgres.link import Connection, Link, open_link
 from trioder.store.postgres.partitions import Partitions, day_of, days_of
 from trioder.store.postgres.read_dispatches import read_dispatch, read_dispatches, read_living_dispatches
 from trioder.store.postgres.readers import Readers
-from trioder.store.postgres.reads import read_history, read_mark, read_marks, read_sessions
-from trioder.store.postgres.schema import apply_schema, mirror_fleet
-from trioder.store.postgres.writes import clean_up_after_predecessor, write_batches, write_notes
+from trioder.store.postgres.reads import (
+    read_history,
+    read_mark,
+    read_marks,
+    read_retired_asset,
+    read_sessions,
+)
+from trioder.store.postgres.record_retention import RecordRetention
+from trioder.store.postgres.retention_runs import Retention
+from trioder.store.postgres.schema import apply_schema, mirror_fleet, schema_is_current
+from trioder.store.postgres.write_notes import clean_up_after_predecessor, write_notes
+from trioder.store.postgres.writes import write_batches
 from trioder.store.records import DispatchRecord, PastSample, PastSession
 
 T = TypeVar("T")
 
+# A migration rewrites every old record.
+_MIGRATE_WITHIN_S = 4 * 3600.0
 _PREPARE_WITHIN_S = 60.0  # the fleet of 100,000 assets is mirrored in it
 _WRITE_WITHIN_S = 20.0
+# Of a dispatch to many assets; a database that is slower is as good as away.
+_SHARES_A_S = 1_000
 _TEND_WITHIN_S = 60.0  # a partition with its gigabytes is dropped
 
 
@@ -33,34 +59,49 @@ class PsycopgDatabase:
         conninfo: whom to connect to.
         fleet: what `sites` and `assets` mirror, and what asset keys stand for.
         wall: tells which day it is.
-        retention_days: see `Partitions`.
+        retention_days: see `Retention`.
+        records_retention_days: see `RecordRetention`.
         max_marks: how many marks `connect` returns.
     """
 
     def __init__(
-        self, conninfo: str, *, fleet: Fleet, wall: WallClock, retention_days: int, max_marks: int
+        self,
+        conninfo: str,
+        *,
+        fleet: Fleet,
+        wall: WallClock,
+        retention_days: int,
+        records_retention_days: int,
+        max_marks: int,
     ) -> None:
         self._conninfo = conninfo
         self._fleet = fleet
         self._wall = wall
         self._max_marks = max_marks
-        self._partitions = Partitions(retention_days=retention_days)
+        self._partitions = Partitions()
+        self._retention = Retention(retention_days=retention_days)
         self._keys = array("i")
         self._link: Link | None = None
         self._readers = Readers(conninfo)
+        self._records = KeptLink(conninfo, statement_timeout_s=_WRITE_WITHIN_S)
+        self._record_retention = RecordRetention(retention_days=records_retention_days)
+        self._first_connected_s = trio.current_time()
 
     async def connect(self, *, first: bool) -> Marks:
         """See `Database.connect`."""
         self._link = await open_link(self._conninfo, statement_timeout_s=_PREPARE_WITHIN_S)
-        now = datetime.fromtimestamp(self._wall.now_s(), UTC)
+        if not await self._run(schema_is_current, within_s=_PREPARE_WITHIN_S):
+            await self._run(apply_schema, within_s=_MIGRATE_WITHIN_S)
+        now = self._now()
 
         async def prepare(connection: Connection) -> Marks:
-            await apply_schema(connection)
-            self._keys = await mirror_fleet(connection, self._fleet)
+            await self._mirror(connection)
             if first:
+                warn_of_encoding(connection)
+                await self._record_retention.learn(connection, now)
+                self._first_connected_s = trio.current_time()
                 await clean_up_after_predecessor(connection, now)
-            await self._partitions.read(connection)
-            await self._partitions.tend(connection, self._today())
+            await self._maintain(connection)
             return await read_marks(connection, limit=self._max_marks)
 
         return await self._run(prepare, within_s=_PREPARE_WITHIN_S)
@@ -71,6 +112,7 @@ class PsycopgDatabase:
         if link is not None:
             await link.aclose()
         await self._readers.aclose()
+        await self._records.aclose()
 
     async def write(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> Written:
         """See `Database.write`."""
@@ -84,24 +126,47 @@ class PsycopgDatabase:
 
     async def note(self, notes: Iterable[Note]) -> None:
         """See `Database.note`."""
+        wanted = list(notes)
+        shares = sum(len(note.changed) for note in wanted if isinstance(note, DispatchNote))
 
         async def write(connection: Connection) -> None:
-            await write_notes(connection, notes, self._keys)
+            await write_notes(connection, wanted, self._keys)
 
-        await self._run(write, within_s=_WRITE_WITHIN_S)
+        await self._records.run(write, within_s=_WRITE_WITHIN_S + shares / _SHARES_A_S)
 
-    async def tend(self) -> None:
+    async def drop_old_records(self) -> bool:
+        """See `Database.drop_old_records`."""
+        drop = partial(
+            self._record_retention.drop_old,
+            now=self._now(),
+            run_s=trio.current_time() - self._first_connected_s,
+        )
+        return await self._records.run(drop, within_s=_TEND_WITHIN_S)
+
+    async def mirror_fleet(self) -> None:
+        """See `Database.mirror_fleet`."""
+        await self._run(self._mirror, within_s=_PREPARE_WITHIN_S)
+
+    async def tend(self) -> Maintenance:
         """See `Database.tend`."""
 
         async def tend(connection: Connection) -> None:
-            await connection.execute("SELECT 1")
-            await self._partitions.tend(connection, self._today())
+            await self._maintain(connection)
 
         await self._run(tend, within_s=_TEND_WITHIN_S)
+        return Maintenance(
+            partition_failures=self._partitions.failures,
+            days_dropped=self._retention.days_dropped,
+            days_held=self._retention.days_held,
+        )
 
     async def committed_batch_seq(self, outbox_id: str) -> int:
         """See `Database.committed_batch_seq`."""
         return await self._readers.run(partial(read_mark, outbox_id=outbox_id))
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        """See `Database.find_retired_asset`."""
+        return await self._readers.run(partial(read_retired_asset, asset_id=asset_id))
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
@@ -122,11 +187,11 @@ class PsycopgDatabase:
         return await self._readers.run(partial(read_living_dispatches, limit=limit))
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None
+        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
     ) -> DispatchRecord | None:
         """See `Database.find_dispatch`."""
         return await self._readers.run(
-            partial(read_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key)
+            partial(read_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key, whole=whole)
         )
 
     async def dispatches(
@@ -136,6 +201,20 @@ class PsycopgDatabase:
         return await self._readers.run(
             partial(read_dispatches, limit=limit, asset=asset, state=state, whole=whole)
         )
+
+    async def _mirror(self, connection: Connection) -> None:
+        try:
+            self._keys = await mirror_fleet(connection, self._fleet)
+        except psycopg.errors.UntranslatableCharacter as error:
+            raise names_refused(connection, error, self._fleet) from error
+
+    async def _maintain(self, connection: Connection) -> None:
+        today = self._today()
+        await self._partitions.make_ahead(connection, today)
+        await self._retention.run(connection, self._partitions, today)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._wall.now_s(), UTC)
 
     def _today(self) -> date:
         return day_of(self._wall.now_ms())

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from trioder.domain.quality import QUALITY_NAMES, Quality
 from trioder.sim.model import Asset, Telemetry, status_of
 from trioder.store.postgres.database import Marks
 from trioder.store.postgres.link import Connection
-from trioder.store.postgres.writes import instant
+from trioder.store.postgres.values import instant
 from trioder.store.records import PastSample, PastSession
 
 _HISTORY = """
@@ -15,7 +16,7 @@ _HISTORY = """
     CROSS JOIN LATERAL (
         SELECT
             (extract(epoch FROM ts) * 1000)::bigint AS ts_unix_ms, soc_mwhr, current_mw, setpoint_mw,
-            available_discharge_mw, available_charge_mw, source
+            available_discharge_mw, available_charge_mw, source, quality
         FROM samples
         WHERE asset_key = version.asset_key
             AND ts >= coalesce(%(start)s::timestamptz, '-infinity')
@@ -71,7 +72,7 @@ async def read_history(
 
 
 def _past_sample(asset: Asset, row: tuple[Any, ...]) -> PastSample:
-    ts_unix_ms, soc_mwhr, current_mw, setpoint_mw, discharge_mw, charge_mw, source, *nameplate = row
+    ts_unix_ms, soc_mwhr, current_mw, setpoint_mw, discharge_mw, charge_mw, source, code, *nameplate = row
     site_id, capacity_mwhr, max_mw, min_mw = nameplate
     return PastSample(
         telemetry=Telemetry(
@@ -91,6 +92,8 @@ def _past_sample(asset: Asset, row: tuple[Any, ...]) -> PastSample:
             status=status_of(current_mw),
         ),
         source="agent" if source == 0 else "synthesized",
+        # Synthesized rows from before there were codes have 0.
+        quality="synthesized" if source and not code else QUALITY_NAMES[Quality(code)],
     )
 
 
@@ -116,3 +119,33 @@ async def read_sessions(
             await found.fetchall()
         )
     ]
+
+
+async def read_retired_asset(connection: Connection, *, asset_id: str) -> Asset | None:
+    """An asset that is not in the fleet any more; None when there is none of this id."""
+    found = await connection.execute(
+        """
+        SELECT asset.name, site_id::text, site.name, asset.location, capacity_mwhr, max_mw, min_mw,
+            charge_efficiency, discharge_efficiency, ramp_rate_mw_per_min
+        FROM assets AS asset JOIN sites AS site ON site.id = site_id
+        WHERE asset.id = %s::uuid AND NOT asset.in_fleet
+        """,
+        [asset_id],
+    )
+    row = await found.fetchone()
+    if row is None:
+        return None
+    name, site_id, site_name, location, capacity_mwhr, max_mw, min_mw, charging, discharging, ramp = row
+    return Asset(
+        id=asset_id,
+        name=name,
+        site_id=site_id,
+        site_name=site_name,
+        location=location,
+        capacity_mwhr=capacity_mwhr,
+        max_mw=max_mw,
+        min_mw=min_mw,
+        charge_efficiency=charging,
+        discharge_efficiency=discharging,
+        ramp_rate_mw_per_min=ramp,
+    )

@@ -1,20 +1,23 @@
-"""The schema is applied, and the fleet mirrored: what a headend does to a database before it uses it."""
+"""The schema is applied or migrated, and the fleet mirrored: what a headend does to a database at first."""
 
 from array import array
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
+
+import structlog
 
 from trioder.fleet import Fleet
 from trioder.sim.model import Asset
 from trioder.store.postgres.database import DatabaseError
 from trioder.store.postgres.link import Connection
 
-SCHEMA_VERSION = 2
+log = structlog.stdlib.get_logger(__name__)
+
+SCHEMA_VERSION = 3
 _RELATIONS = [
     *("schema_version", "sites", "assets", "asset_versions", "samples", "samples_default", "telemetry"),
-    *("ingest_watermarks", "asset_lists", "sessions", "agent_sessions", "dispatches"),
-    "dispatch_members",
+    *("ingest_watermarks", "asset_lists", "sessions", "agent_sessions", "dispatches", "dispatch_shares"),
+    *("dispatch_resplits", "dispatch_members", "dispatch_left_out", "telemetry_retention"),
 ]
 # Any number, the same for every headend: one at a time changes the schema.
 _LOCK = 7_204_331_100
@@ -28,28 +31,48 @@ def schema_text() -> str:
     return path.read_text(encoding="utf-8")
 
 
-async def apply_schema(connection: Connection) -> None:
-    """Bring the database to this schema; touch nothing when it is there.
+def migrations() -> dict[int, str]:
+    """The SQL that leads to each version from the one before, by version; there is none to version 1."""
+    files = sorted(Path(__file__).with_name("migrations").glob("[0-9]*.sql"))
+    return {int(file.name.partition("_")[0]): file.read_text(encoding="utf-8") for file in files}
 
-    Applying it waits for whoever reads the views, so it is not done without need.
+
+async def schema_is_current(connection: Connection) -> bool:
+    """Whether the database has this schema, whole.
 
     Raises:
         DatabaseError: the database has a newer one.
     """
-    text = schema_text()
-    digest = sha256(text.encode()).hexdigest()
+    version, whole = await _version_of(connection)
+    return whole and version == SCHEMA_VERSION
+
+
+async def apply_schema(connection: Connection) -> None:
+    """Bring the database to this schema, in one transaction; touch nothing when it is there.
+
+    It waits for whoever reads the tables and views. A migration takes as long as it takes: every row of the
+    old records is read.
+
+    Raises:
+        DatabaseError: the database has a newer one.
+    """
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        if await _is_current(connection, digest):
+        version, whole = await _version_of(connection)
+        if whole and version == SCHEMA_VERSION:
             return
-        await connection.execute(text.encode())
-        await connection.execute(
-            "UPDATE schema_version SET digest = %s, applied_at = now() WHERE version = %s",
-            [digest, SCHEMA_VERSION],
-        )
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        if version:
+            for number, text in migrations().items():
+                if number > version:
+                    log.info("database schema migrates", from_version=number - 1, to_version=number)
+                    await connection.execute(text.encode())
+        # After a migration as well: for what was added to version 2 without a number.
+        await connection.execute(schema_text().encode())
 
 
-async def _is_current(connection: Connection, digest: str) -> bool:
+async def _version_of(connection: Connection) -> tuple[int, bool]:
+    """The schema's version, 0 where there is none, and whether all of its relations are there."""
     found = await connection.execute(
         "SELECT to_regclass('schema_version') IS NOT NULL, bool_and(to_regclass(name) IS NOT NULL) "
         "FROM unnest(%s::text[]) AS name",
@@ -57,21 +80,19 @@ async def _is_current(connection: Connection, digest: str) -> bool:
     )
     versioned, whole = (await found.fetchone()) or (False, False)
     if not versioned:
-        return False
-    found = await connection.execute(
-        "SELECT version, digest FROM schema_version ORDER BY version DESC LIMIT 1"
-    )
-    version, known_digest = (await found.fetchone()) or (0, None)
+        return 0, False
+    found = await connection.execute("SELECT coalesce(max(version), 0) FROM schema_version")
+    [version] = (await found.fetchone()) or (0,)
     if version > SCHEMA_VERSION:
         raise DatabaseError(
             f"the database has schema version {version}, this headend knows {SCHEMA_VERSION} and older: "
             "it takes a newer headend, or a database of its own"
         )
-    return bool(whole) and version == SCHEMA_VERSION and known_digest == digest
+    return version, bool(whole)
 
 
 async def mirror_fleet(connection: Connection, fleet: Fleet) -> "array[int]":
-    """Make `sites` and `assets` those of the fleet file; return the database's key of each asset."""
+    """Make `sites` and `assets` those of the fleet; return the database's key of every asset it has had."""
     keys = array("i")
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
@@ -81,19 +102,20 @@ async def mirror_fleet(connection: Connection, fleet: Fleet) -> "array[int]":
             keys.extend(await _keys_of(connection, assets))
         await connection.execute(
             "UPDATE assets SET in_fleet = false WHERE in_fleet AND id != ALL (%s::uuid[])",
-            [_array([asset.id for asset in fleet.assets])],
+            [_array(list(fleet.index_by_id))],
         )
     return keys
 
 
-def _in_steps(fleet: Fleet) -> list[tuple[Asset, ...]]:
+def _in_steps(fleet: Fleet) -> list[Sequence[Asset]]:
     """The assets in file order, as many as one statement takes at a time."""
     step = _ASSETS_A_STATEMENT
     return [fleet.assets[start : start + step] for start in range(0, len(fleet.assets), step)]
 
 
 async def _mirror_sites(connection: Connection, fleet: Fleet) -> None:
-    sites = fleet.sites
+    # A retired asset refers to its site.
+    sites = (*fleet.sites, *fleet.former_sites.values())
     await connection.execute(
         """
         INSERT INTO sites AS old (id, name, location, lat, lon, in_fleet)
@@ -113,7 +135,7 @@ async def _mirror_sites(connection: Connection, fleet: Fleet) -> None:
     )
     await connection.execute(
         "UPDATE sites SET in_fleet = false WHERE in_fleet AND id != ALL (%s::uuid[])",
-        [_array([site.id for site in sites])],
+        [_array(list(fleet.sites_by_id))],
     )
 
 

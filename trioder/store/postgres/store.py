@@ -1,11 +1,13 @@
 """The store over a database: takes without waiting, commits in groups, and lives through its absence.
 
-One task writes; it alone decides what the database's failures mean. SQL is not spoken here.
+One task writes telemetry, another one sessions and dispatches, so that neither waits for the other. They
+alone decide what the database's failures mean. SQL is not spoken here.
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -15,12 +17,22 @@ from trioder.process.wall_time import WallClock
 from trioder.sim.model import Asset
 from trioder.store.figures import StoreFigures
 from trioder.store.interface import StoreHealth, StoreListener, StoreUnavailableError
-from trioder.store.postgres.database import Database, DatabaseError, Note, PendingBatch
+from trioder.store.postgres.database import Database, DatabaseError, PendingBatch
+from trioder.store.postgres.halves import in_halves
 from trioder.store.postgres.health import HealthRecord
 from trioder.store.postgres.loose import LooseSamples
-from trioder.store.postgres.notes import Notes
 from trioder.store.postgres.queue import BatchQueue
-from trioder.store.records import DispatchRecord, PastSample, PastSession, Samples, SessionRecord
+from trioder.store.postgres.record_writer import RecordWriter
+from trioder.store.records import (
+    DispatchRecord,
+    PastSample,
+    PastSession,
+    Samples,
+    SessionRecord,
+    ShareOf,
+    ShareRecord,
+    with_shares,
+)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -32,8 +44,8 @@ TEND_EVERY_S = 5.0
 MAX_MARKS = 200_000
 # A session is not held up for longer by a database that is away.
 _MARKS_WITHIN_S = 2.0
-_NOTES_BYTES = 16 * 1024 * 1024
-_NOTES_A_GROUP = 500
+# Whoever asks whether there is a dispatch waits for no longer.
+_FIND_WITHIN_S = 2.0
 # A headend goes on with so many of those that it finds living: far more assets than a fleet has.
 _MAX_LIVING_DISPATCHES = 10_000
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
@@ -55,7 +67,6 @@ class PostgresStore:
         self._database = database
         self._queue = BatchQueue(max_bytes=queue_bytes, group_rows=group_rows)
         self._loose = LooseSamples(self._queue, max_bytes=queue_bytes, started_ms=wall.now_ms())
-        self._notes = Notes(max_bytes=_NOTES_BYTES)
         self._listener: StoreListener | None = None
         self._health = HealthRecord()
         self._figures = StoreFigures()
@@ -66,6 +77,15 @@ class PostgresStore:
         self._work = trio.Event()
         self._full = trio.Event()
         self._idle = trio.Event()
+        self._fleet_mirrored = trio.Event()
+        self._fleet_mirrored.set()
+        self._records = RecordWriter(
+            database,
+            figures=self._figures,
+            ready=self._wait_mirrored,
+            attempt=self._attempt,
+            written=self._records_written,
+        )
 
     @property
     def health(self) -> StoreHealth:
@@ -82,7 +102,7 @@ class PostgresStore:
         """See `Store.figures`."""
         self._figures.queue_rows = self._queue.rows + self._loose.rows
         self._figures.queue_bytes = self._queue.size
-        self._figures.notes_waiting = len(self._notes)
+        self._figures.notes_waiting = len(self._records.notes)
         return self._figures
 
     def listen(self, listener: StoreListener) -> None:
@@ -123,15 +143,28 @@ class PostgresStore:
     def open_session(self, session: SessionRecord) -> None:
         """See `Store.open_session`."""
         # The caller's list of keys is not the store's to hold.
-        self._noted(self._notes.open_session(replace(session, asset_keys=tuple(session.asset_keys))))
+        self._records.noted(
+            self._records.notes.open_session(replace(session, asset_keys=tuple(session.asset_keys)))
+        )
 
     def close_session(self, session_id: str, *, disconnected_ms: int, reason: str) -> None:
         """See `Store.close_session`."""
-        self._noted(self._notes.close_session(session_id, disconnected_ms=disconnected_ms, reason=reason))
+        self._records.noted(
+            self._records.notes.close_session(session_id, disconnected_ms=disconnected_ms, reason=reason)
+        )
 
-    def record_dispatch(self, dispatch: DispatchRecord) -> None:
+    def record_dispatch(
+        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: ShareOf
+    ) -> None:
         """See `Store.record_dispatch`."""
-        self._noted(self._notes.record_dispatch(dispatch))
+        self._records.noted(self._records.notes.record_dispatch(dispatch, changed=changed, share_of=share_of))
+
+    def fleet_changed(self) -> None:
+        """See `Store.fleet_changed`."""
+        former, self._fleet_mirrored = self._fleet_mirrored, trio.Event()
+        # Whoever waits for it waits for the new one.
+        former.set()
+        self._work.set()
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
@@ -140,6 +173,10 @@ class PostgresStore:
         return await self._read(
             lambda: self._database.history(asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
         )
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        """See `Store.find_retired_asset`."""
+        return await self._read(lambda: self._database.find_retired_asset(asset_id))
 
     async def sessions(
         self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
@@ -155,9 +192,22 @@ class PostgresStore:
         self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
     ) -> DispatchRecord | None:
         """See `Store.find_dispatch`."""
-        return await self._read(
-            lambda: self._database.find_dispatch(dispatch_id=dispatch_id, idempotency_key=idempotency_key)
-        )
+        note = self._records.notes.find_dispatch(dispatch_id=dispatch_id, idempotency_key=idempotency_key)
+        if note is not None and note.is_whole:
+            await trio.lowlevel.checkpoint()
+            return with_shares(note.dispatch, note.shares)
+        find = partial(self._database.find_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key)
+        with trio.move_on_after(_FIND_WITHIN_S) as within:
+            found = await self._read(partial(find, whole=False))
+        if within.cancelled_caught:
+            raise StoreUnavailableError(f"the database did not answer within {_FIND_WITHIN_S:g} s")
+        if found is not None:
+            # Whether there is one must be known soon; the shares of 100,000 assets take longer.
+            found = await self._read(partial(find, whole=True))
+        if note is None:
+            return found
+        former: Sequence[ShareRecord] = () if found is None else (*found.members, *found.left_out)
+        return with_shares(note.dispatch, note.shares, former=former)
 
     async def dispatches(
         self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False
@@ -181,54 +231,70 @@ class PostgresStore:
 
     async def run(self) -> None:
         """Write what comes, for as long as the store is open; the database may come and go."""
-        pause_s = _SHORTEST_PAUSE_S
         try:
-            while True:
-                try:
-                    await self._connect()
-                    await self._write_on()
-                except DatabaseError as error:
-                    self._failed(str(error))
-                except Exception:
-                    log.exception("the store failed; it begins again")
-                    self._failed("the store failed; see the log")
-                if self._health.has_been_ok:
-                    pause_s = _SHORTEST_PAUSE_S
-                    self._health.has_been_ok = False
-                await self._database.disconnect()
-                await trio.sleep(pause_s)
-                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._records.run)
+                await self._run_batches()
         finally:
             with trio.CancelScope(shield=True):
                 await self._database.disconnect()
 
-    async def _connect(self) -> None:
+    async def _run_batches(self) -> None:
+        pause_s = _SHORTEST_PAUSE_S
+        while True:
+            await self._attempt(self._connect_and_write_on)
+            if self._health.has_been_ok:
+                pause_s = _SHORTEST_PAUSE_S
+                self._health.has_been_ok = False
+            self._records.set_connected(connected=False)
+            await self._database.disconnect()
+            await trio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def _connect_and_write_on(self) -> None:
         marks = await self._database.connect(first=not self._marks_read.is_set())
         self._marks = OrderedDict(marks.by_outbox)
         self._marks_complete = marks.complete
         self._marks_read.set()
         self._attempted.set()
+        self._records.set_connected(connected=True)
+        await self._write_on()
+
+    async def _mirror_fleet(self) -> None:
+        while not self._fleet_mirrored.is_set():
+            mirrored = self._fleet_mirrored
+            await self._database.mirror_fleet()
+            # Unless it has changed again meanwhile.
+            mirrored.set()
+
+    async def _wait_mirrored(self) -> None:
+        while not self._fleet_mirrored.is_set():
+            await self._fleet_mirrored.wait()
 
     async def _write_on(self) -> None:
         group_s = trio.current_time()
         tend_at_s = group_s + TEND_EVERY_S
         while True:
-            if self._notes:
-                await self._write_notes(self._notes.first(_NOTES_A_GROUP))
+            await self._mirror_fleet()
             self._loose.seal()
             if self._queue:
                 group_s = trio.current_time()
                 await self._write_batches(self._queue.first_group())
             # Only now: a database that takes connections but not what waits for it is not well.
-            self._health.ok()
+            if not self._records.reason:
+                self._health.ok()
             if trio.current_time() >= tend_at_s:
-                await self._database.tend()
+                report = await self._database.tend()
+                self._figures.partition_failures = report.partition_failures
+                self._figures.retention_days_dropped = report.days_dropped
+                self._figures.retention_days_held = report.days_held
                 tend_at_s = trio.current_time() + TEND_EVERY_S
             await self._wait_for_work(group_s, tend_at_s)
 
     async def _wait_for_work(self, group_s: float, tend_at_s: float) -> None:
-        if not self._queue and not self._loose.rows and not self._notes:
-            self._idle.set()
+        if not self._queue and not self._loose.rows:
+            if not self._records.notes:
+                self._idle.set()
             self._work = trio.Event()
             with trio.move_on_at(tend_at_s):
                 await self._work.wait()
@@ -236,6 +302,20 @@ class PostgresStore:
             self._full = trio.Event()
             with trio.move_on_at(group_s + PACE_S):
                 await self._full.wait()
+
+    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> str:
+        """Do some work with the database; why it failed, and the database is unwell, else an empty string."""
+        try:
+            await work()
+        except DatabaseError as error:
+            reason = str(error)
+        except Exception:
+            log.exception("the store failed; it begins again")
+            reason = "the store failed; see the log"
+        else:
+            return ""
+        self._failed(reason)
+        return reason
 
     async def _write_batches(self, group: list[PendingBatch]) -> None:
         """Commit the group; one that the database refuses as data is halved until the batch is found."""
@@ -249,12 +329,19 @@ class PostgresStore:
                 reason=str(error),
             )
             self._figures.batches_unwritable += 1
-            # The mark moves over it: its agent would send it for ever.
-            await self._commit([batch], rows=False)
+            try:
+                # The mark moves over it: its agent would send it for ever.
+                await self._commit([batch], rows=False)
+            except DatabaseError as of_mark:
+                if not of_mark.of_data:
+                    raise
+                # Not even the outbox's name can be written. It stays unacknowledged; the others go on.
+                self._queue.remove_first(1)
 
-        await _in_halves(group, self._commit, give_up)
+        await in_halves(group, self._commit, give_up)
 
     async def _commit(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> None:
+        await self._mirror_fleet()
         started_s = trio.current_time()
         try:
             written = await self._database.write(batches, rows=rows)
@@ -278,19 +365,6 @@ class PostgresStore:
         if self._queue.take_room_again() and self._listener is not None:
             self._listener.room_again()
 
-    async def _write_notes(self, notes: list[Note]) -> None:
-        async def write(part: Sequence[Note]) -> None:
-            await self._database.note(part)
-            self._notes.dealt_with(part)
-
-        async def give_up(note: Note, error: DatabaseError) -> None:
-            log.error("session or dispatch dropped: the database refuses its data", reason=str(error))
-            self._figures.notes_dropped += 1
-            self._notes.dealt_with([note])
-            await trio.lowlevel.checkpoint()
-
-        await _in_halves(notes, write, give_up)
-
     def _remember(self, outbox_id: str, batch_seq: int) -> None:
         self._marks[outbox_id] = batch_seq
         self._marks.move_to_end(outbox_id)
@@ -312,30 +386,11 @@ class PostgresStore:
         except DatabaseError as error:
             raise StoreUnavailableError(str(error)) from None
 
-    def _noted(self, dropped: int) -> None:
-        self._figures.notes_dropped += dropped
+    def _records_written(self) -> None:
+        # Idle, perhaps, or well again.
         self._work.set()
 
     def _wake(self) -> None:
         self._work.set()
         if self._queue.has_full_group:
             self._full.set()
-
-
-async def _in_halves(
-    items: Sequence[T],
-    do: Callable[[Sequence[T]], Awaitable[None]],
-    give_up: Callable[[T, DatabaseError], Awaitable[None]],
-) -> None:
-    """Do it with all at once, or, where the data is refused, with halves, in order, down to one."""
-    try:
-        await do(items)
-    except DatabaseError as error:
-        if not error.of_data:
-            raise
-        if len(items) == 1:
-            await give_up(items[0], error)
-            return
-        middle = len(items) // 2
-        await _in_halves(items[:middle], do, give_up)
-        await _in_halves(items[middle:], do, give_up)

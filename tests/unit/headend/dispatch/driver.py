@@ -1,5 +1,7 @@
 """A dispatcher over sessions and samples that a test makes itself, on a clock that stands still."""
 
+from dataclasses import replace
+
 from tests.unit.headend.parts import Parts, StillWall, asset_id, make_parts, make_samples, make_session
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.requests import GroupRequest
@@ -49,12 +51,19 @@ def tell(
     soc: float = 20.0,
     mw: float = 0.0,
     setpoint: float = 0.0,
+    available_mw: float = 10.0,
+    quality: int = 0,
     ts_ms: int | None = None,
 ) -> None:
-    """A sample of each of these assets, as of now, unless its agent's clock says otherwise."""
+    """A sample of each of these assets, as of now unless its agent's clock says otherwise."""
     now_ms = parts.wall.now_ms()
-    samples = make_samples(*keys, ts_ms=now_ms if ts_ms is None else ts_ms, soc=soc, mw=mw, setpoint=setpoint)
-    parts.latest.apply_agent(samples, received_ms=now_ms)
+    samples = replace(
+        make_samples(*keys, ts_ms=now_ms if ts_ms is None else ts_ms, soc=soc, mw=mw, setpoint=setpoint),
+        available_discharge_mw=[available_mw] * len(keys),
+        available_charge_mw=[available_mw] * len(keys),
+        quality=bytes([quality] * len(keys)) if quality else b"",
+    )
+    parts.latest.apply_agent(samples, received_ms=now_ms, made_ms=now_ms)
     parts.dispatcher.measured(samples)
 
 

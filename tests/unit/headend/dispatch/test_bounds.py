@@ -1,6 +1,6 @@
 """What is remembered of commands is bounded by the fleet and the limits of the log, whatever is commanded."""
 
-from tests.unit.headend.dispatch.driver import answer, connect, dispatch, only, still_parts
+from tests.unit.headend.dispatch.driver import answer, connect, dispatch, only, still_parts, tell
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.log import CommandLog
 from trioder.store.records import DispatchTarget
@@ -45,6 +45,7 @@ def test_the_newest_lease_still_ends_in_time_after_many_renewals() -> None:
     for _ in range(100):
         command = dispatch(parts, 5.0, duration_s=60)
         answer(parts, session, only(command), "applied")
+    tell(parts, 0, mw=5.0, setpoint=5.0)
     parts.wall.passed_s += 62  # type: ignore[attr-defined]  # a still clock
     parts.dispatcher.tend()
     assert command.state == "completed"

@@ -42,7 +42,7 @@ def test_a_setpoint_in_force_ends_after_its_duration(by_s: float) -> None:
     later(parts, 41.9)
     assert command.state == "accepted"
     later(parts, 0.2)
-    assert command.state == "completed"
+    assert command.state == "not_tracked"
 
 
 @every_step
@@ -117,7 +117,7 @@ def test_one_whose_valid_until_turns_out_to_be_over_is_ended_at_its_agent() -> N
     answer(parts, session, only(command), "applied", remaining_s=600.0)
     mail_of(session)
     step(parts, 3_600.0)
-    assert command.state == "completed"
+    assert command.state == "not_tracked"
     assert [(told.mw, told.duration_s) for told in mail_of(session)] == [(1.0, None)]
 
 
@@ -140,7 +140,7 @@ def test_one_whose_valid_until_is_yet_to_come_goes_on_to_it() -> None:
     step(parts, 60.0)
     assert only(command).ends_ms == valid_until_ms
     later(parts, 543)
-    assert command.state == "completed"
+    assert command.state == "not_tracked"
 
 
 @every_step

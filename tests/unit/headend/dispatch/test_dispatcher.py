@@ -4,7 +4,17 @@ import math
 
 import pytest
 
-from tests.unit.headend.dispatch.driver import answer, connect, dispatch, later, mail_of, only, still_parts
+from tests.unit.headend.dispatch.driver import (
+    answer,
+    connect,
+    dispatch,
+    dispatch_group,
+    later,
+    mail_of,
+    only,
+    still_parts,
+    tell,
+)
 from tests.unit.headend.parts import START_UNIX_S, asset_id, make_session
 from tests.unit.headend.stores import SlowStore
 from trioder.headend.dispatch.requests import DispatchRefusedError
@@ -194,6 +204,7 @@ def test_an_agent_that_is_too_old_for_a_reversion_is_not_sent_one() -> None:
         "failed",
         "its agent is too old to know reversion_mw, which is -1",
     )
+    assert parts.counters.dispatches_delivered_late == 0
 
 
 def test_a_reversion_that_the_connected_agent_does_not_know_is_refused_and_supersedes_nothing() -> None:
@@ -245,6 +256,20 @@ def test_every_command_is_recorded_at_once_and_its_changes_soon() -> None:
     written = len(store.dispatches)
     later(parts, 5)
     assert len(store.dispatches) == written
+
+
+def test_of_a_group_only_those_that_have_changed_are_recorded_again() -> None:
+    store = SlowStore()
+    parts = still_parts(assets=4, store=store)
+    session = connect(parts, 0, 1, 2)
+    tell(parts, 0, 1, 2)
+    command = dispatch_group(parts, 6.0)
+    assert store.changed == [frozenset(range(4))]
+    assert list(command.left_out) == [3]
+    answer(parts, session, command.members[1], "applied")
+    later(parts, 0.5)
+    assert store.changed[1:] == [frozenset({1})]
+    assert [member.state for member in store.dispatches[-1].members] == ["sent", "accepted", "sent"]
 
 
 def test_only_the_last_of_the_ended_commands_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,12 +58,12 @@ def test_the_right_power_under_another_setpoint_is_not_tracking() -> None:
 def test_a_clamped_dispatch_tracks_what_is_held_instead() -> None:
     parts = still_parts()
     session = connect(parts, 0)
+    parts.dispatcher.limits.report(0, capacity_mwhr=40.0, max_mw=6.0, min_mw=-6.0)
     command = dispatch(parts, 10.0)
     member = only(command)
-    member.mw = 12.0
-    answer(parts, session, member, "clamped", reason="12 MW is outside of -10..10 MW; held at 10 MW")
-    tell(parts, 0, mw=10.0, setpoint=12.0)
-    assert (command.state, member.held_mw) == ("tracking", 10.0)
+    answer(parts, session, member, "clamped", reason="10 MW is outside of -6..6 MW; held at 6 MW")
+    tell(parts, 0, mw=6.0, setpoint=10.0)
+    assert (command.state, member.held_mw) == ("tracking", 6.0)
 
 
 def test_an_agent_that_never_answers_is_understood_by_what_it_does() -> None:
@@ -107,8 +107,9 @@ def test_a_dispatch_is_completed_when_its_agent_says_so() -> None:
     session = connect(parts, 0)
     command = dispatch(parts, 5.0, duration_s=60)
     answer(parts, session, only(command), "applied")
+    tell(parts, 0, mw=5.0, setpoint=5.0)
     later(parts, 60)
-    assert command.state == "accepted"
+    assert command.state == "tracking"
     answer(parts, session, only(command), "completed", reason="60 s were over; now 0 MW")
     assert (command.state, only(command).reason) == ("completed", "60 s were over; now 0 MW")
 
@@ -118,8 +119,9 @@ def test_a_dispatch_is_completed_by_the_clock_when_its_agent_does_not_say_so() -
     session = connect(parts, 0)
     command = dispatch(parts, 5.0, duration_s=60)
     answer(parts, session, only(command), "applied")
+    tell(parts, 0, mw=5.0, setpoint=5.0)
     later(parts, 61.9)
-    assert command.state == "accepted"
+    assert command.state == "tracking"
     later(parts, 0.1)
     assert (command.state, only(command).reason) == ("completed", "its time is over")
 
@@ -130,8 +132,9 @@ def test_the_agent_tells_how_long_its_setpoint_lasts_by_its_own_clock() -> None:
     command = dispatch(parts, 5.0, duration_s=60)
     later(parts, 5)
     answer(parts, session, only(command), "applied", remaining_s=60.0)
+    tell(parts, 0, mw=5.0, setpoint=5.0)
     later(parts, 61.9)
-    assert command.state == "accepted"
+    assert command.state == "tracking"
     later(parts, 0.2)
     assert command.state == "completed"
 

@@ -74,9 +74,15 @@ def test_what_is_obeyed_is_never_unanswered_again(state: DispatchState, followin
         ("expired", "expired"),
         ("reverted", "failed"),
         ("active", "accepted"),
+        ("done", None),
+        ("applied ", None),
+        ("tracking", None),
+        ("", None),
     ],
 )
-def test_agents_words_are_understood(word: str, state: DispatchState) -> None:
+def test_a_status_stands_for_a_state_only_if_it_is_in_the_contract(
+    word: str, state: DispatchState | None
+) -> None:
     assert state_of_answer(word) == state
 
 
@@ -89,6 +95,8 @@ def test_agents_words_are_understood(word: str, state: DispatchState) -> None:
         ({"accepted": 2, "tracking": 1}, "accepted"),
         ({"accepted": 2, "clamped": 1}, "clamped"),
         ({"tracking": 1, "rejected": 4}, "tracking"),
+        ({"tracking": 4, "deviating": 1}, "deviating"),
+        ({"not_tracked": 2, "superseded": 1}, "not_tracked"),
         ({"completed": 1, "superseded": 8}, "completed"),
         ({"superseded": 2, "failed": 1}, "superseded"),
         ({"rejected": 3}, "rejected"),

@@ -14,6 +14,7 @@ from tests.unit.headend.parts import Parts, asset_id
 from tests.unit.headend.stores import SlowStore
 from trioder.headend.dispatch.command import Command
 from trioder.headend.sessions import Session
+from trioder.wire.records import Acknowledgement
 
 
 def group_in_force(*, mw: float = 12.0) -> tuple[Parts, Session, Session, Command]:
@@ -157,6 +158,7 @@ def test_who_has_dropped_out_before_a_restart_does_not_drop_out_again() -> None:
 
 def test_a_member_that_is_done_gets_no_other_share() -> None:
     parts, first, second, command = group_in_force()
+    tell(parts, 2, mw=3.0, setpoint=3.0)
     answer(parts, second, command.members[2], "completed")
     own = dispatch(parts, -7.0, key=2)
     mail_of(second)
@@ -165,3 +167,14 @@ def test_a_member_that_is_done_gets_no_other_share() -> None:
     assert command.members[2].state == "completed"
     assert parts.dispatcher.in_force(2) is own.members[2]
     assert [told.asset_id for told in mail_of(second)] == [asset_id(3)]
+
+
+def test_an_agent_may_answer_the_order_to_end_a_share() -> None:
+    parts, _, second, _ = group_in_force()
+    parts.disconnect(second)
+    later(parts, 5)
+    back = connect(parts, 2, 3, agent_id="b", number=1)
+    [ended, _] = mail_of(back)
+    told = Acknowledgement(dispatch_id="", asset_id=ended.asset_id, status="applied", ts_unix_ms=1)
+    parts.dispatcher.acknowledged(told, session=back)
+    assert parts.dispatcher.in_force(2) is None

@@ -1,5 +1,7 @@
 """A headend goes on with the commands of the one before it."""
 
+import pytest
+
 from tests.unit.headend.dispatch.driver import (
     answer,
     connect,
@@ -105,16 +107,46 @@ def test_a_group_whose_member_does_not_come_back_is_re_split() -> None:
     assert [told.mw for told in mail_of(back)] == [8.0]
 
 
-def test_assets_that_have_left_the_fleet_are_left_out() -> None:
+def test_assets_that_have_left_the_fleet_have_failed_and_their_shares_are_short() -> None:
     store = SlowStore()
     before = still_parts(assets=4, store=store)
     connect(before, 0, 1, 2, 3)
     tell(before, 0, 1, 2, 3)
     group = dispatch_group(before, 8.0, duration_s=600)
     single = dispatch(before, 1.0, key=3)
-    after = still_parts(assets=2)
+    later(before, 1)
+    after_store = SlowStore()
+    after = still_parts(assets=2, store=after_store)
     after.dispatcher.restore(records(store))
     found = after.dispatcher.find(group.dispatch_id)
     assert found is not None
-    assert len(found.members) == 2
-    assert after.dispatcher.find(single.dispatch_id) is None
+    assert [(one.state, one.reason) for one in found.members[2:]] == [
+        ("failed", "its asset has left the fleet"),
+        ("superseded", f"by {single.dispatch_id}"),
+    ]
+    assert found.by_state == {"queued": 2, "failed": 1, "superseded": 1}
+    assert found.allocated_mw + found.shortfall_mw == pytest.approx(8.0)
+    # Nothing becomes of it any more, and it is not read again at each start.
+    [ended] = [one for one in after_store.dispatches if one.dispatch_id == single.dispatch_id]
+    assert (ended.state, ended.living) == ("failed", False)
+
+
+def test_what_assets_that_have_left_the_fleet_held_is_taken_over_by_the_others() -> None:
+    store = SlowStore()
+    before = still_parts(assets=4, store=store)
+    session = connect(before, 0, 1, 2, 3)
+    tell(before, 0, 1, 2, 3)
+    group = dispatch_group(before, 8.0, duration_s=600)
+    for member in group.members.values():
+        answer(before, session, member, "applied")
+    later(before, 1)
+    after = still_parts(assets=2)
+    after.dispatcher.restore(records(store))
+    back = connect(after, 0, 1)
+    later(after, 10)
+    tell(after, 0, 1, mw=2.0, setpoint=2.0)
+    later(after, 10)
+    assert [told.mw for told in mail_of(back)] == [4.0, 4.0]
+    found = after.dispatcher.find(group.dispatch_id)
+    assert found is not None
+    assert (found.allocated_mw, found.shortfall_mw) == (8.0, 0.0)

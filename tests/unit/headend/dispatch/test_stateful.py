@@ -2,6 +2,8 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.unit.headend.dispatch.driver import connect, dispatch, mail_of, step, still_parts, tell
 from tests.unit.headend.parts import asset_id, make_session
+from tests.unit.headend.stores import SlowStore
 from trioder.headend.dispatch.command import Command, Member
-from trioder.headend.dispatch.lifecycle import ENDED
+from trioder.headend.dispatch.lifecycle import ENDED, LASTED
 from trioder.headend.dispatch.requests import DispatchRefusedError, GroupRequest
 from trioder.headend.sessions import Session
 from trioder.store.records import DispatchTarget, MemberRecord
@@ -19,7 +22,18 @@ from trioder.wire.records import Acknowledgement
 
 AGENTS = {"a": (0, 1), "b": (2, 3), "old": (4,)}
 ASSETS = range(6)  # Nobody drives the last one.
-WORDS = ("applied", "clamped", "rejected", "expired", "completed", "superseded", "reverted", "active", "ok")
+WORDS = (
+    "applied",
+    "clamped",
+    "rejected",
+    "expired",
+    "completed",
+    "superseded",
+    "reverted",
+    "active",
+    "ok",
+    "what?",
+)
 
 agents = st.sampled_from(sorted(AGENTS))
 keys = st.sampled_from(ASSETS)
@@ -29,12 +43,18 @@ durations = st.sampled_from((None, 5, 40, 600))
 expiries = st.sampled_from((None, 1.0, 20.0))
 
 
+def _settled(members: Iterable[MemberRecord]) -> list[MemberRecord]:
+    """Without the mean power of open members: it is recorded with their next change of state."""
+    return [one if one.state in ENDED else replace(one, mean_mw=None) for one in members]
+
+
 class DispatcherMachine(RuleBasedStateMachine):
     """The dispatcher among users, agents that are fickle, and a clock."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.parts = still_parts(assets=len(ASSETS))
+        self.store = SlowStore()
+        self.parts = still_parts(assets=len(ASSETS), store=self.store)
         self.sessions: dict[str, Session] = {}
         self.opened = 0
         self.commands: list[Command] = []
@@ -187,6 +207,33 @@ class DispatcherMachine(RuleBasedStateMachine):
             mw = member.mw if obeys and member is not None and obeyed else 0.0
             tell(self.parts, key, soc=soc, mw=mw, setpoint=mw)
 
+    @rule(
+        key=keys,
+        factor=st.sampled_from((-1.0, 0.0, 0.5, 1.0, 2.0)),
+        available_mw=st.sampled_from((0.0, 1.0, 10.0)),
+        quality=st.sampled_from((0, 0, 0, 1, 2)),
+        seconds=st.sampled_from((1, 4, 12)),
+    )
+    def battery_does_something_else(
+        self, key: int, factor: float, available_mw: float, quality: int, seconds: int
+    ) -> None:
+        """Again and again, until it must have been noticed: its power, or what it reports of itself."""
+        if not any(key in AGENTS[agent_id] for agent_id in self.sessions):
+            return
+        for _ in range(4):
+            member = self.parts.dispatcher.in_force(key)
+            mw = 0.0 if member is None else member.mw
+            tell(
+                self.parts,
+                key,
+                mw=mw * factor,
+                setpoint=mw,
+                available_mw=available_mw,
+                quality=quality,
+            )
+            self.time_passes(seconds)
+            self.headend_tends()
+
     @rule(seconds=st.sampled_from((0.2, 0.5, 2.0, 6.0, 13.0, 31.0, 61.0)))
     def time_passes(self, seconds: float) -> None:
         self.parts.wall.passed_s += seconds  # type: ignore[attr-defined]  # a still clock
@@ -260,9 +307,29 @@ class DispatcherMachine(RuleBasedStateMachine):
             for member in record.members:
                 at = command.dispatch_id, self.parts.fleet.index_by_id[member.asset_id]
                 if at in self.ended:
+                    if member.wire_id != self.ended[at].wire_id:
+                        # It has returned to its group, with another share.
+                        assert command.is_group
+                        del self.ended[at]
+                        continue
                     assert member == self.ended[at]
                 elif member.state in ENDED:
                     self.ended[at] = member
+
+    @precondition(lambda self: self.tended)
+    @invariant()
+    def what_is_on_record_is_what_is(self) -> None:
+        """Though only what has changed was handed over."""
+        for command in self.commands:
+            record = self.parts.dispatcher.record_of(command)
+            written = self.store.recorded[command.dispatch_id]
+            assert replace(written, members=(), left_out=()) == replace(record, members=(), left_out=())
+            pairs = (
+                (_settled(record.members), _settled(written.members)),
+                (record.left_out, written.left_out),
+            )
+            for ours, theirs in pairs:
+                assert {one.asset_id: one for one in ours} == {one.asset_id: one for one in theirs}
 
     @invariant()
     def nothing_lasts_longer_than_its_duration(self) -> None:
@@ -281,12 +348,28 @@ class DispatcherMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_kept_is_bounded(self) -> None:
         lives, delivery = self.parts.dispatcher._lives, self.parts.dispatcher._delivery
-        for by_asset in (lives.on_the_way, delivery.absences, delivery._given_away, lives.book._current):
+        for by_asset in (lives.watched, delivery.absences, delivery._given_away, lives.book._current):
             assert by_asset.keys() <= set(ASSETS)
-        assert all(member.state not in ENDED for member in lives.on_the_way.values())
+        assert all(member.state not in ENDED for member in lives.watched.values())
+        for command in self.commands:
+            assert command.standings.keys() <= set(command.candidate_keys)
+            assert all(member.watch is None for member in command.members.values() if member.state in ENDED)
         assert not any(self.parts.sessions.session_of(key) for key in delivery.absences)
         assert len(lives.book._due) <= 8 * len(ASSETS) + 64
         assert {command.ended for command in lives.log} <= {False}
+
+    @invariant()
+    def the_record_adds_up(self) -> None:
+        for command in self.commands:
+            record = self.parts.dispatcher.record_of(command)
+            assert record.allocated_mw + record.shortfall_mw == pytest.approx(record.mw, abs=1e-6)
+            assert sum(record.by_state.values()) == len(record.members)
+
+    @invariant()
+    def completed_is_only_what_was_seen_to_track(self) -> None:
+        for member in self.members():
+            assert member.state != "completed" or member.tracking_ms is not None
+            assert member.state != "not_tracked" or member.tracking_ms is None
 
     @precondition(lambda self: self.tended)
     @invariant()
@@ -297,7 +380,8 @@ class DispatcherMachine(RuleBasedStateMachine):
                 continue
             if ends_ms is not None and self.parts.wall.now_ms() >= ends_ms:
                 continue
-            if any(member.state == "completed" for member in command.members.values()):
+            lasted = [member for member in command.members.values() if member.state in LASTED]
+            if not all(member.dropped_out for member in lasted):
                 continue
             in_force_mw = sum(member.mw for member in command.members.values() if member.state not in ENDED)
             assert in_force_mw + command.shortfall_mw == pytest.approx(command.mw, abs=1e-6)

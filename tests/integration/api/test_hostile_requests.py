@@ -1,0 +1,223 @@
+"""Requests that mean two things, or are for another host, and clients that leave: over raw sockets."""
+
+import json
+from functools import partial
+
+import pytest
+import trio
+
+from tests.integration.api.ports import Port, answer_of, leave, open_port, read_all
+from trioder.headend.api import http1
+from trioder.headend.api.hosts import KnownHosts
+
+POST = b"POST /length HTTP/1.1\r\nHost: localhost\r\n"
+SMUGGLED = b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+async def still_serves(port: Port) -> bool:
+    answer = await port.say(b"GET /quick HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    return answer_of(answer)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        POST + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        POST + b"tRANSFER-eNCODING: Chunked\r\ncontent-LENGTH: 0\r\n\r\n0\r\n\r\n",
+        POST + b"Content-Length: 0\r\nContent-Length: 44\r\n\r\n",
+        POST + b"Content-Length: 0, 44\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: identity\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+        POST + b"X: y\r\n Content-Length: 0\r\n\r\n",
+        POST + b"X: y\r\n\tfolded\r\nContent-Length: 0\r\n\r\n",
+        POST + b" Content-Length: 0\r\n\r\n",
+        POST + b"Content-Length: 0\n\r\n",
+        POST + b"Content-Length: 0\n\n",
+        POST + b"X: y\nContent-Length: 0\r\n\r\n",
+        POST + b"X: y\rContent-Length: 0\r\n\r\n",
+        POST + b"X: y\x00\r\nContent-Length: 0\r\n\r\n",
+        b"POST /length HTTP/1.1\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+        POST + b"Content-Length: -1\r\n\r\n",
+        POST + b"Content-Length: +0\r\n\r\n",
+        POST + b"Content-Length: 0x0\r\n\r\n",
+        POST + b"Content-Length: 1e1\r\n\r\n",
+        POST + b"Content-Length: 1_0\r\n\r\n",
+        POST + b"Content-Length: \r\n\r\n",
+        POST + b"Content-Length: " + b"9" * 400 + b"\r\n\r\n",
+        b"POST /length HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"\r\nPOST /length HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+        b"GET localhost/quick HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET  /quick HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /quick HTTP/1.1 x\r\nHost: localhost\r\n\r\n",
+    ],
+)
+async def test_a_request_that_means_two_things_is_refused_and_what_follows_it_never_answered(
+    head: bytes,
+) -> None:
+    async with open_port() as port:
+        raw = await port.say(head + SMUGGLED)
+        status, headers, body = answer_of(raw)
+        assert (status, headers["connection"]) == (400, "close")
+        # One answer, and nothing after it.
+        assert json.loads(body)["error"] == "bad_request"
+        assert raw.count(b"content-type: ") == 1
+        assert port.counters.rest_requests_refused == 1
+        assert await still_serves(port)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"5;x=y\nhello\r\n0\r\n\r\n",
+        b"-5\r\nhello\r\n0\r\n\r\n",
+        b"0x5\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhelloXX0\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nX: y\n\r\n",
+        b"5\r\nhello\r\n0\r\nX: y\r\n z\r\n\r\n",
+        b"f" * 30 + b"\r\nhello\r\n0\r\n\r\n",
+    ],
+)
+async def test_a_body_whose_chunks_mean_two_things_ends_the_connection(body: bytes) -> None:
+    async with open_port() as port:
+        raw = await port.say(POST + b"Transfer-Encoding: chunked\r\n\r\n" + body + SMUGGLED)
+        assert raw.count(b"content-type: ") == 1
+        assert answer_of(raw)[0] == 400
+        assert await still_serves(port)
+
+
+async def test_a_head_in_single_bytes_is_the_same_head() -> None:
+    async with open_port() as port, await port.connect() as stream:
+        for byte in POST + b"Content-Length: 5\r\nConnection: close\r\n\r\nhello":
+            await stream.send_all(bytes([byte]))
+        assert answer_of(await read_all(stream))[0] == 200
+
+
+async def test_chunks_with_a_trailer_are_a_body() -> None:
+    async with open_port() as port:
+        chunked = (
+            b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n5;x=y\r\nhello\r\n0\r\nX: y\r\n\r\n"
+        )
+        status, _, body = answer_of(await port.say(POST + chunked))
+        assert (status, body) == (200, b"5")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /quick HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"GET /none HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"POST /length HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 3\r\n\r\nabc",
+        b"GET /quick HTTP/1.0\r\nHost: evil.example\r\n\r\n",
+        b"GET /quick HTTP/1.1\r\n\r\n",
+        b"GET /quick HTTP/1.1\r\nHost:\r\n\r\n",
+        b"GET /quick HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+        b"GET /quick HTTP/1.1\r\nHost: localhost\r\nhOST: evil.example\r\n\r\n",
+        b"GET /quick HTTP/1.1\r\nHost: localhost, evil.example\r\n\r\n",
+        b"GET /quick HTTP/1.1\r\nHost: localhost.evil.example\r\n\r\n",
+        b"GET /quick HTTP/1.1\r\nHost: evil.example@localhost\r\n\r\n",
+        b"GET /quick HTTP/1.1\r\nHost: localhost/evil.example\r\n\r\n",
+        b"GET /quick HTTP/1.1\r\nHost: localhost:80:80\r\n\r\n",
+        b"GET /quick HTTP/1.1\r\nHost: localhost:\r\n\r\n",
+        b"GET /quick HTTP/1.1\r\nHost: \xff\r\n\r\n",
+        b"GET /quick HTTP/1.1\r\nHost: [::ffff:127.0.0.1]\r\n\r\n",
+        b"GET http://evil.example/quick HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://localhost@evil.example/quick HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://localhost/quick HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"GET HTTP://evil.example?/quick HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    ],
+)
+async def test_a_request_for_another_host_is_misdirected(head: bytes) -> None:
+    async with open_port() as port:
+        raw = await port.say(head + SMUGGLED)
+        status, headers, body = answer_of(raw)
+        assert (status, headers["content-type"], headers["connection"]) == (421, "application/json", "close")
+        assert json.loads(body)["error"] == "misdirected_request"
+        assert "HEADEND_HTTP_HOSTS" in json.loads(body)["message"]
+        assert raw.count(b"content-type: ") == 1
+        assert port.counters.rest_requests_refused == 1
+        assert await still_serves(port)
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        (b"/quick", b"localhost"),
+        (b"/quick", b"LocalHost:3001"),
+        (b"/quick", b"127.0.0.1"),
+        (b"/quick", b"127.0.0.1:65535"),
+        (b"/quick", b"[::1]"),
+        (b"/quick", b"[0:0:0:0:0:0:0:1]:80"),
+        (b"http://localhost/quick", b"127.0.0.1"),
+        (b"http://127.0.0.1:80/quick?", b"localhost"),
+    ],
+)
+async def test_by_default_the_names_of_loopback_are_known(target: bytes, host: bytes) -> None:
+    async with open_port() as port:
+        head = b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
+        assert answer_of(await port.say(head))[::2] == (200, b"{}")
+
+
+async def test_a_client_of_http_1_0_need_not_name_a_host() -> None:
+    async with open_port() as port:
+        assert answer_of(await port.say(b"GET /quick HTTP/1.0\r\n\r\n"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (b"headend.example", 200),
+        (b"headend.example:8080", 200),
+        (b"b:3001", 200),
+        (b"b", 421),
+        (b"localhost", 421),
+    ],
+)
+async def test_hosts_that_are_named_are_the_only_ones(host: bytes, status: int) -> None:
+    async with open_port(hosts=KnownHosts(["headend.example", "b:3001"])) as port:
+        head = b"GET /quick HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
+        assert answer_of(await port.say(head))[0] == status
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("path", [b"/slices", b"/endless", b"/quick", b"/hold", b"/crash"])
+async def test_clients_that_leave_before_their_answer_crash_nothing(
+    path: bytes, reset: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashes: list[str] = []
+    monkeypatch.setattr(http1.log, "exception", crashes.append)
+
+    async def ask_and_leave(port: Port, steps: int) -> None:
+        stream = await port.connect()
+        await stream.send_all(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        await leave(stream, reset=reset)
+
+    async with open_port() as port, await port.connect() as other:
+        async with trio.open_nursery() as nursery:
+            for steps in range(40):
+                nursery.start_soon(partial(ask_and_leave, port, steps))
+        # Another connection, open all the while, is served as before.
+        await other.send_all(b"GET /quick HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert answer_of(await read_all(other))[0] == 200
+        port.release.set()
+        port.drain.set()
+        await port.ended.wait()
+    assert crashes == []
+
+
+async def test_clients_that_send_their_request_and_no_more_are_answered() -> None:
+    async with open_port() as port, await port.connect() as stream:
+        await stream.send_all(b"GET /slices HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        raw = b""
+        while not raw.endswith(b"0\r\n\r\n"):
+            raw += await stream.receive_some()
+        assert raw.count(b"x" * 1000) == 2_000

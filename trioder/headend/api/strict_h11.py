@@ -1,0 +1,88 @@
+"""h11 without its leniency: what two servers on one way may read differently is refused.
+
+h11 takes bare line feeds, folded header lines, and a body with two lengths; a proxy in front may not, and
+then takes for one request what is two here. It rests on h11's receive buffer, so h11's version is bounded.
+"""
+
+import re
+
+import h11
+from h11._receivebuffer import ReceiveBuffer
+
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_FOLDED = re.compile(rb"\r\n[ \t]")
+_HOST = re.compile(rb"host[ \t]*:", re.IGNORECASE)
+
+
+class StrictConnection(h11.Connection):
+    """The server's end of a connection.
+
+    Attributes:
+        fault: what was wrong with what the client sent last, in h11's words; empty when nothing was.
+    """
+
+    def __init__(self, *, max_head_bytes: int) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=max_head_bytes)
+        self.fault = ""
+        self._receive_buffer = _StrictBuffer(self)
+
+    @property
+    def head_is_incomplete(self) -> bool:
+        """Whether a part of a request's head has arrived, and the rest is awaited."""
+        return self.their_state is h11.IDLE and bool(self._receive_buffer)
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """See h11; a request that is refused is an `h11.RemoteProtocolError` with its status."""
+        try:
+            event = super().next_event()
+            if isinstance(event, h11.Request):
+                _check_framing(event)
+        except h11.RemoteProtocolError as error:
+            self.fault = str(error)
+            raise
+        return event
+
+
+class _StrictBuffer(ReceiveBuffer):
+    def __init__(self, connection: StrictConnection) -> None:
+        super().__init__()
+        self._connection = connection
+        self._searched = 0
+
+    def maybe_extract_lines(self) -> list[bytearray] | None:
+        """Return the lines of a head, or of a chunked body's trailer, once they are complete."""
+        if self._data[:2] == b"\r\n":
+            self._searched = 0
+            return super().maybe_extract_lines()
+        end = self._data.find(b"\r\n\r\n", max(0, self._searched - 3))
+        if _BARE_LF.search(self._data, max(0, self._searched - 1), end if end >= 0 else len(self._data)):
+            raise h11.LocalProtocolError("a line ends in LF alone; it must end in CRLF")
+        if end < 0:
+            self._searched = len(self._data)
+            return None
+        self._searched = 0
+        if _FOLDED.search(self._data, 0, end):
+            raise h11.LocalProtocolError("a header line is folded")
+        lines = super().maybe_extract_lines()
+        if lines is not None and self._connection.their_state is h11.IDLE:
+            _check_hosts(lines)
+        return lines
+
+
+def _check_hosts(lines: list[bytearray]) -> None:
+    # h11's answer is 400; here every request that does not name a known host, and no other, is misdirected.
+    hosts = sum(1 for line in lines[1:] if _HOST.match(line))
+    if hosts > 1:
+        raise h11.LocalProtocolError(f"{hosts} Host headers; there must be one", error_status_hint=421)
+    if not hosts and lines[0].endswith(b" HTTP/1.1"):
+        raise h11.LocalProtocolError("no Host header", error_status_hint=421)
+
+
+def _check_framing(request: h11.Request) -> None:
+    names = {name for name, _ in request.headers}
+    if b"transfer-encoding" not in names:
+        return
+    if b"content-length" in names:
+        raise h11.RemoteProtocolError("both content-length and transfer-encoding; there must be one of them")
+    if request.http_version < b"1.1":
+        raise h11.RemoteProtocolError("transfer-encoding in HTTP/1.0, which does not know it")

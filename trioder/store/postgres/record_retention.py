@@ -1,0 +1,166 @@
+"""Old records are deleted: dispatches that have ended, sessions, and marks of outboxes that are gone.
+
+In small transactions, and never by a clock alone: see `RecordRetention`.
+"""
+
+from datetime import datetime, timedelta
+from typing import LiteralString
+
+import structlog
+
+from trioder.store.postgres.link import Connection
+from trioder.store.postgres.write_notes import NOTES_LOCK
+
+log = structlog.stdlib.get_logger(__name__)
+
+_ROWS_A_STEP = 10_000
+_DISPATCHES_A_STEP = 1_000
+# How much later than the newest record the present may be taken to be.
+_SLACK = timedelta(days=1)
+# Beyond so many, short sessions go first: an agent that reconnects in a loop must not push out the others'.
+MAX_SESSIONS = 2_000_000
+# As many marks as the store holds in memory. Beyond that those of outboxes that were hardly used go first.
+MAX_WATERMARKS = 200_000
+
+_NEWEST: LiteralString = """
+    SELECT greatest(
+        (SELECT max(dispatched_at) FROM dispatches),
+        (SELECT max(connected_at) FROM sessions),
+        (SELECT max(updated_at) FROM ingest_watermarks)
+    ), now()
+"""
+_OLD_DISPATCHES: LiteralString = """
+    SELECT dispatch_id FROM dispatches AS dispatch
+    WHERE NOT living AND dispatched_at < %(oldest)s AND NOT EXISTS (
+        SELECT FROM dispatch_shares AS share
+        WHERE share.dispatch_id = dispatch.dispatch_id AND share.ended_at >= %(oldest)s
+    )
+    ORDER BY dispatched_at LIMIT %(limit)s
+"""
+_DELETE_SHARES: LiteralString = """
+    DELETE FROM dispatch_shares WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM dispatch_shares WHERE dispatch_id = ANY (%s::uuid[]) LIMIT %s
+    ))
+"""
+_DELETE_OLD_SESSIONS: LiteralString = """
+    DELETE FROM sessions WHERE session_id = ANY (ARRAY(
+        SELECT session_id FROM sessions
+        WHERE connected_at < %(oldest)s AND disconnected_at < %(oldest)s
+        ORDER BY connected_at LIMIT %(limit)s
+    ))
+"""
+_DELETE_SURPLUS_SESSIONS: LiteralString = """
+    DELETE FROM sessions WHERE session_id = ANY (ARRAY(
+        SELECT session_id FROM sessions WHERE disconnected_at IS NOT NULL
+        ORDER BY disconnected_at - connected_at > interval '10 seconds', connected_at
+        LIMIT least((SELECT count(*) FROM sessions) - %(most)s, %(limit)s)
+    ))
+"""
+_DELETE_LISTS: LiteralString = """
+    DELETE FROM asset_lists WHERE list_id = ANY (ARRAY(
+        SELECT list_id FROM asset_lists AS list
+        WHERE NOT EXISTS (SELECT FROM sessions WHERE sessions.list_id = list.list_id)
+        LIMIT %s
+    ))
+"""
+_DELETE_OLD_MARKS: LiteralString = """
+    DELETE FROM ingest_watermarks WHERE outbox_id = ANY (ARRAY(
+        SELECT outbox_id FROM ingest_watermarks WHERE updated_at < %s LIMIT %s
+    ))
+"""
+# A mark that is deleted while its agent is away costs no sample, but what the agent had sent and not seen
+# acknowledged would be kept twice: so those of outboxes that have hardly sent, and of the longest silent.
+_DELETE_SURPLUS_MARKS: LiteralString = """
+    DELETE FROM ingest_watermarks WHERE outbox_id = ANY (ARRAY(
+        SELECT outbox_id FROM ingest_watermarks
+        WHERE updated_at < %(day_ago)s AND batch_seq <= 100 OR updated_at < %(month_ago)s
+        ORDER BY batch_seq > 100, updated_at
+        LIMIT greatest(0, least((SELECT count(*) FROM ingest_watermarks) - %(most)s, %(limit)s))
+    ))
+"""
+
+
+class RecordRetention:
+    """Decides what is old.
+
+    A clock that is wrong must not delete everything. So the present is the earliest of: the headend's clock;
+    the database's; and the newest record from before this headend's start (its start, where there is none)
+    plus the time that it has run, plus a day.
+
+    Args:
+        retention_days: 0 keeps all records; marks of outboxes are bounded in number nevertheless.
+    """
+
+    def __init__(self, *, retention_days: int) -> None:
+        self._retention = timedelta(days=retention_days) if retention_days else None
+        self._newest: datetime | None = None
+
+    async def learn(self, connection: Connection, now: datetime) -> None:
+        """Read how new the newest record is, before this headend adds its own."""
+        found = await connection.execute(_NEWEST)
+        newest, database_now = (await found.fetchone()) or (None, now)
+        self._newest = newest or min(now, database_now)
+
+    async def drop_old(self, connection: Connection, *, now: datetime, run_s: float) -> bool:
+        """Delete some of what is old, 10,000 rows of each kind at most; whether there is more.
+
+        Args:
+            connection: nobody writes notes on another of this headend's meanwhile.
+            now: by the headend's clock.
+            run_s: for how long this headend has run since `learn`.
+        """
+        if self._newest is None:
+            return False
+        found = await connection.execute("SELECT now()")
+        [database_now] = (await found.fetchone()) or (now,)
+        present = min(now, database_now, self._newest + timedelta(seconds=run_s) + _SLACK)
+        deleted: dict[str, int] = {}
+        more = False
+        if self._retention is not None:
+            oldest = present - self._retention
+            deleted["dispatches"], more = await self._drop_dispatches(connection, oldest)
+            limits = {"oldest": oldest, "most": MAX_SESSIONS, "limit": _ROWS_A_STEP}
+            deleted["sessions"] = await _count(connection, _DELETE_OLD_SESSIONS, limits)
+            if await _count(connection, "SELECT FROM sessions OFFSET %(most)s LIMIT 1", limits):
+                deleted["surplus_sessions"] = await _count(connection, _DELETE_SURPLUS_SESSIONS, limits)
+            deleted["asset_lists"] = await self._drop_lists(connection)
+            deleted["watermarks"] = await _count(connection, _DELETE_OLD_MARKS, [oldest, _ROWS_A_STEP])
+        deleted["surplus_watermarks"] = await _count(
+            connection,
+            _DELETE_SURPLUS_MARKS,
+            {
+                "day_ago": present - timedelta(days=1),
+                "month_ago": present - timedelta(days=30),
+                "most": MAX_WATERMARKS,
+                "limit": _ROWS_A_STEP,
+            },
+        )
+        if any(deleted.values()):
+            log.info("old records deleted", **{kind: count for kind, count in deleted.items() if count})
+        return more or any(count >= _ROWS_A_STEP for count in deleted.values())
+
+    async def _drop_dispatches(self, connection: Connection, oldest: datetime) -> tuple[int, bool]:
+        async with connection.transaction():
+            found = await connection.execute(_OLD_DISPATCHES, {"oldest": oldest, "limit": _DISPATCHES_A_STEP})
+            ids = [dispatch_id for (dispatch_id,) in await found.fetchall()]
+            if not ids:
+                return 0, False
+            if await _count(connection, _DELETE_SHARES, [ids, _ROWS_A_STEP]) >= _ROWS_A_STEP:
+                return 0, True
+            await connection.execute("DELETE FROM dispatch_resplits WHERE dispatch_id = ANY (%s)", [ids])
+            deleted = await _count(connection, "DELETE FROM dispatches WHERE dispatch_id = ANY (%s)", [ids])
+            return deleted, len(ids) == _DISPATCHES_A_STEP
+
+    async def _drop_lists(self, connection: Connection) -> int:
+        async with connection.transaction():
+            # Not while another headend is about to refer to one of them.
+            found = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [NOTES_LOCK])
+            [alone] = (await found.fetchone()) or (False,)
+            return await _count(connection, _DELETE_LISTS, [_ROWS_A_STEP]) if alone else 0
+
+
+async def _count(
+    connection: Connection, statement: LiteralString, values: list[object] | dict[str, object]
+) -> int:
+    """How many rows a statement concerns."""
+    return (await connection.execute(statement, values)).rowcount
