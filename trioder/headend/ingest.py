@@ -210,6 +210,11 @@ class Ingest:
         ]
         return max(0, self._wall.now_ms() - min(kept_ms)) / 1000 if kept_ms else 0.0
 
+    @property
+    def outboxes(self) -> int:
+        """How many outboxes are followed: those of the sessions, and those that the store has batches of."""
+        return len(self._feeds)
+
     def outbox_batches(self) -> tuple[int, int]:
         """How many uncommitted batches the connected agents keep: all together, and the fullest outbox."""
         kept = [feed.outbox_batches for feed in self._feeds.values() if feed.mailbox is not None]
