@@ -74,7 +74,8 @@ class SampleClock:
     def clock_stepped(self, by_ms: int) -> None:
         """The headend's own clock was set ahead by this."""
         self._ahead_ms -= by_ms
-        self._run = None
+        # The skew as it was measured is another as well, even if the agent's step makes it the same number.
+        self._measured_s = self._run = None
 
     def _learn(self, lead_ms: int, received_ms: int) -> None:
         if lead_ms >= self._ahead_ms - _STEADY_MS:

@@ -9,6 +9,7 @@ import pytest
 from tests.integration.store.senders import Sender, samples
 from tests.integration.store.servers import FLEET, open_store_on, run_sql
 from tests.unit.process.fake_clock import STEPS_S
+from tests.unit.store.model_dispatches import hand_over
 from trioder.process.wall_time import WallClock
 from trioder.store.records import DispatchRecord, DispatchTarget, MemberRecord, SessionRecord
 
@@ -105,7 +106,7 @@ async def keep_and_find_all(
             living=True,
             members=(member,),
         )
-        store.record_dispatch(dispatch)
+        hand_over(store.record_dispatch, dispatch)
         await store.wait_idle()
         past = await store.history(FLEET.assets[0], limit=100)
         [open_one] = await store.sessions(limit=10)

@@ -104,6 +104,13 @@ def test_a_step_of_the_headends_own_clock_makes_nothing_older() -> None:
     assert sender.age_ms(3_604_000, late_ms=100) == 100
 
 
+def test_when_both_clocks_are_set_the_measured_skew_counts_though_it_is_the_same_number() -> None:
+    sender = Sender(skew_s=0.0)
+    assert sender.age_ms(0) == 0
+    sender.clock.clock_stepped(-2_000)
+    assert sender.age_ms(2_000, late_ms=500) == 500
+
+
 @pytest.mark.parametrize(
     ("ts_ms", "skew_s", "wrong"),
     [
