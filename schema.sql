@@ -235,6 +235,8 @@ CREATE TABLE IF NOT EXISTS dispatch_resplits (
     changed       integer NOT NULL,
     shortfall_mw  double precision NOT NULL,
     dropped       jsonb NOT NULL,
+    adjusted      jsonb NOT NULL DEFAULT '[]',
+    joined        jsonb NOT NULL DEFAULT '[]',
     PRIMARY KEY (dispatch_id, number)
 );
 

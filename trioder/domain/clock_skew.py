@@ -14,6 +14,8 @@ WINDOW_S = 120.0
 SETTLED_AFTER_S = 10.0
 _GRAIN_S = 1.0
 _FEWEST_SAMPLES = 3
+# No message is delayed so long, twice: a reading so far below those before shows a clock that was set back.
+SET_BACK_S = 60.0
 
 
 class Skew(NamedTuple):
@@ -57,9 +59,22 @@ class SkewFilter:
             readings[-1] = at_s, max(before_s, ahead_s)
         else:
             readings.append((now_s, ahead_s))
+        self._forget_before_set_back()
         oldest_s = now_s - WINDOW_S
-        if readings[0][0] < oldest_s:
-            self._readings = [reading for reading in readings if reading[0] >= oldest_s]
+        if self._readings[0][0] < oldest_s:
+            self._readings = [reading for reading in self._readings if reading[0] >= oldest_s]
+
+    def _forget_before_set_back(self) -> None:
+        """Two readings in a row that are far below those before them: only these two count.
+
+        A peer that does not report that its clock was set, or that has shown a time that is none, is
+        otherwise believed to be that far ahead for the whole window.
+        """
+        if len(self._readings) < 3:
+            return
+        (_, before_s), (_, last_s), (_, newest_s) = self._readings[-3:]
+        if before_s - max(last_s, newest_s) > SET_BACK_S:
+            self._readings = self._readings[-2:]
 
     def round_trip(self, took_s: float) -> None:
         """A message to the peer and its answer, with a reading, took so long together."""

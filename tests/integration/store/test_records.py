@@ -207,7 +207,17 @@ async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str)
         living=True,
         idempotency_key="k-1",
         request_digest="d",
-        resplits=(ResplitRecord(at_ms=6, wire_id="w", dropped=(("a", "b"),), changed=1, shortfall_mw=0.5),),
+        resplits=(
+            ResplitRecord(
+                at_ms=6,
+                wire_id="w",
+                dropped=(("a", "b"),),
+                changed=1,
+                shortfall_mw=0.5,
+                adjusted=(("c", "d"), ("e", "limited: it says")),
+                joined=("f",),
+            ),
+        ),
         by_state={"accepted": 2},
         assets_left_out=1,
         members=members,

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from trioder.domain.clock_skew import SETTLED_AFTER_S, WINDOW_S, SkewFilter
+from trioder.domain.clock_skew import SET_BACK_S, SETTLED_AFTER_S, WINDOW_S, SkewFilter
 
 
 def test_nothing_is_known_without_a_reading() -> None:
@@ -108,3 +108,35 @@ def test_without_a_round_trip_it_takes_a_while() -> None:
     readings.observe(-600.0, 100.0)
     assert not readings.settled(100.0 + SETTLED_AFTER_S - 0.1)
     assert readings.settled(100.0 + SETTLED_AFTER_S)
+
+
+@pytest.mark.parametrize("ahead_s", [86_400.0, 9.2e15])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_clock_that_was_set_back_without_a_report_is_noticed_with_the_second_reading(
+    ahead_s: float, times: int
+) -> None:
+    readings = SkewFilter()
+    for number in range(times):
+        readings.observe(ahead_s, 2.0 * number)
+    readings.observe(-0.25, 20.0)
+    assert readings.estimate == (ahead_s, None)
+    readings.observe(-0.75, 24.0)
+    assert readings.estimate == (-0.25, None)
+
+
+def test_one_late_reading_and_what_came_in_its_wake_set_nothing_back() -> None:
+    readings = SkewFilter()
+    readings.observe(5.0, 0.0)
+    # A link that stood still: what waited arrives at once.
+    readings.observe(5.0 - 2 * SET_BACK_S, 100.0)
+    readings.observe(5.0 - SET_BACK_S, 100.5)
+    assert readings.estimate == (5.0, None)
+    readings.observe(4.5, 104.0)
+    assert readings.estimate == (5.0, None)
+
+
+def test_a_backlog_before_the_present_sets_nothing_back() -> None:
+    readings = SkewFilter()
+    for number in range(60):
+        readings.observe(60.0 * number - 3_600.0, 1.0 * number)
+    assert readings.estimate == (-60.0, None)

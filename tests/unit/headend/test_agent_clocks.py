@@ -260,3 +260,16 @@ async def test_nobody_is_behind_because_of_its_clock(autojump_clock: object, ahe
         assert await agent.hear() == BatchesKept(batch_seq=1)
         await trio.sleep(4.0)
         assert rig.headend.ingest.furthest_behind_s() == pytest.approx(4.0, abs=0.01)
+
+
+async def test_one_pulse_of_a_day_ahead_ages_an_agent_that_shows_no_clock_for_two_pulses_at_most(
+    autojump_clock: object,
+) -> None:
+    async with open_rig() as rig:
+        agent = await registered(rig, 0, ahead_s=None)
+        await agent.say(pulse(1, 0, ts_ms=now_ms(86_400.0)))
+        for batch_seq in range(2, 8):
+            await trio.sleep(4.0)
+            await heard(rig, agent, pulse(batch_seq, 0, ts_ms=now_ms(0.0)))
+        assert session_of(rig).clock_skew_s == pytest.approx(0.0)
+        assert rig.headend.latest.quality(0, now_ms(0.0)) == "good"

@@ -39,6 +39,8 @@ _DISPATCH: LiteralString = """
                 'at_ms', (extract(epoch FROM at) * 1000)::bigint,
                 'wire_id', wire_id,
                 'dropped', dropped,
+                'adjusted', adjusted,
+                'joined', joined,
                 'changed', changed,
                 'shortfall_mw', again.shortfall_mw
             ) ORDER BY number), '[]')

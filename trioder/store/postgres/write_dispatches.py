@@ -121,8 +121,8 @@ async def _write_resplits(connection: Connection, dispatch: DispatchRecord) -> N
         await connection.execute(
             """
             INSERT INTO dispatch_resplits
-                (dispatch_id, number, at, wire_id, changed, shortfall_mw, dropped)
-            VALUES (%s, %s, %s, %s, %s, %s, %s::jsonb)
+                (dispatch_id, number, at, wire_id, changed, shortfall_mw, dropped, adjusted, joined)
+            VALUES (%s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s::jsonb)
             ON CONFLICT DO NOTHING
             """,
             [
@@ -133,6 +133,8 @@ async def _write_resplits(connection: Connection, dispatch: DispatchRecord) -> N
                 resplit.changed,
                 resplit.shortfall_mw,
                 _json(resplit.dropped),
+                _json(resplit.adjusted),
+                _json(resplit.joined),
             ],
         )
 

@@ -70,6 +70,8 @@ CREATE TABLE dispatch_resplits (
     changed       integer NOT NULL,
     shortfall_mw  double precision NOT NULL,
     dropped       jsonb NOT NULL,
+    adjusted      jsonb NOT NULL DEFAULT '[]',
+    joined        jsonb NOT NULL DEFAULT '[]',
     PRIMARY KEY (dispatch_id, number)
 );
 
