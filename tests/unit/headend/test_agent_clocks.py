@@ -105,7 +105,7 @@ async def test_an_agent_whose_clock_was_set_is_right_with_its_report(autojump_cl
             event_id="e",
             asset_id="",
             site_id="",
-            ts_ms=now_ms(0.0),
+            ts_unix_ms=now_ms(0.0),
             event_type=CLOCK_STEP,
             severity="warning",
             message="",
@@ -253,9 +253,9 @@ async def test_one_pulse_of_a_day_ahead_ages_an_agent_that_shows_no_clock_for_tw
 ) -> None:
     async with open_rig() as rig:
         agent = await registered(rig, 0, ahead_s=None)
-        await agent.say(pulse(1, 0, ts_ms=now_ms(86_400.0))))
+        await agent.say(pulse(1, 0, ts_ms=now_ms(86_400.0)))
         for batch_seq in range(2, 8):
             await trio.sleep(4.0)
-            await heard(rig, agent, pulse(batch_seq, 0, ts_ms=now_ms(0.0))))
+            await heard(rig, agent, pulse(batch_seq, 0, ts_ms=now_ms(0.0)))
         assert session_of(rig).clock_skew_s == pytest.approx(0.0)
         assert rig.headend.latest.quality(0, now_ms(0.0)) == "good"
