@@ -11,7 +11,7 @@ WINDOW_S = 120.0
 # Without a round trip to bound it, an estimate is to be believed after this: a burst of old samples is over.
 SETTLED_AFTER_S = 10.0
 _GRAIN_S = 1.0
-# Nothing is so long on its way, twice: a reading so far below the ones before shows a clock that was set back.
+# Nothing is so long on its way, twice: readings so far below those before show a clock that was set back.
 SET_BACK_S = 60.0
 
 
