@@ -266,7 +266,7 @@ class AgentDesk:
         self.sessions.retire({key: self.fleet.asset_ids[key] for key in change.retired})
         added = frozenset(self.fleet.asset_ids[key] for key in change.added)
         changed = frozenset(change.changed)
-        for key in change.changed:
+        for key in (*change.changed, *change.retired):
             self.dispatcher.limits.reset(key)
         for session in self.sessions:
             if (
