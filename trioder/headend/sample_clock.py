@@ -74,6 +74,8 @@ class SampleClock:
     def clock_stepped(self, by_ms: int) -> None:
         """The headend's own clock was set ahead by this."""
         self._ahead_ms -= by_ms
+        # What is measured from now on counts, also when it is the same as before: both clocks may be set.
+        self._measured_s = None
         self._run = None
 
     def _learn(self, lead_ms: int, received_ms: int) -> None:
