@@ -32,7 +32,7 @@ def mixed_fleet(count: int, seed: int) -> Fleet:
         )
         for asset in fleet.assets
     )
-    return replace(fleet, assets=assets)
+    return Fleet(sites=fleet.sites, assets=assets)
 
 
 def command_all(world: World, mw: float, **asked: object) -> str:

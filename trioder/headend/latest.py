@@ -91,8 +91,12 @@ class LatestState:
         """How many assets have any sample."""
         return len(self._source) - self._source.count(_NOTHING)
 
-    def fleet_changed(self, _change: FleetChange) -> None:
-        """Make room for the assets that the fleet has been given."""
+    def fleet_changed(self, change: FleetChange) -> None:
+        """Make room for the assets that the fleet has been given; forget what retired ones reported."""
+        for key in change.retired:
+            self._source[key] = _NOTHING
+            self._quality[key] = self._in_session[key] = 0
+            self._trusted.pop(key, None)
         added = len(self._fleet.assets) - len(self._source)
         for flags in (self._source, self._quality, self._in_session):
             flags.extend(bytes(added))

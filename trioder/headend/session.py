@@ -235,18 +235,26 @@ class AgentDesk:
                 self.counters.events_received += 1
                 if event.event_type == CLOCK_STEP:
                     self.clocks.agent_stepped(session)
-                log.info(
-                    "agent event",
-                    agent_id=session.agent_id,
-                    asset_id=event.asset_id[:_MAX_TEXT_LOGGED],
-                    event_type=event.event_type,
-                    severity=event.severity[:_MAX_TEXT_LOGGED],
-                    message=event.message[:_MAX_TEXT_LOGGED],
-                )
+                self._log_event(session, event)
             case Registration():
                 raise WireError("Register came twice on one stream")
             case None:
                 log.debug("unknown message ignored", agent_id=session.agent_id)
+
+    def _log_event(self, session: Session, event: AgentEvent) -> None:
+        suppressed = session.log_limit.suppressed_before("event", self.wall.now_ms())
+        if suppressed is None:
+            self.counters.log_lines_suppressed += 1
+            return
+        log.info(
+            "agent event",
+            agent_id=session.agent_id,
+            asset_id=event.asset_id[:_MAX_TEXT_LOGGED],
+            event_type=event.event_type,
+            severity=event.severity[:_MAX_TEXT_LOGGED],
+            message=event.message[:_MAX_TEXT_LOGGED],
+            **({"suppressed_before": suppressed} if suppressed else {}),
+        )
 
     def _own_key(self, session: Session, asset_id: str) -> int:
         key = self.fleet.index_by_id.get(asset_id)
@@ -259,7 +267,7 @@ class AgentDesk:
         self.sessions.retire({key: self.fleet.asset_ids[key] for key in change.retired})
         added = frozenset(self.fleet.asset_ids[key] for key in change.added)
         changed = frozenset(change.changed)
-        for key in change.changed:
+        for key in (*change.changed, *change.retired):
             self.dispatcher.limits.reset(key)
         for session in self.sessions:
             if (

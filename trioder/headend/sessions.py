@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from trioder.headend.log_limit import LogLimit
 from trioder.headend.mailbox import Mailbox
 from trioder.rpc import StatusCode
 
@@ -35,6 +36,8 @@ class Session:
         peer: where it comes from, host:port.
         clock_skew_s: how far the agent's clock is ahead of the headend's; None while that is not known.
         clock_error_s: by how much that may be wrong; None while that is not known.
+        adopted_keys: the assets that it found under a dispatch of which there is no record.
+        log_limit: of the lines that its messages cause.
         scope: what runs the session runs in here.
         end: why the headend ended it, once it has.
     """
@@ -53,6 +56,8 @@ class Session:
     clock_skew_s: float | None = None
     clock_error_s: float | None = None
     mailbox: Mailbox = field(default_factory=Mailbox)
+    adopted_keys: set[int] = field(default_factory=set)
+    log_limit: LogLimit = field(default_factory=LogLimit)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     end: SessionEnd | None = None
 

@@ -1,11 +1,14 @@
 """The fleet file is read again while the headend runs: taken over as a whole, or not at all."""
 
+import math
 from dataclasses import dataclass, replace
 
+import trio
 import trio.testing
 
-from tests.unit.headend.driver import Rig, open_rig, pulse
+from tests.unit.headend.driver import Rig, open_rig, pulse, registration
 from tests.unit.headend.parts import asset_id, make_fleet
+from trioder.domain.quality import Quality
 from trioder.fleet import Fault, Fleet, FleetFileError
 from trioder.headend.api import create_app
 from trioder.sim.model import DispatchRequest
@@ -32,7 +35,14 @@ async def get(rig: Rig, path: str) -> object:
 
 
 async def reload(rig: Rig) -> tuple[int, dict[str, object]]:
-    response = await create_app(rig.headend).test_client().post("/fleet/reload")
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, trio.testing.MockClock)
+    # The file is read in a thread, during which virtual time would pass as fast as it can.
+    clock.autojump_threshold = math.inf
+    try:
+        response = await create_app(rig.headend).test_client().post("/fleet/reload")
+    finally:
+        clock.autojump_threshold = 0.0
     return response.status_code, await response.get_json()
 
 
@@ -124,3 +134,24 @@ async def test_a_group_dispatch_goes_to_the_assets_in_the_fleet(autojump_clock: 
         )
         body = await response.get_json()
         assert sorted(row["asset_id"] for row in body["allocations"]) == [asset_id(0), asset_id(1)]
+
+
+async def test_of_a_retired_asset_nothing_is_counted_any_more(autojump_clock: object) -> None:
+    two = make_fleet(2)
+    file = FleetFile(two)
+    async with open_rig(assets=2, read_fleet=file.read) as rig:
+        agent = await rig.agent()
+        message = registration(0, 1)
+        plate = message.register.assets[1]
+        plate.capacity_mwhr, plate.max_mw, plate.min_mw = 1.0, 1.0, -1.0
+        await agent.say(message)
+        await agent.say(pulse(1, 0, 1, soc=math.nan))
+        await trio.testing.wait_all_tasks_blocked()
+        latest, limits = rig.headend.latest, rig.headend.dispatcher.limits
+        assert (latest.count(Quality.SUSPECT), len(latest), limits.different) == (2, 2, 1)
+        file.fleet = Fleet(sites=two.sites, assets=two.assets[:1])
+        assert (await reload(rig))[0] == 200
+        assert (latest.count(Quality.SUSPECT), len(latest), limits.different) == (1, 1, 0)
+        file.fleet = two
+        assert (await reload(rig))[0] == 200
+        assert latest.view(1, rig.headend.wall.now_ms()) is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trioder.headend.sample_clock import SampleClock, is_wrong_time
+from trioder.headend.sample_clock import FIRST_POSSIBLE_MS, SampleClock, is_wrong_time
 
 NOW = 1_800_000_000_000
 DAY = 86_400_000
@@ -131,3 +131,18 @@ def test_when_both_clocks_are_set_the_measured_skew_counts_though_it_is_the_same
 )
 def test_times_that_cannot_be(ts_ms: int, skew_s: float | None, wrong: bool) -> None:
     assert is_wrong_time(ts_ms, received_ms=NOW, skew_s=skew_s) == wrong
+
+
+def test_both_clocks_are_set_alike_between_two_samples() -> None:
+    clock = SampleClock()
+
+    def made_ms(ts_unix_ms: int) -> int:
+        return clock.made_ms(
+            ts_unix_ms, received_ms=ts_unix_ms + 5, skew_s=0.001, newest=True, in_sequence=True
+        )
+
+    first_ms = FIRST_POSSIBLE_MS + 1_000_000
+    assert made_ms(first_ms) == first_ms - 1
+    clock.clock_stepped(-2_000)
+    # The skew that is measured is the same as before.
+    assert made_ms(first_ms + 2_000) == first_ms + 1_999

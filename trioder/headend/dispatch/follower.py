@@ -6,6 +6,7 @@ import structlog
 
 from trioder.fleet import Fleet
 from trioder.headend.counters import Counters
+from trioder.headend.dispatch.answer_log import AnswerLog
 from trioder.headend.dispatch.book import ANSWERED_WITHIN_MS
 from trioder.headend.dispatch.command import Command, Member
 from trioder.headend.dispatch.delivery import Delivery, overdue_reason
@@ -23,7 +24,6 @@ from trioder.headend.dispatch.tracking import Finding, Watch, tolerance_mw
 from trioder.headend.latest import LatestState
 from trioder.headend.nameplates import NameplateLimits
 from trioder.headend.sessions import Session, SessionRegistry
-from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
 from trioder.store.records import DispatchTarget, Samples
 from trioder.wire.records import Acknowledgement
@@ -59,6 +59,7 @@ class Follower:
         self._delivery = delivery
         self._counters = counters
         self._wall = wall
+        self._answers = AnswerLog(counters=counters, wall=wall)
 
     def acknowledged(self, answer: Acknowledgement, *, session: Session) -> None:
         """Note an agent's answer; one that is not its to give, or comes too late, is only logged."""
@@ -68,15 +69,15 @@ class Follower:
             return
         key = self._fleet.index_by_id.get(answer.asset_id)
         if key is None or self._sessions.session_of(key) is not session:
-            self._pass_over(answer, session, "the session does not drive the asset")
+            self._answers.pass_over(answer, session, "the session does not drive the asset")
             return
         command = self._lives.log.by_wire_id(answer.dispatch_id)
         active = answer.status.lower() == "active"
         if command is None or (command.adopted and key not in command.members):
             if active and answer.setpoint_mw is not None:
-                self._adopt(answer, key, command)
+                self._adopt(answer, session, key, command)
             else:
-                self._pass_over(answer, session, "there is no such dispatch, or no longer")
+                self._answers.pass_over(answer, session, "there is no such dispatch, or no longer")
             return
         member = command.members.get(key)
         if active and member is not None and member.wire_id != answer.dispatch_id and member.state in ENDED:
@@ -84,7 +85,7 @@ class Follower:
             self._end_what_is_over(member, answer, session)
             return
         if member is None or member.wire_id != answer.dispatch_id:
-            self._pass_over(answer, session, "its asset has another part of the command by now")
+            self._answers.pass_over(answer, session, "its asset has another part of the command by now")
             return
         self._take(member, answer, session, active=active)
 
@@ -99,29 +100,22 @@ class Follower:
             return
         # What the agent has in force it has taken, whether or not its answer came through.
         if active and member.state not in UNANSWERED:
-            self._correct_end(member, answer, now_ms, was_answered=True)
+            self._correct_end(member, answer, session, now_ms, was_answered=True)
             return
         before, was_answered = member.state, member.answered_ms is not None
         if not self._answered(member, state, answer.reason):
             if before != state:
-                self._pass_over(answer, session, f"the dispatch is {before}")
+                self._answers.pass_over(answer, session, f"the dispatch is {before}")
             return
-        self._note_answer(member, answer, state, now_ms, was_answered=was_answered)
+        self._note_answer(member, answer, session, state, now_ms, was_answered=was_answered)
         if not member.command.is_group:
-            log.info(
-                "dispatch answered",
-                dispatch_id=answer.dispatch_id,
-                asset_id=answer.asset_id,
-                agent_id=session.agent_id,
-                status=answer.status,
-                reason=answer.reason,
-                agent_time=format_ms(answer.ts_unix_ms),
-            )
+            self._answers.taken(answer, session)
 
     def _note_answer(
         self,
         member: Member,
         answer: Acknowledgement,
+        session: Session,
         state: DispatchState,
         now_ms: int,
         *,
@@ -135,7 +129,7 @@ class Follower:
             member.held_mw = self._limits.clamped_mw(member.key, member.mw)
         if state in IN_FORCE:
             self._expect(member, now_ms)
-            self._correct_end(member, answer, now_ms, was_answered=was_answered)
+            self._correct_end(member, answer, session, now_ms, was_answered=was_answered)
 
     def _answered(self, member: Member, state: DispatchState, reason: str | None) -> bool:
         if state == "completed":
@@ -287,12 +281,12 @@ class Follower:
         current = self._lives.book.current(member.key)
         lasted = member.state == "completed" or (member.state in LASTED and not member.dropped_out)
         if lasted or (current is not None and current.state not in ENDED):
-            self._pass_over(answer, session, f"the dispatch is {member.state}")
+            self._answers.pass_over(answer, session, f"the dispatch is {member.state}")
             return
         self._delivery.end(session, member)
 
     def _correct_end(
-        self, member: Member, answer: Acknowledgement, now_ms: int, *, was_answered: bool
+        self, member: Member, answer: Acknowledgement, session: Session, now_ms: int, *, was_answered: bool
     ) -> None:
         # The agent counts from when it received the dispatch, by its own clock.
         if answer.remaining_s is None:
@@ -301,7 +295,7 @@ class Follower:
         latest_ms = _latest_end_ms(member, now_ms, was_answered=was_answered)
         if latest_ms is not None and ends_ms > latest_ms:
             if ends_ms > latest_ms + _END_SLACK_MS:
-                self._warn_of_end(answer, (latest_ms - now_ms) / 1000)
+                self._answers.end_bounded(answer, session, bound_s=(latest_ms - now_ms) / 1000)
             ends_ms = latest_ms
         member.ends_ms = ends_ms
         self._lives.book.watch(member)
@@ -317,27 +311,22 @@ class Follower:
                     self._delivery.give_away(member)
                     self._over(member, "its time is over by the corrected clock")
 
-    def _warn_of_end(self, answer: Acknowledgement, bound_s: float) -> None:
-        self._counters.leases_bounded += 1
-        log.warning(
-            "agent reports that a setpoint lasts longer than was dispatched",
-            dispatch_id=answer.dispatch_id,
-            asset_id=answer.asset_id,
-            remaining_s=answer.remaining_s,
-            bounded_to_s=round(max(0.0, bound_s), 3),
-        )
-
-    def _adopt(self, answer: Acknowledgement, key: int, command: Command | None) -> None:
+    def _adopt(self, answer: Acknowledgement, session: Session, key: int, command: Command | None) -> None:
         """An agent tells of a dispatch from before this headend's start, of which there is no record."""
         current = self._lives.book.current(key)
         if current is not None and current.state in UNANSWERED:
             # On its way, and about to supersede it.
             return
+        if key in session.adopted_keys:
+            # A battery holds one setpoint. Whatever else its agent makes up must not become commands.
+            self._answers.pass_over(answer, session, "its asset was found under another dispatch already")
+            return
+        session.adopted_keys.add(key)
         now_ms = self._wall.now_ms()
         ends_ms = None
         if answer.remaining_s is not None:
             if answer.remaining_s > MAX_DURATION_S:
-                self._warn_of_end(answer, MAX_DURATION_S)
+                self._answers.end_bounded(answer, session, bound_s=MAX_DURATION_S)
             ends_ms = now_ms + round(min(answer.remaining_s, MAX_DURATION_S) * 1000)
         mw = answer.setpoint_mw or 0.0
         is_new = command is None
@@ -373,16 +362,6 @@ class Follower:
         if is_new:
             self._lives.log.add(command)
         self._lives.follow(member)
-
-    def _pass_over(self, answer: Acknowledgement, session: Session, why: str) -> None:
-        log.info(
-            "answer to a dispatch passed over",
-            dispatch_id=answer.dispatch_id,
-            asset_id=answer.asset_id,
-            agent_id=session.agent_id,
-            status=answer.status,
-            reason=why,
-        )
 
 
 def _unanswered_reason(member: Member) -> str:

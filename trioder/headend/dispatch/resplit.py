@@ -93,6 +93,9 @@ class Resplitter:
                     ended.append((member, f"{member.state}: {member.reason}"))
             elif (why := self._why_silent(member, now_ms)) is not None:
                 unreliable.append((member, why))
+            elif member.state == "deviating" and (member.watch is None or member.watch.last_mw is None):
+                # Found before a restart of the headend; no sample has shown since what it delivers.
+                continue
             elif member.state == "deviating":
                 listed = unreliable if _delivered_mw(member) is None else lowered
                 listed.append((member, f"deviating: {member.reason}"))

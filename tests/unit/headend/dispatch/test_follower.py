@@ -15,6 +15,7 @@ from tests.unit.headend.dispatch.driver import (
     tell,
 )
 from tests.unit.headend.parts import asset_id
+from trioder.headend.sessions import Session
 from trioder.wire.records import Acknowledgement
 
 
@@ -206,6 +207,32 @@ def test_a_dispatch_from_before_the_headends_start_is_adopted() -> None:
     assert (member.state, member.command.dispatch_id) == ("tracking", "of-another-life")
     later(parts, 33)
     assert parts.dispatcher.in_force(0) is None
+
+
+def test_an_agent_cannot_make_commands_up_one_after_the_other() -> None:
+    parts = still_parts()
+
+    def report(number: int, session: Session) -> None:
+        told = Acknowledgement(
+            dispatch_id=f"made up {number}",
+            asset_id=asset_id(0),
+            status="active",
+            ts_unix_ms=1,
+            setpoint_mw=5.0,
+            remaining_s=30.0,
+        )
+        parts.dispatcher.acknowledged(told, session=session)
+
+    session = connect(parts, 0)
+    for number in range(100):
+        report(number, session)
+    assert [number for number in range(100) if parts.dispatcher.remembers(f"made up {number}")] == [0]
+    member = parts.dispatcher.in_force(0)
+    assert member is not None
+    assert member.command.dispatch_id == "made up 0"
+    # What a battery holds when its agent returns is believed again.
+    report(100, connect(parts, 0, number=1))
+    assert parts.dispatcher.remembers("made up 100")
 
 
 def test_an_answer_to_a_dispatch_that_nobody_made_is_passed_over() -> None:

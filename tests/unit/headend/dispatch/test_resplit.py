@@ -1,5 +1,9 @@
 """A re-split leaves no more in force than was asked: who keeps a share, who ends one, who waits."""
 
+from dataclasses import replace
+
+import pytest
+
 from tests.unit.headend.dispatch.driver import (
     answer,
     connect,
@@ -178,3 +182,41 @@ def test_an_agent_may_answer_the_order_to_end_a_share() -> None:
     told = Acknowledgement(dispatch_id="", asset_id=ended.asset_id, status="applied", ts_unix_ms=1)
     parts.dispatcher.acknowledged(told, session=back)
     assert parts.dispatcher.in_force(2) is None
+
+
+def test_after_a_restart_a_deviating_member_is_judged_by_what_it_is_seen_to_do_since() -> None:
+    store = SlowStore()
+    before = still_parts(assets=2, store=store)
+    first, second = connect(before, 0, agent_id="a"), connect(before, 1, agent_id="b")
+    tell(before, 0, 1)
+    command = dispatch_group(before, 8.0, duration_s=600)
+    for key, session in ((0, first), (1, second)):
+        answer(before, session, command.members[key], "applied")
+    later(before, 1)
+    record = store.dispatches[-1]
+    members = [
+        replace(member, state="tracking" if member.asset_id == asset_id(0) else "deviating")
+        for member in record.members
+    ]
+    after = still_parts(assets=2)
+    later(after, 2)
+    after.dispatcher.restore([replace(record, members=members)])
+    connect(after, 0, agent_id="a")
+    tell(after, 0, mw=4.0, setpoint=4.0)
+    later(after, 3)
+    restored = after.dispatcher.find(record.dispatch_id)
+    assert restored is not None
+    assert [(member.state, member.mw) for member in restored.members] == [
+        ("tracking", 4.0),
+        ("deviating", 4.0),
+    ]
+    connect(after, 1, agent_id="b")
+    tell(after, 1, mw=2.0, setpoint=4.0)
+    later(after, 3)
+    restored = after.dispatcher.find(record.dispatch_id)
+    assert restored is not None
+    [relied_on, limited] = [member.mw for member in restored.members]
+    assert 0.0 < limited <= 2.0
+    assert relied_on + limited == pytest.approx(8.0)
+    [resplit] = restored.resplits
+    assert ([who for who, _ in resplit.adjusted], resplit.dropped) == ([asset_id(1)], [])
