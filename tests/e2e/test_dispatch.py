@@ -60,7 +60,7 @@ class Fleet:
         url = DataFolder.below(Path(self.environment["STATE_DIR"])).url
         statement = (
             "SELECT count(*) FROM dispatches WHERE dispatch_id = ANY(%s::uuid[]) "
-            "AND state IN ('accepted', 'tracking')"
+            "AND state = 'tracking'"
         )
         with trio.fail_after(WITHIN_S):
             while True:
@@ -155,11 +155,11 @@ async def test_a_killed_headend_goes_on_with_its_dispatches_and_their_ends(tmp_p
     async with open_fleet(tmp_path) as fleet:
         assets = await fleet.api.get("/assets", limit=2)
         long = await fleet.command(assets[0], 1.0, query=WAIT, duration_s=600)
-        # Long enough to be recorded while it runs, and to end while the headend is away.
-        short = await fleet.command(assets[1], 1.0, query=WAIT, duration_s=8)
+        # Long enough to be recorded as tracking while it runs, and to end while the headend is away.
+        short = await fleet.command(assets[1], 1.0, query=WAIT, duration_s=12)
         answered_s = trio.current_time()
         await fleet.until_recorded(long, short)
-        await fleet.restart_headend(after_s=max(0.0, answered_s + 8.5 - trio.current_time()))
+        await fleet.restart_headend(after_s=max(0.0, answered_s + 12.5 - trio.current_time()))
         with trio.fail_after(WITHIN_S):
             await fleet.api.until_connected(ASSETS)
             assert (await fleet.until_state(long, "tracking"))["duration_s"] == 600
