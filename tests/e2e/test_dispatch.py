@@ -59,8 +59,7 @@ class Fleet:
         """Wait until the database has these dispatches, as their agents have answered them."""
         url = DataFolder.below(Path(self.environment["STATE_DIR"])).url
         statement = (
-            "SELECT count(*) FROM dispatches WHERE dispatch_id = ANY(%s::uuid[]) "
-            "AND state = 'tracking'"
+            "SELECT count(*) FROM dispatches WHERE dispatch_id = ANY(%s::uuid[]) AND state = 'tracking'"
         )
         with trio.fail_after(WITHIN_S):
             while True:

@@ -20,6 +20,9 @@ from trioder.wire.records import Batch, Heartbeat, Registration
 
 log = structlog.stdlib.get_logger(__name__)
 
+# Of an agent that shows no clock, one sample a second says as much as all.
+_SAMPLE_EVERY_S = 1.0
+
 RAISE_BEYOND_S = 2.0
 CLEAR_BELOW_S = 1.0
 
@@ -41,6 +44,7 @@ class _AgentClock:
         shown: it is shown as such, in Register or heartbeats; samples, whose times may be of the past, are
             not compared any more.
         granted_s: when Registered was sent, on Trio's clock; None before, and once its round trip is known.
+        next_s: when a sample is compared again, on Trio's clock: one a second says as much as all.
         newest_seq: of the batches compared.
         newest_ms: of the single samples compared.
     """
@@ -49,6 +53,7 @@ class _AgentClock:
     shown: bool = False
     granted_s: float | None = None
     alarmed: bool = False
+    next_s: float = 0.0
     newest_seq: int = 0
     newest_ms: int | None = None
 
@@ -98,7 +103,7 @@ class AgentClocks:
         if clock is None or clock.shown or batch.batch_seq <= clock.newest_seq:
             return
         clock.newest_seq = batch.batch_seq
-        self._compare(session, clock, batch.ts_unix_ms)
+        self._compare_sample(session, clock, batch.ts_unix_ms)
 
     def sample(self, session: Session, ts_unix_ms: int) -> None:
         """A single sample has arrived; likewise, unless it is the last one again."""
@@ -106,7 +111,7 @@ class AgentClocks:
         if clock is None or clock.shown or ts_unix_ms == clock.newest_ms:
             return
         clock.newest_ms = ts_unix_ms
-        self._compare(session, clock, ts_unix_ms)
+        self._compare_sample(session, clock, ts_unix_ms)
 
     def agent_stepped(self, session: Session) -> None:
         """The agent reports that its clock was set; the heartbeat before that shows the new time."""
@@ -144,6 +149,12 @@ class AgentClocks:
             alarmed=sum(alarmed for _, alarmed in clocks),
             unknown=len(clocks) - len(skews_s),
         )
+
+    def _compare_sample(self, session: Session, clock: _AgentClock, ts_unix_ms: int) -> None:
+        now_s = trio.current_time()
+        if now_s >= clock.next_s:
+            clock.next_s = now_s + _SAMPLE_EVERY_S
+            self._compare(session, clock, ts_unix_ms)
 
     def _compare(self, session: Session, clock: _AgentClock, clock_unix_ms: int) -> None:
         ahead_s = (clock_unix_ms - self._wall.now_ms()) / 1000

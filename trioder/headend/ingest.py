@@ -318,7 +318,8 @@ class Ingest:
     ) -> None:
         self._count(received)
         samples = received.samples
-        stream.times.follow(samples.ts_unix_ms, wrong=received.wrong_time, now_ms=now_ms)
+        if received.wrong_time or stream.times.is_open:
+            stream.times.follow(samples.ts_unix_ms, wrong=received.wrong_time, now_ms=now_ms)
         if received.wrong_time:
             return
         self._latest.apply_agent(samples, received_ms=now_ms, made_ms=received.made_ms, batch_seq=batch_seq)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from trioder.domain.quality import Quality
 from trioder.fleet import Fleet
-from trioder.headend.plausibility import BEYOND_SOC_PCT, Bounds, Row, Screen, impossible, is_too_fast
+from trioder.headend.plausibility import BEYOND_SOC_PCT, Bounds, Screen, impossible, is_too_fast
 from trioder.headend.sample_clock import SampleClock, is_wrong_time
 from trioder.headend.sessions import Session
 from trioder.sim.model import Telemetry
@@ -19,6 +19,7 @@ from trioder.store.records import Samples
 from trioder.wire.records import Batch, SingleSample
 
 _NOT_KNOWN = math.nan
+_GOOD = (Quality.GOOD, "")
 _FLAGGED = "flagged by the device itself"
 _TOO_FAST = "current_mw is {:.6g}; by the nameplate's ramp it cannot have got there so fast"
 
@@ -132,13 +133,6 @@ class Intake:
     def single(self, asset_key: int, sample: SingleSample, *, received_ms: int) -> Received:
         """Read one sample that was sent on its own."""
         telemetry = sample.telemetry
-        row = Row(
-            telemetry.soc_mwhr,
-            telemetry.current_mw,
-            telemetry.setpoint_mw,
-            telemetry.available_discharge_mw,
-            telemetry.available_charge_mw,
-        )
         ts_ms, skew_s = telemetry.ts_unix_ms, self._session.measured_skew_s
         reason = ""
         wrong_time = is_wrong_time(ts_ms, received_ms=received_ms, skew_s=skew_s)
@@ -148,20 +142,20 @@ class Intake:
             made_ms = self._clock.made_ms(
                 ts_ms, received_ms=received_ms, skew_s=skew_s, newest=True, in_sequence=False
             )
-            quality, reason = self._judged_single(asset_key, sample, row, received_ms)
+            quality, reason = self._judged_single(asset_key, sample, received_ms)
         samples = Samples(
             ts_unix_ms=ts_ms,
             source="agent",
             asset_keys=(asset_key,),
-            soc_mwhr=(row.soc_mwhr,),
-            current_mw=(row.current_mw,),
-            setpoint_mw=(row.setpoint_mw,),
-            available_discharge_mw=(row.available_discharge_mw,),
-            available_charge_mw=(row.available_charge_mw,),
+            soc_mwhr=(telemetry.soc_mwhr,),
+            current_mw=(telemetry.current_mw,),
+            setpoint_mw=(telemetry.setpoint_mw,),
+            available_discharge_mw=(telemetry.available_discharge_mw,),
+            available_charge_mw=(telemetry.available_charge_mw,),
             quality=bytes([quality]) if quality else b"",
         )
         return Received(
-            samples, made_ms, not wrong_time, wrong_time, reason_of=(lambda _: reason) if reason else None
+            samples, made_ms, not wrong_time, wrong_time, 0, (lambda _: reason) if reason else None
         )
 
     def nameplates_changed(self) -> None:
@@ -229,32 +223,35 @@ class Intake:
                 lane.current_mw[row] = _NOT_KNOWN
         return too_fast
 
-    def _judged_single(
-        self, key: int, sample: SingleSample, row: Row, received_ms: int
-    ) -> tuple[Quality, str]:
+    def _judged_single(self, key: int, sample: SingleSample, received_ms: int) -> tuple[Quality, str]:
         """The quality, and why it is not good."""
         telemetry = sample.telemetry
         bounds = self._bounds.get(key)
         if bounds is None:
             bounds = self._bounds[key] = Bounds.of(self._fleet.assets[key])
-        reason = impossible(bounds, row) or _impossible_beside(telemetry)
-        before = self._before.pop(key, None)
-        if not reason:
-            ts_ms, current_mw = telemetry.ts_unix_ms, row.current_mw
-            if before is not None and ts_ms > before[0]:
+        # The telemetry has all that a row has.
+        reason = impossible(bounds, telemetry) or _impossible_beside(telemetry)
+        before = self._before.get(key)
+        if reason:
+            self._before.pop(key, None)
+        else:
+            ts_ms, current_mw = telemetry.ts_unix_ms, telemetry.current_mw
+            if before is not None and ts_ms > before[0] and abs(current_mw - before[2]) > bounds.step_mw:
                 dt_ms = max(ts_ms - before[0], received_ms - before[1])
                 if is_too_fast(bounds, before[2], current_mw, dt_ms / 1000.0):
                     reason = _TOO_FAST.format(current_mw)
             self._before[key] = ts_ms, received_ms, current_mw
         if sample.quality:
             return sample.quality, _FLAGGED
-        return (Quality.SUSPECT, reason) if reason else (Quality.GOOD, "")
+        return (Quality.SUSPECT, reason) if reason else _GOOD
 
 
 def _impossible_beside(telemetry: Telemetry) -> str:
     """As `impossible`, of what only a single sample has; none of it is stored."""
     if not -BEYOND_SOC_PCT <= telemetry.soc_pct <= 100.0 + BEYOND_SOC_PCT:
         return f"soc_pct is {telemetry.soc_pct:.6g}; it must be within 0..100"
+    if math.isfinite(telemetry.capacity_mwhr + telemetry.max_mw + telemetry.min_mw):
+        return ""
     for name in ("capacity_mwhr", "max_mw", "min_mw"):
         if not math.isfinite(value := getattr(telemetry, name)):
             return f"{name} is {value}; it must be a finite number"

@@ -12,7 +12,7 @@ from itertools import compress
 from operator import gt, sub
 from typing import NamedTuple
 
-from trioder.sim.model import IDLE_BAND_MW, Asset
+from trioder.sim.model import IDLE_BAND_MW, Asset, Telemetry
 
 # A power may be beyond the nameplate by the larger of the two, and a state of charge beyond 0..100 %.
 BEYOND_SHARE = 0.10
@@ -73,9 +73,17 @@ class Bounds(NamedTuple):
         )
 
 
-def impossible(bounds: Bounds, row: Row) -> str:
+def impossible(bounds: Bounds, row: Row | Telemetry) -> str:
     """Name the first value that the battery cannot have, and the rule; empty when every one is possible."""
     # NaN is within no limits.
+    if (
+        bounds.soc_low_mwhr <= row.soc_mwhr <= bounds.soc_high_mwhr
+        and bounds.mw_low <= row.current_mw <= bounds.mw_high
+        and bounds.mw_low <= row.setpoint_mw <= bounds.mw_high
+        and -IDLE_BAND_MW <= row.available_discharge_mw <= bounds.discharge_mw
+        and -IDLE_BAND_MW <= row.available_charge_mw <= bounds.charge_mw
+    ):
+        return ""
     for name, value, low, high in (
         ("soc_mwhr", row.soc_mwhr, bounds.soc_low_mwhr, bounds.soc_high_mwhr),
         ("current_mw", row.current_mw, bounds.mw_low, bounds.mw_high),

@@ -130,6 +130,11 @@ class TimeAlarm:
         self._session = session
         self._open: _Alarm | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a message of a possible time may end it."""
+        return self._open is not None
+
     def follow(self, ts_unix_ms: int, *, wrong: bool, now_ms: int) -> None:
         """Begin or end the alarm by one message."""
         alarm = self._open
