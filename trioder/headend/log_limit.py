@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 # As many as the batteries of a large site report at once.
-AT_ONCE = 200
+AT_ONCE = 1_000
 EVERY_MS = 10_000
 
 
