@@ -135,7 +135,7 @@ class Desk:
             case Batch() as batch:
                 self._ingest.receive_batch(session, batch)
             case SingleSample() as sample:
-                key = self._fleet.index_by_id[sample.telemetry.asset_id]
+                key = self._fleet.index_by_id[sample.asset_id]
                 if key in own:
                     self._ingest.receive_single(session, key, sample)
 

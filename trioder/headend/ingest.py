@@ -4,6 +4,7 @@ Synchronous throughout: a batch is dealt with between two checkpoints, and a slo
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -185,16 +186,15 @@ class Ingest:
         """
         if session.outbox_id:
             return
-        with trio.move_on_after(_RECALL_WITHIN_S):
-            for key in session.asset_keys:
-                if self._kept_times.knows(key):
-                    continue
-                try:
-                    past = await self._store.history(self._fleet.assets[key], limit=REMEMBERED)
-                except StoreUnavailableError:
-                    return
-                reported = [sample.telemetry.ts_unix_ms for sample in past if sample.source == "agent"]
-                self._kept_times.remember(key, reversed(reported))
+        unknown = [self._fleet.assets[key] for key in session.asset_keys if not self._kept_times.knows(key)]
+        if not unknown:
+            return
+        with trio.move_on_after(_RECALL_WITHIN_S), suppress(StoreUnavailableError):
+            times_ms = await self._store.reported_times(unknown, limit=REMEMBERED)
+            for asset_id, reported_ms in times_ms.items():
+                # The fleet may have changed meanwhile.
+                if (key := self._fleet.index_by_id.get(asset_id)) is not None:
+                    self._kept_times.remember(key, reported_ms)
 
     def session_closed(self, session: Session) -> None:
         """Detach a session from its outbox; a newer session of the outbox stays attached."""
@@ -250,7 +250,7 @@ class Ingest:
 
     def receive_single(self, session: Session, asset_key: int, sample: SingleSample) -> None:
         """Take one sample that came on its own, without a sequence; a repeated one only once."""
-        if not self._kept_times.add(asset_key, sample.telemetry.ts_unix_ms):
+        if not self._kept_times.add(asset_key, sample.ts_unix_ms):
             self._counters.samples_repeated += 1
             return
         now_ms = self._wall.now_ms()

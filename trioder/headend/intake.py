@@ -14,12 +14,10 @@ from trioder.fleet import Fleet
 from trioder.headend.plausibility import BEYOND_SOC_PCT, Bounds, Screen, impossible, is_too_fast
 from trioder.headend.sample_clock import SampleClock, is_wrong_time
 from trioder.headend.sessions import Session
-from trioder.sim.model import Telemetry
 from trioder.store.records import Samples
 from trioder.wire.records import Batch, SingleSample
 
 _NOT_KNOWN = math.nan
-_GOOD = (Quality.GOOD, "")
 _FLAGGED = "flagged by the device itself"
 _TOO_FAST = "current_mw is {:.6g}; by the nameplate's ramp it cannot have got there so fast"
 
@@ -132,8 +130,7 @@ class Intake:
 
     def single(self, asset_key: int, sample: SingleSample, *, received_ms: int) -> Received:
         """Read one sample that was sent on its own."""
-        telemetry = sample.telemetry
-        ts_ms, skew_s = telemetry.ts_unix_ms, self._session.measured_skew_s
+        ts_ms, skew_s = sample.ts_unix_ms, self._session.measured_skew_s
         reason = ""
         wrong_time = is_wrong_time(ts_ms, received_ms=received_ms, skew_s=skew_s)
         if wrong_time:
@@ -142,17 +139,22 @@ class Intake:
             made_ms = self._clock.made_ms(
                 ts_ms, received_ms=received_ms, skew_s=skew_s, newest=True, in_sequence=False
             )
-            quality, reason = self._judged_single(asset_key, sample, received_ms)
+            reason = self._reason_single(asset_key, sample, received_ms)
+            quality = sample.quality
+            if quality:
+                reason = _FLAGGED
+            elif reason:
+                quality = Quality.SUSPECT
         samples = Samples(
             ts_unix_ms=ts_ms,
             source="agent",
             asset_keys=(asset_key,),
-            soc_mwhr=(telemetry.soc_mwhr,),
-            current_mw=(telemetry.current_mw,),
-            setpoint_mw=(telemetry.setpoint_mw,),
-            available_discharge_mw=(telemetry.available_discharge_mw,),
-            available_charge_mw=(telemetry.available_charge_mw,),
-            quality=bytes([quality]) if quality else b"",
+            soc_mwhr=(sample.soc_mwhr,),
+            current_mw=(sample.current_mw,),
+            setpoint_mw=(sample.setpoint_mw,),
+            available_discharge_mw=(sample.available_discharge_mw,),
+            available_charge_mw=(sample.available_charge_mw,),
+            quality=bytes((quality,)) if quality else b"",
         )
         return Received(
             samples, made_ms, not wrong_time, wrong_time, 0, (lambda _: reason) if reason else None
@@ -223,37 +225,34 @@ class Intake:
                 lane.current_mw[row] = _NOT_KNOWN
         return too_fast
 
-    def _judged_single(self, key: int, sample: SingleSample, received_ms: int) -> tuple[Quality, str]:
-        """The quality, and why it is not good."""
-        telemetry = sample.telemetry
+    def _reason_single(self, key: int, sample: SingleSample, received_ms: int) -> str:
+        """Why the battery cannot have these values; empty when it can. This sample becomes the one before."""
         bounds = self._bounds.get(key)
         if bounds is None:
             bounds = self._bounds[key] = Bounds.of(self._fleet.assets[key])
-        # The telemetry has all that a row has.
-        reason = impossible(bounds, telemetry) or _impossible_beside(telemetry)
-        before = self._before.get(key)
+        # The sample has all that a row has.
+        reason = impossible(bounds, sample) or _impossible_beside(sample)
         if reason:
             self._before.pop(key, None)
-        else:
-            ts_ms, current_mw = telemetry.ts_unix_ms, telemetry.current_mw
-            if before is not None and ts_ms > before[0] and abs(current_mw - before[2]) > bounds.step_mw:
-                dt_ms = max(ts_ms - before[0], received_ms - before[1])
-                if is_too_fast(bounds, before[2], current_mw, dt_ms / 1000.0):
-                    reason = _TOO_FAST.format(current_mw)
-            self._before[key] = ts_ms, received_ms, current_mw
-        if sample.quality:
-            return sample.quality, _FLAGGED
-        return (Quality.SUSPECT, reason) if reason else _GOOD
+            return reason
+        before = self._before.get(key)
+        ts_ms, current_mw = sample.ts_unix_ms, sample.current_mw
+        self._before[key] = ts_ms, received_ms, current_mw
+        if before is None or ts_ms <= before[0] or abs(current_mw - before[2]) <= bounds.step_mw:
+            return ""
+        dt_ms = max(ts_ms - before[0], received_ms - before[1])
+        too_fast = is_too_fast(bounds, before[2], current_mw, dt_ms / 1000.0)
+        return _TOO_FAST.format(current_mw) if too_fast else ""
 
 
-def _impossible_beside(telemetry: Telemetry) -> str:
+def _impossible_beside(sample: SingleSample) -> str:
     """As `impossible`, of what only a single sample has; none of it is stored."""
-    if not -BEYOND_SOC_PCT <= telemetry.soc_pct <= 100.0 + BEYOND_SOC_PCT:
-        return f"soc_pct is {telemetry.soc_pct:.6g}; it must be within 0..100"
-    if math.isfinite(telemetry.capacity_mwhr + telemetry.max_mw + telemetry.min_mw):
+    if not -BEYOND_SOC_PCT <= sample.soc_pct <= 100.0 + BEYOND_SOC_PCT:
+        return f"soc_pct is {sample.soc_pct:.6g}; it must be within 0..100"
+    if math.isfinite(sample.capacity_mwhr + sample.max_mw + sample.min_mw):
         return ""
     for name in ("capacity_mwhr", "max_mw", "min_mw"):
-        if not math.isfinite(value := getattr(telemetry, name)):
+        if not math.isfinite(value := getattr(sample, name)):
             return f"{name} is {value}; it must be a finite number"
     return ""
 

@@ -12,7 +12,8 @@ from itertools import compress
 from operator import gt, sub
 from typing import NamedTuple
 
-from trioder.sim.model import IDLE_BAND_MW, Asset, Telemetry
+from trioder.sim.model import IDLE_BAND_MW, Asset
+from trioder.wire.records import SingleSample
 
 # A power may be beyond the nameplate by the larger of the two, and a state of charge beyond 0..100 %.
 BEYOND_SHARE = 0.10
@@ -73,7 +74,7 @@ class Bounds(NamedTuple):
         )
 
 
-def impossible(bounds: Bounds, row: Row | Telemetry) -> str:
+def impossible(bounds: Bounds, row: Row | SingleSample) -> str:
     """Name the first value that the battery cannot have, and the rule; empty when every one is possible."""
     # NaN is within no limits.
     if (

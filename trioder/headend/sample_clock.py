@@ -25,7 +25,10 @@ def is_wrong_time(ts_unix_ms: int, *, received_ms: int, skew_s: float | None) ->
         received_ms: by the headend's clock.
         skew_s: by how much the agent's clock is ahead, s, as it was measured; None when it was not.
     """
-    return ts_unix_ms < FIRST_POSSIBLE_MS or ts_unix_ms - max(0, _ms(skew_s)) > received_ms + AHEAD_MS
+    if ts_unix_ms < FIRST_POSSIBLE_MS:
+        return True
+    ahead_ms = ts_unix_ms - received_ms - AHEAD_MS
+    return ahead_ms > 0 and ahead_ms > _ms(skew_s)
 
 
 class SampleClock:
@@ -66,7 +69,10 @@ class SampleClock:
         if lead_ms > self._ahead_ms or (before_ms is not None and ts_unix_ms < before_ms):
             self._ahead_ms = lead_ms
         elif newest and skew_s is None:
-            self._learn(lead_ms, received_ms)
+            if lead_ms >= self._ahead_ms - _STEADY_MS:
+                self._run = None
+            else:
+                self._learn(lead_ms, received_ms)
         if newest:
             self._newest_ms = ts_unix_ms
         return ts_unix_ms - self._ahead_ms
@@ -78,9 +84,6 @@ class SampleClock:
         self._measured_s = self._run = None
 
     def _learn(self, lead_ms: int, received_ms: int) -> None:
-        if lead_ms >= self._ahead_ms - _STEADY_MS:
-            self._run = None
-            return
         first_lead_ms, since_ms, samples = self._run or (lead_ms, received_ms, 0)
         if abs(lead_ms - first_lead_ms) > _STEADY_MS:
             first_lead_ms, since_ms, samples = lead_ms, received_ms, 0

@@ -178,11 +178,14 @@ class AgentDesk:
 
     async def _receive(self, call: AgentCall, session: Session) -> None:
         try:
-            async for message in call:
-                if session.end is not None:
-                    # A message that was already on its way must not act on a newer session's assets.
-                    return
-                self._take(message, session)
+            while True:
+                for message in await call.receive_some():
+                    if session.end is not None:
+                        # A message that was already on its way must not act on a newer session's assets.
+                        return
+                    self._take(message, session)
+        except trio.EndOfChannel:
+            return
         except WireError as error:
             self._break_off(session, str(error))
         except RpcError as error:
@@ -220,11 +223,11 @@ class AgentDesk:
             case Batch() as batch:
                 self.clocks.batch(session, batch)
                 self.ingest.receive_batch(session, batch)
-            case SingleSample() as sample if sample.telemetry.asset_id in session.unknown_ids:
+            case SingleSample() as sample if sample.asset_id in session.unknown_ids:
                 self.counters.samples_unknown += 1
             case SingleSample() as sample:
-                key = self._own_key(session, sample.telemetry.asset_id)
-                self.clocks.sample(session, sample.telemetry.ts_unix_ms)
+                key = self._own_key(session, sample.asset_id)
+                self.clocks.sample(session, sample.ts_unix_ms)
                 self.ingest.receive_single(session, key, sample)
             case Acknowledgement() as acknowledgement:
                 self.dispatcher.acknowledged(acknowledgement, session=session)

@@ -203,25 +203,45 @@ class Exchange:
             trio.EndOfChannel: there are no more.
             RpcError: the call ended with an error.
         """
-        while not self._inbox:
-            if self.remote_ended:
+        [message] = await self.receive_some(most=1)
+        return message
+
+    async def receive_some(self, *, most: int | None = None) -> list[bytes]:
+        """Return the next messages that have arrived: one at least, and no more than one turn's.
+
+        Raises:
+            trio.EndOfChannel: there are no more.
+            RpcError: the call ended with an error.
+        """
+        while True:
+            while not self._inbox:
+                if self.remote_ended:
+                    await trio.lowlevel.checkpoint()
+                    if self.error is not None:
+                        raise self._ended()
+                    raise trio.EndOfChannel
+                self._arrival = trio.Event()
+                await self._arrival.wait()
+            if self._turn >= _BYTES_A_TURN:
+                self._turn = 0
                 await trio.lowlevel.checkpoint()
-                if self.error is not None:
-                    raise self._ended()
-                raise trio.EndOfChannel
-            self._arrival = trio.Event()
-            await self._arrival.wait()
-        await self._give_others_a_turn(len(self._inbox[0]))
-        if not self._inbox:
-            # Aborted meanwhile.
-            return await self.receive()
-        message = self._inbox.popleft()
-        count = len(message) + _MESSAGE_OVERHEAD_BYTES
+            # Empty again if the call was aborted meanwhile.
+            if messages := self._taken_from_inbox(most):
+                return messages
+
+    def _taken_from_inbox(self, most: int | None) -> list[bytes]:
+        inbox, count = self._inbox, 0
+        messages: list[bytes] = []
+        while inbox and (most is None or len(messages) < most) and self._turn < _BYTES_A_TURN:
+            message = inbox.popleft()
+            messages.append(message)
+            count += len(message) + _MESSAGE_OVERHEAD_BYTES
+            self._turn += max(len(message), _LEAST_BYTES)
         self._inbox_bytes -= count
         self._connection.account.hold(-count)
         if self._unacknowledged:
             self._acknowledge_if_room()
-        return message
+        return messages
 
     async def send(self, message: bytes) -> None:
         """Send one message; waits while the peer or the wire takes no more.

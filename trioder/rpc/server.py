@@ -70,7 +70,19 @@ class ServerCall(Generic[Req, Res]):
             RpcError: INVALID_ARGUMENT for bytes that are no such message.
             Exception: what `check_bytes` raises.
         """
-        data = await self._exchange.receive()
+        return self._decoded(await self._exchange.receive())
+
+    async def receive_some(self) -> Iterator[Req]:
+        """Return the client's next messages, as many as have arrived, up to one turn of the event loop.
+
+        Each is checked and decoded when it is iterated to, and may raise then what `receive` does.
+
+        Raises:
+            trio.EndOfChannel: the client has said all.
+        """
+        return map(self._decoded, await self._exchange.receive_some())
+
+    def _decoded(self, data: bytes) -> Req:
         if self.check_bytes is not None:
             self.check_bytes(data)
         try:

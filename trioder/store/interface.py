@@ -4,7 +4,7 @@ Nothing but what reads may wait: a slow or dead database is never felt
 on a stream.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 from trioder.sim.model import Asset
@@ -129,6 +129,17 @@ class Store(Protocol):
         self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
     ) -> Sequence[PastSample]:
         """The newest `limit` samples of an asset in [start_ms, end_ms), newest first.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
+
+    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
+        """The times of the newest samples that agents reported, by asset id, the oldest first.
+
+        Args:
+            assets: which; those without a sample are missing in what is returned.
+            limit: of each asset, how many of its newest samples are read.
 
         Raises:
             StoreUnavailableError: the database does not answer.

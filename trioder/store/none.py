@@ -1,7 +1,7 @@
 """The store that forgets: every batch counts as kept once it is in the headend's memory."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from trioder.sim.model import Asset
 from trioder.store.figures import StoreFigures
@@ -113,6 +113,15 @@ class NoneStore:
     ) -> Sequence[PastSample]:
         """There is none."""
         return ()
+
+    async def reported_times(
+        self,
+        assets: Sequence[Asset],  # noqa: ARG002  # the interface's
+        *,
+        limit: int,  # noqa: ARG002  # the interface's
+    ) -> Mapping[str, Sequence[int]]:
+        """There are none."""
+        return {}
 
     async def find_retired_asset(self, asset_id: str) -> Asset | None:  # noqa: ARG002  # the interface's
         """Nothing is on record."""

@@ -15,9 +15,12 @@ Source = Literal["agent", "synthesized"]
 TargetKind = Literal["asset", "assets", "site", "fleet"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though nothing changes it once it is made: that would double what each costs to make.
+@dataclass(slots=True, kw_only=True)
 class Samples:
     """One instant of some assets, as columns of equal length; units as in the names.
+
+    Whoever takes it may keep its columns without a copy.
 
     Attributes:
         source: who says so: an agent, or the headend's own model.

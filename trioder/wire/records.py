@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from trioder.domain.quality import Quality
-from trioder.sim.model import Dispatch, Telemetry
+from trioder.sim.model import Dispatch
 
 # The type of the event by which an agent reports that its clock was set.
 CLOCK_STEP = "CLOCK_STEP"
@@ -46,7 +46,8 @@ class Registration:
     clock_unix_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though nothing changes it once it is made: that would double what each costs to make.
+@dataclass(slots=True, kw_only=True)
 class Batch:
     """One pulse of one agent, as columns of equal length; units as in the names.
 
@@ -81,10 +82,22 @@ class SingleSample(NamedTuple):
     """One sample in a message of its own, as agents without an outbox send it; values may be NaN or infinite.
 
     Attributes:
+        available_discharge_mw: a magnitude, as the next.
+        soc_pct: this and the nameplate's values are checked, and not stored.
         quality: the device's own judgement.
     """
 
-    telemetry: Telemetry
+    asset_id: str
+    ts_unix_ms: int
+    soc_mwhr: float
+    current_mw: float
+    setpoint_mw: float
+    available_discharge_mw: float
+    available_charge_mw: float
+    soc_pct: float
+    capacity_mwhr: float
+    max_mw: float
+    min_mw: float
     quality: Quality = Quality.GOOD
 
 

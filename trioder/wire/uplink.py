@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Literal
 
 from trioder.process.rfc3339 import format_ms, parse_ms
-from trioder.sim.model import Asset, Telemetry, status_of
+from trioder.sim.model import Asset
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.checks import (
     WireError,
@@ -266,28 +266,23 @@ def _lost_batches(batch: pb.TelemetryBatch, gap_from_seq: int | None) -> int | N
 
 
 def _read_telemetry(telemetry: pb.Telemetry) -> SingleSample:
-    current_mw, max_mw, min_mw = telemetry.current_mw, telemetry.max_mw, telemetry.min_mw
+    max_mw, min_mw = telemetry.max_mw, telemetry.min_mw
     # An agent that does not report what it could hold is taken at its limits.
     discharge = telemetry.available_discharge_mw if telemetry.HasField("available_discharge_mw") else max_mw
     charge = telemetry.available_charge_mw if telemetry.HasField("available_charge_mw") else -min_mw
     return SingleSample(
-        telemetry=Telemetry(
-            asset_id=checked_id("Telemetry.asset_id", telemetry.asset_id),
-            site_id=telemetry.site_id,
-            site_name=telemetry.site_name,
-            ts_unix_ms=checked_timestamp_ms("Telemetry.timestamp", telemetry.timestamp),
-            soc_mwhr=telemetry.soc_mwhr,
-            soc_pct=telemetry.soc_pct,
-            capacity_mwhr=telemetry.capacity_mwhr,
-            current_mw=current_mw,
-            setpoint_mw=telemetry.setpoint_mw,
-            max_mw=max_mw,
-            min_mw=min_mw,
-            available_discharge_mw=discharge,
-            available_charge_mw=charge,
-            status=status_of(current_mw),
-        ),
-        quality=device_quality(telemetry.quality),
+        checked_id("Telemetry.asset_id", telemetry.asset_id),
+        checked_timestamp_ms("Telemetry.timestamp", telemetry.timestamp),
+        telemetry.soc_mwhr,
+        telemetry.current_mw,
+        telemetry.setpoint_mw,
+        discharge,
+        charge,
+        telemetry.soc_pct,
+        telemetry.capacity_mwhr,
+        max_mw,
+        min_mw,
+        device_quality(telemetry.quality),
     )
 
 

@@ -168,3 +168,17 @@ async def test_values_that_are_no_numbers_are_kept_with_their_quality(database_u
     assert run_sql(database_url, "SELECT status, quality FROM telemetry") == [
         (past.telemetry.status, "suspect")
     ]
+
+
+async def test_the_times_that_agents_reported_are_those_of_each_assets_newest_samples(
+    database_url: str,
+) -> None:
+    start = 1_800_000_000_000
+    async with open_store_on(database_url) as store:
+        await keep(store, *(samples(start + at, keys=[0, 1]) for at in (0, 1, DAY_MS)))
+        store.keep(samples(start + 2, keys=[0], source="synthesized"))
+        await store.wait_idle()
+        assets = FLEET.assets[:3]
+        found = await store.reported_times(assets, limit=2)
+        assert found == {assets[0].id: [start + DAY_MS], assets[1].id: [start + 1, start + DAY_MS]}
+        assert await store.reported_times(assets[2:3], limit=2) == {}

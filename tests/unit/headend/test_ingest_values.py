@@ -1,7 +1,7 @@
 """What arrives and cannot be: kept with its quality, shown as such, one alarm, and no other row changes."""
 
 import math
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,9 +15,8 @@ from tests.unit.headend.stores import SlowStore
 from trioder.domain.quality import Quality
 from trioder.headend.latest import LatestView
 from trioder.headend.sessions import Session
-from trioder.sim.model import Telemetry, status_of
 from trioder.store.interface import StoreUnavailableError
-from trioder.store.records import PastSample, Samples
+from trioder.store.records import Samples
 from trioder.wire.records import Batch, SingleSample
 
 NOW = int(START_UNIX_S * 1000)
@@ -31,17 +30,17 @@ class RecordingStore(SlowStore):
     def __init__(self) -> None:
         super().__init__()
         self.batches: dict[int, Samples] = {}
-        self.past: Sequence[PastSample] = ()
+        self.reported_ms: Mapping[str, Sequence[int]] = {}
         self.is_away = False
 
     def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
         self.batches[batch_seq] = samples
         return super().submit(outbox_id, batch_seq, samples)
 
-    async def history(self, *_: Any, **__: Any) -> Sequence[PastSample]:
+    async def reported_times(self, *_: Any, **__: Any) -> Mapping[str, Sequence[int]]:
         if self.is_away:
             raise StoreUnavailableError("away")
-        return self.past
+        return self.reported_ms
 
     def qualities(self, batch_seq: int) -> list[int]:
         samples = self.batches[batch_seq]
@@ -90,24 +89,20 @@ class Rig:
         )
 
     def single(self, mw: float = 1.0, *, ts_ms: int | None = None, key: int = 0, **changes: Any) -> None:
-        quality = changes.pop("quality", GOOD)
-        telemetry = Telemetry(
+        sample = SingleSample(
             asset_id=asset_id(key),
-            site_id="s",
-            site_name="North",
             ts_unix_ms=self.wall.now_ms() if ts_ms is None else ts_ms,
             soc_mwhr=20.0,
-            soc_pct=50.0,
-            capacity_mwhr=40.0,
             current_mw=mw,
             setpoint_mw=1.0,
-            max_mw=10.0,
-            min_mw=-10.0,
             available_discharge_mw=10.0,
             available_charge_mw=10.0,
-            status=status_of(mw),
+            soc_pct=50.0,
+            capacity_mwhr=40.0,
+            max_mw=10.0,
+            min_mw=-10.0,
         )._replace(**changes)
-        self.parts.ingest.receive_single(self.session, key, SingleSample(telemetry, quality))
+        self.parts.ingest.receive_single(self.session, key, sample)
 
     def view(self, key: int = 0) -> LatestView:
         view = self.parts.latest.view(key, self.wall.now_ms())
@@ -404,16 +399,7 @@ async def test_a_single_sample_that_comes_again_is_kept_once(autojump_clock: obj
 
 async def test_what_was_kept_before_the_headends_start_is_not_kept_again(autojump_clock: object) -> None:
     rig = Rig(assets=1)
-    first = Rig(assets=1)
-    await first.open(outbox_id="")
-    first.single(ts_ms=NOW)
-    telemetry = first.view().telemetry
-    rig.store.past = [
-        PastSample(
-            telemetry=telemetry._replace(ts_unix_ms=NOW + 5), source="synthesized", quality="synthesized"
-        ),
-        PastSample(telemetry=telemetry, source="agent", quality="good"),
-    ]
+    rig.store.reported_ms = {asset_id(0): [NOW - 5, NOW]}
     await rig.open(outbox_id="")
     rig.single(ts_ms=NOW)
     rig.single(ts_ms=NOW + 5)

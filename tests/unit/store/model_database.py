@@ -1,7 +1,7 @@
 """A database in memory: as slow and as unreliable as a test wants it, and as exact as the real one."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import trio
 
@@ -162,6 +162,10 @@ class ModelDatabase:
     ) -> Sequence[PastSample]:
         await trio.lowlevel.checkpoint()
         return ()
+
+    async def reported_times(self, asset_ids: Sequence[str], *, limit: int) -> Mapping[str, Sequence[int]]:
+        await trio.lowlevel.checkpoint()
+        return {}
 
     async def sessions(
         self, *, limit: int, asset: Asset | None, agent_id: str | None

@@ -7,7 +7,7 @@ retyped field fails here even where both of our ends agree with each other.
 from struct import pack
 
 from trioder.domain.quality import Quality
-from trioder.sim.model import Dispatch, Telemetry
+from trioder.sim.model import Dispatch
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import write_setpoint
 from trioder.wire.records import Acknowledgement, AgentEvent, Heartbeat, Registration, SingleSample
@@ -86,22 +86,19 @@ def test_a_sample() -> None:
     )
     sample = read(message(0x12, body))
     assert isinstance(sample, SingleSample)
-    assert sample.quality == Quality.GOOD
-    assert sample.telemetry == Telemetry(
+    assert sample == SingleSample(
         asset_id=ASSET,
-        site_id=SITE,
-        site_name="Agua Fria",
         ts_unix_ms=TIME_MS,
         soc_mwhr=50.5,
-        soc_pct=50.5,
-        capacity_mwhr=100.0,
         current_mw=-12.25,
         setpoint_mw=-12.5,
-        max_mw=25.0,
-        min_mw=-25.0,
         available_discharge_mw=25.0,
         available_charge_mw=25.0,
-        status="charging",
+        soc_pct=50.5,
+        capacity_mwhr=100.0,
+        max_mw=25.0,
+        min_mw=-25.0,
+        quality=Quality.GOOD,
     )
 
 

@@ -235,7 +235,7 @@ def test_a_sample_that_tells_what_it_could_hold_is_taken_at_its_word() -> None:
         )
     )
     assert isinstance(sample, SingleSample)
-    assert (sample.telemetry.available_discharge_mw, sample.telemetry.available_charge_mw) == (3.0, 0.0)
+    assert (sample.available_discharge_mw, sample.available_charge_mw) == (3.0, 0.0)
 
 
 def test_an_event_arrives_as_written() -> None:

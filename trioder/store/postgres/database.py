@@ -6,7 +6,9 @@ Every call may fail with `DatabaseError`, and may then have happened or not: eac
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from itertools import chain
+from operator import attrgetter
+from typing import Protocol
 
 from trioder.domain.quality import Quality
 from trioder.sim.model import Asset
@@ -45,7 +47,8 @@ class DatabaseError(Exception):
 SOURCE_CODES: Mapping[Source, int] = {"agent": 0, "synthesized": 1}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though nothing changes it once it is made: that would double what each costs to make.
+@dataclass(slots=True, kw_only=True)
 class PendingBatch:
     """A batch on its way to the database, its columns packed (44 bytes a row, 14 a run).
 
@@ -62,7 +65,7 @@ class PendingBatch:
     run_ts_unix_ms: "array[int]"
     run_sources: "array[int]"
     run_rows: "array[int]"
-    asset_keys: "array[int]"
+    asset_keys: "array[int] | range"
     soc_mwhr: "array[float]"
     current_mw: "array[float]"
     setpoint_mw: "array[float]"
@@ -79,12 +82,12 @@ class PendingBatch:
             run_ts_unix_ms=array("q", [part.ts_unix_ms for part in parts]),
             run_sources=array("h", [SOURCE_CODES[part.source] for part in parts]),
             run_rows=array("i", [len(part.asset_keys) for part in parts]),
-            asset_keys=_joined(array("i"), [part.asset_keys for part in parts]),
-            soc_mwhr=_joined(array("d"), [part.soc_mwhr for part in parts]),
-            current_mw=_joined(array("d"), [part.current_mw for part in parts]),
-            setpoint_mw=_joined(array("d"), [part.setpoint_mw for part in parts]),
-            available_discharge_mw=_joined(array("d"), [part.available_discharge_mw for part in parts]),
-            available_charge_mw=_joined(array("d"), [part.available_charge_mw for part in parts]),
+            asset_keys=_keys(parts),
+            soc_mwhr=_joined(parts, "soc_mwhr"),
+            current_mw=_joined(parts, "current_mw"),
+            setpoint_mw=_joined(parts, "setpoint_mw"),
+            available_discharge_mw=_joined(parts, "available_discharge_mw"),
+            available_charge_mw=_joined(parts, "available_charge_mw"),
             quality=b"".join(map(_qualities, parts)) if any(part.quality for part in parts) else b"",
         )
 
@@ -109,10 +112,18 @@ def _qualities(part: Samples) -> bytes:
     return part.quality or bytes([usual]) * len(part.asset_keys)
 
 
-def _joined(column: "array[Any]", parts: Sequence[Sequence[Any]]) -> "array[Any]":
-    for part in parts:
-        column.extend(part)
-    return column
+def _keys(parts: Sequence[Samples]) -> "array[int] | range":
+    # Neighbours, as a shard's assets are, stay a range: the database's keys of a range are a slice.
+    if len(parts) == 1 and isinstance(keys := parts[0].asset_keys, range) and keys.step == 1:
+        return keys
+    return array("i", chain.from_iterable(part.asset_keys for part in parts))
+
+
+def _joined(parts: Sequence[Samples], name: str) -> "array[float]":
+    """One column of all parts; that of a single part as it is, if it is packed."""
+    if len(parts) == 1 and isinstance(column := getattr(parts[0], name), array):
+        return column
+    return array("d", chain.from_iterable(map(attrgetter(name), parts)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +278,9 @@ class Database(Protocol):
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
     ) -> Sequence[PastSample]:
         """See `Store.history`. Besides the writer."""
+
+    async def reported_times(self, asset_ids: Sequence[str], *, limit: int) -> Mapping[str, Sequence[int]]:
+        """See `Store.reported_times`. Besides the writer."""
 
     async def sessions(
         self, *, limit: int, asset: Asset | None, agent_id: str | None

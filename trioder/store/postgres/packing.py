@@ -6,7 +6,6 @@ Row by row, with `struct`, it takes several times as long. What is sent when is 
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from struct import Struct
 
 from trioder.domain.quality import Quality
@@ -80,8 +79,15 @@ def _columns(
             column.extend(part)
     yield _TS, ts_us
     yield from zip(_FLOATS, floats, strict=True)
-    asset_keys = chain.from_iterable(batch.asset_keys for batch in batches)
-    yield _KEY, array("i", [keys[key] for key in asset_keys])
+    column_keys = array("i")
+    for batch in batches:
+        # A range is a shard's, or a part of one.
+        own_keys = batch.asset_keys
+        if isinstance(own_keys, range):
+            column_keys += keys[own_keys.start : own_keys.stop]
+        else:
+            column_keys.extend(map(keys.__getitem__, own_keys))
+    yield _KEY, column_keys
     if any(any(batch.run_sources) for batch in batches):
         yield _SOURCE, _by_run(batches, SOURCE_CODES["synthesized"], by_row=lambda _: b"")
     if any(batch.quality or any(batch.run_sources) for batch in batches):

@@ -1,7 +1,7 @@
 """The database as it is, through psycopg: a connection for telemetry, one for records, a few for readers."""
 
 from array import array
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import TypeVar
@@ -31,6 +31,7 @@ from trioder.store.postgres.reads import (
     read_history,
     read_mark,
     read_marks,
+    read_reported_times,
     read_retired_asset,
     read_sessions,
 )
@@ -175,6 +176,10 @@ class PsycopgDatabase:
         return await self._readers.run(
             partial(read_history, asset=asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
         )
+
+    async def reported_times(self, asset_ids: Sequence[str], *, limit: int) -> Mapping[str, Sequence[int]]:
+        """See `Database.reported_times`."""
+        return await self._readers.run(partial(read_reported_times, asset_ids=asset_ids, limit=limit))
 
     async def sessions(
         self, *, limit: int, asset: Asset | None, agent_id: str | None

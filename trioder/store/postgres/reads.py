@@ -1,6 +1,6 @@
 """What is read back: marks, an asset's past, past sessions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trioder.domain.quality import QUALITY_NAMES, Quality
@@ -25,6 +25,17 @@ _HISTORY = """
     ) AS sample
     WHERE version.asset_id = %(asset_id)s::uuid
     ORDER BY sample.ts_unix_ms DESC LIMIT %(limit)s
+"""
+_REPORTED_TIMES = """
+    SELECT version.asset_id::text, array_agg(sample.ts_unix_ms ORDER BY sample.ts_unix_ms)
+    FROM asset_versions AS version
+    CROSS JOIN LATERAL (
+        SELECT (extract(epoch FROM ts) * 1000)::bigint AS ts_unix_ms, source
+        FROM samples WHERE asset_key = version.asset_key
+        ORDER BY ts DESC LIMIT %(limit)s
+    ) AS sample
+    WHERE version.asset_id = ANY (%(asset_ids)s::uuid[]) AND sample.source = 0
+    GROUP BY version.asset_id
 """
 _SESSIONS = """
     SELECT
@@ -71,6 +82,14 @@ async def read_history(
         {"asset_id": asset.id, "limit": limit, "start": instant(start_ms), "end": instant(end_ms)},
     )
     return [_past_sample(asset, row) for row in await found.fetchall()]
+
+
+async def read_reported_times(
+    connection: Connection, asset_ids: Sequence[str], *, limit: int
+) -> Mapping[str, Sequence[int]]:
+    """See `Store.reported_times`; of an asset whose nameplate was changed, `limit` of each nameplate."""
+    found = await connection.execute(_REPORTED_TIMES, {"asset_ids": list(asset_ids), "limit": limit})
+    return dict(await found.fetchall())
 
 
 def _past_sample(asset: Asset, row: tuple[Any, ...]) -> PastSample:

@@ -5,7 +5,7 @@ alone decide what the database's failures mean. SQL is not spoken here.
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -175,6 +175,11 @@ class PostgresStore:
         return await self._read(
             lambda: self._database.history(asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
         )
+
+    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
+        """See `Store.reported_times`."""
+        asset_ids = [asset.id for asset in assets]
+        return await self._read(lambda: self._database.reported_times(asset_ids, limit=limit))
 
     async def find_retired_asset(self, asset_id: str) -> Asset | None:
         """See `Store.find_retired_asset`."""
