@@ -91,7 +91,8 @@ class Intake:
         self._in_turn, self._early = _Lane(), _Lane()
         # Of assets whose samples come one by one.
         self._bounds: dict[int, Bounds] = {}
-        self._before: dict[int, tuple[int, int, float]] = {}
+        # The time, ms, when it was received, ms, and the power, MW, of each one's sample before.
+        self._before: dict[int, array[float]] = {}
 
     def batch(self, batch: Batch, *, received_ms: int) -> Received:
         """Read one batch."""
@@ -170,8 +171,8 @@ class Intake:
         self._clock.clock_stepped(by_ms)
         for lane in (self._in_turn, self._early):
             lane.received_ms += by_ms
-        for key, (ts_ms, received_ms, mw) in self._before.items():
-            self._before[key] = ts_ms, received_ms + by_ms, mw
+        for before in self._before.values():
+            before[1] += by_ms
 
     def _rows_of(self, batch: Batch) -> _Rows:
         keys = self._session.batch_keys
@@ -235,13 +236,17 @@ class Intake:
         if reason:
             self._before.pop(key, None)
             return reason
-        before = self._before.get(key)
         ts_ms, current_mw = sample.ts_unix_ms, sample.current_mw
-        self._before[key] = ts_ms, received_ms, current_mw
-        if before is None or ts_ms <= before[0] or abs(current_mw - before[2]) <= bounds.step_mw:
+        before = self._before.get(key)
+        if before is None:
+            self._before[key] = array("d", (ts_ms, received_ms, current_mw))
             return ""
-        dt_ms = max(ts_ms - before[0], received_ms - before[1])
-        too_fast = is_too_fast(bounds, before[2], current_mw, dt_ms / 1000.0)
+        before_ts_ms, before_received_ms, before_mw = before
+        before[0], before[1], before[2] = ts_ms, received_ms, current_mw
+        if ts_ms <= before_ts_ms or abs(current_mw - before_mw) <= bounds.step_mw:
+            return ""
+        dt_ms = max(ts_ms - before_ts_ms, received_ms - before_received_ms)
+        too_fast = is_too_fast(bounds, before_mw, current_mw, dt_ms / 1000.0)
         return _TOO_FAST.format(current_mw) if too_fast else ""
 
 

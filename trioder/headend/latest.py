@@ -157,7 +157,7 @@ class LatestState:
             batch_seq: their place in the agent's outbox; None for samples that came on their own.
         """
         made_ms = min(received_ms, samples.ts_unix_ms if made_ms is None else made_ms)
-        run = _run_of(samples.asset_keys)
+        run = _run_of(samples.asset_keys) if len(samples.asset_keys) > 1 else None
         if run is not None:
             newer = (
                 max(self._agent_made_ms[run]) <= made_ms

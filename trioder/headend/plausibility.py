@@ -59,30 +59,37 @@ class Bounds(NamedTuple):
     @classmethod
     def of(cls, asset: Asset) -> "Bounds":
         """Derive the bounds of an asset."""
-        discharge_mw = asset.max_mw + max(BEYOND_MW, BEYOND_SHARE * asset.max_mw)
-        charge_mw = -asset.min_mw + max(BEYOND_MW, BEYOND_SHARE * -asset.min_mw)
-        soc_mwhr = asset.capacity_mwhr * (BEYOND_SOC_PCT / 100.0)
-        return cls(
-            soc_low_mwhr=-soc_mwhr,
-            soc_high_mwhr=asset.capacity_mwhr + soc_mwhr,
-            mw_low=-charge_mw,
-            mw_high=discharge_mw,
-            discharge_mw=discharge_mw,
-            charge_mw=charge_mw,
-            step_mw=max(BEYOND_MW, BEYOND_SHARE * max(asset.max_mw, -asset.min_mw)),
-            step_mw_per_s=RAMP_FACTOR * asset.ramp_rate_mw_per_min / 60.0,
-        )
+        return _bounds_of(asset.capacity_mwhr, asset.max_mw, asset.min_mw, asset.ramp_rate_mw_per_min)
+
+
+# Batteries of one type share theirs, which so stay in the processor's caches.
+@lru_cache(maxsize=4096)
+def _bounds_of(capacity_mwhr: float, max_mw: float, min_mw: float, ramp_mw_per_min: float) -> Bounds:
+    discharge_mw = max_mw + max(BEYOND_MW, BEYOND_SHARE * max_mw)
+    charge_mw = -min_mw + max(BEYOND_MW, BEYOND_SHARE * -min_mw)
+    soc_mwhr = capacity_mwhr * (BEYOND_SOC_PCT / 100.0)
+    return Bounds(
+        soc_low_mwhr=-soc_mwhr,
+        soc_high_mwhr=capacity_mwhr + soc_mwhr,
+        mw_low=-charge_mw,
+        mw_high=discharge_mw,
+        discharge_mw=discharge_mw,
+        charge_mw=charge_mw,
+        step_mw=max(BEYOND_MW, BEYOND_SHARE * max(max_mw, -min_mw)),
+        step_mw_per_s=RAMP_FACTOR * ramp_mw_per_min / 60.0,
+    )
 
 
 def impossible(bounds: Bounds, row: Row | SingleSample) -> str:
     """Name the first value that the battery cannot have, and the rule; empty when every one is possible."""
+    soc_low_mwhr, soc_high_mwhr, mw_low, mw_high, discharge_mw, charge_mw, _, _ = bounds
     # NaN is within no limits.
     if (
-        bounds.soc_low_mwhr <= row.soc_mwhr <= bounds.soc_high_mwhr
-        and bounds.mw_low <= row.current_mw <= bounds.mw_high
-        and bounds.mw_low <= row.setpoint_mw <= bounds.mw_high
-        and -IDLE_BAND_MW <= row.available_discharge_mw <= bounds.discharge_mw
-        and -IDLE_BAND_MW <= row.available_charge_mw <= bounds.charge_mw
+        soc_low_mwhr <= row.soc_mwhr <= soc_high_mwhr
+        and mw_low <= row.current_mw <= mw_high
+        and mw_low <= row.setpoint_mw <= mw_high
+        and -IDLE_BAND_MW <= row.available_discharge_mw <= discharge_mw
+        and -IDLE_BAND_MW <= row.available_charge_mw <= charge_mw
     ):
         return ""
     for name, value, low, high in (

@@ -9,13 +9,16 @@ from collections.abc import Iterable
 # A peer repeats what it had under way when its connection was lost.
 REMEMBERED = 64
 
+_NEXT, _NEWEST, _FIRST = 0, 1, 2
+
 
 class KeptTimes:
     """The times of the last samples of each asset that were kept; a second one of a time is a repeat."""
 
     def __init__(self) -> None:
-        # The times; which of them is the next to be replaced, and the newest that ever was.
-        self._by_asset: dict[int, tuple[array[int], list[int]]] = {}
+        # Which of the times is the next to be replaced, the newest that ever was, and then the times: one
+        # array an asset, for what lies together is fetched together.
+        self._by_asset: dict[int, array[int]] = {}
 
     def knows(self, asset_key: int) -> bool:
         """Whether anything is remembered of the asset."""
@@ -28,18 +31,19 @@ class KeptTimes:
 
     def add(self, asset_key: int, ts_unix_ms: int) -> bool:
         """Note the time of a sample; False when one of this time was kept before."""
-        if asset_key not in self._by_asset:
-            self._by_asset[asset_key] = array("q", [ts_unix_ms]), [0, ts_unix_ms]
+        times = self._by_asset.get(asset_key)
+        if times is None:
+            self._by_asset[asset_key] = array("q", (_FIRST, ts_unix_ms, ts_unix_ms))
             return True
-        times, state = self._by_asset[asset_key]
-        if ts_unix_ms > state[1]:
+        if ts_unix_ms > times[_NEWEST]:
             # Mostly each is newer than all before.
-            state[1] = ts_unix_ms
-        elif ts_unix_ms in times:
+            times[_NEWEST] = ts_unix_ms
+        elif ts_unix_ms in times[_FIRST:]:
             return False
-        if len(times) < REMEMBERED:
+        if len(times) < _FIRST + REMEMBERED:
             times.append(ts_unix_ms)
         else:
-            times[state[0]] = ts_unix_ms
-            state[0] = (state[0] + 1) % REMEMBERED
+            at = times[_NEXT]
+            times[at] = ts_unix_ms
+            times[_NEXT] = at + 1 if at + 1 < len(times) else _FIRST
         return True
