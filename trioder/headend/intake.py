@@ -6,7 +6,8 @@ Synchronous, and changes nothing but what it remembers of the session. Where the
 import math
 from array import array
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
+from struct import Struct
 from typing import NamedTuple
 
 from trioder.domain.quality import Quality
@@ -276,16 +277,28 @@ def _as_range(keys: list[int]) -> Sequence[int]:
 
 def _packed(batch: Batch, rows: Sequence[int] | None) -> "tuple[array[float], ...]":
     """The columns of `Row`, of all rows or of these; packed once, for the latest state and the store."""
-    columns = (
-        array("d", batch.soc_mwhr),
-        array("d", batch.current_mw),
-        array("d", batch.setpoint_mw),
-        array("d", batch.available_discharge_mw),
-        array("d", batch.available_charge_mw),
+    columns: tuple[Sequence[float], ...] = (
+        batch.soc_mwhr,
+        batch.current_mw,
+        batch.setpoint_mw,
+        batch.available_discharge_mw,
+        batch.available_charge_mw,
     )
-    if rows is None:
-        return columns
-    return tuple(array("d", [column[row] for row in rows]) for column in columns)
+    if rows is not None:
+        columns = tuple([column[row] for row in rows] for column in columns)
+    return tuple(map(_as_array, columns))
+
+
+def _as_array(values: Sequence[float]) -> "array[float]":
+    packed = array("d")
+    packed.frombytes(_doubles(len(values)).pack(*values))
+    return packed
+
+
+# A third of the time that `array` takes for a list.
+@lru_cache(maxsize=16)
+def _doubles(count: int) -> Struct:
+    return Struct(f"{count}d")
 
 
 def _picked(quality: bytes, rows: Sequence[int] | None) -> bytes:

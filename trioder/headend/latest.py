@@ -220,11 +220,11 @@ class LatestState:
         self._ts_ms[run] = array("q", [samples.ts_unix_ms]) * rows
         self._made_ms[run] = self._agent_made_ms[run] = array("q", [made_ms]) * rows
         self._received_ms[run] = array("q", [received_ms]) * rows
-        self._soc_mwhr[run] = array("d", samples.soc_mwhr)
-        self._current_mw[run] = array("d", samples.current_mw)
-        self._setpoint_mw[run] = array("d", samples.setpoint_mw)
-        self._available_discharge_mw[run] = array("d", samples.available_discharge_mw)
-        self._available_charge_mw[run] = array("d", samples.available_charge_mw)
+        self._soc_mwhr[run] = _as_array(samples.soc_mwhr)
+        self._current_mw[run] = _as_array(samples.current_mw)
+        self._setpoint_mw[run] = _as_array(samples.setpoint_mw)
+        self._available_discharge_mw[run] = _as_array(samples.available_discharge_mw)
+        self._available_charge_mw[run] = _as_array(samples.available_charge_mw)
 
     def _keep_trusted(self, key: int, next_code: int) -> None:
         """Before a sample is taken over: remember what it replaces, if that is the last one to be trusted."""
@@ -326,6 +326,10 @@ class LatestState:
         if code == Code.SYNTHESIZED:
             return "synthesized"
         return "bad" if code == Code.BAD else "suspect"
+
+
+def _as_array(column: Sequence[float]) -> "array[float]":
+    return column if isinstance(column, array) else array("d", column)
 
 
 def _run_of(keys: Sequence[int]) -> slice | None:

@@ -147,8 +147,11 @@ class Screen:
 
     def too_fast_rows(self, from_mw: "array[float]", to_mw: "array[float]", dt_s: float) -> list[int]:
         """Return the rows whose power stepped faster than it can, ascending."""
-        if max(dt_s, LEAST_STEP_S) >= self._slowest_s or not any(
-            map(gt, map(abs, map(sub, to_mw, from_mw)), self._steps_mw)
+        # Most batteries hold their power most of the time; NaN equals nothing.
+        if (
+            from_mw == to_mw
+            or max(dt_s, LEAST_STEP_S) >= self._slowest_s
+            or not any(map(gt, map(abs, map(sub, to_mw, from_mw)), self._steps_mw))
         ):
             return []
         return [

@@ -91,7 +91,8 @@ class Connection:
         self._outbound = trio.Event()
         self._outbound.set()  # the preface and our settings go first, whoever speaks first
         self._outbound_room = trio.lowlevel.ParkingLot()
-        self._writing = False
+        # Since when, on Trio's clock, the wire takes none of what is being sent; None between sends.
+        self._sending_since_s: float | None = None
         self._heard_at = trio.current_time()
         self._messages_read = 0
         self._bytes_read = 0
@@ -281,12 +282,8 @@ class Connection:
                 await self._outbound.wait()
                 self._outbound = trio.Event()
                 while data := self.core.data_to_send():
-                    self._writing = True
                     self._in_flight_bytes = len(data)
-                    if not await self._send(data):
-                        self._end_unread(f"the peer read nothing for {_WRITE_WITHIN_S:g} s")
-                        return
-                    self._writing = False
+                    await self._send(data)
                     self._in_flight_bytes = 0
                     self._count_buffers()
                     self._outbound_room.unpark_all()
@@ -295,16 +292,14 @@ class Connection:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self.end(f"the connection was lost: {error.__cause__ or error}")
 
-    async def _send(self, data: bytes) -> bool:
-        """Send all, with a time limit for each part; False when it is over."""
+    async def _send(self, data: bytes) -> None:
         for start in range(0, len(data), _WRITE_BYTES):
-            with trio.move_on_after(_WRITE_WITHIN_S) as patience:
-                await self._stream.send_all(
-                    data if len(data) <= _WRITE_BYTES else data[start : start + _WRITE_BYTES]
-                )
-            if patience.cancelled_caught:
-                return False
-        return True
+            # The watch has the time limit: a cancel scope a write costs as much as a small write.
+            self._sending_since_s = trio.current_time()
+            await self._stream.send_all(
+                data if len(data) <= _WRITE_BYTES else data[start : start + _WRITE_BYTES]
+            )
+        self._sending_since_s = None
 
     def _part(self) -> None:
         """End a drained connection whose last word is sent."""
@@ -329,6 +324,10 @@ class Connection:
         while True:
             heard_at = self._heard_at
             await trio.sleep_until(heard_at + options.ping_interval_s)
+            since_s = self._sending_since_s
+            if since_s is not None and trio.current_time() - since_s > _WRITE_WITHIN_S:
+                self._end_unread(f"the peer read nothing for {_WRITE_WITHIN_S:g} s")
+                return
             if self._heard_at != heard_at:
                 continue
             self.core.ping()
@@ -429,7 +428,7 @@ class Connection:
     async def _say_farewell(self) -> None:
         # A GOAWAY, the last status: if the wire still takes it.
         self._write_parting_code()
-        if not self._writing and (data := self.core.data_to_send()):
+        if self._sending_since_s is None and (data := self.core.data_to_send()):
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._stream.send_all(data)
 

@@ -88,7 +88,7 @@ class PendingBatch:
             setpoint_mw=_joined(parts, "setpoint_mw"),
             available_discharge_mw=_joined(parts, "available_discharge_mw"),
             available_charge_mw=_joined(parts, "available_charge_mw"),
-            quality=b"".join(map(_qualities, parts)) if any(part.quality for part in parts) else b"",
+            quality=_joined_qualities(parts),
         )
 
     @property
@@ -105,6 +105,12 @@ class PendingBatch:
     def size(self) -> int:
         """Its memory, in bytes."""
         return _BATCH_BYTES + 44 * len(self.asset_keys) + 14 * len(self.run_rows) + len(self.quality)
+
+
+def _joined_qualities(parts: Sequence[Samples]) -> bytes:
+    if len(parts) == 1:
+        return parts[0].quality
+    return b"".join(map(_qualities, parts)) if any(part.quality for part in parts) else b""
 
 
 def _qualities(part: Samples) -> bytes:
