@@ -82,6 +82,8 @@ class Stream:
             channel.open_call(AGENT_LINK_STREAM) as call,
             trio.open_nursery() as nursery,
         ):
+            # As agents do: their samples need not show their clock then.
+            self.registration.register.clock_unix_ms = time.time_ns() // 1_000_000
             await call.send(self.registration)
             granted = read_downlink(await call.receive())
             if not isinstance(granted, SessionGrant):

@@ -100,6 +100,8 @@ class SingleStream:
             open_channel(connection, authority=str(headend)) as channel,
             channel.open_call(AGENT_LINK_STREAM) as call,
         ):
+            # As agents do: their samples need not show their clock then.
+            self._registration.register.clock_unix_ms = time.time_ns() // 1_000_000
             await call.send(self._registration)
             granted = read_downlink(await call.receive())
             if not isinstance(granted, SessionGrant):

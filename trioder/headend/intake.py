@@ -133,7 +133,7 @@ class Intake:
     def single(self, asset_key: int, sample: SingleSample, *, received_ms: int) -> Received:
         """Read one sample that was sent on its own."""
         ts_ms, skew_s = sample.ts_unix_ms, self._session.measured_skew_s
-        reason = ""
+        reason_of = None
         wrong_time = is_wrong_time(ts_ms, received_ms=received_ms, skew_s=skew_s)
         if wrong_time:
             made_ms, quality = received_ms, Quality.WRONG_TIME
@@ -143,10 +143,9 @@ class Intake:
             )
             reason = self._reason_single(asset_key, sample, received_ms)
             quality = sample.quality
-            if quality:
-                reason = _FLAGGED
-            elif reason:
-                quality = Quality.SUSPECT
+            if quality or reason:
+                reason_of = partial(_single_reason, _FLAGGED if quality else reason)
+                quality = quality or Quality.SUSPECT
         samples = Samples(
             ts_unix_ms=ts_ms,
             source="agent",
@@ -158,9 +157,7 @@ class Intake:
             available_charge_mw=(sample.available_charge_mw,),
             quality=bytes((quality,)) if quality else b"",
         )
-        return Received(
-            samples, made_ms, not wrong_time, wrong_time, 0, (lambda _: reason) if reason else None
-        )
+        return Received(samples, made_ms, not wrong_time, wrong_time, 0, reason_of)
 
     def nameplates_changed(self) -> None:
         """The fleet's nameplates are others by now."""
@@ -261,6 +258,10 @@ def _impossible_beside(sample: SingleSample) -> str:
         if not math.isfinite(value := getattr(sample, name)):
             return f"{name} is {value}; it must be a finite number"
     return ""
+
+
+def _single_reason(reason: str, _row: int) -> str:
+    return reason
 
 
 def _reason(screen: Screen, columns: "tuple[array[float], ...]", device: bytes, row: int) -> str:
