@@ -11,8 +11,9 @@ from uuid import NAMESPACE_URL, uuid5
 
 import click
 
-from trioder.fleet import Fleet, Site, dump_fleet
-from trioder.sim.model import Asset
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Fleet, Site
+from trioder.fleet import dump_fleet
 
 # Ids come from EIA's own keys, so that they outlive every new making of the file.
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://www.eia.gov/electricity/data/eia860/")

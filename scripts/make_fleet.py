@@ -10,8 +10,9 @@ from uuid import UUID
 
 import click
 
-from trioder.fleet import Fleet, Site, dump_fleet
-from trioder.sim.model import Asset
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Fleet, Site
+from trioder.fleet import dump_fleet
 
 _STATES = ("AZ", "CA", "CO", "NM", "NV", "OR", "WA")
 _DURATIONS_H = (0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 8.0)

@@ -27,10 +27,11 @@ from scripts.benchmarks.report import Report
 from scripts.benchmarks.spread import Spread
 from scripts.benchmarks.usage import headend_usage
 from scripts.make_fleet import make_fleet
-from trioder.fleet import Fleet, dump_fleet
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Fleet
+from trioder.fleet import dump_fleet
 from trioder.launcher.shards import cut_shards
 from trioder.process.wall_time import WallClock
-from trioder.sim.model import Asset
 
 # The load goes on for so much longer than the dispatches should take.
 _LOAD_MARGIN_S = 5.0

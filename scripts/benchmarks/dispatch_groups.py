@@ -12,8 +12,8 @@ import trio
 from scripts.benchmarks.command import BenchmarkError
 from scripts.benchmarks.http_client import HttpConnection, open_http
 from scripts.benchmarks.spread import Spread, spread_of
+from trioder.domain.assets import Asset
 from trioder.process.addresses import Address
-from trioder.sim.model import Asset
 
 _WAIT_S = 30
 _LIVE_WITHIN_S = 60.0

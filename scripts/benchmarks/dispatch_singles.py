@@ -15,10 +15,10 @@ import trio
 from scripts.benchmarks.command import BenchmarkError
 from scripts.benchmarks.http_client import HttpPool, open_pool
 from scripts.benchmarks.spread import Spread, spread_of
+from trioder.domain.assets import Asset
 from trioder.process.addresses import Address
 from trioder.process.rfc3339 import parse_ms
 from trioder.process.wall_time import WallClock
-from trioder.sim.model import Asset
 
 _START_DELAY_S = 0.2
 _ANSWER_WITHIN_S = 30

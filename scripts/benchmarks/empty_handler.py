@@ -10,7 +10,7 @@ import trio
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse
 
-from trioder.headend.api.serving import serve_rest
+from trioder.api.http.serving import serve_rest
 
 
 def create_empty_app() -> QuartTrio:

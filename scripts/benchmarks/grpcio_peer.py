@@ -17,14 +17,15 @@ import grpc  # type: ignore[import-untyped]
 # Before all else of the store.
 import scripts.benchmarks.plain_asyncio  # noqa: F401  # isort: skip
 from scripts.benchmarks.grpcio_store import AsyncioStore
-from trioder.fleet import Fleet, load_fleet
-from trioder.headend.counters import Counters
-from trioder.headend.ingest import Ingest
-from trioder.headend.latest import LatestState
-from trioder.headend.mailbox import Mailbox
-from trioder.headend.sessions import Session
+from trioder.domain.fleet import Fleet
+from trioder.domain.telemetry import Samples
+from trioder.events.counters import Counters
+from trioder.fleet import load_fleet
+from trioder.gateway.downlink_queue import DownlinkQueue
+from trioder.gateway.sessions import Session
+from trioder.ingest.latest import LatestState
+from trioder.ingest.service import Ingest
 from trioder.process.wall_time import WallClock
-from trioder.store.records import Samples
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import write_grant, write_kept, write_replay
 from trioder.wire.records import Batch, Registration, SessionGrant, SingleSample
@@ -48,16 +49,16 @@ class SystemClock(WallClock):
         return time.time()
 
 
-class AsyncioMailbox(Mailbox):
+class AsyncioMailbox(DownlinkQueue):
     """A mailbox that a task of asyncio's waits for: the newest acknowledgement, and a request to go back."""
 
     def __init__(self) -> None:
         super().__init__()
         self._changed = asyncio.Event()
 
-    def put_kept(self, batch_seq: int) -> None:
+    def put_ack(self, batch_seq: int) -> None:
         """See `Mailbox`."""
-        super().put_kept(batch_seq)
+        super().put_ack(batch_seq)
         self._changed.set()
 
     def put_replay(self, from_batch_seq: int) -> None:

@@ -7,18 +7,19 @@ import asyncio
 from array import array
 from datetime import UTC, datetime
 
-from trioder.fleet import Fleet
+from trioder.domain.fleet import Fleet
+from trioder.domain.telemetry import Samples
 from trioder.process.wall_time import WallClock
 from trioder.store.none import NoneStore
 from trioder.store.postgres.database import PendingBatch
-from trioder.store.postgres.link import Connection, open_connection
-from trioder.store.postgres.loose import LooseSamples
 from trioder.store.postgres.partitions import Partitions, day_of, days_of
+from trioder.store.postgres.pg_connection import Connection, open_connection
 from trioder.store.postgres.queue import BatchQueue
 from trioder.store.postgres.schema import apply_schema, mirror_fleet
 from trioder.store.postgres.store import GROUP_ROWS, PACE_S, QUEUE_BYTES
+from trioder.store.postgres.unsequenced import UnsequencedBuffer
 from trioder.store.postgres.writes import write_batches
-from trioder.store.records import NOTHING_COMMITTED, Samples, Watermark
+from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 
 class AsyncioStore(NoneStore):
@@ -38,7 +39,7 @@ class AsyncioStore(NoneStore):
         self._queue = BatchQueue(max_bytes=QUEUE_BYTES, group_rows=GROUP_ROWS)
         self._partitions = Partitions()
         self._keys = array("i")
-        self._loose = LooseSamples(self._queue, max_bytes=QUEUE_BYTES, started_ms=wall.now_ms())
+        self._loose = UnsequencedBuffer(self._queue, max_bytes=QUEUE_BYTES, started_ms=wall.now_ms())
         self._work = asyncio.Event()
         self._full = asyncio.Event()
         self.ready = asyncio.Event()

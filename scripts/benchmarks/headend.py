@@ -13,7 +13,8 @@ import trio
 
 from scripts.benchmarks.command import BenchmarkError
 from scripts.benchmarks.programs import Program, open_program
-from trioder.fleet import Fleet, dump_fleet
+from trioder.domain.fleet import Fleet
+from trioder.fleet import dump_fleet
 from trioder.process.addresses import Address, parse_address
 from trioder.store.embedded.layout import DataFolder
 

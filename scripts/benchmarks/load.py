@@ -22,10 +22,11 @@ from scripts.benchmarks.gates import Gates
 from scripts.benchmarks.singles import SingleStream, Uncommitted
 from scripts.benchmarks.window import Window
 from trioder.agent.wakeup import Wakeup
-from trioder.fleet import load_fleet, shard_fleet
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import shard_fleet
+from trioder.fleet import load_fleet
 from trioder.process.addresses import Address, AddressType
 from trioder.rpc import ClientCall, connect, open_channel
-from trioder.sim.model import Asset
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import read_downlink
 from trioder.wire.records import Batch, BatchesKept, ReplayRequest, SessionGrant

@@ -19,18 +19,19 @@ import click
 import trio
 
 from scripts.benchmarks.load import batch_of
-from trioder.agent.kept_batches import BatchesInMemory
-from trioder.agent.link import Identity, Link, LinkReport
+from trioder.agent.batch_log import BatchesInMemory
+from trioder.agent.headend_client import HeadendClient, Identity, LinkReport
 from trioder.agent.outbox import Outbox
 from trioder.agent.pulse import PulseGrid
 from trioder.agent.send_queue import SendQueue
-from trioder.fleet import load_fleet, shard_fleet
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import shard_fleet
+from trioder.fleet import load_fleet
 from trioder.process.addresses import Address, AddressType
 from trioder.process.descriptors import raise_descriptor_limit
 from trioder.process.logs import configure_logging
 from trioder.process.wall_time import WallClock
 from trioder.rpc import connect
-from trioder.sim.model import Asset
 from trioder.wire.service import PROTOCOL
 from trioder.wire.uplink import write_batch, write_registration
 
@@ -94,7 +95,7 @@ class PacedAgent:
         registration = write_registration(
             agent_id=agent_id, epoch=1, protocol=PROTOCOL, outbox_id=str(uuid4()), assets=assets
         )
-        self.link = Link(
+        self.link = HeadendClient(
             Identity(agent_id=agent_id, assets=len(assets), headend=str(headend), registration=registration),
             dial=partial(connect, headend.host, headend.port),
             outbox=self.outbox,

@@ -25,12 +25,12 @@ from trioder.agent.config import AgentConfig
 from trioder.agent.disk import open_memory
 from trioder.agent.pulse import Lateness
 from trioder.agent.service import RunningAgent, run_agent
+from trioder.domain.assets import Asset
 from trioder.process.addresses import Address
-from trioder.process.collector import settle_collector
+from trioder.process.gc_freeze import freeze_gc
 from trioder.process.logs import configure_logging
 from trioder.process.wall_time import WallClock
 from trioder.rpc import connect
-from trioder.sim.model import Asset
 
 _PEER_WITHIN_S = 30.0
 _NOBODY = 9  # the port of the discard service
@@ -147,7 +147,7 @@ async def _run(config: AgentConfig, folder: Path, *, pulses: int, base_bytes: in
             rng=random.SystemRandom(),
             report=lambda _report: None,
             memory=memory,
-            settle=settle_collector,
+            settle=freeze_gc,
         )
         agent: RunningAgent = await nursery.start(run)
         start_s = time.perf_counter() - began_s

@@ -22,7 +22,7 @@ from scripts.benchmarks.programs import open_program
 from scripts.benchmarks.report import Report
 from scripts.benchmarks.rest_clients import Target, Turn, run_turn
 from scripts.make_fleet import make_fleet
-from trioder.fleet import Fleet
+from trioder.domain.fleet import Fleet
 from trioder.process.addresses import Address
 
 _EMPTY = "empty handler"

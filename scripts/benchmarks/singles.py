@@ -11,10 +11,10 @@ import psycopg
 import trio
 
 from scripts.benchmarks.gates import Gates
+from trioder.domain.assets import Asset
 from trioder.process.addresses import Address
 from trioder.process.rfc3339 import format_ms
 from trioder.rpc import connect, open_channel
-from trioder.sim.model import Asset
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import read_downlink
 from trioder.wire.records import SessionGrant

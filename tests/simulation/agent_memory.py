@@ -1,6 +1,6 @@
 """What lasts of a simulated agent, with a disk that fills up; and the journal of what the agent made."""
 
-from trioder.agent.kept_batches import BatchesInMemory
+from trioder.agent.batch_log import BatchesInMemory
 from trioder.agent.memory import MemoryInRam, SavedBattery
 
 

@@ -3,7 +3,7 @@
 import trio
 
 from tests.simulation.world import World
-from trioder.sim.model import DispatchRequest
+from trioder.domain.dispatch import DispatchRequest
 
 
 async def attack(world: World) -> None:

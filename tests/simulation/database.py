@@ -11,17 +11,19 @@ from typing import TypeVar
 import trio
 
 from tests.unit.store import model_dispatches
-from trioder.sim.model import Asset
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import DispatchRecord
+from trioder.domain.telemetry import PastSample
 from trioder.store.postgres.database import (
     DatabaseError,
     Maintenance,
-    Marks,
     Note,
     PendingBatch,
     SessionNote,
+    Watermarks,
     Written,
 )
-from trioder.store.records import NOTHING_COMMITTED, DispatchRecord, PastSample, PastSession, Watermark
+from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 T = TypeVar("T")
 
@@ -185,7 +187,7 @@ class DatabaseClient:
         self._dead = True
         self.lost()
 
-    async def connect(self, *, first: bool) -> Marks:
+    async def connect(self, *, first: bool) -> Watermarks:
         server = self._server
         await trio.sleep(server.delay_s / 2)
         self._check_there(connected=False)
@@ -199,7 +201,7 @@ class DatabaseClient:
                 server.sessions[key] = SessionNote(
                     session=note.session, disconnected_ms=note.session.connected_ms, reason="headend ended"
                 )
-        return Marks(by_outbox=dict(server.marks))
+        return Watermarks(by_outbox=dict(server.marks))
 
     async def disconnect(self) -> None:
         self.lost()
@@ -267,7 +269,7 @@ class DatabaseClient:
         self._check_there(connected=False)
         return self._server.marks.get(outbox_id, NOTHING_COMMITTED)
 
-    async def living_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
+    async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
         return model_dispatches.living(self._server.dispatches.values(), limit=limit)

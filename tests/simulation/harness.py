@@ -14,15 +14,17 @@ import trio.testing
 from tests.unit.headend.parts import START_UNIX_S
 from trioder.agent.config import AgentConfig
 from trioder.agent.service import run_agent
-from trioder.fleet import Fleet, shard_fleet
-from trioder.headend.latest import LatestView
-from trioder.headend.service import Headend, open_headend
-from trioder.headend.sessions import Session
+from trioder.api.context import Headend
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Fleet, shard_fleet
+from trioder.domain.telemetry import BessState
+from trioder.gateway.sessions import Session
+from trioder.headend.service import open_headend
+from trioder.ingest.latest import LatestView
 from trioder.process.addresses import Address
 from trioder.process.wall_time import WallClock
 from trioder.rpc import serve_connection
 from trioder.sim.bess import tick_asset
-from trioder.sim.model import Asset, BessState
 from trioder.store.interface import Store
 
 TICK_S = 4.0

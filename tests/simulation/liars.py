@@ -12,8 +12,8 @@ from uuid import UUID
 
 import trio
 
+from trioder.domain.assets import Asset
 from trioder.rpc import ClientCall, RpcError, open_channel
-from trioder.sim.model import Asset
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import read_downlink
 from trioder.wire.records import Setpoints

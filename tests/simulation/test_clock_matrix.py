@@ -18,11 +18,10 @@ from tests.simulation.storm import calm_down
 from tests.simulation.world import Report, Storm, World
 from tests.unit.headend.parts import asset_id, make_fleet
 from tests.unit.process.fake_clock import STEPS_S, FakeSystemClock
-from trioder.headend.latest import LatestView
-from trioder.headend.service import Headend
-from trioder.headend.sessions import Session
-from trioder.sim.model import DispatchRequest
-from trioder.store.records import DispatchRecord
+from trioder.api.context import Headend
+from trioder.domain.dispatch import DispatchRecord, DispatchRequest
+from trioder.gateway.sessions import Session
+from trioder.ingest.latest import LatestView
 
 TICK_S = 4.0
 # A step is taken over after 3 to 4 s; then the next pulse shows it.
@@ -42,7 +41,7 @@ Who = Literal["agent", "headend", "both"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plant:
+class BatteryPool:
     """A world whose machines' clocks may be set."""
 
     world: World
@@ -122,7 +121,9 @@ class Plant:
 
 
 @asynccontextmanager
-async def open_plant(*, headend_wrong_s: float = 0.0, agent_wrong_s: float = 0.0) -> AsyncIterator[Plant]:
+async def open_plant(
+    *, headend_wrong_s: float = 0.0, agent_wrong_s: float = 0.0
+) -> AsyncIterator[BatteryPool]:
     """Yield a plant that is up and has run for a few pulses; at the end all is committed exactly once."""
     report = Report()
     with trio.fail_after(3_600):
@@ -133,7 +134,7 @@ async def open_plant(*, headend_wrong_s: float = 0.0, agent_wrong_s: float = 0.0
                 agent.system = FakeSystemClock(wrong_s=0.0 if number else agent_wrong_s)
             await world.start()
             await trio.sleep(3 * TICK_S)
-            yield Plant(world=world)
+            yield BatteryPool(world=world)
             await calm_down(world)
             nursery.cancel_scope.cancel()
     check_exactly_once(world)

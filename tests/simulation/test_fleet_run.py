@@ -6,7 +6,7 @@ import trio
 from tests.simulation.harness import TICK_S, World, open_world
 from tests.unit.headend.parts import asset_id, make_fleet
 from tests.unit.headend.stores import SlowStore
-from trioder.sim.model import DispatchRequest
+from trioder.domain.dispatch import DispatchRequest
 from trioder.store.none import NoneStore
 
 # A pulse that is due just now still has to be computed and carried over.

@@ -8,12 +8,13 @@ import trio
 
 from tests.simulation.harness import World, open_world
 from tests.unit.headend.parts import make_fleet
-from trioder.fleet import Fleet
-from trioder.headend.dispatch.requests import GroupRequest
+from trioder.control.requests import GroupRequest
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import DispatchRecord, DispatchTarget
+from trioder.domain.fleet import Fleet
+from trioder.domain.telemetry import BessState
 from trioder.sim.bess import tick_asset
-from trioder.sim.model import Asset, BessState
 from trioder.store.none import NoneStore
-from trioder.store.records import DispatchRecord, DispatchTarget
 
 SHARD = 4
 

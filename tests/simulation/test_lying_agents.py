@@ -17,12 +17,11 @@ from tests.simulation.harness import TICK_S, World, open_world
 from tests.simulation.liars import LIES, Liar
 from tests.unit.headend.parts import asset_id, make_fleet
 from tests.unit.headend.stores import SlowStore
-from trioder.headend.dispatch.requests import GroupRequest
-from trioder.headend.service import Headend
-from trioder.headend.sums import Power, Summing, Sums
+from trioder.api.context import Headend
+from trioder.control.requests import GroupRequest
+from trioder.control.totals import Power, Summing, Sums
+from trioder.domain.dispatch import DispatchRequest, DispatchTarget
 from trioder.rpc import serve_connection
-from trioder.sim.model import DispatchRequest
-from trioder.store.records import DispatchTarget
 
 ASSETS, SHARD = 1_000, 25
 # Two of the forty agents.

@@ -11,9 +11,9 @@ import trio.testing
 
 from tests.simulation.database import DatabaseClient, DatabaseServer
 from tests.unit.headend.parts import START_UNIX_S, asset_id, make_fleet, make_session
+from trioder.domain.dispatch import DispatchRequest
 from trioder.headend.service import open_headend
 from trioder.process.wall_time import WallClock
-from trioder.sim.model import DispatchRequest
 from trioder.store.postgres.open import open_store_over
 from trioder.store.postgres.store import PostgresStore
 from trioder.wire.records import Batch

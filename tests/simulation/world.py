@@ -18,8 +18,9 @@ from tests.unit.headend.parts import START_UNIX_S
 from tests.unit.process.fake_clock import FakeSystemClock
 from trioder.agent.config import AgentConfig
 from trioder.agent.service import RunningAgent, run_agent
-from trioder.fleet import Fleet, shard_fleet
-from trioder.headend.service import Headend, open_headend
+from trioder.api.context import Headend
+from trioder.domain.fleet import Fleet, shard_fleet
+from trioder.headend.service import open_headend
 from trioder.process.addresses import Address
 from trioder.process.wall_time import WallClock
 from trioder.rpc import serve_connection

@@ -23,15 +23,15 @@ from trioder.agent.config import (
 )
 from trioder.agent.disk import open_memory
 from trioder.agent.disk_file import MemoryInUseError, MemoryUnusableError
-from trioder.agent.drain import GATHERED, drain_files
+from trioder.agent.headend_client import LinkReport
 from trioder.agent.launcher_pipe import STDIN_RULE, LauncherPipe, open_launcher_pipe
-from trioder.agent.link import LinkReport
 from trioder.agent.memory import AgentMemory
-from trioder.agent.orphans import read_states
+from trioder.agent.outbox_recovery import GATHERED, drain_files
+from trioder.agent.retired_state import read_states
 from trioder.agent.service import run_agent
 from trioder.process.agent_files import agent_file
 from trioder.process.clock_discipline import discipline_clock
-from trioder.process.collector import settle_collector
+from trioder.process.gc_freeze import freeze_gc
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
 from trioder.process.queued_output import OutputQueue, queue_standard_error
@@ -195,7 +195,7 @@ async def _run_with(
         report=partial(_print_status, _open_status_output()),
         memory=memory,
         stopping=stopping,
-        settle=settle_collector,
+        settle=freeze_gc,
     )
     async with trio.open_nursery() as watch:
         watch.start_soon(_watch)

@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from trioder.agent.backoff import Backoff
-from trioder.agent.battery import Battery, Telling
+from trioder.agent.battery import AgentMessage, Battery
 from trioder.agent.frame import Frame
 from trioder.agent.leases import LeaseTimer
 
@@ -23,7 +23,7 @@ _MAX_REST_S = 60.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Board:
+class AgentContext:
     """What all batteries of an agent share.
 
     Attributes:
@@ -34,12 +34,12 @@ class Board:
 
     frame: Frame
     leases: LeaseTimer
-    tell: Callable[[Telling], None]
+    tell: Callable[[AgentMessage], None]
     rng: random.Random
     crashes: int = 0
 
 
-async def run_asset(battery: Battery, board: Board) -> None:
+async def run_asset(battery: Battery, board: AgentContext) -> None:
     """Drive one battery until cancelled. A crash is logged, and it goes on from its last good state."""
     backoff = Backoff(first_s=_FIRST_REST_S, max_s=_MAX_REST_S, rng=board.rng)
     while True:
@@ -68,7 +68,7 @@ async def run_asset(battery: Battery, board: Board) -> None:
         battery.wakeup.wake()
 
 
-async def _live(battery: Battery, board: Board) -> Never:
+async def _live(battery: Battery, board: AgentContext) -> Never:
     wakeup = battery.wakeup
     while True:
         await wakeup.wait()
@@ -81,7 +81,7 @@ async def _live(battery: Battery, board: Board) -> Never:
             _obey(battery, board)
 
 
-def _obey(battery: Battery, board: Board) -> None:
+def _obey(battery: Battery, board: AgentContext) -> None:
     if battery.obey(trio.current_time()):
         board.leases.set(battery.position, battery.lease_end_s)
     for telling in battery.take_tellings():

@@ -1,23 +1,25 @@
 """One battery of the agent: its state in time, its setpoint, when that ends and in what. Synchronous.
 
-The task that drives it is in `trioder.agent.asset`, what it makes of a dispatch in `trioder.agent.judgement`.
+The task that drives it is in `trioder.agent.asset`, the checks of a setpoint in `trioder.agent.validation`.
 """
 
 import math
 from collections.abc import Callable
 from uuid import UUID, uuid5
 
-from trioder.agent.judgement import judge
 from trioder.agent.memory import SavedBattery
+from trioder.agent.validation import judge
 from trioder.agent.wakeup import Wakeup
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import Setpoint
 from trioder.domain.quality import Quality
+from trioder.domain.telemetry import BessState
 from trioder.process.wall_time import WallClock
 from trioder.sim.bess import initial_state, tick_asset, with_setpoint
-from trioder.sim.model import Asset, BessState, Dispatch
 from trioder.wire.records import Acknowledgement, AgentEvent
 
 Tick = Callable[[Asset, BessState, float], BessState]
-Telling = Acknowledgement | AgentEvent
+AgentMessage = Acknowledgement | AgentEvent
 
 COMMS_LOSS_REVERSION = "comms_loss_reversion"
 
@@ -85,7 +87,7 @@ class Battery:
         self._at_s = now_s
         self._tick = tick
         self._wall = wall
-        self._waiting: Dispatch | None = None
+        self._waiting: Setpoint | None = None
         # When the setpoint began; None when that was before this boot.
         self._began_s: float | None = None
         # The setpoint is to end because there was no headend for so long; 0 when it ends by itself.
@@ -93,7 +95,7 @@ class Battery:
         # The last word on the dispatch that ended last, should it be given again.
         self._ended: Acknowledgement | None = None
         # A tuple, for almost always it is empty, and then all batteries share it.
-        self._untold: tuple[Telling, ...] = ()
+        self._untold: tuple[AgentMessage, ...] = ()
 
     def resume(self, saved: SavedBattery, *, now_s: float) -> None:
         """Go on, at `now_s`, from what was saved; the time since has not passed for the cells.
@@ -159,7 +161,7 @@ class Battery:
             self.lease_end_s = max(now_s, self._lease_end())
         return self.lease_end_s != before_s
 
-    def offer(self, dispatch: Dispatch) -> Dispatch | None:
+    def offer(self, dispatch: Setpoint) -> Setpoint | None:
         """Let the battery's task find a dispatch; return the one that it takes the place of, if any."""
         superseded, self._waiting = self._waiting, dispatch
         self.call()
@@ -207,7 +209,7 @@ class Battery:
         self.called = False
         return dispatch is not None
 
-    def take_tellings(self) -> tuple[Telling, ...]:
+    def take_tellings(self) -> tuple[AgentMessage, ...]:
         """Return what the headend is to be told, in order; each once."""
         untold, self._untold = self._untold, ()
         return untold
@@ -227,7 +229,7 @@ class Battery:
             reversion_mw=self.reversion_mw,
         )
 
-    def _take(self, dispatch: Dispatch, now_s: float) -> None:
+    def _take(self, dispatch: Setpoint, now_s: float) -> None:
         dispatch_id, ended = dispatch.dispatch_id, self._ended
         # Without an id every dispatch is a new one.
         if dispatch_id and ended is not None and ended.dispatch_id == dispatch_id:
@@ -283,7 +285,7 @@ class Battery:
             message=message,
         )
 
-    def _tell(self, telling: Telling) -> None:
+    def _tell(self, telling: AgentMessage) -> None:
         self._untold += (telling,)
         self.called = True
 

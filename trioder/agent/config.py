@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trioder.domain.assets import Asset
 from trioder.fleet import FleetFileError, asset_from_document
 from trioder.process.addresses import Address, parse_address
-from trioder.sim.model import Asset
 
 MEBIBYTE = 1024 * 1024
 DEFAULT_OUTBOX_MB = 256

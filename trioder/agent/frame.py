@@ -3,7 +3,7 @@
 import trio
 
 from trioder.domain.quality import Quality
-from trioder.sim.model import BessState
+from trioder.domain.telemetry import BessState
 from trioder.wire.records import Batch
 
 

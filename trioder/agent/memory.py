@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from trioder.agent.kept_batches import BatchesInMemory, KeptBatches
+from trioder.agent.batch_log import BatchesInMemory, KeptBatches
 
 
 class SavedBattery(NamedTuple):

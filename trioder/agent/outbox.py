@@ -1,13 +1,13 @@
 """The sending half of go-back-N: which batch goes next, and which need not be kept any more. No I/O.
 
-Every batch is kept until the headend has it for good; `trioder.agent.kept_batches` is where.
+Every batch is kept until the headend has it for good; `trioder.agent.batch_log` is where.
 """
 
 from dataclasses import dataclass
 
 import structlog
 
-from trioder.agent.kept_batches import KeptBatches
+from trioder.agent.batch_log import KeptBatches
 from trioder.wire.uplink import batch_ts_unix_ms
 
 log = structlog.stdlib.get_logger(__name__)

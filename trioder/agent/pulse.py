@@ -1,6 +1,6 @@
 """The one clock of the agent: a grid of instants, and how late each of them was met.
 
-Pure bookkeeping; who waits for the instants and what happens at them is in `trioder.agent.plant`.
+Pure bookkeeping; who waits for the instants and what happens at them is in `trioder.agent.battery_pool`.
 """
 
 import math

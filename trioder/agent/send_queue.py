@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from trioder.agent.battery import Telling
+from trioder.agent.battery import AgentMessage
 from trioder.agent.frame import Frame
 from trioder.agent.outbox import Outbox, Outgoing
 from trioder.agent.wakeup import Wakeup
@@ -67,7 +67,7 @@ class SendQueue:
         """Those that were never sent."""
         return self._events.dropped
 
-    def put(self, telling: Telling) -> None:
+    def put(self, telling: AgentMessage) -> None:
         """Queue an event, or what became of a dispatch; one without an id cannot be answered, and is not."""
         if isinstance(telling, AgentEvent):
             self._events.put(telling)

@@ -13,17 +13,17 @@ import structlog
 import trio
 
 from trioder.agent.battery import Tick
+from trioder.agent.battery_pool import BatteryPool
 from trioder.agent.config import AgentConfig
 from trioder.agent.frame import Frame
+from trioder.agent.headend_client import Dial, HeadendClient, Identity, LinkReport
 from trioder.agent.headend_watch import HeadendWatch
-from trioder.agent.keeper import Keeper
-from trioder.agent.link import Dial, Identity, Link, LinkReport
 from trioder.agent.memory import AgentMemory, MemoryInRam, SavedBattery
 from trioder.agent.outbox import Outbox
-from trioder.agent.plant import Plant
 from trioder.agent.pulse import PulseGrid
 from trioder.agent.renewal import renew_outbox
 from trioder.agent.send_queue import SendQueue
+from trioder.agent.state_saver import StateSaver
 from trioder.process.clock_discipline import ClockStep, discipline_clock
 from trioder.process.wall_time import WallClock
 from trioder.sim.bess import tick_asset
@@ -40,11 +40,11 @@ FINISH_WITHIN_S = 3.0
 class RunningAgent:
     """What a running agent can be asked; for status lines, benchmarks and tests."""
 
-    plant: Plant
+    plant: BatteryPool
     memory: AgentMemory
     outbox: Outbox
     queue: SendQueue
-    link: Link
+    link: HeadendClient
 
 
 async def run_agent(
@@ -85,8 +85,8 @@ async def run_agent(
     def look() -> list[SavedBattery]:
         return plant.to_be_saved()
 
-    keeper = Keeper(memory, look=look, release=queue.put, wall=wall)
-    plant = Plant(
+    keeper = StateSaver(memory, look=look, release=queue.put, wall=wall)
+    plant = BatteryPool(
         config.assets,
         grid=PulseGrid.aligned(
             tick_s=config.tick_s, phase=config.phase, now_s=trio.current_time(), wall_s=wall.now_s()
@@ -107,7 +107,7 @@ async def run_agent(
         _follow_link(status, watch=watch, keeper=keeper, queue=queue, plant=plant)
         report(status)
 
-    link = Link(
+    link = HeadendClient(
         _identity(config, epoch=epoch, outbox_id=memory.outbox_id),
         dial=dial,
         outbox=outbox,
@@ -166,14 +166,16 @@ async def run_agent(
         nursery.cancel_scope.cancel()
 
 
-async def _revert(plant: Plant, at_s: float, away_s: float, *, agent_id: str) -> None:
+async def _revert(plant: BatteryPool, at_s: float, away_s: float, *, agent_id: str) -> None:
     assets = await plant.lose_headend(at_s, away_s)
     log.warning(
         "no headend for too long, setpoints reverted", agent_id=agent_id, away_s=away_s, assets=assets
     )
 
 
-def _follow_step(step: ClockStep, *, plant: Plant, watch: HeadendWatch, keeper: Keeper, link: Link) -> None:
+def _follow_step(
+    step: ClockStep, *, plant: BatteryPool, watch: HeadendWatch, keeper: StateSaver, link: HeadendClient
+) -> None:
     plant.clock_stepped(step)
     watch.suspended(step.suspended_s)
     keeper.save()
@@ -194,7 +196,7 @@ def _step_event(config: AgentConfig, step: ClockStep, *, wall: WallClock, rng: r
 
 
 def _follow_link(
-    status: LinkReport, *, watch: HeadendWatch, keeper: Keeper, queue: SendQueue, plant: Plant
+    status: LinkReport, *, watch: HeadendWatch, keeper: StateSaver, queue: SendQueue, plant: BatteryPool
 ) -> None:
     if status.state != "connected":
         watch.disconnected()
@@ -221,7 +223,7 @@ def _identity(config: AgentConfig, *, epoch: int, outbox_id: str) -> Identity:
 
 
 def _log_end(
-    config: AgentConfig, plant: Plant, outbox: Outbox, queue: SendQueue, memory: AgentMemory
+    config: AgentConfig, plant: BatteryPool, outbox: Outbox, queue: SendQueue, memory: AgentMemory
 ) -> None:
     lateness = plant.grid.lateness
     log.info(

@@ -4,17 +4,12 @@ from trioder.fleet.documents import asset_from_document, asset_to_document
 from trioder.fleet.dump import dump_fleet
 from trioder.fleet.faults import Fault, FleetFileError
 from trioder.fleet.load import load_fleet
-from trioder.fleet.model import Fleet, FleetChange, Site, shard_fleet
 
 __all__ = [
     "Fault",
-    "Fleet",
-    "FleetChange",
     "FleetFileError",
-    "Site",
     "asset_from_document",
     "asset_to_document",
     "dump_fleet",
     "load_fleet",
-    "shard_fleet",
 ]

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from trioder.domain.assets import Asset
 from trioder.fleet.entries import read_document
 from trioder.fleet.tree import Findings, Section
-from trioder.sim.model import Asset
 
 _OPTIONAL = {
     "min_soc_pct": 0.0,

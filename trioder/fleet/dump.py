@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Fleet, Site
 from trioder.fleet.documents import asset_to_document
-from trioder.fleet.model import Fleet, Site
-from trioder.sim.model import Asset
 
 _NO_NOTES: Mapping[str, str] = {}
 

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping
 
-from trioder.fleet.model import Site
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Site
+from trioder.domain.nameplate import nameplate_faults
 from trioder.fleet.record import Record, Shape
 from trioder.fleet.tree import Findings, Section
-from trioder.sim.model import Asset
-from trioder.sim.nameplate import nameplate_faults
 
 _SITE = Shape(
     noun="a site",

@@ -5,12 +5,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Fleet, Site
 from trioder.fleet.entries import read_asset, read_site
-from trioder.fleet.model import Fleet, Site
 from trioder.fleet.record import did_you_mean
 from trioder.fleet.tree import Findings, Listing, Section, shown
 from trioder.fleet.yaml_file import read_yaml
-from trioder.sim.model import Asset
 
 _TOP_KEYS = frozenset({"sites", "assets"})
 

@@ -18,13 +18,14 @@ import structlog
 import trio
 import trio_asyncio
 
-from trioder.fleet import Fleet, FleetFileError, load_fleet
-from trioder.headend.api import KnownHosts, create_app, serve_rest
-from trioder.headend.fleet_reload import FleetReloader
+from trioder.api import KnownHosts, create_app, serve_rest
+from trioder.control.fleet_reload import FleetReloader
+from trioder.domain.fleet import Fleet
+from trioder.fleet import FleetFileError, load_fleet
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
-from trioder.process.collector import settle_collector
 from trioder.process.descriptors import RESERVED_DESCRIPTORS, peer_descriptors, raise_descriptor_limit
+from trioder.process.gc_freeze import freeze_gc
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
 from trioder.process.queued_output import flush_standard_error, queue_standard_error
@@ -317,7 +318,7 @@ async def _run(
             await edge.start(grpc)
             await edge.start(_reload_on_hangup, headend.reloader)
             started.set()
-            settle_collector()
+            freeze_gc()
             log.info(
                 "headend ready",
                 http_addr=_address_of(http_listeners),

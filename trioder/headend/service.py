@@ -6,22 +6,22 @@ Sockets, signals and the environment are `__main__`'s; everything here runs in v
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
 import trio
 
-from trioder.fleet import Fleet
-from trioder.headend.agent_clocks import AgentClocks
-from trioder.headend.counters import Counters
-from trioder.headend.dispatch.dispatcher import Dispatcher
-from trioder.headend.fleet_reload import FleetReloader
-from trioder.headend.ingest import Ingest
-from trioder.headend.latest import LatestState
-from trioder.headend.session import SHUTTING_DOWN, AgentDesk, first_message_bytes
-from trioder.headend.sessions import SessionRegistry
+from trioder.api.context import Headend
+from trioder.control.dispatcher import Dispatcher
+from trioder.control.fleet_reload import FleetReloader
+from trioder.domain.fleet import Fleet
+from trioder.events.counters import Counters
+from trioder.gateway.agent_clocks import AgentClocks
+from trioder.gateway.sessions import SessionRegistry
+from trioder.headend.agent_link import SHUTTING_DOWN, AgentLinkService, first_message_bytes
 from trioder.headend.ticker import Ticker
+from trioder.ingest.latest import LatestState
+from trioder.ingest.service import Ingest
 from trioder.process.clock_discipline import ClockStep, discipline_clock
 from trioder.process.wall_time import WallClock
 from trioder.rpc import PeerLimits, Services, StatusCode
@@ -32,39 +32,6 @@ from trioder.wire.service import AGENT_LINK_STREAM
 log = structlog.stdlib.get_logger(__name__)
 
 _TEND_EVERY_S = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Headend:
-    """What REST shows and commands.
-
-    Attributes:
-        clocks: those of the agents, as far as they are known.
-        started_s: when it started, on Trio's clock.
-        services: what the gRPC port serves.
-        peers: what its connections use; whoever serves the port is given it.
-        closing: set once the headend is on its way out; sessions end and none are taken.
-    """
-
-    fleet: Fleet
-    latest: LatestState
-    sessions: SessionRegistry
-    dispatcher: Dispatcher
-    ingest: Ingest
-    store: Store
-    counters: Counters
-    wall: WallClock
-    clocks: AgentClocks
-    started_s: float
-    services: Services
-    peers: PeerLimits
-    closing: trio.Event
-    reloader: FleetReloader
-
-    @property
-    def started_ms(self) -> int:
-        """When it started, as the wall time is known now."""
-        return self.wall.unix_ms(self.started_s)
 
 
 @asynccontextmanager
@@ -105,7 +72,7 @@ async def open_headend(
     )
     store.listen(ingest)
     clocks = AgentClocks(counters=counters, wall=wall)
-    desk = AgentDesk(
+    desk = AgentLinkService(
         fleet=fleet,
         sessions=sessions,
         ingest=ingest,
@@ -206,7 +173,7 @@ async def _tend_dispatches(dispatcher: Dispatcher) -> None:
 
 async def _restore_dispatches(dispatcher: Dispatcher, store: Store) -> None:
     try:
-        dispatcher.restore(await store.living_dispatches())
+        dispatcher.restore(await store.open_dispatches())
     except StoreUnavailableError as error:
         # Agents tell what they have in force; what was still queued is not sent.
         log.warning("dispatches from before the start cannot be read", reason=str(error))

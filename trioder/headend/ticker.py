@@ -7,16 +7,15 @@ from collections.abc import Sequence
 
 import trio
 
-from trioder.fleet import Fleet
-from trioder.headend.counters import Counters
-from trioder.headend.dispatch.dispatcher import Dispatcher
-from trioder.headend.latest import LatestState
-from trioder.headend.sessions import SessionRegistry
+from trioder.control.dispatcher import Dispatcher
+from trioder.domain.fleet import Fleet
+from trioder.domain.telemetry import BessState, Samples
+from trioder.events.counters import Counters
+from trioder.gateway.sessions import SessionRegistry
+from trioder.ingest.latest import LatestState
 from trioder.process.wall_time import WallClock
 from trioder.sim.bess import initial_state, tick_asset, with_setpoint
-from trioder.sim.model import BessState
 from trioder.store.interface import Store
-from trioder.store.records import Samples
 
 # A few milliseconds; then streams and requests have their turn.
 _ASSETS_A_TURN = 500

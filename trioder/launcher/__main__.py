@@ -12,7 +12,7 @@ import trio
 
 from trioder.fleet import FleetFileError, load_fleet
 from trioder.launcher.display import LiveLine
-from trioder.launcher.drainer import Orphans
+from trioder.launcher.outbox_recovery import Orphans
 from trioder.launcher.run import run_launcher
 from trioder.launcher.shards import DEFAULT_OUTBOX_MAX_MB, Shard, cut_shards
 from trioder.launcher.supervisor import LaunchSettings

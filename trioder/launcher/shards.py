@@ -5,8 +5,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trioder.fleet import Fleet, asset_to_document, shard_fleet
-from trioder.sim.model import Asset
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Fleet, shard_fleet
+from trioder.fleet import asset_to_document
 
 # Small enough that making one piece never holds up the event loop for more than a few milliseconds.
 _ASSETS_A_PIECE = 200

@@ -14,7 +14,7 @@ from typing import Never, NoReturn
 import structlog
 import trio
 
-from trioder.launcher.drainer import Drainer, Orphans
+from trioder.launcher.outbox_recovery import Drainer, Orphans
 from trioder.launcher.process import AgentEnd, AgentOutput, RunProcess, run_agent_process
 from trioder.launcher.progress import FleetProgress
 from trioder.launcher.restarts import RestartLimits, RestartPolicy

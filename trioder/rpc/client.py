@@ -11,8 +11,8 @@ import trio
 from google.protobuf.message import DecodeError
 from h2.errors import ErrorCodes
 
+from trioder.rpc.call_stream import CallStream
 from trioder.rpc.connection import Connection
-from trioder.rpc.exchange import Exchange
 from trioder.rpc.headers import (
     MalformedHeadersError,
     Metadata,
@@ -43,7 +43,7 @@ async def connect(host: str, port: int, *, ssl_context: ssl.SSLContext | None = 
 class ClientCall(Generic[Req, Res]):
     """One call. One task may send while another receives."""
 
-    def __init__(self, exchange: Exchange, method: Method[Req, Res]) -> None:
+    def __init__(self, exchange: CallStream, method: Method[Req, Res]) -> None:
         self._exchange = exchange
         self._method = method
 
@@ -145,7 +145,7 @@ class Channel:
                 return response
             raise RpcError(StatusCode.INTERNAL, "the server answered more than once")
 
-    def _begin(self, method: Method[Any, Any], metadata: Metadata, timeout_s: float | None) -> Exchange:
+    def _begin(self, method: Method[Any, Any], metadata: Metadata, timeout_s: float | None) -> CallStream:
         connection = self._connection
         if connection.end_reason is not None:
             raise RpcError(StatusCode.UNAVAILABLE, connection.end_reason)
@@ -166,7 +166,7 @@ class Channel:
             raise RpcError(StatusCode.RESOURCE_EXHAUSTED, "the server takes no more calls at once") from None
         except h2.exceptions.ProtocolError as error:
             raise RpcError(StatusCode.UNAVAILABLE, f"the connection takes no more calls: {error}") from None
-        exchange = Exchange(connection, stream_id)
+        exchange = CallStream(connection, stream_id)
         connection.opened(exchange)
         connection.flush_soon()
         return exchange

@@ -12,8 +12,8 @@ import structlog
 import trio
 from h2.errors import ErrorCodes
 
+from trioder.rpc.call_stream import CallStream
 from trioder.rpc.core import Core, ProtocolViolationError
-from trioder.rpc.exchange import Exchange
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.peers import CALL_BYTES, PeerAccount, unlimited_account
 from trioder.rpc.rates import PeerRates
@@ -62,7 +62,7 @@ class Connection:
         self._stream = stream
         self.account = account or unlimited_account()
         self.account.connection = self
-        self.large_call: Exchange | None = None
+        self.large_call: CallStream | None = None
         self.options = options
         self.client_side = client_side
         self.unfinished_bytes = 0
@@ -71,7 +71,7 @@ class Connection:
             RpcError(StatusCode.INTERNAL, "the peer ended the call without a status") if client_side else None
         )
         self.core = Core(client_side=client_side, options=options)
-        self.exchanges: dict[int, Exchange] = {}
+        self.exchanges: dict[int, CallStream] = {}
         self.on_headers: Callable[[h2.events.Event], None] = _pass_over
         self.draining = False
         self.end_reason: str | None = None
@@ -166,12 +166,12 @@ class Connection:
             self.core.goaway()
             self.flush_soon()
 
-    def opened(self, exchange: Exchange) -> None:
+    def opened(self, exchange: CallStream) -> None:
         """Count a call in."""
         self.exchanges[exchange.stream_id] = exchange
         self.account.hold(CALL_BYTES)
 
-    def finished(self, exchange: Exchange) -> None:
+    def finished(self, exchange: CallStream) -> None:
         """Count a call out, whatever is left of it."""
         if self.exchanges.pop(exchange.stream_id, None) is not None:
             self.account.hold(-CALL_BYTES)

@@ -29,8 +29,8 @@ from purerpc.grpclib.config import GRPCConfiguration
 from purerpc.grpclib.connection import GRPCConnection
 from purerpc.grpclib.status import Status
 
+from trioder.rpc.coalescing import PREFACE_BYTES, DataJoiner, FrameTooLargeError, HeaderBlockTooLargeError
 from trioder.rpc.headers import Metadata, written_timeout
-from trioder.rpc.joining import PREFACE_BYTES, DataJoiner, FrameTooLargeError, HeaderBlockTooLargeError
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.status import RpcError, StatusCode
 

@@ -17,8 +17,8 @@ import trio
 from google.protobuf.message import DecodeError
 from h2.errors import ErrorCodes
 
+from trioder.rpc.call_stream import CallStream
 from trioder.rpc.connection import Connection
-from trioder.rpc.exchange import Exchange
 from trioder.rpc.headers import MalformedHeadersError, Metadata, NotGrpcError, RequestHead, read_request
 from trioder.rpc.method import Method, Req, Res
 from trioder.rpc.options import ConnectionOptions
@@ -46,7 +46,9 @@ class ServerCall(Generic[Req, Res]):
             may decode to a hundred times its size.
     """
 
-    def __init__(self, exchange: Exchange, method: Method[Req, Res], metadata: Metadata, peer: Peer) -> None:
+    def __init__(
+        self, exchange: CallStream, method: Method[Req, Res], metadata: Metadata, peer: Peer
+    ) -> None:
         self._exchange = exchange
         self._method = method
         self.metadata = metadata
@@ -272,7 +274,7 @@ async def _serve_accepted(
 class _Begun:
     """A request whose handler is to be started."""
 
-    exchange: Exchange
+    exchange: CallStream
     call: ServerCall[Any, Any]
     handler: Handler
     timeout_s: float | None
@@ -343,14 +345,14 @@ class _Serving:
             method, handler = self._services[head.path]
         except KeyError:
             raise RpcError(StatusCode.UNIMPLEMENTED, f"there is no method {head.path[:200]}") from None
-        exchange = Exchange(connection, stream_id)
+        exchange = CallStream(connection, stream_id)
         connection.opened(exchange)
         if connection.account.limited:
             self._bound_messages(exchange, head.path)
         call = ServerCall(exchange, method, head.metadata, self._peer)
         return _Begun(exchange, call, handler, head.timeout_s)
 
-    def _bound_messages(self, exchange: Exchange, path: str) -> None:
+    def _bound_messages(self, exchange: CallStream, path: str) -> None:
         connection = self._connection
         most = connection.account.limits.options.unregistered_bytes
         more = self._services.first_message_bytes(path)

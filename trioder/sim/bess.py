@@ -5,7 +5,8 @@ Where each formula comes from, and what the aux load means, is in `docs/model.md
 
 import math
 
-from trioder.sim.model import Asset, BessState, Telemetry, status_of
+from trioder.domain.assets import Asset
+from trioder.domain.telemetry import BessState, Telemetry, status_of
 
 START_SOC_PCT = 50.0
 

@@ -6,8 +6,8 @@ The formulas are in `docs/model.md`; what a headend makes of the answer is in `h
 import math
 from typing import Literal
 
+from trioder.domain.assets import Asset
 from trioder.sim.bess import sustainable_mw
-from trioder.sim.model import Asset
 
 Limit = Literal["nameplate", "available", "energy", "ramp"]
 

@@ -7,17 +7,11 @@ on a stream.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
-from trioder.sim.model import Asset
-from trioder.store.figures import StoreFigures
-from trioder.store.records import (
-    DispatchRecord,
-    PastSample,
-    PastSession,
-    Samples,
-    SessionRecord,
-    ShareOf,
-    Watermark,
-)
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import DispatchRecord, ShareOf
+from trioder.domain.telemetry import PastSample, Samples
+from trioder.store.records import PastSession, SessionRecord, Watermark
+from trioder.store.stats import StoreStats
 
 StoreHealth = Literal["ok", "error", "disabled"]
 
@@ -51,7 +45,7 @@ class Store(Protocol):
         """Why health is `error`, in words for an operator; empty when it is not."""
 
     @property
-    def figures(self) -> StoreFigures:
+    def figures(self) -> StoreStats:
         """What the store has done and has still to do, as numbers."""
 
     def listen(self, listener: StoreListener) -> None:
@@ -96,7 +90,7 @@ class Store(Protocol):
     def fleet_changed(self) -> None:
         """The fleet was reloaded: mirror it before anything of it is written."""
 
-    async def living_dispatches(self) -> Sequence[DispatchRecord]:
+    async def open_dispatches(self) -> Sequence[DispatchRecord]:
         """The dispatches that nobody has seen the end of, oldest first: what a headend goes on with.
 
         Raises:

@@ -3,19 +3,12 @@
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 
-from trioder.sim.model import Asset
-from trioder.store.figures import StoreFigures
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import DispatchRecord, ShareOf
+from trioder.domain.telemetry import PastSample, Samples
 from trioder.store.interface import StoreHealth, StoreListener
-from trioder.store.records import (
-    NOTHING_COMMITTED,
-    DispatchRecord,
-    PastSample,
-    PastSession,
-    Samples,
-    SessionRecord,
-    ShareOf,
-    Watermark,
-)
+from trioder.store.records import NOTHING_COMMITTED, PastSession, SessionRecord, Watermark
+from trioder.store.stats import StoreStats
 
 # Outboxes are named by agents; no number of names may fill the memory. One forgotten starts again at 0.
 MAX_OUTBOXES = 100_000
@@ -27,7 +20,7 @@ class NoneStore:
     def __init__(self) -> None:
         self._listener: StoreListener | None = None
         self._committed: OrderedDict[str, Watermark] = OrderedDict()
-        self._figures = StoreFigures()
+        self._figures = StoreStats()
 
     @property
     def health(self) -> StoreHealth:
@@ -40,7 +33,7 @@ class NoneStore:
         return ""
 
     @property
-    def figures(self) -> StoreFigures:
+    def figures(self) -> StoreStats:
         """All 0."""
         return self._figures
 
@@ -79,7 +72,7 @@ class NoneStore:
     def fleet_changed(self) -> None:
         """There is nothing to mirror it in."""
 
-    async def living_dispatches(self) -> Sequence[DispatchRecord]:
+    async def open_dispatches(self) -> Sequence[DispatchRecord]:
         """There are none."""
         return ()
 

@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from trioder.fleet import Fleet
+from trioder.domain.fleet import Fleet
 from trioder.process.wall_time import WallClock
 from trioder.store.embedded.server import open_embedded_server
 from trioder.store.interface import Store
 from trioder.store.none import NoneStore
 from trioder.store.postgres import open_postgres_store
-from trioder.store.postgres.link import checked_conninfo
+from trioder.store.postgres.pg_connection import checked_conninfo
 
 
 def check_database_url(database_url: str) -> None:

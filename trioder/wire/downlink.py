@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from trioder.sim.model import Dispatch
+from trioder.domain.dispatch import Setpoint
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.records import BatchesKept, Downlink, ReplayRequest, SessionGrant, Setpoints
 
@@ -31,12 +31,12 @@ def write_replay(from_batch_seq: int) -> pb.HeadendToAgent:
     return pb.HeadendToAgent(replay=pb.Replay(from_batch_seq=from_batch_seq))
 
 
-def write_setpoint(dispatch: Dispatch) -> pb.HeadendToAgent:
+def write_setpoint(dispatch: Setpoint) -> pb.HeadendToAgent:
     """Return one dispatch as a message of its own, as every agent of the protocol understands."""
     return pb.HeadendToAgent(setpoint=_setpoint(dispatch))
 
 
-def write_setpoints(dispatches: Iterable[Dispatch]) -> pb.HeadendToAgent:
+def write_setpoints(dispatches: Iterable[Setpoint]) -> pb.HeadendToAgent:
     """Return many dispatches as one message, for agents of protocol 1 and later."""
     return pb.HeadendToAgent(
         setpoint_batch=pb.SetpointBatch(setpoints=[_setpoint(dispatch) for dispatch in dispatches])
@@ -74,7 +74,7 @@ def read_downlink(message: pb.HeadendToAgent) -> Downlink | None:
             return None
 
 
-def _setpoint(dispatch: Dispatch) -> pb.Setpoint:
+def _setpoint(dispatch: Setpoint) -> pb.Setpoint:
     return pb.Setpoint(
         asset_id=dispatch.asset_id,
         mw=dispatch.mw,
@@ -87,8 +87,8 @@ def _setpoint(dispatch: Dispatch) -> pb.Setpoint:
     )
 
 
-def _dispatch(setpoint: pb.Setpoint) -> Dispatch:
-    return Dispatch(
+def _dispatch(setpoint: pb.Setpoint) -> Setpoint:
+    return Setpoint(
         dispatch_id=setpoint.dispatch_id,
         asset_id=setpoint.asset_id.lower(),
         mw=setpoint.mw,

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from trioder.domain.dispatch import Setpoint
 from trioder.domain.quality import Quality
-from trioder.sim.model import Dispatch
 
 # The type of the event by which an agent reports that its clock was set.
 CLOCK_STEP = "CLOCK_STEP"
@@ -184,7 +184,7 @@ class ReplayRequest:
 class Setpoints:
     """Dispatches in the order they were given; their values are for the asset to judge and answer."""
 
-    dispatches: tuple[Dispatch, ...]
+    dispatches: tuple[Setpoint, ...]
 
 
 Uplink = Registration | SingleSample | Heartbeat | Acknowledgement | AgentEvent | Batch

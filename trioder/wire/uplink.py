@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Literal
 
+from trioder.domain.assets import Asset
 from trioder.process.rfc3339 import format_ms, parse_ms
-from trioder.sim.model import Asset
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.checks import (
     WireError,

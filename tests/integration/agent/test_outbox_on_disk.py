@@ -13,14 +13,16 @@ from pathlib import Path
 import trio
 
 from tests.unit.headend.parts import asset_id, make_fleet
-from trioder.fleet import Fleet, asset_to_document
+from trioder.api.context import Headend
+from trioder.domain.dispatch import DispatchRequest
+from trioder.domain.fleet import Fleet
+from trioder.domain.telemetry import Samples
+from trioder.fleet import asset_to_document
 from trioder.fleet.dump import dump_fleet
-from trioder.headend.service import Headend, open_headend
+from trioder.headend.service import open_headend
 from trioder.process.wall_time import WallClock
 from trioder.rpc import serve_rpc
-from trioder.sim.model import DispatchRequest
 from trioder.store.none import NoneStore
-from trioder.store.records import Samples
 
 TICK_S = 0.1
 WITHIN_S = 60

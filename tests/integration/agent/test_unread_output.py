@@ -17,7 +17,7 @@ from tests.integration.agent.test_outbox_on_disk import (
     until,
 )
 from tests.unit.headend.parts import asset_id, make_fleet
-from trioder.sim.model import DispatchRequest
+from trioder.domain.dispatch import DispatchRequest
 
 WITHIN_S = 60
 

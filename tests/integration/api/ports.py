@@ -11,9 +11,9 @@ import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from trioder.headend.api.errors import register_error_handlers
-from trioder.headend.api.serving import serve_rest
-from trioder.headend.counters import Counters
+from trioder.api.errors import register_error_handlers
+from trioder.api.http.serving import serve_rest
+from trioder.events.counters import Counters
 
 MAX_BODY = 1_000_000
 

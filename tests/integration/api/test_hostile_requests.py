@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from tests.integration.api.ports import Port, answer_of, leave, open_port, read_all
-from trioder.headend.api import http1
-from trioder.headend.api.hosts import KnownHosts
+from trioder.api.http import http1
+from trioder.api.http.hosts import KnownHosts
 
 POST = b"POST /length HTTP/1.1\r\nHost: localhost\r\n"
 SMUGGLED = b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -11,8 +11,8 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from tests.unit.api.rest import make_fleet, uuid_of
-from trioder.fleet import Fleet
-from trioder.headend.api import create_app, serve_rest
+from trioder.api import create_app, serve_rest
+from trioder.domain.fleet import Fleet
 from trioder.headend.service import open_headend
 from trioder.process.wall_time import WallClock
 from trioder.store.none import NoneStore

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.integration.api.ports import MAX_BODY, answer_of, open_port, read_all
-from trioder.headend.api.http1 import Http1Connection
+from trioder.api.http.http1 import Http1Connection
 
 GET = b"GET /quick HTTP/1.1\r\nhost: localhost\r\n\r\n"
 LAST_GET = GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
@@ -89,7 +89,7 @@ async def test_a_body_that_never_ends_holds_its_connection_for_a_bounded_time() 
 async def test_headers_that_never_end_hold_their_connection_for_a_bounded_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trioder.headend.api.http1._HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("trioder.api.http.http1._HEAD_TIMEOUT_S", 0.3)
     async with open_port() as port, await port.connect() as stream, trio.open_nursery() as nursery:
 
         async def trickle() -> None:
@@ -106,7 +106,7 @@ async def test_headers_that_never_end_hold_their_connection_for_a_bounded_time(
 
 
 async def test_each_head_of_a_connection_has_the_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trioder.headend.api.http1._HEAD_TIMEOUT_S", 0.6)
+    monkeypatch.setattr("trioder.api.http.http1._HEAD_TIMEOUT_S", 0.6)
     async with open_port() as port, await port.connect() as stream:
         for number in range(4):
             # The rest of one and the beginning of the next come together.
@@ -208,7 +208,7 @@ async def test_draining_closes_idle_connections_and_ends_at_once() -> None:
 
 
 async def test_a_connection_that_falls_idle_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trioder.headend.api.serving._IDLE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("trioder.api.http.serving._IDLE_TIMEOUT_S", 0.3)
     async with open_port() as port:
         assert b" 200 " in await port.say(GET)
 

@@ -13,10 +13,11 @@ import trio
 
 from tests.e2e.processes import Processes, Program, open_processes
 from tests.unit.headend.parts import make_fleet
-from trioder.fleet import Fleet, dump_fleet
+from trioder.domain.fleet import Fleet
+from trioder.fleet import dump_fleet
 from trioder.store.embedded.layout import DataFolder
+from trioder.store.embedded.orphan_process import server_pid
 from trioder.store.embedded.server import open_embedded_server
-from trioder.store.embedded.strays import server_pid
 
 FLEET: Fleet = make_fleet(2)
 DRIVEN, SYNTHESIZED = FLEET.assets
@@ -24,7 +25,7 @@ HISTORY = f"/telemetry/{DRIVEN.id}/history"
 
 
 @dataclass(kw_only=True)
-class Plant:
+class BatteryPool:
     """A headend, its REST, and what else runs for a test."""
 
     processes: Processes
@@ -88,13 +89,13 @@ def variables(folder: Path, **more: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def open_plant(folder: Path, **more: str) -> AsyncIterator[Plant]:
+async def open_plant(folder: Path, **more: str) -> AsyncIterator[BatteryPool]:
     with trio.fail_after(60):
         async with open_processes() as processes:
             headend = await processes.start("trioder.headend", env=variables(folder, **more))
             ready = await headend.logged("^headend ready$")
             async with httpx2.AsyncClient(base_url=f"http://{ready['http_addr']}", timeout=15) as client:
-                yield Plant(
+                yield BatteryPool(
                     processes=processes,
                     headend=headend,
                     grpc_addr=ready["grpc_addr"],

@@ -5,8 +5,9 @@ from array import array
 
 import trio
 
+from trioder.domain.telemetry import Samples
 from trioder.store.postgres.store import PostgresStore
-from trioder.store.records import Samples, Watermark
+from trioder.store.records import Watermark
 
 
 def samples(

@@ -16,9 +16,9 @@ import psycopg
 import trio
 import trio_asyncio
 
-from trioder.fleet import Fleet, Site
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Fleet, Site
 from trioder.process.wall_time import WallClock
-from trioder.sim.model import Asset
 from trioder.store.embedded.binaries import find_installation
 from trioder.store.embedded.server import open_embedded_server
 from trioder.store.postgres import open_postgres_store

@@ -10,8 +10,9 @@ from tests.integration.store.senders import Sender, samples
 from tests.integration.store.servers import FLEET, open_store_on, run_sql
 from tests.unit.process.fake_clock import STEPS_S
 from tests.unit.store.model_dispatches import hand_over
+from trioder.domain.dispatch import DispatchRecord, DispatchTarget, MemberRecord
 from trioder.process.wall_time import WallClock
-from trioder.store.records import DispatchRecord, DispatchTarget, MemberRecord, SessionRecord
+from trioder.store.records import SessionRecord
 
 SESSION = SessionRecord(
     session_id="3f1d2c4b-0000-4000-8000-0000000000aa",
@@ -103,14 +104,14 @@ async def keep_and_find_all(
             allocated_mw=1.0,
             dispatched_ms=wall.now_ms(),
             state="sent",
-            living=True,
+            is_open=True,
             members=(member,),
         )
         hand_over(store.record_dispatch, dispatch)
         await store.wait_idle()
         past = await store.history(FLEET.assets[0], limit=100)
         [open_one] = await store.sessions(limit=10)
-        [found] = await store.living_dispatches()
+        [found] = await store.open_dispatches()
         store.close_session(session.session_id, disconnected_ms=wall.now_ms(), reason="bye")
         await store.wait_idle()
     assert sorted(one.telemetry.ts_unix_ms for one in past) == sorted(times_ms)

@@ -17,8 +17,8 @@ import trio
 from tests.integration.store.servers import run_sql
 from trioder.store.embedded import binaries
 from trioder.store.embedded.layout import DataFolder
+from trioder.store.embedded.orphan_process import server_pid
 from trioder.store.embedded.server import open_embedded_server
-from trioder.store.embedded.strays import server_pid
 from trioder.store.interface import StoreConfigurationError
 
 ROOT = Path(__file__).parents[3]

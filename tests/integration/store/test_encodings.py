@@ -9,7 +9,7 @@ import trio
 
 from tests.integration.store.senders import Sender, keep, samples, until_health
 from tests.integration.store.servers import FLEET, SITE, in_database, open_store_on, run_sql
-from trioder.fleet import Fleet
+from trioder.domain.fleet import Fleet
 from trioder.store.records import SessionRecord
 
 

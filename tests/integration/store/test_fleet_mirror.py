@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tests.integration.store.servers import SITE, asset, open_store_on, run_sql
-from trioder.fleet import Fleet
+from trioder.domain.fleet import Fleet
 
 # What an array, a row or a statement of SQL is written with, and what looks like none of it.
 NAMES = [

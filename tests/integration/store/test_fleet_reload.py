@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tests.integration.store.senders import samples
 from tests.integration.store.servers import SITE, asset, open_store_on, run_sql
-from trioder.fleet import Fleet
+from trioder.domain.fleet import Fleet
 
 NOW_MS = 1_800_000_000_000
 

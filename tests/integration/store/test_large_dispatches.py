@@ -8,7 +8,7 @@ import trio
 from tests.integration.store.senders import until_health
 from tests.integration.store.servers import FLEET, open_store_on, run_sql
 from tests.unit.store.model_dispatches import hand_over
-from trioder.store.records import (
+from trioder.domain.dispatch import (
     DispatchRecord,
     DispatchTarget,
     LeftOutRecord,
@@ -30,7 +30,7 @@ def group(assets: int, left_out: int = 0) -> DispatchRecord:
         resplit=True,
         dispatched_ms=1_800_000_000_000,
         state="sent",
-        living=True,
+        is_open=True,
         by_state={"sent": assets},
         assets_left_out=left_out,
         members=tuple(

@@ -9,15 +9,9 @@ import pytest
 
 from tests.integration.store.senders import samples, until_health
 from tests.integration.store.servers import FLEET, in_database, open_store_on, own_database, run_sql
+from trioder.domain.dispatch import DispatchRecord, DispatchTarget, LeftOutRecord, MemberRecord, ResplitRecord
 from trioder.store.postgres.schema import SCHEMA_VERSION, migrations
-from trioder.store.records import (
-    DispatchRecord,
-    DispatchTarget,
-    LeftOutRecord,
-    MemberRecord,
-    ResplitRecord,
-    Watermark,
-)
+from trioder.store.records import Watermark
 
 _FOLDER = Path(__file__).with_name("schemas")
 _OLDER = range(1, SCHEMA_VERSION)
@@ -161,7 +155,7 @@ def record_of_before() -> DispatchRecord:
         dispatched_ms=1_800_000_000_000,
         ends_ms=1_800_000_060_000,
         state="accepted",
-        living=True,
+        is_open=True,
         idempotency_key="k-1",
         request_digest="d",
         resplits=(
@@ -182,7 +176,7 @@ async def test_dispatches_of_version_2_become_rows(database_url: str) -> None:
         recorded,
         dispatch_id="3f1d2c4b-0000-4000-8000-0000000000cc",
         target=DispatchTarget(kind="asset", id=FLEET.assets[1].id),
-        living=False,
+        is_open=False,
         idempotency_key=None,
         strategy=None,
         valid_until_ms=None,
@@ -209,7 +203,7 @@ async def test_dispatches_of_version_2_become_rows(database_url: str) -> None:
             record.dispatched_ms,
             record.ends_ms,
             record.state,
-            record.living,
+            record.is_open,
             record.idempotency_key,
             msgspec.json.encode(record).decode(),
         )
@@ -217,7 +211,7 @@ async def test_dispatches_of_version_2_become_rows(database_url: str) -> None:
     run_sql(database_url, "CREATE VIEW mine AS SELECT asset_id, mw FROM dispatch_members")
     async with open_store_on(database_url) as store:
         await until_health(store, "ok")
-        assert encoded(await store.living_dispatches()) == encoded([recorded])
+        assert encoded(await store.open_dispatches()) == encoded([recorded])
         assert encoded(await store.find_dispatch(idempotency_key="k-1")) == encoded(recorded)
         assert encoded(await store.dispatches(limit=5, whole=True)) == encoded([lone, recorded])
         of_one = await store.dispatches(limit=5, asset=FLEET.assets[2], whole=True)
@@ -239,7 +233,7 @@ async def test_dispatches_of_version_1_become_rows(database_url: str) -> None:
     async with open_store_on(database_url) as store:
         await until_health(store, "ok")
         first, second = await store.dispatches(limit=10, whole=True)
-        assert await store.living_dispatches() == []
+        assert await store.open_dispatches() == []
     assert (first.mw, first.duration_s, first.state, first.by_state) == (
         -3.0,
         60,

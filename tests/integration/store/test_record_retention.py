@@ -12,7 +12,7 @@ import trio_asyncio
 
 from tests.integration.store.servers import open_store_on, run_sql
 from trioder.store.postgres import record_retention, record_writer
-from trioder.store.postgres.link import open_link
+from trioder.store.postgres.pg_connection import open_link
 from trioder.store.postgres.record_retention import RecordRetention
 
 NOW = datetime.now(UTC)

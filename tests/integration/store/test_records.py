@@ -17,19 +17,13 @@ from tests.integration.store.servers import (
     run_sql,
 )
 from tests.unit.store.model_dispatches import hand_over
+from trioder.domain.dispatch import DispatchRecord, DispatchTarget, LeftOutRecord, MemberRecord, ResplitRecord
 from trioder.process.wall_time import WallClock
 from trioder.store.postgres import open_postgres_store
 from trioder.store.postgres.database import SessionNote
-from trioder.store.postgres.link import open_link
-from trioder.store.postgres.write_notes import write_notes
-from trioder.store.records import (
-    DispatchRecord,
-    DispatchTarget,
-    LeftOutRecord,
-    MemberRecord,
-    ResplitRecord,
-    SessionRecord,
-)
+from trioder.store.postgres.pg_connection import open_link
+from trioder.store.postgres.write_records import write_notes
+from trioder.store.records import SessionRecord
 
 
 async def test_sessions_and_dispatches_are_told_with_names(database_url: str) -> None:
@@ -52,7 +46,7 @@ async def test_sessions_and_dispatches_are_told_with_names(database_url: str) ->
         duration_s=60,
         dispatched_ms=1_800_000_000_000,
         state="sent",
-        living=True,
+        is_open=True,
         members=(member,),
     )
     answered = replace(
@@ -204,7 +198,7 @@ async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str)
         dispatched_ms=1_800_000_000_000,
         ends_ms=1_800_000_060_000,
         state="accepted",
-        living=True,
+        is_open=True,
         idempotency_key="k-1",
         request_digest="d",
         resplits=(
@@ -228,7 +222,7 @@ async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str)
         dispatch_id="3f1d2c4b-0000-4000-8000-0000000000cc",
         dispatched_ms=1_800_000_001_000,
         state="completed",
-        living=False,
+        is_open=False,
         idempotency_key=None,
         members=members[:1],
     )
@@ -240,7 +234,7 @@ async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str)
         assert msgspec.json.encode(found) == msgspec.json.encode(group)
         assert await store.find_dispatch(idempotency_key="k-1") == found
         assert await store.find_dispatch(idempotency_key="k-2") is None
-        assert await store.living_dispatches() == [found]
+        assert await store.open_dispatches() == [found]
 
         async def listed(**wanted: object) -> list[str]:
             told = await store.dispatches(limit=10, **wanted)  # type: ignore[arg-type]  # a test's shorthand

@@ -16,8 +16,8 @@ from tests.integration.store.servers import run_sql
 from trioder.store.embedded import server as server_module
 from trioder.store.embedded.binaries import find_installation
 from trioder.store.embedded.layout import DataFolder
+from trioder.store.embedded.orphan_process import end_stray_server, remove_stale_lock_files, server_pid
 from trioder.store.embedded.server import open_embedded_server
-from trioder.store.embedded.strays import end_stray_server, remove_stale_lock_files, server_pid
 from trioder.store.interface import StoreConfigurationError
 
 

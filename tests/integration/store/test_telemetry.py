@@ -14,7 +14,7 @@ from tests.integration.store.servers import (
     open_store_on,
     run_sql,
 )
-from trioder.fleet import Fleet
+from trioder.domain.fleet import Fleet
 from trioder.process.wall_time import WallClock
 
 DAY_MS = 86_400_000

@@ -13,12 +13,12 @@ import trio_asyncio
 
 from tests.integration.store.senders import Sender, keep, samples, until_health
 from tests.integration.store.servers import FLEET, open_store_on, run_sql
-from trioder.fleet import Fleet
+from trioder.domain.fleet import Fleet
 from trioder.process.wall_time import WallClock
 from trioder.store.postgres import partitions as partitions_module
 from trioder.store.postgres import store as store_module
-from trioder.store.postgres.link import Connection, Link, checked_conninfo, open_link
 from trioder.store.postgres.partitions import Partitions
+from trioder.store.postgres.pg_connection import Connection, PgConnection, checked_conninfo, open_link
 from trioder.store.postgres.retention_runs import Retention
 from trioder.store.postgres.schema import apply_schema, mirror_fleet
 
@@ -68,7 +68,7 @@ def reader_of(url: str, table: str = "samples") -> Iterator[psycopg.Connection]:
 class Upkeep:
     """The upkeep alone, one run at a time."""
 
-    def __init__(self, link: Link, retention_days: int) -> None:
+    def __init__(self, link: PgConnection, retention_days: int) -> None:
         self._link = link
         self.partitions = Partitions()
         self.retention_days = retention_days

@@ -12,15 +12,16 @@ from trio.testing import memory_stream_pair
 
 from trioder.agent.battery import Battery, Tick
 from trioder.agent.config import AgentConfig
-from trioder.agent.link import LinkReport
+from trioder.agent.headend_client import LinkReport
 from trioder.agent.memory import AgentMemory, SavedBattery
-from trioder.agent.orphans import gather_states, read_states
+from trioder.agent.retired_state import gather_states, read_states
 from trioder.agent.service import RunningAgent, run_agent
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import Setpoint
 from trioder.process.addresses import Address
 from trioder.process.wall_time import WallClock
 from trioder.rpc import RpcError, ServerCall, Services, serve_connection
 from trioder.sim.bess import tick_asset
-from trioder.sim.model import Asset, Dispatch
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import write_grant, write_kept
 from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Heartbeat, Registration, SessionGrant
@@ -60,9 +61,9 @@ def make_dispatch(
     valid_until_s: float | None = None,
     reversion_mw: float = 0.0,
     dispatch_id: str = "d-1",
-) -> Dispatch:
+) -> Setpoint:
     """Return a dispatch; `valid_until_s` counts from START_UNIX_S."""
-    return Dispatch(
+    return Setpoint(
         dispatch_id=dispatch_id,
         asset_id=asset_id(number),
         mw=mw,

@@ -6,8 +6,10 @@ import pytest
 
 from tests.unit.agent.parts import make_battery, make_dispatch
 from trioder.agent.battery import Battery
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import Setpoint
+from trioder.domain.telemetry import BessState
 from trioder.sim.bess import tick_asset
-from trioder.sim.model import Asset, BessState, Dispatch
 from trioder.wire.records import Acknowledgement
 
 
@@ -17,7 +19,7 @@ def obey(battery: Battery, now_s: float) -> list[Acknowledgement]:
     return [told for told in battery.take_tellings() if isinstance(told, Acknowledgement)]
 
 
-def give(battery: Battery, dispatch: Dispatch, now_s: float) -> Acknowledgement:
+def give(battery: Battery, dispatch: Setpoint, now_s: float) -> Acknowledgement:
     """Hand over a dispatch; return what became of it, after whatever ended by then."""
     battery.offer(dispatch)
     return next(answer for answer in obey(battery, now_s) if answer.dispatch_id == dispatch.dispatch_id)

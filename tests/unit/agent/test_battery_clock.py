@@ -9,9 +9,9 @@ from tests.unit.agent.test_battery import give, obey
 from tests.unit.process.fake_clock import STEPS_S
 from trioder.agent.battery import Battery
 from trioder.agent.memory import SavedBattery
+from trioder.domain.assets import Asset
 from trioder.process.wall_time import WallClock
 from trioder.sim.bess import tick_asset
-from trioder.sim.model import Asset
 
 
 def battery_on(wall: WallClock, asset: Asset | None = None, now_s: float = 0.0) -> Battery:

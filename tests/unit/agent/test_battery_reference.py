@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.unit.agent.parts import START_UNIX_S, make_battery
 from trioder.agent.memory import SavedBattery
-from trioder.sim.model import Dispatch
+from trioder.domain.dispatch import Setpoint
 from trioder.wire.records import Acknowledgement
 
 HOLD_S = 30.0
@@ -107,7 +107,7 @@ def test_dispatches_ends_losses_and_restarts_in_any_order(
             case Given():
                 reference.give(happening, str(number), now_s)
                 battery.offer(
-                    Dispatch(
+                    Setpoint(
                         dispatch_id=str(number),
                         asset_id=battery.asset.id,
                         mw=happening.mw,

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from trioder.agent.disk import MemoryOnDisk, open_memory
 from trioder.agent.memory import SavedBattery
 from trioder.agent.outbox import Outbox, Outgoing
-from trioder.headend.ingest import BatchCursor, Verdict
+from trioder.ingest.service import BatchCursor, SequenceCheck
 from trioder.store.records import Watermark
 
 BATTERIES = [SavedBattery(1.0, 0.0, 0.0, math.inf)]
@@ -98,13 +98,13 @@ class Delivery(RuleBasedStateMachine):
             if lost or out.live_only or self.cursor is None:
                 continue
             match self.cursor.judge(out.batch_seq, out.gap_from_seq):
-                case Verdict.NEXT:
+                case SequenceCheck.NEXT:
                     self.gaps += out.batch_seq - self.cursor.next_seq
                     self.cursor.take(out.batch_seq)
                     self.received.append(out.payload)
                     self.committed_seq = out.batch_seq
                     self.cursor.commit(Watermark(out.batch_seq, None))
-                case Verdict.AHEAD:
+                case SequenceCheck.AHEAD:
                     if (from_seq := self.cursor.ask_replay()) is not None:
                         self.outbox.replay_from(from_seq)
                 case _:

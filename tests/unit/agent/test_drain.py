@@ -11,8 +11,8 @@ from trio.testing import MockClock
 from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, asset_id
 from trioder.agent.config import DrainConfig
 from trioder.agent.disk import open_memory
-from trioder.agent.drain import drain_files
 from trioder.agent.memory import SavedBattery
+from trioder.agent.outbox_recovery import drain_files
 from trioder.process.addresses import Address
 from trioder.process.wall_time import WallClock
 from trioder.wire.records import Batch

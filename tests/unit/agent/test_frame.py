@@ -3,8 +3,8 @@
 from tests.unit.agent.parts import make_asset
 from trioder.agent.frame import Frame
 from trioder.domain.quality import Quality
+from trioder.domain.telemetry import BessState
 from trioder.sim.bess import initial_state
-from trioder.sim.model import BessState
 
 
 def make_frame(assets: int) -> Frame:

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from tests.unit.agent.parts import START_UNIX_S, make_asset, make_dispatch
-from trioder.agent.judgement import judge
-from trioder.sim.model import Dispatch
+from trioder.agent.validation import judge
+from trioder.domain.dispatch import Setpoint
 
 REVERSION_OF_51 = "reversion 51 MW is outside of -40..50 MW; held at 50 MW"
 
@@ -35,7 +35,7 @@ def test_what_is_outside_is_clamped_and_each_is_named(mw: float, reversion_mw: f
 @pytest.mark.parametrize("field", ["mw", "reversion_mw"])
 def test_no_number_is_rejected(field: str, value: float) -> None:
     values = {"mw": 1.0, "reversion_mw": 0.0} | {field: value}
-    judgement = judge(Dispatch(dispatch_id="d", asset_id="a", **values), make_asset(), START_UNIX_S)
+    judgement = judge(Setpoint(dispatch_id="d", asset_id="a", **values), make_asset(), START_UNIX_S)
     assert judgement.status == "rejected"
     assert (judgement.reason or "").startswith(f"{field} is {value}")
     assert not judgement.is_obeyed
@@ -55,6 +55,6 @@ def test_the_instant_itself_is_too_late(now_s: float, status: str) -> None:
 
 @pytest.mark.parametrize("until_ms", [-(2**63), 0, 2**63 - 1])
 def test_no_instant_is_too_far_to_be_judged(until_ms: int) -> None:
-    dispatch = Dispatch(dispatch_id="d", asset_id="a", mw=1.0, valid_until_ms=until_ms)
+    dispatch = Setpoint(dispatch_id="d", asset_id="a", mw=1.0, valid_until_ms=until_ms)
     expected = "expired" if until_ms <= 0 else "applied"
     assert judge(dispatch, make_asset(), START_UNIX_S).status == expected

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.unit.agent.parts import START_UNIX_S, asset_id
-from trioder.agent.battery import Telling
-from trioder.agent.keeper import Keeper
+from trioder.agent.battery import AgentMessage
 from trioder.agent.memory import MemoryInRam, SavedBattery
+from trioder.agent.state_saver import StateSaver
 from trioder.process.wall_time import WallClock
 from trioder.wire.records import Acknowledgement, AgentEvent
 
@@ -19,8 +19,8 @@ class Kept:
 
     def __init__(self) -> None:
         self.saves = 0
-        self.released: list[Telling] = []
-        self.keeper = Keeper(
+        self.released: list[AgentMessage] = []
+        self.keeper = StateSaver(
             MemoryInRam("box", [asset_id(0)]),
             look=self._look,
             release=self.released.append,
@@ -46,7 +46,7 @@ async def test_what_has_changed_nothing_is_released_at_once(status: str) -> None
 @pytest.mark.parametrize(
     "telling", [*map(answer, ["applied", "clamped", "completed", "reverted"]), EVENT], ids=str
 )
-async def test_what_has_changed_something_is_released_once_it_is_saved(telling: Telling) -> None:
+async def test_what_has_changed_something_is_released_once_it_is_saved(telling: AgentMessage) -> None:
     kept = Kept()
     kept.keeper.hold(telling)
     assert kept.released == []

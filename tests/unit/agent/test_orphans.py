@@ -15,9 +15,9 @@ from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, asset_id
 from trioder.agent.config import DrainConfig
 from trioder.agent.disk import open_memory
 from trioder.agent.disk_file import MemoryUnusableError
-from trioder.agent.drain import drain_files
 from trioder.agent.memory import SavedBattery
-from trioder.agent.orphans import gather_states, read_states
+from trioder.agent.outbox_recovery import drain_files
+from trioder.agent.retired_state import gather_states, read_states
 from trioder.process.addresses import Address
 from trioder.process.agent_files import agent_file, gathered_states_file, orphaned_files
 from trioder.process.wall_time import WallClock

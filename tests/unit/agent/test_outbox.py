@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from trioder.agent.kept_batches import BatchesInMemory
+from trioder.agent.batch_log import BatchesInMemory
 from trioder.agent.outbox import Outbox, Outgoing
 
 

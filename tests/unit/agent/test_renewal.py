@@ -11,9 +11,9 @@ import trio
 from trio.testing import MockClock
 
 from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, asset_id, make_config
+from trioder.agent.batch_log import BatchesInMemory
 from trioder.agent.disk import open_memory
 from trioder.agent.disk_file import open_existing
-from trioder.agent.kept_batches import BatchesInMemory
 from trioder.agent.losses import Losses
 from trioder.agent.memory import AgentMemory, MemoryInRam
 from trioder.agent.outbox import Outbox

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.agent.parts import asset_id
 from trioder.agent import send_queue
-from trioder.agent.kept_batches import BatchesInMemory
+from trioder.agent.batch_log import BatchesInMemory
 from trioder.agent.outbox import Outbox
 from trioder.agent.send_queue import SendQueue
 from trioder.wire.records import Acknowledgement, AgentEvent

@@ -15,10 +15,11 @@ from tests.unit.agent.parts import (
     make_dispatch,
     start_agent,
 )
-from trioder.agent.link import LinkReport
+from trioder.agent.headend_client import LinkReport
+from trioder.domain.assets import Asset
+from trioder.domain.telemetry import BessState
 from trioder.rpc import RpcError, StatusCode
 from trioder.sim.bess import tick_asset
-from trioder.sim.model import Asset, BessState
 from trioder.wire.downlink import write_kept, write_replay, write_setpoint, write_setpoints
 
 

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, make_config, make_dispatch, start_agent
 from tests.unit.agent.test_service_leases import open_at, told
 from tests.unit.process.fake_clock import STEPS_S, FakeSystemClock
-from trioder.agent.link import HEARTBEAT_EVERY_S
+from trioder.agent.headend_client import HEARTBEAT_EVERY_S
 from trioder.process.wall_time import WallClock
 from trioder.wire.downlink import write_setpoint
 from trioder.wire.records import CLOCK_STEP

@@ -11,16 +11,17 @@ import trio
 from quart.wrappers import Response
 from quart_trio import QuartTrio
 
+from trioder.api import create_app
+from trioder.api.context import Headend
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Fleet, Site
 from trioder.domain.quality import Quality
-from trioder.fleet import Fleet, Site
-from trioder.headend.api import create_app
-from trioder.headend.service import Headend, open_headend
-from trioder.headend.sessions import Session
+from trioder.domain.telemetry import Samples
+from trioder.gateway.sessions import Session
+from trioder.headend.service import open_headend
 from trioder.process.wall_time import WallClock
-from trioder.sim.model import Asset
 from trioder.store.interface import Store
 from trioder.store.none import NoneStore
-from trioder.store.records import Samples
 
 START_S = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 

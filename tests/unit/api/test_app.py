@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from tests.unit.api.rest import make_fleet, open_rest, uuid_of
-from trioder.headend.counters import Counters
+from trioder.events.counters import Counters
 from trioder.wire.records import Registration
 
 ROUTES = [

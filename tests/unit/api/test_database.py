@@ -7,11 +7,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.api.rest import Rest, open_rest, uuid_of
-from trioder.sim.model import Asset, Telemetry
-from trioder.store.figures import StoreFigures
+from trioder.domain.assets import Asset
+from trioder.domain.telemetry import PastSample, Telemetry
 from trioder.store.interface import StoreHealth, StoreUnavailableError
 from trioder.store.none import NoneStore
-from trioder.store.records import PastSample, PastSession
+from trioder.store.records import PastSession
+from trioder.store.stats import StoreStats
 
 REASON = "connection refused"
 AT_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -22,7 +23,7 @@ class AwayStore(NoneStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self._figures = StoreFigures(queue_rows=300)
+        self._figures = StoreStats(queue_rows=300)
 
     @property
     def health(self) -> StoreHealth:
@@ -168,7 +169,7 @@ async def test_metrics_have_every_figure_of_the_store(autojump_clock: object) ->
     async with open_rest(store=AwayStore()) as rest:
         metrics = await metrics_of(rest)
     assert metrics["trioder_store_queue_rows"] == 300
-    for name in StoreFigures.__slots__:
+    for name in StoreStats.__slots__:
         assert {f"trioder_store_{name}", f"trioder_store_{name}_total"} & metrics.keys()
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.unit.api.rest import Rest, make_fleet, open_rest, uuid_of
-from trioder.fleet import Fleet, Site
+from trioder.domain.fleet import Fleet, Site
 
 # Two sites of two assets each, all of 10 MW discharge and 8 MW charge.
 SITE = uuid_of(1)

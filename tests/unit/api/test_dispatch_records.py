@@ -11,7 +11,7 @@ import trio.testing
 
 from tests.unit.api.rest import START_S, Rest, open_rest, uuid_of
 from tests.unit.store.model_database import ModelDatabase
-from trioder.headend.sessions import Session
+from trioder.gateway.sessions import Session
 from trioder.process.wall_time import WallClock
 from trioder.store.postgres.open import open_store_over
 from trioder.store.postgres.store import PostgresStore

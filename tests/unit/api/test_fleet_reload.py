@@ -8,10 +8,11 @@ import trio.testing
 
 from tests.unit.headend.driver import Rig, open_rig, pulse, registration
 from tests.unit.headend.parts import asset_id, make_fleet
+from trioder.api import create_app
+from trioder.domain.dispatch import DispatchRequest
+from trioder.domain.fleet import Fleet
 from trioder.domain.quality import Quality
-from trioder.fleet import Fault, Fleet, FleetFileError
-from trioder.headend.api import create_app
-from trioder.sim.model import DispatchRequest
+from trioder.fleet import Fault, FleetFileError
 from trioder.wire.records import BatchesKept, SessionGrant, Setpoints
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trioder.headend.api.hosts import KnownHosts, parse_host
+from trioder.api.http.hosts import KnownHosts, parse_host
 
 
 @pytest.mark.parametrize(

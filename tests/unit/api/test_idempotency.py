@@ -5,14 +5,14 @@ import trio
 import trio.testing
 from quart import Quart
 
-from tests.unit.headend.dispatch.driver import connect, dispatch_group, still_parts, tell
+from tests.unit.control.driver import connect, dispatch_group, still_parts, tell
 from tests.unit.headend.parts import Parts
-from trioder.headend.api import idempotency
-from trioder.headend.api.dispatch_models import DispatchBody
-from trioder.headend.api.errors import ApiError
-from trioder.headend.api.idempotency import IdempotencyKeys
+from trioder.api import idempotency
+from trioder.api.errors import ApiError
+from trioder.api.idempotency import IdempotencyKeys
+from trioder.api.schemas.dispatch import DispatchBody
+from trioder.domain.dispatch import DispatchRecord
 from trioder.store.none import NoneStore
-from trioder.store.records import DispatchRecord
 
 BODY = DispatchBody(fleet=True, mw=4.0)
 
@@ -41,7 +41,7 @@ async def give_under(key: str, keys: IdempotencyKeys, parts: Parts) -> DispatchR
         return parts.dispatcher.record_of(dispatch_group(parts, 4.0))
 
     async with Quart("test").test_request_context("/", headers={"Idempotency-Key": key}):
-        return await keys.give_once(BODY, give)
+        return await keys.execute_once(BODY, give)
 
 
 async def test_the_answers_of_many_large_groups_are_not_all_kept(
@@ -98,7 +98,7 @@ async def test_a_client_that_leaves_once_its_command_is_given_has_used_its_key()
 
     async with Quart("test").test_request_context("/", headers={"Idempotency-Key": "k-1"}):
         with scope:
-            await keys.give_once(BODY, give)
+            await keys.execute_once(BODY, give)
             await trio.lowlevel.checkpoint()
     assert scope.cancelled_caught
     assert await give_under("k-1", keys, parts) == given[0]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from scripts.benchmarks.paced import Census
-from trioder.agent.link import LinkReport
+from trioder.agent.headend_client import LinkReport
 
 UP = LinkReport(state="connected", assets=1)
 DOWN = LinkReport(state="disconnected", assets=0, reason="gone")

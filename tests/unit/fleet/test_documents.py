@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trioder.domain.assets import Asset
 from trioder.fleet import FleetFileError, asset_from_document, asset_to_document
-from trioder.sim.model import Asset
 
 ASSET = Asset(
     id="5f1d7a53-0c3c-4f0e-9d8e-0a4c1c7b1f10",

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from trioder.fleet import Fault, Fleet, FleetFileError, load_fleet
+from trioder.domain.fleet import Fleet
+from trioder.fleet import Fault, FleetFileError, load_fleet
 
 SITE_ID = "0f7c3c1e-7b52-4d0a-8a55-9d8c4a1f2b11"
 ASSET_ID = "5f1d7a53-0c3c-4f0e-9d8e-0a4c1c7b1f10"

@@ -5,8 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.fleet import Fleet, Site
-from trioder.sim.model import Asset
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Fleet, Site
 
 SITE = Site(id="00000000-0000-4000-8000-0000000000aa", name="Site", location="Here")
 

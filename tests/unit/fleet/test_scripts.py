@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from scripts.make_default_fleet import default_fleet_text
 from scripts.make_fleet import main as make_fleet_main
 from scripts.make_fleet import make_fleet
-from trioder.fleet import Fleet, dump_fleet, load_fleet, shard_fleet
+from trioder.domain.fleet import Fleet, shard_fleet
+from trioder.fleet import dump_fleet, load_fleet
 
 ROOT = Path(__file__).parents[3]
 UNITS_CSV = ROOT / "examples/data/eia860_2022_wecc_battery_units.csv"

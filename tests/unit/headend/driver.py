@@ -9,8 +9,9 @@ import trio
 import trio.testing
 
 from tests.unit.headend.parts import START_UNIX_S, asset_id, make_fleet
-from trioder.fleet import Fleet
-from trioder.headend.service import Headend, open_headend
+from trioder.api.context import Headend
+from trioder.domain.fleet import Fleet
+from trioder.headend.service import open_headend
 from trioder.process.wall_time import WallClock
 from trioder.rpc import ClientCall, RpcError, open_channel, serve_connection
 from trioder.store.interface import Store

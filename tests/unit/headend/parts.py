@@ -4,18 +4,18 @@ import random
 from dataclasses import dataclass
 from uuid import UUID
 
-from trioder.fleet import Fleet, Site
-from trioder.headend.counters import Counters
-from trioder.headend.dispatch.dispatcher import Dispatcher
-from trioder.headend.ingest import Ingest
-from trioder.headend.latest import LatestState
-from trioder.headend.sessions import Session, SessionRegistry
+from trioder.control.dispatcher import Dispatcher
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Fleet, Site
+from trioder.domain.telemetry import Samples, Source
+from trioder.events.counters import Counters
+from trioder.gateway.sessions import Session, SessionRegistry
 from trioder.headend.ticker import Ticker
+from trioder.ingest.latest import LatestState
+from trioder.ingest.service import Ingest
 from trioder.process.wall_time import WallClock
-from trioder.sim.model import Asset
 from trioder.store.interface import Store
 from trioder.store.none import NoneStore
-from trioder.store.records import Samples, Source
 
 START_UNIX_S = 1_800_000_000.0
 

@@ -3,16 +3,11 @@
 from collections import defaultdict
 from collections.abc import Collection
 
+from trioder.domain.dispatch import DispatchRecord, ShareOf, with_shares
+from trioder.domain.telemetry import Samples
 from trioder.store.interface import StoreListener
 from trioder.store.none import NoneStore
-from trioder.store.records import (
-    NOTHING_COMMITTED,
-    DispatchRecord,
-    Samples,
-    ShareOf,
-    Watermark,
-    with_shares,
-)
+from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 
 class SlowStore(NoneStore):

@@ -8,7 +8,7 @@ import trio.testing
 from tests.unit.headend.driver import NOW, Rig, ScriptedAgent, open_rig, pulse, registration
 from tests.unit.headend.parts import asset_id
 from tests.unit.process.fake_clock import FakeSystemClock
-from trioder.headend.sessions import Session
+from trioder.gateway.sessions import Session
 from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
 from trioder.wire import agent_link_pb2 as pb

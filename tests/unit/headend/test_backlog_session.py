@@ -4,10 +4,11 @@ import pytest
 
 from tests.unit.headend.driver import Rig, ScriptedAgent, open_rig, pulse
 from tests.unit.headend.parts import asset_id, make_fleet, make_session
-from trioder.headend.sessions import ClaimRefusedError, SessionRegistry
+from trioder.domain.telemetry import Samples
+from trioder.gateway.sessions import ClaimRefusedError, SessionRegistry
 from trioder.rpc import StatusCode
 from trioder.store.none import NoneStore
-from trioder.store.records import Samples, SessionRecord
+from trioder.store.records import SessionRecord
 from trioder.wire.records import BatchesKept, SessionGrant
 from trioder.wire.uplink import write_backlog_registration
 

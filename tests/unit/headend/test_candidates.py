@@ -3,14 +3,7 @@
 import pytest
 
 from tests.unit.headend.parts import make_fleet
-from trioder.headend.dispatch.candidates import (
-    Candidate,
-    Exclusion,
-    Known,
-    candidates_of,
-    horizon_s,
-    ramp_window_s,
-)
+from trioder.control.candidates import Candidate, Exclusion, Known, candidates_of, horizon_s, ramp_window_s
 
 # 40 MWh, 10 MW, lossless, and fast.
 [ASSET] = make_fleet(1).assets

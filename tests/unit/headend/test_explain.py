@@ -2,9 +2,9 @@
 
 import pytest
 
-from trioder.headend.dispatch.candidates import Candidate, Exclusion, ShareLimit
-from trioder.headend.dispatch.explain import explain
-from trioder.headend.dispatch.split import Strategy, split
+from trioder.control.allocation import Strategy, split
+from trioder.control.candidates import Candidate, Exclusion, ShareLimit
+from trioder.control.explain import explain
 
 GROUP = [Candidate(0, 100.0, 50.0), Candidate(1, 300.0, 350.0)]
 

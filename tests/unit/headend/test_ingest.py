@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.unit.headend.parts import START_UNIX_S, Parts, StillWall, make_parts, make_session
 from tests.unit.headend.stores import SlowStore
-from trioder.headend.mailbox import Mail
-from trioder.headend.sessions import Session
+from trioder.gateway.downlink_queue import Mail
+from trioder.gateway.sessions import Session
 from trioder.store.records import NOTHING_COMMITTED, Watermark
 from trioder.wire.records import Batch
 

@@ -13,10 +13,10 @@ import trio
 from tests.unit.headend.parts import START_UNIX_S, Parts, StillWall, asset_id, make_parts, make_session
 from tests.unit.headend.stores import SlowStore
 from trioder.domain.quality import Quality
-from trioder.headend.latest import LatestView
-from trioder.headend.sessions import Session
+from trioder.domain.telemetry import Samples
+from trioder.gateway.sessions import Session
+from trioder.ingest.latest import LatestView
 from trioder.store.interface import StoreUnavailableError
-from trioder.store.records import Samples
 from trioder.wire.records import Batch, SingleSample
 
 NOW = int(START_UNIX_S * 1000)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.unit.headend.parts import make_fleet, make_samples
 from tests.unit.process.fake_clock import STEPS_S
 from trioder.domain.quality import Quality
-from trioder.headend.latest import LatestState
-from trioder.store.records import Samples
+from trioder.domain.telemetry import Samples
+from trioder.ingest.latest import LatestState
 
 NOW = 1_800_000_000_000
 

@@ -6,7 +6,7 @@ import trio.testing
 
 from tests.unit.headend.driver import open_rig
 from tests.unit.headend.parts import asset_id
-from trioder.headend.log_limit import AT_ONCE, EVERY_MS, LogLimit
+from trioder.gateway.log_limit import AT_ONCE, EVERY_MS, LogLimit
 from trioder.wire import agent_link_pb2 as pb
 
 

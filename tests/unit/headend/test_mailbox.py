@@ -3,16 +3,16 @@
 import trio
 import trio.testing
 
-from trioder.headend.mailbox import Mail, Mailbox
-from trioder.sim.model import Dispatch
+from trioder.domain.dispatch import Setpoint
+from trioder.gateway.downlink_queue import DownlinkQueue, Mail
 
 
-def dispatch(asset: str, number: int) -> Dispatch:
-    return Dispatch(dispatch_id=f"{asset}-{number}", asset_id=asset, mw=float(number))
+def dispatch(asset: str, number: int) -> Setpoint:
+    return Setpoint(dispatch_id=f"{asset}-{number}", asset_id=asset, mw=float(number))
 
 
 async def test_the_newest_setpoint_of_an_asset_replaces_the_unsent_one(autojump_clock: object) -> None:
-    mailbox = Mailbox()
+    mailbox = DownlinkQueue()
     mailbox.put_dispatch(dispatch("a", 1))
     mailbox.put_dispatch(dispatch("b", 1))
     mailbox.put_dispatch(dispatch("a", 2))
@@ -21,7 +21,7 @@ async def test_the_newest_setpoint_of_an_asset_replaces_the_unsent_one(autojump_
 
 
 async def test_take_waits_for_news(autojump_clock: object) -> None:
-    mailbox = Mailbox()
+    mailbox = DownlinkQueue()
     taken: list[Mail] = []
 
     async def take() -> None:
@@ -31,7 +31,7 @@ async def test_take_waits_for_news(autojump_clock: object) -> None:
         nursery.start_soon(take)
         await trio.testing.wait_all_tasks_blocked()
         assert taken == []
-        mailbox.put_kept(7)
-        mailbox.put_kept(8)
+        mailbox.put_ack(7)
+        mailbox.put_ack(8)
         mailbox.put_replay(9)
     assert taken == [Mail(dispatches=(), kept_seq=8, replay_from_seq=9)]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trioder.headend.plausibility import Bounds, Row, Screen, impossible, is_too_fast
-from trioder.sim.model import Asset
+from trioder.domain.assets import Asset
+from trioder.ingest.plausibility import Bounds, Row, Screen, impossible, is_too_fast
 
 GOOD = Row(20.0, 1.0, 1.0, 10.0, 8.0)
 

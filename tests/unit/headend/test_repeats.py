@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.headend.repeats import REMEMBERED, KeptTimes
+from trioder.ingest.repeats import REMEMBERED, KeptTimes
 
 
 def test_a_second_sample_of_a_time_is_a_repeat_and_of_another_asset_is_not() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trioder.headend.sample_clock import FIRST_POSSIBLE_MS, SampleClock, is_wrong_time
+from trioder.ingest.sample_clock import FIRST_POSSIBLE_MS, SampleClock, is_wrong_time
 
 NOW = 1_800_000_000_000
 DAY = 86_400_000

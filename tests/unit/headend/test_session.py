@@ -7,8 +7,8 @@ import trio.testing
 from tests.unit.headend.driver import NOW, Rig, open_rig, pulse, registration
 from tests.unit.headend.parts import asset_id
 from tests.unit.headend.stores import SlowStore
+from trioder.domain.dispatch import DispatchRequest
 from trioder.rpc import StatusCode
-from trioder.sim.model import DispatchRequest
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.records import BatchesKept, ReplayRequest, SessionGrant, Setpoints
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.unit.headend.parts import asset_id, make_session
-from trioder.headend.sessions import ClaimRefusedError, Session, SessionRegistry
+from trioder.gateway.sessions import ClaimRefusedError, Session, SessionRegistry
 from trioder.rpc import StatusCode
 
 

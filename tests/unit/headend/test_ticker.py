@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import trio
 
 from tests.unit.headend.parts import START_UNIX_S, Parts, asset_id, make_parts, make_samples, make_session
-from trioder.headend.latest import LatestView
-from trioder.sim.model import DispatchRequest
+from trioder.domain.dispatch import DispatchRequest
+from trioder.ingest.latest import LatestView
 
 NOW = int(START_UNIX_S * 1000)
 

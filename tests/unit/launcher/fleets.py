@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from trioder.fleet import Fleet, Site
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Fleet, Site
 from trioder.launcher.shards import Shard, cut_shards
-from trioder.sim.model import Asset
 
 SITE = Site(id=str(UUID(int=1)), name="North", location="Nowhere", lat=None, lon=None)
 

@@ -16,7 +16,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.unit.launcher.fleets import shards_of
-from trioder.launcher.drainer import Orphans
+from trioder.launcher.outbox_recovery import Orphans
 from trioder.launcher.process import AgentEnd, AgentOutput
 from trioder.launcher.progress import FleetProgress
 from trioder.launcher.supervisor import FleetFailedError, LaunchSettings, run_fleet

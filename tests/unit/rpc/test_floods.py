@@ -17,9 +17,9 @@ from tests.unit.rpc.probe import Probe
 from tests.unit.rpc.raw_peer import REQUEST, RawClient, open_raw_client
 from tests.unit.rpc.test_malformed import PREFACE, raw_frame, still_answers
 from trioder.rpc import ConnectionOptions, serve_connection
+from trioder.rpc.call_stream import CallStream
+from trioder.rpc.coalescing import PREFACE_BYTES, DataJoiner
 from trioder.rpc.core import Core
-from trioder.rpc.exchange import Exchange
-from trioder.rpc.joining import PREFACE_BYTES, DataJoiner
 
 CANCEL = pack(">I", int(ErrorCodes.CANCEL))
 SETTINGS = raw_frame(4, 0, 0, b"")
@@ -231,7 +231,7 @@ async def test_a_refused_call_leaves_nothing_to_the_collector(
                 await client.request(calling(name), body)
                 await client.hear()
             server.probe.last_call = None
-            kept = [thing for thing in gc.get_objects() if type(thing) is Exchange]
+            kept = [thing for thing in gc.get_objects() if type(thing) is CallStream]
         finally:
             gc.enable()
 
@@ -251,7 +251,7 @@ async def test_a_call_that_exceeds_a_bound_leaves_nothing_to_the_collector(
                 client.h2.send_data(stream_id, written(30_000)[:16_000])
                 client.h2.send_data(stream_id, written(30_000)[16_000:])
                 await client.hear()
-            kept = [thing for thing in gc.get_objects() if type(thing) is Exchange]
+            kept = [thing for thing in gc.get_objects() if type(thing) is CallStream]
         finally:
             gc.enable()
 

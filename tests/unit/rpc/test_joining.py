@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.rpc.joining import DataJoiner, FrameTooLargeError
+from trioder.rpc.coalescing import DataJoiner, FrameTooLargeError
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEAD = Struct(">BHBBI")

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from trioder.domain.assets import Asset
+from trioder.domain.telemetry import BessState, status_of
 from trioder.sim.bess import initial_state, soc_pct, telemetry_of, tick_asset, with_setpoint
-from trioder.sim.model import Asset, BessState, status_of
 
 NAN, INFINITY = float("nan"), float("inf")
 

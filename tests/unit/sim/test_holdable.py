@@ -8,9 +8,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from trioder.domain.assets import Asset
+from trioder.domain.telemetry import BessState
 from trioder.sim.bess import initial_state, tick_asset, with_setpoint
 from trioder.sim.holdable import holdable, holdable_mw
-from trioder.sim.model import Asset, BessState
 
 NAN, INFINITY = float("nan"), float("inf")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trioder.sim.model import Asset
+from trioder.domain.assets import Asset
 
 GOOD: dict[str, Any] = {
     "id": "a",

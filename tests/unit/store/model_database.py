@@ -6,25 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import trio
 
 from tests.unit.store import model_dispatches
-from trioder.sim.model import Asset
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import DispatchRecord, DispatchTarget, MemberRecord
+from trioder.domain.telemetry import PastSample
 from trioder.store.postgres.database import (
     DatabaseError,
     Maintenance,
-    Marks,
     Note,
     PendingBatch,
     SessionNote,
+    Watermarks,
     Written,
 )
-from trioder.store.records import (
-    NOTHING_COMMITTED,
-    DispatchRecord,
-    DispatchTarget,
-    MemberRecord,
-    PastSample,
-    PastSession,
-    Watermark,
-)
+from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 
 class ModelDatabase:
@@ -57,12 +51,12 @@ class ModelDatabase:
         self.mirrored = 0
         self.groups: list[int] = []
 
-    async def connect(self, *, first: bool) -> Marks:
+    async def connect(self, *, first: bool) -> Watermarks:
         await trio.lowlevel.checkpoint()
         self.connects += 1
         self._check_there()
         self.connected = True
-        return Marks(by_outbox=dict(self.marks))
+        return Watermarks(by_outbox=dict(self.marks))
 
     async def disconnect(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -130,7 +124,7 @@ class ModelDatabase:
         self._check_there()
         return self.marks.get(outbox_id, NOTHING_COMMITTED)
 
-    async def living_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
+    async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there()
         return model_dispatches.living(self.recorded.values(), limit=limit)
@@ -190,7 +184,7 @@ def dispatch_record(dispatch_id: str, state: str = "sent") -> DispatchRecord:
         allocated_mw=1.0,
         dispatched_ms=1,
         state=state,
-        living=state in {"queued", "sent", "accepted"},
+        is_open=state in {"queued", "sent", "accepted"},
         by_state={state: 1},
         members=(member,),
     )

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from trioder.sim.model import Asset
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import DispatchRecord, with_shares
 from trioder.store.postgres.database import DispatchNote
-from trioder.store.records import DispatchRecord, with_shares
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ def keep(records: dict[str, DispatchRecord], note: DispatchNote) -> None:
 
 
 def living(records: Iterable[DispatchRecord], *, limit: int) -> Sequence[DispatchRecord]:
-    found = [record for record in records if record.living]
+    found = [record for record in records if record.is_open]
     return sorted(found, key=lambda record: record.dispatched_ms)[-limit:]
 
 

@@ -8,10 +8,11 @@ import trio
 
 from tests.unit.store.model_database import dispatch_record
 from tests.unit.store.model_dispatches import hand_over
-from trioder.sim.model import Asset
+from trioder.domain.assets import Asset
+from trioder.domain.telemetry import Samples
 from trioder.store.interface import Store
 from trioder.store.none import NoneStore
-from trioder.store.records import NOTHING_COMMITTED, Samples, SessionRecord, Watermark
+from trioder.store.records import NOTHING_COMMITTED, SessionRecord, Watermark
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.store.postgres.loose import LooseSamples
+from trioder.domain.telemetry import Samples
 from trioder.store.postgres.queue import BatchQueue
-from trioder.store.records import Samples
+from trioder.store.postgres.unsequenced import UnsequencedBuffer
 
 MAX_BYTES = 40_000
 
@@ -24,9 +24,9 @@ def some(ts_unix_ms: int, rows: int = 1, source: str = "agent") -> Samples:
     )
 
 
-def opened(max_bytes: int = MAX_BYTES) -> tuple[BatchQueue, LooseSamples]:
+def opened(max_bytes: int = MAX_BYTES) -> tuple[BatchQueue, UnsequencedBuffer]:
     queue = BatchQueue(max_bytes=max_bytes, group_rows=100)
-    return queue, LooseSamples(queue, max_bytes=max_bytes, started_ms=1)
+    return queue, UnsequencedBuffer(queue, max_bytes=max_bytes, started_ms=1)
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(1, 30)), max_size=60))

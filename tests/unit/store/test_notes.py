@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from tests.unit.store.model_database import dispatch_record
 from tests.unit.store.model_dispatches import hand_over
+from trioder.domain.dispatch import DispatchRecord, DispatchTarget, MemberRecord
 from trioder.store.postgres.database import DispatchNote, Note, SessionNote
-from trioder.store.postgres.notes import Dropped, Notes
-from trioder.store.records import DispatchRecord, DispatchTarget, MemberRecord, SessionRecord
+from trioder.store.postgres.record_queue import Dropped, RecordQueue
+from trioder.store.records import SessionRecord
 
 
 def session(session_id: str) -> SessionRecord:
@@ -17,7 +18,7 @@ def session(session_id: str) -> SessionRecord:
 
 
 def test_a_session_that_came_and_went_is_one_note() -> None:
-    notes = Notes(max_bytes=1_000_000)
+    notes = RecordQueue(max_bytes=1_000_000)
     notes.open_session(session("a"))
     notes.close_session("a", disconnected_ms=5, reason="gone")
     [note] = notes.first(10)
@@ -26,7 +27,7 @@ def test_a_session_that_came_and_went_is_one_note() -> None:
 
 
 def test_what_changed_while_it_was_written_is_written_again() -> None:
-    notes = Notes(max_bytes=1_000_000)
+    notes = RecordQueue(max_bytes=1_000_000)
     notes.open_session(session("a"))
     written = notes.first(10)
     notes.close_session("a", disconnected_ms=5, reason="gone")
@@ -36,7 +37,7 @@ def test_what_changed_while_it_was_written_is_written_again() -> None:
     assert (len(notes), note.disconnected_ms) == (0, 5)
 
 
-def group(dispatch_id: str, states: str, *, living: bool = True) -> DispatchRecord:
+def group(dispatch_id: str, states: str, *, is_open: bool = True) -> DispatchRecord:
     """A dispatch to as many assets as there are letters, each with its letter as its state."""
     members = tuple(
         MemberRecord(asset_id=f"asset {key}", mw=1.0, wire_id=dispatch_id, state=state)
@@ -49,7 +50,7 @@ def group(dispatch_id: str, states: str, *, living: bool = True) -> DispatchReco
         allocated_mw=1.0,
         dispatched_ms=1,
         state="sent",
-        living=living,
+        is_open=is_open,
         by_state=Counter(states),
         members=members,
     )
@@ -61,7 +62,7 @@ def written(note: Note) -> dict[int, str]:
 
 
 def test_of_a_dispatch_only_what_has_changed_is_written_and_the_newest_of_it() -> None:
-    notes = Notes(max_bytes=1_000_000)
+    notes = RecordQueue(max_bytes=1_000_000)
     hand_over(notes.record_dispatch, group("d", "aaaa"))
     hand_over(notes.record_dispatch, group("d", "abaa"), changed=[1])
     [note] = notes.first(10)
@@ -76,7 +77,7 @@ def test_of_a_dispatch_only_what_has_changed_is_written_and_the_newest_of_it() -
 
 
 def test_what_was_given_out_and_not_written_is_given_out_again_with_what_has_changed_since() -> None:
-    notes = Notes(max_bytes=1_000_000)
+    notes = RecordQueue(max_bytes=1_000_000)
     hand_over(notes.record_dispatch, group("d", "aaa"))
     notes.first(10)
     hand_over(notes.record_dispatch, group("d", "aab"), changed=[2])
@@ -86,7 +87,7 @@ def test_what_was_given_out_and_not_written_is_given_out_again_with_what_has_cha
 
 
 def test_a_dispatch_of_which_all_waits_is_found_whole() -> None:
-    notes = Notes(max_bytes=1_000_000)
+    notes = RecordQueue(max_bytes=1_000_000)
     hand_over(notes.record_dispatch, replace(group("d", "aaa"), idempotency_key="k"))
     given = notes.first(10)
     hand_over(notes.record_dispatch, replace(group("d", "aab"), idempotency_key="k"), changed=[2])
@@ -102,7 +103,7 @@ def test_a_dispatch_of_which_all_waits_is_found_whole() -> None:
 
 
 def test_large_dispatches_are_written_one_by_one_and_small_ones_together() -> None:
-    notes = Notes(max_bytes=1_000_000_000)
+    notes = RecordQueue(max_bytes=1_000_000_000)
     for number in range(3):
         hand_over(notes.record_dispatch, group(f"large {number}", "a" * 15_000))
     for number in range(600):
@@ -116,10 +117,10 @@ def test_large_dispatches_are_written_one_by_one_and_small_ones_together() -> No
 
 
 def test_a_large_dispatch_does_not_push_others_out_and_is_kept_itself() -> None:
-    notes = Notes(max_bytes=1_000_000)
+    notes = RecordQueue(max_bytes=1_000_000)
     for number in range(20):
         hand_over(notes.record_dispatch, group(f"d{number}", "a"))
-    dropped = hand_over(notes.record_dispatch, group("large", "a" * 100_000, living=False))
+    dropped = hand_over(notes.record_dispatch, group("large", "a" * 100_000, is_open=False))
     assert dropped == Dropped()
     assert len(notes) == 21
     found = notes.find_dispatch(dispatch_id="large", idempotency_key=None)
@@ -128,10 +129,11 @@ def test_a_large_dispatch_does_not_push_others_out_and_is_kept_itself() -> None:
 
 
 def test_without_room_the_shares_of_ended_dispatches_go_before_the_dispatches() -> None:
-    notes = Notes(max_bytes=100_000)
+    notes = RecordQueue(max_bytes=100_000)
     hand_over(notes.record_dispatch, group("lives", "a" * 100))
     dropped = [
-        hand_over(notes.record_dispatch, group(f"d{number}", "a" * 10, living=False)) for number in range(200)
+        hand_over(notes.record_dispatch, group(f"d{number}", "a" * 10, is_open=False))
+        for number in range(200)
     ]
     first_notes = next(number for number, each in enumerate(dropped) if each.notes)
     first_shares = next(number for number, each in enumerate(dropped) if each.shares)
@@ -144,7 +146,7 @@ def test_without_room_the_shares_of_ended_dispatches_go_before_the_dispatches() 
 
 
 def test_the_end_of_a_session_that_the_database_knows_is_never_dropped() -> None:
-    notes = Notes(max_bytes=20_000)
+    notes = RecordQueue(max_bytes=20_000)
     notes.open_session(session("known"))
     notes.dealt_with(notes.first(10))
     notes.close_session("known", disconnected_ms=5, reason="gone")
@@ -162,6 +164,6 @@ def test_the_end_of_a_session_that_the_database_knows_is_never_dropped() -> None
 
 
 def test_the_end_of_an_unknown_session_is_nothing() -> None:
-    notes = Notes(max_bytes=1_000)
+    notes = RecordQueue(max_bytes=1_000)
     assert notes.close_session("never", disconnected_ms=1, reason="gone") == Dropped()
     assert len(notes) == 0

@@ -7,9 +7,9 @@ from struct import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trioder.domain.telemetry import Samples
 from trioder.store.postgres.database import PendingBatch
 from trioder.store.postgres.packing import packed
-from trioder.store.records import Samples
 
 KEYS = array("i", [7, 2**31 - 1, 1, 500, 3])
 EPOCH_OFFSET_US = 946_684_800_000_000

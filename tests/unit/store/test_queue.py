@@ -5,9 +5,9 @@ from collections import deque
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from trioder.domain.telemetry import Samples
 from trioder.store.postgres.database import PendingBatch
 from trioder.store.postgres.queue import BatchQueue
-from trioder.store.records import Samples
 
 
 def batch(seq: int, rows: int) -> PendingBatch:

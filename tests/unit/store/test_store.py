@@ -11,11 +11,12 @@ from trio.testing import MockClock
 from tests.unit.store.model_database import ModelDatabase, dispatch_record
 from tests.unit.store.model_dispatches import hand_over
 from tests.unit.store.test_contract import ASSET, samples
+from trioder.domain.telemetry import Samples
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.postgres.open import open_store_over
 from trioder.store.postgres.store import PACE_S, PostgresStore
-from trioder.store.records import NOTHING_COMMITTED, Samples, SessionRecord, Watermark
+from trioder.store.records import NOTHING_COMMITTED, SessionRecord, Watermark
 
 
 @asynccontextmanager

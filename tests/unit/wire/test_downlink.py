@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from trioder.sim.model import Dispatch
+from trioder.domain.dispatch import Setpoint
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import (
     read_downlink,
@@ -16,9 +16,9 @@ from trioder.wire.downlink import (
 )
 from trioder.wire.records import BatchesKept, Downlink, ReplayRequest, SessionGrant, Setpoints
 
-HOLD = Dispatch(dispatch_id="d-1", asset_id="7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a10", mw=-3.5)
-TIMED = Dispatch(dispatch_id="d-2", asset_id="7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a11", mw=0.0, duration_s=0)
-LEASED = Dispatch(
+HOLD = Setpoint(dispatch_id="d-1", asset_id="7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a10", mw=-3.5)
+TIMED = Setpoint(dispatch_id="d-2", asset_id="7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a11", mw=0.0, duration_s=0)
+LEASED = Setpoint(
     dispatch_id="d-3",
     asset_id="7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a12",
     mw=2.0,

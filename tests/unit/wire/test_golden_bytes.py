@@ -6,8 +6,8 @@ retyped field fails here even where both of our ends agree with each other.
 
 from struct import pack
 
+from trioder.domain.dispatch import Setpoint
 from trioder.domain.quality import Quality
-from trioder.sim.model import Dispatch
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import write_setpoint
 from trioder.wire.records import Acknowledgement, AgentEvent, Heartbeat, Registration, SingleSample
@@ -145,12 +145,12 @@ def test_an_event() -> None:
 
 
 def test_a_setpoint_with_a_duration() -> None:
-    dispatch = Dispatch(dispatch_id=DISPATCH, asset_id=ASSET, mw=-10.0, duration_s=300)
+    dispatch = Setpoint(dispatch_id=DISPATCH, asset_id=ASSET, mw=-10.0, duration_s=300)
     body = text(0x0A, ASSET) + double(0x11, -10.0) + b"\x18\xac\x02" + text(0x32, DISPATCH)
     assert write_setpoint(dispatch).SerializeToString(deterministic=True) == message(0x0A, body)
 
 
 def test_a_setpoint_that_holds() -> None:
-    dispatch = Dispatch(dispatch_id=DISPATCH, asset_id=ASSET, mw=10.0)
+    dispatch = Setpoint(dispatch_id=DISPATCH, asset_id=ASSET, mw=10.0)
     body = text(0x0A, ASSET) + double(0x11, 10.0) + text(0x32, DISPATCH)
     assert write_setpoint(dispatch).SerializeToString(deterministic=True) == message(0x0A, body)

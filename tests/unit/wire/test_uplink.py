@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trioder.domain.assets import Asset
 from trioder.domain.quality import Quality
-from trioder.sim.model import Asset
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.checks import WireError
 from trioder.wire.records import (

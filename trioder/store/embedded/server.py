@@ -19,7 +19,7 @@ from trioder.store.embedded.binaries import Installation, find_installation
 from trioder.store.embedded.cluster import make_cluster
 from trioder.store.embedded.environment import pg_variables_hidden, server_environment
 from trioder.store.embedded.layout import DataFolder
-from trioder.store.embedded.strays import (
+from trioder.store.embedded.orphan_process import (
     end_stray_server,
     pid_file_lines,
     remove_stale_lock_files,

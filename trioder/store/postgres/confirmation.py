@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from trioder.store.interface import StoreConfigurationError
-from trioder.store.postgres.link import checked_conninfo
+from trioder.store.postgres.pg_connection import checked_conninfo
 
 _CONNECT_WITHIN_S = 10
 

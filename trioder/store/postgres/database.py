@@ -10,19 +10,11 @@ from itertools import chain
 from operator import attrgetter
 from typing import Protocol
 
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import DispatchRecord, ShareOf, ShareRecord
 from trioder.domain.quality import Quality
-from trioder.sim.model import Asset
-from trioder.store.records import (
-    DispatchRecord,
-    PastSample,
-    PastSession,
-    Samples,
-    SessionRecord,
-    ShareOf,
-    ShareRecord,
-    Source,
-    Watermark,
-)
+from trioder.domain.telemetry import PastSample, Samples, Source
+from trioder.store.records import PastSession, SessionRecord, Watermark
 
 # A batch's own objects, apart from its columns.
 _BATCH_BYTES = 1_200
@@ -168,7 +160,7 @@ class DispatchNote:
     @property
     def size(self) -> int:
         """The memory that it takes, or keeps from being freed, in bytes."""
-        if self.dispatch.living or not self.changed:
+        if self.dispatch.is_open or not self.changed:
             # The headend has the shares in memory anyway.
             return _NOTE_BYTES + _KEY_BYTES * len(self.changed)
         return _NOTE_BYTES + _KEY_BYTES * len(self.changed) + _SHARE_BYTES * self._assets
@@ -199,7 +191,7 @@ Note = SessionNote | DispatchNote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
+class Watermarks:
     """The last committed batch of each outbox.
 
     Attributes:
@@ -241,7 +233,7 @@ class Maintenance:
 class Database(Protocol):
     """One database, one writer."""
 
-    async def connect(self, *, first: bool) -> Marks:
+    async def connect(self, *, first: bool) -> Watermarks:
         """Connect anew and make everything ready for what follows.
 
         Args:
@@ -293,7 +285,7 @@ class Database(Protocol):
     ) -> Sequence[PastSession]:
         """See `Store.sessions`. Besides the writer."""
 
-    async def living_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
+    async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         """The last `limit` of those that `Store.living_dispatches` tells of. Besides the writer."""
 
     async def find_dispatch(

@@ -9,9 +9,9 @@ import re
 import psycopg
 import structlog
 
-from trioder.fleet import Fleet
+from trioder.domain.fleet import Fleet
 from trioder.store.postgres.database import DatabaseError
-from trioder.store.postgres.link import Connection
+from trioder.store.postgres.pg_connection import Connection
 
 log = structlog.stdlib.get_logger(__name__)
 

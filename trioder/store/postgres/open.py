@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from trioder.fleet import Fleet
+from trioder.domain.fleet import Fleet
 from trioder.process.wall_time import WallClock
-from trioder.store.postgres.link import checked_conninfo
+from trioder.store.postgres.pg_connection import checked_conninfo
 from trioder.store.postgres.psycopg_database import PsycopgDatabase
 from trioder.store.postgres.store import MAX_MARKS, PostgresStore
 

@@ -16,7 +16,7 @@ import structlog
 from psycopg import sql
 
 from trioder.store.postgres.database import PendingBatch
-from trioder.store.postgres.link import Connection
+from trioder.store.postgres.pg_connection import Connection
 
 log = structlog.stdlib.get_logger(__name__)
 

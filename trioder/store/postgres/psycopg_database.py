@@ -9,23 +9,25 @@ from typing import TypeVar
 import psycopg
 import trio
 
-from trioder.fleet import Fleet
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import DispatchRecord
+from trioder.domain.fleet import Fleet
+from trioder.domain.telemetry import PastSample
 from trioder.process.wall_time import WallClock
-from trioder.sim.model import Asset
 from trioder.store.postgres.database import (
     DatabaseError,
     DispatchNote,
     Maintenance,
-    Marks,
     Note,
     PendingBatch,
+    Watermarks,
     Written,
 )
 from trioder.store.postgres.encoding import names_refused, warn_of_encoding
-from trioder.store.postgres.kept_link import KeptLink
-from trioder.store.postgres.link import Connection, Link, open_link
+from trioder.store.postgres.held_connection import KeptLink
 from trioder.store.postgres.partitions import Partitions, day_of, days_of
-from trioder.store.postgres.read_dispatches import read_dispatch, read_dispatches, read_living_dispatches
+from trioder.store.postgres.pg_connection import Connection, PgConnection, open_link
+from trioder.store.postgres.read_dispatches import read_dispatch, read_dispatches, read_open_dispatches
 from trioder.store.postgres.readers import Readers
 from trioder.store.postgres.reads import (
     read_history,
@@ -38,9 +40,9 @@ from trioder.store.postgres.reads import (
 from trioder.store.postgres.record_retention import RecordRetention
 from trioder.store.postgres.retention_runs import Retention
 from trioder.store.postgres.schema import apply_schema, mirror_fleet, schema_is_current
-from trioder.store.postgres.write_notes import clean_up_after_predecessor, write_notes
+from trioder.store.postgres.write_records import clean_up_after_predecessor, write_notes
 from trioder.store.postgres.writes import write_batches
-from trioder.store.records import DispatchRecord, PastSample, PastSession, Watermark
+from trioder.store.records import PastSession, Watermark
 
 T = TypeVar("T")
 
@@ -82,20 +84,20 @@ class PsycopgDatabase:
         self._partitions = Partitions()
         self._retention = Retention(retention_days=retention_days)
         self._keys = array("i")
-        self._link: Link | None = None
+        self._link: PgConnection | None = None
         self._readers = Readers(conninfo)
         self._records = KeptLink(conninfo, statement_timeout_s=_WRITE_WITHIN_S)
         self._record_retention = RecordRetention(retention_days=records_retention_days)
         self._first_connected_s = trio.current_time()
 
-    async def connect(self, *, first: bool) -> Marks:
+    async def connect(self, *, first: bool) -> Watermarks:
         """See `Database.connect`."""
         self._link = await open_link(self._conninfo, statement_timeout_s=_PREPARE_WITHIN_S)
         if not await self._run(schema_is_current, within_s=_PREPARE_WITHIN_S):
             await self._run(apply_schema, within_s=_MIGRATE_WITHIN_S)
         now = self._now()
 
-        async def prepare(connection: Connection) -> Marks:
+        async def prepare(connection: Connection) -> Watermarks:
             await self._mirror(connection)
             if first:
                 warn_of_encoding(connection)
@@ -187,9 +189,9 @@ class PsycopgDatabase:
         """See `Database.sessions`."""
         return await self._readers.run(partial(read_sessions, limit=limit, asset=asset, agent_id=agent_id))
 
-    async def living_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
+    async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         """See `Database.living_dispatches`."""
-        return await self._readers.run(partial(read_living_dispatches, limit=limit))
+        return await self._readers.run(partial(read_open_dispatches, limit=limit))
 
     async def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool

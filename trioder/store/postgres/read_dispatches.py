@@ -6,9 +6,9 @@ from typing import LiteralString
 
 import msgspec
 
-from trioder.sim.model import Asset
-from trioder.store.postgres.link import Connection
-from trioder.store.records import DispatchRecord, LeftOutRecord, MemberRecord
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import DispatchRecord, LeftOutRecord, MemberRecord
+from trioder.store.postgres.pg_connection import Connection
 
 # About 3 ms of the headend's time.
 _SHARES_A_TURN = 1_000
@@ -29,7 +29,7 @@ _DISPATCH: LiteralString = """
         'dispatched_ms', (extract(epoch FROM dispatched_at) * 1000)::bigint,
         'ends_ms', (extract(epoch FROM ends_at) * 1000)::bigint,
         'state', state,
-        'living', living,
+        'is_open', living,
         'idempotency_key', idempotency_key,
         'request_digest', request_digest,
         'by_state', by_state,
@@ -90,7 +90,7 @@ _member_decoder = msgspec.json.Decoder(MemberRecord)
 _left_out_decoder = msgspec.json.Decoder(LeftOutRecord)
 
 
-async def read_living_dispatches(connection: Connection, *, limit: int) -> Sequence[DispatchRecord]:
+async def read_open_dispatches(connection: Connection, *, limit: int) -> Sequence[DispatchRecord]:
     """See `Store.living_dispatches`."""
     newest = await _read(connection, _DISPATCH + "WHERE living ORDER BY dispatched_at DESC LIMIT %s", [limit])
     return await _whole(connection, list(reversed(newest)))

@@ -6,7 +6,7 @@ from typing import TypeVar
 import trio
 
 from trioder.store.postgres.database import DatabaseError
-from trioder.store.postgres.link import Connection, Link, open_link
+from trioder.store.postgres.pg_connection import Connection, PgConnection, open_link
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class Readers:
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         self._turns = trio.CapacityLimiter(_MAX_READERS)
-        self._idle: list[Link] = []
+        self._idle: list[PgConnection] = []
 
     async def run(self, job: Callable[[Connection], Awaitable[T]]) -> T:
         """Run one query.

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trioder.domain.assets import Asset
 from trioder.domain.quality import QUALITY_NAMES, Quality
-from trioder.sim.model import Asset, Telemetry, status_of
-from trioder.store.postgres.database import Marks
-from trioder.store.postgres.link import Connection
+from trioder.domain.telemetry import PastSample, Telemetry, status_of
+from trioder.store.postgres.database import Watermarks
+from trioder.store.postgres.pg_connection import Connection
 from trioder.store.postgres.values import instant
-from trioder.store.records import NOTHING_COMMITTED, PastSample, PastSession, Watermark
+from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 _HISTORY = """
     SELECT sample.*, version.site_id::text, version.capacity_mwhr, version.max_mw, version.min_mw
@@ -51,7 +52,7 @@ _SESSIONS = """
 """
 
 
-async def read_marks(connection: Connection, *, limit: int) -> Marks:
+async def read_marks(connection: Connection, *, limit: int) -> Watermarks:
     """The marks that moved last."""
     found = await connection.execute(
         "SELECT outbox_id, batch_seq, batch_ts_unix_ms FROM ingest_watermarks "
@@ -61,7 +62,7 @@ async def read_marks(connection: Connection, *, limit: int) -> Marks:
     newest = {outbox_id: Watermark(int(seq), ts_ms) for outbox_id, seq, ts_ms in await found.fetchall()}
     # Oldest first, as they are forgotten when there are more.
     by_outbox = dict(reversed(newest.items()))
-    return Marks(by_outbox=by_outbox, complete=len(by_outbox) <= limit)
+    return Watermarks(by_outbox=by_outbox, complete=len(by_outbox) <= limit)
 
 
 async def read_mark(connection: Connection, outbox_id: str) -> Watermark:

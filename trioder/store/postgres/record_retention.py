@@ -8,8 +8,8 @@ from typing import LiteralString
 
 import structlog
 
-from trioder.store.postgres.link import Connection
-from trioder.store.postgres.write_notes import NOTES_LOCK
+from trioder.store.postgres.pg_connection import Connection
+from trioder.store.postgres.write_records import NOTES_LOCK
 
 log = structlog.stdlib.get_logger(__name__)
 

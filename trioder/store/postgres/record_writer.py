@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 import trio
 
-from trioder.store.figures import StoreFigures
 from trioder.store.postgres.database import Database, DatabaseError, DispatchNote, Note
 from trioder.store.postgres.halves import in_halves
-from trioder.store.postgres.notes import Dropped, Notes
+from trioder.store.postgres.record_queue import Dropped, RecordQueue
+from trioder.store.stats import StoreStats
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -40,12 +40,12 @@ class RecordWriter:
         self,
         database: Database,
         *,
-        figures: StoreFigures,
+        figures: StoreStats,
         ready: Callable[[], Awaitable[None]],
         attempt: Callable[[Callable[[], Awaitable[None]]], Awaitable[str]],
         written: Callable[[], None],
     ) -> None:
-        self.notes = Notes(max_bytes=NOTES_BYTES)
+        self.notes = RecordQueue(max_bytes=NOTES_BYTES)
         self.reason = ""
         self._database = database
         self._figures = figures

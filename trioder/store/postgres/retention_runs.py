@@ -13,7 +13,6 @@ import structlog
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from trioder.store.postgres.link import Connection
 from trioder.store.postgres.partitions import (
     DEFAULT_PARTITION,
     Partitions,
@@ -22,6 +21,7 @@ from trioder.store.postgres.partitions import (
     name_of,
     start_of,
 )
+from trioder.store.postgres.pg_connection import Connection
 from trioder.store.postgres.retention import (
     Held,
     Holdings,

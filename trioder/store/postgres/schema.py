@@ -6,10 +6,10 @@ from pathlib import Path
 
 import structlog
 
-from trioder.fleet import Fleet
-from trioder.sim.model import Asset
+from trioder.domain.assets import Asset
+from trioder.domain.fleet import Fleet
 from trioder.store.postgres.database import DatabaseError
-from trioder.store.postgres.link import Connection
+from trioder.store.postgres.pg_connection import Connection
 
 log = structlog.stdlib.get_logger(__name__)
 

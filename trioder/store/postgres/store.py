@@ -13,28 +13,19 @@ from typing import TypeVar
 import structlog
 import trio
 
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import DispatchRecord, ShareOf, ShareRecord, with_shares
+from trioder.domain.telemetry import PastSample, Samples
 from trioder.process.wall_time import WallClock
-from trioder.sim.model import Asset
-from trioder.store.figures import StoreFigures
 from trioder.store.interface import StoreHealth, StoreListener, StoreUnavailableError
 from trioder.store.postgres.database import Database, DatabaseError, PendingBatch
 from trioder.store.postgres.halves import in_halves
 from trioder.store.postgres.health import HealthRecord
-from trioder.store.postgres.loose import LooseSamples
 from trioder.store.postgres.queue import BatchQueue
 from trioder.store.postgres.record_writer import RecordWriter
-from trioder.store.records import (
-    NOTHING_COMMITTED,
-    DispatchRecord,
-    PastSample,
-    PastSession,
-    Samples,
-    SessionRecord,
-    ShareOf,
-    ShareRecord,
-    Watermark,
-    with_shares,
-)
+from trioder.store.postgres.unsequenced import UnsequencedBuffer
+from trioder.store.records import NOTHING_COMMITTED, PastSession, SessionRecord, Watermark
+from trioder.store.stats import StoreStats
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -49,7 +40,7 @@ _MARKS_WITHIN_S = 2.0
 # Whoever asks whether there is a dispatch waits for no longer.
 _FIND_WITHIN_S = 2.0
 # A headend goes on with so many of those that it finds living: far more assets than a fleet has.
-_MAX_LIVING_DISPATCHES = 10_000
+_MAX_OPEN_DISPATCHES = 10_000
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 
 T = TypeVar("T")
@@ -68,10 +59,10 @@ class PostgresStore:
     ) -> None:
         self._database = database
         self._queue = BatchQueue(max_bytes=queue_bytes, group_rows=group_rows)
-        self._loose = LooseSamples(self._queue, max_bytes=queue_bytes, started_ms=wall.now_ms())
+        self._loose = UnsequencedBuffer(self._queue, max_bytes=queue_bytes, started_ms=wall.now_ms())
         self._listener: StoreListener | None = None
         self._health = HealthRecord()
-        self._figures = StoreFigures()
+        self._figures = StoreStats()
         self._marks: OrderedDict[str, Watermark] = OrderedDict()
         self._marks_complete = False
         self._marks_read = trio.Event()
@@ -100,7 +91,7 @@ class PostgresStore:
         return self._health.reason
 
     @property
-    def figures(self) -> StoreFigures:
+    def figures(self) -> StoreStats:
         """See `Store.figures`."""
         self._figures.queue_rows = self._queue.rows + self._loose.rows
         self._figures.queue_bytes = self._queue.size
@@ -191,9 +182,9 @@ class PostgresStore:
         """See `Store.sessions`."""
         return await self._read(lambda: self._database.sessions(limit=limit, asset=asset, agent_id=agent_id))
 
-    async def living_dispatches(self) -> Sequence[DispatchRecord]:
+    async def open_dispatches(self) -> Sequence[DispatchRecord]:
         """See `Store.living_dispatches`."""
-        return await self._read(lambda: self._database.living_dispatches(limit=_MAX_LIVING_DISPATCHES))
+        return await self._read(lambda: self._database.open_dispatches(limit=_MAX_OPEN_DISPATCHES))
 
     async def find_dispatch(
         self, *, dispatch_id: str | None = None, idempotency_key: str | None = None

@@ -6,10 +6,10 @@ up by them for long.
 
 import msgspec
 
+from trioder.domain.dispatch import DispatchRecord
 from trioder.store.postgres.database import DispatchNote
-from trioder.store.postgres.link import Connection
+from trioder.store.postgres.pg_connection import Connection
 from trioder.store.postgres.values import instant, storable
-from trioder.store.records import DispatchRecord
 
 # About 3 ms of the headend's time.
 _SHARES_A_STATEMENT = 500
@@ -99,7 +99,7 @@ async def _write_own_row(connection: Connection, dispatch: DispatchRecord) -> No
             instant(dispatch.dispatched_ms),
             instant(dispatch.ends_ms),
             dispatch.state,
-            dispatch.living,
+            dispatch.is_open,
             storable(dispatch.idempotency_key),
             instant(dispatch.valid_until_ms),
             dispatch.expires_in_s,

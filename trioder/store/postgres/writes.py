@@ -10,8 +10,8 @@ import psycopg
 from psycopg import AsyncClientCursor
 
 from trioder.store.postgres.database import DatabaseError, PendingBatch, Written
-from trioder.store.postgres.link import Connection
 from trioder.store.postgres.packing import COPY, HEADER, TRAILER, packed
+from trioder.store.postgres.pg_connection import Connection
 from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 # At least so many are packed at once: few enough for the processor's caches.

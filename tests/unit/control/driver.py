@@ -1,0 +1,97 @@
+"""A dispatcher over sessions and samples that a test makes itself, on a clock that stands still."""
+
+from dataclasses import replace
+
+from tests.unit.headend.parts import Parts, StillWall, asset_id, make_parts, make_samples, make_session
+from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.control.requests import GroupRequest
+from trioder.domain.dispatch import DispatchRequest, DispatchTarget, Setpoint
+from trioder.gateway.sessions import Session
+from trioder.store.interface import Store
+from trioder.wire.records import Acknowledgement
+
+
+def still_parts(*, assets: int = 2, store: Store | None = None) -> Parts:
+    return make_parts(assets=assets, store=store, wall=StillWall())
+
+
+def later(parts: Parts, seconds: float) -> None:
+    assert isinstance(parts.wall, StillWall)
+    parts.wall.passed_s += seconds
+    parts.dispatcher.tend()
+
+
+def step(parts: Parts, by_s: float) -> None:
+    """The headend's clock is set by so much."""
+    parts.wall.adjust(by_s)
+    parts.latest.clock_stepped(round(by_s * 1000))
+    parts.dispatcher.clock_stepped(round(by_s * 1000))
+
+
+def dispatch(parts: Parts, mw: float, *, key: int = 0, **asked: float | None) -> Dispatch:
+    return parts.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(key), mw=mw, **asked))  # type: ignore[arg-type]  # a test's shorthand
+
+
+def dispatch_group(parts: Parts, mw: float, *, dry_run: bool = False, **asked: object) -> Dispatch:
+    keys = range(len(parts.fleet.assets))
+    request = GroupRequest(target=DispatchTarget(kind="fleet"), keys=keys, mw=mw, **asked)  # type: ignore[arg-type]  # a test's shorthand
+    return parts.dispatcher.dispatch_group(request, dry_run=dry_run)
+
+
+def connect(parts: Parts, *keys: int, agent_id: str = "a", protocol: int = 1, number: int = 0) -> Session:
+    """A session that drives these assets, of which nothing has been heard yet."""
+    session_id = f"session-{agent_id}-{number}"
+    return parts.connect(make_session(agent_id, *keys, session_id=session_id, protocol=protocol))
+
+
+def tell(
+    parts: Parts,
+    *keys: int,
+    soc: float = 20.0,
+    mw: float = 0.0,
+    setpoint: float = 0.0,
+    available_mw: float = 10.0,
+    quality: int = 0,
+    ts_ms: int | None = None,
+) -> None:
+    """A sample of each of these assets, as of now unless its agent's clock says otherwise."""
+    now_ms = parts.wall.now_ms()
+    samples = replace(
+        make_samples(*keys, ts_ms=now_ms if ts_ms is None else ts_ms, soc=soc, mw=mw, setpoint=setpoint),
+        available_discharge_mw=[available_mw] * len(keys),
+        available_charge_mw=[available_mw] * len(keys),
+        quality=bytes([quality] * len(keys)) if quality else b"",
+    )
+    parts.latest.apply_agent(samples, received_ms=now_ms, made_ms=now_ms)
+    parts.dispatcher.measured(samples)
+
+
+def mail_of(session: Session) -> tuple[Setpoint, ...]:
+    return session.mailbox._take_nowait().dispatches
+
+
+def answer(
+    parts: Parts,
+    session: Session,
+    member: AssetSetpoint,
+    status: str,
+    *,
+    reason: str | None = None,
+    setpoint_mw: float | None = None,
+    remaining_s: float | None = None,
+) -> None:
+    told = Acknowledgement(
+        dispatch_id=member.wire_id,
+        asset_id=asset_id(member.key),
+        status=status,
+        ts_unix_ms=parts.wall.now_ms(),
+        reason=reason,
+        setpoint_mw=setpoint_mw,
+        remaining_s=remaining_s,
+    )
+    parts.dispatcher.acknowledged(told, session=session)
+
+
+def only(command: Dispatch) -> AssetSetpoint:
+    [member] = command.members.values()
+    return member

@@ -1,0 +1,129 @@
+"""The lives of dispatches: what may follow what, what agents' words mean, what a group amounts to."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trioder.control.lifecycle import (
+    IN_FORCE,
+    PENDING,
+    STATES,
+    TERMINAL,
+    DispatchState,
+    may_become,
+    state_of_answer,
+    state_of_group,
+)
+from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.domain.dispatch import DispatchTarget
+
+states = st.sampled_from(STATES)
+
+
+def make_command(members: int) -> Dispatch:
+    command = Dispatch(
+        dispatch_id="d",
+        target=DispatchTarget(kind="assets"),
+        mw=1.0,
+        expires_in_s=60,
+        dispatched_ms=0,
+        queue_until_ms=60_000,
+        ends_ms=None,
+    )
+    for key in range(members):
+        member = AssetSetpoint(
+            command=command, key=key, mw=1.0, reversion_mw=0.0, wire_id="d", queue_until_ms=60_000
+        )
+        command.add(member)
+    return command
+
+
+def test_every_state_is_of_one_kind() -> None:
+    assert {*PENDING, *IN_FORCE, *TERMINAL} == set(STATES)
+    assert len(PENDING) + len(IN_FORCE) + len(TERMINAL) == len(STATES)
+
+
+@given(state=states)
+def test_an_ended_dispatch_stays_as_it_ended(state: DispatchState) -> None:
+    followed = any(may_become(state, following) for following in STATES)
+    assert followed == (state not in TERMINAL)
+
+
+@given(state=states)
+def test_whatever_lives_can_be_superseded_and_can_fail(state: DispatchState) -> None:
+    assert may_become(state, "superseded") == may_become(state, "failed") == (state not in TERMINAL)
+
+
+@given(state=st.sampled_from(sorted(IN_FORCE)), following=st.sampled_from(sorted(PENDING)))
+def test_what_is_obeyed_is_never_unanswered_again(state: DispatchState, following: DispatchState) -> None:
+    assert not may_become(state, following)
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        ("applied", "accepted"),
+        ("Accepted", "accepted"),
+        ("ok", "accepted"),
+        ("CLAMPED", "clamped"),
+        ("rejected", "rejected"),
+        ("refused", "rejected"),
+        ("completed", "completed"),
+        ("expired", "expired"),
+        ("reverted", "failed"),
+        ("active", "accepted"),
+        ("done", None),
+        ("applied ", None),
+        ("tracking", None),
+        ("", None),
+    ],
+)
+def test_a_status_stands_for_a_state_only_if_it_is_in_the_contract(
+    word: str, state: DispatchState | None
+) -> None:
+    assert state_of_answer(word) == state
+
+
+@pytest.mark.parametrize(
+    ("counts", "state"),
+    [
+        ({}, "failed"),
+        ({"queued": 1, "tracking": 9}, "queued"),
+        ({"sent": 1, "rejected": 9}, "sent"),
+        ({"accepted": 2, "tracking": 1}, "accepted"),
+        ({"accepted": 2, "clamped": 1}, "clamped"),
+        ({"tracking": 1, "rejected": 4}, "tracking"),
+        ({"tracking": 4, "deviating": 1}, "deviating"),
+        ({"not_tracked": 2, "superseded": 1}, "not_tracked"),
+        ({"completed": 1, "superseded": 8}, "completed"),
+        ({"superseded": 2, "failed": 1}, "superseded"),
+        ({"rejected": 3}, "rejected"),
+    ],
+)
+def test_a_group_is_as_far_as_its_last_living_member(
+    counts: dict[DispatchState, int], state: DispatchState
+) -> None:
+    assert state_of_group(Counter(counts)) == state
+
+
+@given(steps=st.lists(st.tuples(st.integers(0, 3), states), max_size=40))
+def test_whatever_happens_counts_and_times_agree_with_the_states(
+    steps: list[tuple[int, DispatchState]],
+) -> None:
+    command = make_command(4)
+    for now_ms, (key, state) in enumerate(steps, start=1):
+        member = command.members[key]
+        before = member.state
+        changed = member.transition(state, now_ms=now_ms)
+        assert changed == may_become(before, state)
+        assert member.state == (state if changed else before)
+        assert (member.ended_ms is not None) == (member.state in TERMINAL)
+    found = Counter(member.state for member in command.members.values())
+    assert +command.count_by_state == found
+    assert command.ended == all(member.state in TERMINAL for member in command.members.values())
+    nobody_waits = not any(member.state in PENDING for member in command.members.values())
+    if nobody_waits:
+        assert command.answered.is_set()
+    assert command.state == state_of_group(found)

@@ -1,0 +1,50 @@
+"""What the routes show and command."""
+
+from dataclasses import dataclass
+
+import trio
+
+from trioder.control.dispatcher import Dispatcher
+from trioder.control.fleet_reload import FleetReloader
+from trioder.domain.fleet import Fleet
+from trioder.events.counters import Counters
+from trioder.gateway.agent_clocks import AgentClocks
+from trioder.gateway.sessions import SessionRegistry
+from trioder.ingest.latest import LatestState
+from trioder.ingest.service import Ingest
+from trioder.process.wall_time import WallClock
+from trioder.rpc import PeerLimits, Services
+from trioder.store.interface import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headend:
+    """What REST shows and commands.
+
+    Attributes:
+        clocks: those of the agents, as far as they are known.
+        started_s: when it started, on Trio's clock.
+        services: what the gRPC port serves.
+        peers: what its connections use; whoever serves the port is given it.
+        closing: set once the headend is on its way out; sessions end and none are taken.
+    """
+
+    fleet: Fleet
+    latest: LatestState
+    sessions: SessionRegistry
+    dispatcher: Dispatcher
+    ingest: Ingest
+    store: Store
+    counters: Counters
+    wall: WallClock
+    clocks: AgentClocks
+    started_s: float
+    services: Services
+    peers: PeerLimits
+    closing: trio.Event
+    reloader: FleetReloader
+
+    @property
+    def started_ms(self) -> int:
+        """When it started, as the wall time is known now."""
+        return self.wall.unix_ms(self.started_s)

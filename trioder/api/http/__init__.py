@@ -1,0 +1,1 @@
+"""The HTTP connection: what hypercorn serves, and the limits around it."""

@@ -1,0 +1,120 @@
+"""The REST port: accepts connections, bounds their number and size, and ends them in order.
+
+What is said on a connection lives in `http1`; what is answered, in the Quart application.
+"""
+
+import logging
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.utils import wrap_app
+
+from trioder.api.errors import error_json
+from trioder.api.http.hosts import LOCAL_HOSTS, KnownHosts
+from trioder.api.http.http1 import Http1Connection
+from trioder.events.counters import Counters
+
+log = structlog.stdlib.get_logger(__name__)
+
+# Files are few (1,024 by default), and agents need them more than REST clients do.
+MAX_CONNECTIONS = 500
+# Requests under way when the headend is told to stop may go on for so long.
+_GRACE_S = 3.0
+# From the connect, or the last answer, to a request's last header.
+_IDLE_TIMEOUT_S = 30.0
+# Room for a thousand ?asset_id=.
+_MAX_HEADER_BYTES = 64 * 1024
+
+
+async def serve_rest(
+    app: Any,
+    listeners: list[trio.SocketListener],
+    *,
+    drain: trio.Event,
+    hosts: KnownHosts | None = None,
+    counters: Counters | None = None,
+    max_connections: int = MAX_CONNECTIONS,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve an ASGI application over HTTP/1.1 until `drain` is set, or until cancelled.
+
+    Once `drain` is set no connection is accepted any more, idle ones are closed, and requests under way have
+    3 s to finish. Signals stay the caller's.
+
+    Args:
+        app: the application.
+        listeners: bound, of one address.
+        drain: see above.
+        hosts: those that are answered for; by default this machine's own names and the address connected to.
+        counters: for what is refused.
+        max_connections: one more takes the place of the longest idle one; when none is idle it is refused.
+        task_status: started once it accepts connections.
+
+    *Resource handling*: closes the listeners and every connection.
+    """
+    config = _hypercorn_config()
+    wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
+    context = WorkerContext(None)
+    hosts = hosts or KnownHosts.of_address(LOCAL_HOSTS[0])
+    counters = counters or Counters()
+    open_connections: set[Http1Connection] = set()
+
+    async def serve(stream: trio.SocketStream) -> None:
+        if len(open_connections) >= max_connections and not _make_room(open_connections, counters):
+            counters.rest_connections_refused += 1
+            log.warning("REST connection refused", reason="too many connections", limit=max_connections)
+            await _refuse(stream, max_connections)
+            return
+        connection = Http1Connection(wrapped, config, context, stream, hosts=hosts, counters=counters)
+        open_connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            open_connections.discard(connection)
+
+    async with trio.open_nursery() as connections:
+        async with trio.open_nursery() as accepting:
+            accepting.start_soon(partial(trio.serve_listeners, serve, listeners, handler_nursery=connections))
+            task_status.started()
+            await drain.wait()
+            accepting.cancel_scope.cancel()
+        await context.terminated.set()
+        connections.cancel_scope.deadline = trio.current_time() + _GRACE_S
+
+
+def _make_room(open_connections: set[Http1Connection], counters: Counters) -> bool:
+    """Close the connection that has waited longest for a request; False when all are being answered."""
+    idle = [connection for connection in open_connections if connection.is_idle]
+    if not idle:
+        return False
+    longest = min(idle, key=lambda connection: connection.active_s)
+    open_connections.discard(longest)
+    longest.close()
+    counters.rest_connections_closed_idle += 1
+    return True
+
+
+def _hypercorn_config() -> Config:
+    config = Config()
+    config.include_server_header = False
+    config.keep_alive_timeout = _IDLE_TIMEOUT_S
+    config.h11_max_incomplete_size = _MAX_HEADER_BYTES
+    config.errorlog = logging.getLogger("hypercorn.error")
+    return config
+
+
+async def _refuse(stream: trio.SocketStream, max_connections: int) -> None:
+    body = error_json(503, f"this headend already serves {max_connections} REST connections")
+    head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    with trio.move_on_after(1), suppress(trio.BrokenResourceError):
+        await stream.send_all(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        await stream.send_eof()
+        # Closing on an unread request would reset the connection, and lose the answer.
+        async for _ in stream:
+            pass
+    await trio.aclose_forcefully(stream)

@@ -1,0 +1,231 @@
+"""A total split over a group's batteries: never beyond what each can hold, and nothing lost to rounding.
+
+What each can hold is in `candidates`; the split in words in `explain`.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
+
+from trioder.control.candidates import Candidate, Exclusion, ShareLimit
+from trioder.process.slices import Steps, parts_of, run_at_once
+
+Strategy = Literal["headroom", "capacity", "equal"]
+Reason = (
+    Literal[
+        "share",
+        "limited_by_nameplate",
+        "limited_by_available",
+        "limited_by_energy",
+        "limited_by_ramp",
+        "limited_by_delivery",
+    ]
+    | Exclusion
+)
+
+_LIMITED: dict[ShareLimit, Reason] = {
+    "nameplate": "limited_by_nameplate",
+    "available": "limited_by_available",
+    "energy": "limited_by_energy",
+    "ramp": "limited_by_ramp",
+    "delivery": "limited_by_delivery",
+}
+# What a total exceeds the sum of all limits by only through rounding, as a part of it.
+_ROUNDING = 1e-12
+# Far beyond any plant; sums and products of what lies below do not overflow.
+_LARGEST = 1e290
+# Of each pass over all batteries: the sums, the sort and the comprehensions below.
+_PASS_US_EACH = 0.1
+# Each round gives the residue of rounding to one battery; the first mostly ends it.
+_SETTLING_ROUNDS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """What each battery of a group is asked for, and why. The columns are in the candidates' order.
+
+    Attributes:
+        total_mw: what was asked of the group, + discharges.
+        allocated_mw: the setpoint of each, 0.0 or of the total's sign; None is no setpoint at all.
+        reasons: `share`, the limit that a battery is held at, or why it was excluded.
+        shortfall_mw: what no battery can hold, of the total's sign; 0.0 when all is allocated.
+        shared_weight: the sum of the weights of those that get a share: MW holdable (`headroom`), MWh of
+            capacity (`capacity`) or batteries (`equal`).
+    """
+
+    total_mw: float
+    strategy: Strategy
+    allocated_mw: Sequence[float | None]
+    reasons: Sequence[Reason]
+    shortfall_mw: float
+    shared_weight: float
+
+
+def split(total_mw: float, candidates: Sequence[Candidate], strategy: Strategy = "headroom") -> Split:
+    """Split a total over the candidates that take part.
+
+    `headroom` gives each the same part of what it can hold. `capacity` and `equal` give shares in
+    proportion to the capacity, or equal ones; what a battery cannot hold of its share goes to the others in
+    the same proportion. The sum of what is allocated and short is the total to within 1e-6 MW, or, for totals
+    beyond 1e6 MW, to within 1e-12 of it.
+
+    Raises:
+        ValueError: total_mw is NaN or infinite, or of a candidate that takes part the limit is not finite and
+            >= 0, or (`capacity`) the capacity not finite and > 0.
+    """
+    return run_at_once(split_steps(total_mw, candidates, strategy))
+
+
+def split_steps(
+    total_mw: float, candidates: Sequence[Candidate], strategy: Strategy = "headroom"
+) -> Steps[Split]:
+    """Do what `split` does; pauses between its passes over the candidates."""
+    pass_us = _PASS_US_EACH * len(candidates)
+    if not math.isfinite(total_mw):
+        raise ValueError(f"total_mw is {total_mw}; it must be a finite number")
+    positions = [position for position, candidate in enumerate(candidates) if candidate.excluded is None]
+    yield pass_us
+    group = [candidates[position] for position in positions]
+    yield pass_us
+    limits = [min(candidate.limit_mw, _LARGEST) for candidate in group]
+    yield pass_us
+    weights = _weights(group, limits, strategy)
+    yield pass_us
+    if not all(0.0 <= candidate.limit_mw < math.inf for candidate in group):
+        _refuse_bad_numbers(group)
+
+    size_mw = abs(total_mw)
+    shares, missing_mw = yield from _share_steps(size_mw, limits, weights)
+    yield pass_us
+    allocated: list[float | None] = [None] * len(candidates)
+    reasons: list[Reason] = [candidate.excluded or "share" for candidate in candidates]
+    shared_weights = []
+    sign = -1.0 if total_mw < 0.0 else 1.0
+    yield pass_us
+    for position, share_mw, limit_mw, weight in zip(positions, shares, limits, weights, strict=True):
+        allocated[position] = sign * share_mw + 0.0  # never -0.0
+        if share_mw >= limit_mw and size_mw > 0.0:
+            reasons[position] = _LIMITED[candidates[position].limited_by]
+        else:
+            shared_weights.append(weight)
+    yield pass_us
+    return Split(
+        total_mw=total_mw + 0.0,
+        strategy=strategy,
+        allocated_mw=allocated,
+        reasons=reasons,
+        shortfall_mw=sign * missing_mw + 0.0,
+        shared_weight=math.fsum(shared_weights),
+    )
+
+
+def _weights(group: Sequence[Candidate], limits: list[float], strategy: Strategy) -> list[float]:
+    match strategy:
+        case "headroom":
+            return limits
+        case "capacity":
+            if not all(0.0 < candidate.capacity_mwhr < math.inf for candidate in group):
+                _refuse_bad_numbers(group)
+            return [min(candidate.capacity_mwhr, _LARGEST) for candidate in group]
+        case "equal":
+            return [1.0] * len(group)
+
+
+def _share_steps(
+    size_mw: float, limits: list[float], weights: list[float]
+) -> Steps[tuple[list[float], float]]:
+    """Return magnitudes within the limits, and what is missing of the total's magnitude."""
+    if size_mw == 0.0:
+        return [0.0] * len(limits), 0.0
+    missing_mw = _difference(size_mw, limits)
+    if missing_mw >= 0.0:
+        return limits, missing_mw if missing_mw > size_mw * _ROUNDING else 0.0
+    if weights is limits:
+        part = size_mw / math.fsum(limits)
+        shares = [limit_mw * part for limit_mw in limits]
+    else:
+        shares = yield from _water_fill_steps(size_mw, limits, weights)
+    yield _PASS_US_EACH * len(limits)
+    yield from _settle_steps(size_mw, shares, limits)
+    return shares, 0.0
+
+
+def _water_fill_steps(size_mw: float, limits: list[float], weights: list[float]) -> Steps[list[float]]:
+    """Return shares by weight, cut off at each limit; less than the sum of the limits is to be shared."""
+    # The level of MW per weight rises until all is shared; those that it comes to first are full.
+    ratios = [limit_mw / weight for limit_mw, weight in zip(limits, weights, strict=True)]
+    pass_us = _PASS_US_EACH * len(limits)
+    yield pass_us
+    order = yield from _order_steps(ratios)
+    # Sums of positive numbers from both ends: a running difference would lose small weights behind large.
+    filled_mw = accumulate((limits[position] for position in order), initial=0.0)
+    open_weights = list(accumulate(weights[position] for position in reversed(order)))[::-1]
+    yield pass_us
+    full = 0
+    for position, open_weight, below_mw in zip(order, open_weights, filled_mw, strict=False):
+        if ratios[position] * open_weight > size_mw - below_mw:
+            break
+        full += 1
+    yield pass_us
+    rest_mw = max(0.0, _difference(size_mw, (limits[position] for position in order[:full])))
+    rest_weight = math.fsum(weights[position] for position in order[full:])
+    yield pass_us
+    shares = limits.copy()
+    for position in order[full:]:
+        shares[position] = min(limits[position], rest_mw * (weights[position] / rest_weight))
+    return shares
+
+
+def _order_steps(numbers: list[float]) -> Steps[list[int]]:
+    """Return the positions of the numbers, smallest number first."""
+    order: list[int] = []
+    for positions in parts_of(range(len(numbers))):
+        order += sorted(positions, key=numbers.__getitem__)
+        yield _PASS_US_EACH * len(positions)
+    # The sort finds the runs, and only merges them.
+    order.sort(key=numbers.__getitem__)
+    yield _PASS_US_EACH * len(numbers)
+    return order
+
+
+def _settle_steps(size_mw: float, shares: list[float], limits: list[float]) -> Steps[None]:
+    """Bring the sum of the shares to `size_mw` by what rounding has left, where there is most room for it."""
+    for _ in range(_SETTLING_ROUNDS):
+        residue_mw = _difference(size_mw, shares)
+        if residue_mw == 0.0:
+            return
+        if residue_mw > 0.0:
+            rooms = [limit_mw - share_mw for limit_mw, share_mw in zip(limits, shares, strict=True)]
+        else:
+            # One that is held at its limit stays there, as long as any other can give.
+            open_mw = [
+                share_mw if share_mw < limit_mw else 0.0
+                for limit_mw, share_mw in zip(limits, shares, strict=True)
+            ]
+            rooms = open_mw if any(open_mw) else shares
+        yield _PASS_US_EACH * len(limits)
+        position = max(range(len(rooms)), key=rooms.__getitem__)
+        settled_mw = min(max(shares[position] + residue_mw, 0.0), limits[position])
+        if settled_mw == shares[position]:
+            return
+        shares[position] = settled_mw
+
+
+def _difference(total: float, parts: Iterable[float]) -> float:
+    """Return the total less the parts, rounded once."""
+    return -math.fsum((-total, *parts))
+
+
+def _refuse_bad_numbers(group: Iterable[Candidate]) -> None:
+    for candidate in group:
+        if not 0.0 <= candidate.limit_mw < math.inf:
+            raise ValueError(
+                f"limit_mw of asset {candidate.asset_key} is {candidate.limit_mw}; it must be finite and >= 0"
+            )
+        if not 0.0 < candidate.capacity_mwhr < math.inf:
+            raise ValueError(
+                f"capacity_mwhr of asset {candidate.asset_key} is {candidate.capacity_mwhr}; "
+                "it must be finite and > 0"
+            )

@@ -1,0 +1,116 @@
+"""A fleet in memory: its sites and assets in file order, and its shards."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from trioder.domain.assets import Asset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A place with one or more assets.
+
+    Attributes:
+        id: UUID, canonical lower case.
+        lat: degrees north, -90..90.
+        lon: degrees east, -180..180.
+    """
+
+    id: str
+    name: str
+    location: str
+    lat: float | None = None
+    lon: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetChange:
+    """What a reload of the fleet file has changed, as positions in `Fleet.assets`.
+
+    Attributes:
+        added: new to the fleet, or in it again.
+        changed: of another nameplate, name or site.
+        retired: no longer in the file.
+    """
+
+    added: Sequence[int]
+    changed: Sequence[int]
+    retired: Sequence[int]
+
+
+class Fleet:
+    """Sites and assets whose ids are unique and whose references hold; `load_fleet` sees to it.
+
+    An asset's position in `assets` stands for it as long as the fleet lives: a reload adds at the end,
+    changes in place, and leaves retired assets where they are.
+
+    Attributes:
+        sites: in file order.
+        assets: those of the file in its order, as long as nothing was reloaded.
+        asset_ids: theirs, by position.
+        keys: positions of the assets in the fleet, in file order; those of retired ones are not among them.
+        index_by_id: id to position of the assets in the fleet.
+        sites_by_id: site id to the site.
+        former_sites: those that left the file with the last of their assets, or without any.
+        version: counts the reloads.
+    """
+
+    def __init__(self, *, sites: Iterable[Site], assets: Iterable[Asset]) -> None:
+        self.sites = tuple(sites)
+        self.assets = list(assets)
+        self.asset_ids = [asset.id for asset in self.assets]
+        self.keys: Sequence[int] = range(len(self.assets))
+        self.index_by_id: Mapping[str, int] = {asset_id: key for key, asset_id in enumerate(self.asset_ids)}
+        self.sites_by_id: Mapping[str, Site] = {site.id: site for site in self.sites}
+        self.former_sites: Mapping[str, Site] = {}
+        self.version = 0
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are of the same sites and assets in the same order."""
+        return isinstance(other, Fleet) and (self.sites, self.assets) == (other.sites, other.assets)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def copy(self) -> "Fleet":
+        """Return the fleet as its file would say it."""
+        return Fleet(sites=self.sites, assets=[self.assets[key] for key in self.keys])
+
+    def take_over(self, newer: "Fleet") -> FleetChange:
+        """Become `newer`, in place, and return what that has changed."""
+        assets = list(self.assets)
+        key_by_id = {asset_id: key for key, asset_id in enumerate(self.asset_ids)}
+        added, changed = [], []
+        for asset in newer.assets:
+            key = key_by_id.get(asset.id)
+            if key is None:
+                key_by_id[asset.id] = len(assets)
+                added.append(len(assets))
+                assets.append(asset)
+                continue
+            if asset.id not in self.index_by_id:
+                added.append(key)
+            elif assets[key] != asset:
+                changed.append(key)
+            assets[key] = asset
+        retired = [key for asset_id, key in self.index_by_id.items() if asset_id not in newer.index_by_id]
+        known = {**self.former_sites, **self.sites_by_id}
+        self.former_sites = {site_id: known[site_id] for site_id in known.keys() - newer.sites_by_id.keys()}
+        self.sites, self.sites_by_id = newer.sites, newer.sites_by_id
+        # In place: whoever knows assets by their positions holds these lists.
+        self.assets[:] = assets
+        self.asset_ids[:] = [asset.id for asset in assets]
+        self.keys = [key_by_id[asset.id] for asset in newer.assets]
+        self.index_by_id = {asset.id: key_by_id[asset.id] for asset in newer.assets}
+        self.version += 1
+        return FleetChange(added=added, changed=changed, retired=retired)
+
+
+def shard_fleet(fleet: Fleet, size: int) -> list[tuple[Asset, ...]]:
+    """Return the assets in file order, cut into runs of `size`; the last may be shorter.
+
+    Raises:
+        ValueError: size is below 1.
+    """
+    if size < 1:
+        raise ValueError(f"size is {size}; a shard must hold at least 1 asset")
+    return [tuple(fleet.assets[start : start + size]) for start in range(0, len(fleet.assets), size)]

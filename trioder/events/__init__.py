@@ -1,0 +1,1 @@
+"""The event layer: typed facts with bounded subscriptions, and counters."""

@@ -1,0 +1,1 @@
+"""Agents' sessions: which agent drives which assets, its clock, and what waits to be sent to it."""

@@ -1,0 +1,191 @@
+"""The agents' clocks against the headend's: measured in each session, shown there, and warned of.
+
+How readings become an estimate is in `trioder.domain.clock_skew`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import structlog
+import trio
+
+from trioder.domain.clock_skew import SkewFilter
+from trioder.events.counters import Counters
+from trioder.gateway.sessions import Session
+from trioder.process.clock_discipline import ClockStep
+from trioder.process.wall_time import WallClock
+from trioder.wire.records import Batch, Heartbeat, Registration
+
+log = structlog.stdlib.get_logger(__name__)
+
+# Of an agent that shows no clock, one sample a second says as much as all.
+_SAMPLE_EVERY_S = 1.0
+
+RAISE_BEYOND_S = 2.0
+CLEAR_BELOW_S = 1.0
+
+
+class SkewSummary(NamedTuple):
+    """The skews of many agents; seconds, + is ahead of the headend. None without a known one."""
+
+    least_s: float | None
+    most_s: float | None
+    alarmed: int
+    unknown: int
+
+
+@dataclass(slots=True)
+class _AgentClock:
+    """What one session has shown of its agent's clock.
+
+    Attributes:
+        shown: it is shown as such, in Register or heartbeats; samples, whose times may be of the past, are
+            not compared any more.
+        granted_s: when Registered was sent, on Trio's clock; None before, and once its round trip is known.
+        next_s: when a sample is compared again, on Trio's clock: one a second says as much as all.
+        newest_seq: of the batches compared.
+        newest_ms: of the single samples compared.
+    """
+
+    readings: SkewFilter = field(default_factory=partial(SkewFilter, of_samples=True))
+    shown: bool = False
+    granted_s: float | None = None
+    alarmed: bool = False
+    next_s: float = 0.0
+    newest_seq: int = 0
+    newest_ms: int | None = None
+
+
+class AgentClocks:
+    """Keeps `clock_skew_s` and `clock_error_s` of the sessions that drive assets."""
+
+    def __init__(self, *, counters: Counters, wall: WallClock) -> None:
+        self._counters = counters
+        self._wall = wall
+        self._clocks: dict[str, _AgentClock] = {}
+
+    def session_opened(self, session: Session, registration: Registration) -> None:
+        """An agent has registered."""
+        if session.backlog_only:
+            return
+        clock = self._clocks[session.session_id] = _AgentClock()
+        if registration.clock_unix_ms is not None:
+            clock.shown, clock.readings = True, SkewFilter()
+            self._compare(session, clock, registration.clock_unix_ms)
+
+    def session_closed(self, session: Session) -> None:
+        """Its agent is gone."""
+        self._clocks.pop(session.session_id, None)
+
+    def granted(self, session: Session) -> None:
+        """Registered is about to be sent; the agent's first heartbeat answers it."""
+        clock = self._clocks.get(session.session_id)
+        if clock is not None and clock.shown:
+            clock.granted_s = trio.current_time()
+
+    def heartbeat(self, session: Session, heartbeat: Heartbeat) -> None:
+        """A heartbeat has arrived."""
+        clock = self._clocks.get(session.session_id)
+        if clock is None or heartbeat.clock_unix_ms is None:
+            return
+        if not clock.shown:
+            clock.shown, clock.readings = True, SkewFilter()
+        if clock.granted_s is not None:
+            clock.readings.round_trip(trio.current_time() - clock.granted_s)
+            clock.granted_s = None
+        self._compare(session, clock, heartbeat.clock_unix_ms)
+
+    def batch(self, session: Session, batch: Batch) -> None:
+        """A batch has arrived: of an agent that never shows its clock, its newest one is as good as that."""
+        clock = self._clocks.get(session.session_id)
+        if clock is None or clock.shown or batch.batch_seq <= clock.newest_seq:
+            return
+        clock.newest_seq = batch.batch_seq
+        self._compare_sample(session, clock, batch.ts_unix_ms)
+
+    def sample(self, session: Session, ts_unix_ms: int) -> None:
+        """A single sample has arrived; likewise, unless it is the last one again."""
+        clock = self._clocks.get(session.session_id)
+        if clock is None or clock.shown or ts_unix_ms == clock.newest_ms:
+            return
+        clock.newest_ms = ts_unix_ms
+        self._compare_sample(session, clock, ts_unix_ms)
+
+    def agent_stepped(self, session: Session) -> None:
+        """The agent reports that its clock was set; the heartbeat before that shows the new time."""
+        self._counters.agent_clock_steps += 1
+        clock = self._clocks.get(session.session_id)
+        if clock is not None:
+            clock.readings.keep_newest()
+            self._conclude(session, clock)
+
+    def own_clock_stepped(self, step: ClockStep, sessions: Iterable[Session]) -> None:
+        """The headend's clock was set, or its machine was suspended."""
+        for session in sessions:
+            clock = self._clocks.get(session.session_id)
+            if clock is None:
+                continue
+            if step.suspended_s:
+                # What arrived since the resumption was compared with a clock that had missed it.
+                clock.readings.forget()
+                clock.granted_s = None
+            else:
+                clock.readings.our_clock_stepped(step.by_s)
+                self._conclude(session, clock)
+
+    def summary(self, sessions: Iterable[Session]) -> SkewSummary:
+        """What there is to be seen of these sessions' clocks."""
+        clocks = [
+            (session.clock_skew_s, clock.alarmed)
+            for session in sessions
+            if (clock := self._clocks.get(session.session_id)) is not None
+        ]
+        skews_s = [skew_s for skew_s, _ in clocks if skew_s is not None]
+        return SkewSummary(
+            least_s=min(skews_s, default=None),
+            most_s=max(skews_s, default=None),
+            alarmed=sum(alarmed for _, alarmed in clocks),
+            unknown=len(clocks) - len(skews_s),
+        )
+
+    def _compare_sample(self, session: Session, clock: _AgentClock, ts_unix_ms: int) -> None:
+        now_s = trio.current_time()
+        if now_s >= clock.next_s:
+            clock.next_s = now_s + _SAMPLE_EVERY_S
+            self._compare(session, clock, ts_unix_ms)
+
+    def _compare(self, session: Session, clock: _AgentClock, clock_unix_ms: int) -> None:
+        ahead_s = (clock_unix_ms - self._wall.now_ms()) / 1000
+        clock.readings.observe(ahead_s, trio.current_time())
+        self._conclude(session, clock)
+
+    def _conclude(self, session: Session, clock: _AgentClock) -> None:
+        estimate = clock.readings.estimate
+        settled = clock.readings.settled(trio.current_time())
+        if estimate is None or not (settled or clock.shown):
+            # Samples of a backlog may come first: nothing is concluded from them alone.
+            return
+        session.clock_skew_s, session.clock_error_s = estimate
+        if not settled:
+            return
+        skew_s, error_s = abs(estimate.skew_s), estimate.error_s or 0.0
+        if not clock.alarmed and skew_s - error_s > RAISE_BEYOND_S:
+            clock.alarmed = True
+            self._counters.clock_skew_alarms += 1
+            log.warning("clock skew", **_described(session))
+        elif clock.alarmed and skew_s < CLEAR_BELOW_S:
+            clock.alarmed = False
+            log.info("clock skew cleared", **_described(session))
+
+
+def _described(session: Session) -> dict[str, object]:
+    error_s = session.clock_error_s
+    return {
+        "agent_id": session.agent_id,
+        "session_id": session.session_id,
+        "assets": len(session.asset_keys),
+        "clock_skew_s": round(session.clock_skew_s or 0.0, 3),
+        "clock_error_s": None if error_s is None else round(error_s, 3),
+    }

@@ -1,0 +1,387 @@
+"""One agent's stream, from its first message to its end: the handler of the gRPC method.
+
+Who may drive what is decided in `sessions`, what becomes of telemetry in `ingest`.
+"""
+
+import random
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+import structlog
+import trio
+
+from trioder.control.dispatcher import Dispatcher
+from trioder.domain.fleet import Fleet, FleetChange
+from trioder.events.counters import Counters
+from trioder.gateway.agent_clocks import AgentClocks
+from trioder.gateway.downlink_queue import Mail
+from trioder.gateway.sessions import ClaimRefusedError, Session, SessionRegistry
+from trioder.ingest.service import Ingest
+from trioder.process.wall_time import WallClock
+from trioder.rpc import RpcError, ServerCall, StatusCode
+from trioder.store.interface import Store
+from trioder.store.records import SessionRecord, Watermark
+from trioder.wire import agent_link_pb2 as pb
+from trioder.wire.checks import WireError
+from trioder.wire.downlink import write_grant, write_kept, write_replay, write_setpoint, write_setpoints
+from trioder.wire.records import (
+    CLOCK_STEP,
+    Acknowledgement,
+    AgentEvent,
+    Batch,
+    Heartbeat,
+    Registration,
+    SessionGrant,
+    SingleSample,
+)
+from trioder.wire.service import PROTOCOL
+from trioder.wire.sizes import DESCRIPTOR_BYTES, check_message_bytes, check_register_bytes, most_descriptors
+from trioder.wire.uplink import read_uplink
+
+log = structlog.stdlib.get_logger(__name__)
+
+AgentCall = ServerCall[pb.AgentToHeadend, pb.HeadendToAgent]
+
+REGISTER_WITHIN_S = 10.0
+SHUTTING_DOWN = "the headend is shutting down"
+FLEET_CHANGED = "the headend's fleet has changed: register again"
+
+# About 1 MB of message.
+_SETPOINTS_A_MESSAGE = 10_000
+_MAX_IDS_LISTED = 10
+# Of those that Registered names, about 1 MB.
+_MAX_IDS_REPORTED = 25_000
+# A batch has a row an asset: an index and a handful of doubles, some 50 bytes.
+_ROW_BYTES = 256
+_MESSAGE_BYTES = 64 * 1024
+_MAX_TEXT_LOGGED = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentLinkService:
+    """What a session needs of the headend; `serve` is the gRPC handler."""
+
+    fleet: Fleet
+    sessions: SessionRegistry
+    ingest: Ingest
+    dispatcher: Dispatcher
+    store: Store
+    counters: Counters
+    wall: WallClock
+    clocks: AgentClocks
+    rng: random.Random
+    closing: trio.Event
+
+    async def serve(self, call: AgentCall) -> None:
+        """Serve one agent until its stream ends.
+
+        Raises:
+            RpcError: what the agent is told when the headend ends the stream.
+        """
+        try:
+            registration = await _receive_registration(call, most=most_descriptors(len(self.fleet.assets)))
+            session = self._open(registration, peer=call.peer.address)
+            call.check_bytes = check_message_bytes
+            call.register_peer(max_message_bytes=_message_bytes(len(registration.asset_ids)))
+        except WireError as error:
+            self.counters.wire_errors += 1
+            log.warning("agent refused", peer=call.peer.address, reason=str(error))
+            raise RpcError(StatusCode.INVALID_ARGUMENT, str(error)) from None
+        except RpcError as refusal:
+            self.counters.sessions_refused += 1
+            log.warning("agent refused", peer=call.peer.address, reason=refusal.message)
+            raise
+        reason = "the connection was lost"
+        try:
+            with session.scope:
+                await self._run(call, session)
+            if session.end is not None:
+                raise RpcError(session.end.status, session.end.reason)
+            reason = "the agent closed the stream"
+        except RpcError as error:
+            reason = error.message
+            raise
+        except Exception:
+            reason = "the headend failed"
+            raise
+        finally:
+            self._close(session, reason)
+
+    def _open(self, registration: Registration, *, peer: str) -> Session:
+        if self.closing.is_set():
+            raise RpcError(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
+        keys = [self.fleet.index_by_id.get(asset_id) for asset_id in registration.asset_ids]
+        unknown_ids = self._check_known(registration)
+        session = Session(
+            session_id=str(UUID(int=self.rng.getrandbits(128), version=4)),
+            agent_id=registration.agent_id,
+            epoch=registration.epoch,
+            protocol=min(registration.protocol, PROTOCOL),
+            outbox_id=registration.outbox_id,
+            asset_keys=() if registration.backlog_only else [key for key in keys if key is not None],
+            batch_keys=keys,
+            backlog_only=registration.backlog_only,
+            unknown_ids=unknown_ids,
+            peer=peer,
+            connected_ms=self.wall.now_ms(),
+        )
+        try:
+            older = self.sessions.claim(session, asset_ids=registration.asset_ids)
+        except ClaimRefusedError as refusal:
+            raise RpcError(
+                refusal.status, f"agent {registration.agent_id} is refused: {refusal.message}"
+            ) from None
+        if older is not None:
+            self.counters.sessions_superseded += 1
+            older.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
+        self._compare_nameplates(session, registration)
+        self.counters.sessions_opened += 1
+        self.clocks.session_opened(session, registration)
+        if registration.replaces_outbox_id:
+            self.counters.outboxes_replaced += 1
+            log.warning(
+                "agent state was set back to an older copy; it continues in a new outbox",
+                agent_id=session.agent_id,
+                outbox_id=session.outbox_id,
+                replaced_outbox_id=registration.replaces_outbox_id,
+            )
+        if not session.backlog_only:
+            self.store.open_session(_record_of(session))
+        log.info("agent connected", **self._described(session), epoch=session.epoch)
+        return session
+
+    def clock_stepped(self, by_ms: int) -> None:
+        """The headend's clock was set by so much: the open sessions are recorded anew with the right time."""
+        for session in self.sessions:
+            session.connected_ms += by_ms
+            if not session.backlog_only:
+                self.store.open_session(_record_of(session))
+
+    def _close(self, session: Session, reason: str) -> None:
+        self.sessions.release(session)
+        self.clocks.session_closed(session)
+        self.ingest.session_closed(session)
+        self.dispatcher.session_closed(session)
+        if not session.backlog_only:
+            self.store.close_session(session.session_id, disconnected_ms=self.wall.now_ms(), reason=reason)
+        log.info("agent disconnected", **self._described(session), reason=reason)
+
+    async def _run(self, call: AgentCall, session: Session) -> None:
+        mark = await self.ingest.session_opened(session)
+        self.dispatcher.session_opened(session)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send, call, session, mark)
+            await self.ingest.recall(session)
+            await self._receive(call, session)
+            nursery.cancel_scope.cancel()
+
+    async def _receive(self, call: AgentCall, session: Session) -> None:
+        try:
+            while True:
+                for message in await call.receive_some():
+                    if session.end is not None:
+                        # A message that was already on its way must not act on a newer session's assets.
+                        return
+                    self._take(message, session)
+        except trio.EndOfChannel:
+            return
+        except WireError as error:
+            self._break_off(session, str(error))
+        except RpcError as error:
+            # The transport's: bytes that are no message.
+            self._break_off(session, error.message)
+
+    def _break_off(self, session: Session, reason: str) -> None:
+        self.counters.wire_errors += 1
+        log.warning("agent broke the contract", **self._described(session), reason=reason)
+        session.end_with(StatusCode.INVALID_ARGUMENT, reason)
+
+    async def _send(self, call: AgentCall, session: Session, mark: Watermark) -> None:
+        try:
+            if session.protocol >= 1:
+                grant = SessionGrant(
+                    session_id=session.session_id,
+                    committed_batch_seq=mark.batch_seq,
+                    committed_ts_unix_ms=mark.ts_unix_ms,
+                    protocol=session.protocol,
+                    unknown_asset_ids=sorted(session.unknown_ids)[:_MAX_IDS_REPORTED],
+                    clock_unix_ms=self.wall.now_ms(),
+                )
+                self.clocks.granted(session)
+                await call.send(write_grant(grant))
+            while True:
+                mail = await session.mailbox.take()
+                for message in _written(mail, session.protocol):
+                    await call.send(message)
+        except RpcError:
+            # The call is over; the receiving side is told so as well, and ends the session.
+            log.debug("sending ended with the call", agent_id=session.agent_id)
+
+    def _take(self, message: pb.AgentToHeadend, session: Session) -> None:
+        match read_uplink(message, asset_count=len(session.batch_keys)):
+            case Batch() as batch:
+                self.clocks.batch(session, batch)
+                self.ingest.receive_batch(session, batch)
+            case SingleSample() as sample if sample.asset_id in session.unknown_ids:
+                self.counters.samples_unknown += 1
+            case SingleSample() as sample:
+                key = self._own_key(session, sample.asset_id)
+                self.clocks.sample(session, sample.ts_unix_ms)
+                self.ingest.receive_single(session, key, sample)
+            case Acknowledgement() as acknowledgement:
+                self.dispatcher.acknowledged(acknowledgement, session=session)
+            case Heartbeat() as heartbeat:
+                self.counters.heartbeats_received += 1
+                self.clocks.heartbeat(session, heartbeat)
+            case AgentEvent() as event:
+                self.counters.events_received += 1
+                if event.event_type == CLOCK_STEP:
+                    self.clocks.agent_stepped(session)
+                self._log_event(session, event)
+            case Registration():
+                raise WireError("Register came twice on one stream")
+            case None:
+                log.debug("unknown message ignored", agent_id=session.agent_id)
+
+    def _log_event(self, session: Session, event: AgentEvent) -> None:
+        suppressed = session.log_limit.suppressed_before("event", self.wall.now_ms())
+        if suppressed is None:
+            self.counters.log_lines_suppressed += 1
+            return
+        log.info(
+            "agent event",
+            agent_id=session.agent_id,
+            asset_id=event.asset_id[:_MAX_TEXT_LOGGED],
+            event_type=event.event_type,
+            severity=event.severity[:_MAX_TEXT_LOGGED],
+            message=event.message[:_MAX_TEXT_LOGGED],
+            **({"suppressed_before": suppressed} if suppressed else {}),
+        )
+
+    def _own_key(self, session: Session, asset_id: str) -> int:
+        key = self.fleet.index_by_id.get(asset_id)
+        if key is None or self.sessions.session_of(key) is not session:
+            raise WireError(f"Telemetry.asset_id is {asset_id}; the session did not register that asset")
+        return key
+
+    def fleet_changed(self, change: FleetChange) -> None:
+        """Release retired assets; agents of added and changed ones are to register again."""
+        self.sessions.retire({key: self.fleet.asset_ids[key] for key in change.retired})
+        added = frozenset(self.fleet.asset_ids[key] for key in change.added)
+        changed = frozenset(change.changed)
+        for key in (*change.changed, *change.retired):
+            self.dispatcher.limits.reset(key)
+        for session in self.sessions:
+            if (
+                session.unknown_ids & added
+                or not changed.isdisjoint(session.asset_keys)
+                or not (session.asset_keys or session.backlog_only)
+            ):
+                session.end_with(StatusCode.UNAVAILABLE, FLEET_CHANGED)
+
+    def _compare_nameplates(self, session: Session, registration: Registration) -> None:
+        """The smaller of the fleet's and the agent's limits rule for each asset; differences are logged."""
+        limits, assets = self.dispatcher.limits, self.fleet.assets
+        differences = []
+        for key in session.asset_keys:
+            asset = assets[key]
+            reported = registration.nameplates.get(asset.id)
+            if reported is None:
+                limits.reset(key)
+            elif limits.report(key, **reported._asdict()):
+                differences.append((asset, reported))
+        if differences:
+            asset, reported = differences[0]
+            log.warning(
+                "an agent's nameplates differ from the fleet file's; the smaller limits rule",
+                agent_id=session.agent_id,
+                assets=len(differences),
+                first=asset.id,
+                reported=reported._asdict(),
+                fleet={name: getattr(asset, name) for name in reported._fields},
+            )
+
+    def _check_known(self, registration: Registration) -> frozenset[str]:
+        """Return the registered assets that are not in the fleet; the session stands for the others.
+
+        Raises:
+            RpcError: no asset is known, and the session would drive nothing.
+        """
+        asset_ids, index_by_id = registration.asset_ids, self.fleet.index_by_id
+        unknown = [asset_id for asset_id in asset_ids if asset_id not in index_by_id]
+        if not unknown:
+            return frozenset()
+        listed = ", ".join(unknown[:_MAX_IDS_LISTED]) + (", ..." if len(unknown) > _MAX_IDS_LISTED else "")
+        reason = f"{len(unknown)} of {len(asset_ids)} registered assets are not in the fleet: {listed}"
+        if len(unknown) == len(asset_ids) and not registration.backlog_only:
+            raise RpcError(StatusCode.NOT_FOUND, reason)
+        self.counters.assets_unknown += len(unknown)
+        log.warning(
+            "an agent registered assets that are not in the fleet; their samples are dropped",
+            agent_id=registration.agent_id,
+            reason=reason,
+        )
+        return frozenset(unknown)
+
+    def _described(self, session: Session) -> dict[str, object]:
+        described: dict[str, object] = {"agent_id": session.agent_id, "session_id": session.session_id}
+        if session.backlog_only:
+            return described | {"backlog_of_assets": len(session.batch_keys), "peer": session.peer}
+        assets = [self.fleet.assets[key] for key in session.asset_keys]
+        if len(assets) == 1:
+            described |= {"asset_id": assets[0].id, "asset": assets[0].name}
+        else:
+            described |= {"assets": len(assets)}
+        sites = {asset.site_id: asset.site_name for asset in assets}
+        described["site"] = next(iter(sites.values())) if len(sites) == 1 else f"{len(sites)} sites"
+        return described | {"peer": session.peer}
+
+
+def _record_of(session: Session) -> SessionRecord:
+    return SessionRecord(
+        session_id=session.session_id,
+        agent_id=session.agent_id,
+        epoch=session.epoch,
+        peer=session.peer,
+        asset_keys=session.asset_keys,
+        connected_ms=session.connected_ms,
+    )
+
+
+def first_message_bytes(fleet: Fleet) -> int:
+    """Return how large a Register may be."""
+    return most_descriptors(len(fleet.assets)) * DESCRIPTOR_BYTES
+
+
+def _message_bytes(assets: int) -> int:
+    """Return how large a message may be once the agent has registered so many assets."""
+    return _MESSAGE_BYTES + assets * _ROW_BYTES
+
+
+async def _receive_registration(call: AgentCall, *, most: int) -> Registration:
+    call.check_bytes = partial(check_register_bytes, most=most)
+    with trio.move_on_after(REGISTER_WITHIN_S):
+        try:
+            message = await call.receive()
+        except trio.EndOfChannel:
+            raise WireError("the stream ended before its first message, which must be Register") from None
+        registration = read_uplink(message, asset_count=0)
+        if not isinstance(registration, Registration):
+            raise WireError(f"the first message is {message.WhichOneof('msg')}; it must be Register")
+        return registration
+    raise RpcError(StatusCode.DEADLINE_EXCEEDED, f"no Register came within {REGISTER_WITHIN_S:g} s")
+
+
+def _written(mail: Mail, protocol: int) -> list[pb.HeadendToAgent]:
+    if protocol == 0:
+        return [write_setpoint(dispatch) for dispatch in mail.dispatches]
+    messages = [
+        write_setpoints(mail.dispatches[start : start + _SETPOINTS_A_MESSAGE])
+        for start in range(0, len(mail.dispatches), _SETPOINTS_A_MESSAGE)
+    ]
+    if mail.kept_seq is not None:
+        messages.append(write_kept(mail.kept_seq))
+    if mail.replay_from_seq is not None:
+        messages.append(write_replay(mail.replay_from_seq))
+    return messages

@@ -1,7 +1,0 @@
-"""REST: the headend's routes over HTTP/1.1, their checks and their description. Quart stays in here."""
-
-from trioder.headend.api.app import create_app
-from trioder.headend.api.hosts import KnownHosts
-from trioder.headend.api.serving import serve_rest
-
-__all__ = ["KnownHosts", "create_app", "serve_rest"]

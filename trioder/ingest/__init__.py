@@ -1,0 +1,1 @@
+"""Telemetry from agents: its sequence, plausibility and quality, the latest values, and into the store."""

@@ -1,0 +1,342 @@
+"""The latest sample of every asset: columns by asset key, about 90 bytes an asset, and how good it is.
+
+What came before it is the store's.
+"""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from trioder.domain.fleet import Fleet, FleetChange
+from trioder.domain.quality import Quality as Code
+from trioder.domain.telemetry import BessState, Samples, Source, Telemetry, status_of
+from trioder.sim.bess import soc_pct
+
+Quality = Literal["good", "stale", "suspect", "bad", "synthesized"]
+
+_NOTHING, _SYNTHESIZED, _AGENT = 0, 1, 2
+_DOUBTFUL = frozenset({Code.SUSPECT, Code.BAD})
+_BEFORE_ALL_TIME = -(2**63)
+# Fewer assets are taken over faster one by one.
+_SHORTEST_RUN = 8
+
+
+class LatestView(NamedTuple):
+    """One asset's latest sample and what may be made of it.
+
+    Attributes:
+        age_s: since the sample was made, by the headend's clock; >= 0.
+        quality: `suspect` and `bad` whatever the age is, which is shown beside it: old or not, such a value
+            must not be used. `stale` for any other sample of an agent that is older than it should be.
+    """
+
+    telemetry: Telemetry
+    source: Source
+    age_s: float
+    quality: Quality
+
+
+class Reported(NamedTuple):
+    """What an asset's agent reported last in its present session; good values only.
+
+    Attributes:
+        soc_mwhr: MWh.
+        current_mw: at the meter, + discharges.
+        setpoint_mw: what the battery says that it works towards.
+        available_discharge_mw: a magnitude, >= 0.
+        available_charge_mw: a magnitude, >= 0.
+        age_s: as in `LatestView`.
+    """
+
+    soc_mwhr: float
+    current_mw: float
+    setpoint_mw: float
+    available_discharge_mw: float
+    available_charge_mw: float
+    age_s: float
+
+
+class LatestState:
+    """The newest known state of each asset of the fleet; an agent's is stale from `stale_after_s` on.
+
+    Within one boot of an agent, batches are ordered by their sequence, and samples that come on their own by
+    when they were made: backfill never overwrites a newer value, and a clock that was ahead hides nothing.
+    """
+
+    def __init__(self, fleet: Fleet, *, stale_after_s: float = 12.0) -> None:
+        self._fleet = fleet
+        self.stale_after_s = stale_after_s
+        count = len(fleet.assets)
+        self._source = bytearray(count)
+        self._quality = bytearray(count)
+        # 1 where the latest sample was reported in the present session, 0 where it is an older session's.
+        self._in_session = bytearray(count)
+        # By the agent's own clock, to be shown; the other times are by the headend's.
+        self._ts_ms = array("q", bytes(8 * count))
+        self._made_ms = array("q", bytes(8 * count))
+        self._received_ms = array("q", bytes(8 * count))
+        # Of the newest sample that the agent of this boot has sent; a synthesized one leaves them alone.
+        self._agent_seq = array("Q", bytes(8 * count))
+        self._agent_made_ms = array("q", [_BEFORE_ALL_TIME]) * count
+        self._soc_mwhr = array("d", bytes(8 * count))
+        self._current_mw = array("d", bytes(8 * count))
+        self._setpoint_mw = array("d", bytes(8 * count))
+        self._available_discharge_mw = array("d", bytes(8 * count))
+        self._available_charge_mw = array("d", bytes(8 * count))
+        # Of assets whose latest sample is suspect or bad: what they were before.
+        self._trusted: dict[int, BessState] = {}
+
+    def __len__(self) -> int:
+        """How many assets have any sample."""
+        return len(self._source) - self._source.count(_NOTHING)
+
+    def fleet_changed(self, change: FleetChange) -> None:
+        """Make room for the assets that the fleet has been given; forget what retired ones reported."""
+        for key in change.retired:
+            self._source[key] = _NOTHING
+            self._quality[key] = self._in_session[key] = 0
+            self._trusted.pop(key, None)
+        added = len(self._fleet.assets) - len(self._source)
+        for flags in (self._source, self._quality, self._in_session):
+            flags.extend(bytes(added))
+        for column in (self._ts_ms, self._made_ms, self._received_ms, self._agent_seq):
+            column.extend([0] * added)
+        self._agent_made_ms.extend([_BEFORE_ALL_TIME] * added)
+        for values in (
+            self._soc_mwhr,
+            self._current_mw,
+            self._setpoint_mw,
+            self._available_discharge_mw,
+            self._available_charge_mw,
+        ):
+            values.extend([0.0] * added)
+
+    def count(self, code: Code) -> int:
+        """How many assets have a latest sample of this quality; of good ones, also those without any."""
+        return self._quality.count(code)
+
+    def begin_boot(self, asset_keys: Iterable[int]) -> None:
+        """Another boot, agent or outbox stands for these assets: its order counts from now on."""
+        for key in asset_keys:
+            self._agent_seq[key] = 0
+            self._agent_made_ms[key] = _BEFORE_ALL_TIME
+
+    def begin_session(self, asset_keys: Iterable[int]) -> None:
+        """A session begins: what was known of its assets is no longer what their agent reports."""
+        for key in asset_keys:
+            self._in_session[key] = 0
+
+    def clock_stepped(self, by_ms: int) -> None:
+        """The headend's own clock was set ahead by this (or back, < 0): no sample is older for that."""
+        for column in (self._made_ms, self._received_ms):
+            column[:] = array("q", [ms + by_ms for ms in column])
+        for key, source in enumerate(self._source):
+            if source == _SYNTHESIZED:
+                # Its own time is by the headend's clock as well.
+                self._ts_ms[key] += by_ms
+        before = _BEFORE_ALL_TIME
+        self._agent_made_ms[:] = array(
+            "q", [ms if ms == before else ms + by_ms for ms in self._agent_made_ms]
+        )
+
+    def apply_agent(
+        self,
+        samples: Samples,
+        *,
+        received_ms: int,
+        made_ms: int | None = None,
+        batch_seq: int | None = None,
+    ) -> None:
+        """Take an agent's samples over where nothing newer is known.
+
+        Args:
+            samples: of one agent, of a time that can be.
+            received_ms: when, by the headend's clock.
+            made_ms: when they were made, by the same; their own time by default. Never later than received.
+            batch_seq: their place in the agent's outbox; None for samples that came on their own.
+        """
+        made_ms = min(received_ms, samples.ts_unix_ms if made_ms is None else made_ms)
+        run = _run_of(samples.asset_keys) if len(samples.asset_keys) > 1 else None
+        if run is not None:
+            newer = (
+                max(self._agent_made_ms[run]) <= made_ms
+                if batch_seq is None
+                else max(self._agent_seq[run]) < batch_seq
+            )
+            if newer:
+                self._write_run(run, samples, made_ms, received_ms, batch_seq)
+                return
+        for row, key in enumerate(samples.asset_keys):
+            if batch_seq is None:
+                if made_ms < self._agent_made_ms[key]:
+                    continue
+            elif batch_seq <= self._agent_seq[key]:
+                continue
+            else:
+                self._agent_seq[key] = batch_seq
+            self._agent_made_ms[key] = made_ms
+            self._write(key, row, samples, _AGENT, made_ms=made_ms, received_ms=received_ms)
+
+    def apply_synthesized(self, samples: Samples) -> None:
+        """Take over what the headend's model made; only for assets that no agent drives."""
+        now_ms = samples.ts_unix_ms
+        for row, key in enumerate(samples.asset_keys):
+            self._write(key, row, samples, _SYNTHESIZED, made_ms=now_ms, received_ms=now_ms)
+
+    def _write(
+        self, key: int, row: int, samples: Samples, source: int, *, made_ms: int, received_ms: int
+    ) -> None:
+        if source == _SYNTHESIZED:
+            code: int = Code.SYNTHESIZED
+        else:
+            code = samples.quality[row] if samples.quality else Code.GOOD
+        if code in _DOUBTFUL or self._trusted:
+            self._keep_trusted(key, code)
+        self._source[key] = source
+        self._in_session[key] = source == _AGENT
+        self._quality[key] = code
+        self._ts_ms[key] = samples.ts_unix_ms
+        self._made_ms[key] = made_ms
+        self._received_ms[key] = received_ms
+        self._soc_mwhr[key] = samples.soc_mwhr[row]
+        self._current_mw[key] = samples.current_mw[row]
+        self._setpoint_mw[key] = samples.setpoint_mw[row]
+        self._available_discharge_mw[key] = samples.available_discharge_mw[row]
+        self._available_charge_mw[key] = samples.available_charge_mw[row]
+
+    def _write_run(
+        self, run: slice, samples: Samples, made_ms: int, received_ms: int, batch_seq: int | None
+    ) -> None:
+        rows = len(samples.asset_keys)
+        if samples.quality or (self._trusted and not self._trusted.keys().isdisjoint(samples.asset_keys)):
+            for key, code in zip(samples.asset_keys, samples.quality or bytes(rows), strict=True):
+                self._keep_trusted(key, code)
+        if batch_seq is not None:
+            self._agent_seq[run] = array("Q", [batch_seq]) * rows
+        self._source[run] = bytes([_AGENT]) * rows
+        self._quality[run] = samples.quality or bytes(rows)
+        self._in_session[run] = b"\1" * rows
+        self._ts_ms[run] = array("q", [samples.ts_unix_ms]) * rows
+        self._made_ms[run] = self._agent_made_ms[run] = array("q", [made_ms]) * rows
+        self._received_ms[run] = array("q", [received_ms]) * rows
+        self._soc_mwhr[run] = _as_array(samples.soc_mwhr)
+        self._current_mw[run] = _as_array(samples.current_mw)
+        self._setpoint_mw[run] = _as_array(samples.setpoint_mw)
+        self._available_discharge_mw[run] = _as_array(samples.available_discharge_mw)
+        self._available_charge_mw[run] = _as_array(samples.available_charge_mw)
+
+    def _keep_trusted(self, key: int, next_code: int) -> None:
+        """Before a sample is taken over: remember what it replaces, if that is the last one to be trusted."""
+        if next_code not in _DOUBTFUL:
+            self._trusted.pop(key, None)
+        elif self._source[key] != _NOTHING and self._quality[key] not in _DOUBTFUL:
+            self._trusted[key] = self._state(key)
+
+    def state(self, key: int) -> BessState | None:
+        """The asset's latest known state, whoever reported it and whatever its quality is."""
+        return None if self._source[key] == _NOTHING else self._state(key)
+
+    def trusted_state(self, key: int) -> BessState | None:
+        """The asset's latest state that is neither suspect nor bad: what a model may go on from."""
+        if self._quality[key] in _DOUBTFUL:
+            return self._trusted.get(key)
+        return self.state(key)
+
+    def reported(self, key: int, now_ms: int) -> Reported | None:
+        """What the asset's agent reported last; None without a good sample since its session began.
+
+        What the headend's own model made, and what an earlier session reported, does not count.
+        """
+        if not self._in_session[key] or self._quality[key]:
+            return None
+        return Reported(
+            self._soc_mwhr[key],
+            self._current_mw[key],
+            self._setpoint_mw[key],
+            self._available_discharge_mw[key],
+            self._available_charge_mw[key],
+            self._age_s(key, now_ms),
+        )
+
+    def is_suspect(self, key: int) -> bool:
+        """Whether the sample that the asset's agent sent last in its session is not good."""
+        return bool(self._in_session[key] and self._quality[key])
+
+    def is_current(self, key: int, ts_unix_ms: int, now_ms: int) -> bool:
+        """Whether the asset's latest sample is the one of this time, from its agent, and not stale."""
+        return (
+            self._ts_ms[key] == ts_unix_ms
+            and self._source[key] == _AGENT
+            and self._age_s(key, now_ms) <= self.stale_after_s
+        )
+
+    def quality(self, key: int, now_ms: int) -> Quality | None:
+        """How good the asset's latest sample is as of `now_ms`; None when there is none yet."""
+        return None if self._source[key] == _NOTHING else self._quality_of(key, self._age_s(key, now_ms))
+
+    def view(self, key: int, now_ms: int) -> LatestView | None:
+        """The asset's latest sample as of `now_ms`; None when there is none yet."""
+        source = self._source[key]
+        if source == _NOTHING:
+            return None
+        asset = self._fleet.assets[key]
+        current_mw = self._current_mw[key]
+        soc_mwhr = self._soc_mwhr[key]
+        ts_ms = self._ts_ms[key]
+        age_s = self._age_s(key, now_ms)
+        return LatestView(
+            telemetry=Telemetry(
+                asset_id=asset.id,
+                site_id=asset.site_id,
+                site_name=asset.site_name,
+                ts_unix_ms=ts_ms,
+                soc_mwhr=soc_mwhr,
+                soc_pct=soc_pct(asset, soc_mwhr),
+                capacity_mwhr=asset.capacity_mwhr,
+                current_mw=current_mw,
+                setpoint_mw=self._setpoint_mw[key],
+                max_mw=asset.max_mw,
+                min_mw=asset.min_mw,
+                available_discharge_mw=self._available_discharge_mw[key],
+                available_charge_mw=self._available_charge_mw[key],
+                status=status_of(current_mw),
+            ),
+            source="agent" if source == _AGENT else "synthesized",
+            age_s=age_s,
+            quality=self._quality_of(key, age_s),
+        )
+
+    def _state(self, key: int) -> BessState:
+        return BessState(
+            self._soc_mwhr[key],
+            self._current_mw[key],
+            self._setpoint_mw[key],
+            self._available_discharge_mw[key],
+            self._available_charge_mw[key],
+        )
+
+    def _age_s(self, key: int, now_ms: int) -> float:
+        return max(0, now_ms - self._made_ms[key]) / 1000.0
+
+    def _quality_of(self, key: int, age_s: float) -> Quality:
+        code = self._quality[key]
+        if code == Code.GOOD:
+            return "stale" if age_s > self.stale_after_s else "good"
+        if code == Code.SYNTHESIZED:
+            return "synthesized"
+        return "bad" if code == Code.BAD else "suspect"
+
+
+def _as_array(column: Sequence[float]) -> "array[float]":
+    return column if isinstance(column, array) else array("d", column)
+
+
+def _run_of(keys: Sequence[int]) -> slice | None:
+    """The keys as a slice, if they are neighbours and ascend, as those of a shard: columns are faster."""
+    if len(keys) < _SHORTEST_RUN:
+        return None
+    if isinstance(keys, range) and keys.step == 1:
+        return slice(keys.start, keys.stop)
+    if keys != list(range(keys[0], keys[0] + len(keys))):
+        return None
+    return slice(keys[0], keys[0] + len(keys))
