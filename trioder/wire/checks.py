@@ -1,11 +1,11 @@
 """What every decoder checks of a value that came from a peer, and the error it raises."""
 
 import math
-import re
 from collections.abc import Sequence
 from uuid import UUID
 
 from trioder.domain.quality import Quality
+from trioder.domain.text import CANONICAL_UUID, TextError, preview, valid_name
 from trioder.process.rfc3339 import parse_ms
 
 
@@ -13,31 +13,23 @@ class WireError(ValueError):
     """A message that breaks the contract; its text names the field, the value and the rule."""
 
 
-# Names are for people and logs; a peer must not fill either.
-_MAX_NAME_LENGTH = 256
-_CANONICAL_ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-
-
 def checked_id(field: str, value: str) -> str:
     """Return a UUID in its canonical lower-case form."""
     # Most are, and UUID() takes several times as long to say so.
-    if _CANONICAL_ID.fullmatch(value):
+    if CANONICAL_UUID.fullmatch(value):
         return value
     try:
         return str(UUID(value))
     except ValueError:
-        raise WireError(f"{field} is {_shown(value)}; it must be a UUID") from None
+        raise WireError(f"{field} is {preview(value)}; it must be a UUID") from None
 
 
 def checked_name(field: str, value: str) -> str:
     """Return a non-empty name of bounded length, on one line."""
-    if not value:
-        raise WireError(f"{field} is empty")
-    if len(value) > _MAX_NAME_LENGTH or not value.isprintable():
-        raise WireError(
-            f"{field} is {_shown(value)}; it must be at most {_MAX_NAME_LENGTH} printable characters"
-        )
-    return value
+    try:
+        return valid_name(field, value)
+    except TextError as error:
+        raise WireError(str(error)) from None
 
 
 def checked_finite(field: str, value: float) -> float:
@@ -76,13 +68,9 @@ def device_quality(code: int) -> Quality:
     return Quality.BAD if code == Quality.BAD else Quality.SUSPECT
 
 
-def checked_timestamp_ms(field: str, text: str) -> int:
+def checked_timestamp_ms(field: str, value: str) -> int:
     """Return an RFC 3339 time as milliseconds since the Unix epoch."""
     try:
-        return parse_ms(text)
+        return parse_ms(value)
     except ValueError:
-        raise WireError(f"{field} is {_shown(text)}; it must be an RFC 3339 time") from None
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")
+        raise WireError(f"{field} is {preview(value)}; it must be an RFC 3339 time") from None
