@@ -1,4 +1,4 @@
-"""REST: the headend's routes over HTTP/1.1, their checks and their description. Quart stays in here."""
+"""REST: the headend's HTTP/1.1 API. No other package imports Quart or hypercorn."""
 
 from trioder.api.app import create_app
 from trioder.api.http.hosts import KnownHosts

@@ -302,7 +302,7 @@ async def _run(
                 serve_rest,
                 create_app(headend),
                 http_listeners,
-                drain=headend.closing,
+                shutdown=headend.closing,
                 hosts=http_hosts,
                 counters=headend.counters,
             )

@@ -24,7 +24,7 @@ class Port:
 
     app: QuartTrio
     address: tuple[str, int]
-    drain: trio.Event
+    shutdown: trio.Event
     ended: trio.Event
     holding: trio.Event
     release: trio.Event
@@ -97,13 +97,15 @@ def create_app(holding: trio.Event, release: trio.Event) -> QuartTrio:
 @asynccontextmanager
 async def open_port(**options: Any) -> AsyncIterator[Port]:
     counters = Counters()
-    holding, release, drain, ended = trio.Event(), trio.Event(), trio.Event(), trio.Event()
+    holding, release, shutdown, ended = trio.Event(), trio.Event(), trio.Event(), trio.Event()
     app = create_app(holding, release)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     address = listeners[0].socket.getsockname()
 
     async def serve(task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # serve_rest calls it
-        await serve_rest(app, listeners, drain=drain, counters=counters, task_status=task_status, **options)
+        await serve_rest(
+            app, listeners, shutdown=shutdown, counters=counters, task_status=task_status, **options
+        )
         ended.set()
 
     with trio.fail_after(5):
@@ -112,7 +114,7 @@ async def open_port(**options: Any) -> AsyncIterator[Port]:
             yield Port(
                 app=app,
                 address=address,
-                drain=drain,
+                shutdown=shutdown,
                 ended=ended,
                 holding=holding,
                 release=release,

@@ -209,7 +209,7 @@ async def test_clients_that_leave_before_their_answer_crash_nothing(
         await other.send_all(b"GET /quick HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert answer_of(await read_all(other))[0] == 200
         port.release.set()
-        port.drain.set()
+        port.shutdown.set()
         await port.ended.wait()
     assert crashes == []
 

@@ -34,7 +34,7 @@ async def open_client(fleet: Fleet) -> AsyncIterator[httpx2.AsyncClient]:
             trio.open_nursery() as nursery,
         ):
             app = create_app(headend)
-            await nursery.start(partial(serve_rest, app, listeners, drain=headend.closing))
+            await nursery.start(partial(serve_rest, app, listeners, shutdown=headend.closing))
             async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
                 yield client
             headend.closing.set()

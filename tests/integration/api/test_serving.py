@@ -195,13 +195,13 @@ async def test_a_client_that_leaves_gives_its_place_back() -> None:
                 await trio.sleep(0.01)
 
 
-async def test_draining_closes_idle_connections_and_ends_at_once() -> None:
+async def test_shutdown_closes_idle_connections_without_delay() -> None:
     async with open_port() as port, await port.connect() as stream:
         await stream.send_all(GET)
         answer = b""
         while not answer.endswith(b"{}"):
             answer += await stream.receive_some()
-        port.drain.set()
+        port.shutdown.set()
         with trio.fail_after(1):
             await port.ended.wait()
             assert await stream.receive_some() == b""
@@ -213,7 +213,7 @@ async def test_a_connection_that_falls_idle_is_closed(monkeypatch: pytest.Monkey
         assert b" 200 " in await port.say(GET)
 
 
-async def test_draining_lets_a_request_under_way_finish() -> None:
+async def test_shutdown_waits_for_a_request_in_progress() -> None:
     async with open_port() as port, trio.open_nursery() as nursery:
         answers: list[bytes] = []
 
@@ -222,7 +222,7 @@ async def test_draining_lets_a_request_under_way_finish() -> None:
 
         nursery.start_soon(ask)
         await port.holding.wait()
-        port.drain.set()
+        port.shutdown.set()
         while True:  # until it listens no more
             try:
                 await (await port.connect()).aclose()
@@ -235,10 +235,10 @@ async def test_draining_lets_a_request_under_way_finish() -> None:
 
 
 @pytest.mark.parametrize("path", [b"/hold", b"/endless"])
-async def test_draining_cuts_what_does_not_finish(path: bytes) -> None:
+async def test_shutdown_cancels_requests_after_the_grace_period(path: bytes) -> None:
     async with open_port() as port, await port.connect() as stream:
         await stream.send_all(b"GET " + path + b" HTTP/1.1\r\nhost: localhost\r\n\r\n")
         await port.holding.wait()
-        port.drain.set()
+        port.shutdown.set()
         with trio.fail_after(4):
             await port.ended.wait()
