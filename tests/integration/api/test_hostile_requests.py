@@ -8,7 +8,7 @@ import trio
 
 from tests.integration.api.ports import Port, answer_of, leave, open_port, read_all
 from trioder.api.http import http1
-from trioder.api.http.hosts import KnownHosts
+from trioder.api.http.hosts import AllowedHosts
 
 POST = b"POST /length HTTP/1.1\r\nHost: localhost\r\n"
 SMUGGLED = b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -181,7 +181,7 @@ async def test_a_client_of_http_1_0_need_not_name_a_host() -> None:
     ],
 )
 async def test_hosts_that_are_named_are_the_only_ones(host: bytes, status: int) -> None:
-    async with open_port(hosts=KnownHosts(["headend.example", "b:3001"])) as port:
+    async with open_port(hosts=AllowedHosts(["headend.example", "b:3001"])) as port:
         head = b"GET /quick HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
         assert answer_of(await port.say(head))[0] == status
 

@@ -18,7 +18,7 @@ _AUTHORITY = re.compile(
 _MAX_PORT = 65535
 
 
-class KnownHosts:
+class AllowedHosts:
     """Hosts by name or address; an entry without a port matches every port.
 
     Args:
@@ -41,12 +41,12 @@ class KnownHosts:
                 self._on_one_port.add((host, port))
 
     @classmethod
-    def of_address(cls, bound_host: str) -> "KnownHosts":
+    def of_address(cls, bound_host: str) -> "AllowedHosts":
         """Return the default hosts: the bound address, the connection's local address, and loopback."""
         bound = f"[{bound_host}]" if ":" in bound_host else bound_host
         return cls([bound, *LOCAL_HOSTS], own_address=True)
 
-    def knows(self, authority: str, *, local_address: str | None) -> bool:
+    def allows(self, authority: str, *, local_address: str | None) -> bool:
         """Whether a request to this host is for this headend.
 
         Args:

@@ -25,7 +25,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from trioder.api.errors import error_json
-from trioder.api.http.hosts import KnownHosts
+from trioder.api.http.hosts import AllowedHosts
 from trioder.api.http.strict_h11 import StrictConnection
 from trioder.domain.text import escape
 from trioder.events.counters import Counters
@@ -51,7 +51,7 @@ _ABSOLUTE = re.compile(rb"http://([^/?#]*)([^#]*)", re.IGNORECASE)
 class _Http1Protocol(H11Protocol):
     """HTTP/1.1 without upgrades."""
 
-    hosts: KnownHosts
+    hosts: AllowedHosts
     counters: Counters
     connection: StrictConnection
     # Further data from the client is not parsed.
@@ -102,7 +102,7 @@ class _Http1Protocol(H11Protocol):
 
     def _check_host(self, authority: bytes) -> None:
         host = authority.decode("latin-1")
-        if not self.hosts.knows(host, local_address=None if self.server is None else self.server[0]):
+        if not self.hosts.allows(host, local_address=None if self.server is None else self.server[0]):
             raise h11.RemoteProtocolError(f"'{host}'", error_status_hint=421)
 
     def _path_of(self, target: bytes) -> bytes:
@@ -182,7 +182,7 @@ class Http1Connection(TCPServer):
         context: WorkerContext,
         stream: trio.SocketStream,
         *,
-        hosts: KnownHosts,
+        hosts: AllowedHosts,
         counters: Counters,
     ) -> None:
         super().__init__(app, config, context, {}, stream)

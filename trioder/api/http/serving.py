@@ -15,7 +15,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 
 from trioder.api.errors import error_json
-from trioder.api.http.hosts import LOCAL_HOSTS, KnownHosts
+from trioder.api.http.hosts import LOCAL_HOSTS, AllowedHosts
 from trioder.api.http.http1 import Http1Connection
 from trioder.events.counters import Counters
 
@@ -36,7 +36,7 @@ async def serve_rest(
     listeners: list[trio.SocketListener],
     *,
     shutdown: trio.Event,
-    hosts: KnownHosts | None = None,
+    hosts: AllowedHosts | None = None,
     counters: Counters | None = None,
     max_connections: int = MAX_CONNECTIONS,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -60,7 +60,7 @@ async def serve_rest(
     config = _hypercorn_config()
     wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
     context = WorkerContext(None)
-    hosts = hosts or KnownHosts.of_address(LOCAL_HOSTS[0])
+    hosts = hosts or AllowedHosts.of_address(LOCAL_HOSTS[0])
     counters = counters or Counters()
     open_connections: set[Http1Connection] = set()
 
