@@ -1,4 +1,4 @@
-"""A served application of a few routes, and what a client may do with its port."""
+"""A served application with a few routes, and raw access to its port."""
 
 import socket
 import struct
@@ -37,7 +37,7 @@ class Port:
     async def connect(self) -> trio.SocketStream:
         return await trio.open_tcp_stream(*self.address)
 
-    async def say(self, request: bytes) -> bytes:
+    async def exchange(self, request: bytes) -> bytes:
         """Send bytes on a new connection and return all that comes back until it is closed."""
         async with await self.connect() as stream:
             await stream.send_all(request)
@@ -123,7 +123,7 @@ async def open_port(**options: Any) -> AsyncIterator[Port]:
             nursery.cancel_scope.cancel()
 
 
-def answer_of(raw: bytes) -> tuple[int, dict[str, str], bytes]:
+def parse_response(raw: bytes) -> tuple[int, dict[str, str], bytes]:
     head, _, body = raw.partition(b"\r\n\r\n")
     line, *headers = head.decode().split("\r\n")
     return (
