@@ -1,4 +1,4 @@
-"""What every decoder checks of a value that came from a peer, and the error it raises."""
+"""Validation of values that a peer has sent, for every decoder, and the error that it raises."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ class WireError(ValueError):
 
 def checked_id(field: str, value: str) -> str:
     """Return a UUID in its canonical lower-case form."""
-    # Most are, and UUID() takes several times as long to say so.
+    # Most ids are canonical, and UUID() takes several times as long as the pattern.
     if CANONICAL_UUID.fullmatch(value):
         return value
     try:
@@ -42,10 +42,10 @@ def checked_finite(field: str, value: float) -> float:
 def checked_column(field: str, values: Sequence[float], *, rows: int) -> Sequence[float]:
     """Return one column of a batch: `rows` numbers, of which some may be NaN or infinite.
 
-    A batch is refused as a whole and then sent again, so that one such value would block its agent for good:
-    the receiver stores the row as suspect instead.
+    A refused batch would be sent again and again, and one such value would block its agent for good: the
+    receiver stores the row as suspect instead.
     """
-    # Into a list: twice as fast as list() when protobuf holds them.
+    # A slice of a protobuf column is a list, and twice as fast as list().
     column = values[:]
     if len(column) != rows:
         raise WireError(f"{field} has {len(column)} rows; the batch's asset_index has {rows}")
@@ -53,7 +53,7 @@ def checked_column(field: str, values: Sequence[float], *, rows: int) -> Sequenc
 
 
 def checked_qualities(field: str, codes: Sequence[int], *, rows: int) -> bytes:
-    """Return the device's own judgement of each row of a batch; empty when all are good."""
+    """Return the quality codes that the device reports, one a row; empty when all are good."""
     if not codes:
         return b""
     if len(codes) != rows:
@@ -62,7 +62,7 @@ def checked_qualities(field: str, codes: Sequence[int], *, rows: int) -> bytes:
 
 
 def device_quality(code: int) -> Quality:
-    """Return what a device says of its own values: good, bad, or suspect for a code of a newer protocol."""
+    """Return the quality that a device reports: good, bad, or suspect for a code of a newer protocol."""
     if code == Quality.GOOD:
         return Quality.GOOD
     return Quality.BAD if code == Quality.BAD else Quality.SUSPECT
