@@ -30,17 +30,8 @@ def valid_name(field: str, value: str) -> str:
 
 def preview(value: object) -> str:
     """Describe a received value in an error message: ASCII, on one line, of bounded length."""
-    match value:
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case None:
-            return "empty"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            value = value[:_PREVIEW_LENGTH]
+    if isinstance(value, str):
+        value = value[:_PREVIEW_LENGTH]
     return shorten(ascii(value), _PREVIEW_LENGTH)
 
 
