@@ -26,7 +26,7 @@ After = Annotated[Id, Meta(description="Continue after this asset, the last of t
 OfSite = Annotated[Id, Meta(description="Only the assets of this site.")]
 
 
-class AssetRow(Struct, kw_only=True):
+class AssetRow(Struct):
     """The nameplate of an asset. `efficiency` is one-way; its square is the round-trip efficiency."""
 
     id: Id
@@ -66,7 +66,7 @@ class FleetRow(Struct, kw_only=True):
     """Sums over assets.
 
     Capacity and limits are summed over all assets; current_mw, setpoint_mw and soc_mwhr over live_assets.
-    stale_assets have no recent sample, or none at all; like assets whose latest sample is suspect or bad they
+    stale_assets have no recent sample, or none at all; they and assets whose latest sample is suspect or bad
     are excluded. by_quality counts the samples.
     `available` covers the live assets that are connected: the power that a dispatch to them can obtain.
     """
