@@ -83,7 +83,5 @@ class Counters:
 
     heartbeats_received: int = _counter("Heartbeats received.")
     events_received: int = _counter("Events received from agents.")
-    log_lines_suppressed: int = _counter(
-        "Log lines suppressed because an agent caused too many of their kind."
-    )
+    log_lines_suppressed: int = _counter("Log lines not written: an agent caused too many of their kind.")
     ticks: int = _counter("Iterations of the tick loop.")
