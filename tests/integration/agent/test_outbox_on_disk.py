@@ -17,8 +17,7 @@ from trioder.api.context import Headend
 from trioder.domain.dispatch import DispatchRequest
 from trioder.domain.fleet import Fleet
 from trioder.domain.telemetry import Samples
-from trioder.fleet import asset_to_document
-from trioder.fleet.dump import dump_fleet
+from trioder.fleet import asset_to_document, dump_fleet
 from trioder.headend.service import open_headend
 from trioder.process.wall_time import WallClock
 from trioder.rpc import serve_rpc
