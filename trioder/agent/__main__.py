@@ -17,17 +17,17 @@ import trio
 from trioder.agent.config import (
     AgentConfig,
     ConfigError,
-    config_of_drain,
     config_of_one_asset,
+    config_of_recovery,
     config_of_shard,
 )
-from trioder.agent.disk import open_memory
-from trioder.agent.disk_file import MemoryInUseError, MemoryUnusableError
 from trioder.agent.headend_client import LinkReport
 from trioder.agent.launcher_pipe import STDIN_RULE, LauncherPipe, open_launcher_pipe
-from trioder.agent.memory import AgentMemory
-from trioder.agent.outbox_recovery import GATHERED, drain_files
-from trioder.agent.retired_state import read_states
+from trioder.agent.outbox_recovery import GATHERED, recover_outboxes
+from trioder.agent.persistence.retired_state import read_states
+from trioder.agent.persistence.sqlite_store import open_state_store
+from trioder.agent.persistence.state_file import StateFileInUseError, StateFileUnusableError
+from trioder.agent.persistence.state_store import StateStore
 from trioder.agent.service import run_agent
 from trioder.process.agent_files import agent_file
 from trioder.process.clock_discipline import discipline_clock
@@ -118,7 +118,7 @@ def main(
     except ConfigError as error:
         click.echo(f"Error: the configuration cannot be used:\n{error}", err=True)
         sys.exit(2)
-    except (MemoryInUseError, MemoryUnusableError) as error:
+    except (StateFileInUseError, StateFileUnusableError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
 
@@ -145,7 +145,7 @@ async def _run_drain() -> None:
         line = await _unless(stop.requested, pipe.read_line)
         if line is None:
             return
-        config = config_of_drain(line)
+        config = config_of_recovery(line)
         async with trio.open_nursery() as nursery:
 
             async def _watch() -> None:
@@ -155,7 +155,7 @@ async def _run_drain() -> None:
             wall = WallClock.starting_now()
             nursery.start_soon(_watch)
             nursery.start_soon(partial(discipline_clock, wall, stepped=lambda _: None))
-            await drain_files(
+            await recover_outboxes(
                 config,
                 dial=partial(connect, config.headend.host, config.headend.port),
                 wall=wall,
@@ -171,14 +171,16 @@ async def _run(config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]) ->
         return
     asset_ids = [asset.id for asset in config.assets]
     path = agent_file(config.state_dir, config.agent_id)
-    with open_memory(path, agent_id=config.agent_id, asset_ids=asset_ids, outbox_id=str(uuid4())) as memory:
+    with open_state_store(
+        path, agent_id=config.agent_id, asset_ids=asset_ids, outbox_id=str(uuid4())
+    ) as store:
         if config.former_states is not None:
-            memory.adopt(read_states(config.former_states, asset_ids))
-        await _run_with(memory, config, wait_stop)
+            store.adopt(read_states(config.former_states, asset_ids))
+        await _run_with(store, config, wait_stop)
 
 
 async def _run_with(
-    memory: AgentMemory | None, config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]
+    store: StateStore | None, config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]
 ) -> None:
     stopping = trio.Event()
 
@@ -193,9 +195,9 @@ async def _run_with(
         wall=WallClock.starting_now(),
         rng=random.SystemRandom(),
         report=partial(_print_status, _open_status_output()),
-        memory=memory,
+        store=store,
         stopping=stopping,
-        settle=freeze_gc,
+        on_ready=freeze_gc,
     )
     async with trio.open_nursery() as watch:
         watch.start_soon(_watch)

@@ -80,7 +80,7 @@ class AgentConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrainConfig:
+class RecoveryConfig:
     """What a drainer is told.
 
     Attributes:
@@ -184,7 +184,7 @@ def config_of_shard(line: bytes) -> AgentConfig:
     )
 
 
-def config_of_drain(line: bytes) -> DrainConfig:
+def config_of_recovery(line: bytes) -> RecoveryConfig:
     """Read the document with which the launcher has the outboxes of former agents emptied.
 
     Raises:
@@ -197,7 +197,7 @@ def config_of_drain(line: bytes) -> DrainConfig:
     former_states = _path("former_states", document.get("former_states"), faults)
     if faults or headend is None:
         raise ConfigError(faults)
-    return DrainConfig(headend=headend, files=files, former_states=former_states)
+    return RecoveryConfig(headend=headend, files=files, former_states=former_states)
 
 
 def _object(line: bytes, kind: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.agent.parts import START_UNIX_S, make_battery
-from trioder.agent.memory import SavedBattery
+from trioder.agent.persistence.state_store import SavedBattery
 from trioder.domain.dispatch import Setpoint
 from trioder.wire.records import Acknowledgement
 
@@ -120,7 +120,7 @@ def test_dispatches_ends_losses_and_restarts_in_any_order(
                 )
             case Lost():
                 reference.lose(now_s)
-                battery.lose_headend(now_s, HOLD_S)
+                battery.headend_lost(now_s, HOLD_S)
             case Pulse():
                 reference.reach(now_s)
                 battery.advance(now_s)
@@ -136,10 +136,10 @@ def test_dispatches_ends_losses_and_restarts_in_any_order(
                 )
                 battery = make_battery()
                 battery.resume(saved, now_s=now_s)
-        battery.obey(now_s)
+        battery.apply_pending(now_s)
         told += [
             (answer.dispatch_id, answer.status)
-            for answer in battery.take_tellings()
+            for answer in battery.take_messages()
             if isinstance(answer, Acknowledgement)
         ]
         assert (battery.state.setpoint_mw, battery.reversion_mw, battery.dispatch_id) == (

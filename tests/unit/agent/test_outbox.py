@@ -7,12 +7,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from trioder.agent.batch_log import BatchesInMemory
-from trioder.agent.outbox import Outbox, Outgoing
+from trioder.agent.persistence.outbox import Outbox, Outgoing
+from trioder.agent.persistence.state_store import InMemoryBatchLog
 
 
 def make_outbox(*, batches: int = 0, max_bytes: int = 1000, window: int = 32) -> Outbox:
-    outbox = Outbox(BatchesInMemory(), max_bytes=max_bytes, window_batches=window)
+    outbox = Outbox(InMemoryBatchLog(), max_bytes=max_bytes, window_batches=window)
     append(outbox, batches)
     return outbox
 

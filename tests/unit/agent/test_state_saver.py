@@ -4,8 +4,8 @@ import pytest
 
 from tests.unit.agent.parts import START_UNIX_S, asset_id
 from trioder.agent.battery import AgentMessage
-from trioder.agent.memory import MemoryInRam, SavedBattery
-from trioder.agent.state_saver import StateSaver
+from trioder.agent.persistence.state_saver import StateSaver
+from trioder.agent.persistence.state_store import InMemoryStateStore, SavedBattery
 from trioder.process.wall_time import WallClock
 from trioder.wire.records import Acknowledgement, AgentEvent
 
@@ -20,14 +20,14 @@ class Kept:
     def __init__(self) -> None:
         self.saves = 0
         self.released: list[AgentMessage] = []
-        self.keeper = StateSaver(
-            MemoryInRam("box", [asset_id(0)]),
-            look=self._look,
+        self.saver = StateSaver(
+            InMemoryStateStore("box", [asset_id(0)]),
+            snapshot=self._snapshot,
             release=self.released.append,
             wall=WallClock(START_UNIX_S, 0.0),
         )
 
-    def _look(self) -> list[SavedBattery]:
+    def _snapshot(self) -> list[SavedBattery]:
         self.saves += 1
         return [SavedBattery(1.0, 0.0, 0.0, 0.0)]
 
@@ -39,22 +39,22 @@ def answer(status: str) -> Acknowledgement:
 @pytest.mark.parametrize("status", ["rejected", "expired", "superseded"])
 async def test_what_has_changed_nothing_is_released_at_once(status: str) -> None:
     kept = Kept()
-    kept.keeper.hold(answer(status))
+    kept.saver.hold(answer(status))
     assert (kept.released, kept.saves) == ([answer(status)], 0)
 
 
 @pytest.mark.parametrize(
-    "telling", [*map(answer, ["applied", "clamped", "completed", "reverted"]), EVENT], ids=str
+    "message", [*map(answer, ["applied", "clamped", "completed", "reverted"]), EVENT], ids=str
 )
-async def test_what_has_changed_something_is_released_once_it_is_saved(telling: AgentMessage) -> None:
+async def test_what_has_changed_something_is_released_once_it_is_saved(message: AgentMessage) -> None:
     kept = Kept()
-    kept.keeper.hold(telling)
+    kept.saver.hold(message)
     assert kept.released == []
-    kept.keeper.save_held()
-    assert (kept.released, kept.saves) == ([telling], 1)
+    kept.saver.save_held()
+    assert (kept.released, kept.saves) == ([message], 1)
 
 
 async def test_without_anything_held_nothing_is_saved() -> None:
     kept = Kept()
-    kept.keeper.save_held()
+    kept.saver.save_held()
     assert kept.saves == 0

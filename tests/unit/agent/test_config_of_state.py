@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.agent.test_config import VARIABLES, shard
-from trioder.agent.config import ConfigError, config_of_drain, config_of_one_asset, config_of_shard
+from trioder.agent.config import ConfigError, config_of_one_asset, config_of_recovery, config_of_shard
 from trioder.process.addresses import Address
 
 
@@ -65,12 +65,12 @@ def test_faults_of_a_shard_are_told(changes: dict[str, object], told: str) -> No
 
 def test_a_drain_document_is_read() -> None:
     document = {"headend": "h:1", "files": ["/a"], "former_states": "/s"}
-    config = config_of_drain(json.dumps(document).encode())
+    config = config_of_recovery(json.dumps(document).encode())
     assert (config.headend, config.files) == (Address("h", 1), (Path("/a"),))
     assert config.former_states == Path("/s")
 
 
 def test_all_faults_of_a_drain_document_are_told() -> None:
     with pytest.raises(ConfigError) as caught:
-        config_of_drain(b'{"headend": "nowhere", "files": null, "former_states": ""}')
+        config_of_recovery(b'{"headend": "nowhere", "files": null, "former_states": ""}')
     assert len(caught.value.faults) == 3
