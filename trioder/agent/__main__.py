@@ -44,25 +44,29 @@ log = structlog.stdlib.get_logger(__name__)
 Command = TypeVar("Command", bound=Callable[..., object])
 Result = TypeVar("Result")
 
-# A launcher that does not read may miss old ones: the newest says it all.
+# Old status lines are dropped if the launcher does not read; the newest is complete.
 _MAX_STATUS_BYTES = 64 * 1024
 
-# Variable, default, help. They are read as text, so that all that is wrong is told at once.
+# Variable, default, help. Read as text, so that all errors are reported together.
 _VARIABLES = (
     ("ASSET_ID", None, "UUID of the asset, as in the headend's fleet file.  [required]"),
     ("SITE_ID", None, "UUID of its site.  [required]"),
     ("SITE_NAME", None, "Name of its site."),
     ("ASSET_NAME", None, "Name of the asset; its id, unless given."),
-    ("ASSET_LOCATION", None, "Where it stands."),
-    ("CAPACITY_MWHR", None, "Energy that it stores when full, > 0.  [required]"),
+    ("ASSET_LOCATION", None, "Its location."),
+    ("CAPACITY_MWHR", None, "Energy capacity, > 0.  [required]"),
     ("MAX_MW", None, "Discharge limit, >= 0.  [required]"),
     ("MIN_MW", None, "Charge limit, <= 0.  [required]"),
     ("EFFICIENCY", None, "One-way efficiency, in (0, 1].  [required]"),
-    ("RAMP_RATE_MW_PER_MIN", None, "How fast its power may move, > 0.  [required]"),
+    ("RAMP_RATE_MW_PER_MIN", None, "Ramp rate, > 0.  [required]"),
     ("HEADEND_GRPC", "127.0.0.1:50051", "The headend, as host:port or http://host:port."),
     ("TICK_S", "4.0", "Seconds from one pulse to the next."),
-    ("STATE_DIR", "var", "Folder for what outlives the agent: its outbox, its battery's state."),
-    ("OUTBOX_MAX_MB", "256", "Telemetry kept while the headend is away; beyond, the oldest is dropped."),
+    ("STATE_DIR", "var", "Folder for the agent's state: its outbox and its battery."),
+    (
+        "OUTBOX_MAX_MB",
+        "256",
+        "Bound of the telemetry stored without a headend; beyond, the oldest is dropped.",
+    ),
     (
         "COMMS_LOSS_HOLD_S",
         None,
@@ -92,26 +96,26 @@ def _variable_options(command: Command) -> Command:
     "from_stdin",
     is_flag=True,
     help="Read the shard as one JSON line from standard input, which stays open; its end stops the agent. "
-    "The other options but those of the log are then not looked at.",
+    "All other options but those of the log are then ignored.",
 )
 @click.option(
     "--drain",
     is_flag=True,
-    help="Run no battery: hand over what agents that are no more have left, and delete their files. Standard "
-    "input is as with --stdin, and names the files.",
+    help="Run no battery: send the unacknowledged batches of retired agents, and delete their files. "
+    "Standard input is as with --stdin, and lists the files.",
 )
 @logging_options
 def main(
     *, from_stdin: bool, drain: bool, log_level: str, log_format: LogFormat, **texts: str | None
 ) -> None:
-    """Read the configuration and run the agent until told to stop."""
+    """Read the configuration and run the agent until it is stopped."""
     configure_logging(level=log_level, format=log_format)
     try:
         if from_stdin or drain:
-            # Asked before Trio runs, which would take the free descriptor for itself.
+            # Checked before Trio runs, which would use the free descriptor.
             if sys.stdin is None:
                 raise ConfigError([f"standard input is closed; {STDIN_RULE}"])
-            trio.run(_run_drain if drain else _run_shard)
+            trio.run(_run_recovery if drain else _run_shard)
         else:
             config = config_of_one_asset({name.upper(): text for name, text in texts.items()})
             trio.run(_run_one_asset, config)
@@ -131,7 +135,7 @@ async def _run_one_asset(config: AgentConfig) -> None:
 async def _run_shard() -> None:
     async with open_stop_signal() as stop, AsyncExitStack() as stack:
         pipe = await stack.enter_async_context(open_launcher_pipe())
-        line = await _unless(stop.requested, pipe.read_line)
+        line = await _run_unless(stop.requested, pipe.read_line)
         if line is None:
             return
         config = config_of_shard(line)
@@ -139,10 +143,10 @@ async def _run_shard() -> None:
         await _run(config, partial(_wait_either, stop.requested, pipe))
 
 
-async def _run_drain() -> None:
+async def _run_recovery() -> None:
     async with open_stop_signal() as stop, AsyncExitStack() as stack:
         pipe = await stack.enter_async_context(open_launcher_pipe())
-        line = await _unless(stop.requested, pipe.read_line)
+        line = await _run_unless(stop.requested, pipe.read_line)
         if line is None:
             return
         config = config_of_recovery(line)
@@ -218,8 +222,8 @@ async def _wait_either(requested: trio.Event, pipe: LauncherPipe) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _unless(event: trio.Event, act: Callable[[], Awaitable[Result]]) -> Result | None:
-    """Return what `act` returns; None when the event came before."""
+async def _run_unless(event: trio.Event, act: Callable[[], Awaitable[Result]]) -> Result | None:
+    """Return what `act` returns; None if the event is set before."""
     result: Result | None = None
     error: ConfigError | None = None
     async with trio.open_nursery() as nursery:
@@ -240,7 +244,7 @@ async def _unless(event: trio.Event, act: Callable[[], Awaitable[Result]]) -> Re
 
 
 def _open_status_output() -> OutputQueue | None:
-    """Return where status lines go: standard output, unless that is closed and its number another file's."""
+    """Return the queue for status lines to standard output; None when that is closed."""
     if sys.stdout is None:
         return None
     queue = OutputQueue(sys.stdout.fileno(), max_bytes=_MAX_STATUS_BYTES)
