@@ -124,7 +124,7 @@ def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
     outbox_bytes = _outbox_bytes("OUTBOX_MAX_MB", outbox_mb, faults)
     hold_text = variables.get("COMMS_LOSS_HOLD_S")
     hold_s = _hold_s("COMMS_LOSS_HOLD_S", None if hold_text is None else _number_or_text(hold_text), faults)
-    if faults or asset is None or headend is None:
+    if faults or asset is None:
         raise ConfigError(faults)
     state_dir = variables.get("STATE_DIR")
     return AgentConfig(
@@ -154,15 +154,9 @@ def config_of_shard(line: bytes) -> AgentConfig:
     headend = _headend("headend", document.get("headend"), faults)
     config = AgentConfig(
         agent_id=str(agent_id),
-        headend=headend or Address("", 0),
+        headend=headend,
         tick_s=_tick_s("tick_s", document.get("tick_s"), faults),
-        phase=_number(
-            "phase",
-            document.get("phase", 0.0),
-            faults,
-            lambda phase: 0 <= phase < 1,
-            "a number, 0 <= phase < 1",
-        ),
+        phase=_phase("phase", document.get("phase", 0.0), faults),
         assets=_assets(document.get("assets"), faults),
         outbox_bytes=_outbox_bytes("outbox_max_mb", document.get("outbox_max_mb", DEFAULT_OUTBOX_MB), faults),
         state_dir=_path("state_dir", document.get("state_dir"), "folder", faults),
@@ -187,7 +181,7 @@ def config_of_recovery(line: bytes) -> RecoveryConfig:
     if not isinstance(files, list) or not all(isinstance(path, str) and path for path in files):
         faults.append(_fault("files", files, "a list of paths"))
     former_states = _path("former_states", document.get("former_states"), "file", faults)
-    if faults or headend is None or not isinstance(files, list):
+    if faults or not isinstance(files, list):
         raise ConfigError(faults)
     return RecoveryConfig(headend=headend, files=tuple(map(Path, files)), former_states=former_states)
 
@@ -232,14 +226,14 @@ def _assets(documents: object, faults: list[str]) -> tuple[Asset, ...]:
     return tuple(assets.values())
 
 
-def _headend(name: str, value: object, faults: list[str]) -> Address | None:
+def _headend(name: str, value: object, faults: list[str]) -> Address:
     try:
         address = parse_address(value if isinstance(value, str) else _preview(value))
         if address.port == 0:
             raise ValueError(f"{value!r} has the port 0; it must be in 1..65535")
     except ValueError as error:
         faults.append(f"{name}: {error}")
-        return None
+        return Address("", 0)  # unused: the caller raises
     return address
 
 
@@ -255,6 +249,10 @@ def _number(
         return float(value)
     faults.append(_fault(name, value, rule))
     return 0.0
+
+
+def _phase(name: str, value: object, faults: list[str]) -> float:
+    return _number(name, value, faults, lambda phase: 0.0 <= phase < 1.0, "a number, 0 <= phase < 1")
 
 
 def _tick_s(name: str, value: object, faults: list[str]) -> float:

@@ -19,7 +19,7 @@ from trioder.agent.persistence.sqlite_store import open_state_store
 from trioder.agent.persistence.state_file import StateFileUnusableError
 from trioder.agent.persistence.state_store import SavedBattery
 from trioder.process.addresses import Address
-from trioder.process.agent_files import agent_file, gathered_states_file, orphaned_files
+from trioder.process.agent_files import agent_file, gathered_states_file, retired_files
 from trioder.process.wall_time import WallClock
 
 
@@ -55,7 +55,7 @@ async def test_opens_grow_with_files_plus_agents(
     for number in range(before):
         size = assets // before
         leave_behind(agent_file(tmp_path, f"old-{number}"), assets=range(number * size, number * size + size))
-    files = orphaned_files(tmp_path, [f"new-{number}" for number in range(after)])
+    files = retired_files(tmp_path, [f"new-{number}" for number in range(after)])
     assert len(files) == before
     states = gathered_states_file(tmp_path)
     opens.clear()
@@ -81,7 +81,7 @@ async def test_opens_grow_with_files_plus_agents(
     # A new file is made under another name, and then opened: nobody opens another agent's.
     assert sum(opens.values()) == 2 * before + 1 + 3 * after
     # Neither is taken for a file of a former agent later.
-    assert orphaned_files(tmp_path, [f"new-{number}" for number in range(after)]) == ()
+    assert retired_files(tmp_path, [f"new-{number}" for number in range(after)]) == ()
 
 
 def test_the_newest_state_counts_whatever_the_order_and_however_often(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ from trio.testing import MockClock
 
 from tests.unit.launcher.fleets import shards_of
 from trioder.launcher.display import LiveLine, progress_text, show_progress, write_line
-from trioder.launcher.progress import FleetProgress
-from trioder.launcher.status import AgentStatus
+from trioder.launcher.progress import AgentStatus, FleetProgress
 
 SHARDS = shards_of(assets=40, size=1)
 CLEAR = "\r\x1b[K"
@@ -22,7 +21,7 @@ async def connect_all(progress: FleetProgress, *, every_s: float) -> None:
     for shard in SHARDS:
         progress.agent_started(shard.agent_id, now_s=trio.current_time())
         status = AgentStatus(state="connected", assets=1)
-        progress.agent_said(shard.agent_id, status, now_s=trio.current_time())
+        progress.agent_reported(shard.agent_id, status, now_s=trio.current_time())
         await trio.sleep(every_s)
 
 
