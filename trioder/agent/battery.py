@@ -16,7 +16,7 @@ from trioder.domain.dispatch import Setpoint
 from trioder.domain.quality import Quality
 from trioder.domain.telemetry import BessState
 from trioder.process.wall_time import WallClock
-from trioder.sim.bess import initial_state, tick_asset, with_setpoint
+from trioder.sim.bess import initial_state, restored_state, with_setpoint
 from trioder.wire.records import Acknowledgement, AgentEvent
 
 Tick = Callable[[Asset, BessState, float], BessState]
@@ -115,13 +115,12 @@ class Battery:
             and not math.isnan(saved.lease_remaining_s)
         ):
             raise ValueError(f"{saved} has values that are not finite numbers")
-        at_rest = initial_state(self.asset)._replace(
-            soc_mwhr=min(max(saved.soc_mwhr, 0.0), self.asset.capacity_mwhr),
+        self.state = restored_state(
+            self.asset,
+            soc_mwhr=saved.soc_mwhr,
             current_mw=saved.current_mw,
             setpoint_mw=saved.setpoint_mw,
         )
-        # A step of 0 s moves no energy, and clamps the powers.
-        self.state = tick_asset(self.asset, at_rest, 0.0)
         self.reversion_mw = saved.reversion_mw
         self.dispatch_id = saved.dispatch_id
         self._at_s = now_s

@@ -14,8 +14,8 @@ class RestartLimits:
     Attributes:
         first_delay_s: upper bound of the first delay; it doubles with each further restart.
         longest_delay_s: upper bound of every delay but the quarantine's.
-        healthy_after_s: after a run of this length the back-off begins again; an agent that runs so long after
-            its first status leaves the quarantine.
+        healthy_after_s: after a run of this length the back-off begins again; an agent that runs so long
+            after its first status leaves the quarantine.
         most_restarts: with more restarts than this ...
         within_s: ... in this time, the shard is quarantined.
         quarantine_retry_s: the delay between two attempts in quarantine.
