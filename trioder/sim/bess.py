@@ -1,6 +1,6 @@
-"""The battery model: one synchronous step of the energy and power balance.
+"""The battery model: one synchronous tick of the energy and power balance.
 
-The sources of the formulas, and the meaning of the aux load, are in `docs/model.md`.
+The source of each formula, and the meaning of the aux load, are in `docs/model.md`.
 """
 
 import math
@@ -44,7 +44,7 @@ def restored_state(asset: Asset, *, soc_mwhr: float, current_mw: float, setpoint
 
 
 def with_setpoint(state: BessState, mw: float) -> BessState:
-    """Return the state with another setpoint, which the next step approaches.
+    """Return the state with another setpoint, which the next tick approaches.
 
     Raises:
         ValueError: mw is NaN or infinite.
@@ -66,9 +66,9 @@ def tick_asset(asset: Asset, state: BessState, dt_secs: float) -> BessState:
     """
     soc_mwhr, last_mw, setpoint_mw, _, _ = state
     total = soc_mwhr + last_mw + setpoint_mw + dt_secs
-    # The sum minus itself is not 0 if any is NaN or infinite, or the sum overflows: checked one by one then.
+    # NaN and infinity survive a sum, and less itself it is not 0. So does an overflow, which is told apart.
     if total - total != 0.0 or dt_secs < 0.0:
-        _raise_bad_number(state, dt_secs)
+        _refuse_bad_numbers(state, dt_secs)
 
     hours = dt_secs / 3600.0
     if asset.self_discharge_pct_per_day:
@@ -77,11 +77,11 @@ def tick_asset(asset: Asset, state: BessState, dt_secs: float) -> BessState:
     discharge_mw, charge_mw = sustainable_mw(asset, soc_mwhr, hours)
     lowest_mw = -charge_mw
 
-    target_mw = _clamp(setpoint_mw, lowest_mw, discharge_mw)
+    target_mw = _clamped(setpoint_mw, lowest_mw, discharge_mw)
     ramp_mw = asset.ramp_rate_mw_per_min * (dt_secs / 60.0)
-    ramped_mw = _clamp(target_mw, last_mw - ramp_mw, last_mw + ramp_mw)
+    ramped_mw = _clamped(target_mw, last_mw - ramp_mw, last_mw + ramp_mw)
     # Again, as the last power may be beyond the present limits: physics beats the ramp.
-    current_mw = _clamp(ramped_mw, lowest_mw, discharge_mw)
+    current_mw = _clamped(ramped_mw, lowest_mw, discharge_mw)
 
     # The cells supply the meter's power and the aux load's. Rounding must neither move them past a limit by
     # an ulp, nor leave an ulp in a battery that gave all it could: it is empty, and the next step has 0 MW.
@@ -108,8 +108,8 @@ def tick_asset(asset: Asset, state: BessState, dt_secs: float) -> BessState:
 def sustainable_mw(asset: Asset, soc_mwhr: float, hours: float) -> tuple[float, float]:
     """Return the meter's highest power and, as a magnitude, its lowest that can be held for `hours`.
 
-    The first is negative where the grid carries the aux load, as the battery cannot. With 0 hours the energy
-    is no limit within its window. Self-discharge in that time is left to the caller.
+    The first is negative where the battery cannot carry its own aux load: the grid then does. With 0 hours
+    the energy limits nothing within its window. Self-discharge meanwhile is the caller's.
     """
     aux_mw = asset.aux_load_mw
     discharge_mw = asset.max_mw
@@ -135,7 +135,7 @@ def soc_pct(asset: Asset, soc_mwhr: float) -> float:
 
 
 def telemetry_of(asset: Asset, state: BessState, ts_unix_ms: int) -> Telemetry:
-    """Return the full sample of this state."""
+    """Return the sample that tells this state in full."""
     return Telemetry(
         asset_id=asset.id,
         site_id=asset.site_id,
@@ -154,13 +154,13 @@ def telemetry_of(asset: Asset, state: BessState, ts_unix_ms: int) -> Telemetry:
     )
 
 
-def _clamp(value: float, low: float, high: float) -> float:
+def _clamped(value: float, low: float, high: float) -> float:
     if value > high:
         return high
     return max(low, value)
 
 
-def _raise_bad_number(state: BessState, dt_secs: float) -> None:
+def _refuse_bad_numbers(state: BessState, dt_secs: float) -> None:
     if dt_secs < 0.0:
         raise ValueError(f"dt_secs is {dt_secs}; time does not run backwards")
     for name, value in (

@@ -1,6 +1,6 @@
-"""The power that a battery can reach in a given time and then hold, and the limit that determines it.
+"""What power a battery can reach soon and then hold for a time, and which of its limits that is.
 
-The formulas are in `docs/model.md`; the allocation of a dispatch uses them.
+The formulas are in `docs/model.md`; what a headend makes of the answer is in `headend.dispatch`.
 """
 
 import math
@@ -58,21 +58,22 @@ def holdable(
     charging: bool,
     available_mw: float | None = None,
 ) -> tuple[float, Limit]:
-    """Return the highest power in one direction that the battery can reach and hold, and its limit.
+    """Return the highest power in one direction that the battery can reach and hold, and what limits it.
 
-    A setpoint of this power, sent now, is reached within `ramp_s` seconds and held until `hold_s` seconds
-    from now. It is an upper bound only: a battery that now has a higher power may need longer to ramp down. Of
-    equal limits, the first of nameplate, energy, ramp and available is returned.
+    A setpoint of this power, given now, is reached within `ramp_s` seconds and not fallen short of before
+    `hold_s` seconds from now. It is a bound from above only: a battery that does more now than it is asked
+    for may need longer to come down. Of limits that are equal, the first of nameplate, energy, ramp and
+    available is returned.
 
     Args:
         asset: the nameplate.
         soc_mwhr: energy in the cells, MWh.
         current_mw: power at the meter now, + discharges.
-        hold_s: s, > 0; includes the ramp.
+        hold_s: s, > 0; the time of the ramp is a part of it.
         ramp_s: s, >= 0.
-        charging: the direction.
-        available_mw: the available power that the device reports for that direction, a magnitude >= 0, which
-            includes faults and deratings. None without a report.
+        charging: which direction is asked for.
+        available_mw: what the device reports that it can do now in that direction, as a magnitude >= 0; it
+            knows of faults and deratings that the nameplate does not show. None when it reports nothing.
 
     Returns:
         A magnitude in MW at the meter, >= 0, and its limit.
@@ -84,13 +85,13 @@ def holdable(
     total = soc_mwhr + current_mw + hold_s + ramp_s
     if available_mw is not None and not 0.0 <= available_mw < math.inf:
         raise ValueError(f"available_mw is {available_mw}; it must be a finite number >= 0 MW")
-    # As in tick_asset: not 0 if any is NaN or infinite.
+    # As in tick_asset: NaN and infinity survive a sum.
     if total - total != 0.0 or hold_s <= 0.0 or ramp_s < 0.0:
-        _raise_bad_number(soc_mwhr, current_mw, hold_s, ramp_s)
+        _refuse_bad_numbers(soc_mwhr, current_mw, hold_s, ramp_s)
 
     hours = hold_s / 3600.0
     if charging:
-        # Room made by self-discharge in that time is not counted.
+        # The room that self-discharge makes meanwhile is not counted on.
         _, held_mw = sustainable_mw(asset, soc_mwhr, hours)
         from_mw, nameplate_mw, least_mw = -current_mw, -asset.min_mw, asset.aux_load_mw
     else:
@@ -105,7 +106,7 @@ def holdable(
         beyond_mw = min(from_mw, nameplate_mw) - held_mw
         if beyond_mw > 0.0:
             ramp_mw_per_h = asset.ramp_rate_mw_per_min * 60.0
-            held_mw = max(least_mw, held_mw - _ramp_down_cost_mw(beyond_mw, ramp_mw_per_h, hours))
+            held_mw = max(least_mw, held_mw - _ramp_down_costs_mw(beyond_mw, ramp_mw_per_h, hours))
     reached_mw = from_mw + asset.ramp_rate_mw_per_min * (ramp_s / 60.0)
     if reached_mw < held_mw:
         limit, held_mw = "ramp", reached_mw
@@ -114,11 +115,11 @@ def holdable(
     return max(0.0, held_mw), limit
 
 
-def _ramp_down_cost_mw(beyond_mw: float, ramp_mw_per_h: float, hours: float) -> float:
-    """Return by how much the power must be below the sustainable one, for the energy of the ramp down to it.
+def _ramp_down_costs_mw(beyond_mw: float, ramp_mw_per_h: float, hours: float) -> float:
+    """Return by how much a power must be lower than could be held, for the ramp down to it takes energy too.
 
-    `beyond_mw` is the power above the sustainable one at the start of the ramp. Infinite if the energy does
-    not last for the ramp.
+    `beyond_mw` is how far the ramp begins above what could be held. Infinite where the energy does not last
+    for the ramp, wherever that is to end.
     """
     # Down by x from the first power: (x - beyond) hours = x^2 / (2 ramp); its smaller root.
     root = hours * hours - 2.0 * beyond_mw * hours / ramp_mw_per_h
@@ -127,7 +128,7 @@ def _ramp_down_cost_mw(beyond_mw: float, ramp_mw_per_h: float, hours: float) -> 
     return 2.0 * beyond_mw * hours / (hours + math.sqrt(root)) - beyond_mw
 
 
-def _raise_bad_number(soc_mwhr: float, current_mw: float, hold_s: float, ramp_s: float) -> None:
+def _refuse_bad_numbers(soc_mwhr: float, current_mw: float, hold_s: float, ramp_s: float) -> None:
     for name, value in (
         ("soc_mwhr", soc_mwhr),
         ("current_mw", current_mw),
