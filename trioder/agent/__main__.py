@@ -5,7 +5,7 @@ import json
 import random
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from functools import partial
 from typing import TypeVar
 from uuid import uuid4
@@ -27,7 +27,6 @@ from trioder.agent.outbox_recovery import GATHERED, recover_outboxes
 from trioder.agent.persistence.retired_state import read_states
 from trioder.agent.persistence.sqlite_store import open_state_store
 from trioder.agent.persistence.state_file import StateFileInUseError, StateFileUnusableError
-from trioder.agent.persistence.state_store import StateStore
 from trioder.agent.service import run_agent
 from trioder.process.agent_files import agent_file
 from trioder.process.clock_discipline import discipline_clock
@@ -133,8 +132,7 @@ async def _run_one_asset(config: AgentConfig) -> None:
 
 
 async def _run_shard() -> None:
-    async with open_stop_signal() as stop, AsyncExitStack() as stack:
-        pipe = await stack.enter_async_context(open_launcher_pipe())
+    async with open_stop_signal() as stop, open_launcher_pipe() as pipe:
         line = await _run_unless(stop.requested, pipe.read_line)
         if line is None:
             return
@@ -144,8 +142,7 @@ async def _run_shard() -> None:
 
 
 async def _run_recovery() -> None:
-    async with open_stop_signal() as stop, AsyncExitStack() as stack:
-        pipe = await stack.enter_async_context(open_launcher_pipe())
+    async with open_stop_signal() as stop, open_launcher_pipe() as pipe:
         line = await _run_unless(stop.requested, pipe.read_line)
         if line is None:
             return
@@ -164,49 +161,42 @@ async def _run_recovery() -> None:
                 dial=partial(connect, config.headend.host, config.headend.port),
                 wall=wall,
                 rng=random.SystemRandom(),
-                gathered=partial(_print_gathered, _open_status_output()),
+                gathered=partial(_print, _open_status_output(), {"state": GATHERED}),
             )
             nursery.cancel_scope.cancel()
 
 
 async def _run(config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]) -> None:
-    if config.state_dir is None:
-        await _run_with(None, config, wait_stop)
-        return
-    asset_ids = [asset.id for asset in config.assets]
-    path = agent_file(config.state_dir, config.agent_id)
-    with open_state_store(
-        path, agent_id=config.agent_id, asset_ids=asset_ids, outbox_id=str(uuid4())
-    ) as store:
-        if config.former_states is not None:
-            store.adopt(read_states(config.former_states, asset_ids))
-        await _run_with(store, config, wait_stop)
-
-
-async def _run_with(
-    store: StateStore | None, config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]
-) -> None:
     stopping = trio.Event()
 
     async def _watch() -> None:
         await wait_stop()
         stopping.set()
 
-    serve = partial(
-        run_agent,
-        config,
-        dial=partial(connect, config.headend.host, config.headend.port),
-        wall=WallClock.starting_now(),
-        rng=random.SystemRandom(),
-        report=partial(_print_status, _open_status_output()),
-        store=store,
-        stopping=stopping,
-        on_ready=freeze_gc,
-    )
-    async with trio.open_nursery() as watch:
-        watch.start_soon(_watch)
-        await serve()
-        watch.cancel_scope.cancel()
+    with ExitStack() as stack:
+        store = None
+        if config.state_dir is not None:
+            asset_ids = [asset.id for asset in config.assets]
+            path = agent_file(config.state_dir, config.agent_id)
+            store = stack.enter_context(
+                open_state_store(path, agent_id=config.agent_id, asset_ids=asset_ids, outbox_id=str(uuid4()))
+            )
+            if config.former_states is not None:
+                store.adopt(read_states(config.former_states, asset_ids))
+        output = _open_status_output()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_watch)
+            await run_agent(
+                config,
+                dial=partial(connect, config.headend.host, config.headend.port),
+                wall=WallClock.starting_now(),
+                rng=random.SystemRandom(),
+                report=lambda status: _print(output, _status_document(status)),
+                store=store,
+                stopping=stopping,
+                on_ready=freeze_gc,
+            )
+            nursery.cancel_scope.cancel()
 
 
 async def _wait_either(requested: trio.Event, pipe: LauncherPipe) -> None:
@@ -253,17 +243,14 @@ def _open_status_output() -> OutputQueue | None:
     return queue
 
 
-def _print_status(output: OutputQueue | None, status: LinkReport) -> None:
+def _status_document(status: LinkReport) -> dict[str, object]:
     document: dict[str, object] = {"state": status.state, "assets": status.assets}
-    if status.reason is not None:
-        document["reason"] = status.reason
+    return document if status.reason is None else document | {"reason": status.reason}
+
+
+def _print(output: OutputQueue | None, document: dict[str, object]) -> None:
     if output is not None:
         output.put(json.dumps(document).encode() + b"\n")
-
-
-def _print_gathered(output: OutputQueue | None) -> None:
-    if output is not None:
-        output.put(json.dumps({"state": GATHERED}).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -181,21 +181,21 @@ class HeadendClient:
         except OSError as error:
             return "disconnected", _dial_error(error)
         except Exception as error:  # One session's crash must not stop the batteries.
-            log.exception("the link crashed", agent_id=self._identity.agent_id)
-            return "disconnected", f"the link crashed: {error!r}"
+            log.exception("the headend client crashed", agent_id=self._identity.agent_id)
+            return "disconnected", f"the headend client crashed: {error!r}"
         finally:
             self.connected = False
             self._outbox.disconnected()
         return "disconnected", "the headend ended the stream"
 
     async def _register(self, call: AgentCall) -> None:
-        who = self._identity
+        identity = self._identity
         sent_s = trio.current_time()
         with trio.move_on_after(REGISTERED_WITHIN_S) as waiting:
-            register = who.registration.register
+            register = identity.registration.register
             register.oldest_batch_seq, register.newest_batch_seq = self._outbox.bounds()
             register.clock_unix_ms = self._wall.now_ms()
-            await call.send(who.registration)
+            await call.send(identity.registration)
             try:
                 first = await call.receive()
             except trio.EndOfChannel:
@@ -225,20 +225,20 @@ class HeadendClient:
         self.connected = True
         log.info(
             "connected to the headend",
-            agent_id=who.agent_id,
-            headend=who.headend,
+            agent_id=identity.agent_id,
+            headend=identity.headend,
             session_id=grant.session_id,
-            assets=who.assets,
+            assets=identity.assets,
             batch_seq=grant.committed_batch_seq,
         )
         if grant.unknown_asset_ids:
             log.warning(
                 "the headend does not have some of the assets in its fleet; it drops what they report",
-                agent_id=who.agent_id,
+                agent_id=identity.agent_id,
                 assets=len(grant.unknown_asset_ids),
                 first=grant.unknown_asset_ids[0],
             )
-        self._report(LinkReport(state="connected", assets=who.assets - len(grant.unknown_asset_ids)))
+        self._report(LinkReport(state="connected", assets=identity.assets - len(grant.unknown_asset_ids)))
 
     def _compare_clocks(self, grant: SessionGrant, sent_s: float) -> None:
         if grant.clock_unix_ms is None:

@@ -90,19 +90,16 @@ def load_fleet(path: Path) -> Fleet:
     return fleet
 
 
-def asset_from_document(document: Mapping[str, Any], *, source: str = "asset document") -> Asset:
+def asset_from_document(document: Mapping[str, Any]) -> Asset:
     """Return the asset that `asset_to_document` has written, checked by the rules of a fleet file.
 
     An `efficiency` beside `charge_efficiency` and `discharge_efficiency` is redundant, and ignored.
-
-    Args:
-        document: site_name and location may be absent.
-        source: names the document in the errors.
+    `site_name` and `location` may be absent.
 
     Raises:
         FleetFileError: with every error found.
     """
-    findings = Findings(source)
+    findings = Findings("asset document")
     section = Section(document.items())
     if section.keys() >= {"efficiency", "charge_efficiency", "discharge_efficiency"}:
         del section["efficiency"]
