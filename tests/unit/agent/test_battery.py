@@ -1,4 +1,4 @@
-"""A battery obeys its dispatches in time, and answers them."""
+"""A battery applies its setpoints in time, and acknowledges them."""
 
 import math
 
@@ -16,7 +16,7 @@ from trioder.wire.records import Acknowledgement
 def apply_pending(battery: Battery, now_s: float) -> list[Acknowledgement]:
     """Let the battery apply_pending; return the answers."""
     battery.apply_pending(now_s)
-    return [told for told in battery.take_messages() if isinstance(told, Acknowledgement)]
+    return [reported for reported in battery.take_messages() if isinstance(reported, Acknowledgement)]
 
 
 def give(battery: Battery, dispatch: Setpoint, now_s: float) -> Acknowledgement:
@@ -71,7 +71,7 @@ def test_a_dispatch_given_twice_is_answered_again_and_not_prolonged() -> None:
     assert battery.lease_end_s == 100.0
 
 
-def test_a_dispatch_given_again_after_its_end_is_told_to_have_ended_and_not_begun_anew() -> None:
+def test_a_dispatch_given_again_after_its_end_is_reported_as_ended_and_not_begun_anew() -> None:
     battery = make_battery()
     give(battery, make_setpoint(10.0, duration_s=100), 0.0)
     [ended] = apply_pending(battery, 150.0)

@@ -1,4 +1,4 @@
-"""How a battery's setpoint ends: by its lease, the loss of the headend, or another; and what is told."""
+"""How a battery's setpoint ends: by its lease, the loss of the headend, or another; its acknowledgements."""
 
 import math
 
@@ -53,7 +53,7 @@ def test_a_setpoint_ends_at_whichever_is_first(
     assert battery.state.setpoint_mw == 0.0
 
 
-def test_one_that_is_expired_changes_nothing_and_is_told_what_is_in_force() -> None:
+def test_one_that_is_expired_changes_nothing_and_is_acknowledged_with_what_is_in_force() -> None:
     battery = make_battery()
     give(battery, make_setpoint(10.0, duration_s=100, reversion_mw=1.0, dispatch_id="a"), 0.0)
     answer = give(battery, make_setpoint(20.0, valid_until_s=30.0, dispatch_id="b"), 40.0)
@@ -76,7 +76,7 @@ def test_a_reversion_beyond_the_limits_is_held_at_the_limit_as_a_setpoint_is() -
     assert (battery.state.setpoint_mw, battery.state.current_mw) == (-99.0, -40.0)
 
 
-def test_an_answer_tells_what_is_in_force() -> None:
+def test_an_acknowledgement_has_what_is_in_force() -> None:
     battery = make_battery()
     assert in_force(give(battery, make_setpoint(10.0, dispatch_id="a"), 0.0)) == (10.0, None, 0.0)
     answer = give(battery, make_setpoint(20.0, duration_s=60, reversion_mw=3.0, dispatch_id="b"), 7.0)
@@ -84,7 +84,7 @@ def test_an_answer_tells_what_is_in_force() -> None:
     assert answer.ts_unix_ms == START_MS + 7_000
 
 
-def test_an_end_is_told_of_its_own_instant() -> None:
+def test_an_end_is_reported_of_its_own_instant() -> None:
     battery = make_battery()
     give(battery, make_setpoint(10.0, duration_s=60, reversion_mw=3.0), 5.0)
     [answer] = apply_pending(battery, 100.0)
@@ -94,7 +94,7 @@ def test_an_end_is_told_of_its_own_instant() -> None:
     assert apply_pending(battery, 200.0) == []
 
 
-def test_an_end_that_a_pulse_has_brought_is_told_as_well() -> None:
+def test_an_end_that_a_pulse_has_brought_is_reported_as_well() -> None:
     battery = make_battery()
     give(battery, make_setpoint(10.0, duration_s=60), 5.0)
     battery.advance(100.0)
@@ -102,15 +102,15 @@ def test_an_end_that_a_pulse_has_brought_is_told_as_well() -> None:
     assert [answer.status for answer in apply_pending(battery, 100.0)] == ["completed"]
 
 
-def test_a_lease_that_has_ended_is_told_before_the_dispatch_that_follows() -> None:
+def test_a_lease_that_has_ended_is_reported_before_the_dispatch_that_follows() -> None:
     battery = make_battery()
     give(battery, make_setpoint(10.0, duration_s=60, dispatch_id="a"), 0.0)
     battery.offer(make_setpoint(20.0, dispatch_id="b"))
-    told = [(answer.dispatch_id, answer.status) for answer in apply_pending(battery, 100.0)]
-    assert told == [("a", "completed"), ("b", "applied")]
+    reported = [(answer.dispatch_id, answer.status) for answer in apply_pending(battery, 100.0)]
+    assert reported == [("a", "completed"), ("b", "applied")]
 
 
-def test_nothing_more_is_told_of_what_another_has_replaced() -> None:
+def test_nothing_more_is_reported_of_what_another_has_replaced() -> None:
     battery = make_battery()
     give(battery, make_setpoint(10.0, duration_s=60, dispatch_id="a"), 0.0)
     battery.offer(make_setpoint(20.0, dispatch_id="b"))
@@ -118,7 +118,7 @@ def test_nothing_more_is_told_of_what_another_has_replaced() -> None:
     assert apply_pending(battery, 100.0) == []
 
 
-def test_a_duration_of_no_time_is_told_to_begin_and_to_end() -> None:
+def test_a_duration_of_no_time_is_reported_to_begin_and_to_end() -> None:
     battery = make_battery()
     battery.offer(make_setpoint(10.0, duration_s=0))
     assert [answer.status for answer in apply_pending(battery, 5.0)] == ["applied", "completed"]
@@ -159,7 +159,7 @@ def test_a_battery_at_rest_is_not_concerned_by_the_loss() -> None:
     assert not make_battery().headend_lost(100.0, 30.0)
 
 
-def test_a_setpoint_without_an_id_reverts_too_and_is_told_as_an_event_alone() -> None:
+def test_a_setpoint_without_an_id_reverts_too_and_is_reported_as_an_event_alone() -> None:
     battery = make_battery()
     give(battery, make_setpoint(36.0, dispatch_id=""), 0.0)
     [event] = lose(battery, 100.0)
@@ -167,7 +167,7 @@ def test_a_setpoint_without_an_id_reverts_too_and_is_told_as_an_event_alone() ->
     assert battery.state.setpoint_mw == 0.0
 
 
-def test_a_lease_that_was_over_before_the_loss_is_told_to_be_completed() -> None:
+def test_a_lease_that_was_over_before_the_loss_is_reported_as_completed() -> None:
     battery = make_battery()
     give(battery, make_setpoint(36.0, duration_s=60), 0.0)
     [answer] = lose(battery, 100.0)
@@ -189,8 +189,8 @@ def test_a_dispatch_of_the_next_session_counts_even_before_the_task_saw_the_loss
     give(battery, make_setpoint(36.0, dispatch_id="a"), 0.0)
     battery.headend_lost(100.0, 30.0)
     battery.offer(make_setpoint(20.0, dispatch_id="b"))
-    told = [(answer.dispatch_id, answer.status) for answer in apply_pending(battery, 101.0)]
-    assert told == [("a", "reverted"), ("b", "applied")]
+    reported = [(answer.dispatch_id, answer.status) for answer in apply_pending(battery, 101.0)]
+    assert reported == [("a", "reverted"), ("b", "applied")]
     assert battery.state.setpoint_mw == 20.0
 
 

@@ -1,4 +1,4 @@
-"""The grid of pulses holds, and lateness is told as it was."""
+"""The grid of pulses holds, and lateness is recorded."""
 
 import random
 

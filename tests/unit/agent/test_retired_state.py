@@ -1,4 +1,4 @@
-"""A new cut of the fleet opens each file of a former agent a fixed number of times, whatever its size."""
+"""A new cut of the fleet opens each file of a retired agent a fixed number of times, whatever its size."""
 
 import math
 import random
@@ -80,7 +80,7 @@ async def test_opens_grow_with_files_plus_agents(
     assert opens[states.name] == 1 + after
     # A new file is made under another name, and then opened: nobody opens another agent's.
     assert sum(opens.values()) == 2 * before + 1 + 3 * after
-    # Neither is taken for a file of a former agent later.
+    # Neither is taken for a file of a retired agent later.
     assert retired_files(tmp_path, [f"new-{number}" for number in range(after)]) == ()
 
 

@@ -63,7 +63,7 @@ def test_what_is_in_force_comes_after_what_has_waited_and_drops_none_of_it(
     assert queue.acknowledgements_dropped == 0
 
 
-def test_another_session_is_told_anew_what_is_in_force() -> None:
+def test_another_session_receives_the_setpoints_in_force_anew() -> None:
     queue = make_queue()
     queue.put_active(iter([answer("a", "active"), answer("b", "active")]))
     queue.take_next()

@@ -23,7 +23,7 @@ from trioder.sim.bess import tick_asset
 from trioder.wire.downlink import write_kept, write_replay, write_setpoint, write_setpoints
 
 
-async def test_the_agent_registers_its_assets_and_tells_one_batch_a_pulse(
+async def test_the_agent_registers_its_assets_and_sends_one_batch_a_pulse(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
@@ -33,9 +33,9 @@ async def test_the_agent_registers_its_assets_and_tells_one_batch_a_pulse(
     assert (registration.agent_id, registration.protocol) == ("agent-1", 1)
     assert registration.epoch == START_UNIX_S * 1000
     assert registration.asset_ids == (asset_id(0), asset_id(1), asset_id(2))
-    told = [(batch.batch_seq, batch.ts_unix_ms, list(batch.asset_index)) for batch in headend.batches]
+    reported = [(batch.batch_seq, batch.ts_unix_ms, list(batch.asset_index)) for batch in headend.batches]
     start_ms = int(START_UNIX_S * 1000)
-    assert told == [(n + 1, start_ms + 4000 * n, [0, 1, 2]) for n in range(3)]
+    assert reported == [(n + 1, start_ms + 4000 * n, [0, 1, 2]) for n in range(3)]
     assert agent.outbox.batches == 0
 
 
@@ -53,7 +53,7 @@ async def test_a_setpoint_is_applied_between_pulses_and_answered_at_once(
     batch = headend.batches[-1]
     assert list(batch.setpoint_mw) == [0.0, 36.0]
     assert list(batch.current_mw) == [0.0, 36.0]
-    # Obeyed from 5 s to the pulse at 8 s.
+    # Applied from 5 s to the pulse at 8 s.
     assert math.isclose(batch.soc_mwhr[1], 50.0 - 36.0 * 3 / 3600, abs_tol=1e-5)
 
 
@@ -112,7 +112,7 @@ async def test_the_batteries_live_on_while_the_headend_is_away_and_nothing_is_lo
     in_turn = [batch for batch in headend.batches if not batch.live_only]
     assert [batch.batch_seq for batch in in_turn] == list(range(1, len(in_turn) + 1))
     assert math.isclose(in_turn[-1].soc_mwhr[0], 50.0 - 36.0 * 20 / 3600, abs_tol=1e-4)
-    # After the reconnection the newest was shown before the backlog.
+    # After the reconnection the newest was sent before the backlog.
     assert any(batch.live_only for batch in headend.batches)
     assert agent.outbox.batches == 0
 
@@ -146,7 +146,7 @@ async def test_no_batch_goes_before_the_session_stands_and_an_unanswered_registr
     ]
 
 
-async def test_a_refusal_is_told_with_the_headends_words_and_tried_again(
+async def test_a_refusal_is_reported_with_the_headends_reason_and_retried(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend, reports = FakeHeadend(), []

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, make_config, make_setpoint, start_agent
-from tests.unit.agent.test_service_leases import open_at, told
+from tests.unit.agent.test_service_leases import open_at, reported
 from tests.unit.process.fake_clock import STEPS_S, FakeSystemClock
 from trioder.agent.headend_client import HEARTBEAT_EVERY_S
 from trioder.process.wall_time import WallClock
@@ -60,7 +60,7 @@ async def test_heartbeats_show_the_clock_at_once_now_and_then_and_after_a_step(
     assert headend.heartbeats[-1].clock_unix_ms >= START_MS + 3_630_000
 
 
-async def test_each_registration_shows_the_clock_of_its_time(
+async def test_each_registration_has_the_clock_of_its_time(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
@@ -87,7 +87,7 @@ async def test_a_headend_whose_clock_differs_is_warned_of(
     assert [entry["headend_ahead_s"] for entry in warned] == ([ahead_s] if warns else [])
 
 
-async def test_a_valid_until_is_looked_at_again_when_the_clock_is_set(
+async def test_a_valid_until_is_evaluated_again_when_the_clock_is_set(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend, system = FakeHeadend(), FakeSystemClock(wrong_s=-3_600.0)
@@ -97,9 +97,9 @@ async def test_a_valid_until_is_looked_at_again_when_the_clock_is_set(
     await trio.sleep(19.0)
     system.set_by(3_600.0)
     await trio.sleep(39.0)
-    assert told(headend) == [("d-1", "applied")]
+    assert reported(headend) == [("d-1", "applied")]
     await trio.sleep(2.0)
-    assert told(headend) == [("d-1", "applied"), ("d-1", "completed")]
+    assert reported(headend) == [("d-1", "applied"), ("d-1", "completed")]
 
 
 async def test_a_setpoint_ends_when_the_machine_wakes_after_its_time(
@@ -112,7 +112,7 @@ async def test_a_setpoint_ends_when_the_machine_wakes_after_its_time(
     await trio.sleep(1.0)
     system.sleep(3_600.0)
     await trio.sleep(2.0)
-    assert told(headend) == [("d-1", "applied"), ("d-1", "completed")]
+    assert reported(headend) == [("d-1", "applied"), ("d-1", "completed")]
     assert "suspended for 3600" in headend.events[0].message
 
 
@@ -158,6 +158,6 @@ async def test_a_lease_survives_a_power_cut_no_longer_than_its_duration(
             assert active.remaining_s is not None
             assert active.remaining_s <= 30.0
             await trio.sleep(30.0)
-            assert told(headend)[-1] == ("d-1", "completed")
+            assert reported(headend)[-1] == ("d-1", "completed")
             assert agent.pool.snapshot()[0].setpoint_mw == 0.0
             second.cancel_scope.cancel()

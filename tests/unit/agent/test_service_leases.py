@@ -1,4 +1,4 @@
-"""Leases of a whole agent: what a headend is told of them over sessions, restarts and its own absence."""
+"""Leases of a whole agent: reported over sessions, restarts and the absence of the headend."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from trioder.wire.records import Acknowledgement
 START_MS = int(START_UNIX_S * 1000)
 
 
-def told(headend: FakeHeadend) -> list[tuple[str, str]]:
+def reported(headend: FakeHeadend) -> list[tuple[str, str]]:
     return [(answer.dispatch_id, answer.status) for answer in headend.answers]
 
 
@@ -55,7 +55,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "agent.sqlite"
 
 
-async def test_a_lease_ends_between_pulses_and_its_end_is_told_at_once(
+async def test_a_lease_ends_between_pulses_and_its_end_is_reported_at_once(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
@@ -63,7 +63,7 @@ async def test_a_lease_ends_between_pulses_and_its_end_is_told_at_once(
     await trio.sleep(1.0)
     await headend.send(write_setpoint(make_setpoint(36.0, valid_until_s=2.5, reversion_mw=-36.0)))
     await trio.sleep(2.0)
-    assert told(headend) == [("d-1", "applied"), ("d-1", "completed")]
+    assert reported(headend) == [("d-1", "applied"), ("d-1", "completed")]
     [_, completed] = headend.answers
     assert completed.ts_unix_ms == START_MS + 2500
     await trio.sleep(2.0)
@@ -88,7 +88,7 @@ async def test_one_that_comes_too_late_is_expired_at_once(
     assert str(START_MS + 2000) in answer.reason
 
 
-async def test_each_session_is_told_what_is_in_force(
+async def test_each_session_receives_the_setpoints_in_force(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
@@ -106,7 +106,7 @@ async def test_each_session_is_told_what_is_in_force(
     )
     await trio.sleep(9.0)
     await reconnect(headend)
-    assert told(headend) == [("holds", "active"), ("leased", "active")]
+    assert reported(headend) == [("holds", "active"), ("leased", "active")]
     holds, leased = headend.answers
     assert (holds.asset_id, in_force(holds)) == (asset_id(0), (10.0, None, 0.0))
     registered_s = headend.registered_s[1] - headend.registered_s[0]
@@ -115,7 +115,7 @@ async def test_each_session_is_told_what_is_in_force(
     assert leased.ts_unix_ms == pytest.approx(START_MS + 1000 * registered_s, abs=10)
 
 
-async def test_the_first_session_is_told_nothing_when_nothing_is_in_force(
+async def test_the_first_session_receives_nothing_when_nothing_is_in_force(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
@@ -124,7 +124,7 @@ async def test_the_first_session_is_told_nothing_when_nothing_is_in_force(
     assert headend.answers == []
 
 
-async def test_of_a_lease_that_ended_without_a_session_the_next_is_told(
+async def test_a_lease_that_ended_without_a_session_is_reported_to_the_next(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
@@ -143,7 +143,7 @@ async def test_of_a_lease_that_ended_without_a_session_the_next_is_told(
     assert (answer.reason, in_force(answer)) == ("10 s were over; now 0 MW", (0.0, None, 0.0))
 
 
-async def test_after_a_restart_the_first_session_is_told_what_is_in_force_and_what_has_ended(
+async def test_after_a_restart_the_first_session_receives_what_is_in_force_and_what_has_ended(
     autojump_clock: MockClock, path: Path
 ) -> None:
     headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
@@ -162,7 +162,7 @@ async def test_after_a_restart_the_first_session_is_told_what_is_in_force_and_wh
         with open_at(path) as store:
             await start_agent(second, headend, store=store, wall=wall)
             await trio.sleep(1.0)
-            assert sorted(told(headend)) == [("long", "active"), ("short", "completed")]
+            assert sorted(reported(headend)) == [("long", "active"), ("short", "completed")]
             answers = {answer.dispatch_id: answer for answer in headend.answers}
             assert answers["short"].ts_unix_ms == START_MS + 31_000
             assert in_force(answers["short"]) == (-1.0, None, -1.0)
@@ -171,7 +171,7 @@ async def test_after_a_restart_the_first_session_is_told_what_is_in_force_and_wh
             assert remaining_s == pytest.approx(199.0, abs=0.1)
             # It goes on to end at its instant.
             await trio.sleep(200.0)
-            assert told(headend)[-1] == ("long", "completed")
+            assert reported(headend)[-1] == ("long", "completed")
             assert headend.answers[-1].ts_unix_ms == START_MS + 301_000
             second.cancel_scope.cancel()
 
@@ -190,11 +190,11 @@ async def test_after_a_restart_a_dispatch_given_again_is_not_prolonged(
                 await trio.sleep(19.0)
                 nursery.cancel_scope.cancel()
         if boot == 1:
-            assert told(headend) == [("d-1", "applied"), ("d-1", "active"), ("d-1", "applied")]
+            assert reported(headend) == [("d-1", "applied"), ("d-1", "active"), ("d-1", "applied")]
             assert headend.answers[-1].remaining_s == pytest.approx(40.0, abs=0.1)
 
 
-async def test_an_agent_of_another_cut_tells_what_is_in_force(
+async def test_an_agent_of_another_cut_reports_what_is_in_force(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
@@ -221,7 +221,7 @@ async def test_an_agent_of_another_cut_tells_what_is_in_force(
             assert [saved.dispatch_id for saved in store.batteries().values()] == ["", "d-1", ""]
 
 
-async def test_what_another_has_replaced_since_is_not_told_to_be_in_force(
+async def test_what_another_has_replaced_since_is_not_reported_as_in_force(
     autojump_clock: MockClock, nursery: trio.Nursery, path: Path
 ) -> None:
     headend = FakeHeadend()
@@ -306,7 +306,7 @@ async def test_an_agent_that_never_had_a_session_counts_from_its_start(
             headend.refuses_dial = False
             headend.answers.clear()
             await trio.sleep(31.0)
-            assert told(headend) == [("d-1", "reverted")]
+            assert reported(headend) == [("d-1", "reverted")]
             assert headend.answers[0].ts_unix_ms == START_MS + 32_000
             second.cancel_scope.cancel()
         with open_at(path) as store:
@@ -328,10 +328,10 @@ async def test_setpoints_hold_for_ever_without_the_option(
     headend.refuses_dial = False
     await trio.sleep(60.0)
     assert headend.batches[-1].setpoint_mw[0] == 36.0
-    assert told(headend) == [("d-1", "applied"), ("d-1", "active")]
+    assert reported(headend) == [("d-1", "applied"), ("d-1", "active")]
 
 
-async def test_an_end_is_saved_when_it_is_told_and_not_with_the_next_pulse(
+async def test_an_end_is_saved_when_it_is_reported_and_not_with_the_next_pulse(
     autojump_clock: MockClock, nursery: trio.Nursery, path: Path
 ) -> None:
     headend = FakeHeadend()
@@ -342,7 +342,7 @@ async def test_an_end_is_saved_when_it_is_told_and_not_with_the_next_pulse(
         await trio.sleep(1.0)
         assert dispatches_on_disk(path) == {asset_id(0): "d-1", asset_id(1): ""}
         await trio.sleep(1.5)
-        assert told(headend)[-1] == ("d-1", "completed")
+        assert reported(headend)[-1] == ("d-1", "completed")
         assert dispatches_on_disk(path) == {asset_id(0): "", asset_id(1): ""}
         nursery.cancel_scope.cancel()
 

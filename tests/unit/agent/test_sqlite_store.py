@@ -147,7 +147,7 @@ def test_a_file_about_other_assets_is_put_aside_whole(path: Path) -> None:
         assert SqliteStateStore(connection).batches.read(1) == b"one"
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with (
         pytest.raises(StateFileUnusableError, match="cannot be used"),
@@ -174,13 +174,13 @@ def test_on_a_full_disk_the_batches_wait_in_memory_and_are_saved_once_there_is_r
         assert store.batches.last_seq == 3
 
 
-def test_unsaved_batches_are_shown_but_not_sent_in_their_turn(store: SqliteStateStore) -> None:
+def test_unsaved_batches_are_sent_early_but_not_in_their_turn(store: SqliteStateStore) -> None:
     outbox = Outbox(store.batches, max_bytes=1000)
     outbox.registered(0)
     outbox.append(b"one")
-    shown = outbox.take_next()
-    assert shown is not None
-    assert (shown.batch_seq, shown.live_only) == (1, True)
+    early = outbox.take_next()
+    assert early is not None
+    assert (early.batch_seq, early.live_only) == (1, True)
     assert outbox.take_next() is None
     store.save(STATES, now_ms=5)
     sent = outbox.take_next()
@@ -222,7 +222,7 @@ def test_room_goes_back_to_the_file_system(path: Path, store: SqliteStateStore) 
     assert store._connection.execute("PRAGMA page_count").fetchone()[0] * 4096 < 2 * 1024 * 1024
 
 
-def test_the_newest_word_on_a_battery_counts(tmp_path: Path) -> None:
+def test_the_newest_state_of_a_battery_counts(tmp_path: Path) -> None:
     old, new = tmp_path / "old.sqlite", tmp_path / "new.sqlite"
     for path, soc_mwhr, saved_ms in ((old, 1.0, 10), (new, 2.0, 20)):
         with open_at(path) as store:

@@ -1,4 +1,4 @@
-"""An agent that comes back goes on where it was: its batteries, its backlog, its sequence."""
+"""An agent that restarts continues where it was: its batteries, its backlog, its sequence."""
 
 import math
 import random
@@ -74,7 +74,7 @@ async def test_after_a_crash_the_charge_the_setpoint_and_the_backlog_come_back(
         assert [batch.batch_seq for batch in batches] == list(range(1, len(batches) + 1))
         assert [registration.outbox_id for registration in headend.registrations] == ["box", "box"]
         assert headend.registrations[0].epoch < headend.registrations[1].epoch
-        # 19 s obeyed before the crash (to its last save), then on from the restart at 30.5 s.
+        # 19 s applied before the crash (to its last save), then on from the restart at 30.5 s.
         assert batches[-1].setpoint_mw[0] == 36.0
         assert batches[-1].soc_mwhr[0] < batches[5].soc_mwhr[0] < batches[1].soc_mwhr[0]
         second.cancel_scope.cancel()
@@ -116,18 +116,18 @@ def test_a_setpoint_that_ended_meanwhile_has_reverted() -> None:
     assert (battery.state.setpoint_mw, battery.lease_end_s) == (-3.0, math.inf)
 
 
-def test_of_a_setpoint_that_ended_meanwhile_it_is_told_when_that_was() -> None:
+def test_of_a_setpoint_that_ended_meanwhile_the_time_of_its_end_is_reported() -> None:
     battery = resumed(SavedBattery(50.0, 10.0, 10.0, START_UNIX_S + 99.0, -3.0, "d-1"))
     assert battery.is_notified
-    [told] = battery.take_messages()
-    assert isinstance(told, Acknowledgement)
-    assert (told.dispatch_id, told.status, told.ts_unix_ms) == (
+    [reported] = battery.take_messages()
+    assert isinstance(reported, Acknowledgement)
+    assert (reported.dispatch_id, reported.status, reported.ts_unix_ms) == (
         "d-1",
         "completed",
         (START_UNIX_S + 99.0) * 1000,
     )
-    assert told.reason == "its time was over while the agent was away; now -3 MW"
-    assert (told.setpoint_mw, told.remaining_s, told.reversion_mw) == (-3.0, None, -3.0)
+    assert reported.reason == "its time was over while the agent was away; now -3 MW"
+    assert (reported.setpoint_mw, reported.remaining_s, reported.reversion_mw) == (-3.0, None, -3.0)
 
 
 def test_what_is_left_of_a_setpoint_goes_on() -> None:

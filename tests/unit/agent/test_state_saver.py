@@ -1,4 +1,4 @@
-"""Nothing is told before it is saved, and what has changed nothing does not wait."""
+"""No message is released before its state is saved, and what has changed nothing does not wait."""
 
 import pytest
 
@@ -14,8 +14,8 @@ EVENT = AgentEvent(
 )
 
 
-class Kept:
-    """A keeper, how often it saved, and what it has released."""
+class Recorder:
+    """A saver, how often it saved, and what it has released."""
 
     def __init__(self) -> None:
         self.saves = 0
@@ -38,23 +38,23 @@ def answer(status: str) -> Acknowledgement:
 
 @pytest.mark.parametrize("status", ["rejected", "expired", "superseded"])
 async def test_what_has_changed_nothing_is_released_at_once(status: str) -> None:
-    kept = Kept()
-    kept.saver.hold(answer(status))
-    assert (kept.released, kept.saves) == ([answer(status)], 0)
+    recorder = Recorder()
+    recorder.saver.hold(answer(status))
+    assert (recorder.released, recorder.saves) == ([answer(status)], 0)
 
 
 @pytest.mark.parametrize(
     "message", [*map(answer, ["applied", "clamped", "completed", "reverted"]), EVENT], ids=str
 )
 async def test_what_has_changed_something_is_released_once_it_is_saved(message: AgentMessage) -> None:
-    kept = Kept()
-    kept.saver.hold(message)
-    assert kept.released == []
-    kept.saver.save_held()
-    assert (kept.released, kept.saves) == ([message], 1)
+    recorder = Recorder()
+    recorder.saver.hold(message)
+    assert recorder.released == []
+    recorder.saver.save_held()
+    assert (recorder.released, recorder.saves) == ([message], 1)
 
 
 async def test_without_anything_held_nothing_is_saved() -> None:
-    kept = Kept()
-    kept.saver.save_held()
-    assert kept.saves == 0
+    recorder = Recorder()
+    recorder.saver.save_held()
+    assert recorder.saves == 0

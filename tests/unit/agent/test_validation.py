@@ -1,4 +1,4 @@
-"""What is said of a dispatch has the numbers, and only what is obeyed changes anything."""
+"""A validation's reason has the numbers, and only an accepted setpoint changes anything."""
 
 import math
 
@@ -56,7 +56,7 @@ def test_the_instant_itself_is_too_late(now_s: float, status: str) -> None:
 
 
 @pytest.mark.parametrize("until_ms", [-(2**63), 0, 2**63 - 1])
-def test_no_instant_is_too_far_to_be_judged(until_ms: int) -> None:
+def test_no_instant_is_too_far_to_be_validated(until_ms: int) -> None:
     dispatch = Setpoint(dispatch_id="d", asset_id="a", mw=1.0, valid_until_ms=until_ms)
     expected = "expired" if until_ms <= 0 else "applied"
     assert validate(dispatch, make_asset(), START_UNIX_S).status == expected

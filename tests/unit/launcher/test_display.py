@@ -53,7 +53,7 @@ async def test_a_live_line_is_replaced_and_removed_at_the_end(autojump_clock: Mo
     assert [entry["event"] for entry in entries] == ["fleet connected: 40 assets in 40 agents after 0.0 s"]
 
 
-def test_quarantined_shards_are_shown_by_number_and_name() -> None:
+def test_quarantined_shards_are_displayed_by_number_and_name() -> None:
     progress = FleetProgress(SHARDS, now_s=0.0)
     first, second, *_ = (shard.agent_id for shard in SHARDS)
     progress.agent_quarantined(second)

@@ -1,4 +1,4 @@
-"""The supervisor in virtual time: quarantine, and what former agents left. The processes are stand-ins."""
+"""The supervisor in virtual time: quarantine, and retired agents. The processes are stand-ins."""
 
 import json
 import random
@@ -209,7 +209,7 @@ async def test_a_shard_that_is_being_tried_keeps_the_launcher(autojump_clock: Mo
 GATHERED = json.dumps({"state": "gathered"})
 
 
-async def test_agents_start_when_the_states_of_former_agents_are_gathered(
+async def test_agents_start_when_the_states_of_retired_agents_are_gathered(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     async def drains(output: AgentOutput) -> int:
@@ -264,7 +264,7 @@ async def test_a_recovery_that_cannot_work_does_not_keep_the_fleet_from_starting
     assert any("are not gathered" in entry["event"] for entry in entries)
 
 
-async def test_a_drainer_that_hangs_delays_the_fleet_by_two_minutes_at_most(
+async def test_a_recovery_that_hangs_delays_the_fleet_by_two_minutes_at_most(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     agents = Agents({"recovery": silent})
