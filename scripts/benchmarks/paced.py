@@ -19,9 +19,9 @@ import click
 import trio
 
 from scripts.benchmarks.load import batch_of
-from trioder.agent.batch_log import BatchesInMemory
 from trioder.agent.headend_client import HeadendClient, Identity, LinkReport
-from trioder.agent.outbox import Outbox
+from trioder.agent.persistence.outbox import Outbox
+from trioder.agent.persistence.state_store import InMemoryBatchLog
 from trioder.agent.pulse import PulseGrid
 from trioder.agent.send_queue import SendQueue
 from trioder.domain.assets import Asset
@@ -87,7 +87,7 @@ class PacedAgent:
         self, number: int, assets: Sequence[Asset], headend: Address, census: Census, wall: WallClock
     ) -> None:
         self.assets = len(assets)
-        self.outbox = Outbox(BatchesInMemory(), max_bytes=_OUTBOX_BYTES)
+        self.outbox = Outbox(InMemoryBatchLog(), max_bytes=_OUTBOX_BYTES)
         self._queue = SendQueue(self.outbox)
         self._message = write_batch(batch_of(assets))
         self._newest_ms = 0

@@ -22,7 +22,7 @@ from scripts.benchmarks.command import BenchmarkError, json_option, run_benchmar
 from scripts.benchmarks.programs import open_program
 from scripts.benchmarks.report import Report
 from trioder.agent.config import AgentConfig
-from trioder.agent.disk import open_memory
+from trioder.agent.persistence.sqlite_store import open_state_store
 from trioder.agent.pulse import Lateness
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.domain.assets import Asset
@@ -130,7 +130,7 @@ async def _run(config: AgentConfig, folder: Path, *, pulses: int, base_bytes: in
     """Run the agent for so many pulses."""
     async with AsyncExitStack() as stack:
         memory = stack.enter_context(
-            open_memory(
+            open_state_store(
                 folder / "agent.sqlite",
                 agent_id=config.agent_id,
                 asset_ids=[asset.id for asset in config.assets],
@@ -146,16 +146,16 @@ async def _run(config: AgentConfig, folder: Path, *, pulses: int, base_bytes: in
             wall=WallClock.starting_now(),
             rng=random.SystemRandom(),
             report=lambda _report: None,
-            memory=memory,
-            settle=freeze_gc,
+            store=memory,
+            on_ready=freeze_gc,
         )
         agent: RunningAgent = await nursery.start(run)
         start_s = time.perf_counter() - began_s
         standing_bytes = _rss_bytes()
         cpu_s, wall_s = time.process_time(), time.perf_counter()
-        await trio.sleep_until(agent.plant.grid.due_s + (pulses - 0.1) * config.tick_s)
+        await trio.sleep_until(agent.pool.grid.due_s + (pulses - 0.1) * config.tick_s)
         cpu_share = (time.process_time() - cpu_s) / (time.perf_counter() - wall_s)
-        connected = agent.link.connected
+        connected = agent.client.connected
         ended_s = time.perf_counter()
         nursery.cancel_scope.cancel()
     return Measured(
@@ -180,7 +180,7 @@ def _rss_bytes() -> int:
 
 def _report(measured: Measured) -> Report:
     config, agent = measured.config, measured.agent
-    grid, frames = agent.plant.grid, agent.plant.frame_lateness
+    grid, frames = agent.pool.grid, agent.pool.frame_lateness
     peer = "a peer connected" if measured.connected else "no headend"
     outbox = agent.outbox
     return Report(
@@ -193,7 +193,7 @@ def _report(measured: Measured) -> Report:
         ],
         notes=[
             f"latest pulses: {_worst(grid.lateness)}",
-            f"pulses skipped {grid.skipped}, rows missed {agent.plant.rows_missed}",
+            f"pulses skipped {grid.skipped}, rows missed {agent.pool.rows_missed}",
             f"CPU {100 * measured.cpu_share:.0f} % of one core",
             f"memory an asset {measured.bytes_per_asset:.0f} bytes, beyond {measured.base_bytes >> 20} MiB",
             f"start {measured.start_s:.1f} s, cancellation {measured.cancellation_s:.1f} s",
@@ -208,7 +208,7 @@ def _report(measured: Measured) -> Report:
             "pulse_lateness_ms": _quantiles_ms(grid.lateness),
             "frame_lateness_ms": _quantiles_ms(frames),
             "pulses_skipped": grid.skipped,
-            "rows_missed": agent.plant.rows_missed,
+            "rows_missed": agent.pool.rows_missed,
             "cpu_pct": 100 * measured.cpu_share,
             "bytes_per_asset": measured.bytes_per_asset,
             "start_s": measured.start_s,

@@ -1,11 +1,11 @@
 """The sending half of go-back-N for batches that can be made again from their number and time. No I/O.
 
-The agent's own (`trioder.agent.outbox`) keeps payloads, and shows the newest early; a load needs neither.
+The agent's own (`trioder.agent.persistence`) keeps payloads and sends the newest early; a load needs neither.
 """
 
 from dataclasses import dataclass
 
-from trioder.agent.outbox import WINDOW_BATCHES
+from trioder.agent.persistence.outbox import WINDOW_BATCHES
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,9 @@
 """What lasts of a simulated agent, with a disk that fills up; and the journal of what the agent made."""
 
-from trioder.agent.batch_log import BatchesInMemory
-from trioder.agent.memory import MemoryInRam, SavedBattery
+from trioder.agent.persistence.state_store import InMemoryBatchLog, InMemoryStateStore, Losses, SavedBattery
 
 
-class JournaledBatches(BatchesInMemory):
+class JournaledBatches(InMemoryBatchLog):
     """Batches of which those after the last save go with a crash, as do the deletions.
 
     Attributes:
@@ -16,10 +15,10 @@ class JournaledBatches(BatchesInMemory):
         super().__init__()
         self.journal: dict[int, bytes] = {}
         self._saved = (1, 0)
-        self._saved_losses = self.losses.copy()
+        self._saved_losses = Losses(self.losses.ranges)
 
     @property
-    def saved_seq(self) -> int:
+    def durable_seq(self) -> int:
         return self._saved[1]
 
     def append(self, payload: bytes) -> None:
@@ -28,19 +27,19 @@ class JournaledBatches(BatchesInMemory):
 
     def save(self) -> None:
         self._saved = self.first_seq, self.last_seq
-        self._saved_losses = self.losses.copy()
+        self._saved_losses = Losses(self.losses.ranges)
 
     def crash(self) -> None:
-        self.first_seq, saved_seq = self._saved
-        self.losses = self._saved_losses.copy()
-        for seq in range(saved_seq + 1, self.last_seq + 1):
+        self.first_seq, durable_seq = self._saved
+        self.losses = Losses(self._saved_losses.ranges)
+        for seq in range(durable_seq + 1, self.last_seq + 1):
             del self.journal[seq]
-        self.last_seq = saved_seq
-        self._payloads = {seq: self.journal[seq] for seq in range(self.first_seq, saved_seq + 1)}
+        self.last_seq = durable_seq
+        self._payloads = {seq: self.journal[seq] for seq in range(self.first_seq, durable_seq + 1)}
         self.size_bytes = sum(map(len, self._payloads.values()))
 
 
-class JournaledMemory(MemoryInRam):
+class JournaledMemory(InMemoryStateStore):
     """Survives its agent.
 
     Attributes:

@@ -68,7 +68,7 @@ class BatteryPool:
         """What the battery itself holds, whoever knows of it."""
         running = self.world.agents[0].running
         assert running is not None
-        return running.plant.to_be_saved()[0].setpoint_mw
+        return running.pool.snapshot()[0].setpoint_mw
 
     def set_clock(self, who: Who, by_s: float) -> None:
         for system in self.systems(who):

@@ -25,7 +25,7 @@ def made_times(agent: Agent, *, after_seq: int = 0) -> list[int]:
 
 
 def is_connected(agent: Agent) -> bool:
-    return agent.running is not None and agent.running.link.connected
+    return agent.running is not None and agent.running.client.connected
 
 
 async def test_what_is_made_after_a_restore_is_kept_although_its_numbers_are_the_headends(

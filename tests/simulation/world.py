@@ -213,7 +213,7 @@ class World:
                 wall=self._wall_of(agent.system),
                 rng=self._own_rng(),
                 report=lambda _: None,
-                memory=agent.memory,
+                store=agent.memory,
                 stopping=agent.stopping,
                 task_status=task_status,
             )

@@ -5,7 +5,7 @@ import json
 import random
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from functools import partial
 from typing import TypeVar
 from uuid import uuid4
@@ -17,17 +17,16 @@ import trio
 from trioder.agent.config import (
     AgentConfig,
     ConfigError,
-    config_of_drain,
     config_of_one_asset,
+    config_of_recovery,
     config_of_shard,
 )
-from trioder.agent.disk import open_memory
-from trioder.agent.disk_file import MemoryInUseError, MemoryUnusableError
 from trioder.agent.headend_client import LinkReport
 from trioder.agent.launcher_pipe import STDIN_RULE, LauncherPipe, open_launcher_pipe
-from trioder.agent.memory import AgentMemory
-from trioder.agent.outbox_recovery import GATHERED, drain_files
-from trioder.agent.retired_state import read_states
+from trioder.agent.outbox_recovery import GATHERED, recover_outboxes
+from trioder.agent.persistence.retired_state import read_states
+from trioder.agent.persistence.sqlite_store import open_state_store
+from trioder.agent.persistence.state_file import StateFileInUseError, StateFileUnusableError
 from trioder.agent.service import run_agent
 from trioder.process.agent_files import agent_file
 from trioder.process.clock_discipline import discipline_clock
@@ -44,25 +43,29 @@ log = structlog.stdlib.get_logger(__name__)
 Command = TypeVar("Command", bound=Callable[..., object])
 Result = TypeVar("Result")
 
-# A launcher that does not read may miss old ones: the newest says it all.
+# Old status lines are dropped if the launcher does not read; the newest is complete.
 _MAX_STATUS_BYTES = 64 * 1024
 
-# Variable, default, help. They are read as text, so that all that is wrong is told at once.
+# Variable, default, help. Read as text, so that all errors are reported together.
 _VARIABLES = (
     ("ASSET_ID", None, "UUID of the asset, as in the headend's fleet file.  [required]"),
     ("SITE_ID", None, "UUID of its site.  [required]"),
     ("SITE_NAME", None, "Name of its site."),
     ("ASSET_NAME", None, "Name of the asset; its id, unless given."),
-    ("ASSET_LOCATION", None, "Where it stands."),
-    ("CAPACITY_MWHR", None, "Energy that it stores when full, > 0.  [required]"),
+    ("ASSET_LOCATION", None, "Its location."),
+    ("CAPACITY_MWHR", None, "Energy capacity, > 0.  [required]"),
     ("MAX_MW", None, "Discharge limit, >= 0.  [required]"),
     ("MIN_MW", None, "Charge limit, <= 0.  [required]"),
     ("EFFICIENCY", None, "One-way efficiency, in (0, 1].  [required]"),
-    ("RAMP_RATE_MW_PER_MIN", None, "How fast its power may move, > 0.  [required]"),
+    ("RAMP_RATE_MW_PER_MIN", None, "Ramp rate, > 0.  [required]"),
     ("HEADEND_GRPC", "127.0.0.1:50051", "The headend, as host:port or http://host:port."),
     ("TICK_S", "4.0", "Seconds from one pulse to the next."),
-    ("STATE_DIR", "var", "Folder for what outlives the agent: its outbox, its battery's state."),
-    ("OUTBOX_MAX_MB", "256", "Telemetry kept while the headend is away; beyond, the oldest is dropped."),
+    ("STATE_DIR", "var", "Folder for the agent's state: its outbox and its battery."),
+    (
+        "OUTBOX_MAX_MB",
+        "256",
+        "Bound of the telemetry stored without a headend; beyond, the oldest is dropped.",
+    ),
     (
         "COMMS_LOSS_HOLD_S",
         None,
@@ -92,33 +95,33 @@ def _variable_options(command: Command) -> Command:
     "from_stdin",
     is_flag=True,
     help="Read the shard as one JSON line from standard input, which stays open; its end stops the agent. "
-    "The other options but those of the log are then not looked at.",
+    "All other options but those of the log are then ignored.",
 )
 @click.option(
     "--drain",
     is_flag=True,
-    help="Run no battery: hand over what agents that are no more have left, and delete their files. Standard "
-    "input is as with --stdin, and names the files.",
+    help="Run no battery: send the unacknowledged batches of retired agents, and delete their files. "
+    "Standard input is as with --stdin, and lists the files.",
 )
 @logging_options
 def main(
     *, from_stdin: bool, drain: bool, log_level: str, log_format: LogFormat, **texts: str | None
 ) -> None:
-    """Read the configuration and run the agent until told to stop."""
+    """Read the configuration and run the agent until it is stopped."""
     configure_logging(level=log_level, format=log_format)
     try:
         if from_stdin or drain:
-            # Asked before Trio runs, which would take the free descriptor for itself.
+            # Checked before Trio runs, which would use the free descriptor.
             if sys.stdin is None:
                 raise ConfigError([f"standard input is closed; {STDIN_RULE}"])
-            trio.run(_run_drain if drain else _run_shard)
+            trio.run(_run_recovery if drain else _run_shard)
         else:
             config = config_of_one_asset({name.upper(): text for name, text in texts.items()})
             trio.run(_run_one_asset, config)
     except ConfigError as error:
         click.echo(f"Error: the configuration cannot be used:\n{error}", err=True)
         sys.exit(2)
-    except (MemoryInUseError, MemoryUnusableError) as error:
+    except (StateFileInUseError, StateFileUnusableError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
 
@@ -129,9 +132,8 @@ async def _run_one_asset(config: AgentConfig) -> None:
 
 
 async def _run_shard() -> None:
-    async with open_stop_signal() as stop, AsyncExitStack() as stack:
-        pipe = await stack.enter_async_context(open_launcher_pipe())
-        line = await _unless(stop.requested, pipe.read_line)
+    async with open_stop_signal() as stop, open_launcher_pipe() as pipe:
+        line = await _run_unless(stop.requested, pipe.read_line)
         if line is None:
             return
         config = config_of_shard(line)
@@ -139,13 +141,12 @@ async def _run_shard() -> None:
         await _run(config, partial(_wait_either, stop.requested, pipe))
 
 
-async def _run_drain() -> None:
-    async with open_stop_signal() as stop, AsyncExitStack() as stack:
-        pipe = await stack.enter_async_context(open_launcher_pipe())
-        line = await _unless(stop.requested, pipe.read_line)
+async def _run_recovery() -> None:
+    async with open_stop_signal() as stop, open_launcher_pipe() as pipe:
+        line = await _run_unless(stop.requested, pipe.read_line)
         if line is None:
             return
-        config = config_of_drain(line)
+        config = config_of_recovery(line)
         async with trio.open_nursery() as nursery:
 
             async def _watch() -> None:
@@ -155,52 +156,47 @@ async def _run_drain() -> None:
             wall = WallClock.starting_now()
             nursery.start_soon(_watch)
             nursery.start_soon(partial(discipline_clock, wall, stepped=lambda _: None))
-            await drain_files(
+            await recover_outboxes(
                 config,
                 dial=partial(connect, config.headend.host, config.headend.port),
                 wall=wall,
                 rng=random.SystemRandom(),
-                gathered=partial(_print_gathered, _open_status_output()),
+                gathered=partial(_print, _open_status_output(), {"state": GATHERED}),
             )
             nursery.cancel_scope.cancel()
 
 
 async def _run(config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]) -> None:
-    if config.state_dir is None:
-        await _run_with(None, config, wait_stop)
-        return
-    asset_ids = [asset.id for asset in config.assets]
-    path = agent_file(config.state_dir, config.agent_id)
-    with open_memory(path, agent_id=config.agent_id, asset_ids=asset_ids, outbox_id=str(uuid4())) as memory:
-        if config.former_states is not None:
-            memory.adopt(read_states(config.former_states, asset_ids))
-        await _run_with(memory, config, wait_stop)
-
-
-async def _run_with(
-    memory: AgentMemory | None, config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]
-) -> None:
     stopping = trio.Event()
 
     async def _watch() -> None:
         await wait_stop()
         stopping.set()
 
-    serve = partial(
-        run_agent,
-        config,
-        dial=partial(connect, config.headend.host, config.headend.port),
-        wall=WallClock.starting_now(),
-        rng=random.SystemRandom(),
-        report=partial(_print_status, _open_status_output()),
-        memory=memory,
-        stopping=stopping,
-        settle=freeze_gc,
-    )
-    async with trio.open_nursery() as watch:
-        watch.start_soon(_watch)
-        await serve()
-        watch.cancel_scope.cancel()
+    with ExitStack() as stack:
+        store = None
+        if config.state_dir is not None:
+            asset_ids = [asset.id for asset in config.assets]
+            path = agent_file(config.state_dir, config.agent_id)
+            store = stack.enter_context(
+                open_state_store(path, agent_id=config.agent_id, asset_ids=asset_ids, outbox_id=str(uuid4()))
+            )
+            if config.former_states is not None:
+                store.adopt(read_states(config.former_states, asset_ids))
+        output = _open_status_output()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_watch)
+            await run_agent(
+                config,
+                dial=partial(connect, config.headend.host, config.headend.port),
+                wall=WallClock.starting_now(),
+                rng=random.SystemRandom(),
+                report=lambda status: _print(output, _status_document(status)),
+                store=store,
+                stopping=stopping,
+                on_ready=freeze_gc,
+            )
+            nursery.cancel_scope.cancel()
 
 
 async def _wait_either(requested: trio.Event, pipe: LauncherPipe) -> None:
@@ -216,8 +212,8 @@ async def _wait_either(requested: trio.Event, pipe: LauncherPipe) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _unless(event: trio.Event, act: Callable[[], Awaitable[Result]]) -> Result | None:
-    """Return what `act` returns; None when the event came before."""
+async def _run_unless(event: trio.Event, act: Callable[[], Awaitable[Result]]) -> Result | None:
+    """Return what `act` returns; None if the event is set before."""
     result: Result | None = None
     error: ConfigError | None = None
     async with trio.open_nursery() as nursery:
@@ -238,7 +234,7 @@ async def _unless(event: trio.Event, act: Callable[[], Awaitable[Result]]) -> Re
 
 
 def _open_status_output() -> OutputQueue | None:
-    """Return where status lines go: standard output, unless that is closed and its number another file's."""
+    """Return the queue for status lines to standard output; None when that is closed."""
     if sys.stdout is None:
         return None
     queue = OutputQueue(sys.stdout.fileno(), max_bytes=_MAX_STATUS_BYTES)
@@ -247,17 +243,14 @@ def _open_status_output() -> OutputQueue | None:
     return queue
 
 
-def _print_status(output: OutputQueue | None, status: LinkReport) -> None:
+def _status_document(status: LinkReport) -> dict[str, object]:
     document: dict[str, object] = {"state": status.state, "assets": status.assets}
-    if status.reason is not None:
-        document["reason"] = status.reason
+    return document if status.reason is None else document | {"reason": status.reason}
+
+
+def _print(output: OutputQueue | None, document: dict[str, object]) -> None:
     if output is not None:
         output.put(json.dumps(document).encode() + b"\n")
-
-
-def _print_gathered(output: OutputQueue | None) -> None:
-    if output is not None:
-        output.put(json.dumps({"state": GATHERED}).encode() + b"\n")
 
 
 if __name__ == "__main__":

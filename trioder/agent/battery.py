@@ -1,21 +1,22 @@
-"""One battery of the agent: its state in time, its setpoint, when that ends and in what. Synchronous.
+"""One battery of the agent: its state over time, its setpoint, the setpoint's end and reversion. Synchronous.
 
-The task that drives it is in `trioder.agent.asset`, the checks of a setpoint in `trioder.agent.validation`.
+The task that drives it is in `trioder.agent.battery_pool`, the checks of a setpoint in
+`trioder.agent.validation`.
 """
 
 import math
 from collections.abc import Callable
 from uuid import UUID, uuid5
 
-from trioder.agent.memory import SavedBattery
-from trioder.agent.validation import judge
+from trioder.agent.persistence.state_store import SavedBattery
+from trioder.agent.validation import validate
 from trioder.agent.wakeup import Wakeup
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import Setpoint
 from trioder.domain.quality import Quality
 from trioder.domain.telemetry import BessState
 from trioder.process.wall_time import WallClock
-from trioder.sim.bess import initial_state, tick_asset, with_setpoint
+from trioder.sim.bess import initial_state, restored_state, with_setpoint
 from trioder.wire.records import Acknowledgement, AgentEvent
 
 Tick = Callable[[Asset, BessState, float], BessState]
@@ -25,22 +26,22 @@ COMMS_LOSS_REVERSION = "comms_loss_reversion"
 
 
 class Battery:
-    """A battery, its state at the instant `at_s`, and the dispatch that waits for its task.
+    """A battery, its state at the instant `at_s`, and the setpoint that is pending for its task.
 
-    A tick that raises leaves the last good state as it was; the next one covers the time since.
+    A tick that raises leaves the last good state unchanged; the next one covers the time since.
 
     Attributes:
         position: of its row in the agent's batches.
-        quality: what the device says of its own values; set by whoever drives it, sent with each row.
+        quality: the device's quality of its own values; set by its driver, sent with each row.
         wakeup: wakes its task.
         frame_number: of the last frame that it gave a row to, or was left out of.
-        resting: its task has crashed and waits before it goes on.
-        crashes: how often it did.
-        called: its task is to `obey`, for there is more than a pulse.
+        is_restarting: its task has crashed and waits for its restart.
+        crashes: of its task.
+        is_notified: its task is to call `apply_pending`; a pulse alone does not set it.
         lease_end_s: when the setpoint ends, on Trio's clock; infinity when it holds. The earlier of two: the
-            end of its duration, which counts steady time, and an instant of the wall time.
+            end of its duration, in steady time, and of its validity, in wall time.
         reversion_mw: the setpoint that follows then, or when the headend is away for too long.
-        dispatch_id: of the dispatch whose setpoint is in force; empty once it has ended, or without an id.
+        dispatch_id: of the setpoint in force; empty once it has ended, or without an id.
     """
 
     __slots__ = (
@@ -49,20 +50,20 @@ class Battery:
         "_began_s",
         "_duration_end_s",
         "_ended",
+        "_messages",
+        "_pending",
         "_tick",
         "_until_unix_s",
-        "_untold",
-        "_waiting",
         "_wall",
         "asset",
-        "called",
         "crashes",
         "dispatch_id",
         "frame_number",
+        "is_notified",
+        "is_restarting",
         "lease_end_s",
         "position",
         "quality",
-        "resting",
         "reversion_mw",
         "state",
         "wakeup",
@@ -75,9 +76,9 @@ class Battery:
         self.quality = Quality.GOOD
         self.wakeup = Wakeup()
         self.frame_number = 0
-        self.resting = False
+        self.is_restarting = False
         self.crashes = 0
-        self.called = False
+        self.is_notified = False
         self.lease_end_s = math.inf
         self.reversion_mw = 0.0
         self.dispatch_id = ""
@@ -87,23 +88,22 @@ class Battery:
         self._at_s = now_s
         self._tick = tick
         self._wall = wall
-        self._waiting: Setpoint | None = None
-        # When the setpoint began; None when that was before this boot.
+        self._pending: Setpoint | None = None
+        # When the setpoint began; None if before this boot.
         self._began_s: float | None = None
-        # The setpoint is to end because there was no headend for so long; 0 when it ends by itself.
+        # How long the headend was away, if that ends the setpoint; else 0.
         self._away_s = 0.0
-        # The last word on the dispatch that ended last, should it be given again.
+        # The final acknowledgement of the setpoint that ended last, in case it is sent again.
         self._ended: Acknowledgement | None = None
-        # A tuple, for almost always it is empty, and then all batteries share it.
-        self._untold: tuple[AgentMessage, ...] = ()
+        # A tuple, as it is almost always the shared empty one.
+        self._messages: tuple[AgentMessage, ...] = ()
 
     def resume(self, saved: SavedBattery, *, now_s: float) -> None:
-        """Go on, at `now_s`, from what was saved; the time since has not passed for the cells.
+        """Continue, at `now_s`, from a saved state; no time has passed for the cells.
 
-        A setpoint that has ended meanwhile has reverted, which is told. It ends at the earlier of two
-        readings: the wall time of its end, and what remained of it at the save, counted from `now_s`; so no
-        clock that was wrong before, or is wrong now, prolongs it. What the nameplate does not allow is
-        brought within it.
+        A setpoint that has ended meanwhile reverts, which is acknowledged. It ends at the earlier of two: the
+        wall time of its end, and its remaining time at the save, counted from `now_s`; so no wrong clock,
+        then or now, prolongs it. Values beyond the nameplate are clamped.
 
         Raises:
             ValueError: a saved value is not a number; nothing has changed.
@@ -115,13 +115,12 @@ class Battery:
             and not math.isnan(saved.lease_remaining_s)
         ):
             raise ValueError(f"{saved} has values that are not finite numbers")
-        at_rest = initial_state(self.asset)._replace(
-            soc_mwhr=min(max(saved.soc_mwhr, 0.0), self.asset.capacity_mwhr),
+        self.state = restored_state(
+            self.asset,
+            soc_mwhr=saved.soc_mwhr,
             current_mw=saved.current_mw,
             setpoint_mw=saved.setpoint_mw,
         )
-        # No time, no energy: this brings the powers within what the battery can do.
-        self.state = tick_asset(self.asset, at_rest, 0.0)
         self.reversion_mw = saved.reversion_mw
         self.dispatch_id = saved.dispatch_id
         self._at_s = now_s
@@ -130,94 +129,93 @@ class Battery:
         self.lease_end_s = self._lease_end()
         if self.lease_end_s <= now_s:
             self._end("its time was over while the agent was away")
-            self.call()
+            self.notify()
 
     def advance(self, now_s: float) -> None:
-        """Bring the state to `now_s`; a setpoint that ends before reverts at its own instant."""
+        """Advance the state to `now_s`; a setpoint that ends before reverts at its own instant."""
         if self.lease_end_s <= now_s:
             self._step(self.lease_end_s)
             self._end()
         self._step(now_s)
 
     def clock_stepped(self, now_s: float, passed_s: float) -> bool:
-        """The wall time has jumped: an end that is an instant of it is now another.
+        """Move the setpoint's end after a step of the wall time.
 
-        The battery's task, which the caller wakes, ends what has ended by this.
+        The caller wakes the battery's task, which reverts a setpoint that has ended by this.
 
         Args:
             now_s: on Trio's clock.
-            passed_s: so much of the jump is time that has passed while the machine was suspended.
+            passed_s: the part of the step that is time during which the machine was suspended.
 
         Returns:
             Whether the setpoint's end has changed.
         """
         self._duration_end_s -= passed_s
         if self._away_s:
-            # It ends now, for want of a headend.
+            # It ends now, by the loss of the headend.
             return False
         before_s = self.lease_end_s
         if before_s > now_s:
-            # An end that turns out to be in the past could not be kept any more.
+            # An end in the past could not be met any more.
             self.lease_end_s = max(now_s, self._lease_end())
         return self.lease_end_s != before_s
 
-    def offer(self, dispatch: Setpoint) -> Setpoint | None:
-        """Let the battery's task find a dispatch; return the one that it takes the place of, if any."""
-        superseded, self._waiting = self._waiting, dispatch
-        self.call()
+    def offer(self, setpoint: Setpoint) -> Setpoint | None:
+        """Make a setpoint pending and notify the task; return the pending one that it replaces, if any."""
+        superseded, self._pending = self._pending, setpoint
+        self.notify()
         return superseded
 
-    def lose_headend(self, at_s: float, away_s: float) -> bool:
-        """There was no headend for `away_s` at `at_s`: the setpoint ends then, whatever its lease says.
+    def headend_lost(self, at_s: float, away_s: float) -> bool:
+        """End the setpoint at `at_s`, whatever its lease: there was no headend for `away_s`.
 
-        The battery's task, which the caller wakes, does the rest. A dispatch that still waits for it, having
-        come before, is not applied any more.
+        The caller wakes the battery's task, which does the rest. A pending setpoint is dropped.
 
         Returns:
-            Whether there is something for the task to do.
+            Whether the task has something to do.
         """
-        waiting, self._waiting = self._waiting, None
+        pending, self._pending = self._pending, None
         if self.lease_end_s > at_s and self.state.setpoint_mw != self.reversion_mw:
             self.lease_end_s, self._away_s = at_s, away_s
-        elif waiting is None:
+        elif pending is None:
             return False
-        if waiting is not None:
+        if pending is not None:
             reason = f"no headend for {_number(away_s)} s before it was applied"
-            self._tell(self.answer(waiting.dispatch_id, "reverted", at_s, reason))
-        self.called = True
+            self._emit(self.acknowledge(pending.dispatch_id, "reverted", at_s, reason))
+        self.is_notified = True
         return True
 
-    def call(self) -> None:
-        """Wake the battery's task to `obey`."""
-        self.called = True
+    def notify(self) -> None:
+        """Wake the battery's task to `apply_pending`."""
+        self.is_notified = True
         self.wakeup.wake()
 
-    def obey(self, now_s: float) -> bool:
-        """Apply the dispatch that waits, at `now_s`, and end the setpoint if its time has come.
+    def apply_pending(self, now_s: float) -> bool:
+        """Apply the pending setpoint at `now_s`, and end the present one if its time has come.
 
-        If the battery cannot be brought to `now_s` (its tick raises), the dispatch goes on waiting.
+        If the battery cannot be advanced to `now_s` (its tick raises), the setpoint stays pending.
 
         Returns:
-            Whether a dispatch waited: then the setpoint's end may be another.
+            Whether one was pending: then the setpoint's end may have changed.
         """
-        dispatch = self._waiting
-        if dispatch is not None or self.lease_end_s <= now_s:
+        setpoint = self._pending
+        if setpoint is not None or self.lease_end_s <= now_s:
             self.advance(now_s)
-        if dispatch is not None:
-            self._waiting = None
-            self._take(dispatch, now_s)
-        self.called = False
-        return dispatch is not None
+        if setpoint is not None:
+            self._pending = None
+            self._apply(setpoint, now_s)
+        self.is_notified = False
+        return setpoint is not None
 
-    def take_tellings(self) -> tuple[AgentMessage, ...]:
-        """Return what the headend is to be told, in order; each once."""
-        untold, self._untold = self._untold, ()
-        return untold
+    def take_messages(self) -> tuple[AgentMessage, ...]:
+        """Return the messages for the headend, in order; each once."""
+        messages, self._messages = self._messages, ()
+        return messages
 
-    def answer(
+    def acknowledge(
         self, dispatch_id: str, status: str, at_s: float, reason: str | None = None
     ) -> Acknowledgement:
-        """Return what is told of a dispatch at `at_s`, together with what is in force."""
+        """Return an acknowledgement as of `at_s`, with the setpoint in force."""
         return Acknowledgement(
             dispatch_id=dispatch_id,
             asset_id=self.asset.id,
@@ -229,24 +227,24 @@ class Battery:
             reversion_mw=self.reversion_mw,
         )
 
-    def _take(self, dispatch: Setpoint, now_s: float) -> None:
-        dispatch_id, ended = dispatch.dispatch_id, self._ended
-        # Without an id every dispatch is a new one.
+    def _apply(self, setpoint: Setpoint, now_s: float) -> None:
+        dispatch_id, ended = setpoint.dispatch_id, self._ended
+        # Without an id every setpoint is a new one.
         if dispatch_id and ended is not None and ended.dispatch_id == dispatch_id:
-            self._tell(self.answer(dispatch_id, ended.status, now_s, ended.reason))
+            self._emit(self.acknowledge(dispatch_id, ended.status, now_s, ended.reason))
             return
-        judgement = judge(dispatch, self.asset, self._wall.unix_s(now_s))
+        validation = validate(setpoint, self.asset, self._wall.unix_s(now_s))
         is_repeated = bool(dispatch_id) and dispatch_id == self.dispatch_id
-        if judgement.is_obeyed and not is_repeated:
-            self.state = with_setpoint(self.state, dispatch.mw)
-            self.reversion_mw = dispatch.reversion_mw
+        if validation.is_accepted and not is_repeated:
+            self.state = with_setpoint(self.state, setpoint.mw)
+            self.reversion_mw = setpoint.reversion_mw
             self.dispatch_id = dispatch_id
-            self._duration_end_s = math.inf if dispatch.duration_s is None else now_s + dispatch.duration_s
-            until_ms = dispatch.valid_until_ms
+            self._duration_end_s = math.inf if setpoint.duration_s is None else now_s + setpoint.duration_s
+            until_ms = setpoint.valid_until_ms
             self._until_unix_s = math.inf if until_ms is None else until_ms / 1000
             self.lease_end_s = self._lease_end()
             self._began_s = now_s
-        self._tell(self.answer(dispatch_id, judgement.status, now_s, judgement.reason))
+        self._emit(self.acknowledge(dispatch_id, validation.status, now_s, validation.reason))
         if self.lease_end_s <= now_s:
             self._end()
 
@@ -254,7 +252,7 @@ class Battery:
         return min(self._duration_end_s, self._wall.trio_s(self._until_unix_s))
 
     def _end(self, why: str = "its time was over") -> None:
-        """Let the reversion take the place of the setpoint, whose end the state was brought to."""
+        """Replace the setpoint by its reversion; the state is advanced to its end."""
         end_s, away_s, dispatch_id = self.lease_end_s, self._away_s, self.dispatch_id
         ended_mw = self.state.setpoint_mw
         if self._began_s is not None:
@@ -266,11 +264,11 @@ class Battery:
         if away_s:
             why = f"no headend for {_number(away_s)} s"
             message = f"{why}; {ended_mw:g} MW went to {self.reversion_mw:g} MW"
-            self._tell(self._reverted_event(message, end_s))
+            self._emit(self._reverted_event(message, end_s))
         if dispatch_id:
             status = "reverted" if away_s else "completed"
-            self._ended = self.answer(dispatch_id, status, end_s, f"{why}; now {self.reversion_mw:g} MW")
-            self._tell(self._ended)
+            self._ended = self.acknowledge(dispatch_id, status, end_s, f"{why}; now {self.reversion_mw:g} MW")
+            self._emit(self._ended)
 
     def _reverted_event(self, message: str, at_s: float) -> AgentEvent:
         ts_unix_ms = self._wall.unix_ms(at_s)
@@ -285,12 +283,12 @@ class Battery:
             message=message,
         )
 
-    def _tell(self, telling: AgentMessage) -> None:
-        self._untold += (telling,)
-        self.called = True
+    def _emit(self, message: AgentMessage) -> None:
+        self._messages += (message,)
+        self.is_notified = True
 
     def _step(self, now_s: float) -> None:
-        # A pulse is of an instant before the tasks run; a dispatch may have been applied in between.
+        # A pulse's instant is before its tasks run; a setpoint may have been applied in between.
         dt_secs = now_s - self._at_s
         if dt_secs > 0.0:
             self.state = self._tick(self.asset, self.state, dt_secs)
@@ -298,5 +296,5 @@ class Battery:
 
 
 def _number(seconds: float) -> str:
-    # To the millisecond; finer, it would show how floats end.
+    # To the millisecond, without a float's rounding digits.
     return f"{round(seconds, 3):.15g}"

@@ -1,8 +1,8 @@
-"""What an agent is told at its start: one asset by variables, or a shard as one JSON document."""
+"""An agent's configuration: one asset from environment variables, or a shard from a JSON document."""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ MAX_TICK_S = 3600.0
 
 _MAX_FAULTS_SHOWN = 50
 _MAX_NAME_LENGTH = 256
-# Each variable of a single asset, and the key of the asset document that it stands for.
+# The variables of a single asset, and their keys in an asset document.
 _TEXT_VARIABLES = {
     "ASSET_ID": "id",
     "SITE_ID": "site_id",
@@ -38,10 +38,10 @@ _VARIABLE_BY_KEY = {key: name for name, key in (_TEXT_VARIABLES | _NUMBER_VARIAB
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used. Its text has one line a fault.
+    """A configuration that cannot be used. Its text has one line per error.
 
     Attributes:
-        faults: all of them; each names the variable or field, the value and the rule.
+        faults: all errors; each has the variable or field, the value and the rule.
     """
 
     def __init__(self, faults: list[str]) -> None:
@@ -60,12 +60,12 @@ class AgentConfig:
     """A checked configuration.
 
     Attributes:
-        phase: where in the tick the pulse comes, in [0, 1).
+        phase: of the pulse within the tick, in [0, 1).
         assets: at least one, with distinct ids.
-        outbox_bytes: of telemetry that is kept for the headend; beyond, the oldest is dropped.
-        state_dir: where the agent's file is; without it nothing outlives the agent.
-        former_states: a file with batteries' states that former agents have left; may be missing.
-        comms_loss_hold_s: so long without a headend setpoints hold, then they revert; infinity for ever.
+        outbox_bytes: bound of unacknowledged telemetry; beyond, the oldest is dropped.
+        state_dir: of the agent's state file; without it no state survives a restart.
+        former_states: the file with retired agents' battery states; may be missing.
+        comms_loss_hold_s: how long setpoints hold without a headend, then they revert; infinity for ever.
     """
 
     agent_id: str
@@ -80,14 +80,13 @@ class AgentConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrainConfig:
-    """What a drainer is told.
+class RecoveryConfig:
+    """The configuration of an outbox recovery.
 
     Attributes:
-        headend: where the files' batches go.
-        files: to be emptied.
-        former_states: where the batteries' states of all of them are gathered first; None when nobody needs
-            them any more.
+        headend: receives the files' batches.
+        files: of retired agents.
+        former_states: the file that receives their battery states first; None when no agent needs them.
     """
 
     headend: Address
@@ -96,13 +95,13 @@ class DrainConfig:
 
 
 def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
-    """Read the configuration of an agent that is one asset, named like it.
+    """Read the configuration of an agent of one asset; the asset's id is the agent's.
 
     Args:
         variables: by the names of the environment variables; None is not set.
 
     Raises:
-        ConfigError: with every fault.
+        ConfigError: with every error.
     """
     faults: list[str] = []
     document: dict[str, Any] = {
@@ -125,7 +124,7 @@ def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
     outbox_bytes = _outbox_bytes("OUTBOX_MAX_MB", outbox_mb, faults)
     hold_text = variables.get("COMMS_LOSS_HOLD_S")
     hold_s = _hold_s("COMMS_LOSS_HOLD_S", None if hold_text is None else _number_or_text(hold_text), faults)
-    if faults or asset is None or headend is None:
+    if faults or asset is None:
         raise ConfigError(faults)
     state_dir = variables.get("STATE_DIR")
     return AgentConfig(
@@ -141,63 +140,50 @@ def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
 
 
 def config_of_shard(line: bytes) -> AgentConfig:
-    """Read the document with which the launcher hands over a shard; keys not known here are passed over.
+    """Read the launcher's shard document; unknown keys are ignored.
 
     Raises:
-        ConfigError: with every fault.
+        ConfigError: with every error.
     """
     document = _object(line, "shard")
     faults: list[str] = []
     agent_id = document.get("agent_id")
-    if (
-        not isinstance(agent_id, str)
-        or not 0 < len(agent_id) <= _MAX_NAME_LENGTH
-        or not agent_id.isprintable()
-    ):
-        faults.append(
-            f"agent_id is {_shown(agent_id)}; it must be text of 1..{_MAX_NAME_LENGTH} printable characters"
-        )
+    if not (isinstance(agent_id, str) and 0 < len(agent_id) <= _MAX_NAME_LENGTH and agent_id.isprintable()):
+        rule = f"text of 1..{_MAX_NAME_LENGTH} printable characters"
+        faults.append(_fault("agent_id", agent_id, rule))
     headend = _headend("headend", document.get("headend"), faults)
-    tick_s = _tick_s("tick_s", document.get("tick_s"), faults)
-    phase = document.get("phase", 0.0)
-    if not _is_number(phase) or not 0.0 <= phase < 1.0:
-        faults.append(f"phase is {_shown(phase)}; it must be a number, 0 <= phase < 1")
-    assets = _assets(document.get("assets"), faults)
-    outbox_bytes = _outbox_bytes("outbox_max_mb", document.get("outbox_max_mb", DEFAULT_OUTBOX_MB), faults)
-    state_dir = document.get("state_dir")
-    if not (state_dir is None or (isinstance(state_dir, str) and state_dir)):
-        faults.append(f"state_dir is {_shown(state_dir)}; it must be the path of a folder")
-    former_states = _path("former_states", document.get("former_states"), faults)
-    hold_s = _hold_s("comms_loss_hold_s", document.get("comms_loss_hold_s"), faults)
-    if faults or headend is None:
-        raise ConfigError(faults)
-    return AgentConfig(
+    config = AgentConfig(
         agent_id=str(agent_id),
         headend=headend,
-        tick_s=tick_s,
-        phase=float(phase),
-        assets=tuple(assets),
-        outbox_bytes=outbox_bytes,
-        state_dir=None if state_dir is None else Path(state_dir),
-        former_states=former_states,
-        comms_loss_hold_s=hold_s,
+        tick_s=_tick_s("tick_s", document.get("tick_s"), faults),
+        phase=_phase("phase", document.get("phase", 0.0), faults),
+        assets=_assets(document.get("assets"), faults),
+        outbox_bytes=_outbox_bytes("outbox_max_mb", document.get("outbox_max_mb", DEFAULT_OUTBOX_MB), faults),
+        state_dir=_path("state_dir", document.get("state_dir"), "folder", faults),
+        former_states=_path("former_states", document.get("former_states"), "file", faults),
+        comms_loss_hold_s=_hold_s("comms_loss_hold_s", document.get("comms_loss_hold_s"), faults),
     )
+    if faults:
+        raise ConfigError(faults)
+    return config
 
 
-def config_of_drain(line: bytes) -> DrainConfig:
-    """Read the document with which the launcher has the outboxes of former agents emptied.
+def config_of_recovery(line: bytes) -> RecoveryConfig:
+    """Read the launcher's document for the recovery of retired agents' outboxes.
 
     Raises:
-        ConfigError: with every fault.
+        ConfigError: with every error.
     """
     document = _object(line, "drain")
     faults: list[str] = []
     headend = _headend("headend", document.get("headend"), faults)
-    files = _paths("files", document.get("files"), faults)
-    former_states = _path("former_states", document.get("former_states"), faults)
-    if faults or headend is None:
+    files = document.get("files")
+    if not isinstance(files, list) or not all(isinstance(path, str) and path for path in files):
+        faults.append(_fault("files", files, "a list of paths"))
+    former_states = _path("former_states", document.get("former_states"), "file", faults)
+    if faults or not isinstance(files, list):
         raise ConfigError(faults)
-    return DrainConfig(headend=headend, files=files, former_states=former_states)
+    return RecoveryConfig(headend=headend, files=tuple(map(Path, files)), former_states=former_states)
 
 
 def _object(line: bytes, kind: str) -> dict[str, Any]:
@@ -206,42 +192,28 @@ def _object(line: bytes, kind: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ConfigError([f"the {kind} document is not JSON: {error}; it begins {line[:40]!r}"]) from None
     if not isinstance(document, dict):
-        raise ConfigError([f"the {kind} document is {_shown(document)}; it must be an object"])
+        raise ConfigError([f"the {kind} document is {_preview(document)}; it must be an object"])
     return document
 
 
-def _paths(name: str, value: object, faults: list[str]) -> tuple[Path, ...]:
-    if not isinstance(value, list) or not all(isinstance(path, str) and path for path in value):
-        faults.append(f"{name} is {_shown(value)}; it must be a list of paths")
-        return ()
-    return tuple(map(Path, value))
-
-
-def _path(name: str, value: object, faults: list[str]) -> Path | None:
+def _path(name: str, value: object, kind: str, faults: list[str]) -> Path | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value:
-        faults.append(f"{name} is {_shown(value)}; it must be the path of a file")
+        faults.append(_fault(name, value, f"the path of a {kind}"))
         return None
     return Path(value)
 
 
-def _outbox_bytes(name: str, value: object, faults: list[str]) -> int:
-    if not isinstance(value, int | float) or not _is_number(value) or not 1 <= value <= MAX_OUTBOX_MB:
-        faults.append(f"{name} is {_shown(value)}; it must be a number of MB, 1..{MAX_OUTBOX_MB}")
-        return 0
-    return int(value * MEBIBYTE)
-
-
-def _assets(documents: object, faults: list[str]) -> list[Asset]:
+def _assets(documents: object, faults: list[str]) -> tuple[Asset, ...]:
     if not isinstance(documents, list) or not documents:
-        faults.append(f"assets is {_shown(documents)}; it must be a list of at least one asset")
-        return []
+        faults.append(_fault("assets", documents, "a list of at least one asset"))
+        return ()
     assets: dict[str, Asset] = {}
     for position, document in enumerate(documents):
         place = f"assets[{position}]"
         if not isinstance(document, dict):
-            faults.append(f"{place} is {_shown(document)}; it must be an object")
+            faults.append(_fault(place, document, "an object"))
             continue
         try:
             asset = asset_from_document(document)
@@ -251,40 +223,52 @@ def _assets(documents: object, faults: list[str]) -> list[Asset]:
         if asset.id in assets:
             faults.append(f"{place}.id is {asset.id!r}; another asset has it")
         assets[asset.id] = asset
-    return list(assets.values())
+    return tuple(assets.values())
 
 
-def _headend(name: str, value: object, faults: list[str]) -> Address | None:
+def _headend(name: str, value: object, faults: list[str]) -> Address:
     try:
-        address = parse_address(value if isinstance(value, str) else _shown(value))
+        address = parse_address(value if isinstance(value, str) else _preview(value))
         if address.port == 0:
             raise ValueError(f"{value!r} has the port 0; it must be in 1..65535")
     except ValueError as error:
         faults.append(f"{name}: {error}")
-        return None
+        return Address("", 0)  # unused: the caller raises
     return address
 
 
+def _number(
+    name: str, value: object, faults: list[str], is_valid: Callable[[float], bool], rule: str
+) -> float:
+    if (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and is_valid(value)
+    ):
+        return float(value)
+    faults.append(_fault(name, value, rule))
+    return 0.0
+
+
+def _phase(name: str, value: object, faults: list[str]) -> float:
+    return _number(name, value, faults, lambda phase: 0.0 <= phase < 1.0, "a number, 0 <= phase < 1")
+
+
 def _tick_s(name: str, value: object, faults: list[str]) -> float:
-    if not isinstance(value, int | float) or not _is_number(value) or not MIN_TICK_S <= value <= MAX_TICK_S:
-        faults.append(
-            f"{name} is {_shown(value)}; it must be a number of seconds, {MIN_TICK_S:g}..{MAX_TICK_S:g}"
-        )
-        return math.nan
-    return float(value)
+    rule = f"a number of seconds, {MIN_TICK_S:g}..{MAX_TICK_S:g}"
+    return _number(name, value, faults, lambda tick_s: MIN_TICK_S <= tick_s <= MAX_TICK_S, rule)
 
 
 def _hold_s(name: str, value: object, faults: list[str]) -> float:
     if value is None:
         return math.inf
-    if not isinstance(value, int | float) or not _is_number(value) or not value > 0:
-        faults.append(f"{name} is {_shown(value)}; it must be a finite number of seconds above 0")
-        return math.nan
-    return float(value)
+    return _number(name, value, faults, lambda hold_s: hold_s > 0, "a finite number of seconds above 0")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _outbox_bytes(name: str, value: object, faults: list[str]) -> int:
+    rule = f"a number of MB, 1..{MAX_OUTBOX_MB}"
+    return int(_number(name, value, faults, lambda size_mb: 1 <= size_mb <= MAX_OUTBOX_MB, rule) * MEBIBYTE)
 
 
 def _number_or_text(text: str) -> float | str:
@@ -294,6 +278,10 @@ def _number_or_text(text: str) -> float | str:
         return text
 
 
-def _shown(value: object) -> str:
+def _fault(name: str, value: object, rule: str) -> str:
+    return f"{name} is {_preview(value)}; it must be {rule}"
+
+
+def _preview(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

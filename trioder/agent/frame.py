@@ -1,4 +1,4 @@
-"""One pulse of all assets: each puts its row at its own position, and the whole becomes one batch."""
+"""The rows of all assets of one pulse, which become one batch."""
 
 import trio
 
@@ -10,13 +10,13 @@ from trioder.wire.records import Batch
 class Frame:
     """The rows of one pulse.
 
-    It is complete when every asset has put its row in or was left out. Once closed it takes no row any
-    more: what comes too late is not in the batch.
+    It is complete when every asset has put its row or was left out. A row that arrives after it was closed
+    is dropped.
 
     Attributes:
         number: counts the frames from 1.
-        at_s: the instant, on Trio's clock, that the rows are of.
-        complete: set when no row is missing any more.
+        at_s: the instant of the rows, on Trio's clock.
+        complete: set when no row is missing.
     """
 
     __slots__ = ("_flagged", "_missing", "_rows", "_ts_unix_ms", "at_s", "complete", "number")
@@ -28,7 +28,7 @@ class Frame:
         self._ts_unix_ms = ts_unix_ms
         self._rows: list[BessState | None] = [None] * assets
         self._missing = assets
-        # Positions of the rows that are not good; mostly none.
+        # Positions of the rows whose quality is not good; mostly none.
         self._flagged: dict[int, Quality] = {}
 
     def put(self, position: int, state: BessState, quality: Quality = Quality.GOOD) -> None:
@@ -37,24 +37,24 @@ class Frame:
         Args:
             position: of the asset in the agent's batches.
             state: as the device reports it.
-            quality: what the device says of that: good or bad.
+            quality: the device's, good or bad.
         """
         if self._rows:
             self._rows[position] = state
             if quality != Quality.GOOD:
                 self._flagged[position] = quality
-            self._settle_one()
+            self._count_one()
 
     def leave_out(self) -> None:
-        """One asset has no row in this frame."""
-        self._settle_one()
+        """Count one asset as having no row."""
+        self._count_one()
 
     def rows_missing(self) -> int:
-        """Return how many assets have no row, as yet or at all."""
+        """Return how many assets have no row so far."""
         return self._rows.count(None)
 
     def close(self, batch_seq: int) -> Batch | None:
-        """Return the rows that came as a batch; None when none came. A frame is closed once."""
+        """Return the rows as a batch; None without any. A frame is closed once."""
         rows, self._rows = self._rows, []
         if None in rows:
             asset_index = [position for position, row in enumerate(rows) if row is not None]
@@ -78,7 +78,7 @@ class Frame:
             else b"",
         )
 
-    def _settle_one(self) -> None:
+    def _count_one(self) -> None:
         self._missing -= 1
         if self._missing == 0:
             self.complete.set()

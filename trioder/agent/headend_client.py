@@ -1,6 +1,6 @@
-"""The agent's one link to the headend: dial, register, send and receive, and again when it is lost.
+"""The agent's connection to the headend: dial, register, send and receive, and reconnect when it is lost.
 
-The batteries do not notice: what they tell waits in the send queue meanwhile.
+The batteries run on; their messages wait in the send queue meanwhile.
 """
 
 import random
@@ -11,10 +11,10 @@ from typing import Literal
 import structlog
 import trio
 
-from trioder.agent.backoff import Backoff
-from trioder.agent.outbox import Outbox
+from trioder.agent.persistence.outbox import Outbox
 from trioder.agent.send_queue import SendQueue
 from trioder.domain.dispatch import Setpoint
+from trioder.process.backoff import Backoff
 from trioder.process.wall_time import WallClock
 from trioder.rpc import ClientCall, RpcError, StatusCode, open_channel
 from trioder.wire import agent_link_pb2 as pb
@@ -33,12 +33,12 @@ DIAL_WITHIN_S = 10.0
 REGISTERED_WITHIN_S = 30.0
 HEALTHY_AFTER_S = 10.0
 HEARTBEAT_EVERY_S = 15.0
-# A headend whose clock differs by more is reported, by what is certain of the difference.
+# A larger difference of the clocks is logged, less the uncertainty of the round trip.
 CLOCK_DIFFERS_S = 2.0
 FIRST_RETRY_S = 0.5
 MAX_RETRY_S = 30.0
 
-# The headend was reached, and does not want this agent as it is.
+# The headend was reached, and refuses this agent as it is.
 _REFUSALS = frozenset(
     {
         StatusCode.INVALID_ARGUMENT,
@@ -54,11 +54,11 @@ _REFUSALS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkReport:
-    """The link's state has changed, or was tried again in vain.
+    """The connection has changed, or another attempt has failed.
 
     Attributes:
-        assets: how many are connected now.
-        reason: why the link is down; None when it stands.
+        assets: connected now.
+        reason: why there is no connection; None when there is.
     """
 
     state: LinkState
@@ -68,12 +68,12 @@ class LinkReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who registers.
+    """The agent that registers.
 
     Attributes:
-        assets: how many.
-        headend: as told to the headend (`:authority`) and to people.
-        registration: the message that opens a session; the link fills in what differs between sessions.
+        assets: their number.
+        headend: the call's `:authority`, and for the log.
+        registration: the message that opens a session; the client sets what differs per session.
     """
 
     agent_id: str
@@ -86,7 +86,7 @@ class HeadendClient:
     """Keeps one session with the headend for as long as `run` runs.
 
     Attributes:
-        connected: a session stands.
+        connected: there is a session.
         ended: set when `run` has returned.
     """
 
@@ -106,13 +106,13 @@ class HeadendClient:
         """Do nothing yet.
 
         Args:
-            identity: who registers.
+            identity: of the agent.
             dial: connects to the headend; raises OSError when it cannot.
-            outbox: what is sent of telemetry.
-            queue: everything that is sent.
-            deliver: takes setpoints.
-            report: is called on every change of the link; must not block.
-            renew_outbox: is called with the headend's last batch of this outbox when that shows that the
+            outbox: telemetry to send.
+            queue: all messages to send, with the outbox's.
+            deliver: receives setpoints.
+            report: called on every change of the connection; must not block.
+            renew_outbox: called with the headend's last batch of this outbox if that shows that the agent's
                 state was set back; begins another outbox and returns its id.
             wall: the agent's wall time, which the headend compares with its own.
             rng: for the jitter of retries.
@@ -132,17 +132,17 @@ class HeadendClient:
         self._finishing = trio.Event()
 
     def finish(self) -> None:
-        """Send what may be sent, close the stream in good order, and let `run` return."""
+        """Send what may be sent, close the stream, and let `run` return."""
         self._finishing.set()
         self._queue.wakeup.wake()
 
     def send_heartbeat(self) -> None:
-        """Show the headend this agent's clock before anything else that waits, or in the next session."""
+        """Send this agent's time ahead of all other messages, or in the next session."""
         self._heartbeat_due = True
         self._queue.wakeup.wake()
 
     async def run(self) -> None:
-        """Connect, and reconnect with back-off, until `finish` or cancelled. No fault of a peer ends it."""
+        """Connect, and reconnect with back-off, until `finish` or cancelled. No error of a peer ends it."""
         try:
             while not self._finishing.is_set():
                 state, reason = await self._connect_once()
@@ -173,34 +173,34 @@ class HeadendClient:
                 channel.open_call(AGENT_LINK_STREAM) as call,
             ):
                 await self._register(call)
-                await self._converse(call)
+                await self._exchange(call)
         except trio.TooSlowError:
             return "disconnected", f"no connection within {DIAL_WITHIN_S:g} s"
         except RpcError as error:
-            return "refused" if error.status in _REFUSALS else "disconnected", _words(error)
+            return "refused" if error.status in _REFUSALS else "disconnected", _status_text(error)
         except OSError as error:
-            return "disconnected", _dial_words(error)
+            return "disconnected", _dial_error(error)
         except Exception as error:  # One session's crash must not stop the batteries.
-            log.exception("the link crashed", agent_id=self._identity.agent_id)
-            return "disconnected", f"the link crashed: {error!r}"
+            log.exception("the headend client crashed", agent_id=self._identity.agent_id)
+            return "disconnected", f"the headend client crashed: {error!r}"
         finally:
             self.connected = False
             self._outbox.disconnected()
         return "disconnected", "the headend ended the stream"
 
     async def _register(self, call: AgentCall) -> None:
-        who = self._identity
+        identity = self._identity
         sent_s = trio.current_time()
-        with trio.move_on_after(REGISTERED_WITHIN_S) as patience:
-            register = who.registration.register
+        with trio.move_on_after(REGISTERED_WITHIN_S) as waiting:
+            register = identity.registration.register
             register.oldest_batch_seq, register.newest_batch_seq = self._outbox.bounds()
             register.clock_unix_ms = self._wall.now_ms()
-            await call.send(who.registration)
+            await call.send(identity.registration)
             try:
                 first = await call.receive()
             except trio.EndOfChannel:
                 raise RpcError(StatusCode.UNAVAILABLE, "the stream ended before Registered") from None
-        if patience.cancelled_caught:
+        if waiting.cancelled_caught:
             raise RpcError(
                 StatusCode.UNAVAILABLE, f"no answer to the registration within {REGISTERED_WITHIN_S:g} s"
             )
@@ -225,26 +225,26 @@ class HeadendClient:
         self.connected = True
         log.info(
             "connected to the headend",
-            agent_id=who.agent_id,
-            headend=who.headend,
+            agent_id=identity.agent_id,
+            headend=identity.headend,
             session_id=grant.session_id,
-            assets=who.assets,
+            assets=identity.assets,
             batch_seq=grant.committed_batch_seq,
         )
         if grant.unknown_asset_ids:
             log.warning(
                 "the headend does not have some of the assets in its fleet; it drops what they report",
-                agent_id=who.agent_id,
+                agent_id=identity.agent_id,
                 assets=len(grant.unknown_asset_ids),
                 first=grant.unknown_asset_ids[0],
             )
-        self._report(LinkReport(state="connected", assets=who.assets - len(grant.unknown_asset_ids)))
+        self._report(LinkReport(state="connected", assets=identity.assets - len(grant.unknown_asset_ids)))
 
     def _compare_clocks(self, grant: SessionGrant, sent_s: float) -> None:
         if grant.clock_unix_ms is None:
             return
         error_s = (trio.current_time() - sent_s) / 2
-        # As if the headend had looked at its clock half-way: it did so at some time of the round trip.
+        # The headend read its clock within the round trip; its middle is wrong by at most half of it.
         ahead_s = grant.clock_unix_ms / 1000 - self._wall.unix_s(sent_s + error_s)
         if abs(ahead_s) - error_s > CLOCK_DIFFERS_S:
             log.warning(
@@ -255,15 +255,15 @@ class HeadendClient:
                 error_s=round(error_s, 3),
             )
 
-    async def _converse(self, call: AgentCall) -> None:
+    async def _exchange(self, call: AgentCall) -> None:
         failure: RpcError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send, call)
-            nursery.start_soon(self._become_healthy)
+            nursery.start_soon(self._reset_backoff)
             nursery.start_soon(self._send_heartbeats)
             try:
                 async for message in call:
-                    self._take(message)
+                    self._handle(message)
             except RpcError as error:
                 failure = error
             nursery.cancel_scope.cancel()
@@ -271,7 +271,7 @@ class HeadendClient:
             raise failure
 
     async def _send(self, call: AgentCall) -> None:
-        # The end of the call is told by the receiving side, with its reason.
+        # The receiving side reports the end of the call, with its reason.
         try:
             while True:
                 if self._heartbeat_due:
@@ -289,19 +289,19 @@ class HeadendClient:
             log.debug("sending ended with the call", agent_id=self._identity.agent_id)
 
     async def _send_heartbeats(self) -> None:
-        # The first at once: with Registered it makes the round trip by which the headend knows the error.
+        # The first at once: with Registered it makes a round trip, which bounds the headend's clock error.
         while True:
             self.send_heartbeat()
             await trio.sleep(HEARTBEAT_EVERY_S)
 
-    async def _become_healthy(self) -> None:
+    async def _reset_backoff(self) -> None:
         await trio.sleep(HEALTHY_AFTER_S)
         self._backoff.reset()
 
-    def _take(self, message: pb.HeadendToAgent) -> None:
+    def _handle(self, message: pb.HeadendToAgent) -> None:
         match read_downlink(message):
-            case Setpoints(dispatches=dispatches):
-                self._deliver(dispatches)
+            case Setpoints(dispatches=setpoints):
+                self._deliver(setpoints)
             case BatchesKept(batch_seq=batch_seq):
                 self._outbox.acknowledged(batch_seq)
                 self._backoff.reset()
@@ -315,12 +315,12 @@ class HeadendClient:
                 log.debug("unknown message ignored", agent_id=self._identity.agent_id)
 
 
-def _words(error: RpcError) -> str:
+def _status_text(error: RpcError) -> str:
     return f"{error.status.name}: {error.message}" if error.message else error.status.name
 
 
-def _dial_words(error: OSError) -> str:
-    # Trio tells that it failed; why stands in the attempts behind it.
+def _dial_error(error: OSError) -> str:
+    # Trio's error has no reason; those of the attempts have.
     cause = error.__cause__
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]

@@ -1,4 +1,4 @@
-"""Standard input as the launcher uses it: one line that hands over the shard, then open until it is gone."""
+"""Standard input as the launcher's pipe: one line with the shard, then open while the launcher lives."""
 
 import os
 import stat
@@ -17,7 +17,7 @@ class LauncherPipe:
     """The reading end.
 
     Args:
-        stream: what can be waited for; None when the descriptor is a file.
+        stream: None when the descriptor is a file.
         descriptor: of the file.
     """
 
@@ -26,7 +26,7 @@ class LauncherPipe:
         self._descriptor = descriptor
 
     async def read_line(self) -> bytes:
-        """Return the first line. What follows it is not looked at.
+        """Return the first line; what follows is ignored.
 
         Raises:
             ConfigError: the input ended before the line did, or the line is too long.
@@ -46,7 +46,7 @@ class LauncherPipe:
                 raise ConfigError([f"standard input ended after {size_bytes} bytes; {STDIN_RULE}"])
 
     async def wait_closed(self) -> None:
-        """Wait until the other end is gone. A file's end says nothing, and is waited for in vain."""
+        """Wait until the other end is closed; a file's end does not count."""
         if self._stream is None:
             await trio.sleep_forever()
         while await self._read():
@@ -64,9 +64,9 @@ class LauncherPipe:
 
 @asynccontextmanager
 async def open_launcher_pipe(descriptor: int = 0) -> AsyncIterator[LauncherPipe]:
-    """Yield standard input, without a thread: nothing is left behind that would hold up the exit.
+    """Yield standard input, without a thread, which would delay the exit.
 
-    A pipe is non-blocking meanwhile, for all who share it; the launcher's is its agent's alone.
+    A pipe is non-blocking meanwhile, for all who share it; the launcher's is not shared.
 
     Raises:
         ConfigError: it is a terminal.

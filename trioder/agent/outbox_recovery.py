@@ -1,6 +1,6 @@
-"""Empties the files of agents that are no more: what they kept goes to the headend, then the file goes.
+"""Two recoveries of an outbox: of retired agents, and of an agent whose state was set back to an older copy.
 
-No battery lives here; what the files say of batteries is gathered first, by `trioder.agent.retired_state`.
+A retired agent's unacknowledged batches are sent to the headend, then its file is deleted. No battery runs.
 """
 
 import random
@@ -8,78 +8,133 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import structlog
 import trio
 
-from trioder.agent.config import DrainConfig
-from trioder.agent.disk import MemoryOnDisk
-from trioder.agent.disk_file import (
-    BrokenFileError,
-    MemoryInUseError,
-    MemoryUnusableError,
+from trioder.agent.config import RecoveryConfig
+from trioder.agent.headend_client import Dial, HeadendClient, Identity
+from trioder.agent.persistence.outbox import Outbox
+from trioder.agent.persistence.retired_state import gather_states
+from trioder.agent.persistence.sqlite_store import SqliteStateStore
+from trioder.agent.persistence.state_file import (
+    StateFileInUseError,
+    StateFileInvalidError,
+    StateFileUnusableError,
     delete_file,
     locked,
+    move_aside,
     open_existing,
-    put_aside,
 )
-from trioder.agent.headend_client import Dial, HeadendClient, Identity
-from trioder.agent.outbox import Outbox
-from trioder.agent.renewal import renew_outbox
-from trioder.agent.retired_state import gather_states
+from trioder.agent.persistence.state_store import StateStore
 from trioder.agent.send_queue import SendQueue
 from trioder.process.wall_time import WallClock
+from trioder.wire.records import AgentEvent
 from trioder.wire.service import PROTOCOL
 from trioder.wire.uplink import write_backlog_registration
 
 log = structlog.stdlib.get_logger(__name__)
 
-# The state that the drainer reports once new agents may read what former ones said of their batteries.
+# The status that the process reports once new agents may read the collected battery states.
 GATHERED = "gathered"
 _FILES_AT_ONCE = 4
-_LOOK_EVERY_S = 0.2
+_POLL_EVERY_S = 0.2
 _CLOSE_WITHIN_S = 3.0
 
 
-async def drain_files(
-    config: DrainConfig,
+async def recover_outboxes(
+    config: RecoveryConfig,
     *,
     dial: Dial,
     wall: WallClock,
     rng: random.Random,
     gathered: Callable[[], None] = lambda: None,
 ) -> None:
-    """Return when each file is gone, or was left or put aside with a warning.
+    """Return when each file is deleted, or was left or moved aside with a warning.
 
-    Each is opened twice at most: once for its batteries' states, once for its batches.
+    Each is opened at most twice: once for its batteries' states, once for its batches.
 
     Args:
-        config: which files, and where to.
+        config: the files, and the headend.
         dial: connects to the headend; raises OSError when it cannot.
-        wall: gives each handing-over its epoch.
+        wall: gives each session its epoch.
         rng: for the jitter of retries.
-        gathered: called once the batteries' states of all files are safe in `config.former_states`.
+        gathered: called once the battery states of all files are durable in `config.former_states`.
 
     Raises:
-        MemoryUnusableError: the states cannot be gathered; no file was touched.
+        StateFileUnusableError: the states cannot be collected; no file was changed.
     """
     if config.former_states is not None:
-        # Blocking: nothing else happens in this process yet.
+        # Blocking: nothing else runs in this process yet.
         gather_states(config.former_states, config.files)
     gathered()
-    places = trio.Semaphore(_FILES_AT_ONCE)
+    limit = trio.Semaphore(_FILES_AT_ONCE)
 
-    async def _drain_in_turn(path: Path) -> None:
-        async with places:
-            await _drain_file(path, config, dial=dial, wall=wall, rng=rng)
+    async def _recover(path: Path) -> None:
+        async with limit:
+            await _recover_file(path, config, dial=dial, wall=wall, rng=rng)
 
     async with trio.open_nursery() as nursery:
         for path in config.files:
-            nursery.start_soon(_drain_in_turn, path)
+            nursery.start_soon(_recover, path)
 
 
-async def _drain_file(
-    path: Path, config: DrainConfig, *, dial: Dial, wall: WallClock, rng: random.Random
+def renew_outbox(
+    committed_seq: int,
+    *,
+    store: StateStore,
+    outbox: Outbox,
+    queue: SendQueue,
+    agent_id: str,
+    wall: WallClock,
+    rng: random.Random,
+) -> str:
+    """Continue in a new outbox with this process's batches, after a restored copy; return its id.
+
+    In the old one the headend would take new batches for duplicates, and acknowledge them unwritten. What the
+    copy held is committed: it was sent before the copy was taken.
+
+    Args:
+        committed_seq: the last batch that the headend has of the old outbox.
+        store: saves the new id.
+        outbox: of the agent.
+        queue: receives the event for the headend.
+        agent_id: for the log.
+        wall: the wall time.
+        rng: for ids.
+    """
+    before, replaced = outbox.batches, store.outbox_id
+    kept = outbox.restart()
+    outbox_id = _new_id(rng)
+    store.renew_outbox(outbox_id)
+    log.warning(
+        "agent state was set back",
+        agent_id=agent_id,
+        committed_batch_seq=committed_seq,
+        replaced_outbox_id=replaced,
+        outbox_id=outbox_id,
+        batches_taken_as_committed=before - kept,
+        batches_kept=kept,
+    )
+    queue.put(
+        AgentEvent(
+            event_id=_new_id(rng),
+            asset_id="",
+            site_id="",
+            ts_unix_ms=wall.now_ms(),
+            event_type="STATE_SET_BACK",
+            severity="warning",
+            message=f"state was set back to an older copy: the headend has batch {committed_seq} of outbox "
+            f"{replaced}; {before - kept} batches of the copy are taken as committed, {kept} continue in "
+            f"outbox {outbox_id}",
+        )
+    )
+    return outbox_id
+
+
+async def _recover_file(
+    path: Path, config: RecoveryConfig, *, dial: Dial, wall: WallClock, rng: random.Random
 ) -> None:
     try:
         with locked(path):
@@ -87,25 +142,25 @@ async def _drain_file(
             if connection is None:
                 return
             try:
-                await _hand_over(MemoryOnDisk(connection), config, dial=dial, wall=wall, rng=rng)
+                await _send_batches(SqliteStateStore(connection), config, dial=dial, wall=wall, rng=rng)
             finally:
                 connection.close()
             delete_file(path)
-            log.info("file of a former agent is empty and deleted", path=str(path))
-    except (MemoryInUseError, MemoryUnusableError, OSError, sqlite3.Error) as error:
-        log.warning("file of a former agent is left as it is", path=str(path), reason=str(error))
+            log.info("file of a retired agent is empty and deleted", path=str(path))
+    except (StateFileInUseError, StateFileUnusableError, OSError, sqlite3.Error) as error:
+        log.warning("file of a retired agent is left as it is", path=str(path), reason=str(error))
 
 
 def _open(path: Path) -> sqlite3.Connection | None:
     if not path.exists():
-        delete_file(path)  # the lock, that is
+        delete_file(path)  # its lock
         return None
     try:
         return open_existing(path)
-    except BrokenFileError as error:
-        aside = put_aside(path)
+    except StateFileInvalidError as error:
+        aside = move_aside(path)
         log.warning(
-            "file of a former agent cannot be used; it is put aside",
+            "file of a retired agent cannot be used; it is put aside",
             path=str(path),
             aside=str(aside),
             reason=str(error),
@@ -113,29 +168,28 @@ def _open(path: Path) -> sqlite3.Connection | None:
         return None
 
 
-async def _hand_over(
-    memory: MemoryOnDisk, config: DrainConfig, *, dial: Dial, wall: WallClock, rng: random.Random
+async def _send_batches(
+    store: SqliteStateStore, config: RecoveryConfig, *, dial: Dial, wall: WallClock, rng: random.Random
 ) -> None:
-    # Nothing is dropped here, however much there is.
-    outbox = Outbox(memory.batches, max_bytes=memory.batches.size_bytes)
+    # The bound is the present size: nothing is dropped.
+    outbox = Outbox(store.batches, max_bytes=store.batches.size_bytes)
     if outbox.is_settled():
         return
     queue = SendQueue(outbox)
-    log.info("handing over what a former agent has left", agent_id=memory.agent_id, batches=outbox.batches)
-    identity = Identity(
-        agent_id=memory.agent_id,
-        assets=len(memory.asset_ids),
-        headend=str(config.headend),
-        registration=write_backlog_registration(
-            agent_id=memory.agent_id,
-            epoch=memory.begin_boot(wall.now_ms()),
-            protocol=PROTOCOL,
-            outbox_id=memory.outbox_id,
-            asset_ids=memory.asset_ids,
+    log.info("sending the batches of a retired agent", agent_id=store.agent_id, batches=outbox.batches)
+    client = HeadendClient(
+        Identity(
+            agent_id=store.agent_id,
+            assets=len(store.asset_ids),
+            headend=str(config.headend),
+            registration=write_backlog_registration(
+                agent_id=store.agent_id,
+                epoch=store.begin_boot(wall.now_ms()),
+                protocol=PROTOCOL,
+                outbox_id=store.outbox_id,
+                asset_ids=store.asset_ids,
+            ),
         ),
-    )
-    link = HeadendClient(
-        identity,
         dial=dial,
         outbox=outbox,
         queue=queue,
@@ -143,10 +197,10 @@ async def _hand_over(
         report=lambda _: None,
         renew_outbox=partial(
             renew_outbox,
-            memory=memory,
+            store=store,
             outbox=outbox,
             queue=queue,
-            agent_id=memory.agent_id,
+            agent_id=store.agent_id,
             wall=wall,
             rng=rng,
         ),
@@ -154,10 +208,14 @@ async def _hand_over(
         rng=rng,
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(link.run)
-        while not outbox.is_settled():  # noqa: ASYNC110  # the outbox is synchronous, and tells nobody
-            await trio.sleep(_LOOK_EVERY_S)
-        link.finish()
+        nursery.start_soon(client.run)
+        while not outbox.is_settled():  # noqa: ASYNC110  # the outbox is synchronous, and has no event
+            await trio.sleep(_POLL_EVERY_S)
+        client.finish()
         with trio.move_on_after(_CLOSE_WITHIN_S):
-            await link.ended.wait()
+            await client.ended.wait()
         nursery.cancel_scope.cancel()
+
+
+def _new_id(rng: random.Random) -> str:
+    return str(UUID(int=rng.getrandbits(128), version=4))

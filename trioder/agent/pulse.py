@@ -1,26 +1,26 @@
-"""The one clock of the agent: a grid of instants, and how late each of them was met.
+"""The agent's pulses: a grid of instants on Trio's clock, and their lateness. Pure; no waiting.
 
-Pure bookkeeping; who waits for the instants and what happens at them is in `trioder.agent.battery_pool`.
+`trioder.agent.battery_pool` waits for the instants.
 """
 
 import math
 from collections import deque
 
-_KEPT_SAMPLES = 1024
+_RECENT_VALUES = 1024
 
 
 class Lateness:
-    """How late things came, in seconds: the maximum of all, and quantiles of the last 1,024."""
+    """Lateness in seconds: the maximum of all values, and quantiles of the last 1,024."""
 
     __slots__ = ("_recent", "count", "max_s")
 
     def __init__(self) -> None:
         self.count = 0
         self.max_s = 0.0
-        self._recent: deque[float] = deque(maxlen=_KEPT_SAMPLES)
+        self._recent: deque[float] = deque(maxlen=_RECENT_VALUES)
 
     def record(self, late_s: float) -> None:
-        """Note one."""
+        """Record one value."""
         self.count += 1
         self.max_s = max(self.max_s, late_s)
         self._recent.append(late_s)
@@ -45,8 +45,8 @@ class PulseGrid:
 
     Attributes:
         due_s: when the next pulse is due.
-        skipped: pulses that never came.
-        lateness: of those that came.
+        skipped: pulses that did not take place.
+        lateness: of those that did.
     """
 
     def __init__(self, *, first_s: float, tick_s: float) -> None:
@@ -59,17 +59,17 @@ class PulseGrid:
     def aligned(cls, *, tick_s: float, phase: float, now_s: float, wall_s: float) -> "PulseGrid":
         """Place the grid on the wall clock's multiples of `tick_s`, `phase` (0..1) of a tick later.
 
-        So agents in other processes, each with a Trio clock of its own, keep their phases apart.
+        So agents in different processes, each with its own Trio clock, keep their phases apart.
         """
         return cls(first_s=now_s + (phase * tick_s - wall_s) % tick_s, tick_s=tick_s)
 
     def begin(self, now_s: float) -> None:
-        """Let the first pulse be the next that is due; what was due before `now_s` was never to come."""
+        """Move the first pulse to `now_s` or later, without counting a skipped one."""
         missed = math.ceil((now_s - self.due_s) / self.tick_s)
         self.due_s += max(0, missed) * self.tick_s
 
     def strike(self, now_s: float) -> float:
-        """The pulse that was due comes at `now_s`, not before `due_s`; return when it should have come."""
+        """Record a pulse at `now_s`, not before `due_s`; return when it was due."""
         missed = int((now_s - self.due_s) // self.tick_s)
         if missed > 0:
             self.skipped += missed

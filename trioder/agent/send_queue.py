@@ -1,6 +1,6 @@
-"""What waits for the link: telemetry in the outbox, answers to dispatches, and events. As messages.
+"""The messages to the headend in the order of sending: acknowledgements, events, telemetry of the outbox.
 
-When they are sent is the link's affair.
+`trioder.agent.headend_client` takes and sends them.
 """
 
 from collections import deque
@@ -11,7 +11,7 @@ import structlog
 
 from trioder.agent.battery import AgentMessage
 from trioder.agent.frame import Frame
-from trioder.agent.outbox import Outbox, Outgoing
+from trioder.agent.persistence.outbox import Outbox, Outgoing
 from trioder.agent.wakeup import Wakeup
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.records import Acknowledgement, AgentEvent
@@ -25,8 +25,8 @@ MAX_EVENTS = 100_000
 Item = TypeVar("Item")
 
 
-class _Waiting(Generic[Item]):
-    """A bounded queue; without room the oldest goes, and is counted. The first is logged."""
+class _BoundedQueue(Generic[Item]):
+    """A queue that drops and counts the oldest item when it is full; the first drop is logged."""
 
     def __init__(self, name: str, *, most: int) -> None:
         self.dropped = 0
@@ -44,60 +44,60 @@ class _Waiting(Generic[Item]):
 
 
 class SendQueue:
-    """The messages to be sent next. Acknowledgements and events are bounded: the oldest go first.
+    """The messages to send. Acknowledgements and events are bounded: the oldest are dropped.
 
     Attributes:
-        wakeup: woken whenever there may be something new to take.
+        wakeup: woken when there may be a new message.
     """
 
     def __init__(self, outbox: Outbox) -> None:
         self.wakeup = Wakeup()
         self._outbox = outbox
-        self._acknowledgements = _Waiting[Acknowledgement]("acknowledgements", most=MAX_ACKNOWLEDGEMENTS)
-        self._events = _Waiting[AgentEvent]("events", most=MAX_EVENTS)
-        self._in_force: Iterator[Acknowledgement] = iter(())
+        self._acknowledgements = _BoundedQueue[Acknowledgement]("acknowledgements", most=MAX_ACKNOWLEDGEMENTS)
+        self._events = _BoundedQueue[AgentEvent]("events", most=MAX_EVENTS)
+        self._active: Iterator[Acknowledgement] = iter(())
 
     @property
     def acknowledgements_dropped(self) -> int:
-        """Those that were never sent."""
+        """Those never sent."""
         return self._acknowledgements.dropped
 
     @property
     def events_dropped(self) -> int:
-        """Those that were never sent."""
+        """Those never sent."""
         return self._events.dropped
 
-    def put(self, telling: AgentMessage) -> None:
-        """Queue an event, or what became of a dispatch; one without an id cannot be answered, and is not."""
-        if isinstance(telling, AgentEvent):
-            self._events.put(telling)
-        elif telling.dispatch_id:
-            self._acknowledgements.put(telling)
+    def put(self, message: AgentMessage) -> None:
+        """Queue an event or an acknowledgement; one without a dispatch id is ignored."""
+        if isinstance(message, AgentEvent):
+            self._events.put(message)
+        elif message.dispatch_id:
+            self._acknowledgements.put(message)
         else:
             return
         self.wakeup.wake()
 
-    def tell_in_force(self, in_force: Iterator[Acknowledgement]) -> None:
-        """Tell a new session what is in force, once all that waits is told; each is taken when it is sent."""
-        self._in_force = in_force
+    def put_active(self, active: Iterator[Acknowledgement]) -> None:
+        """Queue the setpoints in force for a new session, after all others; each is taken when it is sent."""
+        self._active = active
         self.wakeup.wake()
 
     def put_frame(self, frame: Frame) -> None:
-        """Close a frame and put it into the outbox as the next batch, if it has any rows."""
+        """Close a frame and append it to the outbox as the next batch, if it has any rows."""
         batch = frame.close(self._outbox.next_append_seq)
         if batch is not None:
             self._outbox.append(write_batch(batch).SerializeToString())
             self.wakeup.wake()
 
     def take_next(self) -> pb.AgentToHeadend | None:
-        """Return the next message, answers first; None when there is nothing to send."""
+        """Return the next message, acknowledgements first; None when there is none."""
         if self._acknowledgements.items:
             return write_acknowledgement(self._acknowledgements.items.popleft())
         if self._events.items:
             return write_event(self._events.items.popleft())
-        in_force = next(self._in_force, None)
-        if in_force is not None:
-            return write_acknowledgement(in_force)
+        active = next(self._active, None)
+        if active is not None:
+            return write_acknowledgement(active)
         outgoing = self._outbox.take_next()
         return None if outgoing is None else _message_of(outgoing)
 

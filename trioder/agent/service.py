@@ -1,6 +1,6 @@
-"""The agent as a whole: its batteries, its outbox and its link, put together and run.
+"""The agent as a whole: batteries, outbox and headend client, connected to each other and run.
 
-Everything from outside is injected; `__main__` gives it the real clock, sockets and streams.
+Clock, sockets and streams are injected; `__main__` provides the real ones.
 """
 
 import random
@@ -17,13 +17,13 @@ from trioder.agent.battery_pool import BatteryPool
 from trioder.agent.config import AgentConfig
 from trioder.agent.frame import Frame
 from trioder.agent.headend_client import Dial, HeadendClient, Identity, LinkReport
-from trioder.agent.headend_watch import HeadendWatch
-from trioder.agent.memory import AgentMemory, MemoryInRam, SavedBattery
-from trioder.agent.outbox import Outbox
+from trioder.agent.outbox_recovery import renew_outbox
+from trioder.agent.persistence.outbox import Outbox
+from trioder.agent.persistence.state_saver import StateSaver
+from trioder.agent.persistence.state_store import InMemoryStateStore, StateStore
 from trioder.agent.pulse import PulseGrid
-from trioder.agent.renewal import renew_outbox
 from trioder.agent.send_queue import SendQueue
-from trioder.agent.state_saver import StateSaver
+from trioder.agent.timers import CommsLossTimer
 from trioder.process.clock_discipline import ClockStep, discipline_clock
 from trioder.process.wall_time import WallClock
 from trioder.sim.bess import tick_asset
@@ -38,13 +38,13 @@ FINISH_WITHIN_S = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningAgent:
-    """What a running agent can be asked; for status lines, benchmarks and tests."""
+    """The parts of a running agent, for benchmarks and tests."""
 
-    plant: BatteryPool
-    memory: AgentMemory
+    pool: BatteryPool
+    store: StateStore
     outbox: Outbox
     queue: SendQueue
-    link: HeadendClient
+    client: HeadendClient
 
 
 async def run_agent(
@@ -54,39 +54,35 @@ async def run_agent(
     wall: WallClock,
     rng: random.Random,
     report: Callable[[LinkReport], None],
-    memory: AgentMemory | None = None,
+    store: StateStore | None = None,
     tick: Tick = tick_asset,
     stopping: trio.Event | None = None,
-    settle: Callable[[], None] = lambda: None,
+    on_ready: Callable[[], None] = lambda: None,
     task_status: trio.TaskStatus[RunningAgent] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run one agent until `stopping` is set, or it is cancelled. Started once its batteries live.
+    """Run one agent until `stopping` is set, or it is cancelled. Started once its batteries run.
 
     When `stopping` is set, what may be sent is sent first, for FINISH_WITHIN_S at most.
 
     Args:
         config: checked.
         dial: connects to the headend; raises OSError when it cannot.
-        wall: gives samples their time, and this boot its epoch; kept at its system's clock here.
+        wall: gives samples their time, and this boot its epoch; disciplined by the system's clock here.
         rng: for the jitter of retries, and ids.
-        report: is told of every change of the link; must not block.
-        memory: what outlives this run, of these assets; without it nothing does.
+        report: receives every change of the connection; must not block.
+        store: of these assets; without it nothing survives this run.
         tick: the physics.
-        stopping: asks for an orderly end.
-        settle: called once when the batteries stand, before their first pulse; may take its time.
-        task_status: Trio's; is given what the agent can be asked.
+        stopping: requests a graceful shutdown.
+        on_ready: called once when the batteries' tasks run, before the first pulse; may block.
+        task_status: Trio's; receives the agent's parts.
     """
-    if memory is None:
+    if store is None:
         outbox_id = str(UUID(int=rng.getrandbits(128), version=4))
-        memory = MemoryInRam(outbox_id, [asset.id for asset in config.assets])
-    outbox = Outbox(memory.batches, max_bytes=config.outbox_bytes)
+        store = InMemoryStateStore(outbox_id, [asset.id for asset in config.assets])
+    outbox = Outbox(store.batches, max_bytes=config.outbox_bytes)
     queue = SendQueue(outbox)
-
-    def look() -> list[SavedBattery]:
-        return plant.to_be_saved()
-
-    keeper = StateSaver(memory, look=look, release=queue.put, wall=wall)
-    plant = BatteryPool(
+    saver = StateSaver(store, snapshot=lambda: pool.snapshot(), release=queue.put, wall=wall)  # noqa: PLW0108
+    pool = BatteryPool(
         config.assets,
         grid=PulseGrid.aligned(
             tick_s=config.tick_s, phase=config.phase, now_s=trio.current_time(), wall_s=wall.now_s()
@@ -94,29 +90,29 @@ async def run_agent(
         wall=wall,
         rng=rng,
         tick=tick,
-        tell=keeper.hold,
+        send=saver.hold,
     )
-    plant.resume(memory.batteries())
-    epoch = memory.begin_boot(wall.now_ms())
-    keeper.save()
-    watch = HeadendWatch(
-        hold_s=config.comms_loss_hold_s, lost=partial(_revert, plant, agent_id=config.agent_id)
+    pool.resume(store.batteries())
+    epoch = store.begin_boot(wall.now_ms())
+    saver.save()
+    comms_loss = CommsLossTimer(
+        hold_s=config.comms_loss_hold_s, lost=partial(_revert, pool, agent_id=config.agent_id)
     )
 
-    def linked(status: LinkReport) -> None:
-        _follow_link(status, watch=watch, keeper=keeper, queue=queue, plant=plant)
+    def connection_changed(status: LinkReport) -> None:
+        _follow_connection(status, comms_loss=comms_loss, saver=saver, queue=queue, pool=pool)
         report(status)
 
-    link = HeadendClient(
-        _identity(config, epoch=epoch, outbox_id=memory.outbox_id),
+    client = HeadendClient(
+        _identity(config, epoch=epoch, outbox_id=store.outbox_id),
         dial=dial,
         outbox=outbox,
         queue=queue,
-        deliver=plant.deliver,
-        report=linked,
+        deliver=pool.deliver,
+        report=connection_changed,
         renew_outbox=partial(
             renew_outbox,
-            memory=memory,
+            store=store,
             outbox=outbox,
             queue=queue,
             agent_id=config.agent_id,
@@ -127,65 +123,82 @@ async def run_agent(
         rng=rng,
     )
 
-    def stepped(step: ClockStep) -> None:
-        _follow_step(step, plant=plant, watch=watch, keeper=keeper, link=link)
+    def clock_stepped(step: ClockStep) -> None:
+        _follow_step(step, pool=pool, comms_loss=comms_loss, saver=saver, client=client)
         queue.put(_step_event(config, step, wall=wall, rng=rng))
 
     def take_frame(frame: Frame) -> None:
         queue.put_frame(frame)
-        keeper.save()
+        saver.save()
 
     pulses = trio.CancelScope()
 
-    async def run_plant(*, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # the plant calls it
+    async def run_pool(*, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # the pool calls it
         with pulses:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(watch.run)
-                await plant.run(take_frame, settle=settle, task_status=task_status)
+                nursery.start_soon(comms_loss.run)
+                await pool.run(take_frame, on_ready=on_ready, task_status=task_status)
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(run_plant)
-        nursery.start_soon(keeper.run)
-        nursery.start_soon(partial(discipline_clock, wall, stepped=stepped))
+        await nursery.start(run_pool)
+        nursery.start_soon(saver.run)
+        nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
         log.info("batteries up", agent_id=config.agent_id, assets=len(config.assets), tick_s=config.tick_s)
-        nursery.start_soon(link.run)
-        task_status.started(RunningAgent(plant=plant, memory=memory, outbox=outbox, queue=queue, link=link))
+        nursery.start_soon(client.run)
+        task_status.started(RunningAgent(pool=pool, store=store, outbox=outbox, queue=queue, client=client))
         if stopping is None:
             await trio.sleep_forever()
         else:
             await stopping.wait()
-        # What was made once the sending had ended would have to wait for the next start.
+        # Samples made after the client has finished would wait for the next start.
         pulses.cancel()
-        keeper.save()
-        if link.connected:
+        saver.save()
+        if client.connected:
             with trio.move_on_after(FINISH_WITHIN_S):
-                link.finish()
-                await link.ended.wait()
-        keeper.save()
-        _log_end(config, plant, outbox, queue, memory)
+                client.finish()
+                await client.ended.wait()
+        saver.save()
+        _log_end(config, pool, outbox, queue, store)
         nursery.cancel_scope.cancel()
 
 
-async def _revert(plant: BatteryPool, at_s: float, away_s: float, *, agent_id: str) -> None:
-    assets = await plant.lose_headend(at_s, away_s)
+async def _revert(pool: BatteryPool, at_s: float, away_s: float, *, agent_id: str) -> None:
+    assets = await pool.headend_lost(at_s, away_s)
     log.warning(
         "no headend for too long, setpoints reverted", agent_id=agent_id, away_s=away_s, assets=assets
     )
 
 
-def _follow_step(
-    step: ClockStep, *, plant: BatteryPool, watch: HeadendWatch, keeper: StateSaver, link: HeadendClient
+def _follow_connection(
+    status: LinkReport, *, comms_loss: CommsLossTimer, saver: StateSaver, queue: SendQueue, pool: BatteryPool
 ) -> None:
-    plant.clock_stepped(step)
-    watch.suspended(step.suspended_s)
-    keeper.save()
-    link.send_heartbeat()
+    if status.state != "connected":
+        comms_loss.disconnected()
+        return
+    comms_loss.connected()
+    # A setpoint that is acknowledged as active must survive a crash.
+    saver.save_held()
+    queue.put_active(pool.acknowledge_active())
+
+
+def _follow_step(
+    step: ClockStep,
+    *,
+    pool: BatteryPool,
+    comms_loss: CommsLossTimer,
+    saver: StateSaver,
+    client: HeadendClient,
+) -> None:
+    pool.clock_stepped(step)
+    comms_loss.suspended(step.suspended_s)
+    saver.save()
+    client.send_heartbeat()
 
 
 def _step_event(config: AgentConfig, step: ClockStep, *, wall: WallClock, rng: random.Random) -> AgentEvent:
     return AgentEvent(
         event_id=str(UUID(int=rng.getrandbits(128), version=4)),
-        # The agent's own, and so of none of its assets.
+        # Of the agent, and of none of its assets.
         asset_id="",
         site_id="",
         ts_unix_ms=wall.now_ms(),
@@ -193,18 +206,6 @@ def _step_event(config: AgentConfig, step: ClockStep, *, wall: WallClock, rng: r
         severity="warning",
         message=f"{step}, agent {config.agent_id}",
     )
-
-
-def _follow_link(
-    status: LinkReport, *, watch: HeadendWatch, keeper: StateSaver, queue: SendQueue, plant: BatteryPool
-) -> None:
-    if status.state != "connected":
-        watch.disconnected()
-        return
-    watch.connected()
-    # What is told to be in force is to be so after a crash as well.
-    keeper.save_held()
-    queue.tell_in_force(plant.tell_in_force())
 
 
 def _identity(config: AgentConfig, *, epoch: int, outbox_id: str) -> Identity:
@@ -223,27 +224,27 @@ def _identity(config: AgentConfig, *, epoch: int, outbox_id: str) -> Identity:
 
 
 def _log_end(
-    config: AgentConfig, plant: BatteryPool, outbox: Outbox, queue: SendQueue, memory: AgentMemory
+    config: AgentConfig, pool: BatteryPool, outbox: Outbox, queue: SendQueue, store: StateStore
 ) -> None:
-    lateness = plant.grid.lateness
+    lateness = pool.grid.lateness
     log.info(
         "agent stops",
         agent_id=config.agent_id,
         assets=len(config.assets),
         pulses=lateness.count,
-        pulses_skipped=plant.grid.skipped,
+        pulses_skipped=pool.grid.skipped,
         late_p50_ms=round(1000 * lateness.quantile_s(0.5), 1),
         late_p99_ms=round(1000 * lateness.quantile_s(0.99), 1),
         late_max_ms=round(1000 * lateness.max_s, 1),
-        samples=plant.rows_made,
-        asset_crashes=plant.crashes,
+        samples=pool.rows_made,
+        asset_crashes=pool.crashes,
         batches_unacknowledged=outbox.batches,
         batches_dropped=outbox.dropped,
         acknowledgements_dropped=queue.acknowledgements_dropped,
         events_dropped=queue.events_dropped,
-        saves_failed=memory.failures,
+        saves_failed=store.failures,
     )
-    # What quantiles over many agents are made of.
+    # The input for quantiles over many agents.
     log.debug(
         "lateness of the last pulses",
         agent_id=config.agent_id,

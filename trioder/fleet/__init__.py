@@ -1,9 +1,8 @@
-"""The fleet file: read and checked, cut into shards, and written."""
+"""The fleet file: parsed, checked, and written."""
 
-from trioder.fleet.documents import asset_from_document, asset_to_document
-from trioder.fleet.dump import dump_fleet
-from trioder.fleet.faults import Fault, FleetFileError
-from trioder.fleet.load import load_fleet
+from trioder.fleet.check import asset_from_document, load_fleet
+from trioder.fleet.parse import Fault, FleetFileError
+from trioder.fleet.write import asset_to_document, dump_fleet
 
 __all__ = [
     "Fault",

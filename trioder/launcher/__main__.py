@@ -12,12 +12,12 @@ import trio
 
 from trioder.fleet import FleetFileError, load_fleet
 from trioder.launcher.display import LiveLine
-from trioder.launcher.outbox_recovery import Orphans
+from trioder.launcher.outbox_recovery import RetiredAgents
 from trioder.launcher.run import run_launcher
 from trioder.launcher.shards import DEFAULT_OUTBOX_MAX_MB, Shard, cut_shards
 from trioder.launcher.supervisor import LaunchSettings
 from trioder.process.addresses import Address, AddressType
-from trioder.process.agent_files import gathered_states_file, orphaned_files
+from trioder.process.agent_files import gathered_states_file, retired_files
 from trioder.process.descriptors import raise_descriptor_limit
 from trioder.process.logs import LogFormat, configure_logging
 from trioder.process.options import logging_options
@@ -55,7 +55,7 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: float | N
     default="127.0.0.1:50051",
     show_default=True,
     show_envvar=True,
-    help="Where the agents dial: host:port or http://host:port.",
+    help="The headend that the agents connect to: host:port or http://host:port.",
 )
 @click.option(
     "--shard-size",
@@ -73,7 +73,7 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: float | N
     default=Path("var"),
     show_default=True,
     show_envvar=True,
-    help="Folder for what agents keep across restarts.",
+    help="Folder for the agents' state.",
 )
 @click.option(
     "--outbox-max-mb",
@@ -82,7 +82,7 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: float | N
     default=DEFAULT_OUTBOX_MAX_MB,
     show_default=True,
     show_envvar=True,
-    help="Telemetry that one agent keeps while the headend is away; beyond, the oldest is dropped.",
+    help="Bound of the telemetry that one agent stores without a headend; beyond, the oldest is dropped.",
 )
 @click.option(
     "--tick-s",
@@ -115,9 +115,9 @@ def main(
     log_level: str,
     log_format: LogFormat,
 ) -> None:
-    """Cut the fleet into shards and keep one agent process alive for each.
+    """Divide the fleet into shards and keep one agent process alive for each.
 
-    Stops all of them on SIGTERM or SIGINT and exits 0; 2 is wrong usage or a faulty fleet file, 1 a fleet
+    Stops all of them on SIGTERM or SIGINT and exits 0; 2 is wrong usage or an invalid fleet file, 1 a fleet
     of which no agent can be kept alive.
     """
     # Three pipes an agent.
@@ -130,21 +130,21 @@ def main(
         tick_s=tick_s,
         state_dir=str(state_dir),
         outbox_max_mb=outbox_max_mb,
-        orphans=_find_orphans(state_dir, shards),
+        retired=_find_retired(state_dir, shards),
         comms_loss_hold_s=comms_loss_hold_s,
         env={**os.environ, "LOG_LEVEL": log_level, "LOG_FORMAT": log_format},
     )
     sys.exit(trio.run(partial(run_launcher, shards, settings, live=live)))
 
 
-def _find_orphans(state_dir: Path, shards: Iterable[Shard]) -> Orphans:
+def _find_retired(state_dir: Path, shards: Iterable[Shard]) -> RetiredAgents:
     states = gathered_states_file(state_dir)
     try:
-        files = tuple(map(str, orphaned_files(state_dir, (shard.agent_id for shard in shards))))
-        # What an earlier launcher gathered and not all of its agents have read yet.
-        return Orphans(files=files, states_path=str(states) if files or states.exists() else None)
+        files = tuple(map(str, retired_files(state_dir, (shard.agent_id for shard in shards))))
+        # An earlier launcher's file may be left, which not all agents have read yet.
+        return RetiredAgents(files=files, states_path=str(states) if files or states.exists() else None)
     except OSError as error:
-        click.echo(f"{state_dir}: what agents kept there cannot be looked at: {error.strerror}", err=True)
+        click.echo(f"{state_dir}: the agents' files there cannot be listed: {error.strerror}", err=True)
         sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""How the fleet's progress is shown: a live line on a terminal, a log line at changes elsewhere."""
+"""Displays the fleet's progress: a live line on a terminal, else a log line at changes."""
 
 from contextlib import suppress
 
@@ -10,15 +10,15 @@ from trioder.process.logs import LogStream
 
 log = structlog.stdlib.get_logger(__name__)
 
-_LOOK_EVERY_S = 0.25
-# Changes come in bursts (a whole fleet connects); a log line tells where they led.
+_POLL_EVERY_S = 0.25
+# Changes come in bursts, such as a whole fleet connecting; one log line has the result.
 _LOG_EVERY_S = 1.0
-_NAMES_SHOWN = 2
+_MAX_NAMES = 2
 _CLEAR_LINE = "\r\x1b[K"
 
 
 class LiveLine:
-    """A text stream whose last line is kept below all that is written to it.
+    """A text stream with a live line below everything that is written to it.
 
     Args:
         stream: a terminal.
@@ -33,11 +33,11 @@ class LiveLine:
         self._stream.write(f"{_CLEAR_LINE}{text}{self._text}")
 
     def flush(self) -> None:
-        """Bring it to the terminal."""
+        """Flush the terminal."""
         self._stream.flush()
 
     def isatty(self) -> bool:
-        """Tell that this is a terminal if the stream below is."""
+        """Return whether the stream below is a terminal."""
         return self._stream.isatty()
 
     def show(self, text: str) -> None:
@@ -47,42 +47,42 @@ class LiveLine:
 
 
 def write_line(stream: LogStream, text: str) -> None:
-    """Write to a stream that may be gone: whoever stops reading does not stop the fleet."""
+    """Write to a stream that may be closed: a reader that stops does not stop the fleet."""
     with suppress(OSError):
         stream.write(text)
         stream.flush()
 
 
 async def show_progress(progress: FleetProgress, *, live: LiveLine | None) -> None:
-    """Tell of the fleet's progress until cancelled."""
-    shown: Snapshot | None = None
+    """Display the fleet's progress until cancelled."""
+    displayed: Snapshot | None = None
     logged: Snapshot | None = None
     logged_s = -_LOG_EVERY_S
     try:
         while True:
             snapshot = progress.snapshot()
             now_s = trio.current_time()
-            if live is not None and snapshot != shown:
+            if live is not None and snapshot != displayed:
                 live.show(progress_text(snapshot))
-                shown = snapshot
-            if _is_first_whole(snapshot, logged):
+                displayed = snapshot
+            if _has_just_connected(snapshot, logged):
                 log.info(connected_text(snapshot))
                 logged, logged_s = snapshot, now_s
             elif live is None and snapshot != logged and now_s - logged_s >= _LOG_EVERY_S:
                 log.info(progress_text(snapshot))
                 logged, logged_s = snapshot, now_s
-            await trio.sleep(_LOOK_EVERY_S)
+            await trio.sleep(_POLL_EVERY_S)
     finally:
         if live is not None:
             live.show("")
 
 
-def _is_first_whole(snapshot: Snapshot, logged: Snapshot | None) -> bool:
-    return snapshot.whole_after_s is not None and (logged is None or logged.whole_after_s is None)
+def _has_just_connected(snapshot: Snapshot, logged: Snapshot | None) -> bool:
+    return snapshot.connected_after_s is not None and (logged is None or logged.connected_after_s is None)
 
 
 def progress_text(snapshot: Snapshot) -> str:
-    """Return one line that tells where the fleet stands."""
+    """Return one line with the fleet's state."""
     text = (
         f"agents up {snapshot.agents_up}/{snapshot.agents}, "
         f"assets connected {snapshot.connected}/{snapshot.assets}"
@@ -92,19 +92,19 @@ def progress_text(snapshot: Snapshot) -> str:
 
 
 def _some(agent_ids: tuple[str, ...]) -> str:
-    names = ", ".join(agent_ids[:_NAMES_SHOWN])
-    more = len(agent_ids) - _NAMES_SHOWN
+    names = ", ".join(agent_ids[:_MAX_NAMES])
+    more = len(agent_ids) - _MAX_NAMES
     return f"{len(agent_ids)} ({names}{f' and {more} more' if more > 0 else ''})"
 
 
 def connected_text(snapshot: Snapshot) -> str:
-    """Return the line that says that the fleet stands."""
+    """Return the line for a fleet that is completely connected."""
     agents = f"{snapshot.agents} agent" + ("" if snapshot.agents == 1 else "s")
-    return f"fleet connected: {snapshot.assets} assets in {agents} after {snapshot.whole_after_s:.1f} s"
+    return f"fleet connected: {snapshot.assets} assets in {agents} after {snapshot.connected_after_s:.1f} s"
 
 
 def log_summary(progress: FleetProgress, *, ran_for_s: float) -> None:
-    """Log what became of every agent, and the totals."""
+    """Log every agent's history, and the totals."""
     for record in progress.records():
         log.info(
             "agent summary",

@@ -1,7 +1,7 @@
-"""The process that empties the files of agents that the present cut of the fleet no longer has.
+"""The process that sends the outboxes of agents whose shards no longer exist, and deletes their files.
 
-First it gathers what they say of their batteries into one file, which the new agents read: so each file is
-opened by one process, not by every agent of the fleet.
+First it collects their battery states in one file, which the new agents read: so each file is opened by one
+process, not by every agent of the fleet.
 """
 
 import json
@@ -19,33 +19,33 @@ from trioder.launcher.restarts import RestartLimits, RestartPolicy
 log = structlog.stdlib.get_logger(__name__)
 
 _GATHERED = "gathered"
-# 10,000 files take some ten seconds; a disk that hangs must not keep the fleet from starting.
+# 10,000 files take about ten seconds; a disk that hangs must not prevent the fleet from starting.
 _GATHER_WITHIN_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Orphans:
-    """What former agents left.
+class RetiredAgents:
+    """The state files of retired agents.
 
     Attributes:
-        files: that no shard owns.
-        states_path: where the states of their batteries are gathered; it may be there from an earlier start.
+        files: without a shard.
+        states_path: the file for their battery states; it may exist from an earlier start.
     """
 
     files: Sequence[str] = ()
     states_path: str | None = None
 
 
-class Drainer:
-    """Keeps the drainer running until the files are emptied; the fleet does not suffer from its failures.
+class OutboxRecovery:
+    """Runs the recovery process until all files are deleted; its failures do not affect the fleet.
 
     Args:
         command: the program and its arguments.
-        orphans: without any files there is nothing to do.
-        headend: where their batches go, as host:port.
+        retired: without any files there is nothing to do.
+        headend: receives the batches; host:port.
         env: its environment.
-        limits: the patience with it.
-        relay: takes each line that it logs.
+        limits: of its restarts.
+        relay: receives each line that it logs.
         rng: of the back-off.
         run_process: runs it once.
     """
@@ -53,7 +53,7 @@ class Drainer:
     def __init__(
         self,
         command: Sequence[str],
-        orphans: Orphans,
+        retired: RetiredAgents,
         *,
         headend: str,
         env: Mapping[str, str],
@@ -63,47 +63,45 @@ class Drainer:
         run_process: RunProcess,
     ) -> None:
         self._command = command
-        self._orphans = orphans
+        self._retired = retired
         self._headend = headend
         self._env = env
         self._relay = relay
         self._policy = RestartPolicy(limits, rng)
         self._run_process = run_process
-        self._gathered = not orphans.files
+        self._gathered = not retired.files
         self._settled = trio.Event()
         self._states_adopted = False
         if self._gathered:
             self._settled.set()
 
     async def run(self) -> None:
-        """Return once the files are emptied; until then it is tried again."""
-        if not self._orphans.files:
+        """Return once the files are deleted; the process is restarted until then."""
+        if not self._retired.files:
             return
-        log.info("files of former agents are emptied", files=len(self._orphans.files))
+        log.info("recovering the outboxes of retired agents", files=len(self._retired.files))
         while (end := await self._run_once()).code != 0:
             now_s = trio.current_time()
             delay_s = self._policy.delay_after(ran_for_s=now_s - self._started_s, now_s=now_s)
             if self._policy.quarantined:
                 self._settled.set()
-            log.warning(
-                "emptying the files of former agents is tried again", reason=str(end), delay_s=delay_s
-            )
+            log.warning("outbox recovery failed; starting it again", reason=str(end), delay_s=delay_s)
             await trio.sleep(delay_s)
         self._settled.set()
 
     async def wait_gathered(self) -> None:
-        """Wait until the batteries' states are gathered, or for as long as there is hope of that."""
+        """Wait until the battery states are collected, or the recovery fails for too long."""
         with trio.move_on_after(_GATHER_WITHIN_S):
             await self._settled.wait()
         if not self._gathered:
-            log.error("what former agents left of their batteries' states is not gathered; they start afresh")
+            log.error("battery states of retired agents are not gathered; their batteries start afresh")
 
     def all_adopted(self) -> None:
-        """Record that every agent has read the gathered states: their file is deleted, and not made again."""
-        if self._gathered and self._orphans.states_path is not None:
+        """Delete the collected states, which every agent has read; they are not collected again."""
+        if self._gathered and self._retired.states_path is not None:
             self._states_adopted = True
             try:
-                Path(self._orphans.states_path).unlink(missing_ok=True)
+                Path(self._retired.states_path).unlink(missing_ok=True)
             except OSError as error:
                 log.warning("gathered states cannot be deleted", reason=str(error))
 
@@ -111,10 +109,10 @@ class Drainer:
         self._started_s = trio.current_time()
         document = {
             "headend": self._headend,
-            "files": list(self._orphans.files),
-            "former_states": None if self._states_adopted else self._orphans.states_path,
+            "files": list(self._retired.files),
+            "former_states": None if self._states_adopted else self._retired.states_path,
         }
-        output = AgentOutput(on_status=self._take_status, on_log=self._relay)
+        output = AgentOutput(on_status=self._handle_status, on_log=self._relay)
         try:
             return await self._run_process(
                 self._command,
@@ -126,7 +124,7 @@ class Drainer:
         except OSError as error:
             return AgentEnd(code=1, last_lines=(f"it could not be started: {error}",))
 
-    def _take_status(self, line: str) -> None:
+    def _handle_status(self, line: str) -> None:
         try:
             status = json.loads(line)
         except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The launcher as a whole: the supervised fleet, its display, and the signals that end it."""
+"""The launcher as a whole: the supervised fleet, its display, and the signals that stop it."""
 
 import random
 import sys
@@ -25,11 +25,11 @@ async def run_launcher(
 
     Args:
         shards: the fleet, at least one shard.
-        settings: what the agents are started with.
-        live: where the progress is shown; without it, it is logged.
+        settings: of the agents.
+        live: displays the progress; without it, it is logged.
 
     Returns:
-        The exit code: 0 stopped as asked, 1 given up.
+        The exit code: 0 stopped by a signal, 1 given up.
     """
     output: LogStream = live or sys.stderr
     failure: FleetFailedError | None = None
@@ -38,7 +38,7 @@ async def run_launcher(
         progress = FleetProgress(shards, now_s=started_s)
         log.info("launcher starts the fleet", agents=len(shards), headend=settings.headend)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_asked, stop, nursery.cancel_scope)
+            nursery.start_soon(_cancel_on_signal, stop, nursery.cancel_scope)
             nursery.start_soon(partial(show_progress, progress, live=live))
             try:
                 await run_fleet(
@@ -65,6 +65,6 @@ async def run_launcher(
     return 1
 
 
-async def _cancel_when_asked(stop: StopSignal, scope: trio.CancelScope) -> None:
+async def _cancel_on_signal(stop: StopSignal, scope: trio.CancelScope) -> None:
     await stop.requested.wait()
     scope.cancel()

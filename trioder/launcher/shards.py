@@ -1,4 +1,4 @@
-"""Shards: who they are, and the document that hands one to its agent."""
+"""Shards of the fleet, and the document that configures an agent with one."""
 
 import hashlib
 import json
@@ -9,8 +9,8 @@ from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet, shard_fleet
 from trioder.fleet import asset_to_document
 
-# Small enough that making one piece never holds up the event loop for more than a few milliseconds.
-_ASSETS_A_PIECE = 200
+# Encoding one piece blocks the event loop for a few milliseconds at most.
+_ASSETS_PER_PIECE = 200
 DEFAULT_OUTBOX_MAX_MB = 256
 
 
@@ -19,8 +19,8 @@ class Shard:
     """One agent's share of the fleet.
 
     Attributes:
-        agent_id: the same for the same assets in the same cut of the fleet, over any restart.
-        phase: where in the pulse the agent ticks, in [0, 1), so that agents do not tick all at once.
+        agent_id: the same for the same assets at the same place among the shards.
+        phase: of the agent within the tick, in [0, 1), so that agents do not tick at once.
     """
 
     agent_id: str
@@ -50,13 +50,13 @@ def shard_document(
     """Yield the one JSON line that an agent reads from its standard input, in small pieces.
 
     Args:
-        shard: whose.
-        headend: where it dials.
+        shard: of the agent.
+        headend: host:port.
         tick_s: seconds between two pulses.
-        state_dir: where its file is.
-        outbox_max_mb: of telemetry that it keeps while the headend is away.
-        former_states: the file with what former agents left of their batteries' states, if any.
-        comms_loss_hold_s: so long without a headend setpoints hold; for ever without.
+        state_dir: of its state file.
+        outbox_max_mb: bound of the telemetry that it stores without a headend.
+        former_states: the file with retired agents' battery states, if any.
+        comms_loss_hold_s: how long setpoints hold without a headend; None for ever.
     """
     head = {
         "agent_id": shard.agent_id,
@@ -69,8 +69,8 @@ def shard_document(
         "comms_loss_hold_s": comms_loss_hold_s,
     }
     yield json.dumps(head)[:-1].encode() + b', "assets": ['
-    for start in range(0, len(shard.assets), _ASSETS_A_PIECE):
-        piece = shard.assets[start : start + _ASSETS_A_PIECE]
+    for start in range(0, len(shard.assets), _ASSETS_PER_PIECE):
+        piece = shard.assets[start : start + _ASSETS_PER_PIECE]
         separator = ", " if start else ""
         yield (separator + ", ".join(json.dumps(asset_to_document(asset)) for asset in piece)).encode()
     yield b"]}\n"

@@ -1,7 +1,7 @@
 """Keeps one agent process alive per shard; a shard whose agent cannot be kept alive is quarantined.
 
-A quarantined shard is tried again each minute while all others keep running. Only when every shard waits in
-quarantine does the launcher give up.
+A quarantined shard is retried each minute while all others keep running. The launcher gives up only when
+every shard is in quarantine.
 """
 
 import os
@@ -14,34 +14,33 @@ from typing import Never, NoReturn
 import structlog
 import trio
 
-from trioder.launcher.outbox_recovery import Drainer, Orphans
+from trioder.launcher.outbox_recovery import OutboxRecovery, RetiredAgents
 from trioder.launcher.process import AgentEnd, AgentOutput, RunProcess, run_agent_process
-from trioder.launcher.progress import FleetProgress
+from trioder.launcher.progress import AgentStatus, FleetProgress, read_status
 from trioder.launcher.restarts import RestartLimits, RestartPolicy
 from trioder.launcher.shards import DEFAULT_OUTBOX_MAX_MB, Shard, shard_document
-from trioder.launcher.status import AgentStatus, read_status
 
 log = structlog.stdlib.get_logger(__name__)
 
 AGENT_COMMAND = (sys.executable, "-m", "trioder.agent", "--stdin")
-DRAIN_COMMAND = (sys.executable, "-m", "trioder.agent", "--drain")
+RECOVERY_COMMAND = (sys.executable, "-m", "trioder.agent", "--drain")
 _WRONG_CONFIGURATION = 2
 
-# Starting a Python process is half a second of one core: with more at once, all are late.
+# Starting a Python process takes half a second of a core.
 _STARTS_AT_ONCE_PER_CORE = 2
-# An agent counts as starting until it says something, and for no longer than this.
+# An agent counts as starting until its first status, or for this long.
 _START_S = 2.0
 _START_JITTER_S = 0.05
 _BAD_LINES_LOGGED = 5
 
 
 class FleetFailedError(Exception):
-    """Every shard is in quarantine, and none is being tried.
+    """Every shard is in quarantine.
 
     Attributes:
         agent_id: the agent that ended last.
         reason: one sentence.
-        last_lines: the last that the agent logged.
+        last_lines: of its log.
     """
 
     def __init__(self, agent_id: str, reason: str, last_lines: Sequence[str] = ()) -> None:
@@ -53,29 +52,29 @@ class FleetFailedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSettings:
-    """What every agent of the fleet is started with.
+    """The settings of every agent.
 
     Attributes:
-        headend: where the agents dial, as host:port.
+        headend: host:port.
         tick_s: seconds between two pulses.
-        state_dir: where agents may keep what outlives them.
-        outbox_max_mb: of telemetry that one agent keeps while the headend is away.
-        orphans: what former agents left that no shard owns.
-        comms_loss_hold_s: so long without a headend setpoints hold; for ever without.
+        state_dir: of the agents' state files.
+        outbox_max_mb: bound of the telemetry that one agent stores without a headend.
+        retired: agents whose shards no longer exist.
+        comms_loss_hold_s: how long setpoints hold without a headend; None for ever.
         command: the agent program.
-        drain_command: the program that empties the orphans.
+        recovery_command: the program that sends their outboxes.
         env: its environment.
-        limits: the patience with one agent.
+        limits: of one agent's restarts.
     """
 
     headend: str
     tick_s: float = 4.0
     state_dir: str = "var"
     outbox_max_mb: int = DEFAULT_OUTBOX_MAX_MB
-    orphans: Orphans = field(default_factory=Orphans)
+    retired: RetiredAgents = field(default_factory=RetiredAgents)
     comms_loss_hold_s: float | None = None
     command: Sequence[str] = AGENT_COMMAND
-    drain_command: Sequence[str] = DRAIN_COMMAND
+    recovery_command: Sequence[str] = RECOVERY_COMMAND
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     limits: RestartLimits = field(default_factory=RestartLimits)
 
@@ -95,10 +94,10 @@ async def run_fleet(
 
     Args:
         shards: the fleet.
-        settings: what the agents are started with.
-        progress: is told of every change.
-        relay: takes each log line of each agent.
-        rng: of jitter and back-off.
+        settings: of the agents.
+        progress: records every change.
+        relay: receives each log line of each agent.
+        rng: for jitter.
         run_process: runs one process once.
 
     Raises:
@@ -106,9 +105,9 @@ async def run_fleet(
     """
     starts = trio.Semaphore(_STARTS_AT_ONCE_PER_CORE * (os.cpu_count() or 1))
     quarantine = _Quarantine(len(shards))
-    drainer = Drainer(
-        settings.drain_command,
-        settings.orphans,
+    recovery = OutboxRecovery(
+        settings.recovery_command,
+        settings.retired,
         headend=settings.headend,
         env=settings.env,
         limits=settings.limits,
@@ -130,28 +129,24 @@ async def run_fleet(
         for shard in shards
     ]
 
-    async def note_adoption() -> None:
+    async def await_adoption() -> None:
         for supervisor in supervisors:
             await supervisor.first_status.wait()
-        drainer.all_adopted()
+        recovery.all_adopted()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(drainer.run)
-        await drainer.wait_gathered()
+        nursery.start_soon(recovery.run)
+        await recovery.wait_gathered()
         for supervisor in supervisors:
             nursery.start_soon(supervisor.run)
-        nursery.start_soon(note_adoption)
+        nursery.start_soon(await_adoption)
         failure = await quarantine.wait_full()
         nursery.cancel_scope.cancel()
     raise failure
 
 
 class _Quarantine:
-    """Counts the shards that wait in quarantine for their next attempt.
-
-    Args:
-        shards: of the whole fleet.
-    """
+    """Counts the shards that wait in quarantine for their next attempt, of all `shards`."""
 
     def __init__(self, shards: int) -> None:
         self._shards = shards
@@ -160,7 +155,7 @@ class _Quarantine:
         self._failure = FleetFailedError("", "there is no shard")
 
     async def wait(self, failure: FleetFailedError, *, delay_s: float) -> None:
-        """Wait for the shard's next attempt; `failure` is why it could not run."""
+        """Wait for the shard's next attempt; `failure` is its reason."""
         self._waiting += 1
         if self._waiting == self._shards:
             self._failure = failure
@@ -171,13 +166,13 @@ class _Quarantine:
             self._waiting -= 1
 
     async def wait_full(self) -> FleetFailedError:
-        """Wait until every shard waits, and return why the last of them could not run."""
+        """Wait until every shard waits, and return the last one's failure."""
         await self._full.wait()
         return self._failure
 
 
 class _Supervisor:
-    """The life of one shard: its agent's runs, one after the other."""
+    """Runs one shard's agent, again and again."""
 
     def __init__(
         self,
@@ -202,12 +197,12 @@ class _Supervisor:
         self._policy = RestartPolicy(settings.limits, rng)
         self._log = log.bind(agent_id=shard.agent_id)
         self.first_status = trio.Event()
-        self._spoke = trio.Event()
+        self._reported = trio.Event()
         self._bad_lines = 0
         self._last_status: AgentStatus | None = None
 
     async def run(self) -> Never:
-        """Start the agent again and again."""
+        """Run the agent until cancelled."""
         while True:
             end, ran_for_s = await self._run_once()
             was_quarantined = self._policy.quarantined
@@ -248,8 +243,8 @@ class _Supervisor:
         return f"the agent keeps ending, {rule}; last: {end}"
 
     async def _watch_health(self) -> None:
-        """Let the shard leave the quarantine once its agent reports a status and runs on for long enough."""
-        await self._spoke.wait()
+        """End the quarantine once the agent has reported a status and then run for long enough."""
+        await self._reported.wait()
         await trio.sleep(self._settings.limits.healthy_after_s)
         if self._policy.quarantined:
             self._policy.recover()
@@ -261,7 +256,7 @@ class _Supervisor:
             )
 
     async def _run_once(self) -> tuple[AgentEnd, float]:
-        self._spoke = trio.Event()
+        self._reported = trio.Event()
         self._bad_lines = 0
         self._last_status = None
         await self._starts.acquire()
@@ -286,32 +281,32 @@ class _Supervisor:
             tick_s=settings.tick_s,
             state_dir=settings.state_dir,
             outbox_max_mb=settings.outbox_max_mb,
-            # Its first status says that it has read them; its own file is newer from then on.
-            former_states=None if self.first_status.is_set() else settings.orphans.states_path,
+            # By its first status it has read them, and its own file is newer.
+            former_states=None if self.first_status.is_set() else settings.retired.states_path,
             comms_loss_hold_s=settings.comms_loss_hold_s,
         )
-        output = AgentOutput(on_status=self._note_status, on_log=self._relay)
+        output = AgentOutput(on_status=self._handle_status, on_log=self._relay)
         try:
             return await self._run_process(
-                settings.command, document, output, env=settings.env, on_start=self._note_start
+                settings.command, document, output, env=settings.env, on_start=self._handle_start
             )
         except OSError as error:
-            # Out of processes, files or memory: that may pass, so it counts as one more end.
+            # Out of processes, files or memory, which may be temporary: counts as a failed run.
             return AgentEnd(code=1, last_lines=(f"the agent could not be started: {error}",))
 
     async def _release_start(self) -> None:
-        """Give the place for a starting agent to the next one, once this one speaks."""
+        """Let the next agent start once this one has reported."""
         try:
             with trio.move_on_after(_START_S):
-                await self._spoke.wait()
+                await self._reported.wait()
         finally:
             self._starts.release()
 
-    def _note_start(self, pid: int) -> None:
+    def _handle_start(self, pid: int) -> None:
         self._progress.agent_started(self._shard.agent_id, now_s=trio.current_time())
         self._log.debug("agent started", pid=pid, assets=len(self._shard.assets))
 
-    def _note_status(self, line: str) -> None:
+    def _handle_status(self, line: str) -> None:
         try:
             status = read_status(line)
         except ValueError as error:
@@ -319,10 +314,10 @@ class _Supervisor:
             if self._bad_lines <= _BAD_LINES_LOGGED:
                 self._log.warning("status line of an agent ignored", reason=str(error))
             return
-        self._spoke.set()
+        self._reported.set()
         self.first_status.set()
-        self._progress.agent_said(self._shard.agent_id, status, now_s=trio.current_time())
-        # An agent repeats itself while it tries again in vain.
+        self._progress.agent_reported(self._shard.agent_id, status, now_s=trio.current_time())
+        # An agent repeats its status at each failed attempt.
         if status != self._last_status:
             self._last_status = status
             level = self._log.warning if status.state == "refused" else self._log.debug

@@ -1,6 +1,6 @@
-"""How a battery moves: one synchronous tick of the energy and power balance, and nothing else.
+"""The battery model: one synchronous tick of the energy and power balance.
 
-Where each formula comes from, and what the aux load means, is in `docs/model.md`.
+The source of each formula, and the meaning of the aux load, are in `docs/model.md`.
 """
 
 import math
@@ -30,8 +30,21 @@ def initial_state(asset: Asset, soc_pct: float = START_SOC_PCT) -> BessState:
     )
 
 
+def restored_state(asset: Asset, *, soc_mwhr: float, current_mw: float, setpoint_mw: float) -> BessState:
+    """Return the state of a battery with these values, clamped to its nameplate.
+
+    Raises:
+        ValueError: a value is NaN or infinite.
+    """
+    state = initial_state(asset)._replace(
+        soc_mwhr=min(max(soc_mwhr, 0.0), asset.capacity_mwhr), current_mw=current_mw, setpoint_mw=setpoint_mw
+    )
+    # A step of 0 s moves no energy, and clamps the power.
+    return tick_asset(asset, state, 0.0)
+
+
 def with_setpoint(state: BessState, mw: float) -> BessState:
-    """Return the state with another setpoint, which the next tick works towards.
+    """Return the state with another setpoint, which the next tick approaches.
 
     Raises:
         ValueError: mw is NaN or infinite.
@@ -42,11 +55,11 @@ def with_setpoint(state: BessState, mw: float) -> BessState:
 
 
 def tick_asset(asset: Asset, state: BessState, dt_secs: float) -> BessState:
-    """Return the battery `dt_secs` later, having worked towards its setpoint at constant power.
+    """Return the state `dt_secs` later, after a step towards the setpoint at constant power.
 
-    `current_mw` of the result is the meter's mean power over the step, and the energy moved is exactly
-    what that power makes of it: a battery that runs empty within a step shows the power that emptied
-    it, and 0 MW from the next step on. A step of 0 s moves no energy and no ramp.
+    `current_mw` of the result is the meter's mean power over the step, and agrees with the energy moved: a
+    battery that runs empty within a step has the power that emptied it, and 0 MW from the next step on. A
+    step of 0 s moves no energy and no ramp.
 
     Raises:
         ValueError: dt_secs is negative, or any number given is NaN or infinite.
@@ -67,13 +80,12 @@ def tick_asset(asset: Asset, state: BessState, dt_secs: float) -> BessState:
     target_mw = _clamped(setpoint_mw, lowest_mw, discharge_mw)
     ramp_mw = asset.ramp_rate_mw_per_min * (dt_secs / 60.0)
     ramped_mw = _clamped(target_mw, last_mw - ramp_mw, last_mw + ramp_mw)
-    # Again, for the last power may lie where the battery can no longer go: physics beats the ramp.
+    # Again, as the last power may be beyond the present limits: physics beats the ramp.
     current_mw = _clamped(ramped_mw, lowest_mw, discharge_mw)
 
-    # What the cells give or take is the meter's power and the aux load's. Rounding must neither carry them
-    # past a limit by an ulp, nor leave an ulp in a battery that gave all it could: that one is empty, and
-    # the next step shows 0 MW. Cells at or beyond a limit are never moved outwards, for there the
-    # sustainable power is the aux load alone.
+    # The cells supply the meter's power and the aux load's. Rounding must neither move them past a limit by
+    # an ulp, nor leave an ulp in a battery that gave all it could: it is empty, and the next step has 0 MW.
+    # Cells at or beyond a limit are never moved outwards: the sustainable power there is the aux load alone.
     cell_mw = current_mw + asset.aux_load_mw
     if cell_mw > 0.0:
         soc_mwhr -= cell_mw * hours / asset.discharge_efficiency

@@ -96,19 +96,19 @@ def first_status(process: subprocess.Popen[bytes]) -> dict[str, object]:
     return status
 
 
-def test_every_fault_of_the_variables_is_told_and_the_exit_code_is_2() -> None:
+def test_every_fault_of_the_variables_is_reported_and_the_exit_code_is_2() -> None:
     wrong = {"MAX_MW": "much", "TICK_S": "-1", "HEADEND_GRPC": "nowhere", "COMMS_LOSS_HOLD_S": "0"}
     ended = run(env=environment(**ONE_ASSET | wrong))
-    told = ended.stderr.decode()
+    reported = ended.stderr.decode()
     assert ended.returncode == 2
     faults = ("MAX_MW is 'much'", "TICK_S is -1.0", "HEADEND_GRPC: 'nowhere'", "COMMS_LOSS_HOLD_S is 0.0")
-    assert all(fault in told for fault in faults)
-    assert "Traceback" not in told
+    assert all(fault in reported for fault in faults)
+    assert "Traceback" not in reported
 
 
 def test_help_names_each_option_with_its_variable() -> None:
     ended = run("--help")
-    told = ended.stdout.decode()
+    reported = ended.stdout.decode()
     assert ended.returncode == 0
     for name in (
         *ONE_ASSET,
@@ -120,12 +120,12 @@ def test_help_names_each_option_with_its_variable() -> None:
         "LOG_LEVEL",
         "LOG_FORMAT",
     ):
-        assert f"env var: {name}" in " ".join(told.split())
-        assert "--" + name.lower().replace("_", "-") in told
+        assert f"env var: {name}" in " ".join(reported.split())
+        assert "--" + name.lower().replace("_", "-") in reported
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "reported"),
     [
         (b"", "standard input ended after 0 bytes"),
         (LINE[:-1], "standard input ended after"),
@@ -133,14 +133,14 @@ def test_help_names_each_option_with_its_variable() -> None:
         (b'{"agent_id": ""}\n', "agent_id is ''"),
     ],
 )
-def test_a_bad_handover_is_told_and_the_exit_code_is_2(given: bytes, told: str) -> None:
+def test_a_bad_handover_is_reported_and_the_exit_code_is_2(given: bytes, reported: str) -> None:
     ended = run("--stdin", given=given)
     assert ended.returncode == 2
-    assert told in ended.stderr.decode()
+    assert reported in ended.stderr.decode()
     assert "Traceback" not in ended.stderr.decode()
 
 
-def test_a_closed_standard_input_is_told_and_the_exit_code_is_2() -> None:
+def test_a_closed_standard_input_is_reported_and_the_exit_code_is_2() -> None:
     ended = subprocess.run(
         ["sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "--stdin"],
         env=environment(),
@@ -152,7 +152,7 @@ def test_a_closed_standard_input_is_told_and_the_exit_code_is_2() -> None:
     assert b"standard input is closed" in ended.stderr
 
 
-def test_a_terminal_as_standard_input_is_told_and_the_exit_code_is_2() -> None:
+def test_a_terminal_as_standard_input_is_reported_and_the_exit_code_is_2() -> None:
     ours, theirs = os.openpty()
     try:
         ended = subprocess.run(
@@ -191,7 +191,7 @@ def test_a_signal_stops_the_agent_well(number: signal.Signals) -> None:
 def test_a_signal_before_the_handover_stops_the_agent_well() -> None:
     with open_agent("--stdin", env=environment(LOG_LEVEL="debug")) as agent:
         hand_over(agent, LINE[:20])
-        # Nothing tells that it has come so far; the default handler would make it -SIGTERM.
+        # It reports nothing at this point; the default handler would make it -SIGTERM.
         deadline_s = time.monotonic() + WITHIN_S
         while not _catches_sigterm(agent.pid):
             assert time.monotonic() < deadline_s

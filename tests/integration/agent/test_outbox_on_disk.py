@@ -17,8 +17,7 @@ from trioder.api.context import Headend
 from trioder.domain.dispatch import DispatchRequest
 from trioder.domain.fleet import Fleet
 from trioder.domain.telemetry import Samples
-from trioder.fleet import asset_to_document
-from trioder.fleet.dump import dump_fleet
+from trioder.fleet import asset_to_document, dump_fleet
 from trioder.headend.service import open_headend
 from trioder.process.wall_time import WallClock
 from trioder.rpc import serve_rpc
@@ -125,7 +124,7 @@ async def test_an_agent_killed_in_midstream_comes_back_with_its_charge_its_setpo
                 await until(lambda: database.batches[-1][2].setpoint_mw[0] == 5.0)
                 await trio.sleep(0.5)
             # The headend is away; what the agent makes now is on its disk alone.
-            told = len(database.batches)
+            reported = len(database.batches)
             await trio.sleep(1.5)
             agent.send_signal(signal.SIGKILL)
             await agent.wait()
@@ -133,16 +132,16 @@ async def test_an_agent_killed_in_midstream_comes_back_with_its_charge_its_setpo
             open_process("trioder.agent", "--stdin", line=line),
             open_headend_at(port, fleet, database),
         ):
-            await until(lambda: len(database.batches) >= told + 25)
+            await until(lambda: len(database.batches) >= reported + 25)
     [(_, sequence)] = database.sequences().items()
     assert sequence == list(range(1, len(sequence) + 1))
-    assert all(samples.setpoint_mw[0] == 5.0 for _, _, samples in database.batches[told:])
+    assert all(samples.setpoint_mw[0] == 5.0 for _, _, samples in database.batches[reported:])
     times = [samples.ts_unix_ms for _, _, samples in database.batches]
     assert times == sorted(set(times))
     # No energy came from nowhere: the charge falls as it did, across the gap.
     charge = [soc_mwhr for _, soc_mwhr in database.column(0)]
     assert charge == sorted(charge, reverse=True)
-    assert charge[-1] < charge[told]
+    assert charge[-1] < charge[reported]
 
 
 async def test_a_second_agent_on_the_same_file_refuses_to_start_with_exit_code_1(tmp_path: Path) -> None:
@@ -156,11 +155,11 @@ async def test_a_second_agent_on_the_same_file_refuses_to_start_with_exit_code_1
             await until(lambda: len(database.batches) >= 1)
             async with open_process("trioder.agent", "--stdin", line=line, stderr=subprocess.PIPE) as second:
                 assert second.stderr is not None
-                told = b"".join([chunk async for chunk in second.stderr])
+                reported = b"".join([chunk async for chunk in second.stderr])
                 assert await second.wait() == 1
                 await second.stderr.aclose()
-    assert b"in use by another agent" in told
-    assert b"Traceback" not in told
+    assert b"in use by another agent" in reported
+    assert b"Traceback" not in reported
 
 
 async def test_a_fleet_that_is_cut_anew_keeps_its_batteries_and_hands_over_every_sample(
@@ -205,5 +204,5 @@ async def test_a_fleet_that_is_cut_anew_keeps_its_batteries_and_hands_over_every
     assert before[-1] < after[0]
     assert 0.0 <= after[0][1] - before[-1][1] < 0.01
     assert after[-1][1] > after[0][1]
-    # 1.5 s without a headend: that backlog came by the drainer.
+    # 1.5 s without a headend: that backlog was recovered.
     assert len(before) >= 12

@@ -13,13 +13,13 @@ def pids(folder: Path) -> list[int]:
     return [int(path.name.removeprefix("pid-")) for path in folder.glob("pid-*")]
 
 
-def living(folder: Path) -> list[int]:
+def running_pids(folder: Path) -> list[int]:
     """Those that still run."""
     return [pid for pid in pids(folder) if _is_alive(pid)]
 
 
 def with_environment(text: str) -> list[tuple[int, str]]:
-    """Every living process with this in its environment, and its command line."""
+    """Every live process with this in its environment, and its command line."""
     if not Path("/proc/self/environ").exists():
         listing = subprocess.run(
             ["ps", "axeww", "-o", "pid=,command="], capture_output=True, check=True, text=True

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.integration.launcher.pids import living, until
+from tests.integration.launcher.pids import running_pids, until
 from tests.unit.launcher.fleets import fleet_of
 from trioder.fleet import dump_fleet
 
@@ -58,7 +58,7 @@ async def running_fleet(mode: str, folder: Path) -> AsyncIterator[Launcher]:
     """Yield a launcher whose three stand-ins are connected."""
     async with running([LAUNCH_STAND_INS, mode, str(folder)], folder) as launcher:
         await until(lambda: any(event.startswith("fleet connected") for event in launcher.events()))
-        assert len(living(folder)) == 3
+        assert len(running_pids(folder)) == 3
         yield launcher
 
 
@@ -68,7 +68,7 @@ async def test_a_signal_stops_everything_with_exit_code_0(number: signal.Signals
         launcher.process.send_signal(number)
         with trio.fail_after(10):
             assert await launcher.process.wait() == 0
-        assert living(tmp_path) == []
+        assert running_pids(tmp_path) == []
         assert launcher.events().count("agent summary") == 3
         total = launcher.log()[-1]
         assert (total["event"], total["agents"], total["restarts"]) == ("fleet summary", 3, 0)
@@ -80,14 +80,14 @@ async def test_an_agent_that_hangs_does_not_hold_up_the_stop(tmp_path: Path) -> 
         # 8 s are the agent's own; the stand-in would take ten minutes.
         with trio.fail_after(30):
             assert await launcher.process.wait() == 0
-        assert living(tmp_path) == []
+        assert running_pids(tmp_path) == []
 
 
 async def test_a_killed_launcher_leaves_no_orphan(tmp_path: Path) -> None:
     async with running_fleet("good", tmp_path) as launcher:
         launcher.process.kill()
         with trio.fail_after(30):
-            await until(lambda: living(tmp_path) == [])
+            await until(lambda: running_pids(tmp_path) == [])
 
 
 async def test_a_second_signal_ends_the_launcher_at_once_and_its_agents_follow(tmp_path: Path) -> None:
@@ -97,20 +97,20 @@ async def test_a_second_signal_ends_the_launcher_at_once_and_its_agents_follow(t
         launcher.process.send_signal(signal.SIGTERM)
         with trio.fail_after(30):
             assert await launcher.process.wait() == 1
-            await until(lambda: living(tmp_path) == [])
+            await until(lambda: running_pids(tmp_path) == [])
 
 
 async def test_giving_up_is_exit_code_1_with_the_reason_last(tmp_path: Path) -> None:
     async with running([LAUNCH_STAND_INS, "refuses-configuration", str(tmp_path)], tmp_path) as launcher:
         assert await launcher.process.wait() == 1
-        assert living(tmp_path) == []
+        assert running_pids(tmp_path) == []
     # The agents' own lines are text, as they wrote them.
     *_, words, reason = launcher.errors.read_text().splitlines()
     assert json.loads(words)["line"] == "MAX_MW is -3; it must be above 0"
     assert json.loads(reason)["reason"] == "the agent refuses its configuration (exit code 2)"
 
 
-async def test_every_fault_of_the_fleet_is_told_before_anything_starts(tmp_path: Path) -> None:
+async def test_every_fault_of_the_fleet_is_reported_before_anything_starts(tmp_path: Path) -> None:
     fleet = tmp_path / "fleet.json"
     document = json.loads(dump_fleet(fleet_of(40), form="json"))
     for asset in document["assets"]:

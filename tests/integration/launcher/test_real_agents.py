@@ -17,7 +17,7 @@ async def test_agents_take_their_shards_and_wait_for_a_headend_that_is_away(tmp_
     assert not any("Traceback" in line for line in lines)
 
 
-async def test_agents_are_told_how_long_setpoints_hold_without_a_headend(tmp_path: Path) -> None:
+async def test_agents_receive_how_long_setpoints_hold_without_a_headend(tmp_path: Path) -> None:
     _, lines = await launch_until("setpoints reverted", folder=tmp_path, comms_loss_hold_s=0.25)
     assert sum("setpoints reverted" in line and "0.25" in line for line in lines) == 2
 

@@ -120,7 +120,7 @@ async def test_if_one_dies_the_other_is_stopped_and_the_script_fails(name: str, 
 
 
 @pytest.mark.parametrize("variable", ["HEADEND_HTTP_ADDR", "HEADEND_GRPC_ADDR"])
-async def test_a_port_in_use_is_told_by_the_headend(variable: str, tmp_path: Path) -> None:
+async def test_a_port_in_use_is_reported_by_the_headend(variable: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         async with running(tmp_path, **{variable: address}) as script:
@@ -130,7 +130,7 @@ async def test_a_port_in_use_is_told_by_the_headend(variable: str, tmp_path: Pat
             assert "launcher starts" not in script.output()
 
 
-async def test_a_faulty_fleet_is_told_by_the_headend(tmp_path: Path) -> None:
+async def test_a_faulty_fleet_is_reported_by_the_headend(tmp_path: Path) -> None:
     async with running(tmp_path, ASSETS_PATH="missing.yaml") as script:
         assert await script.process.wait() == 2
         assert script.pids() == []

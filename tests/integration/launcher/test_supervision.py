@@ -13,7 +13,7 @@ import pytest
 import structlog
 import trio
 
-from tests.integration.launcher.pids import living, pids, until
+from tests.integration.launcher.pids import pids, running_pids, until
 from tests.unit.launcher.fleets import shards_of
 from trioder.launcher import process, supervisor
 from trioder.launcher.progress import FleetProgress
@@ -71,8 +71,8 @@ async def running(launched: Launch) -> AsyncIterator[None]:
 async def test_every_shard_has_an_agent_that_ends_with_the_launcher(tmp_path: Path) -> None:
     launched = launch("good", tmp_path)
     async with running(launched):
-        assert len(living(tmp_path)) == 2
-    assert living(tmp_path) == []
+        assert len(running_pids(tmp_path)) == 2
+    assert running_pids(tmp_path) == []
     assert launched.progress.snapshot().agents_up == 0
 
 
@@ -100,7 +100,7 @@ async def test_a_fleet_of_which_every_agent_keeps_crashing_ends_the_launcher_wit
     assert "more than 5 restarts within 60 s; last: killed by signal 6" in failure.value.reason
     assert "Traceback: the stand-in is broken" in failure.value.last_lines
     assert failure.value.agent_id in {shard.agent_id for shard in launched.shards}
-    assert living(tmp_path) == []
+    assert running_pids(tmp_path) == []
 
 
 async def test_a_shard_that_keeps_crashing_is_quarantined_and_comes_out_of_it(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ async def test_a_shard_that_keeps_crashing_is_quarantined_and_comes_out_of_it(tm
             (tmp_path / "mended").write_text("")
             await launched.until_connected()
             await until(lambda: launched.progress.snapshot().quarantined == ())
-            assert len(living(tmp_path)) == 2
+            assert len(running_pids(tmp_path)) == 2
             nursery.cancel_scope.cancel()
     records = {record.agent_id: record for record in launched.progress.records()}
     assert (records[first].quarantines, records[second].quarantines, records[second].restarts) == (1, 0, 0)
@@ -198,9 +198,9 @@ async def test_an_agent_that_ignores_sigterm_is_killed(
 ) -> None:
     monkeypatch.setattr(process, "STOP_GRACE_S", 0.5)
     async with running(launch("hangs", tmp_path)):
-        assert len(living(tmp_path)) == 2
+        assert len(running_pids(tmp_path)) == 2
         asked_s = trio.current_time()
-    assert living(tmp_path) == []
+    assert running_pids(tmp_path) == []
     assert trio.current_time() - asked_s >= 0.5
 
 

@@ -13,8 +13,8 @@ from trio.testing import memory_stream_pair
 from trioder.agent.battery import Battery, Tick
 from trioder.agent.config import AgentConfig
 from trioder.agent.headend_client import LinkReport
-from trioder.agent.memory import AgentMemory, SavedBattery
-from trioder.agent.retired_state import gather_states, read_states
+from trioder.agent.persistence.retired_state import gather_states, read_states
+from trioder.agent.persistence.state_store import SavedBattery, StateStore
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import Setpoint
@@ -53,7 +53,7 @@ def make_asset(number: int = 0, **changes: float) -> Asset:
     )
 
 
-def make_dispatch(
+def make_setpoint(
     mw: float,
     *,
     number: int = 0,
@@ -92,7 +92,7 @@ def make_config(count: int = 2, **changes: object) -> AgentConfig:
 
 @dataclass(kw_only=True)
 class FakeHeadend:
-    """Speaks the real transport over in-memory streams and does as its fields say."""
+    """Speaks the real transport over in-store streams and does as its fields say."""
 
     committed_seq: int = 0
     # Of outboxes that are not at committed_seq.
@@ -180,11 +180,11 @@ async def start_agent(
     config: AgentConfig | None = None,
     *,
     reports: list[LinkReport] | None = None,
-    memory: AgentMemory | None = None,
+    store: StateStore | None = None,
     wall: WallClock | None = None,
     tick: object = tick_asset,
     stopping: trio.Event | None = None,
-    settle: Callable[[], None] = lambda: None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> RunningAgent:
     """Start an agent at a wall time that is a multiple of its tick, so that it pulses after 0, 4, 8 ... s."""
     return await nursery.start(
@@ -195,10 +195,10 @@ async def start_agent(
             wall=wall or WallClock(START_UNIX_S, trio.current_time()),
             rng=random.Random(7),
             report=(reports if reports is not None else []).append,
-            memory=memory,
+            store=store,
             tick=tick,
             stopping=stopping,
-            settle=settle,
+            on_ready=on_ready,
         )
     )
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.agent.parts import START_UNIX_S, make_battery
-from trioder.agent.memory import SavedBattery
+from trioder.agent.persistence.state_store import SavedBattery
 from trioder.domain.dispatch import Setpoint
 from trioder.wire.records import Acknowledgement
 
@@ -66,23 +66,25 @@ class Reference:
         self.mw = self.reversion_mw = 0.0
         self.end_s = math.inf
         self.running = ""
-        self.told: list[tuple[str, str]] = []
+        self.reported: list[tuple[str, str]] = []
 
     def reach(self, now_s: float) -> None:
         if self.end_s <= now_s:
             self.end("completed")
 
     def end(self, status: str) -> None:
-        self.told.append((self.running, status))
+        self.reported.append((self.running, status))
         self.mw, self.end_s, self.running = self.reversion_mw, math.inf, ""
 
     def give(self, happening: Given, dispatch_id: str, now_s: float) -> None:
         self.reach(now_s)
         if happening.valid_for_s is not None and happening.valid_for_s <= 0:
-            self.told.append((dispatch_id, "expired"))
+            self.reported.append((dispatch_id, "expired"))
             return
         powers = happening.mw, happening.reversion_mw
-        self.told.append((dispatch_id, "clamped" if any(not -40 <= mw <= 50 for mw in powers) else "applied"))
+        self.reported.append(
+            (dispatch_id, "clamped" if any(not -40 <= mw <= 50 for mw in powers) else "applied")
+        )
         self.mw, self.reversion_mw = powers
         ends = [after_s for after_s in (happening.duration_s, happening.valid_for_s) if after_s is not None]
         self.end_s = now_s + min(ends, default=math.inf)
@@ -100,7 +102,7 @@ def test_dispatches_ends_losses_and_restarts_in_any_order(
     happenings: list[Given | Lost | Pulse | Restart],
 ) -> None:
     battery, reference, now_s = make_battery(), Reference(), 0.0
-    told: list[tuple[str, str]] = []
+    reported: list[tuple[str, str]] = []
     for number, happening in enumerate(happenings):
         now_s += happening.after_s
         match happening:
@@ -120,7 +122,7 @@ def test_dispatches_ends_losses_and_restarts_in_any_order(
                 )
             case Lost():
                 reference.lose(now_s)
-                battery.lose_headend(now_s, HOLD_S)
+                battery.headend_lost(now_s, HOLD_S)
             case Pulse():
                 reference.reach(now_s)
                 battery.advance(now_s)
@@ -136,10 +138,10 @@ def test_dispatches_ends_losses_and_restarts_in_any_order(
                 )
                 battery = make_battery()
                 battery.resume(saved, now_s=now_s)
-        battery.obey(now_s)
-        told += [
+        battery.apply_pending(now_s)
+        reported += [
             (answer.dispatch_id, answer.status)
-            for answer in battery.take_tellings()
+            for answer in battery.take_messages()
             if isinstance(answer, Acknowledgement)
         ]
         assert (battery.state.setpoint_mw, battery.reversion_mw, battery.dispatch_id) == (
@@ -150,4 +152,4 @@ def test_dispatches_ends_losses_and_restarts_in_any_order(
         assert battery.lease_end_s == reference.end_s or math.isclose(
             battery.lease_end_s, reference.end_s, abs_tol=1e-5
         )
-    assert told == reference.told
+    assert reported == reference.reported

@@ -1,4 +1,4 @@
-"""Every fault of a configuration is told at once, with its name, value and rule."""
+"""Every fault of a configuration is reported at once, with its name, value and rule."""
 
 import json
 import math
@@ -45,7 +45,7 @@ def test_one_asset_is_read_from_its_variables() -> None:
     assert (config.headend, config.tick_s, config.phase) == (Address("headend", 50051), 4.0, 0.0)
 
 
-def test_all_faults_of_the_variables_are_told_at_once() -> None:
+def test_all_faults_of_the_variables_are_reported_at_once() -> None:
     wrong = {"ASSET_ID": "battery-1", "CAPACITY_MWHR": None, "MAX_MW": "much", "EFFICIENCY": "1.5"}
     with pytest.raises(ConfigError) as caught:
         config_of_one_asset(VARIABLES | wrong | {"HEADEND_GRPC": "headend", "TICK_S": "0"})
@@ -70,7 +70,7 @@ def test_a_shard_is_read_from_its_document() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reported"),
     [
         ({"agent_id": ""}, "agent_id is ''"),
         ({"agent_id": 7}, "agent_id is 7"),
@@ -87,11 +87,11 @@ def test_a_shard_is_read_from_its_document() -> None:
         ({"assets": [asset_to_document(make_asset(0)) | {"max_mw": "x"}]}, "assets[0].max_mw is 'x'"),
     ],
 )
-def test_each_fault_of_a_shard_is_named(changes: dict[str, object], told: str) -> None:
+def test_each_fault_of_a_shard_is_named(changes: dict[str, object], reported: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config_of_shard(shard(**changes))
     [fault] = caught.value.faults
-    assert fault.startswith(told)
+    assert fault.startswith(reported)
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"17"])

@@ -4,7 +4,7 @@ import math
 
 import trio
 
-from trioder.agent.leases import LeaseTimer
+from trioder.agent.timers import LeaseTimer
 
 
 async def collect(leases: LeaseTimer, ends: list[tuple[float, int]]) -> None:

@@ -7,12 +7,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from trioder.agent.batch_log import BatchesInMemory
-from trioder.agent.outbox import Outbox, Outgoing
+from trioder.agent.persistence.outbox import Outbox, Outgoing
+from trioder.agent.persistence.state_store import InMemoryBatchLog
 
 
 def make_outbox(*, batches: int = 0, max_bytes: int = 1000, window: int = 32) -> Outbox:
-    outbox = Outbox(BatchesInMemory(), max_bytes=max_bytes, window_batches=window)
+    outbox = Outbox(InMemoryBatchLog(), max_bytes=max_bytes, window_batches=window)
     append(outbox, batches)
     return outbox
 
@@ -23,7 +23,7 @@ def append(outbox: Outbox, batches: int = 1) -> None:
         outbox.append(b"%010d" % outbox.next_append_seq)
 
 
-def drain(outbox: Outbox) -> list[Outgoing]:
+def take_all(outbox: Outbox) -> list[Outgoing]:
     sent = []
     while (outgoing := outbox.take_next()) is not None:
         assert int(outgoing.payload) == outgoing.batch_seq
@@ -32,18 +32,18 @@ def drain(outbox: Outbox) -> list[Outgoing]:
 
 
 def in_turn(outbox: Outbox) -> list[int]:
-    return [outgoing.batch_seq for outgoing in drain(outbox) if not outgoing.live_only]
+    return [outgoing.batch_seq for outgoing in take_all(outbox) if not outgoing.live_only]
 
 
 def test_nothing_is_sent_before_the_session_stands() -> None:
-    assert drain(make_outbox(batches=3)) == []
+    assert take_all(make_outbox(batches=3)) == []
 
 
 def test_nothing_is_sent_after_the_session_has_ended() -> None:
     outbox = make_outbox(batches=1)
     outbox.registered(0)
     outbox.disconnected()
-    assert drain(outbox) == []
+    assert take_all(outbox) == []
 
 
 def test_batches_are_sent_as_they_come_in_one_copy() -> None:
@@ -52,7 +52,7 @@ def test_batches_are_sent_as_they_come_in_one_copy() -> None:
     sent = []
     for _ in range(3):
         append(outbox)
-        sent += drain(outbox)
+        sent += take_all(outbox)
     assert [(outgoing.batch_seq, outgoing.live_only, outgoing.gap_from_seq) for outgoing in sent] == [
         (1, False, None),
         (2, False, None),
@@ -60,10 +60,10 @@ def test_batches_are_sent_as_they_come_in_one_copy() -> None:
     ]
 
 
-def test_behind_a_backlog_the_newest_is_shown_first_and_comes_again_in_its_turn() -> None:
+def test_behind_a_backlog_the_newest_is_sent_first_and_again_in_its_turn() -> None:
     outbox = make_outbox(batches=3)
     outbox.registered(0)
-    assert [(outgoing.batch_seq, outgoing.live_only) for outgoing in drain(outbox)] == [
+    assert [(outgoing.batch_seq, outgoing.live_only) for outgoing in take_all(outbox)] == [
         (3, True),
         (1, False),
         (2, False),
@@ -71,13 +71,13 @@ def test_behind_a_backlog_the_newest_is_shown_first_and_comes_again_in_its_turn(
     ]
 
 
-def test_the_window_bounds_what_is_under_way_and_the_newest_is_still_shown() -> None:
+def test_the_window_bounds_what_is_in_flight_and_the_newest_is_still_sent() -> None:
     outbox = make_outbox(window=2)
     outbox.registered(0)
     sent = []
     for _ in range(4):
         append(outbox)
-        sent += drain(outbox)
+        sent += take_all(outbox)
     assert [(outgoing.batch_seq, outgoing.live_only) for outgoing in sent] == [
         (1, False),
         (2, False),
@@ -91,7 +91,7 @@ def test_the_window_bounds_what_is_under_way_and_the_newest_is_still_shown() -> 
 def test_what_is_acknowledged_is_no_longer_kept() -> None:
     outbox = make_outbox(batches=5)
     outbox.registered(0)
-    drain(outbox)
+    take_all(outbox)
     outbox.acknowledged(3)
     assert (outbox.batches, outbox.size_bytes) == (2, 20)
 
@@ -99,7 +99,7 @@ def test_what_is_acknowledged_is_no_longer_kept() -> None:
 def test_what_the_headend_has_at_the_registration_is_not_sent_again() -> None:
     outbox = make_outbox(batches=5)
     outbox.registered(0)
-    drain(outbox)
+    take_all(outbox)
     outbox.disconnected()
     outbox.registered(3)
     assert in_turn(outbox) == [4, 5]
@@ -109,7 +109,7 @@ def test_what_the_headend_has_at_the_registration_is_not_sent_again() -> None:
 def test_a_replay_goes_back() -> None:
     outbox = make_outbox(batches=5)
     outbox.registered(0)
-    drain(outbox)
+    take_all(outbox)
     outbox.replay_from(3)
     assert in_turn(outbox) == [3, 4, 5]
 
@@ -117,27 +117,27 @@ def test_a_replay_goes_back() -> None:
 def test_an_acknowledgement_of_a_replayed_batch_ends_its_repetition() -> None:
     outbox = make_outbox(batches=5)
     outbox.registered(0)
-    drain(outbox)
+    take_all(outbox)
     outbox.replay_from(2)
     outbox.acknowledged(4)
-    [outgoing] = drain(outbox)
+    [outgoing] = take_all(outbox)
     assert (outgoing.batch_seq, outgoing.gap_from_seq) == (5, None)
 
 
 def test_after_a_replay_what_is_taken_and_not_yet_committed_is_still_acknowledged_in_parts() -> None:
     outbox = make_outbox(batches=5)
     outbox.registered(0)
-    drain(outbox)
+    take_all(outbox)
     outbox.replay_from(5)
     outbox.acknowledged(3)
     assert outbox.batches == 2
 
 
-def test_without_room_the_oldest_go_and_the_gap_is_told_once() -> None:
+def test_without_room_the_oldest_go_and_the_gap_is_reported_once() -> None:
     outbox = make_outbox(batches=7, max_bytes=40)
     outbox.registered(0)
     assert outbox.dropped == 3
-    turns = [outgoing for outgoing in drain(outbox) if not outgoing.live_only]
+    turns = [outgoing for outgoing in take_all(outbox) if not outgoing.live_only]
     assert [(outgoing.batch_seq, outgoing.gap_from_seq) for outgoing in turns] == [
         (4, 1),
         (5, None),
@@ -151,24 +151,24 @@ def test_the_newest_batch_is_kept_however_large() -> None:
     assert outbox.batches == 1
 
 
-def test_a_headend_that_forgot_is_told_of_the_gap() -> None:
+def test_the_gap_is_reported_to_a_headend_that_forgot() -> None:
     outbox = make_outbox(batches=5)
     outbox.registered(0)
-    drain(outbox)
+    take_all(outbox)
     outbox.acknowledged(5)
     outbox.disconnected()
     outbox.registered(0)
-    assert drain(outbox) == []
+    assert take_all(outbox) == []
     append(outbox)
-    [outgoing] = drain(outbox)
+    [outgoing] = take_all(outbox)
     assert (outgoing.batch_seq, outgoing.gap_from_seq, outgoing.live_only) == (6, 1, False)
 
 
 @pytest.mark.parametrize("batch_seq", [6, 2**63])
-def test_word_of_batches_that_were_never_sent_is_passed_over(batch_seq: int) -> None:
+def test_messages_about_batches_that_were_never_sent_are_ignored(batch_seq: int) -> None:
     outbox = make_outbox(batches=5, window=2)
     outbox.registered(0)
-    drain(outbox)
+    take_all(outbox)
     outbox.acknowledged(batch_seq)
     outbox.replay_from(batch_seq)
     outbox.acknowledged(2)
@@ -179,7 +179,7 @@ def test_word_of_batches_that_were_never_sent_is_passed_over(batch_seq: int) -> 
 def test_a_registration_that_claims_too_much_is_taken_for_what_was_sent() -> None:
     outbox = make_outbox(batches=2)
     outbox.registered(0)
-    drain(outbox)
+    take_all(outbox)
     outbox.disconnected()
     append(outbox)
     outbox.registered(99)
@@ -189,7 +189,7 @@ def test_a_registration_that_claims_too_much_is_taken_for_what_was_sent() -> Non
 def test_acknowledgements_do_not_go_backwards() -> None:
     outbox = make_outbox(batches=5)
     outbox.registered(0)
-    drain(outbox)
+    take_all(outbox)
     outbox.acknowledged(4)
     outbox.acknowledged(2)
     append(outbox)
@@ -199,13 +199,13 @@ def test_acknowledgements_do_not_go_backwards() -> None:
 def test_a_replay_from_0_is_passed_over() -> None:
     outbox = make_outbox(batches=1)
     outbox.registered(0)
-    drain(outbox)
+    take_all(outbox)
     outbox.replay_from(0)
-    assert drain(outbox) == []
+    assert take_all(outbox) == []
 
 
 class Delivery(RuleBasedStateMachine):
-    """An outbox, a connection that is cut at any moment, and a headend that takes, commits and lets go."""
+    """An outbox, a connection that is cut at any moment, and a headend that takes, commits and drops."""
 
     WINDOW = 3
     MAX_KEPT = 6
@@ -222,7 +222,7 @@ class Delivery(RuleBasedStateMachine):
         self.taken: list[int] = []
         self.next_seq = 1
         self.replay_asked = False
-        self.told_lost: set[int] = set()
+        self.reported_lost: set[int] = set()
 
     @rule(batches=st.integers(1, 4))
     def pulse(self, batches: int) -> None:
@@ -262,7 +262,7 @@ class Delivery(RuleBasedStateMachine):
     @precondition(lambda self: self.up)
     @rule()
     def lose(self) -> None:
-        # A headend that has no room lets go of what arrives.
+        # A headend that has no room drops what arrives.
         self.up.popleft()
 
     @precondition(lambda self: self.taken)
@@ -275,7 +275,7 @@ class Delivery(RuleBasedStateMachine):
 
     @precondition(lambda self: self.taken)
     @rule()
-    def let_go(self) -> None:
+    def drop_received(self) -> None:
         self.taken.clear()
         self.next_seq = self.committed_seq + 1
         self.replay_asked = False
@@ -307,7 +307,7 @@ class Delivery(RuleBasedStateMachine):
         if first_seq > self.next_seq:
             self.ask_replay()
             return
-        self.told_lost |= set(range(self.next_seq, outgoing.batch_seq))
+        self.reported_lost |= set(range(self.next_seq, outgoing.batch_seq))
         self.taken.append(outgoing.batch_seq)
         self.next_seq = outgoing.batch_seq + 1
         self.replay_asked = False
@@ -330,11 +330,11 @@ class Delivery(RuleBasedStateMachine):
         assert self.stored == sorted(set(self.stored))
 
     def teardown(self) -> None:
-        """All is well again: whatever is kept is stored, and nothing is missing that was not told as lost."""
+        """Once all is well: what is in the outbox is stored, and nothing is missing but what was lost."""
         if self.connected:
             self.cut()
         if self.taken:
-            self.let_go()
+            self.drop_received()
         self.connect()
         append(self.outbox)
         newest_seq = self.outbox.next_append_seq - 1
@@ -348,7 +348,7 @@ class Delivery(RuleBasedStateMachine):
                 self.hear()
         self.stored_in_order_once()
         assert self.stored[-1] == newest_seq
-        assert set(self.stored) | self.told_lost == set(range(1, newest_seq + 1))
+        assert set(self.stored) | self.reported_lost == set(range(1, newest_seq + 1))
         assert self.outbox.batches == 0
         dropped = newest_seq - len(self.stored)
         assert dropped <= self.outbox.dropped

@@ -11,12 +11,10 @@ import trio
 from trio.testing import MockClock
 
 from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, asset_id, make_config
-from trioder.agent.batch_log import BatchesInMemory
-from trioder.agent.disk import open_memory
-from trioder.agent.disk_file import open_existing
-from trioder.agent.losses import Losses
-from trioder.agent.memory import AgentMemory, MemoryInRam
-from trioder.agent.outbox import Outbox
+from trioder.agent.persistence.outbox import Outbox
+from trioder.agent.persistence.sqlite_store import open_state_store
+from trioder.agent.persistence.state_file import open_existing
+from trioder.agent.persistence.state_store import InMemoryBatchLog, InMemoryStateStore, Losses, StateStore
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.process.wall_time import WallClock
 from trioder.wire.records import Batch
@@ -39,12 +37,12 @@ def payload(seq: int, ts_unix_ms: int) -> bytes:
     return write_batch(batch).SerializeToString()
 
 
-def fill(batches: BatchesInMemory, count: int) -> None:
+def fill(batches: InMemoryBatchLog, count: int) -> None:
     for seq in range(1, count + 1):
         batches.append(payload(seq, 1000 * seq))
 
 
-async def boot(nursery: trio.Nursery, headend: FakeHeadend, memory: AgentMemory) -> RunningAgent:
+async def boot(nursery: trio.Nursery, headend: FakeHeadend, store: StateStore) -> RunningAgent:
     return await nursery.start(
         partial(
             run_agent,
@@ -53,7 +51,7 @@ async def boot(nursery: trio.Nursery, headend: FakeHeadend, memory: AgentMemory)
             wall=WallClock(START_UNIX_S, trio.current_time()),
             rng=random.Random(7),
             report=lambda _: None,
-            memory=memory,
+            store=store,
         )
     )
 
@@ -73,13 +71,13 @@ async def boot(nursery: trio.Nursery, headend: FakeHeadend, memory: AgentMemory)
     ],
 )
 def test_a_copy_is_recognised(committed_seq: int, ts_unix_ms: int | None, set_back: bool) -> None:
-    batches = BatchesInMemory()
+    batches = InMemoryBatchLog()
     fill(batches, 5)
     assert Outbox(batches, max_bytes=10_000).is_set_back(committed_seq, ts_unix_ms) is set_back
 
 
 def test_what_is_acknowledged_and_no_longer_kept_is_not_compared() -> None:
-    batches = BatchesInMemory()
+    batches = InMemoryBatchLog()
     fill(batches, 5)
     outbox = Outbox(batches, max_bytes=10_000)
     outbox.registered(4)
@@ -89,7 +87,7 @@ def test_what_is_acknowledged_and_no_longer_kept_is_not_compared() -> None:
 
 
 def test_only_what_this_process_made_goes_on() -> None:
-    batches = BatchesInMemory()
+    batches = InMemoryBatchLog()
     fill(batches, 3)
     outbox = Outbox(batches, max_bytes=10_000)
     outbox.append(payload(4, 4000))
@@ -105,20 +103,20 @@ def test_only_what_this_process_made_goes_on() -> None:
 async def test_the_agent_registers_a_new_outbox_that_names_the_old_one_once(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    memory = MemoryInRam("box", ASSETS)
-    fill(memory.batches, 3)
+    store = InMemoryStateStore("box", ASSETS)
+    fill(store.batches, 3)
     headend = FakeHeadend(committed_seq_of={"box": 40})
-    agent = await boot(nursery, headend, memory)
+    agent = await boot(nursery, headend, store)
     await trio.sleep(30.0)
     first, second = headend.registrations
     assert (first.outbox_id, first.replaces_outbox_id) == ("box", "")
     assert second.replaces_outbox_id == "box"
-    assert second.outbox_id == memory.outbox_id != "box"
+    assert second.outbox_id == store.outbox_id != "box"
     assert [event.event_type for event in headend.events] == ["STATE_SET_BACK"]
     in_turn = [batch for batch in headend.batches if not batch.live_only]
     assert [batch.batch_seq for batch in in_turn] == list(range(4, 4 + len(in_turn)))
     assert [batch.lost_batches for batch in in_turn[:2]] == [0, None]
-    assert sum(len(batch.asset_index) for batch in in_turn) == agent.plant.rows_made
+    assert sum(len(batch.asset_index) for batch in in_turn) == agent.pool.rows_made
     headend.cut()
     await trio.sleep(10.0)
     assert headend.registrations[-1].replaces_outbox_id == ""
@@ -130,21 +128,21 @@ async def test_a_new_outbox_survives_a_crash(
 ) -> None:
     path = tmp_path / "agent.sqlite"
     headend = FakeHeadend(committed_seq_of={"box": 40}, keeps=False)
-    with open_memory(path, agent_id="agent-1", asset_ids=ASSETS, outbox_id="box") as memory:
-        agent = await boot(nursery, headend, memory)
+    with open_state_store(path, agent_id="agent-1", asset_ids=ASSETS, outbox_id="box") as store:
+        agent = await boot(nursery, headend, store)
         await trio.sleep(10.0)
-        renewed, newest = memory.outbox_id, memory.batches.last_seq
+        renewed, newest = store.outbox_id, store.batches.last_seq
         assert renewed != "box"
         assert agent.outbox.batches == newest
         nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
             await trio.sleep(1.0)
-    with open_memory(path, agent_id="agent-1", asset_ids=ASSETS, outbox_id="another") as memory:
-        assert (memory.outbox_id, memory.batches.first_seq, memory.batches.last_seq) == (renewed, 1, newest)
+    with open_state_store(path, agent_id="agent-1", asset_ids=ASSETS, outbox_id="another") as store:
+        assert (store.outbox_id, store.batches.first_seq, store.batches.last_seq) == (renewed, 1, newest)
 
 
 def test_batches_dropped_unacknowledged_are_reported_as_lost_and_others_are_not() -> None:
-    batches = BatchesInMemory()
+    batches = InMemoryBatchLog()
     outbox = Outbox(batches, max_bytes=40)
     outbox.registered(0)
     for seq in range(1, 3):
@@ -165,35 +163,35 @@ def test_batches_dropped_unacknowledged_are_reported_as_lost_and_others_are_not(
 
 def test_losses_are_on_disk_until_the_headend_is_past_them(tmp_path: Path) -> None:
     path = tmp_path / "agent.sqlite"
-    with open_memory(path, agent_id="a", asset_ids=ASSETS, outbox_id="box") as memory:
-        outbox = Outbox(memory.batches, max_bytes=20)
+    with open_state_store(path, agent_id="a", asset_ids=ASSETS, outbox_id="box") as store:
+        outbox = Outbox(store.batches, max_bytes=20)
         for _ in range(5):
             outbox.append(b"0123456789")
-        memory.renew_outbox("box")  # saves
-    with open_memory(path, agent_id="a", asset_ids=ASSETS, outbox_id="box") as memory:
-        assert memory.batches.losses.ranges == ((1, 3),)
-        outbox = Outbox(memory.batches, max_bytes=20)
+        store.renew_outbox("box")  # saves
+    with open_state_store(path, agent_id="a", asset_ids=ASSETS, outbox_id="box") as store:
+        assert store.batches.losses.ranges == ((1, 3),)
+        outbox = Outbox(store.batches, max_bytes=20)
         outbox.registered(0)
         first = next(out for out in iter(outbox.take_next, None) if not out.live_only)
         assert (first.gap_from_seq, first.lost_batches) == (1, 3)
         outbox.acknowledged(4)
-        memory.renew_outbox("box")
-    with open_memory(path, agent_id="a", asset_ids=ASSETS, outbox_id="box") as memory:
-        assert memory.batches.losses.ranges == ()
+        store.renew_outbox("box")
+    with open_state_store(path, agent_id="a", asset_ids=ASSETS, outbox_id="box") as store:
+        assert store.batches.losses.ranges == ()
 
 
 def test_a_file_without_losses_is_that_of_an_older_agent_and_is_used(tmp_path: Path) -> None:
     path = tmp_path / "agent.sqlite"
-    with open_memory(path, agent_id="a", asset_ids=ASSETS, outbox_id="box") as memory:
-        memory.batches.append(b"one")
-        memory.renew_outbox("box")
+    with open_state_store(path, agent_id="a", asset_ids=ASSETS, outbox_id="box") as store:
+        store.batches.append(b"one")
+        store.renew_outbox("box")
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DROP TABLE losses")
     with closing(open_existing(path, read_only=True)):
         pass
-    with open_memory(path, agent_id="a", asset_ids=ASSETS, outbox_id="another") as memory:
-        assert (memory.outbox_id, memory.batches.last_seq) == ("box", 1)
-        assert memory.batches.losses.ranges == ()
+    with open_state_store(path, agent_id="a", asset_ids=ASSETS, outbox_id="another") as store:
+        assert (store.outbox_id, store.batches.last_seq) == ("box", 1)
+        assert store.batches.losses.ranges == ()
 
 
 def test_ranges_of_losses() -> None:
@@ -203,7 +201,7 @@ def test_ranges_of_losses() -> None:
     assert losses.count(1, 100) == 6
     assert losses.count(4, 7) == 3
     assert losses.count(6, 6) == 0
-    before = losses.copy()
+    before = Losses(losses.ranges)
     losses.forget(4)
     assert losses.count(1, 100) == 4
     losses.forget(100)

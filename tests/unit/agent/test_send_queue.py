@@ -4,14 +4,14 @@ import pytest
 
 from tests.unit.agent.parts import asset_id
 from trioder.agent import send_queue
-from trioder.agent.batch_log import BatchesInMemory
-from trioder.agent.outbox import Outbox
+from trioder.agent.persistence.outbox import Outbox
+from trioder.agent.persistence.state_store import InMemoryBatchLog
 from trioder.agent.send_queue import SendQueue
 from trioder.wire.records import Acknowledgement, AgentEvent
 
 
 def make_queue() -> SendQueue:
-    return SendQueue(Outbox(BatchesInMemory(), max_bytes=1000))
+    return SendQueue(Outbox(InMemoryBatchLog(), max_bytes=1000))
 
 
 def answer(dispatch_id: str, status: str = "completed") -> Acknowledgement:
@@ -58,16 +58,16 @@ def test_what_is_in_force_comes_after_what_has_waited_and_drops_none_of_it(
     queue = make_queue()
     queue.put(answer("a"))
     queue.put(answer("b"))
-    queue.tell_in_force(iter([answer(str(number), "active") for number in range(4)]))
+    queue.put_active(iter([answer(str(number), "active") for number in range(4)]))
     assert taken(queue) == ["a completed", "b completed", "0 active", "1 active", "2 active", "3 active"]
     assert queue.acknowledgements_dropped == 0
 
 
-def test_another_session_is_told_anew_what_is_in_force() -> None:
+def test_another_session_receives_the_setpoints_in_force_anew() -> None:
     queue = make_queue()
-    queue.tell_in_force(iter([answer("a", "active"), answer("b", "active")]))
+    queue.put_active(iter([answer("a", "active"), answer("b", "active")]))
     queue.take_next()
-    queue.tell_in_force(iter([answer("a", "active")]))
+    queue.put_active(iter([answer("a", "active")]))
     assert taken(queue) == ["a active"]
 
 

@@ -12,7 +12,7 @@ from tests.unit.agent.parts import (
     asset_id,
     make_asset,
     make_config,
-    make_dispatch,
+    make_setpoint,
     start_agent,
 )
 from trioder.agent.headend_client import LinkReport
@@ -23,7 +23,7 @@ from trioder.sim.bess import tick_asset
 from trioder.wire.downlink import write_kept, write_replay, write_setpoint, write_setpoints
 
 
-async def test_the_agent_registers_its_assets_and_tells_one_batch_a_pulse(
+async def test_the_agent_registers_its_assets_and_sends_one_batch_a_pulse(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
@@ -33,9 +33,9 @@ async def test_the_agent_registers_its_assets_and_tells_one_batch_a_pulse(
     assert (registration.agent_id, registration.protocol) == ("agent-1", 1)
     assert registration.epoch == START_UNIX_S * 1000
     assert registration.asset_ids == (asset_id(0), asset_id(1), asset_id(2))
-    told = [(batch.batch_seq, batch.ts_unix_ms, list(batch.asset_index)) for batch in headend.batches]
+    reported = [(batch.batch_seq, batch.ts_unix_ms, list(batch.asset_index)) for batch in headend.batches]
     start_ms = int(START_UNIX_S * 1000)
-    assert told == [(n + 1, start_ms + 4000 * n, [0, 1, 2]) for n in range(3)]
+    assert reported == [(n + 1, start_ms + 4000 * n, [0, 1, 2]) for n in range(3)]
     assert agent.outbox.batches == 0
 
 
@@ -45,7 +45,7 @@ async def test_a_setpoint_is_applied_between_pulses_and_answered_at_once(
     headend = FakeHeadend()
     await start_agent(nursery, headend)
     await trio.sleep(5.0)
-    await headend.send(write_setpoint(make_dispatch(36.0, number=1)))
+    await headend.send(write_setpoint(make_setpoint(36.0, number=1)))
     await trio.sleep(0.001)
     [answer] = headend.answers
     assert (answer.asset_id, answer.status) == (asset_id(1), "applied")
@@ -53,7 +53,7 @@ async def test_a_setpoint_is_applied_between_pulses_and_answered_at_once(
     batch = headend.batches[-1]
     assert list(batch.setpoint_mw) == [0.0, 36.0]
     assert list(batch.current_mw) == [0.0, 36.0]
-    # Obeyed from 5 s to the pulse at 8 s.
+    # Applied from 5 s to the pulse at 8 s.
     assert math.isclose(batch.soc_mwhr[1], 50.0 - 36.0 * 3 / 3600, abs_tol=1e-5)
 
 
@@ -63,7 +63,7 @@ async def test_a_setpoint_ends_in_0_mw_at_its_time_and_not_at_the_next_pulse(
     headend = FakeHeadend()
     await start_agent(nursery, headend)
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_dispatch(36.0, duration_s=5)))
+    await headend.send(write_setpoint(make_setpoint(36.0, duration_s=5)))
     await trio.sleep(9.0)
     batch = headend.batches[-1]
     assert batch.ts_unix_ms == START_UNIX_S * 1000 + 8000
@@ -80,10 +80,10 @@ async def test_bad_dispatches_are_rejected_with_a_reason_and_the_good_one_beside
     await headend.send(
         write_setpoints(
             [
-                make_dispatch(1.0, number=99, dispatch_id="unknown"),
-                make_dispatch(math.nan, number=0, dispatch_id="nan"),
-                make_dispatch(1.0, number=1, dispatch_id="older"),
-                make_dispatch(99.0, number=1, dispatch_id="newer"),
+                make_setpoint(1.0, number=99, dispatch_id="unknown"),
+                make_setpoint(math.nan, number=0, dispatch_id="nan"),
+                make_setpoint(1.0, number=1, dispatch_id="older"),
+                make_setpoint(99.0, number=1, dispatch_id="newer"),
             ]
         )
     )
@@ -101,18 +101,18 @@ async def test_the_batteries_live_on_while_the_headend_is_away_and_nothing_is_lo
     headend = FakeHeadend()
     agent = await start_agent(nursery, headend)
     await trio.sleep(5.0)
-    await headend.send(write_setpoint(make_dispatch(36.0, duration_s=20)))
+    await headend.send(write_setpoint(make_setpoint(36.0, duration_s=20)))
     await trio.sleep(0.5)
     headend.refuses_dial = True
     headend.cut()
     await trio.sleep(60.0)
-    assert not agent.link.connected
+    assert not agent.client.connected
     headend.refuses_dial = False
     await trio.sleep(40.0)
     in_turn = [batch for batch in headend.batches if not batch.live_only]
     assert [batch.batch_seq for batch in in_turn] == list(range(1, len(in_turn) + 1))
     assert math.isclose(in_turn[-1].soc_mwhr[0], 50.0 - 36.0 * 20 / 3600, abs_tol=1e-4)
-    # After the reconnection the newest was shown before the backlog.
+    # After the reconnection the newest was sent before the backlog.
     assert any(batch.live_only for batch in headend.batches)
     assert agent.outbox.batches == 0
 
@@ -146,7 +146,7 @@ async def test_no_batch_goes_before_the_session_stands_and_an_unanswered_registr
     ]
 
 
-async def test_a_refusal_is_told_with_the_headends_words_and_tried_again(
+async def test_a_refusal_is_reported_with_the_headends_reason_and_retried(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend, reports = FakeHeadend(), []
@@ -204,14 +204,14 @@ async def test_one_assets_crash_restarts_it_alone_from_its_last_good_state(
     headend = FakeHeadend()
     agent = await start_agent(nursery, headend, make_config(3), tick=tick)
     await trio.sleep(1.0)
-    await headend.send(write_setpoints([make_dispatch(36.0, number=n, dispatch_id=str(n)) for n in range(3)]))
+    await headend.send(write_setpoints([make_setpoint(36.0, number=n, dispatch_id=str(n)) for n in range(3)]))
     await trio.sleep(4.0)
     broken = True
     await trio.sleep(60.0)
     # It has no row meanwhile, and the others' are not held up for it.
     assert list(headend.batches[-1].asset_index) == [0, 2]
-    assert agent.plant.frame_lateness.max_s < 0.1
-    assert 1 < agent.plant.crashes <= 12
+    assert agent.pool.frame_lateness.max_s < 0.1
+    assert 1 < agent.pool.crashes <= 12
     broken = False
     await trio.sleep(64.0)
     batch = headend.batches[-1]
@@ -233,7 +233,7 @@ async def test_a_dispatch_reaches_a_crashed_asset_once_it_is_back(
     headend = FakeHeadend()
     await start_agent(nursery, headend, make_config(1), tick=tick)
     await trio.sleep(4.05)
-    await headend.send(write_setpoint(make_dispatch(36.0)))
+    await headend.send(write_setpoint(make_setpoint(36.0)))
     broken = False
     await trio.sleep(62.0)
     assert [answer.status for answer in headend.answers] == ["applied"]
@@ -249,7 +249,7 @@ async def test_when_stopping_what_is_kept_is_sent_and_the_stream_closed_in_good_
     await trio.sleep(29.0)
     stopping.set()
     with trio.fail_after(1.0):
-        await agent.link.ended.wait()
+        await agent.client.ended.wait()
     assert headend.ended_well == 1
     assert headend.committed_seq == agent.outbox.next_append_seq - 1
 
@@ -262,7 +262,7 @@ async def test_stopping_is_bounded_when_the_headend_does_not_end_the_stream(
     await trio.sleep(1.0)
     stopping.set()
     with trio.fail_after(3.1):
-        await agent.link.ended.wait()
+        await agent.client.ended.wait()
 
 
 async def test_an_agent_without_a_headend_stops_at_once(
@@ -273,7 +273,7 @@ async def test_an_agent_without_a_headend_stops_at_once(
     await trio.sleep(20.0)
     stopping.set()
     with trio.fail_after(0.1):
-        await agent.link.ended.wait()
+        await agent.client.ended.wait()
 
 
 async def test_a_setpoint_that_ends_during_a_suspend_ends_at_its_own_instant(
@@ -283,11 +283,11 @@ async def test_a_setpoint_that_ends_during_a_suspend_ends_at_its_own_instant(
     headend = FakeHeadend()
     agent = await start_agent(nursery, headend)
     await trio.testing.wait_all_tasks_blocked()
-    await headend.send(write_setpoint(make_dispatch(36.0, duration_s=6)))
+    await headend.send(write_setpoint(make_setpoint(36.0, duration_s=6)))
     await trio.testing.wait_all_tasks_blocked()
     mock_clock.jump(13.0)
     await trio.testing.wait_all_tasks_blocked()
-    assert agent.plant.grid.skipped == 2
+    assert agent.pool.grid.skipped == 2
     batch = headend.batches[-1]
     assert math.isclose(batch.soc_mwhr[0], 50.0 - 36.0 * 6 / 3600, abs_tol=1e-6)
 
@@ -307,14 +307,14 @@ async def test_the_first_pulse_waits_until_the_fleet_has_settled_and_is_not_late
 ) -> None:
     headend, settled_s = FakeHeadend(), []
 
-    def settle() -> None:
+    def on_ready() -> None:
         mock_clock.jump(9.0)
         settled_s.append(trio.current_time())
 
     started_s = trio.current_time()
-    agent = await start_agent(nursery, headend, settle=settle)
+    agent = await start_agent(nursery, headend, on_ready=on_ready)
     assert [instant_s - started_s for instant_s in settled_s] == [9.0]
     mock_clock.jump(3.0)
     await trio.testing.wait_all_tasks_blocked()
-    lateness = agent.plant.grid.lateness
-    assert (lateness.count, lateness.max_s, agent.plant.grid.skipped) == (1, 0.0, 0)
+    lateness = agent.pool.grid.lateness
+    assert (lateness.count, lateness.max_s, agent.pool.grid.skipped) == (1, 0.0, 0)

@@ -8,8 +8,8 @@ import structlog.testing
 import trio
 from trio.testing import MockClock
 
-from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, make_config, make_dispatch, start_agent
-from tests.unit.agent.test_service_leases import open_at, told
+from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, make_config, make_setpoint, start_agent
+from tests.unit.agent.test_service_leases import open_at, reported
 from tests.unit.process.fake_clock import STEPS_S, FakeSystemClock
 from trioder.agent.headend_client import HEARTBEAT_EVERY_S
 from trioder.process.wall_time import WallClock
@@ -60,7 +60,7 @@ async def test_heartbeats_show_the_clock_at_once_now_and_then_and_after_a_step(
     assert headend.heartbeats[-1].clock_unix_ms >= START_MS + 3_630_000
 
 
-async def test_each_registration_shows_the_clock_of_its_time(
+async def test_each_registration_has_the_clock_of_its_time(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
@@ -87,19 +87,19 @@ async def test_a_headend_whose_clock_differs_is_warned_of(
     assert [entry["headend_ahead_s"] for entry in warned] == ([ahead_s] if warns else [])
 
 
-async def test_a_valid_until_is_looked_at_again_when_the_clock_is_set(
+async def test_a_valid_until_is_evaluated_again_when_the_clock_is_set(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend, system = FakeHeadend(), FakeSystemClock(wrong_s=-3_600.0)
     await start_agent(nursery, headend, wall=WallClock.following(system))
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_dispatch(10.0, valid_until_s=60.0)))
+    await headend.send(write_setpoint(make_setpoint(10.0, valid_until_s=60.0)))
     await trio.sleep(19.0)
     system.set_by(3_600.0)
     await trio.sleep(39.0)
-    assert told(headend) == [("d-1", "applied")]
+    assert reported(headend) == [("d-1", "applied")]
     await trio.sleep(2.0)
-    assert told(headend) == [("d-1", "applied"), ("d-1", "completed")]
+    assert reported(headend) == [("d-1", "applied"), ("d-1", "completed")]
 
 
 async def test_a_setpoint_ends_when_the_machine_wakes_after_its_time(
@@ -108,11 +108,11 @@ async def test_a_setpoint_ends_when_the_machine_wakes_after_its_time(
     headend, system = FakeHeadend(), FakeSystemClock()
     await start_agent(nursery, headend, wall=WallClock.following(system))
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_dispatch(10.0, duration_s=600)))
+    await headend.send(write_setpoint(make_setpoint(10.0, duration_s=600)))
     await trio.sleep(1.0)
     system.sleep(3_600.0)
     await trio.sleep(2.0)
-    assert told(headend) == [("d-1", "applied"), ("d-1", "completed")]
+    assert reported(headend) == [("d-1", "applied"), ("d-1", "completed")]
     assert "suspended for 3600" in headend.events[0].message
 
 
@@ -123,15 +123,15 @@ async def test_time_without_a_headend_goes_on_while_the_machine_sleeps(
     config = make_config(comms_loss_hold_s=300.0)
     agent = await start_agent(nursery, headend, config, wall=WallClock.following(system))
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_dispatch(10.0)))
+    await headend.send(write_setpoint(make_setpoint(10.0)))
     await trio.sleep(1.0)
     headend.refuses_dial = True
     headend.cut()
     await trio.sleep(10.0)
-    assert agent.plant.to_be_saved()[0].setpoint_mw == 10.0
+    assert agent.pool.snapshot()[0].setpoint_mw == 10.0
     system.sleep(300.0)
     await trio.sleep(2.0)
-    assert agent.plant.to_be_saved()[0].setpoint_mw == 0.0
+    assert agent.pool.snapshot()[0].setpoint_mw == 0.0
 
 
 @pytest.mark.parametrize("wrong_s", [-2.0, -3_600.0, -86_400.0, -365 * 86_400.0])
@@ -140,24 +140,24 @@ async def test_a_lease_survives_a_power_cut_no_longer_than_its_duration(
 ) -> None:
     headend, path = FakeHeadend(), tmp_path / "agent.sqlite"
     async with trio.open_nursery() as first:
-        with open_at(path) as memory:
-            await start_agent(first, headend, memory=memory, wall=WallClock.following(FakeSystemClock()))
+        with open_at(path) as store:
+            await start_agent(first, headend, store=store, wall=WallClock.following(FakeSystemClock()))
             await trio.sleep(1.0)
-            await headend.send(write_setpoint(make_dispatch(10.0, duration_s=30)))
+            await headend.send(write_setpoint(make_setpoint(10.0, duration_s=30)))
             await trio.sleep(3.0)
             first.cancel_scope.cancel()
     headend.answers.clear()
     async with trio.open_nursery() as second:
-        with open_at(path) as memory:
+        with open_at(path) as store:
             # It begins anew at the same instant, so that a clock that is right would say 4 s later.
             system = FakeSystemClock(wrong_s=4.0 + wrong_s)
-            agent = await start_agent(second, headend, memory=memory, wall=WallClock.following(system))
+            agent = await start_agent(second, headend, store=store, wall=WallClock.following(system))
             await trio.sleep(1.0)
             [active] = headend.answers
             assert active.status == "active"
             assert active.remaining_s is not None
             assert active.remaining_s <= 30.0
             await trio.sleep(30.0)
-            assert told(headend)[-1] == ("d-1", "completed")
-            assert agent.plant.to_be_saved()[0].setpoint_mw == 0.0
+            assert reported(headend)[-1] == ("d-1", "completed")
+            assert agent.pool.snapshot()[0].setpoint_mw == 0.0
             second.cancel_scope.cancel()

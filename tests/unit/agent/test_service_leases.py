@@ -1,4 +1,4 @@
-"""Leases of a whole agent: what a headend is told of them over sessions, restarts and its own absence."""
+"""Leases of a whole agent: reported over sessions, restarts and the absence of the headend."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from tests.unit.agent.parts import (
     FakeHeadend,
     asset_id,
     make_config,
-    make_dispatch,
+    make_setpoint,
     newest_states,
     start_agent,
 )
-from trioder.agent.disk import MemoryOnDisk, open_memory
+from trioder.agent.persistence.sqlite_store import SqliteStateStore, open_state_store
 from trioder.process.wall_time import WallClock
 from trioder.wire.downlink import write_setpoint, write_setpoints
 from trioder.wire.records import Acknowledgement
@@ -25,7 +25,7 @@ from trioder.wire.records import Acknowledgement
 START_MS = int(START_UNIX_S * 1000)
 
 
-def told(headend: FakeHeadend) -> list[tuple[str, str]]:
+def reported(headend: FakeHeadend) -> list[tuple[str, str]]:
     return [(answer.dispatch_id, answer.status) for answer in headend.answers]
 
 
@@ -42,10 +42,12 @@ async def reconnect(headend: FakeHeadend) -> None:
 
 
 @contextmanager
-def open_at(path: Path, assets: int = 2, agent_id: str = "agent-1") -> Iterator[MemoryOnDisk]:
+def open_at(path: Path, assets: int = 2, agent_id: str = "agent-1") -> Iterator[SqliteStateStore]:
     asset_ids = [asset_id(number) for number in range(assets)]
-    with open_memory(path, agent_id=agent_id, asset_ids=asset_ids, outbox_id=f"box of {agent_id}") as memory:
-        yield memory
+    with open_state_store(
+        path, agent_id=agent_id, asset_ids=asset_ids, outbox_id=f"box of {agent_id}"
+    ) as store:
+        yield store
 
 
 @pytest.fixture
@@ -53,15 +55,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "agent.sqlite"
 
 
-async def test_a_lease_ends_between_pulses_and_its_end_is_told_at_once(
+async def test_a_lease_ends_between_pulses_and_its_end_is_reported_at_once(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
     await start_agent(nursery, headend)
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_dispatch(36.0, valid_until_s=2.5, reversion_mw=-36.0)))
+    await headend.send(write_setpoint(make_setpoint(36.0, valid_until_s=2.5, reversion_mw=-36.0)))
     await trio.sleep(2.0)
-    assert told(headend) == [("d-1", "applied"), ("d-1", "completed")]
+    assert reported(headend) == [("d-1", "applied"), ("d-1", "completed")]
     [_, completed] = headend.answers
     assert completed.ts_unix_ms == START_MS + 2500
     await trio.sleep(2.0)
@@ -78,7 +80,7 @@ async def test_one_that_comes_too_late_is_expired_at_once(
     headend = FakeHeadend()
     await start_agent(nursery, headend)
     await trio.sleep(3.0)
-    await headend.send(write_setpoint(make_dispatch(36.0, valid_until_s=2.0)))
+    await headend.send(write_setpoint(make_setpoint(36.0, valid_until_s=2.0)))
     await trio.sleep(0.001)
     [answer] = headend.answers
     assert (answer.status, in_force(answer)) == ("expired", (0.0, None, 0.0))
@@ -86,7 +88,7 @@ async def test_one_that_comes_too_late_is_expired_at_once(
     assert str(START_MS + 2000) in answer.reason
 
 
-async def test_each_session_is_told_what_is_in_force(
+async def test_each_session_receives_the_setpoints_in_force(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
@@ -95,16 +97,16 @@ async def test_each_session_is_told_what_is_in_force(
     await headend.send(
         write_setpoints(
             [
-                make_dispatch(10.0, number=0, dispatch_id="holds"),
-                make_dispatch(20.0, number=1, dispatch_id="leased", duration_s=60, reversion_mw=3.0),
-                make_dispatch(30.0, number=2, dispatch_id="over", duration_s=1),
-                make_dispatch(40.0, number=3, dispatch_id=""),
+                make_setpoint(10.0, number=0, dispatch_id="holds"),
+                make_setpoint(20.0, number=1, dispatch_id="leased", duration_s=60, reversion_mw=3.0),
+                make_setpoint(30.0, number=2, dispatch_id="over", duration_s=1),
+                make_setpoint(40.0, number=3, dispatch_id=""),
             ]
         )
     )
     await trio.sleep(9.0)
     await reconnect(headend)
-    assert told(headend) == [("holds", "active"), ("leased", "active")]
+    assert reported(headend) == [("holds", "active"), ("leased", "active")]
     holds, leased = headend.answers
     assert (holds.asset_id, in_force(holds)) == (asset_id(0), (10.0, None, 0.0))
     registered_s = headend.registered_s[1] - headend.registered_s[0]
@@ -113,7 +115,7 @@ async def test_each_session_is_told_what_is_in_force(
     assert leased.ts_unix_ms == pytest.approx(START_MS + 1000 * registered_s, abs=10)
 
 
-async def test_the_first_session_is_told_nothing_when_nothing_is_in_force(
+async def test_the_first_session_receives_nothing_when_nothing_is_in_force(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
@@ -122,13 +124,13 @@ async def test_the_first_session_is_told_nothing_when_nothing_is_in_force(
     assert headend.answers == []
 
 
-async def test_of_a_lease_that_ended_without_a_session_the_next_is_told(
+async def test_a_lease_that_ended_without_a_session_is_reported_to_the_next(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
     await start_agent(nursery, headend)
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_dispatch(36.0, duration_s=10)))
+    await headend.send(write_setpoint(make_setpoint(36.0, duration_s=10)))
     await trio.sleep(1.0)
     headend.refuses_dial = True
     headend.cut()
@@ -141,26 +143,26 @@ async def test_of_a_lease_that_ended_without_a_session_the_next_is_told(
     assert (answer.reason, in_force(answer)) == ("10 s were over; now 0 MW", (0.0, None, 0.0))
 
 
-async def test_after_a_restart_the_first_session_is_told_what_is_in_force_and_what_has_ended(
+async def test_after_a_restart_the_first_session_receives_what_is_in_force_and_what_has_ended(
     autojump_clock: MockClock, path: Path
 ) -> None:
     headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
     async with trio.open_nursery() as first:
-        with open_at(path) as memory:
-            await start_agent(first, headend, memory=memory, wall=wall)
+        with open_at(path) as store:
+            await start_agent(first, headend, store=store, wall=wall)
             await trio.sleep(1.0)
-            short = make_dispatch(10.0, number=0, dispatch_id="short", duration_s=30, reversion_mw=-1.0)
-            long = make_dispatch(20.0, number=1, dispatch_id="long", duration_s=300, reversion_mw=-2.0)
+            short = make_setpoint(10.0, number=0, dispatch_id="short", duration_s=30, reversion_mw=-1.0)
+            long = make_setpoint(20.0, number=1, dispatch_id="long", duration_s=300, reversion_mw=-2.0)
             await headend.send(write_setpoints([short, long]))
             await trio.sleep(1.0)
             first.cancel_scope.cancel()
     await trio.sleep(100.0)
     headend.answers.clear()
     async with trio.open_nursery() as second:
-        with open_at(path) as memory:
-            await start_agent(second, headend, memory=memory, wall=wall)
+        with open_at(path) as store:
+            await start_agent(second, headend, store=store, wall=wall)
             await trio.sleep(1.0)
-            assert sorted(told(headend)) == [("long", "active"), ("short", "completed")]
+            assert sorted(reported(headend)) == [("long", "active"), ("short", "completed")]
             answers = {answer.dispatch_id: answer for answer in headend.answers}
             assert answers["short"].ts_unix_ms == START_MS + 31_000
             assert in_force(answers["short"]) == (-1.0, None, -1.0)
@@ -169,7 +171,7 @@ async def test_after_a_restart_the_first_session_is_told_what_is_in_force_and_wh
             assert remaining_s == pytest.approx(199.0, abs=0.1)
             # It goes on to end at its instant.
             await trio.sleep(200.0)
-            assert told(headend)[-1] == ("long", "completed")
+            assert reported(headend)[-1] == ("long", "completed")
             assert headend.answers[-1].ts_unix_ms == START_MS + 301_000
             second.cancel_scope.cancel()
 
@@ -178,61 +180,61 @@ async def test_after_a_restart_a_dispatch_given_again_is_not_prolonged(
     autojump_clock: MockClock, path: Path
 ) -> None:
     headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
-    dispatch = make_dispatch(20.0, duration_s=60)
+    dispatch = make_setpoint(20.0, duration_s=60)
     for boot in range(2):
         async with trio.open_nursery() as nursery:
-            with open_at(path) as memory:
-                await start_agent(nursery, headend, memory=memory, wall=wall)
+            with open_at(path) as store:
+                await start_agent(nursery, headend, store=store, wall=wall)
                 await trio.sleep(1.0)
                 await headend.send(write_setpoint(dispatch))
                 await trio.sleep(19.0)
                 nursery.cancel_scope.cancel()
         if boot == 1:
-            assert told(headend) == [("d-1", "applied"), ("d-1", "active"), ("d-1", "applied")]
+            assert reported(headend) == [("d-1", "applied"), ("d-1", "active"), ("d-1", "applied")]
             assert headend.answers[-1].remaining_s == pytest.approx(40.0, abs=0.1)
 
 
-async def test_an_agent_of_another_cut_tells_what_is_in_force(
+async def test_an_agent_of_another_cut_reports_what_is_in_force(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
     async with trio.open_nursery() as first:
-        with open_at(tmp_path / "old.sqlite") as memory:
-            await start_agent(first, headend, memory=memory, wall=wall)
+        with open_at(tmp_path / "old.sqlite") as store:
+            await start_agent(first, headend, store=store, wall=wall)
             await trio.sleep(1.0)
-            await headend.send(write_setpoint(make_dispatch(20.0, number=1, reversion_mw=-2.0)))
+            await headend.send(write_setpoint(make_setpoint(20.0, number=1, reversion_mw=-2.0)))
             await trio.sleep(1.0)
             first.cancel_scope.cancel()
     headend.answers.clear()
     headend.committed_seq = 0
     async with trio.open_nursery() as second:
-        with open_at(tmp_path / "new.sqlite", assets=3, agent_id="agent-2") as memory:
-            memory.adopt(newest_states([tmp_path / "old.sqlite"], [asset_id(n) for n in range(3)]))
+        with open_at(tmp_path / "new.sqlite", assets=3, agent_id="agent-2") as store:
+            store.adopt(newest_states([tmp_path / "old.sqlite"], [asset_id(n) for n in range(3)]))
             config = make_config(3, agent_id="agent-2")
-            await start_agent(second, headend, config, memory=memory, wall=wall)
+            await start_agent(second, headend, config, store=store, wall=wall)
             await trio.sleep(1.0)
             [answer] = headend.answers
             assert (answer.status, answer.asset_id) == ("active", asset_id(1))
             assert in_force(answer) == (20.0, None, -2.0)
             second.cancel_scope.cancel()
-        with open_at(tmp_path / "new.sqlite", assets=3, agent_id="agent-2") as memory:
-            assert [saved.dispatch_id for saved in memory.batteries().values()] == ["", "d-1", ""]
+        with open_at(tmp_path / "new.sqlite", assets=3, agent_id="agent-2") as store:
+            assert [saved.dispatch_id for saved in store.batteries().values()] == ["", "d-1", ""]
 
 
-async def test_what_another_has_replaced_since_is_not_told_to_be_in_force(
+async def test_what_another_has_replaced_since_is_not_reported_as_in_force(
     autojump_clock: MockClock, nursery: trio.Nursery, path: Path
 ) -> None:
     headend = FakeHeadend()
-    with open_at(path) as memory:
-        agent = await start_agent(nursery, headend, memory=memory)
+    with open_at(path) as store:
+        agent = await start_agent(nursery, headend, store=store)
         await trio.sleep(1.0)
-        await headend.send(write_setpoint(make_dispatch(20.0, dispatch_id="a")))
+        await headend.send(write_setpoint(make_setpoint(20.0, dispatch_id="a")))
         await trio.sleep(1.0)
-        in_force_then = agent.plant.tell_in_force()
-        await headend.send(write_setpoint(make_dispatch(30.0, dispatch_id="b")))
+        in_force_then = agent.pool.acknowledge_active()
+        await headend.send(write_setpoint(make_setpoint(30.0, dispatch_id="b")))
         await trio.sleep(1.0)
         assert list(in_force_then) == []
-        assert [answer.dispatch_id for answer in agent.plant.tell_in_force()] == ["b"]
+        assert [answer.dispatch_id for answer in agent.pool.acknowledge_active()] == ["b"]
         nursery.cancel_scope.cancel()
 
 
@@ -242,8 +244,8 @@ async def test_without_a_headend_for_too_long_the_batteries_revert_at_that_insta
     headend = FakeHeadend()
     await start_agent(nursery, headend, make_config(3, comms_loss_hold_s=30.0))
     await trio.sleep(1.0)
-    leased = make_dispatch(36.0, number=0, dispatch_id="a", duration_s=3600, reversion_mw=-6.0)
-    holds = make_dispatch(20.0, number=1, dispatch_id="")
+    leased = make_setpoint(36.0, number=0, dispatch_id="a", duration_s=3600, reversion_mw=-6.0)
+    holds = make_setpoint(20.0, number=1, dispatch_id="")
     await headend.send(write_setpoints([leased, holds]))
     await trio.sleep(1.5)
     headend.refuses_dial = True
@@ -274,7 +276,7 @@ async def test_a_headend_that_is_back_in_time_changes_nothing(
     await start_agent(nursery, headend, make_config(1, comms_loss_hold_s=30.0))
     for _ in range(5):
         await trio.sleep(25.0)
-        await headend.send(write_setpoint(make_dispatch(36.0)))
+        await headend.send(write_setpoint(make_setpoint(36.0)))
         await trio.sleep(0.1)
         await reconnect(headend)
     await trio.sleep(100.0)
@@ -288,27 +290,27 @@ async def test_an_agent_that_never_had_a_session_counts_from_its_start(
     headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
     config = make_config(comms_loss_hold_s=30.0)
     async with trio.open_nursery() as first:
-        with open_at(path) as memory:
-            await start_agent(first, headend, config, memory=memory, wall=wall)
+        with open_at(path) as store:
+            await start_agent(first, headend, config, store=store, wall=wall)
             await trio.sleep(1.0)
-            await headend.send(write_setpoint(make_dispatch(36.0)))
+            await headend.send(write_setpoint(make_setpoint(36.0)))
             await trio.sleep(1.0)
             first.cancel_scope.cancel()
     headend.refuses_dial = True
     async with trio.open_nursery() as second:
-        with open_at(path) as memory:
-            await start_agent(second, headend, config, memory=memory, wall=wall)
+        with open_at(path) as store:
+            await start_agent(second, headend, config, store=store, wall=wall)
             await trio.sleep(29.0)
-            assert memory.batteries()[asset_id(0)].dispatch_id == "d-1"
+            assert store.batteries()[asset_id(0)].dispatch_id == "d-1"
             await trio.sleep(7.0)
             headend.refuses_dial = False
             headend.answers.clear()
             await trio.sleep(31.0)
-            assert told(headend) == [("d-1", "reverted")]
+            assert reported(headend) == [("d-1", "reverted")]
             assert headend.answers[0].ts_unix_ms == START_MS + 32_000
             second.cancel_scope.cancel()
-        with open_at(path) as memory:
-            saved = memory.batteries()[asset_id(0)]
+        with open_at(path) as store:
+            saved = store.batteries()[asset_id(0)]
             assert (saved.setpoint_mw, saved.dispatch_id) == (0.0, "")
 
 
@@ -318,7 +320,7 @@ async def test_setpoints_hold_for_ever_without_the_option(
     headend = FakeHeadend()
     await start_agent(nursery, headend, make_config(1))
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_dispatch(36.0)))
+    await headend.send(write_setpoint(make_setpoint(36.0)))
     await trio.sleep(1.0)
     headend.refuses_dial = True
     headend.cut()
@@ -326,21 +328,21 @@ async def test_setpoints_hold_for_ever_without_the_option(
     headend.refuses_dial = False
     await trio.sleep(60.0)
     assert headend.batches[-1].setpoint_mw[0] == 36.0
-    assert told(headend) == [("d-1", "applied"), ("d-1", "active")]
+    assert reported(headend) == [("d-1", "applied"), ("d-1", "active")]
 
 
-async def test_an_end_is_saved_when_it_is_told_and_not_with_the_next_pulse(
+async def test_an_end_is_saved_when_it_is_reported_and_not_with_the_next_pulse(
     autojump_clock: MockClock, nursery: trio.Nursery, path: Path
 ) -> None:
     headend = FakeHeadend()
-    with open_at(path) as memory:
-        await start_agent(nursery, headend, memory=memory)
+    with open_at(path) as store:
+        await start_agent(nursery, headend, store=store)
         await trio.sleep(1.0)
-        await headend.send(write_setpoint(make_dispatch(36.0, duration_s=2)))
+        await headend.send(write_setpoint(make_setpoint(36.0, duration_s=2)))
         await trio.sleep(1.0)
         assert dispatches_on_disk(path) == {asset_id(0): "d-1", asset_id(1): ""}
         await trio.sleep(1.5)
-        assert told(headend)[-1] == ("d-1", "completed")
+        assert reported(headend)[-1] == ("d-1", "completed")
         assert dispatches_on_disk(path) == {asset_id(0): "", asset_id(1): ""}
         nursery.cancel_scope.cancel()
 

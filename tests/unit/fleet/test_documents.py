@@ -87,12 +87,12 @@ def test_a_bad_document_is_refused_with_every_fault() -> None:
     document = asset_to_document(ASSET) | {"id": "north", "max_mw": "25", "colour": "red"}
     del document["capacity_mwhr"]
     with pytest.raises(FleetFileError) as caught:
-        asset_from_document(document, source="standard input")
+        asset_from_document(document)
     assert {(fault.file, fault.field) for fault in caught.value.faults} == {
-        ("standard input", "id"),
-        ("standard input", "max_mw"),
-        ("standard input", "colour"),
-        ("standard input", "capacity_mwhr"),
+        ("asset document", "id"),
+        ("asset document", "max_mw"),
+        ("asset document", "colour"),
+        ("asset document", "capacity_mwhr"),
     }
 
 

@@ -148,7 +148,7 @@ FIELD_FAULTS = [
 
 
 @pytest.mark.parametrize(("key", "line", "number", "message"), FIELD_FAULTS)
-def test_a_faulty_field_is_told_with_its_line(
+def test_a_faulty_field_is_reported_with_its_line(
     tmp_path: Path, key: str, line: str, number: int, message: str
 ) -> None:
     fault = only_fault_of(tmp_path, with_line(key, line))
@@ -156,18 +156,18 @@ def test_a_faulty_field_is_told_with_its_line(
 
 
 @pytest.mark.parametrize("key", ["capacity_mwhr", "max_mw", "min_mw", "efficiency", "ramp_rate_mw_per_min"])
-def test_a_missing_key_is_told_with_the_line_of_its_asset(tmp_path: Path, key: str) -> None:
+def test_a_missing_key_is_reported_with_the_line_of_its_asset(tmp_path: Path, key: str) -> None:
     fault = only_fault_of(tmp_path, with_line(key, ""))
     assert (fault.line, fault.field, fault.message) == (8, f"assets[0].{key}", "is missing")
 
 
-def test_half_an_efficiency_is_told(tmp_path: Path) -> None:
+def test_half_an_efficiency_is_reported(tmp_path: Path) -> None:
     fault = only_fault_of(tmp_path, with_line("efficiency", "charge_efficiency: 0.9"))
     assert fault.field == "assets[0].discharge_efficiency"
     assert fault.message == "is missing; it goes with charge_efficiency"
 
 
-def test_limits_at_odds_are_told(tmp_path: Path) -> None:
+def test_limits_at_odds_are_reported(tmp_path: Path) -> None:
     text = with_line("max_mw", "max_mw: 0").replace("min_mw: -20", "min_mw: 0")
     fault = only_fault_of(tmp_path, text)
     assert (fault.line, fault.field) == (13, "assets[0].min_mw")
@@ -209,7 +209,7 @@ def test_limits_at_odds_are_told(tmp_path: Path) -> None:
         ("sites:", "stes: []\nsites:", (1, "stes"), "is not a key of a fleet file (did you mean sites?)"),
     ],
 )
-def test_a_fault_elsewhere_is_told_with_its_line(
+def test_a_fault_elsewhere_is_reported_with_its_line(
     tmp_path: Path, was: str, now: str, place: tuple[int, str], message: str
 ) -> None:
     assert was in GOOD
@@ -227,14 +227,14 @@ def test_a_faulty_site_does_not_hide_the_faults_of_its_assets(tmp_path: Path) ->
     assert [fault.line for fault in faults_of(tmp_path, text)] == [5, 12]
 
 
-def test_a_duplicate_asset_is_told_with_the_first_place(tmp_path: Path) -> None:
+def test_a_duplicate_asset_is_reported_with_the_first_place(tmp_path: Path) -> None:
     second = GOOD[GOOD.index("  - id: " + ASSET_ID) :].replace(ASSET_ID, ASSET_ID.upper())
     fault = only_fault_of(tmp_path, GOOD + second)
     assert (fault.line, fault.field) == (16, "assets[1].id")
     assert fault.message == f"is '{ASSET_ID.upper()}'; line 8 has this id already"
 
 
-def test_a_duplicate_site_is_told_with_the_first_place(tmp_path: Path) -> None:
+def test_a_duplicate_site_is_reported_with_the_first_place(tmp_path: Path) -> None:
     second = f"  - {{id: {SITE_ID}, name: South, location: NV}}\nassets:"
     fault = only_fault_of(tmp_path, GOOD.replace("assets:", second))
     assert (fault.line, fault.field) == (7, "sites[1].id")
@@ -244,7 +244,7 @@ def test_a_duplicate_site_is_told_with_the_first_place(tmp_path: Path) -> None:
 # Many faults
 
 
-def test_all_faults_are_told_in_one_go_in_the_order_of_the_lines(tmp_path: Path) -> None:
+def test_all_faults_are_reported_in_one_go_in_the_order_of_the_lines(tmp_path: Path) -> None:
     text = with_line("max_mw", "max_mw: yes").replace("capacity_mwhr: 100", "capacity_mwhr: -1")
     text = text.replace("lat: 36.8", "lat: 99").replace("9e2", "-1") + "    extra: 1\n"
     faults = faults_of(tmp_path, text)
@@ -326,7 +326,7 @@ def test_a_small_file_cannot_become_a_large_one(tmp_path: Path) -> None:
     ]
 
 
-def test_a_key_given_twice_is_told_beside_other_faults(tmp_path: Path) -> None:
+def test_a_key_given_twice_is_reported_beside_other_faults(tmp_path: Path) -> None:
     faults = faults_of(tmp_path, GOOD + "    max_mw: 30\n    aux_load_mw: -1\n")
     assert [(fault.line, fault.message) for fault in faults] == [
         (16, "is given twice; it stands in line 12 already"),
@@ -334,12 +334,12 @@ def test_a_key_given_twice_is_told_beside_other_faults(tmp_path: Path) -> None:
     ]
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FleetFileError, match=r"fleet\.yaml: cannot be read: No such file or directory"):
         load_fleet(tmp_path / "fleet.yaml")
 
 
-def test_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FleetFileError, match="cannot be read: Is a directory"):
         load_fleet(tmp_path)
 
@@ -359,7 +359,7 @@ def test_a_folder_is_told(tmp_path: Path) -> None:
         ("sites: [1]\nassets:\n  -", "assets[0]", 3, "is empty; it must be a mapping"),
     ],
 )
-def test_lists_that_are_none_are_told(tmp_path: Path, text: str, field: str, line: int, message: str) -> None:
+def test_what_is_no_list_is_reported(tmp_path: Path, text: str, field: str, line: int, message: str) -> None:
     faults = faults_of(tmp_path, text)
     assert [(fault.line, fault.message) for fault in faults if fault.field == field] == [(line, message)]
 
@@ -389,7 +389,7 @@ def test_a_json_file_is_the_same_fleet(tmp_path: Path) -> None:
     assert loaded(tmp_path, json.dumps(document()), name="fleet.json") == loaded(tmp_path, GOOD)
 
 
-def test_a_fault_in_a_json_file_is_told_with_its_path(tmp_path: Path) -> None:
+def test_a_fault_in_a_json_file_is_reported_with_its_path(tmp_path: Path) -> None:
     wrong = document()
     wrong["assets"][0] |= {"max_mw": float("nan"), "extra": True, "min_mw": 10**400}
     faults = faults_of(tmp_path, json.dumps(wrong), name="fleet.json")
@@ -400,7 +400,7 @@ def test_a_fault_in_a_json_file_is_told_with_its_path(tmp_path: Path) -> None:
     }
 
 
-def test_a_duplicate_in_a_json_file_is_told_with_its_path(tmp_path: Path) -> None:
+def test_a_duplicate_in_a_json_file_is_reported_with_its_path(tmp_path: Path) -> None:
     wrong = document()
     wrong["assets"] *= 2
     fault = only_fault_of(tmp_path, json.dumps(wrong), name="fleet.json")
@@ -429,7 +429,7 @@ def test_a_json_file_that_is_no_fleet_has_one_fault(
     assert fault.line == line
 
 
-def test_a_json_key_given_twice_is_told(tmp_path: Path) -> None:
+def test_a_json_key_given_twice_is_reported(tmp_path: Path) -> None:
     text = json.dumps(document()).replace('"max_mw": 25.0', '"max_mw": 25.0, "max_mw": 30.0')
     fault = only_fault_of(tmp_path, text, name="fleet.json")
     assert (fault.field, fault.message) == ("max_mw", "is given twice in one object")

@@ -6,8 +6,7 @@ from trio.testing import MockClock
 
 from tests.unit.launcher.fleets import shards_of
 from trioder.launcher.display import LiveLine, progress_text, show_progress, write_line
-from trioder.launcher.progress import FleetProgress
-from trioder.launcher.status import AgentStatus
+from trioder.launcher.progress import AgentStatus, FleetProgress
 
 SHARDS = shards_of(assets=40, size=1)
 CLEAR = "\r\x1b[K"
@@ -22,7 +21,7 @@ async def connect_all(progress: FleetProgress, *, every_s: float) -> None:
     for shard in SHARDS:
         progress.agent_started(shard.agent_id, now_s=trio.current_time())
         status = AgentStatus(state="connected", assets=1)
-        progress.agent_said(shard.agent_id, status, now_s=trio.current_time())
+        progress.agent_reported(shard.agent_id, status, now_s=trio.current_time())
         await trio.sleep(every_s)
 
 
@@ -54,7 +53,7 @@ async def test_a_live_line_is_replaced_and_removed_at_the_end(autojump_clock: Mo
     assert [entry["event"] for entry in entries] == ["fleet connected: 40 assets in 40 agents after 0.0 s"]
 
 
-def test_quarantined_shards_are_shown_by_number_and_name() -> None:
+def test_quarantined_shards_are_displayed_by_number_and_name() -> None:
     progress = FleetProgress(SHARDS, now_s=0.0)
     first, second, *_ = (shard.agent_id for shard in SHARDS)
     progress.agent_quarantined(second)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.launcher.lines import LineSplitter
+from trioder.launcher.process import LineSplitter
 
 
 def split(chunks: list[bytes], *, longest: int) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.launcher.status import AgentStatus, read_status
+from trioder.launcher.progress import AgentStatus, read_status
 
 
 def test_a_status_is_read() -> None:

@@ -1,4 +1,4 @@
-"""The supervisor in virtual time: quarantine, and what former agents left. The processes are stand-ins."""
+"""The supervisor in virtual time: quarantine, and retired agents. The processes are stand-ins."""
 
 import json
 import random
@@ -16,7 +16,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.unit.launcher.fleets import shards_of
-from trioder.launcher.outbox_recovery import Orphans
+from trioder.launcher.outbox_recovery import RetiredAgents
 from trioder.launcher.process import AgentEnd, AgentOutput
 from trioder.launcher.progress import FleetProgress
 from trioder.launcher.supervisor import FleetFailedError, LaunchSettings, run_fleet
@@ -27,19 +27,19 @@ Behave = Callable[[AgentOutput], Any]
 
 
 async def good(output: AgentOutput) -> int:
-    output.take_status(json.dumps({"state": "connected", "assets": 2}))
+    output.handle_status(json.dumps({"state": "connected", "assets": 2}))
     await trio.sleep_forever()
 
 
 async def crashes(output: AgentOutput) -> int:
     await trio.sleep(1)
-    output.take_log("out of luck")
+    output.handle_log("out of luck")
     return 1
 
 
 async def refuses(output: AgentOutput) -> int:
     await trio.sleep(1)
-    output.take_log("MAX_MW is -3")
+    output.handle_log("MAX_MW is -3")
     return 2
 
 
@@ -67,7 +67,7 @@ class Agents:
         on_start: Callable[[int], None],
     ) -> AgentEnd:
         handed_over = json.loads(b"".join(document))
-        agent_id = handed_over.get("agent_id", "drainer")
+        agent_id = handed_over.get("agent_id", "recovery")
         on_start(1)
         self.starts.setdefault(agent_id, []).append(trio.current_time())
         self.documents.setdefault(agent_id, []).append(handed_over)
@@ -80,18 +80,18 @@ class Agents:
 
 
 @asynccontextmanager
-async def fleet(agents: Agents, *, orphans: Orphans = Orphans()) -> AsyncIterator[FleetProgress]:  # noqa: B008
+async def fleet(agents: Agents, *, retired: RetiredAgents = RetiredAgents()) -> AsyncIterator[FleetProgress]:  # noqa: B008
     progress = FleetProgress(SHARDS, now_s=trio.current_time())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run, agents, progress, orphans)
+        nursery.start_soon(run, agents, progress, retired)
         yield progress
         nursery.cancel_scope.cancel()
 
 
-async def run(agents: Agents, progress: FleetProgress, orphans: Orphans) -> None:
+async def run(agents: Agents, progress: FleetProgress, retired: RetiredAgents) -> None:
     await run_fleet(
         SHARDS,
-        LaunchSettings(headend="127.0.0.1:1", orphans=orphans),
+        LaunchSettings(headend="127.0.0.1:1", retired=retired),
         progress=progress,
         relay=lambda _: None,
         rng=random.Random(1),
@@ -188,7 +188,7 @@ async def test_the_launcher_gives_up_only_when_every_shard_waits_in_quarantine(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(break_the_last)
         with pytest.raises(FleetFailedError) as failure:
-            await run(agents, progress, Orphans())
+            await run(agents, progress, RetiredAgents())
     assert trio.current_time() > 1000
     assert failure.value.last_lines[0] in {"out of luck", "MAX_MW is -3"}
     assert sum(agents.running.values()) == 0
@@ -209,21 +209,21 @@ async def test_a_shard_that_is_being_tried_keeps_the_launcher(autojump_clock: Mo
 GATHERED = json.dumps({"state": "gathered"})
 
 
-async def test_agents_start_when_the_states_of_former_agents_are_gathered(
+async def test_agents_start_when_the_states_of_retired_agents_are_gathered(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     async def drains(output: AgentOutput) -> int:
         await trio.sleep(5)
-        output.take_status(GATHERED)
+        output.handle_status(GATHERED)
         states.write_text("")
         await trio.sleep(100)
         return 0
 
     states = tmp_path / "states"
-    agents = Agents({"drainer": drains, SECOND: crashes})
-    async with fleet(agents, orphans=Orphans(files=["a"], states_path=str(states))):
+    agents = Agents({"recovery": drains, SECOND: crashes})
+    async with fleet(agents, retired=RetiredAgents(files=["a"], states_path=str(states))):
         await trio.sleep(200)
-        assert len(agents.starts["drainer"]) == 1
+        assert len(agents.starts["recovery"]) == 1
         assert agents.starts[FIRST][0] >= 5
         # One shard has not reported yet: it still needs what was gathered.
         assert states.exists()
@@ -237,38 +237,38 @@ async def test_a_restarted_agent_does_not_read_what_it_has_adopted(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     async def reports_and_ends(output: AgentOutput) -> int:
-        output.take_status(json.dumps({"state": "disconnected", "assets": 0}))
+        output.handle_status(json.dumps({"state": "disconnected", "assets": 0}))
         await trio.sleep(10)
         return 1
 
     agents = Agents({FIRST: reports_and_ends, SECOND: crashes})
-    async with fleet(agents, orphans=Orphans(states_path=str(tmp_path / "states"))):
+    async with fleet(agents, retired=RetiredAgents(states_path=str(tmp_path / "states"))):
         await trio.sleep(60)
         handed_over = [document["former_states"] for document in agents.documents[FIRST]]
         assert handed_over == [str(tmp_path / "states")] + [None] * (len(handed_over) - 1)
         assert len(handed_over) > 2
 
 
-async def test_a_drainer_that_cannot_work_does_not_keep_the_fleet_from_starting(
+async def test_a_recovery_that_cannot_work_does_not_keep_the_fleet_from_starting(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    agents = Agents({"drainer": crashes})
-    orphans = Orphans(files=["a"], states_path=str(tmp_path / "states"))
+    agents = Agents({"recovery": crashes})
+    retired = RetiredAgents(files=["a"], states_path=str(tmp_path / "states"))
     with structlog.testing.capture_logs() as entries:
-        async with fleet(agents, orphans=orphans) as progress:
+        async with fleet(agents, retired=retired) as progress:
             await trio.sleep(100)
             assert progress.snapshot().connected == 6
-            agents.behaviours["drainer"] = silent
+            agents.behaviours["recovery"] = silent
             await trio.sleep(100)
-            assert agents.running["drainer"] == 1
-    assert any("states is not gathered" in entry["event"] for entry in entries)
+            assert agents.running["recovery"] == 1
+    assert any("are not gathered" in entry["event"] for entry in entries)
 
 
-async def test_a_drainer_that_hangs_delays_the_fleet_by_two_minutes_at_most(
+async def test_a_recovery_that_hangs_delays_the_fleet_by_two_minutes_at_most(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    agents = Agents({"drainer": silent})
-    async with fleet(agents, orphans=Orphans(files=["a"], states_path=str(tmp_path / "states"))):
+    agents = Agents({"recovery": silent})
+    async with fleet(agents, retired=RetiredAgents(files=["a"], states_path=str(tmp_path / "states"))):
         await trio.sleep(121)
         assert 120 <= agents.starts[FIRST][0] <= 121
 
@@ -277,13 +277,13 @@ async def test_files_are_not_gathered_again_once_all_agents_have_read_them(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     async def gathers_and_crashes(output: AgentOutput) -> int:
-        output.take_status(GATHERED)
+        output.handle_status(GATHERED)
         await trio.sleep(10)
         return 1
 
-    agents = Agents({"drainer": gathers_and_crashes})
-    async with fleet(agents, orphans=Orphans(files=["a"], states_path=str(tmp_path / "states"))):
+    agents = Agents({"recovery": gathers_and_crashes})
+    async with fleet(agents, retired=RetiredAgents(files=["a"], states_path=str(tmp_path / "states"))):
         await trio.sleep(300)
-    first, *others = (document["former_states"] for document in agents.documents["drainer"])
+    first, *others = (document["former_states"] for document in agents.documents["recovery"])
     assert first == str(tmp_path / "states")
     assert set(others) == {None}

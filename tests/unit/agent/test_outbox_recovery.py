@@ -1,4 +1,4 @@
-"""Files of former agents are handed over, then deleted; what cannot be handed over stays."""
+"""Outboxes of retired agents are sent, and their files deleted; what cannot be sent stays."""
 
 import math
 import random
@@ -9,10 +9,10 @@ import trio
 from trio.testing import MockClock
 
 from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, asset_id
-from trioder.agent.config import DrainConfig
-from trioder.agent.disk import open_memory
-from trioder.agent.memory import SavedBattery
-from trioder.agent.outbox_recovery import drain_files
+from trioder.agent.config import RecoveryConfig
+from trioder.agent.outbox_recovery import recover_outboxes
+from trioder.agent.persistence.sqlite_store import open_state_store
+from trioder.agent.persistence.state_store import SavedBattery
 from trioder.process.addresses import Address
 from trioder.process.wall_time import WallClock
 from trioder.wire.records import Batch
@@ -20,7 +20,7 @@ from trioder.wire.uplink import write_batch
 
 
 def leave_behind(path: Path, *, batches: int) -> None:
-    with open_memory(path, agent_id=path.stem, asset_ids=[asset_id(0)], outbox_id=path.stem) as memory:
+    with open_state_store(path, agent_id=path.stem, asset_ids=[asset_id(0)], outbox_id=path.stem) as store:
         for seq in range(1, batches + 1):
             batch = Batch(
                 batch_seq=seq,
@@ -32,18 +32,18 @@ def leave_behind(path: Path, *, batches: int) -> None:
                 available_discharge_mw=[0.0],
                 available_charge_mw=[0.0],
             )
-            memory.batches.append(write_batch(batch).SerializeToString())
-        memory.save([SavedBattery(1.0, 0.0, 0.0, math.inf)], now_ms=1)
+            store.batches.append(write_batch(batch).SerializeToString())
+        store.save([SavedBattery(1.0, 0.0, 0.0, math.inf)], now_ms=1)
 
 
 def names_in(folder: Path) -> list[str]:
     return sorted(found.name for found in folder.iterdir())
 
 
-async def drain(headend: FakeHeadend, *paths: Path) -> None:
+async def recover(headend: FakeHeadend, *paths: Path) -> None:
     async with trio.open_nursery() as nursery:
-        await drain_files(
-            DrainConfig(headend=Address("headend", 50051), files=paths),
+        await recover_outboxes(
+            RecoveryConfig(headend=Address("headend", 50051), files=paths),
             dial=partial(headend.dial, nursery),
             wall=WallClock(START_UNIX_S, trio.current_time()),
             rng=random.Random(7),
@@ -56,7 +56,7 @@ async def test_every_batch_is_handed_over_in_order_and_nothing_is_left(
 ) -> None:
     headend = FakeHeadend()
     leave_behind(tmp_path / "a.sqlite", batches=50)
-    await drain(headend, tmp_path / "a.sqlite")
+    await recover(headend, tmp_path / "a.sqlite")
     [registration] = headend.registrations
     assert (registration.agent_id, registration.backlog_only, registration.asset_ids) == (
         "a",
@@ -73,7 +73,7 @@ async def test_a_file_without_a_backlog_is_deleted_without_a_headend(
 ) -> None:
     headend = FakeHeadend(refuses_dial=True)
     leave_behind(tmp_path / "a.sqlite", batches=0)
-    await drain(headend, tmp_path / "a.sqlite", tmp_path / "gone.sqlite")
+    await recover(headend, tmp_path / "a.sqlite", tmp_path / "gone.sqlite")
     assert names_in(tmp_path) == []
     assert headend.dialled_s == []
 
@@ -82,10 +82,10 @@ async def test_it_waits_for_the_headend_and_what_it_keeps(autojump_clock: MockCl
     headend = FakeHeadend(keeps=False)
     leave_behind(tmp_path / "a.sqlite", batches=3)
     with trio.move_on_after(600) as patience:
-        await drain(headend, tmp_path / "a.sqlite")
+        await recover(headend, tmp_path / "a.sqlite")
     assert patience.cancelled_caught
     assert (tmp_path / "a.sqlite").exists()
-    await drain(FakeHeadend(), tmp_path / "a.sqlite")
+    await recover(FakeHeadend(), tmp_path / "a.sqlite")
     assert names_in(tmp_path) == []
 
 
@@ -96,9 +96,9 @@ async def test_a_file_in_use_is_left_and_a_broken_one_put_aside(
     used, broken = tmp_path / "used.sqlite", tmp_path / "broken.sqlite"
     leave_behind(used, batches=3)
     broken.write_bytes(b"rubbish" * 1000)
-    with open_memory(used, agent_id="used", asset_ids=[asset_id(0)], outbox_id="x") as memory:
-        await drain(headend, used, broken)
-        assert memory.batches.last_seq == 3
+    with open_state_store(used, agent_id="used", asset_ids=[asset_id(0)], outbox_id="x") as store:
+        await recover(headend, used, broken)
+        assert store.batches.last_seq == 3
     left = [name.rpartition("-")[0] or name for name in names_in(tmp_path)]
     assert sorted(left) == ["broken.sqlite.broken", "broken.sqlite.lock", "used.sqlite", "used.sqlite.lock"]
     assert headend.batches == []

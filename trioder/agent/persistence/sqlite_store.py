@@ -1,6 +1,6 @@
-"""An agent's memory on disk: batches and batteries in one file, saved in one transaction a pulse.
+"""An agent's state on disk: batches and batteries in one SQLite file, saved in one transaction per pulse.
 
-How the file is found, checked and locked is in `trioder.agent.disk_file`.
+Opening, checking and locking the file is in `trioder.agent.persistence.state_file`.
 """
 
 import sqlite3
@@ -13,27 +13,26 @@ from pathlib import Path
 
 import structlog
 
-from trioder.agent.disk_file import SELECT_AGENT, has_dispatches, locked, open_file
-from trioder.agent.losses import Losses
-from trioder.agent.memory import SavedBattery
+from trioder.agent.persistence.state_file import SELECT_AGENT, has_dispatches, locked, open_file
+from trioder.agent.persistence.state_store import Losses, SavedBattery
 
 log = structlog.stdlib.get_logger(__name__)
 
-# Room that acknowledged batches leave goes back to the file system, so much a save: 1 MiB.
+# Pages of acknowledged batches returned to the file system per save: 1 MiB.
 _PAGES_FREED_AT_ONCE = 256
-# Of numbers. The dispatch id is written beside, and only when it is another; what remains of a lease follows
-# from its end and the time of the save, which are by one clock.
+# Numbers of a battery. Dispatch ids are rows of their own, written when they change; the remaining lease
+# follows from its end and the time of the save, which are of one clock.
 _COLUMNS = 5
 _COLUMNS_BEFORE_REVERSION = 4
 _LEASE_END = SavedBattery._fields.index("lease_end_unix_s")
 
 
-class BatchesOnDisk:
-    """The `KeptBatches` of a file. What is not written yet, and the newest, is in memory as well."""
+class SqliteBatchLog:
+    """The `BatchLog` of a file. Batches not written yet, and the newest, are in memory as well."""
 
     def __init__(self, connection: sqlite3.Connection, *, last_seq: int) -> None:
         rows = connection.execute("SELECT seq, length(payload) FROM batches ORDER BY seq").fetchall()
-        self.last_seq = self.saved_seq = max(last_seq, rows[-1][0] if rows else 0)
+        self.last_seq = self.durable_seq = max(last_seq, rows[-1][0] if rows else 0)
         self.first_seq = rows[0][0] if rows else self.last_seq + 1
         size_by_seq: dict[int, int] = dict(rows)
         self._sizes = deque(size_by_seq.get(seq, 0) for seq in range(self.first_seq, self.last_seq + 1))
@@ -44,40 +43,40 @@ class BatchesOnDisk:
         self._losses_on_disk = self.losses.ranges
         self._connection = connection
         self._first_on_disk = self.first_seq
-        self._at_hand: dict[int, bytes] = {}
+        self._in_memory: dict[int, bytes] = {}
 
     def append(self, payload: bytes) -> None:
-        """See `KeptBatches`."""
+        """See `BatchLog`."""
         self.last_seq += 1
-        self._at_hand[self.last_seq] = payload
+        self._in_memory[self.last_seq] = payload
         self._sizes.append(len(payload))
         self.size_bytes += len(payload)
 
     def read(self, batch_seq: int) -> bytes | None:
-        """See `KeptBatches`."""
+        """See `BatchLog`."""
         if not self.first_seq <= batch_seq <= self.last_seq:
             raise KeyError(batch_seq)
-        payload = self._at_hand.get(batch_seq)
+        payload = self._in_memory.get(batch_seq)
         return payload if payload is not None else self._read_from_disk(batch_seq)
 
     def drop_first(self) -> None:
-        """See `KeptBatches`."""
+        """See `BatchLog`."""
         if not self._sizes:
             raise KeyError(self.first_seq)
         self.size_bytes -= self._sizes.popleft()
-        self._at_hand.pop(self.first_seq, None)
+        self._in_memory.pop(self.first_seq, None)
         self.first_seq += 1
 
     def write(self) -> None:
-        """Within the connection's transaction: bring the file to what is kept."""
+        """Write all changes, within the connection's transaction."""
         if self._first_on_disk < self.first_seq:
             self._connection.execute("DELETE FROM batches WHERE seq < ?", (self.first_seq,))
         self._connection.executemany(
             "INSERT INTO batches VALUES (?, ?, ?)",
             (
                 (seq, zlib.crc32(payload), payload)
-                for seq, payload in self._at_hand.items()
-                if seq > self.saved_seq
+                for seq, payload in self._in_memory.items()
+                if seq > self.durable_seq
             ),
         )
         if self.losses.ranges != self._losses_on_disk:
@@ -85,12 +84,12 @@ class BatchesOnDisk:
             self._connection.executemany("INSERT INTO losses VALUES (?, ?)", self.losses.ranges)
 
     def written(self) -> None:
-        """The transaction is committed."""
+        """Record that the transaction was committed."""
         self._first_on_disk = self.first_seq
         self._losses_on_disk = self.losses.ranges
-        self.saved_seq = self.last_seq
-        newest = self._at_hand.get(self.last_seq)
-        self._at_hand = {} if newest is None else {self.last_seq: newest}
+        self.durable_seq = self.last_seq
+        newest = self._in_memory.get(self.last_seq)
+        self._in_memory = {} if newest is None else {self.last_seq: newest}
 
     def _read_from_disk(self, batch_seq: int) -> bytes | None:
         try:
@@ -107,13 +106,13 @@ class BatchesOnDisk:
         return payload
 
 
-class MemoryOnDisk:
-    """The `AgentMemory` of a file that was opened and checked.
+class SqliteStateStore:
+    """The `StateStore` of a file that was opened and checked.
 
     Attributes:
-        agent_id: as the file has it.
-        asset_ids: as the file has them.
-        saved_ms: when the batteries were saved last; 0 before.
+        agent_id: the file's.
+        asset_ids: the file's.
+        saved_ms: when the batteries were last saved; 0 before.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -122,21 +121,21 @@ class MemoryOnDisk:
         self.agent_id, self.outbox_id, asset_ids, self._epoch, last_seq, self.saved_ms, blob = row
         self.asset_ids: tuple[str, ...] = tuple(asset_ids.split("\n"))
         self.failures = 0
-        self.batches = BatchesOnDisk(connection, last_seq=last_seq)
+        self.batches = SqliteBatchLog(connection, last_seq=last_seq)
         dispatch_ids = _read_dispatch_ids(connection, len(self.asset_ids))
-        self._batteries = _unpacked(self.asset_ids, blob, dispatch_ids, saved_ms=self.saved_ms)
+        self._batteries = _unpack(self.asset_ids, blob, dispatch_ids, saved_ms=self.saved_ms)
         self._dispatch_ids: tuple[str, ...] = dispatch_ids
         self._connection = connection
         self._failing = False
 
     def begin_boot(self, now_ms: int) -> int:
-        """See `AgentMemory`."""
+        """See `StateStore`."""
         self._epoch = max(now_ms, self._epoch + 1)
         self._commit("UPDATE agent SET epoch = ?", (self._epoch,), self._dispatch_ids)
         return self._epoch
 
     def renew_outbox(self, outbox_id: str) -> None:
-        """See `AgentMemory`."""
+        """See `StateStore`."""
         self.outbox_id = outbox_id
         self._commit(
             "UPDATE agent SET outbox_id = ?, last_seq = ?",
@@ -145,26 +144,26 @@ class MemoryOnDisk:
         )
 
     def adopt(self, states: Mapping[str, tuple[int, SavedBattery]]) -> None:
-        """Take what other files say of the same batteries, where they were saved later than here.
+        """Replace batteries by the states that another agent's file has saved later than this one.
 
         Args:
-            states: when it was saved, and what, by asset id.
+            states: time of the save and battery, by asset id.
         """
         for asset_id, (saved_ms, battery) in states.items():
             if asset_id not in self._batteries or saved_ms > self.saved_ms:
                 self._batteries[asset_id] = battery
 
     def batteries(self) -> Mapping[str, SavedBattery]:
-        """See `AgentMemory`."""
+        """See `StateStore`."""
         return self._batteries
 
     def save(self, batteries: Sequence[SavedBattery], *, now_ms: int) -> None:
-        """See `AgentMemory`."""
+        """See `StateStore`."""
         *columns, dispatch_ids, _ = zip(*batteries, strict=True)
         self._commit(
-            # The outbox's id again: it is not lost when the save that should have renewed it failed.
+            # With the outbox's id, in case the save that should have renewed it failed.
             "UPDATE agent SET saved_ms = ?, batteries = ?, last_seq = ?, outbox_id = ?",
-            (now_ms, _packed(columns), self.batches.last_seq, self.outbox_id),
+            (now_ms, _pack(columns), self.batches.last_seq, self.outbox_id),
             dispatch_ids,
         )
 
@@ -177,7 +176,7 @@ class MemoryOnDisk:
             self._write_dispatch_ids(dispatch_ids)
             execute("COMMIT")
         except sqlite3.Error as error:
-            self._give_up(error)
+            self._record_failure(error)
             return
         self.batches.written()
         self._dispatch_ids = dispatch_ids
@@ -187,7 +186,7 @@ class MemoryOnDisk:
         self._shrink()
 
     def _write_dispatch_ids(self, dispatch_ids: tuple[str, ...]) -> None:
-        # Almost always they are the very same objects, which is found out in a millisecond for 100,000.
+        # Almost always the same objects: comparing 100,000 takes a millisecond.
         if dispatch_ids == self._dispatch_ids:
             return
         pairs = enumerate(zip(dispatch_ids, self._dispatch_ids, strict=True))
@@ -199,7 +198,7 @@ class MemoryOnDisk:
             "DELETE FROM dispatches WHERE position = ?", ((at,) for at, new in changed if not new)
         )
 
-    def _give_up(self, error: sqlite3.Error) -> None:
+    def _record_failure(self, error: sqlite3.Error) -> None:
         with suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -211,42 +210,42 @@ class MemoryOnDisk:
     def _shrink(self) -> None:
         with suppress(sqlite3.Error):
             if self._connection.execute("PRAGMA freelist_count").fetchone()[0] > _PAGES_FREED_AT_ONCE:
-                # It gives a row a page, which `execute` would not go through.
+                # It returns a row per page, which `execute` would not step through.
                 self._connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_FREED_AT_ONCE})")
 
 
 @contextmanager
-def open_memory(
+def open_state_store(
     path: Path, *, agent_id: str, asset_ids: Sequence[str], outbox_id: str
-) -> Iterator[MemoryOnDisk]:
-    """Yield the memory of an agent, this process's alone; it is made, or made anew, if need be.
+) -> Iterator[SqliteStateStore]:
+    """Yield the store of an agent, exclusive to this process; the file is created, or replaced, if necessary.
 
     Args:
-        path: of its file.
-        agent_id: whose.
+        path: of the file.
+        agent_id: its owner.
         asset_ids: in the order of the batches' positions.
         outbox_id: for a new file.
 
     Raises:
-        MemoryInUseError: another process has it.
-        MemoryUnusableError: it can be neither used nor put aside.
+        StateFileInUseError: another process has it.
+        StateFileUnusableError: it can be neither used nor moved aside.
     """
     with locked(path):
         connection = open_file(path, agent_id=agent_id, asset_ids=asset_ids, outbox_id=outbox_id)
         try:
-            yield MemoryOnDisk(connection)
+            yield SqliteStateStore(connection)
         finally:
             connection.close()
 
 
 def read_batteries(connection: sqlite3.Connection) -> tuple[int, dict[str, SavedBattery]]:
-    """Return when the batteries of a file were saved, and how they stood, by asset id."""
+    """Return when the batteries of a file were saved, and their states by asset id."""
     asset_ids, saved_ms, blob = connection.execute(
         "SELECT asset_ids, saved_ms, batteries FROM agent"
     ).fetchone()
     names = asset_ids.split("\n")
     dispatch_ids = _read_dispatch_ids(connection, len(names))
-    return saved_ms, _unpacked(names, blob, dispatch_ids, saved_ms=saved_ms)
+    return saved_ms, _unpack(names, blob, dispatch_ids, saved_ms=saved_ms)
 
 
 def _read_dispatch_ids(connection: sqlite3.Connection, rows: int) -> tuple[str, ...]:
@@ -257,11 +256,11 @@ def _read_dispatch_ids(connection: sqlite3.Connection, rows: int) -> tuple[str, 
     return tuple(str(found.get(position, "")) for position in range(rows))
 
 
-def _packed(columns: Sequence[Sequence[float]]) -> bytes:
+def _pack(columns: Sequence[Sequence[float]]) -> bytes:
     return b"".join(struct.pack(f"<{len(column)}d", *column) for column in columns)
 
 
-def _unpacked(
+def _unpack(
     asset_ids: Sequence[str], blob: bytes | None, dispatch_ids: Sequence[str], *, saved_ms: int
 ) -> dict[str, SavedBattery]:
     if blob is None:

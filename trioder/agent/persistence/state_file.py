@@ -1,6 +1,6 @@
-"""The file that an agent's memory is in: locked, opened, checked, made anew or put aside. Not what it says.
+"""An agent's state file, one SQLite database: locked, opened, checked, migrated, or moved aside.
 
-One sqlite3 database an agent. `trioder.agent.disk` reads and writes it.
+`trioder.agent.persistence.sqlite_store` reads and writes its contents.
 """
 
 import fcntl
@@ -17,26 +17,26 @@ log = structlog.stdlib.get_logger(__name__)
 
 _APPLICATION_ID = 0x54724F42
 _FORMAT = 2
-# Without the table of dispatches, and the batteries without their reversion: 4 columns.
+# Has no table of dispatches, and batteries of 4 columns, without the reversion.
 _FORMAT_BEFORE_DISPATCHES = 1
 _BUSY_S = 5.0
 SELECT_AGENT = "SELECT agent_id, outbox_id, asset_ids, epoch, last_seq, saved_ms, batteries FROM agent"
-_KEPT_LOG_BYTES = 4 * 1024 * 1024
+_WAL_SIZE_LIMIT = 4 * 1024 * 1024
 _SIDE_FILES = ("-wal", "-shm")
-_MAKE_DISPATCHES = """
+_CREATE_DISPATCHES = """
     CREATE TABLE dispatches (
         position INTEGER PRIMARY KEY,  -- of the battery
         dispatch_id TEXT NOT NULL  -- whose setpoint is in force; batteries without one are not here
     )
 """
-# An addition that an older agent passes over: it needs no format of its own.
-_MAKE_LOSSES = """
+# Ignored by older agents, so that it needs no format of its own.
+_CREATE_LOSSES = """
     CREATE TABLE IF NOT EXISTS losses (
         first_seq INTEGER PRIMARY KEY,  -- of batches that were dropped unacknowledged
         last_seq INTEGER NOT NULL
     )
 """
-_MAKE = f"""
+_CREATE = f"""
     BEGIN;
     CREATE TABLE agent (
         agent_id TEXT NOT NULL,
@@ -48,42 +48,43 @@ _MAKE = f"""
         batteries BLOB  -- 5 columns of little-endian doubles
     );
     CREATE TABLE batches (seq INTEGER PRIMARY KEY, crc INTEGER NOT NULL, payload BLOB NOT NULL);
-    {_MAKE_DISPATCHES};
-    {_MAKE_LOSSES};
+    {_CREATE_DISPATCHES};
+    {_CREATE_LOSSES};
 """
 
 
-class MemoryInUseError(Exception):
-    """Another process has the file; its text says which file."""
+class StateFileInUseError(Exception):
+    """Another process has locked the file; the text names it."""
 
 
-class MemoryUnusableError(Exception):
-    """The file can be neither used nor put aside; its text says why."""
+class StateFileUnusableError(Exception):
+    """The file can be neither used nor moved aside; the text gives the reason."""
 
 
-class BrokenFileError(Exception):
-    """The file's contents cannot be used; its text says why."""
+class StateFileInvalidError(Exception):
+    """The file's contents cannot be used; the text gives the reason."""
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of the file at `path`, which need not exist; its folder is made.
+    """Hold the lock of the file at `path`, which need not exist; its folder is created.
 
-    The lock is a file of its own, and the kernel's: it goes with the process, however that ends. (On the
-    database itself, closing any other descriptor of it would let go of sqlite's own locks.)
+    The lock is `flock` on a separate file: the kernel releases it with the process. (On the database itself,
+    closing any other descriptor would release SQLite's own locks.)
 
     Raises:
-        MemoryInUseError: another process holds it.
-        MemoryUnusableError: the folder or the lock cannot be made.
+        StateFileInUseError: another process holds it.
+        StateFileUnusableError: the folder or the lock cannot be created.
     """
     lock_path = path.with_name(path.name + ".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _lock(lock_path)
     except BlockingIOError:
-        raise MemoryInUseError(f"{path} is in use by another agent; two must not share an outbox") from None
+        message = f"{path} is in use by another agent; two must not share an outbox"
+        raise StateFileInUseError(message) from None
     except OSError as error:
-        raise MemoryUnusableError(f"{lock_path} cannot be used: {error.strerror}") from None
+        raise StateFileUnusableError(f"{lock_path} cannot be used: {error.strerror}") from None
     try:
         yield
     finally:
@@ -95,7 +96,7 @@ def _lock(path: Path) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever had it may have removed it before letting go.
+            # The last holder may have removed the file before releasing it.
             with suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:
                     return descriptor
@@ -106,23 +107,23 @@ def _lock(path: Path) -> int:
 
 
 def open_file(path: Path, *, agent_id: str, asset_ids: Sequence[str], outbox_id: str) -> sqlite3.Connection:
-    """Open the file of an agent; one that is not there is made, one that is not to be used is put aside.
+    """Open the file of an agent; create it if missing, and move it aside if its contents cannot be used.
 
     Args:
         path: locked by the caller.
-        agent_id: whose it must be.
-        asset_ids: what it must be about, in this order.
-        outbox_id: for a new one.
+        agent_id: its required owner.
+        asset_ids: its required assets, in this order.
+        outbox_id: for a new file.
 
     Raises:
-        MemoryUnusableError: it cannot be opened, made or put aside.
+        StateFileUnusableError: it cannot be opened, created or moved aside.
     """
     try:
         if path.exists():
             try:
                 return open_existing(path, agent_id=agent_id, asset_ids=asset_ids)
-            except BrokenFileError as error:
-                aside = put_aside(path)
+            except StateFileInvalidError as error:
+                aside = move_aside(path)
                 log.warning(
                     "the agent's file cannot be used; it is put aside, and a new one made",
                     agent_id=agent_id,
@@ -130,9 +131,9 @@ def open_file(path: Path, *, agent_id: str, asset_ids: Sequence[str], outbox_id:
                     aside=str(aside),
                     reason=str(error),
                 )
-        return _make(path, agent_id=agent_id, asset_ids=asset_ids, outbox_id=outbox_id)
+        return _create(path, agent_id=agent_id, asset_ids=asset_ids, outbox_id=outbox_id)
     except (OSError, sqlite3.Error) as error:
-        raise MemoryUnusableError(f"{path} cannot be used: {error}") from error
+        raise StateFileUnusableError(f"{path} cannot be used: {error}") from error
 
 
 def open_existing(
@@ -142,15 +143,15 @@ def open_existing(
     asset_ids: Sequence[str] | None = None,
     read_only: bool = False,
 ) -> sqlite3.Connection:
-    """Open a file that is there and check it; None stands for whatever it says.
+    """Open and check an existing file; None accepts any owner and any assets.
 
     Raises:
-        BrokenFileError: it is damaged, of another program or format, or about something else.
+        StateFileInvalidError: it is damaged, or of another program, format, owner or assets.
         sqlite3.Error: it could not be read at all.
     """
     connection = _connect(path, mode="ro" if read_only else "rw")
     try:
-        # A quarter of a second for 256 MB: less than what damage found later would cost.
+        # The full check takes a quarter of a second for 256 MB.
         _check(connection, agent_id, asset_ids, thoroughly=not read_only)
         if not read_only:
             _tune(connection)
@@ -158,7 +159,7 @@ def open_existing(
     except sqlite3.Error as error:
         connection.close()
         if is_damage(error):
-            raise BrokenFileError(str(error)) from None
+            raise StateFileInvalidError(str(error)) from None
         raise
     except BaseException:
         connection.close()
@@ -167,14 +168,14 @@ def open_existing(
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the error says that the file is broken, not that the disk or the system is."""
-    # An error without a code is the module's own: a value that is not what it should be.
+    """Whether the error means a damaged file, and not a failing disk or system."""
+    # An error without a code is the sqlite3 module's own: a value of the wrong type.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 
 
-def put_aside(path: Path) -> Path:
-    """Rename a file, and what sqlite keeps beside it, out of the way; return its new name."""
+def move_aside(path: Path) -> Path:
+    """Rename a file together with SQLite's side files; return its new path."""
     aside = path.with_name(f"{path.name}.broken-{time.time_ns() // 1_000_000}")
     path.rename(aside)
     for side in _SIDE_FILES:
@@ -184,25 +185,25 @@ def put_aside(path: Path) -> Path:
 
 
 def delete_file(path: Path) -> None:
-    """Delete a file that is closed, what sqlite keeps beside it, and its lock, which the caller holds."""
+    """Delete a closed file, SQLite's side files, and the lock, which the caller holds."""
     for name in (path.name, *(path.name + side for side in _SIDE_FILES), path.name + ".lock"):
         path.with_name(name).unlink(missing_ok=True)
 
 
-def _make(path: Path, *, agent_id: str, asset_ids: Sequence[str], outbox_id: str) -> sqlite3.Connection:
-    # Nothing that a crash left half made is ever found under the name.
+def _create(path: Path, *, agent_id: str, asset_ids: Sequence[str], outbox_id: str) -> sqlite3.Connection:
+    # Renamed once complete, so that a crash leaves no partial file under this name.
     fresh = path.with_name(path.name + ".new")
     delete_file(fresh)
     with closing(_connect(fresh, mode="rwc")) as connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.executescript(_MAKE)
+        connection.executescript(_CREATE)
         connection.execute(
             "INSERT INTO agent VALUES (?, ?, ?, 0, 0, 0, NULL)", (agent_id, outbox_id, "\n".join(asset_ids))
         )
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {_FORMAT}")
         connection.execute("COMMIT")
-    # A log that another file left behind would be taken for this one's.
+    # SQLite would apply another file's leftover log to this one.
     for side in _SIDE_FILES:
         path.with_name(path.name + side).unlink(missing_ok=True)
     fresh.rename(path)
@@ -217,26 +218,26 @@ def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
 
 def _tune(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
-    # What is committed is on the disk: no power loss makes a sequence number be used twice.
+    # Each commit is synced, so that no sequence number is used twice after a power loss.
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA journal_size_limit = {_KEPT_LOG_BYTES}")
+    connection.execute(f"PRAGMA journal_size_limit = {_WAL_SIZE_LIMIT}")
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file of an older agent to the present format, its batches untouched, in one transaction.
+    """Migrate the file of an older agent, in one transaction that does not touch its batches.
 
-    The batteries stay as they are until they are saved again: their form tells itself by its length.
+    The batteries stay as they are until the next save: their format is recognized by the length.
     """
     connection.execute("BEGIN IMMEDIATE")
     if connection.execute("PRAGMA user_version").fetchone()[0] < _FORMAT:
-        connection.execute(_MAKE_DISPATCHES)
+        connection.execute(_CREATE_DISPATCHES)
         connection.execute(f"PRAGMA user_version = {_FORMAT}")
-    connection.execute(_MAKE_LOSSES)
+    connection.execute(_CREATE_LOSSES)
     connection.execute("COMMIT")
 
 
 def has_dispatches(connection: sqlite3.Connection) -> bool:
-    """Whether the file names the dispatches in force; an older one that is only read does not."""
+    """Whether the file has the dispatches in force; one of format 1 that is only read has not."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0]) >= _FORMAT
 
 
@@ -249,10 +250,10 @@ def _check(
 ) -> None:
     found = connection.execute("PRAGMA application_id").fetchone()[0]
     if found != _APPLICATION_ID:
-        raise BrokenFileError(f"it is not an agent's: its application_id is {found}")
+        raise StateFileInvalidError(f"it is not an agent's state: its application_id is {found}")
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     if not _FORMAT_BEFORE_DISPATCHES <= found <= _FORMAT:
-        raise BrokenFileError(
+        raise StateFileInvalidError(
             f"its format is {found}; this agent reads {_FORMAT_BEFORE_DISPATCHES}..{_FORMAT}"
         )
     if found >= _FORMAT:
@@ -260,16 +261,16 @@ def _check(
     if thoroughly:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
-            raise BrokenFileError(f"it is damaged: {found}")
+            raise StateFileInvalidError(f"it is damaged: {found}")
     connection.execute("SELECT seq, crc, payload FROM batches LIMIT 0")
     rows = connection.execute(SELECT_AGENT).fetchall()
     if len(rows) != 1:
-        raise BrokenFileError(f"it names {len(rows)} agents")
+        raise StateFileInvalidError(f"it has {len(rows)} agents")
     its_agent_id, _, its_asset_ids, *_ = rows[0]
     if agent_id is not None and its_agent_id != agent_id:
-        raise BrokenFileError(f"it is of the agent {its_agent_id}")
+        raise StateFileInvalidError(f"it belongs to agent {its_agent_id}")
     if asset_ids is not None and its_asset_ids != "\n".join(asset_ids):
-        raise BrokenFileError("it is about other assets, or the same in another order")
+        raise StateFileInvalidError("it has other assets, or the same in another order")
 
 
 def _sync_folder(folder: Path) -> None:

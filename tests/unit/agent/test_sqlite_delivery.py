@@ -11,9 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from trioder.agent.disk import MemoryOnDisk, open_memory
-from trioder.agent.memory import SavedBattery
-from trioder.agent.outbox import Outbox, Outgoing
+from trioder.agent.persistence.outbox import Outbox, Outgoing
+from trioder.agent.persistence.sqlite_store import SqliteStateStore, open_state_store
+from trioder.agent.persistence.state_store import SavedBattery
 from trioder.ingest.service import BatchCursor, SequenceCheck
 from trioder.store.records import Watermark
 
@@ -39,10 +39,10 @@ class Delivery(RuleBasedStateMachine):
         self.boots += 1
         path = self.folder / str(self.boots) / "agent.sqlite"
         self.path = path
-        self.memory: MemoryOnDisk = self.stack.enter_context(
-            open_memory(path, agent_id="agent", asset_ids=["a"], outbox_id="box")
+        self.store: SqliteStateStore = self.stack.enter_context(
+            open_state_store(path, agent_id="agent", asset_ids=["a"], outbox_id="box")
         )
-        self.outbox = Outbox(self.memory.batches, max_bytes=MAX_BYTES, window_batches=3)
+        self.outbox = Outbox(self.store.batches, max_bytes=MAX_BYTES, window_batches=3)
         self.cursor: BatchCursor | None = None
         self.under_way: deque[Outgoing] = deque()
 
@@ -51,7 +51,7 @@ class Delivery(RuleBasedStateMachine):
         # A sample is made when it is saved: one that a crash takes was never sent, nor ever counted.
         self.made += 1
         self.outbox.append(b"%010d" % self.made)
-        self.memory.save(BATTERIES, now_ms=self.made)
+        self.store.save(BATTERIES, now_ms=self.made)
 
     @rule()
     def crash_between_append_and_save(self) -> None:

@@ -1,8 +1,8 @@
-"""What the files of former agents say of their batteries, gathered in one file by asset.
+"""The battery states of retired agents, collected from their files into one, by asset.
 
-After a change of the fleet's cut each file is read once, by one process, and each new agent reads its own
-rows: the work grows with files plus agents, not with their product.
-The outboxes are read by `trioder.agent.outbox_recovery`.
+After a change of the shards each file is read once, by one process, and each new agent reads its own rows:
+the cost grows with files plus agents, not with their product.
+`trioder.agent.outbox_recovery` handles the outboxes.
 """
 
 import json
@@ -13,15 +13,21 @@ from pathlib import Path
 
 import structlog
 
-from trioder.agent.disk import read_batteries
-from trioder.agent.disk_file import BrokenFileError, MemoryUnusableError, is_damage, open_existing, put_aside
-from trioder.agent.memory import SavedBattery
+from trioder.agent.persistence.sqlite_store import read_batteries
+from trioder.agent.persistence.state_file import (
+    StateFileInvalidError,
+    StateFileUnusableError,
+    is_damage,
+    move_aside,
+    open_existing,
+)
+from trioder.agent.persistence.state_store import SavedBattery
 
 log = structlog.stdlib.get_logger(__name__)
 
 _BUSY_S = 5.0
 _APPLICATION_ID = 0x54725253
-_MAKE = f"""
+_CREATE = f"""
     CREATE TABLE IF NOT EXISTS states (
         asset_id TEXT PRIMARY KEY,
         saved_ms INTEGER NOT NULL,
@@ -38,13 +44,12 @@ _SELECT = "SELECT saved_ms, battery FROM states WHERE asset_id = ?"
 
 
 def gather_states(path: Path, files: Iterable[Path]) -> None:
-    """Write the latest that any of the files says of each asset into the file at `path`, in one transaction.
+    """Write each asset's latest state in any of the files into the file at `path`, in one transaction.
 
-    It is made if need be; what it has already stays, where it is newer. A file that is gone, or that cannot
-    be read, says nothing.
+    A newer state that is already there stays. Files that are missing or cannot be read are skipped.
 
     Raises:
-        MemoryUnusableError: the file at `path` cannot be written.
+        StateFileUnusableError: the file at `path` cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,19 +58,19 @@ def gather_states(path: Path, files: Iterable[Path]) -> None:
         except sqlite3.Error as error:
             if not (is_damage(error) and path.exists()):
                 raise
-            aside = put_aside(path)
+            aside = move_aside(path)
             log.warning(
                 "gathered states are damaged; they are put aside", aside=str(aside), reason=str(error)
             )
             _gather(path, files)
     except (OSError, sqlite3.Error) as error:
-        raise MemoryUnusableError(f"{path} cannot be written: {error}") from error
+        raise StateFileUnusableError(f"{path} cannot be written: {error}") from error
 
 
 def read_states(path: Path, asset_ids: Collection[str]) -> dict[str, tuple[int, SavedBattery]]:
-    """Return what `gather_states` has found of these assets: when it was saved, and what.
+    """Return the states that `gather_states` found for these assets, with the time of the save.
 
-    Without the file, or with one that cannot be read, there is nothing.
+    Empty if the file is missing or cannot be read.
     """
     if not path.exists():
         return {}
@@ -84,14 +89,14 @@ def read_states(path: Path, asset_ids: Collection[str]) -> dict[str, tuple[int, 
 
 def _gather(path: Path, files: Iterable[Path]) -> None:
     with closing(_connect(path, mode="rwc")) as connection:
-        connection.executescript(_MAKE)
+        connection.executescript(_CREATE)
         connection.execute("BEGIN IMMEDIATE")
         for file in files:
             try:
                 saved_ms, batteries = _read(file)
-            except (BrokenFileError, sqlite3.Error) as error:
+            except (StateFileInvalidError, sqlite3.Error) as error:
                 if file.exists():
-                    log.warning("file of a former agent cannot be read", path=str(file), reason=str(error))
+                    log.warning("file of a retired agent cannot be read", path=str(file), reason=str(error))
                 continue
             connection.executemany(
                 _MERGE,

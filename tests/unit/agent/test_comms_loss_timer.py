@@ -5,7 +5,7 @@ import math
 import trio
 from trio.testing import MockClock
 
-from trioder.agent.headend_watch import HeadendWatch
+from trioder.agent.timers import CommsLossTimer
 
 
 class Struck:
@@ -14,7 +14,7 @@ class Struck:
     def __init__(self, nursery: trio.Nursery, hold_s: float) -> None:
         self._began_s = trio.current_time()
         self.strikes: list[tuple[float, float]] = []
-        self.watch = HeadendWatch(hold_s=hold_s, lost=self._lost)
+        self.watch = CommsLossTimer(hold_s=hold_s, lost=self._lost)
         nursery.start_soon(self.watch.run)
 
     async def _lost(self, at_s: float, away_s: float) -> None:

@@ -1,4 +1,4 @@
-"""An agent that comes back goes on where it was: its batteries, its backlog, its sequence."""
+"""An agent that restarts continues where it was: its batteries, its backlog, its sequence."""
 
 import math
 import random
@@ -14,22 +14,22 @@ from tests.unit.agent.parts import (
     asset_id,
     make_battery,
     make_config,
-    make_dispatch,
+    make_setpoint,
 )
 from trioder.agent.battery import Battery
-from trioder.agent.memory import MemoryInRam, SavedBattery
+from trioder.agent.persistence.state_store import InMemoryStateStore, SavedBattery
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.process.wall_time import WallClock
 from trioder.wire.downlink import write_setpoint
 from trioder.wire.records import Acknowledgement
 
 
-def make_memory(count: int = 2) -> MemoryInRam:
-    return MemoryInRam("box", [asset_id(number) for number in range(count)])
+def make_memory(count: int = 2) -> InMemoryStateStore:
+    return InMemoryStateStore("box", [asset_id(number) for number in range(count)])
 
 
 async def boot(
-    nursery: trio.Nursery, headend: FakeHeadend, memory: MemoryInRam, wall: WallClock
+    nursery: trio.Nursery, headend: FakeHeadend, store: InMemoryStateStore, wall: WallClock
 ) -> RunningAgent:
     return await nursery.start(
         partial(
@@ -39,7 +39,7 @@ async def boot(
             wall=wall,
             rng=random.Random(7),
             report=lambda _: None,
-            memory=memory,
+            store=store,
         )
     )
 
@@ -54,12 +54,12 @@ def resumed(saved: SavedBattery) -> Battery:
 async def test_after_a_crash_the_charge_the_setpoint_and_the_backlog_come_back(
     autojump_clock: MockClock,
 ) -> None:
-    headend, memory = FakeHeadend(), make_memory()
+    headend, store = FakeHeadend(), make_memory()
     wall = WallClock(START_UNIX_S, trio.current_time())
     async with trio.open_nursery() as first:
-        await boot(first, headend, memory, wall)
+        await boot(first, headend, store, wall)
         await trio.sleep(1.0)
-        await headend.send(write_setpoint(make_dispatch(36.0, duration_s=60)))
+        await headend.send(write_setpoint(make_setpoint(36.0, duration_s=60)))
         await trio.sleep(0.5)
         headend.refuses_dial = True
         headend.cut()
@@ -68,47 +68,47 @@ async def test_after_a_crash_the_charge_the_setpoint_and_the_backlog_come_back(
     await trio.sleep(10.0)
     headend.refuses_dial = False
     async with trio.open_nursery() as second:
-        await boot(second, headend, memory, wall)
+        await boot(second, headend, store, wall)
         await trio.sleep(20.0)
         batches = [batch for batch in headend.batches if not batch.live_only]
         assert [batch.batch_seq for batch in batches] == list(range(1, len(batches) + 1))
         assert [registration.outbox_id for registration in headend.registrations] == ["box", "box"]
         assert headend.registrations[0].epoch < headend.registrations[1].epoch
-        # 19 s obeyed before the crash (to its last save), then on from the restart at 30.5 s.
+        # 19 s applied before the crash (to its last save), then on from the restart at 30.5 s.
         assert batches[-1].setpoint_mw[0] == 36.0
         assert batches[-1].soc_mwhr[0] < batches[5].soc_mwhr[0] < batches[1].soc_mwhr[0]
         second.cancel_scope.cancel()
 
 
 async def test_a_setpoints_end_counts_on_while_the_agent_is_away(autojump_clock: MockClock) -> None:
-    headend, memory = FakeHeadend(), make_memory()
+    headend, store = FakeHeadend(), make_memory()
     wall = WallClock(START_UNIX_S, trio.current_time())
     async with trio.open_nursery() as first:
-        await boot(first, headend, memory, wall)
+        await boot(first, headend, store, wall)
         await trio.sleep(1.0)
-        await headend.send(write_setpoint(make_dispatch(36.0, duration_s=30)))
+        await headend.send(write_setpoint(make_setpoint(36.0, duration_s=30)))
         await trio.sleep(1.0)
         first.cancel_scope.cancel()
     await trio.sleep(10.0)
     async with trio.open_nursery() as second:
-        await boot(second, headend, memory, wall)
+        await boot(second, headend, store, wall)
         await trio.sleep(18.9)
-        assert memory.batteries()[asset_id(0)].setpoint_mw == 36.0
+        assert store.batteries()[asset_id(0)].setpoint_mw == 36.0
         await trio.sleep(5.0)
-        assert memory.batteries()[asset_id(0)].setpoint_mw == 0.0
+        assert store.batteries()[asset_id(0)].setpoint_mw == 0.0
         second.cancel_scope.cancel()
 
 
 async def test_a_setpoint_is_saved_before_it_is_answered(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    headend, memory = FakeHeadend(), make_memory()
-    await boot(nursery, headend, memory, WallClock(START_UNIX_S, trio.current_time()))
+    headend, store = FakeHeadend(), make_memory()
+    await boot(nursery, headend, store, WallClock(START_UNIX_S, trio.current_time()))
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_dispatch(36.0)))
+    await headend.send(write_setpoint(make_setpoint(36.0)))
     await trio.sleep(0.1)
     assert [answer.status for answer in headend.answers] == ["applied"]
-    assert memory.batteries()[asset_id(0)].setpoint_mw == 36.0
+    assert store.batteries()[asset_id(0)].setpoint_mw == 36.0
 
 
 def test_a_setpoint_that_ended_meanwhile_has_reverted() -> None:
@@ -116,25 +116,25 @@ def test_a_setpoint_that_ended_meanwhile_has_reverted() -> None:
     assert (battery.state.setpoint_mw, battery.lease_end_s) == (-3.0, math.inf)
 
 
-def test_of_a_setpoint_that_ended_meanwhile_it_is_told_when_that_was() -> None:
+def test_of_a_setpoint_that_ended_meanwhile_the_time_of_its_end_is_reported() -> None:
     battery = resumed(SavedBattery(50.0, 10.0, 10.0, START_UNIX_S + 99.0, -3.0, "d-1"))
-    assert battery.called
-    [told] = battery.take_tellings()
-    assert isinstance(told, Acknowledgement)
-    assert (told.dispatch_id, told.status, told.ts_unix_ms) == (
+    assert battery.is_notified
+    [reported] = battery.take_messages()
+    assert isinstance(reported, Acknowledgement)
+    assert (reported.dispatch_id, reported.status, reported.ts_unix_ms) == (
         "d-1",
         "completed",
         (START_UNIX_S + 99.0) * 1000,
     )
-    assert told.reason == "its time was over while the agent was away; now -3 MW"
-    assert (told.setpoint_mw, told.remaining_s, told.reversion_mw) == (-3.0, None, -3.0)
+    assert reported.reason == "its time was over while the agent was away; now -3 MW"
+    assert (reported.setpoint_mw, reported.remaining_s, reported.reversion_mw) == (-3.0, None, -3.0)
 
 
 def test_what_is_left_of_a_setpoint_goes_on() -> None:
     battery = resumed(SavedBattery(50.0, 10.0, 10.0, START_UNIX_S + 160.0, -3.0, "d-1"))
     assert (battery.state.setpoint_mw, battery.lease_end_s) == (10.0, 160.0)
     assert (battery.reversion_mw, battery.dispatch_id) == (-3.0, "d-1")
-    assert battery.take_tellings() == ()
+    assert battery.take_messages() == ()
 
 
 @pytest.mark.parametrize(("saved", "held"), [(-5.0, 0.0), (130.0, 100.0), (70.0, 70.0)])

@@ -1,0 +1,1 @@
+"""What an agent keeps across restarts: its outbox and its batteries' state."""
