@@ -6,7 +6,7 @@ import trio
 
 from trioder.rpc import health_pb2 as pb
 from trioder.rpc.method import Method, method_of
-from trioder.rpc.server import Handler, ServerCall
+from trioder.rpc.services import Handler, ServerCall
 from trioder.rpc.status import RpcError, StatusCode
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["Health"]

@@ -1,4 +1,4 @@
-"""Limits on what all peers of a server together may use: memory, connections, turns of the event loop.
+"""Limits on what all peers of a server together may use: memory, connections, slices of work.
 
 A peer is *unregistered* until a handler calls `ServerCall.register_peer`. The numbers and the reasons for
 them are in docs/decisions/peer-limits.md.
@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from typing import Protocol
 
 import structlog
 import trio
@@ -54,47 +53,42 @@ class PeerOptions:
     register_within_s: float = 10.0
 
 
-class Dismissible(Protocol):
-    """What ends a connection."""
-
-    def dismiss(self, error: RpcError, error_code: ErrorCodes) -> None:
-        """End the calls with `error`, release what they hold, and close soon."""
-
-
 @dataclass(slots=True, eq=False, kw_only=True)
-class PeerAccount:
-    """What one connection holds, and whether its peer is registered.
+class PeerBudget:
+    """The memory that one connection is charged for, and whether its peer is registered.
 
     Attributes:
         limited: False for a client's connection, and for a server without limits.
-        larger_by: by how much the first message of a call that it has open may exceed its bound.
-        call_bytes: messages that nobody has received, unfinished messages, calls.
-        buffer_bytes: a frame that is arriving, and what waits to be sent.
+        extra_bytes: by how much the first message of a call that it has open may exceed its bound.
+        call_bytes: messages in inboxes, unfinished messages, calls.
+        unfinished_bytes: of them, unfinished messages.
+        buffer_bytes: frames that are arriving, and what is pending to be sent.
         base_bytes: the connection itself, while its peer is unregistered: how many registered ones there are
             is up to the fleet.
-        since_s: when its time to register began: as it was accepted, and again as it was served.
-        heard_s: when its last byte arrived.
-        waiting: it has spoken, and others of its address are served before it.
-        placed: it counts among those of its address that are served.
-        scope: what serves the connection runs in here; cancelled where there is no `connection` yet.
+        since_s: when its time to register began: as it was accepted, and again as it was admitted.
+        last_received_s: when its last byte arrived.
+        queued: it has sent something, and others of its address are admitted before it.
+        admitted: it counts against `max_unregistered_per_address`.
+        scope: the connection is served in it; cancelled where `terminate_connection` is not set yet.
     """
 
     limits: "PeerLimits"
     address: str = ""
     limited: bool = True
     since_s: float = 0.0
-    heard_s: float = 0.0
-    larger_by: int = 0
+    last_received_s: float = 0.0
+    extra_bytes: int = 0
     call_bytes: int = 0
+    unfinished_bytes: int = 0
     buffer_bytes: int = 0
     base_bytes: int = 0
     registrations: int = 0
-    waiting: bool = False
-    placed: bool = False
+    queued: bool = False
+    admitted: bool = False
     closed: bool = False
-    connection: Dismissible | None = None
+    terminate_connection: Callable[[RpcError, ErrorCodes], None] | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    turn: trio.Event = field(default_factory=trio.Event)
+    admission: trio.Event = field(default_factory=trio.Event)
 
     @property
     def unregistered(self) -> bool:
@@ -102,54 +96,70 @@ class PeerAccount:
         return self.limited and self.registrations == 0
 
     @property
-    def held_bytes(self) -> int:
-        """All that the connection holds."""
+    def used_bytes(self) -> int:
+        """All that the connection is charged for."""
         return self.call_bytes + self.buffer_bytes + self.base_bytes
 
-    def takes_call(self) -> bool:
-        """Whether an unregistered peer may hold one call more."""
+    def accepts_call(self) -> bool:
+        """Whether the bound of an unregistered peer permits one call more."""
         return not self.unregistered or self.call_bytes + CALL_BYTES <= self._bound
 
-    def check_bound(self) -> None:
-        """Check the bound of what the calls of an unregistered peer hold.
+    def check_calls(self) -> None:
+        """Check the bound of an unregistered peer's calls.
 
         Raises:
-            RpcError: RESOURCE_EXHAUSTED; the call that got more has to end.
+            RpcError: RESOURCE_EXHAUSTED; the call that exceeded it has to end.
         """
         if self.unregistered and self.call_bytes > self._bound:
             count = self.limits.options.unregistered_bytes
             raise RpcError(StatusCode.RESOURCE_EXHAUSTED, f"an unregistered peer may hold {count} bytes")
 
+    def check_unfinished(self, bound_bytes: int) -> None:
+        """Check the bound of all unfinished messages.
+
+        Raises:
+            RpcError: RESOURCE_EXHAUSTED; the call that exceeded it has to end.
+        """
+        if self.unfinished_bytes > bound_bytes:
+            raise RpcError(
+                StatusCode.RESOURCE_EXHAUSTED, f"more than {bound_bytes} bytes of unfinished messages"
+            )
+
     @property
     def _bound(self) -> int:
-        return self.limits.options.unregistered_bytes + self.larger_by
+        return self.limits.options.unregistered_bytes + self.extra_bytes
 
-    def hold(self, count: int) -> None:
-        """Count bytes of calls: held (positive) or released (negative)."""
+    def charge(self, count: int) -> None:
+        """Charge bytes of calls, or release them (negative)."""
         self.call_bytes += count
-        self.limits.held_bytes += count
+        self.limits.used_bytes += count
 
-    def hold_buffers(self, count: int) -> None:
+    def charge_unfinished(self, growth: int) -> None:
+        """Charge bytes of unfinished messages, or release them (negative)."""
+        self.unfinished_bytes += growth
+        self.charge(growth)
+
+    def charge_buffers(self, count: int) -> None:
         """Set what the connection's own buffers hold."""
-        self.limits.held_bytes += count - self.buffer_bytes
+        self.limits.used_bytes += count - self.buffer_bytes
         self.buffer_bytes = count
 
-    def hold_base(self, count: int) -> None:
-        """Set what the connection itself counts for."""
-        self.limits.held_bytes += count - self.base_bytes
+    def charge_base(self, count: int) -> None:
+        """Set what the connection itself is charged for."""
+        self.limits.used_bytes += count - self.base_bytes
         self.base_bytes = count
 
     def register(self) -> None:
-        """A handler knows the peer; to be paired with `unregister` when its call ends."""
+        """A handler has registered the peer; to be paired with `unregister` when its call ends."""
         self.registrations += 1
         if self.limited and self.registrations == 1:
-            self.limits.registered(self)
+            self.limits.mark_registered(self)
 
     def unregister(self) -> None:
-        """The call that registered the peer has ended; the peer has its time to register again."""
+        """The call that registered the peer has ended; its time to register begins again."""
         self.registrations -= 1
         if self.limited and self.registrations == 0:
-            self.limits.unregistered(self)
+            self.limits.mark_unregistered(self)
 
     def refuse(self, reason: str, detail: str) -> None:
         """Count and log that the peer broke a limit, for a reason in `refusals.REASONS`."""
@@ -158,44 +168,44 @@ class PeerAccount:
         else:
             log.info("connection ended", reason=detail)
 
-    def dismiss(self, reason: str, error: RpcError, error_code: ErrorCodes) -> None:
+    def terminate(self, reason: str, error: RpcError, error_code: ErrorCodes) -> None:
         """End the connection, for a reason in `refusals.REASONS`."""
         self.refuse(reason, error.message)
-        self.limits.dismissed(self)
-        if self.connection is None:
+        self.limits.mark_terminating(self)
+        if self.terminate_connection is None:
             self.scope.cancel()
         else:
-            self.connection.dismiss(error, error_code)
+            self.terminate_connection(error, error_code)
 
 
 @dataclass(slots=True)
 class _Address:
-    placed: int = 0
-    waiting: deque[PeerAccount] = field(default_factory=deque)
+    admitted: int = 0
+    queued: deque[PeerBudget] = field(default_factory=deque)
 
 
 class PeerLimits:
-    """The accounts of a server's connections.
+    """The budgets of a server's connections.
 
     Attributes:
-        held_bytes: what all peers hold now.
-        connections: open ones.
+        used_bytes: what all peers hold now.
+        connections: how many are open.
         refusals: connections and calls ended or refused, by reason.
     """
 
     def __init__(self, options: PeerOptions | None = None) -> None:
         self.options = options or PeerOptions()
-        self.held_bytes = 0
+        self.used_bytes = 0
         self.connections = 0
         self.refusals = Refusals()
-        self._unregistered: dict[PeerAccount, None] = {}
-        self._registered: dict[PeerAccount, None] = {}
-        # Closing, which takes a moment.
-        self._dismissed: set[PeerAccount] = set()
+        self._unregistered: dict[PeerBudget, None] = {}
+        self._registered: dict[PeerBudget, None] = {}
+        # No longer counted, and not closed yet.
+        self._terminating: set[PeerBudget] = set()
         self._addresses: dict[str, _Address] = {}
-        self._listed = trio.Event()
+        self._unregistered_added = trio.Event()
         self._acceptors = trio.lowlevel.ParkingLot()
-        self._turn = trio.Lock()
+        self._slice = trio.Lock()
 
     @property
     def registered_count(self) -> int:
@@ -204,10 +214,10 @@ class PeerLimits:
 
     @property
     def unregistered_count(self) -> int:
-        """Connections whose peer is not, waiting ones included."""
+        """Connections whose peer is not, including queued ones."""
         return len(self._unregistered)
 
-    async def room(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Wait until one more connection may be accepted."""
         while (
             self.connections >= self.options.max_connections
@@ -215,81 +225,80 @@ class PeerLimits:
         ):
             await self._acceptors.park()
 
-    def accepted(self, address: str) -> PeerAccount:
-        """Return the account of a connection that was just accepted; to be given to `serving`."""
-        account = PeerAccount(limits=self, address=_network(address))
+    def open_budget(self, address: str) -> PeerBudget:
+        """Return the budget of a connection that was just accepted; to be given to `serving`."""
+        budget = PeerBudget(limits=self, address=_network(address))
         self.connections += 1
-        account.hold_base(CONNECTION_BYTES)
-        self._list(account)
-        return account
+        budget.charge_base(CONNECTION_BYTES)
+        self._add_unregistered(budget)
+        return budget
 
     @asynccontextmanager
     async def serving(
-        self, account: PeerAccount, *, first_byte: Callable[[], Awaitable[None]] | None = None
+        self, budget: PeerBudget, *, first_byte: Callable[[], Awaitable[None]] | None = None
     ) -> AsyncIterator[None]:
-        """Wait for the peer's first byte and for the turn of its address; the account is closed at the end.
+        """Wait for the peer's first byte, then for its admission; the budget is closed at the end.
 
-        One that has connected and was not scheduled since (thousands of agents at once, one busy machine)
-        keeps no place from those that speak.
+        A peer that has connected and was not scheduled since (thousands of agents at once, one busy machine)
+        takes no place from those that have sent something.
         """
         try:
             if first_byte is not None:
                 await first_byte()
-            await self._wait_for_turn(account)
+            await self._wait_for_admission(budget)
             yield
         finally:
-            account.closed = True
-            self.forget(account)
-            self._registered.pop(account, None)
-            self._dismissed.discard(account)
-            account.hold(-account.call_bytes)
-            account.hold_buffers(0)
-            account.hold_base(0)
+            budget.closed = True
+            self._remove_unregistered(budget)
+            self._registered.pop(budget, None)
+            self._terminating.discard(budget)
+            budget.charge(-budget.call_bytes)
+            budget.charge_buffers(0)
+            budget.charge_base(0)
             self.connections -= 1
             self._acceptors.unpark_all()
 
-    async def next_turn(self) -> None:
-        """Wait until it is this unregistered peer's turn: one of all of them, each pass of the event loop."""
-        async with self._turn:
+    async def next_slice(self) -> None:
+        """Wait for the slice of work that all unregistered peers share, one a pass of the event loop."""
+        async with self._slice:
             pass
 
-    def registered(self, account: PeerAccount) -> None:
-        """Count an account among the registered ones."""
-        self.forget(account)
-        self._registered[account] = None
-        account.hold_base(0)
+    def mark_registered(self, budget: PeerBudget) -> None:
+        """Move a budget to the registered ones."""
+        self._remove_unregistered(budget)
+        self._registered[budget] = None
+        budget.charge_base(0)
 
-    def unregistered(self, account: PeerAccount) -> None:
-        """Count an account among the unregistered ones again; it does not wait for its turn."""
-        self._registered.pop(account, None)
-        if not account.closed and account not in self._dismissed:
-            account.hold_base(CONNECTION_BYTES)
-            self._addresses.setdefault(account.address, _Address()).placed += 1
-            account.placed = True
-            self._list(account)
+    def mark_unregistered(self, budget: PeerBudget) -> None:
+        """Move a budget back to the unregistered ones; it is admitted without waiting."""
+        self._registered.pop(budget, None)
+        if not budget.closed and budget not in self._terminating:
+            budget.charge_base(CONNECTION_BYTES)
+            self._addresses.setdefault(budget.address, _Address()).admitted += 1
+            budget.admitted = True
+            self._add_unregistered(budget)
 
-    def forget(self, account: PeerAccount) -> None:
-        """Take an account out of the unregistered ones, and serve the next of its address."""
-        if account in self._unregistered:
-            del self._unregistered[account]
+    def _remove_unregistered(self, budget: PeerBudget) -> None:
+        if budget in self._unregistered:
+            del self._unregistered[budget]
             self._acceptors.unpark_all()
-        if account.placed:
-            account.placed = False
-            self._leave(account.address)
+        if budget.admitted:
+            budget.admitted = False
+            self._admit_next(budget.address)
 
-    def dismissed(self, account: PeerAccount) -> None:
-        """Count an account no longer: it is being closed."""
-        self.forget(account)
-        self._registered.pop(account, None)
-        self._dismissed.add(account)
+    def mark_terminating(self, budget: PeerBudget) -> None:
+        """Take a budget out of the counts: its connection is being closed."""
+        self._remove_unregistered(budget)
+        self._registered.pop(budget, None)
+        self._terminating.add(budget)
 
-    def relieve(self) -> None:
-        """End connections until the rest is within the budget: unregistered ones first, the largest first."""
-        excess = self.held_bytes - self.options.memory_bytes - sum(a.held_bytes for a in self._dismissed)
+    def shed_load(self) -> None:
+        """Close connections until the rest fits: unregistered ones first, the largest first."""
+        excess = self.used_bytes - self.options.memory_bytes - sum(b.used_bytes for b in self._terminating)
         while excess > 0 and (candidates := self._unregistered or self._registered):
-            largest = max(candidates, key=lambda account: account.held_bytes)
-            excess -= largest.held_bytes
-            largest.dismiss(
+            largest = max(candidates, key=lambda budget: budget.used_bytes)
+            excess -= largest.used_bytes
+            largest.terminate(
                 "memory",
                 RpcError(
                     StatusCode.RESOURCE_EXHAUSTED,
@@ -299,83 +308,83 @@ class PeerLimits:
             )
 
     async def sweep(self) -> None:
-        """End unregistered connections whose time is over, until cancelled."""
+        """Close unregistered connections whose time is over, until cancelled."""
         while True:
             if not self._unregistered:
-                self._listed = trio.Event()
-                await self._listed.wait()
+                self._unregistered_added = trio.Event()
+                await self._unregistered_added.wait()
             await trio.sleep(_SWEEP_EVERY_S)
-            self._end_late()
-            self._end_silent()
+            self._terminate_late()
+            self._terminate_silent()
 
-    async def _wait_for_turn(self, account: PeerAccount) -> None:
-        address = self._addresses.setdefault(account.address, _Address())
-        if address.placed < self.options.max_unregistered_per_address:
-            address.placed += 1
-            account.placed = True
+    async def _wait_for_admission(self, budget: PeerBudget) -> None:
+        address = self._addresses.setdefault(budget.address, _Address())
+        if address.admitted < self.options.max_unregistered_per_address:
+            address.admitted += 1
+            budget.admitted = True
         else:
-            address.waiting.append(account)
-            account.waiting = True
+            address.queued.append(budget)
+            budget.queued = True
             try:
-                await account.turn.wait()
+                await budget.admission.wait()
             finally:
-                if account.waiting:
-                    account.waiting = False
-                    address.waiting.remove(account)
-        account.since_s = account.heard_s = trio.current_time()
+                if budget.queued:
+                    budget.queued = False
+                    address.queued.remove(budget)
+        budget.since_s = budget.last_received_s = trio.current_time()
 
-    def _list(self, account: PeerAccount) -> None:
-        account.since_s = account.heard_s = trio.current_time()
-        self._unregistered[account] = None
-        self._listed.set()
+    def _add_unregistered(self, budget: PeerBudget) -> None:
+        budget.since_s = budget.last_received_s = trio.current_time()
+        self._unregistered[budget] = None
+        self._unregistered_added.set()
 
-    def _leave(self, name: str) -> None:
+    def _admit_next(self, name: str) -> None:
         address = self._addresses[name]
-        address.placed -= 1
-        while address.waiting and address.placed < self.options.max_unregistered_per_address:
-            following = address.waiting.popleft()
-            following.waiting = False
-            following.placed = True
-            following.turn.set()
-            address.placed += 1
-        if not address.placed:
+        address.admitted -= 1
+        while address.queued and address.admitted < self.options.max_unregistered_per_address:
+            following = address.queued.popleft()
+            following.queued = False
+            following.admitted = True
+            following.admission.set()
+            address.admitted += 1
+        if not address.admitted:
             del self._addresses[name]
 
-    def _end_late(self) -> None:
+    def _terminate_late(self) -> None:
         limit_s = self.options.register_within_s
         before_s = trio.current_time() - limit_s
-        late = [a for a in self._unregistered if a.since_s <= before_s and not a.waiting]
-        for account in late:
+        late = [b for b in self._unregistered if b.since_s <= before_s and not b.queued]
+        for budget in late:
             error = RpcError(StatusCode.DEADLINE_EXCEEDED, f"the peer did not register within {limit_s:g} s")
-            account.dismiss("register_timeout", error, ErrorCodes.NO_ERROR)
+            budget.terminate("register_timeout", error, ErrorCodes.NO_ERROR)
 
-    def _end_silent(self) -> None:
+    def _terminate_silent(self) -> None:
         before_s = trio.current_time() - _SILENT_S
-        wanted = {name: len(address.waiting) for name, address in self._addresses.items() if address.waiting}
+        wanted = {name: len(address.queued) for name, address in self._addresses.items() if address.queued}
         anywhere = _EVICTED_A_SWEEP if len(self._acceptors) else 0
         if not wanted and not anywhere:
             return
-        silent = [a for a in self._unregistered if a.heard_s <= before_s and not a.waiting]
-        for account in silent:
+        silent = [b for b in self._unregistered if b.last_received_s <= before_s and not b.queued]
+        for budget in silent:
             if anywhere:
                 anywhere -= 1
-            elif account.placed and wanted.get(account.address, 0) > 0:
-                wanted[account.address] -= 1
+            elif budget.admitted and wanted.get(budget.address, 0) > 0:
+                wanted[budget.address] -= 1
             else:
                 continue
             error = RpcError(
                 StatusCode.UNAVAILABLE, f"others wait, and the peer was silent for {_SILENT_S:g} s"
             )
-            account.dismiss("silent", error, ErrorCodes.NO_ERROR)
+            budget.terminate("silent", error, ErrorCodes.NO_ERROR)
 
 
-def unlimited_account() -> PeerAccount:
-    """The account of a connection that only its own options bound."""
-    return PeerAccount(limits=PeerLimits(PeerOptions(memory_bytes=1 << 62)), limited=False)
+def unlimited_budget() -> PeerBudget:
+    """The budget of a connection that only its own options bound."""
+    return PeerBudget(limits=PeerLimits(PeerOptions(memory_bytes=1 << 62)), limited=False)
 
 
 def _network(address: str) -> str:
-    """Return what shares a bound: the address, of IPv6 the /64 that a site is given as a whole."""
+    """Return what shares a bound: an IPv4 address, or the /64 that a site is allocated of IPv6."""
     if ":" not in address:
         return address
     try:

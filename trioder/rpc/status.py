@@ -30,13 +30,21 @@ class StatusCode(IntEnum):
 class RpcError(Exception):
     """A call ended with a status other than OK.
 
-    A handler raises it to tell the peer; a client's methods raise what the peer told.
+    A handler raises it to send the status; a client's methods raise the status that they received.
     """
 
     def __init__(self, status: StatusCode, message: str = "") -> None:
         super().__init__(f"{status.name}: {message}" if message else status.name)
         self.status = status
         self.message = message
+
+    def fresh(self) -> "RpcError":
+        """Return the same error without a traceback.
+
+        An error that is kept with its traceback is a reference cycle (traceback, frame, variable) that holds
+        all that the frames hold, some messages among them, until a collector runs.
+        """
+        return RpcError(self.status, self.message)
 
 
 _STATUS_OF_RESET: dict[int, StatusCode] = {

@@ -66,10 +66,10 @@ class Limited:
         return stream_id
 
     async def _serve(self, stream: trio.abc.Stream, address: str) -> None:
-        account = self.limits.accepted(address)
-        with account.scope:
-            async with self.limits.serving(account):
-                await serve_connection(stream, self.services, options=self._connection, account=account)
+        budget = self.limits.open_budget(address)
+        with budget.scope:
+            async with self.limits.serving(budget):
+                await serve_connection(stream, self.services, options=self._connection, budget=budget)
 
     async def _register(self, call: ServerCall[Any, Any]) -> None:
         await call.receive()

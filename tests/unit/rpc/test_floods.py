@@ -18,13 +18,13 @@ from tests.unit.rpc.raw_peer import REQUEST, RawClient, open_raw_client
 from tests.unit.rpc.test_malformed import PREFACE, raw_frame, still_answers
 from trioder.rpc import ConnectionOptions, serve_connection
 from trioder.rpc.call_stream import CallStream
-from trioder.rpc.coalescing import PREFACE_BYTES, DataJoiner
+from trioder.rpc.coalescing import PREFACE_BYTES, DataCoalescer
 from trioder.rpc.core import Core
 
 CANCEL = pack(">I", int(ErrorCodes.CANCEL))
 SETTINGS = raw_frame(4, 0, 0, b"")
-# Tasks run in any order within a pass: a turn at the end of one, another at the beginning of the next.
-TWO_TURNS = 10
+# Tasks run in any order within a pass: a slice at the end of one, another at the start of the next.
+TWO_SLICES = 10
 
 
 def header_frames(client: RawClient, count: int, *, name: str = "Nowhere", flags: int = 5) -> bytes:
@@ -35,7 +35,7 @@ def header_frames(client: RawClient, count: int, *, name: str = "Nowhere", flags
 
 
 @pytest.mark.parametrize(
-    ("frames", "a_turn"),
+    ("frames", "a_slice"),
     [
         (b"".join(raw_frame(1, 5, number, b"\x82") for number in range(1, 2001, 2)), 5),
         (raw_frame(6, 0, 0, b"12345678") * 1000, 17),
@@ -44,13 +44,13 @@ def header_frames(client: RawClient, count: int, *, name: str = "Nowhere", flags
         (b"".join(raw_frame(0, 0, number, b"x") for number in range(1, 2001, 2)), 17),
     ],
 )
-def test_a_read_is_worked_through_in_turns(frames: bytes, a_turn: int) -> None:
-    joiner = DataJoiner(preface_bytes=PREFACE_BYTES, max_frame_bytes=1000)
-    turns = joiner.feed(PREFACE + frames)
+def test_a_read_is_worked_through_in_slices(frames: bytes, a_slice: int) -> None:
+    coalescer = DataCoalescer(preface_bytes=PREFACE_BYTES, max_frame_bytes=1000)
+    slices = coalescer.feed(PREFACE + frames)
 
-    assert b"".join(turns) == PREFACE + frames
+    assert b"".join(slices) == PREFACE + frames
     size = len(frames) // 1000
-    assert all(len(turn) <= a_turn * size + len(PREFACE) for turn in turns)
+    assert all(len(piece) <= a_slice * size + len(PREFACE) for piece in slices)
 
 
 async def most_requests_a_pass(clients: list[RawClient], cores: list[Core]) -> int:
@@ -84,22 +84,22 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> list[Core]:
     return made
 
 
-async def test_a_flood_of_calls_leaves_the_others_their_turn(
+async def test_a_flood_of_calls_does_not_starve_other_tasks(
     cores: list[Core], autojump_clock: MockClock
 ) -> None:
     async with open_raw_client() as client:
         await client.hear()
-        assert await most_requests_a_pass([client], cores) <= TWO_TURNS
+        assert await most_requests_a_pass([client], cores) <= TWO_SLICES
 
 
-async def test_unregistered_peers_share_a_turn(cores: list[Core], autojump_clock: MockClock) -> None:
+async def test_unregistered_peers_share_slices(cores: list[Core], autojump_clock: MockClock) -> None:
     async with open_limited() as server:
         clients = [await server.client() for _ in range(8)]
         for client in clients:
             # Beyond the frames that each may send at once.
             await client.say(SETTINGS * 40)
             await client.hear()
-        assert await most_requests_a_pass(clients, cores) <= TWO_TURNS
+        assert await most_requests_a_pass(clients, cores) <= TWO_SLICES
 
 
 @pytest.mark.parametrize("name", ["Nowhere", "Unary", "Hang"])
@@ -192,12 +192,12 @@ async def test_continuations_without_end_are_not_held(size: int, autojump_clock:
 
 def test_what_a_peer_sets_is_not_kept_without_bound() -> None:
     core = Core(client_side=False, options=ConnectionOptions())
-    for piece in core.turns(PREFACE + SETTINGS):
+    for piece in core.slices(PREFACE + SETTINGS):
         core.receive(piece)
     before = len(core.h2_connection.remote_settings)
     for code in range(100, 1000):
         setting = pack(">HI", code, 1) + pack(">HI", SettingCodes.HEADER_TABLE_SIZE, 2**32 - 1)
-        for piece in core.turns(raw_frame(4, 0, 0, setting)):
+        for piece in core.slices(raw_frame(4, 0, 0, setting)):
             core.receive(piece)
 
     assert len(core.h2_connection.remote_settings) == before
@@ -207,7 +207,7 @@ def test_what_a_peer_sets_is_not_kept_without_bound() -> None:
 def test_how_streams_ended_is_not_kept_without_bound() -> None:
     core = Core(client_side=False, options=ConnectionOptions())
     client = RawClient(trio.testing.memory_stream_pair()[0])
-    for piece in core.turns(PREFACE + SETTINGS + header_frames(client, 5000)):
+    for piece in core.slices(PREFACE + SETTINGS + header_frames(client, 5000)):
         core.receive(piece)
         for number in list(core.h2_connection.streams):
             core.reset(number, ErrorCodes.REFUSED_STREAM)

@@ -145,7 +145,7 @@ class _HeadendCollector(Collector):
 
 def _peer_metrics(peers: PeerLimits) -> Iterator[Metric]:
     yield GaugeMetricFamily(
-        "trioder_grpc_peer_memory_bytes", "What gRPC peers make the headend hold.", value=peers.held_bytes
+        "trioder_grpc_peer_memory_bytes", "What gRPC peers make the headend hold.", value=peers.used_bytes
     )
     yield GaugeMetricFamily(
         "trioder_grpc_peer_memory_limit_bytes",

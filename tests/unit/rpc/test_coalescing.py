@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.rpc.coalescing import DataJoiner, FrameTooLargeError
+from trioder.rpc.coalescing import DataCoalescer, FrameTooLargeError
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEAD = Struct(">BHBBI")
@@ -73,10 +73,10 @@ def test_the_peer_says_the_same_in_frames_that_are_not_too_large(
     preface = PREFACE if has_preface else b""
     wire = preface + b"".join(frame.written() for frame in sent)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=10)))
-    joiner = DataJoiner(preface_bytes=len(preface), max_frame_bytes=MAX_BYTES)
+    coalescer = DataCoalescer(preface_bytes=len(preface), max_frame_bytes=MAX_BYTES)
     seen = b""
     for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True):
-        seen += b"".join(joiner.feed(wire[start:end]))
+        seen += b"".join(coalescer.feed(wire[start:end]))
     assert seen.startswith(preface)
     received = read(seen[len(preface) :])
     assert joined_freely(received) == joined_freely(sent)
@@ -85,17 +85,17 @@ def test_the_peer_says_the_same_in_frames_that_are_not_too_large(
 
 @given(st.lists(st.binary(min_size=1, max_size=10), min_size=1, max_size=30))
 def test_messages_that_arrive_together_are_one_frame(payloads: list[bytes]) -> None:
-    joiner = DataJoiner(preface_bytes=0, max_frame_bytes=MAX_BYTES)
+    coalescer = DataCoalescer(preface_bytes=0, max_frame_bytes=MAX_BYTES)
     wire = b"".join(Frame(DATA, 0, 1, payload).written() for payload in payloads)
-    assert read(b"".join(joiner.feed(wire))) == [Frame(DATA, 0, 1, b"".join(payloads))]
+    assert read(b"".join(coalescer.feed(wire))) == [Frame(DATA, 0, 1, b"".join(payloads))]
 
 
 @given(st.lists(frames, min_size=1, max_size=5), st.integers(1, 8))
 def test_what_has_arrived_of_a_frame_is_not_held_back(sent: list[Frame], missing: int) -> None:
-    joiner = DataJoiner(preface_bytes=0, max_frame_bytes=MAX_BYTES)
+    coalescer = DataCoalescer(preface_bytes=0, max_frame_bytes=MAX_BYTES)
     *whole, last = sent
     cut = last.written()[:-missing]
-    seen = b"".join(joiner.feed(b"".join(frame.written() for frame in whole) + cut))
+    seen = b"".join(coalescer.feed(b"".join(frame.written() for frame in whole) + cut))
     held = len(cut) if len(cut) < HEAD.size else 0
     expected = b"".join(frame.written() for frame in joined_freely(whole))
     assert len(seen) + held >= len(expected) + len(cut)
@@ -103,7 +103,7 @@ def test_what_has_arrived_of_a_frame_is_not_held_back(sent: list[Frame], missing
 
 
 def test_a_frame_that_is_too_large_is_refused_at_its_head() -> None:
-    joiner = DataJoiner(preface_bytes=0, max_frame_bytes=MAX_BYTES)
+    coalescer = DataCoalescer(preface_bytes=0, max_frame_bytes=MAX_BYTES)
     head = Frame(DATA, 0, 1, bytes(MAX_BYTES + 1)).written()[: HEAD.size]
     with pytest.raises(FrameTooLargeError, match="a frame of 301 bytes; at most 300 are taken"):
-        joiner.feed(head)
+        coalescer.feed(head)
