@@ -12,7 +12,7 @@ from h2.errors import ErrorCodes
 from trioder.rpc.framing import MessageDecoder, framed
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.outbound import Outbound
-from trioder.rpc.peers import PeerBudget
+from trioder.rpc.peer_limits import PeerBudget
 from trioder.rpc.status import RpcError, StatusCode
 
 # A peer that sends without pause keeps the inbox full. Other tasks run after each slice: some 1 ms of small
@@ -101,8 +101,7 @@ class CallStream:
             self._wake_receiver()
         if self._decoder.unfinished_bytes != self._unfinished_bytes:
             self._charge_unfinished(self._decoder.unfinished_bytes)
-            self._budget.check_unfinished(self._options.connection_window_bytes)
-        self._budget.check_calls()
+        self._budget.check_bounds(unfinished_bytes=self._options.connection_window_bytes)
         self._acknowledge_if_room()
         return len(messages)
 

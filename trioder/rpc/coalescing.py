@@ -6,6 +6,8 @@ objects of each. An agent that sends one message per sample sends one frame per 
 
 from struct import Struct
 
+from h2.errors import ErrorCodes
+
 PREFACE_BYTES = 24
 
 # Length (of which the first byte is the high one), type, flags, stream.
@@ -26,9 +28,13 @@ _MAX_SETTINGS_BYTES = 1024
 class FrameTooLargeError(Exception):
     """A frame header announces more than may be sent."""
 
+    error_code = ErrorCodes.FRAME_SIZE_ERROR
 
-class HeaderBlockTooLargeError(Exception):
+
+class HeaderBlockTooLargeError(FrameTooLargeError):
     """HEADERS and CONTINUATION frames together are larger than any header list that is accepted."""
+
+    error_code = ErrorCodes.ENHANCE_YOUR_CALM
 
 
 class DataCoalescer:

@@ -16,8 +16,8 @@ from trioder.rpc.call_stream import CallStream
 from trioder.rpc.core import Core, ProtocolViolationError
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.outbound import Outbound
-from trioder.rpc.peers import CALL_BYTES, PeerBudget, unlimited_budget
-from trioder.rpc.rates import PeerRates
+from trioder.rpc.peer_limits import CALL_BYTES, PeerBudget, unlimited_budget
+from trioder.rpc.refusals import PeerRates
 from trioder.rpc.status import RpcError, StatusCode, error_name, error_of_reset
 
 log = structlog.stdlib.get_logger(__name__)
@@ -32,6 +32,7 @@ _READ_BYTES_UNREGISTERED = 16 * 1024
 # WINDOW_UPDATEs and PINGs, and so much DATA. What follows is processed in slices that they all share.
 _FRAMES_BEFORE_SHARING = 32
 _BYTES_BEFORE_SHARING = 64 * 1024
+_HEADERS_EVENTS = (h2.events.RequestReceived, h2.events.ResponseReceived, h2.events.TrailersReceived)
 _WRITE_WITHIN_S = 30.0
 _CLOSE_WITHIN_S = 1.0
 # Responses that the peer does not read: acknowledgements, statuses, resets.
@@ -102,12 +103,7 @@ class Connection:
         Resource handling: the stream is closed. Error handling: what the peer or the network does is
         reported in `close_reason`, never raised.
         """
-        for event in (
-            h2.events.RequestReceived,
-            h2.events.ResponseReceived,
-            h2.events.TrailersReceived,
-        ):
-            self._on_event[event] = on_headers
+        self._on_event |= dict.fromkeys(_HEADERS_EVENTS, on_headers)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read)

@@ -29,7 +29,7 @@ from purerpc.grpclib.config import GRPCConfiguration
 from purerpc.grpclib.connection import GRPCConnection
 from purerpc.grpclib.status import Status
 
-from trioder.rpc.coalescing import PREFACE_BYTES, DataCoalescer, FrameTooLargeError, HeaderBlockTooLargeError
+from trioder.rpc.coalescing import PREFACE_BYTES, DataCoalescer, FrameTooLargeError
 from trioder.rpc.headers import Metadata, encode_timeout
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.status import RpcError, StatusCode
@@ -130,10 +130,7 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
         try:
             return self._coalescer.feed(data)
         except FrameTooLargeError as error:
-            self.goaway(last_stream_id=0, error_code=ErrorCodes.FRAME_SIZE_ERROR)
-            raise ProtocolViolationError(str(error)) from None
-        except HeaderBlockTooLargeError as error:
-            self.goaway(last_stream_id=0, error_code=ErrorCodes.ENHANCE_YOUR_CALM)
+            self.goaway(last_stream_id=0, error_code=error.error_code)
             raise ProtocolViolationError(str(error)) from None
 
     def receive(self, piece: bytes) -> list[h2.events.Event]:

@@ -1,4 +1,4 @@
-"""Messages in the data of a stream: one byte of flags, four of length, the message."""
+"""gRPC framing: one byte of flags, four of length, the message."""
 
 from struct import Struct
 

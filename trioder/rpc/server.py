@@ -20,7 +20,7 @@ from trioder.rpc.connection import Connection
 from trioder.rpc.headers import MalformedHeadersError, NotGrpcError, RequestHead, read_request
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.peer import Peer, TlsRefusedError, address_of, first_byte, peer_of
-from trioder.rpc.peers import PeerBudget, PeerLimits
+from trioder.rpc.peer_limits import PeerBudget, PeerLimits
 from trioder.rpc.refusals import Refusals
 from trioder.rpc.services import Handler, ServerCall, Services
 from trioder.rpc.status import RpcError, StatusCode
@@ -60,16 +60,9 @@ async def serve_rpc(
         if limits is not None:
             sweeper.start_soon(limits.sweep)
         async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
-            accept = partial(
-                _accept,
-                services=services,
-                drain=drain,
-                options=options,
-                limits=limits,
-                connections=connections,
-            )
+            serve = partial(serve_connection, services=services, drain=drain, options=options)
             for listener in listeners:
-                accepting.start_soon(accept, listener)
+                accepting.start_soon(_accept, listener, limits, connections, serve)
             task_status.started()
             await drain.wait()
             accepting.cancel_scope.cancel()
@@ -109,12 +102,9 @@ async def serve_connection(
 
 async def _accept(
     listener: trio.abc.Listener[Any],
-    *,
-    services: Services,
-    drain: trio.Event,
-    options: ConnectionOptions,
     limits: PeerLimits | None,
     connections: trio.Nursery,
+    serve: Callable[..., Awaitable[None]],
 ) -> None:
     refusals = limits.refusals if limits is not None else Refusals()
     async with listener:
@@ -130,24 +120,20 @@ async def _accept(
                 await trio.sleep(_ACCEPT_RETRY_S)
                 continue
             budget = None if limits is None else limits.open_budget(address_of(stream))
-            connections.start_soon(_serve_accepted, stream, services, drain, options, budget)
+            connections.start_soon(_serve_accepted, stream, budget, serve)
 
 
 async def _serve_accepted(
-    stream: trio.abc.Stream,
-    services: Services,
-    drain: trio.Event,
-    options: ConnectionOptions,
-    budget: PeerBudget | None,
+    stream: trio.abc.Stream, budget: PeerBudget | None, serve: Callable[..., Awaitable[None]]
 ) -> None:
     try:
         if budget is None:
-            await serve_connection(stream, services, drain=drain, options=options)
+            await serve(stream)
             return
         try:
             with budget.scope:
                 async with budget.limits.serving(budget, first_byte=partial(first_byte, stream)):
-                    await serve_connection(stream, services, drain=drain, options=options, budget=budget)
+                    await serve(stream, budget=budget)
         finally:
             await trio.aclose_forcefully(stream)
     except Exception:

@@ -1,4 +1,4 @@
-"""How a call ends: the status codes of gRPC, and the one error that carries them."""
+"""How a call ends: the status codes of gRPC, and the error that carries them."""
 
 from enum import IntEnum
 
@@ -56,13 +56,13 @@ _STATUS_OF_RESET: dict[int, StatusCode] = {
 
 
 def error_of_reset(code: int) -> RpcError:
-    """Return the error that RST_STREAM with an HTTP/2 error code stands for."""
+    """Return the error for RST_STREAM with an HTTP/2 error code."""
     status = _STATUS_OF_RESET.get(code, StatusCode.INTERNAL)
     return RpcError(status, f"the peer reset the call ({error_name(code)})")
 
 
 def error_name(code: int) -> str:
-    """Return the name of an HTTP/2 error code, as far as it has one."""
+    """Return the name of an HTTP/2 error code; its number if it has none."""
     try:
         return str(ErrorCodes(code).name)
     except ValueError:

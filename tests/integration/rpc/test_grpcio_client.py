@@ -15,7 +15,7 @@ from tests.integration.rpc.grpcio_peer import BIG, Stubs
 from tests.unit.rpc.probe import UNICODE, message
 from trioder.rpc import Services
 from trioder.rpc import health_pb2 as pb
-from trioder.rpc.health import HealthBoard, health_services
+from trioder.rpc.health import HealthStatus, health_services
 
 T = TypeVar("T")
 
@@ -182,7 +182,7 @@ async def test_draining_lets_the_calls_in_flight_end(serve: Serve) -> None:
 
 
 async def test_health_is_checked_and_watched(serve: Serve) -> None:
-    board = HealthBoard()
+    board = HealthStatus()
     board.set_serving("probe.Probe", False)
 
     def run() -> tuple[str, list[int], list[int]]:

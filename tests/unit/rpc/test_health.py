@@ -4,13 +4,13 @@ import trio.testing
 from trio.testing import MockClock
 
 from trioder.rpc import RpcError, Services, StatusCode, health_pb2, open_channel, serve_connection
-from trioder.rpc.health import HEALTH_CHECK, HEALTH_WATCH, HealthBoard, health_services
+from trioder.rpc.health import HEALTH_CHECK, HEALTH_WATCH, HealthStatus, health_services
 
 STATES = health_pb2.HealthCheckResponse
 
 
 async def test_a_check_tells_the_state_of_a_service(autojump_clock: MockClock) -> None:
-    board = HealthBoard()
+    board = HealthStatus()
     board.set_serving("down", False)
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
@@ -28,7 +28,7 @@ async def test_a_check_tells_the_state_of_a_service(autojump_clock: MockClock) -
 
 
 async def test_a_watch_tells_each_change_once(autojump_clock: MockClock) -> None:
-    board = HealthBoard()
+    board = HealthStatus()
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve_connection, theirs, Services(health_services(board)))

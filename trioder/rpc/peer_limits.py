@@ -14,7 +14,7 @@ import structlog
 import trio
 from h2.errors import ErrorCodes
 
-from trioder.rpc.options import MEBIBYTE
+from trioder.rpc.options import PeerOptions
 from trioder.rpc.refusals import Refusals
 from trioder.rpc.status import RpcError, StatusCode
 
@@ -28,29 +28,6 @@ _SWEEP_EVERY_S = 0.25
 # An unregistered peer that others wait for is closed after so long without a byte from it.
 _SILENT_S = 5.0
 _EVICTED_A_SWEEP = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerOptions:
-    """What all connections of a server may use.
-
-    Attributes:
-        memory_bytes: what peers together can make the process hold.
-        max_connections: more wait in the listener's backlog.
-        max_unregistered: of them, unregistered ones; more wait in the backlog.
-        max_unregistered_per_address: served at once for one address (IPv6: one /64); more wait in order,
-            accepted but unread.
-        unregistered_bytes: messages and calls that one unregistered connection may hold, beside the
-            first message of a method that declares a larger bound, and the frame that is arriving.
-        register_within_s: from when a connection is served until it must have registered.
-    """
-
-    memory_bytes: int = 256 * MEBIBYTE
-    max_connections: int = 1 << 30
-    max_unregistered: int = 1000
-    max_unregistered_per_address: int = 64
-    unregistered_bytes: int = 64 * 1024
-    register_within_s: float = 10.0
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -104,26 +81,19 @@ class PeerBudget:
         """Whether the bound of an unregistered peer permits one call more."""
         return not self.unregistered or self.call_bytes + CALL_BYTES <= self._bound
 
-    def check_calls(self) -> None:
-        """Check the bound of an unregistered peer's calls.
+    def check_bounds(self, *, unfinished_bytes: int) -> None:
+        """Check the bound of unfinished messages, and that of an unregistered peer's calls.
 
         Raises:
             RpcError: RESOURCE_EXHAUSTED; the call that exceeded it has to end.
         """
+        if self.unfinished_bytes > unfinished_bytes:
+            raise RpcError(
+                StatusCode.RESOURCE_EXHAUSTED, f"more than {unfinished_bytes} bytes of unfinished messages"
+            )
         if self.unregistered and self.call_bytes > self._bound:
             count = self.limits.options.unregistered_bytes
             raise RpcError(StatusCode.RESOURCE_EXHAUSTED, f"an unregistered peer may hold {count} bytes")
-
-    def check_unfinished(self, bound_bytes: int) -> None:
-        """Check the bound of all unfinished messages.
-
-        Raises:
-            RpcError: RESOURCE_EXHAUSTED; the call that exceeded it has to end.
-        """
-        if self.unfinished_bytes > bound_bytes:
-            raise RpcError(
-                StatusCode.RESOURCE_EXHAUSTED, f"more than {bound_bytes} bytes of unfinished messages"
-            )
 
     @property
     def _bound(self) -> int:

@@ -15,7 +15,7 @@ from tests.unit.rpc.probe import DEFAULTS, Probe
 from tests.unit.rpc.raw_peer import RawClient
 from trioder.rpc import PeerLimits, PeerOptions, StatusCode, serve_rpc
 from trioder.rpc.framing import framed
-from trioder.rpc.peers import CALL_BYTES
+from trioder.rpc.peer_limits import CALL_BYTES
 
 EXHAUSTED = str(StatusCode.RESOURCE_EXHAUSTED.value)
 
