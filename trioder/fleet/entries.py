@@ -3,9 +3,8 @@
 import math
 from collections.abc import Mapping
 
-from trioder.domain.assets import Asset
+from trioder.domain.assets import Asset, nameplate_faults
 from trioder.domain.fleet import Site
-from trioder.domain.nameplate import nameplate_faults
 from trioder.fleet.record import Record, Shape
 from trioder.fleet.tree import Findings, Section
 
