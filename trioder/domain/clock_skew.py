@@ -1,8 +1,8 @@
 """Clock skew: how far a peer's clock is ahead of ours, estimated from delayed readings of it.
 
 A reading is compared with our clock when it arrives. The network delay only makes it smaller, so the largest
-of several is the best, as in NTP's clock filter (RFC 5905, section 10). Timestamps of samples are not readings
-of a clock, and a single one may be far off: of those the median counts.
+of several is the best, as in NTP's clock filter (RFC 5905, section 10). Timestamps of samples are not
+readings of a clock, and a single one may be far off: of those the median counts.
 """
 
 from statistics import median
