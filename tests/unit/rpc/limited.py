@@ -62,7 +62,7 @@ class Limited:
         stream_id: int = client.h2.get_next_available_stream_id()
         client.h2.send_headers(stream_id, calling("Register"))
         client.h2.send_data(stream_id, written(10))
-        await client.hear()
+        await client.receive()
         return stream_id
 
     async def _serve(self, stream: trio.abc.Stream, address: str) -> None:

@@ -1,4 +1,4 @@
-"""What the headend says arrives at the agent as it was meant."""
+"""The headend's messages are decoded as they were encoded."""
 
 from dataclasses import replace
 
