@@ -175,7 +175,7 @@ class Channel:
 async def open_channel(
     stream: trio.abc.Stream, *, authority: str, options: ConnectionOptions = _DEFAULTS
 ) -> AsyncIterator[Channel]:
-    """Speak gRPC over a connected stream, which is closed at the end.
+    """Open a gRPC channel on a connected stream, which is closed at the end.
 
     The connection's tasks run in a nursery of this context. An exception of the body is raised as it is,
     without a group; a lost connection is reported by the calls.

@@ -1,4 +1,4 @@
-"""HTTP/2 and gRPC without I/O: purerpc's sans-I/O connection, with our settings and its gaps closed.
+"""HTTP/2 and gRPC without I/O: purerpc's sans-I/O connection, with our settings and stricter checks.
 
 Bytes go in and events come out; what is to be sent is pending until the connection takes it. Who waits for
 what is the business of `connection`.
@@ -40,11 +40,11 @@ _MAX_STATUS_MESSAGE_BYTES = 1024
 _HTTP2_DEFAULT_WINDOW_BYTES = 65_535
 # The compression table of the header fields that we send; a peer may ask for 4 GiB.
 _MAX_ENCODER_TABLE_BYTES = 4096
-# h2 keeps a value for each number that a SETTINGS frame has named, of 65,536 that there are.
+# h2 keeps a value for each setting that it receives, of 65,536 possible ones.
 _KNOWN_SETTINGS = frozenset(int(code) for code in SettingCodes)
-# How streams ended, of the last ones: h2 keeps 65,536, some 6 MiB a connection.
+# How many closed streams are remembered: by default 65,536, some 6 MiB a connection.
 _CLOSED_STREAMS_KEPT = 2048
-# The highest stream there can be: a GOAWAY that still lets in what was already sent.
+# The highest stream id: a GOAWAY with it permits the calls that are already in flight.
 _EVERY_STREAM = 2**31 - 1
 
 _Dispatched = tuple[list[Frame], list[h2.events.Event]]
@@ -79,10 +79,10 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
         self.h2_connection.config.validate_inbound_headers = False  # `headers` does, a stream at a time
         self.h2_connection.decoder.max_header_list_size = _MAX_HEADER_LIST_BYTES
         self.h2_connection._closed_streams._size_limit = _CLOSED_STREAMS_KEPT  # noqa: SLF001  # no public setting
-        dispatch = self.h2_connection._frame_dispatch_table  # noqa: SLF001  # h2 has no public hook for these
+        dispatch = self.h2_connection._frame_dispatch_table  # noqa: SLF001  # h2 has no public hook
         # h2 forbids every frame after a GOAWAY; a graceful one lets the calls in flight end.
         dispatch[GoAwayFrame] = _on_goaway
-        # Deprecated, and may be ignored (RFC 9113, 5.3.2); h2 ends the connection over some.
+        # Deprecated, and may be ignored (RFC 9113, 5.3.2); some make h2 end the connection.
         dispatch[PriorityFrame] = _ignore
         dispatch[SettingsFrame] = _with_known_settings(dispatch[SettingsFrame])
         dispatch[RstStreamFrame] = self._of_open_stream(dispatch[RstStreamFrame])
@@ -93,7 +93,7 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
         dispatch[DataFrame] = self._counted_if_useless(dispatch[DataFrame])
         dispatch[HeadersFrame] = self._counted_if_request(dispatch[HeadersFrame])
         self.initiate_connection()
-        # h2 ends the whole connection over one call too many; the server refuses that call alone.
+        # h2 would end the connection at one call above the limit; the server refuses only that call.
         self.h2_connection.local_settings = self._settings(max_concurrent_calls=_EVERY_STREAM)
 
     def _set_h2_connection_local_settings(self) -> None:
@@ -165,7 +165,7 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
     @property
     def pending_bytes(self) -> int:
         """How much is pending to be sent."""
-        return len(self.h2_connection._data_to_send)  # noqa: SLF001  # asked for at every send; the public call would take it
+        return len(self.h2_connection._data_to_send)  # noqa: SLF001  # read at every send; the public call would consume it
 
     def goaway(self, *, last_stream_id: int = _EVERY_STREAM, error_code: int = ErrorCodes.NO_ERROR) -> None:
         """Send GOAWAY: the peer opens no more calls; those in flight go on."""

@@ -153,7 +153,7 @@ class _Calls:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._drain_when_set, drain)
             async with trio.open_nursery() as handlers:
-                # Its end cancels every call; how long a handler takes to clean up is its own to bound.
+                # Its end cancels every call; a handler bounds its own cleanup.
                 await self._connection.run(partial(self._on_headers, handlers))
             nursery.cancel_scope.cancel()
 

@@ -108,12 +108,12 @@ class Services(Mapping[str, tuple[Method[Any, Any], Handler]]):
         first_message_bytes: Mapping[Method[Any, Any], Callable[[], int]] | None = None,
     ) -> None:
         self._by_path = {method.path: (method, handler) for method, handler in handlers.items()}
-        self._first_message_bytes = {method.path: ask for method, ask in (first_message_bytes or {}).items()}
+        self._first_message_bytes = {m.path: size for m, size in (first_message_bytes or {}).items()}
 
     def first_message_bytes(self, path: str) -> int:
         """Return by how much the first message may exceed the bound of unregistered peers."""
-        ask = self._first_message_bytes.get(path)
-        return 0 if ask is None else ask()
+        size = self._first_message_bytes.get(path)
+        return 0 if size is None else size()
 
     def __getitem__(self, path: str) -> tuple[Method[Any, Any], Handler]:
         return self._by_path[path]
