@@ -271,8 +271,8 @@ class HeadendClient:
                 event_type="STATE_SET_BACK",
                 severity="warning",
                 message=f"state was set back to an older copy: the headend has batch {committed_seq} of "
-                f"outbox {replaced}; {before - kept} batches of the copy are taken as committed, {kept} continue in "
-                f"outbox {outbox_id}",
+                f"outbox {replaced}; {before - kept} batches of the copy are taken as committed, "
+                f"{kept} continue in outbox {outbox_id}",
             )
         )
         return outbox_id
