@@ -21,7 +21,7 @@ import trio
 from scripts.benchmarks.load import batch_of
 from trioder.agent.headend_client import HeadendClient, Identity, LinkReport
 from trioder.agent.persistence.outbox import Outbox
-from trioder.agent.persistence.state_store import InMemoryBatchLog
+from trioder.agent.persistence.state_store import InMemoryStateStore
 from trioder.agent.pulse import PulseGrid
 from trioder.agent.send_queue import SendQueue
 from trioder.domain.assets import Asset
@@ -87,13 +87,14 @@ class PacedAgent:
         self, number: int, assets: Sequence[Asset], headend: Address, census: Census, wall: WallClock
     ) -> None:
         self.assets = len(assets)
-        self.outbox = Outbox(InMemoryBatchLog(), max_bytes=_OUTBOX_BYTES)
+        store = InMemoryStateStore(str(uuid4()), [asset.id for asset in assets])
+        self.outbox = Outbox(store.batches, max_bytes=_OUTBOX_BYTES)
         self._queue = SendQueue(self.outbox)
         self._message = write_batch(batch_of(assets))
         self._newest_ms = 0
         agent_id = f"bench-{number}"
         registration = write_registration(
-            agent_id=agent_id, epoch=1, protocol=PROTOCOL, outbox_id=str(uuid4()), assets=assets
+            agent_id=agent_id, epoch=1, protocol=PROTOCOL, outbox_id=store.outbox_id, assets=assets
         )
         self.link = HeadendClient(
             Identity(agent_id=agent_id, assets=len(assets), headend=str(headend), registration=registration),
@@ -102,7 +103,7 @@ class PacedAgent:
             queue=self._queue,
             deliver=_pass_over,
             report=partial(census.note, number),
-            renew_outbox=_refuse_renewal,
+            store=store,
             wall=wall,
             rng=random.Random(number),  # noqa: S311 - jitter, not secrets
         )
@@ -123,10 +124,6 @@ class PacedAgent:
             batch.batch_seq, batch.ts_unix_ms = self.outbox.next_append_seq, self._newest_ms
             self.outbox.append(self._message.SerializeToString())
             self._queue.wakeup.wake()
-
-
-def _refuse_renewal(committed_seq: int) -> str:
-    raise RuntimeError(f"the headend has batch {committed_seq}, which was never made here")
 
 
 @click.command()

@@ -17,10 +17,9 @@ from trioder.domain.quality import Quality
 from trioder.domain.telemetry import BessState
 from trioder.process.wall_time import WallClock
 from trioder.sim.bess import initial_state, restored_state, with_setpoint
-from trioder.wire.records import Acknowledgement, AgentEvent
+from trioder.wire.records import Acknowledgement, AgentEvent, AgentMessage
 
 Tick = Callable[[Asset, BessState, float], BessState]
-AgentMessage = Acknowledgement | AgentEvent
 
 COMMS_LOSS_REVERSION = "comms_loss_reversion"
 

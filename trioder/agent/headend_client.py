@@ -7,11 +7,13 @@ import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
+from uuid import UUID
 
 import structlog
 import trio
 
 from trioder.agent.persistence.outbox import Outbox
+from trioder.agent.persistence.state_store import StateStore
 from trioder.agent.send_queue import SendQueue
 from trioder.domain.dispatch import Setpoint
 from trioder.process.backoff import Backoff
@@ -19,7 +21,7 @@ from trioder.process.wall_time import WallClock
 from trioder.rpc import ClientCall, RpcError, StatusCode, open_channel
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import read_downlink
-from trioder.wire.records import BatchAck, ReplayRequest, SessionGrant, Setpoints
+from trioder.wire.records import AgentEvent, BatchAck, ReplayRequest, SessionGrant, Setpoints
 from trioder.wire.service import AGENT_LINK_STREAM, PROTOCOL
 from trioder.wire.uplink import write_heartbeat
 
@@ -95,11 +97,11 @@ class HeadendClient:
         identity: Identity,
         *,
         dial: Dial,
+        store: StateStore,
         outbox: Outbox,
         queue: SendQueue,
         deliver: Callable[[Iterable[Setpoint]], None],
         report: Callable[[LinkReport], None],
-        renew_outbox: Callable[[int], str],
         wall: WallClock,
         rng: random.Random,
     ) -> None:
@@ -108,25 +110,25 @@ class HeadendClient:
         Args:
             identity: of the agent.
             dial: connects to the headend; raises OSError when it cannot.
+            store: saves the id of a renewed outbox.
             outbox: telemetry to send.
             queue: all messages to send, with the outbox's.
             deliver: receives setpoints.
             report: called on every change of the connection; must not block.
-            renew_outbox: called with the headend's last batch of this outbox if that shows that the agent's
-                state was set back; begins another outbox and returns its id.
             wall: the agent's wall time, which the headend compares with its own.
-            rng: for the jitter of retries.
+            rng: for the jitter of retries, and ids.
         """
         self.connected = False
         self.ended = trio.Event()
         self._identity = identity
         self._dial = dial
+        self._store = store
         self._outbox = outbox
         self._queue = queue
         self._deliver = deliver
         self._report = report
-        self._renew_outbox = renew_outbox
         self._wall = wall
+        self._rng = rng
         self._heartbeat_due = False
         self._backoff = Backoff(first_s=FIRST_RETRY_S, max_s=MAX_RETRY_S, rng=rng)
         self._finishing = trio.Event()
@@ -239,6 +241,44 @@ class HeadendClient:
                 first=grant.unknown_asset_ids[0],
             )
         self._report(LinkReport(state="connected", assets=identity.assets - len(grant.unknown_asset_ids)))
+
+    def _renew_outbox(self, committed_seq: int) -> str:
+        """Continue in a new outbox with this process's batches; return its id.
+
+        The agent's state was set back to an older copy. In the old outbox the headend would take new batches
+        for duplicates, and acknowledge them unwritten. The copy's batches are committed: they were sent
+        before it was taken.
+        """
+        before, replaced = self._outbox.batches, self._store.outbox_id
+        kept = self._outbox.restart()
+        outbox_id = self._new_id()
+        self._store.renew_outbox(outbox_id)
+        log.warning(
+            "agent state was set back",
+            agent_id=self._identity.agent_id,
+            committed_batch_seq=committed_seq,
+            replaced_outbox_id=replaced,
+            outbox_id=outbox_id,
+            batches_taken_as_committed=before - kept,
+            batches_kept=kept,
+        )
+        self._queue.put(
+            AgentEvent(
+                event_id=self._new_id(),
+                asset_id="",
+                site_id="",
+                ts_unix_ms=self._wall.now_ms(),
+                event_type="STATE_SET_BACK",
+                severity="warning",
+                message=f"state was set back to an older copy: the headend has batch {committed_seq} of "
+                f"outbox {replaced}; {before - kept} batches of the copy are taken as committed, "
+                f"{kept} continue in outbox {outbox_id}",
+            )
+        )
+        return outbox_id
+
+    def _new_id(self) -> str:
+        return str(UUID(int=self._rng.getrandbits(128), version=4))
 
     def _compare_clocks(self, grant: SessionGrant, sent_s: float) -> None:
         if grant.clock_unix_ms is None:

@@ -1,14 +1,12 @@
-"""Two recoveries of an outbox: of retired agents, and of an agent whose state was set back to an older copy.
+"""Sends the unacknowledged batches of retired agents to the headend, then deletes their files.
 
-A retired agent's unacknowledged batches are sent to the headend, then its file is deleted. No battery runs.
+No battery runs; their states are collected first, by `trioder.agent.persistence.retired_state`.
 """
 
 import random
 import sqlite3
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from uuid import UUID
 
 import structlog
 import trio
@@ -27,10 +25,8 @@ from trioder.agent.persistence.state_file import (
     move_aside,
     open_existing,
 )
-from trioder.agent.persistence.state_store import StateStore
 from trioder.agent.send_queue import SendQueue
 from trioder.process.wall_time import WallClock
-from trioder.wire.records import AgentEvent
 from trioder.wire.service import PROTOCOL
 from trioder.wire.uplink import write_backlog_registration
 
@@ -78,59 +74,6 @@ async def recover_outboxes(
     async with trio.open_nursery() as nursery:
         for path in config.files:
             nursery.start_soon(_recover, path)
-
-
-def renew_outbox(
-    committed_seq: int,
-    *,
-    store: StateStore,
-    outbox: Outbox,
-    queue: SendQueue,
-    agent_id: str,
-    wall: WallClock,
-    rng: random.Random,
-) -> str:
-    """Continue in a new outbox with this process's batches, after a restored copy; return its id.
-
-    In the old one the headend would take new batches for duplicates, and acknowledge them unwritten. What the
-    copy held is committed: it was sent before the copy was taken.
-
-    Args:
-        committed_seq: the last batch that the headend has of the old outbox.
-        store: saves the new id.
-        outbox: of the agent.
-        queue: receives the event for the headend.
-        agent_id: for the log.
-        wall: the wall time.
-        rng: for ids.
-    """
-    before, replaced = outbox.batches, store.outbox_id
-    kept = outbox.restart()
-    outbox_id = _new_id(rng)
-    store.renew_outbox(outbox_id)
-    log.warning(
-        "agent state was set back",
-        agent_id=agent_id,
-        committed_batch_seq=committed_seq,
-        replaced_outbox_id=replaced,
-        outbox_id=outbox_id,
-        batches_taken_as_committed=before - kept,
-        batches_kept=kept,
-    )
-    queue.put(
-        AgentEvent(
-            event_id=_new_id(rng),
-            asset_id="",
-            site_id="",
-            ts_unix_ms=wall.now_ms(),
-            event_type="STATE_SET_BACK",
-            severity="warning",
-            message=f"state was set back to an older copy: the headend has batch {committed_seq} of outbox "
-            f"{replaced}; {before - kept} batches of the copy are taken as committed, {kept} continue in "
-            f"outbox {outbox_id}",
-        )
-    )
-    return outbox_id
 
 
 async def _recover_file(
@@ -191,19 +134,11 @@ async def _send_batches(
             ),
         ),
         dial=dial,
+        store=store,
         outbox=outbox,
         queue=queue,
         deliver=lambda _: None,
         report=lambda _: None,
-        renew_outbox=partial(
-            renew_outbox,
-            store=store,
-            outbox=outbox,
-            queue=queue,
-            agent_id=store.agent_id,
-            wall=wall,
-            rng=rng,
-        ),
         wall=wall,
         rng=rng,
     )
@@ -215,7 +150,3 @@ async def _send_batches(
         with trio.move_on_after(_CLOSE_WITHIN_S):
             await client.ended.wait()
         nursery.cancel_scope.cancel()
-
-
-def _new_id(rng: random.Random) -> str:
-    return str(UUID(int=rng.getrandbits(128), version=4))

@@ -17,7 +17,6 @@ from trioder.agent.battery_pool import BatteryPool
 from trioder.agent.config import AgentConfig
 from trioder.agent.frame import Frame
 from trioder.agent.headend_client import Dial, HeadendClient, Identity, LinkReport
-from trioder.agent.outbox_recovery import renew_outbox
 from trioder.agent.persistence.outbox import Outbox
 from trioder.agent.persistence.state_saver import StateSaver
 from trioder.agent.persistence.state_store import InMemoryStateStore, StateStore
@@ -106,19 +105,11 @@ async def run_agent(
     client = HeadendClient(
         _identity(config, epoch=epoch, outbox_id=store.outbox_id),
         dial=dial,
+        store=store,
         outbox=outbox,
         queue=queue,
         deliver=pool.deliver,
         report=connection_changed,
-        renew_outbox=partial(
-            renew_outbox,
-            store=store,
-            outbox=outbox,
-            queue=queue,
-            agent_id=config.agent_id,
-            wall=wall,
-            rng=rng,
-        ),
         wall=wall,
         rng=rng,
     )

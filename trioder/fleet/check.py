@@ -1,11 +1,11 @@
 """A fleet file or an asset document into values of the domain, or every error in it with its line."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trioder.domain.assets import NAMEPLATE_FIELDS, Asset, nameplate_faults
 from trioder.domain.fleet import Fleet, Site
@@ -47,19 +47,29 @@ def _number(value: object) -> float:
         raise ValueError("a finite number") from None
 
 
-# The keys of each kind of record, with the function that checks a value and says what it must be.
-_Fields = Mapping[str, Callable[[object], str | float]]
-_SITE: _Fields = {"id": _uuid, "name": _name, "location": _text, "lat": _number, "lon": _number}
-_ASSET: _Fields = {
-    "id": _uuid,
-    "name": _name,
-    "site_id": _uuid,
-    **dict.fromkeys((*NAMEPLATE_FIELDS, "efficiency", "round_trip_efficiency"), _number),
-}
+class _Kind(NamedTuple):
+    """A kind of record: each key's check, which raises ValueError with what the value must be."""
+
+    noun: str
+    checks: Mapping[str, Callable[[object], str | float]]
+    required: Sequence[str]
+
+
+_SITE = _Kind(
+    "a site",
+    {"id": _uuid, "name": _name, "location": _text, "lat": _number, "lon": _number},
+    ("id", "name", "location"),
+)
+_NUMBERS = (*NAMEPLATE_FIELDS, "efficiency", "round_trip_efficiency")
+_ASSET = _Kind(
+    "an asset",
+    {"id": _uuid, "name": _name, "site_id": _uuid, **dict.fromkeys(_NUMBERS, _number)},
+    ("id", "name", "site_id", "capacity_mwhr", "max_mw", "min_mw", "ramp_rate_mw_per_min"),
+)
 # An asset passed between processes carries its site's name and location.
-_DOCUMENT: _Fields = {**_ASSET, "site_name": _text, "location": _text}
-_SITE_REQUIRED = ("id", "name", "location")
-_ASSET_REQUIRED = ("id", "name", "site_id", "capacity_mwhr", "max_mw", "min_mw", "ramp_rate_mw_per_min")
+_DOCUMENT = _Kind(
+    "an asset document", {**_ASSET.checks, "site_name": _text, "location": _text}, _ASSET.required
+)
 
 
 def load_fleet(path: Path) -> Fleet:
@@ -99,7 +109,7 @@ def asset_from_document(document: Mapping[str, Any]) -> Asset:
     section = Section(document.items())
     if section.keys() >= {"efficiency", "charge_efficiency", "discharge_efficiency"}:
         del section["efficiency"]
-    record = _Record(section, "", findings, _DOCUMENT, noun="an asset document", required=_ASSET_REQUIRED)
+    record = _Record(_DOCUMENT, section, "", findings)
     values = _asset_values(record)
     findings.raise_any()
     return Asset(**values)
@@ -108,31 +118,20 @@ def asset_from_document(document: Mapping[str, Any]) -> Asset:
 class _Record:
     """One mapping under check: its valid values, and whether there are no others."""
 
-    def __init__(
-        self,
-        section: Section,
-        path: str,
-        findings: Findings,
-        fields: _Fields,
-        *,
-        noun: str,
-        required: tuple[str, ...],
-    ) -> None:
+    def __init__(self, kind: _Kind, section: Section, path: str, findings: Findings) -> None:
         self.section = section
         self.values: dict[str, Any] = {}
         self.is_valid = True
         self._path = path
         self._findings = findings
         for key, value in section.items():
-            check = fields.get(key)
-            if check is None:
-                self.fault(key, f"is not a key of {noun}{_suggestion(key, frozenset(fields))}")
-                continue
             try:
-                self.values[key] = check(value)
+                self.values[key] = kind.checks[key](value)
+            except KeyError:
+                self.fault(key, f"is not a key of {kind.noun}{_suggestion(key, frozenset(kind.checks))}")
             except ValueError as rule:
                 self.fault(key, f"is {describe(value)}; it must be {rule}")
-        for key in required:
+        for key in kind.required:
             if key not in section:
                 self.fault(key, "is missing")
 
@@ -190,7 +189,7 @@ def _sections(root: Section, key: str, findings: Findings) -> Iterator[tuple[str
 
 
 def _read_site(section: Section, path: str, findings: Findings) -> Site | None:
-    record = _Record(section, path, findings, _SITE, noun="a site", required=_SITE_REQUIRED)
+    record = _Record(_SITE, section, path, findings)
     for key, limit in (("lat", 90.0), ("lon", 180.0)):
         value = record.values.get(key, 0.0)
         if not -limit <= value <= limit:
@@ -203,7 +202,7 @@ def _read_site(section: Section, path: str, findings: Findings) -> Site | None:
 def _read_asset(
     section: Section, path: str, findings: Findings, sites: Mapping[str, Site | None]
 ) -> Asset | None:
-    record = _Record(section, path, findings, _ASSET, noun="an asset", required=_ASSET_REQUIRED)
+    record = _Record(_ASSET, section, path, findings)
     site_id = record.values.get("site_id", "")
     if site_id and site_id not in sites:
         record.fault("site_id", f"is {site_id!r}; no site has this id")
@@ -216,7 +215,7 @@ def _read_asset(
 def _asset_values(record: _Record) -> dict[str, Any]:
     """Check the nameplate and return the record's values with the efficiency of each direction."""
     values, given = dict(record.values), record.section.keys()
-    numbers = {key: value for key, value in values.items() if _DOCUMENT[key] is _number}
+    numbers = {key: value for key, value in values.items() if key in _NUMBERS}
     for key, message in nameplate_faults(numbers):
         record.fault(key, message)
     forms = [form for form in _EFFICIENCY_FORMS if given & set(form)]

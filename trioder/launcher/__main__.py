@@ -12,10 +12,8 @@ import trio
 
 from trioder.fleet import FleetFileError, load_fleet
 from trioder.launcher.display import LiveLine
-from trioder.launcher.outbox_recovery import RetiredAgents
 from trioder.launcher.run import run_launcher
-from trioder.launcher.shards import DEFAULT_OUTBOX_MAX_MB, Shard, cut_shards
-from trioder.launcher.supervisor import LaunchSettings
+from trioder.launcher.shards import DEFAULT_OUTBOX_MAX_MB, LaunchSettings, RetiredAgents, Shard, cut_shards
 from trioder.process.addresses import Address, AddressType
 from trioder.process.agent_files import gathered_states_file, retired_files
 from trioder.process.descriptors import raise_descriptor_limit

@@ -6,15 +6,15 @@ process, not by every agent of the fleet.
 
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 import trio
 
 from trioder.launcher.process import AgentEnd, AgentOutput, RunProcess
-from trioder.launcher.restarts import RestartLimits, RestartPolicy
+from trioder.launcher.restarts import RestartPolicy
+from trioder.launcher.shards import LaunchSettings
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -23,53 +23,30 @@ _GATHERED = "gathered"
 _GATHER_WITHIN_S = 120.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetiredAgents:
-    """The state files of retired agents.
-
-    Attributes:
-        files: without a shard.
-        states_path: the file for their battery states; it may exist from an earlier start.
-    """
-
-    files: Sequence[str] = ()
-    states_path: str | None = None
-
-
 class OutboxRecovery:
     """Runs the recovery process until all files are deleted; its failures do not affect the fleet.
 
     Args:
-        command: the program and its arguments.
-        retired: without any files there is nothing to do.
-        headend: receives the batches; host:port.
-        env: its environment.
-        limits: of its restarts.
+        settings: without files of retired agents there is nothing to do.
         relay: receives each line that it logs.
-        rng: of the back-off.
+        rng: for jitter.
         run_process: runs it once.
     """
 
     def __init__(
         self,
-        command: Sequence[str],
-        retired: RetiredAgents,
+        settings: LaunchSettings,
         *,
-        headend: str,
-        env: Mapping[str, str],
-        limits: RestartLimits,
         relay: Callable[[str], None],
         rng: random.Random,
         run_process: RunProcess,
     ) -> None:
-        self._command = command
-        self._retired = retired
-        self._headend = headend
-        self._env = env
+        self._settings = settings
+        self._retired = settings.retired
         self._relay = relay
-        self._policy = RestartPolicy(limits, rng)
+        self._policy = RestartPolicy(settings.limits, rng)
         self._run_process = run_process
-        self._gathered = not retired.files
+        self._gathered = not self._retired.files
         self._settled = trio.Event()
         self._states_adopted = False
         if self._gathered:
@@ -108,17 +85,17 @@ class OutboxRecovery:
     async def _run_once(self) -> AgentEnd:
         self._started_s = trio.current_time()
         document = {
-            "headend": self._headend,
+            "headend": self._settings.headend,
             "files": list(self._retired.files),
             "former_states": None if self._states_adopted else self._retired.states_path,
         }
         output = AgentOutput(on_status=self._handle_status, on_log=self._relay)
         try:
             return await self._run_process(
-                self._command,
+                self._settings.recovery_command,
                 [json.dumps(document).encode() + b"\n"],
                 output,
-                env=self._env,
+                env=self._settings.env,
                 on_start=lambda _: None,
             )
         except OSError as error:

@@ -10,8 +10,8 @@ import trio
 
 from trioder.launcher.display import LiveLine, log_summary, show_progress, write_line
 from trioder.launcher.progress import FleetProgress
-from trioder.launcher.shards import Shard
-from trioder.launcher.supervisor import FleetFailedError, LaunchSettings, run_fleet
+from trioder.launcher.shards import LaunchSettings, Shard
+from trioder.launcher.supervisor import FleetFailedError, run_fleet
 from trioder.process.logs import LogStream
 from trioder.process.signals import StopSignal, open_stop_signal
 

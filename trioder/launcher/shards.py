@@ -1,17 +1,22 @@
-"""Shards of the fleet, and the document that configures an agent with one."""
+"""Shards of the fleet, the settings of their agents, and the document that configures one."""
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet, shard_fleet
 from trioder.fleet import asset_to_document
+from trioder.launcher.restarts import RestartLimits
 
 # Encoding one piece blocks the event loop for a few milliseconds at most.
 _ASSETS_PER_PIECE = 200
 DEFAULT_OUTBOX_MAX_MB = 256
+AGENT_COMMAND = (sys.executable, "-m", "trioder.agent", "--stdin")
+RECOVERY_COMMAND = (sys.executable, "-m", "trioder.agent", "--drain")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +31,48 @@ class Shard:
     agent_id: str
     phase: float
     assets: tuple[Asset, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetiredAgents:
+    """The state files of retired agents.
+
+    Attributes:
+        files: without a shard.
+        states_path: the file for their battery states; it may exist from an earlier start.
+    """
+
+    files: Sequence[str] = ()
+    states_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSettings:
+    """The settings of every agent.
+
+    Attributes:
+        headend: host:port.
+        tick_s: seconds between two pulses.
+        state_dir: of the agents' state files.
+        outbox_max_mb: bound of the telemetry that one agent stores without a headend.
+        retired: agents whose shards no longer exist.
+        comms_loss_hold_s: how long setpoints hold without a headend; None for ever.
+        command: the agent program.
+        recovery_command: the program that sends their outboxes.
+        env: its environment.
+        limits: of one agent's restarts.
+    """
+
+    headend: str
+    tick_s: float = 4.0
+    state_dir: str = "var"
+    outbox_max_mb: int = DEFAULT_OUTBOX_MAX_MB
+    retired: RetiredAgents = field(default_factory=RetiredAgents)
+    comms_loss_hold_s: float | None = None
+    command: Sequence[str] = AGENT_COMMAND
+    recovery_command: Sequence[str] = RECOVERY_COMMAND
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    limits: RestartLimits = field(default_factory=RestartLimits)
 
 
 def cut_shards(fleet: Fleet, size: int) -> tuple[Shard, ...]:

@@ -6,24 +6,20 @@ every shard is in quarantine.
 
 import os
 import random
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Never, NoReturn
 
 import structlog
 import trio
 
-from trioder.launcher.outbox_recovery import OutboxRecovery, RetiredAgents
+from trioder.launcher.outbox_recovery import OutboxRecovery
 from trioder.launcher.process import AgentEnd, AgentOutput, RunProcess, run_agent_process
 from trioder.launcher.progress import AgentStatus, FleetProgress, read_status
-from trioder.launcher.restarts import RestartLimits, RestartPolicy
-from trioder.launcher.shards import DEFAULT_OUTBOX_MAX_MB, Shard, shard_document
+from trioder.launcher.restarts import RestartPolicy
+from trioder.launcher.shards import LaunchSettings, Shard, shard_document
 
 log = structlog.stdlib.get_logger(__name__)
 
-AGENT_COMMAND = (sys.executable, "-m", "trioder.agent", "--stdin")
-RECOVERY_COMMAND = (sys.executable, "-m", "trioder.agent", "--drain")
 _WRONG_CONFIGURATION = 2
 
 # Starting a Python process takes half a second of a core.
@@ -48,35 +44,6 @@ class FleetFailedError(Exception):
         self.agent_id = agent_id
         self.reason = reason
         self.last_lines = tuple(last_lines)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchSettings:
-    """The settings of every agent.
-
-    Attributes:
-        headend: host:port.
-        tick_s: seconds between two pulses.
-        state_dir: of the agents' state files.
-        outbox_max_mb: bound of the telemetry that one agent stores without a headend.
-        retired: agents whose shards no longer exist.
-        comms_loss_hold_s: how long setpoints hold without a headend; None for ever.
-        command: the agent program.
-        recovery_command: the program that sends their outboxes.
-        env: its environment.
-        limits: of one agent's restarts.
-    """
-
-    headend: str
-    tick_s: float = 4.0
-    state_dir: str = "var"
-    outbox_max_mb: int = DEFAULT_OUTBOX_MAX_MB
-    retired: RetiredAgents = field(default_factory=RetiredAgents)
-    comms_loss_hold_s: float | None = None
-    command: Sequence[str] = AGENT_COMMAND
-    recovery_command: Sequence[str] = RECOVERY_COMMAND
-    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-    limits: RestartLimits = field(default_factory=RestartLimits)
 
 
 async def run_fleet(
@@ -105,16 +72,7 @@ async def run_fleet(
     """
     starts = trio.Semaphore(_STARTS_AT_ONCE_PER_CORE * (os.cpu_count() or 1))
     quarantine = _Quarantine(len(shards))
-    recovery = OutboxRecovery(
-        settings.recovery_command,
-        settings.retired,
-        headend=settings.headend,
-        env=settings.env,
-        limits=settings.limits,
-        relay=relay,
-        rng=rng,
-        run_process=run_process,
-    )
+    recovery = OutboxRecovery(settings, relay=relay, rng=rng, run_process=run_process)
     supervisors = [
         _Supervisor(
             shard,

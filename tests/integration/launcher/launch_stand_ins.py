@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 from tests.unit.launcher.fleets import shards_of
 from trioder.launcher.restarts import RestartLimits
 from trioder.launcher.run import run_launcher
-from trioder.launcher.supervisor import LaunchSettings
+from trioder.launcher.shards import LaunchSettings
 from trioder.process.logs import configure_logging
 
 MODE, FOLDER = sys.argv[1:]

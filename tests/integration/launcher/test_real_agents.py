@@ -8,7 +8,8 @@ import trio
 from tests.integration.launcher.pids import until
 from tests.unit.launcher.fleets import shards_of
 from trioder.launcher.progress import FleetProgress
-from trioder.launcher.supervisor import LaunchSettings, run_fleet
+from trioder.launcher.shards import LaunchSettings
+from trioder.launcher.supervisor import run_fleet
 
 
 async def test_agents_take_their_shards_and_wait_for_a_headend_that_is_away(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from tests.unit.launcher.fleets import shards_of
 from trioder.launcher import process, supervisor
 from trioder.launcher.progress import FleetProgress
 from trioder.launcher.restarts import RestartLimits
-from trioder.launcher.shards import Shard, shard_document
-from trioder.launcher.supervisor import FleetFailedError, LaunchSettings, run_fleet
+from trioder.launcher.shards import LaunchSettings, Shard, shard_document
+from trioder.launcher.supervisor import FleetFailedError, run_fleet
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 # Bounds a failure.

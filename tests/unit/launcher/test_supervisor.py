@@ -16,10 +16,10 @@ import trio
 from trio.testing import MockClock
 
 from tests.unit.launcher.fleets import shards_of
-from trioder.launcher.outbox_recovery import RetiredAgents
 from trioder.launcher.process import AgentEnd, AgentOutput
 from trioder.launcher.progress import FleetProgress
-from trioder.launcher.supervisor import FleetFailedError, LaunchSettings, run_fleet
+from trioder.launcher.shards import LaunchSettings, RetiredAgents
+from trioder.launcher.supervisor import FleetFailedError, run_fleet
 
 SHARDS = shards_of(assets=6, size=2)
 FIRST, SECOND, THIRD = (shard.agent_id for shard in SHARDS)

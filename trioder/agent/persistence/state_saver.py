@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Never
 
-from trioder.agent.battery import AgentMessage
 from trioder.agent.persistence.state_store import SavedBattery, StateStore
 from trioder.agent.wakeup import Wakeup
 from trioder.process.wall_time import WallClock
-from trioder.wire.records import Acknowledgement
+from trioder.wire.records import Acknowledgement, AgentMessage
 
 # Acknowledgements of dispatches that changed nothing.
 _NOTHING_TO_SAVE = frozenset({"rejected", "expired", "superseded"})
