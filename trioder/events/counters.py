@@ -78,5 +78,6 @@ class Counters:
 
     heartbeats_received: int = _counter("Heartbeats received.")
     events_received: int = _counter("Events received from agents.")
+    event_handler_failures: int = _counter("Exceptions raised by handlers of facts, and logged.")
     log_lines_suppressed: int = _counter("Log lines not written: an agent caused too many of their kind.")
     ticks: int = _counter("Turns of the tick loop.")
