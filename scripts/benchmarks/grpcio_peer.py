@@ -18,7 +18,7 @@ import grpc  # type: ignore[import-untyped]
 import scripts.benchmarks.plain_asyncio  # noqa: F401  # isort: skip
 from scripts.benchmarks.grpcio_store import AsyncioStore
 from trioder.domain.fleet import Fleet
-from trioder.domain.telemetry import Samples
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.fleet import load_fleet
 from trioder.gateway.downlink_queue import DownlinkQueue
@@ -84,13 +84,14 @@ class Desk:
     def __init__(self, fleet: Fleet, store: AsyncioStore, wall: WallClock) -> None:
         self._fleet = fleet
         self._wall = wall
+        counters = Counters()
         self._ingest = Ingest(
             fleet=fleet,
             latest=LatestState(fleet),
             store=store,
-            counters=Counters(),
+            counters=counters,
+            events=EventBus(counters),
             wall=wall,
-            measured=_pass_over,
         )
         store.listen(self._ingest)
 
@@ -175,10 +176,6 @@ async def _serve(fleet: Fleet, url: str) -> None:
         gc.freeze()
         print(port, flush=True)
         await server.wait_for_termination()
-
-
-def _pass_over(_: Samples) -> None:
-    """No dispatch waits for a sample."""
 
 
 if __name__ == "__main__":

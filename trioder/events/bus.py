@@ -112,7 +112,7 @@ class Subscription(Generic[F]):
     def receive(self, fact: F) -> None:
         """Queue a fact; for the bus."""
         self.offered += 1
-        key: Hashable = (type(fact), fact.key) if self._at_bound == "latest_per_key" else next(self._numbers)
+        key: Hashable = fact.key if self._at_bound == "latest_per_key" else next(self._numbers)
         if key in self._queue:
             self.replaced += 1
         elif len(self._queue) >= self._bound:

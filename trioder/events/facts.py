@@ -1,7 +1,7 @@
 """The facts that the headend's parts publish: what has happened, in the terms of the domain. Immutable.
 
 Times are Unix ms by the headend's clock, unless stated otherwise; asset keys are positions in `Fleet.assets`.
-`key` is what a fact replaces an older one by, where a subscription keeps the latest of each key only.
+A newer fact of the same `key` replaces an older one where a subscription keeps only the latest of each key.
 """
 
 from collections.abc import Hashable, Sequence
@@ -18,7 +18,7 @@ class Fact(Protocol):
 
     @property
     def key(self) -> Hashable:
-        """What the fact is about, among the facts of its type."""
+        """What the fact is about; facts of different types may share it, as an alarm's two do."""
 
 
 # Tuples, for one of these is made for every message of an agent: a frozen dataclass takes twice the time.
@@ -43,7 +43,7 @@ class TelemetryAccepted(NamedTuple):
     @property
     def key(self) -> Hashable:
         """The agent and the assets."""
-        return self.agent_id, tuple(self.samples.asset_keys)
+        return "telemetry", self.agent_id, tuple(self.samples.asset_keys)
 
 
 class TelemetryCommitted(NamedTuple):
@@ -62,7 +62,7 @@ class TelemetryCommitted(NamedTuple):
     @property
     def key(self) -> Hashable:
         """The outbox."""
-        return self.outbox_id
+        return "outbox", self.outbox_id
 
 
 class SessionOpened(NamedTuple):
@@ -87,7 +87,7 @@ class SessionOpened(NamedTuple):
     @property
     def key(self) -> Hashable:
         """The session."""
-        return self.session_id
+        return "session", self.session_id
 
 
 class SessionClosed(NamedTuple):
@@ -110,7 +110,7 @@ class SessionClosed(NamedTuple):
     @property
     def key(self) -> Hashable:
         """The session."""
-        return self.session_id
+        return "session", self.session_id
 
 
 class DispatchChanged(NamedTuple):
@@ -133,7 +133,7 @@ class DispatchChanged(NamedTuple):
     @property
     def key(self) -> Hashable:
         """The dispatch and the assets."""
-        return self.dispatch_id, tuple(self.asset_keys)
+        return "dispatch", self.dispatch_id, tuple(self.asset_keys)
 
 
 class AlarmRaised(NamedTuple):
@@ -141,7 +141,7 @@ class AlarmRaised(NamedTuple):
 
     Attributes:
         kind: `values` that an asset cannot have, or that its device flags; a `sample_time` that cannot be;
-            a `clock_skew` of more than 2 s. The first is an alarm of each asset, the others of a session.
+            a `clock_skew` of more than 2 s. The first is an alarm of one asset, the others of a session.
         agent_id: of the agent that the condition was seen at.
         session_id: of its session.
         asset_keys: the assets concerned.
@@ -158,8 +158,8 @@ class AlarmRaised(NamedTuple):
 
     @property
     def key(self) -> Hashable:
-        """The kind, the session and the assets."""
-        return self.kind, self.session_id, tuple(self.asset_keys)
+        """The alarm."""
+        return _alarm_key(self)
 
 
 class AlarmCleared(NamedTuple):
@@ -169,7 +169,7 @@ class AlarmCleared(NamedTuple):
         kind: as in `AlarmRaised`.
         agent_id: as in `AlarmRaised`.
         session_id: as in `AlarmRaised`; for `values` it may be a later session.
-        asset_keys: the assets concerned; for `values` they may have been raised one by one.
+        asset_keys: the assets concerned.
         cleared_ms: when.
     """
 
@@ -181,8 +181,8 @@ class AlarmCleared(NamedTuple):
 
     @property
     def key(self) -> Hashable:
-        """The kind, the session and the assets."""
-        return self.kind, self.session_id, tuple(self.asset_keys)
+        """The alarm."""
+        return _alarm_key(self)
 
 
 class AgentEvent(NamedTuple):
@@ -209,7 +209,7 @@ class AgentEvent(NamedTuple):
     @property
     def key(self) -> Hashable:
         """The agent, the asset and the type."""
-        return self.agent_id, self.asset_id, self.event_type
+        return "event", self.agent_id, self.asset_id, self.event_type
 
 
 class FleetChanged(NamedTuple):
@@ -224,4 +224,9 @@ class FleetChanged(NamedTuple):
     @property
     def key(self) -> Hashable:
         """There is one fleet."""
-        return None
+        return "fleet"
+
+
+def _alarm_key(alarm: AlarmRaised | AlarmCleared) -> Hashable:
+    subject = alarm.asset_keys[0] if alarm.kind == "values" else alarm.session_id
+    return "alarm", alarm.kind, subject

@@ -12,7 +12,9 @@ import structlog
 import trio
 
 from trioder.domain.clock_skew import SkewFilter
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
+from trioder.events.facts import AlarmCleared, AlarmRaised
 from trioder.gateway.sessions import Session
 from trioder.process.clock_discipline import ClockStep
 from trioder.process.wall_time import WallClock
@@ -61,8 +63,9 @@ class _AgentClock:
 class AgentClocks:
     """Keeps `clock_skew_s` and `clock_error_s` of the sessions that drive assets."""
 
-    def __init__(self, *, counters: Counters, wall: WallClock) -> None:
+    def __init__(self, *, counters: Counters, events: EventBus, wall: WallClock) -> None:
         self._counters = counters
+        self._events = events
         self._wall = wall
         self._clocks: dict[str, _AgentClock] = {}
 
@@ -77,7 +80,9 @@ class AgentClocks:
 
     def session_closed(self, session: Session) -> None:
         """Its agent is gone."""
-        self._clocks.pop(session.session_id, None)
+        clock = self._clocks.pop(session.session_id, None)
+        if clock is not None and clock.alarmed:
+            self._publish_cleared(session)
 
     def granted(self, session: Session) -> None:
         """Registered is about to be sent; the agent's first heartbeat answers it."""
@@ -175,9 +180,31 @@ class AgentClocks:
             clock.alarmed = True
             self._counters.clock_skew_alarms += 1
             log.warning("clock skew", **_described(session))
+            self._events.publish(
+                AlarmRaised(
+                    "clock_skew",
+                    session.agent_id,
+                    session.session_id,
+                    session.asset_keys,
+                    f"the agent's clock is {estimate.skew_s:+.3f} s ahead of the headend's",
+                    self._wall.now_ms(),
+                )
+            )
         elif clock.alarmed and skew_s < CLEAR_BELOW_S:
             clock.alarmed = False
             log.info("clock skew cleared", **_described(session))
+            self._publish_cleared(session)
+
+    def _publish_cleared(self, session: Session) -> None:
+        self._events.publish(
+            AlarmCleared(
+                "clock_skew",
+                session.agent_id,
+                session.session_id,
+                session.asset_keys,
+                self._wall.now_ms(),
+            )
+        )
 
 
 def _described(session: Session) -> dict[str, object]:

@@ -13,6 +13,8 @@ import trio
 
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.fleet import Fleet, FleetChange
+from trioder.events import facts
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.gateway.agent_clocks import AgentClocks
 from trioder.gateway.downlink_queue import Mail
@@ -55,7 +57,8 @@ _MAX_IDS_REPORTED = 25_000
 # A batch has a row an asset: an index and a handful of doubles, some 50 bytes.
 _ROW_BYTES = 256
 _MESSAGE_BYTES = 64 * 1024
-_MAX_TEXT_LOGGED = 500
+# What an event says is cut off here: it is logged, and may wait in queues.
+_MAX_EVENT_TEXT = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,7 @@ class AgentLinkService:
     dispatcher: Dispatcher
     store: Store
     counters: Counters
+    events: EventBus
     wall: WallClock
     clocks: AgentClocks
     rng: random.Random
@@ -149,6 +153,16 @@ class AgentLinkService:
         if not session.backlog_only:
             self.store.open_session(_record_of(session))
         log.info("agent connected", **self._described(session), epoch=session.epoch)
+        self.events.publish(
+            facts.SessionOpened(
+                session.session_id,
+                session.agent_id,
+                session.epoch,
+                session.asset_keys,
+                peer,
+                session.connected_ms,
+            )
+        )
         return session
 
     def clock_stepped(self, by_ms: int) -> None:
@@ -166,6 +180,11 @@ class AgentLinkService:
         if not session.backlog_only:
             self.store.close_session(session.session_id, disconnected_ms=self.wall.now_ms(), reason=reason)
         log.info("agent disconnected", **self._described(session), reason=reason)
+        self.events.publish(
+            facts.SessionClosed(
+                session.session_id, session.agent_id, session.asset_keys, reason, self.wall.now_ms()
+            )
+        )
 
     async def _run(self, call: AgentCall, session: Session) -> None:
         mark = await self.ingest.session_opened(session)
@@ -238,25 +257,23 @@ class AgentLinkService:
                 self.counters.events_received += 1
                 if event.event_type == CLOCK_STEP:
                     self.clocks.agent_stepped(session)
-                self._log_event(session, event)
+                self._publish_event(session, event)
             case Registration():
                 raise WireError("Register came twice on one stream")
             case None:
                 log.debug("unknown message ignored", agent_id=session.agent_id)
 
-    def _log_event(self, session: Session, event: AgentEvent) -> None:
-        suppressed = session.log_limit.suppressed_before("event", self.wall.now_ms())
-        if suppressed is None:
-            self.counters.log_lines_suppressed += 1
-            return
-        log.info(
-            "agent event",
-            agent_id=session.agent_id,
-            asset_id=event.asset_id[:_MAX_TEXT_LOGGED],
-            event_type=event.event_type,
-            severity=event.severity[:_MAX_TEXT_LOGGED],
-            message=event.message[:_MAX_TEXT_LOGGED],
-            **({"suppressed_before": suppressed} if suppressed else {}),
+    def _publish_event(self, session: Session, event: AgentEvent) -> None:
+        self.events.publish(
+            facts.AgentEvent(
+                session.agent_id,
+                session.session_id,
+                event.asset_id[:_MAX_EVENT_TEXT],
+                event.event_type,
+                event.severity[:_MAX_EVENT_TEXT],
+                event.message[:_MAX_EVENT_TEXT],
+                event.ts_unix_ms,
+            )
         )
 
     def _own_key(self, session: Session, asset_id: str) -> int:

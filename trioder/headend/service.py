@@ -15,8 +15,11 @@ from trioder.api.context import Headend
 from trioder.control.dispatcher import Dispatcher
 from trioder.control.fleet_reload import FleetReloader
 from trioder.domain.fleet import Fleet
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
+from trioder.events.facts import AgentEvent, FleetChanged, SessionClosed, TelemetryAccepted
 from trioder.gateway.agent_clocks import AgentClocks
+from trioder.gateway.log_limit import AgentEventLog
 from trioder.gateway.sessions import SessionRegistry
 from trioder.headend.agent_link import SHUTTING_DOWN, AgentLinkService, first_message_bytes
 from trioder.headend.ticker import Ticker
@@ -61,24 +64,31 @@ async def open_headend(
     *Resource handling*: on leaving, `closing` is set and the sessions that are still there are ended.
     """
     counters = Counters()
+    events = EventBus(counters)
     closing = trio.Event()
     latest = LatestState(fleet, stale_after_s=stale_after_s)
     sessions = SessionRegistry()
     dispatcher = Dispatcher(
-        fleet=fleet, sessions=sessions, latest=latest, store=store, counters=counters, wall=wall, rng=rng
+        fleet=fleet,
+        sessions=sessions,
+        latest=latest,
+        store=store,
+        counters=counters,
+        events=events,
+        wall=wall,
+        rng=rng,
     )
-    ingest = Ingest(
-        fleet=fleet, latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured
-    )
+    ingest = Ingest(fleet=fleet, latest=latest, store=store, counters=counters, events=events, wall=wall)
     store.listen(ingest)
-    clocks = AgentClocks(counters=counters, wall=wall)
-    desk = AgentLinkService(
+    clocks = AgentClocks(counters=counters, events=events, wall=wall)
+    link_service = AgentLinkService(
         fleet=fleet,
         sessions=sessions,
         ingest=ingest,
         dispatcher=dispatcher,
         store=store,
         counters=counters,
+        events=events,
         wall=wall,
         clocks=clocks,
         rng=rng,
@@ -92,7 +102,7 @@ async def open_headend(
         if by_ms:
             latest.clock_stepped(by_ms)
             ingest.clock_stepped(by_ms)
-            desk.clock_stepped(by_ms)
+            link_service.clock_stepped(by_ms)
             dispatcher.clock_stepped(by_ms)
 
     ticker = Ticker(
@@ -107,15 +117,16 @@ async def open_headend(
     reloader = FleetReloader(
         fleet=fleet,
         read=read_fleet or fleet.copy,
-        followers=(
-            latest.fleet_changed,
-            # Before the sessions: what is to be ended at a retired asset goes through its session.
-            dispatcher.fleet_changed,
-            desk.fleet_changed,
-            lambda _: ingest.nameplates_changed(),
-            lambda _: store.fleet_changed(),
-        ),
+        events=events,
         counters=counters,
+    )
+    event_log = AgentEventLog(counters=counters, wall=wall)
+    events.handle(AgentEvent, event_log.write)
+    events.handle(SessionClosed, event_log.session_closed)
+    # Each sample is compared with the setpoint in force; from a queue, samples would be dropped.
+    events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
+    _handle_fleet_changes(
+        events, latest=latest, dispatcher=dispatcher, link_service=link_service, ingest=ingest, store=store
     )
     health = HealthBoard()
     health.set_serving(AGENT_LINK_STREAM.service, True)
@@ -135,11 +146,12 @@ async def open_headend(
             ingest=ingest,
             store=store,
             counters=counters,
+            events=events,
             wall=wall,
             clocks=clocks,
             started_s=trio.current_time(),
             services=Services(
-                {AGENT_LINK_STREAM: desk.serve, **health_services(health)},
+                {AGENT_LINK_STREAM: link_service.serve, **health_services(health)},
                 first_message_bytes={AGENT_LINK_STREAM: partial(first_message_bytes, fleet)},
             ),
             peers=peers or PeerLimits(),
@@ -155,6 +167,23 @@ async def open_headend(
         nursery.cancel_scope.cancel()
     if error is not None:
         raise error
+
+
+def _handle_fleet_changes(
+    events: EventBus,
+    *,
+    latest: LatestState,
+    dispatcher: Dispatcher,
+    link_service: AgentLinkService,
+    ingest: Ingest,
+    store: Store,
+) -> None:
+    events.handle(FleetChanged, lambda fact: latest.fleet_changed(fact.change))
+    # Before the sessions: reversions of retired assets are sent through their sessions.
+    events.handle(FleetChanged, lambda fact: dispatcher.fleet_changed(fact.change))
+    events.handle(FleetChanged, lambda fact: link_service.fleet_changed(fact.change))
+    events.handle(FleetChanged, lambda _: ingest.nameplates_changed())
+    events.handle(FleetChanged, lambda _: store.fleet_changed())
 
 
 async def _end_sessions(closing: trio.Event, sessions: SessionRegistry, health: HealthBoard) -> None:

@@ -12,6 +12,8 @@ import structlog
 from trioder.domain.fleet import Fleet
 from trioder.domain.quality import QUALITY_NAMES, Quality
 from trioder.domain.telemetry import Samples
+from trioder.events.bus import EventBus
+from trioder.events.facts import AlarmCleared, AlarmRaised
 from trioder.gateway.sessions import Session
 from trioder.process.rfc3339 import format_ms
 
@@ -20,6 +22,7 @@ log = structlog.stdlib.get_logger(__name__)
 GOOD_SAMPLES = 3
 GOOD_FOR_MS = 10_000
 _MAX_IDS_LOGGED = 10
+_WRONG_TIME = "it is more than 60 s in the future, or before the year 2000"
 
 
 @dataclass(slots=True)
@@ -48,8 +51,9 @@ class _Alarm:
 class ValueAlarms:
     """Follows the assets whose newest samples are suspect or bad."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, events: EventBus) -> None:
         self._fleet = fleet
+        self._events = events
         self._open: dict[int, _Alarm] = {}
 
     def __len__(self) -> int:
@@ -57,28 +61,30 @@ class ValueAlarms:
         return len(self._open)
 
     def follow(
-        self, samples: Samples, *, agent_id: str, now_ms: int, reason_of: Callable[[int], str] | None
+        self, samples: Samples, session: Session, *, now_ms: int, reason_of: Callable[[int], str] | None
     ) -> None:
         """Begin and end alarms by samples that are the newest of their assets.
 
         Args:
             samples: of an agent.
-            agent_id: of that agent.
+            session: of that agent.
             now_ms: by the headend's clock.
             reason_of: why a row is suspect or bad.
         """
         if samples.quality and reason_of is not None:
-            self._begin(samples, agent_id, now_ms, reason_of)
+            self._raise(samples, session, now_ms, reason_of)
         if self._open and not self._open.keys().isdisjoint(samples.asset_keys):
-            self._end(samples, agent_id, now_ms)
+            self._clear(samples, session, now_ms)
 
     def clock_stepped(self, by_ms: int) -> None:
         """The headend's own clock was set ahead by this."""
         for alarm in self._open.values():
             alarm.clock_stepped(by_ms)
 
-    def _begin(self, samples: Samples, agent_id: str, now_ms: int, reason_of: Callable[[int], str]) -> None:
-        begun = []
+    def _raise(
+        self, samples: Samples, session: Session, now_ms: int, reason_of: Callable[[int], str]
+    ) -> None:
+        raised = []
         for row, code in enumerate(samples.quality):
             if not code:
                 continue
@@ -86,35 +92,48 @@ class ValueAlarms:
             alarm = self._open.get(key)
             if alarm is None:
                 self._open[key] = _Alarm(now_ms, now_ms)
-                begun.append(row)
+                raised.append(row)
             else:
                 alarm.again(now_ms)
-        if begun:
-            first = begun[0]
+        if raised:
+            first = raised[0]
             log.warning(
                 "values cannot be trusted, left out of sums and splits",
-                agent_id=agent_id,
-                **self._named([samples.asset_keys[row] for row in begun]),
+                agent_id=session.agent_id,
+                **self._named([samples.asset_keys[row] for row in raised]),
                 quality=QUALITY_NAMES[Quality(samples.quality[first])],
                 reason=reason_of(first),
             )
+            if self._events.wants(AlarmRaised):
+                for row in raised:
+                    keys = (samples.asset_keys[row],)
+                    self._events.publish(
+                        AlarmRaised(
+                            "values", session.agent_id, session.session_id, keys, reason_of(row), now_ms
+                        )
+                    )
 
-    def _end(self, samples: Samples, agent_id: str, now_ms: int) -> None:
-        ended = []
+    def _clear(self, samples: Samples, session: Session, now_ms: int) -> None:
+        cleared = []
         for row, key in enumerate(samples.asset_keys):
             alarm = self._open.get(key)
             if alarm is None or (samples.quality and samples.quality[row]):
                 continue
             if alarm.is_over(now_ms):
-                ended.append((key, self._open.pop(key)))
-        if ended:
+                cleared.append((key, self._open.pop(key)))
+        if cleared:
             log.info(
                 "values can be trusted again",
-                agent_id=agent_id,
-                **self._named([key for key, _ in ended]),
-                samples=sum(alarm.samples for _, alarm in ended),
-                after_s=(now_ms - min(alarm.since_ms for _, alarm in ended)) / 1000,
+                agent_id=session.agent_id,
+                **self._named([key for key, _ in cleared]),
+                samples=sum(alarm.samples for _, alarm in cleared),
+                after_s=(now_ms - min(alarm.since_ms for _, alarm in cleared)) / 1000,
             )
+            if self._events.wants(AlarmCleared):
+                for key, _ in cleared:
+                    self._events.publish(
+                        AlarmCleared("values", session.agent_id, session.session_id, (key,), now_ms)
+                    )
 
     def _named(self, keys: list[int]) -> dict[str, object]:
         assets = [self._fleet.assets[key] for key in keys[:_MAX_IDS_LOGGED]]
@@ -126,8 +145,9 @@ class ValueAlarms:
 class TimeAlarm:
     """Follows one session's times; `wrong` ones are not shown as the latest."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, events: EventBus) -> None:
         self._session = session
+        self._events = events
         self._open: _Alarm | None = None
 
     @property
@@ -147,17 +167,37 @@ class TimeAlarm:
                 agent_id=self._session.agent_id,
                 session_id=self._session.session_id,
                 agent_time=format_ms(ts_unix_ms),
-                reason="it is more than 60 s in the future, or before the year 2000",
+                reason=_WRONG_TIME,
                 clock_skew_s=self._session.clock_skew_s,
             )
+            session = self._session
+            self._events.publish(
+                AlarmRaised(
+                    "sample_time",
+                    session.agent_id,
+                    session.session_id,
+                    session.asset_keys,
+                    _WRONG_TIME,
+                    now_ms,
+                )
+            )
         elif alarm is not None and alarm.is_over(now_ms):
-            self._open = None
+            self.close(now_ms)
             log.info(
                 "telemetry has possible times again",
                 agent_id=self._session.agent_id,
                 session_id=self._session.session_id,
                 messages=alarm.samples,
                 after_s=(now_ms - alarm.since_ms) / 1000,
+            )
+
+    def close(self, now_ms: int) -> None:
+        """End the alarm, if there is one: its condition is over, or its session."""
+        if self._open is not None:
+            self._open = None
+            session = self._session
+            self._events.publish(
+                AlarmCleared("sample_time", session.agent_id, session.session_id, session.asset_keys, now_ms)
             )
 
     def clock_stepped(self, by_ms: int) -> None:

@@ -3,7 +3,6 @@
 Synchronous throughout: a batch is dealt with between two checkpoints, and a slow store is never waited for.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -13,8 +12,9 @@ import trio
 
 from trioder.domain.fleet import Fleet
 from trioder.domain.quality import Quality
-from trioder.domain.telemetry import Samples
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
+from trioder.events.facts import TelemetryAccepted, TelemetryCommitted
 from trioder.gateway.downlink_queue import DownlinkQueue
 from trioder.gateway.sessions import Session
 from trioder.ingest.commit_lag import CommitLag
@@ -150,26 +150,25 @@ class Ingest:
         store: Store,
         counters: Counters,
         wall: WallClock,
-        measured: Callable[[Samples], None],
+        events: EventBus,
     ) -> None:
         self._fleet = fleet
         self._latest = latest
         self._store = store
         self._counters = counters
         self._wall = wall
-        # Is shown every sample of a possible time as it comes, with its quality.
-        self._measured = measured
+        self._events = events
         self._feeds: dict[str, _Feed] = {}
         self._streams: dict[Session, _Stream] = {}
         # Which boot of which agent, and which outbox, the order of each asset's samples is of.
         self._boots: dict[int, tuple[str, int, str]] = {}
         self._kept_times = KeptTimes()
-        self._alarms = ValueAlarms(fleet)
+        self._alarms = ValueAlarms(fleet, events)
 
     async def session_opened(self, session: Session) -> Watermark:
         """Attach a session to its outbox and return the last batch that is kept."""
         self._begin_boot(session)
-        self._streams[session] = _Stream(Intake(self._fleet, session), TimeAlarm(session))
+        self._streams[session] = _Stream(Intake(self._fleet, session), TimeAlarm(session, self._events))
         if not session.outbox_id:
             return NOTHING_COMMITTED
         feed = self._feeds.get(session.outbox_id)
@@ -199,7 +198,9 @@ class Ingest:
 
     def session_closed(self, session: Session) -> None:
         """Detach a session from its outbox; a newer session of the outbox stays attached."""
-        self._streams.pop(session, None)
+        stream = self._streams.pop(session, None)
+        if stream is not None:
+            stream.times.close(self._wall.now_ms())
         feed = self._feeds.get(session.outbox_id)
         if feed is not None and feed.mailbox is session.mailbox:
             feed.mailbox = None
@@ -284,6 +285,8 @@ class Ingest:
             return
         feed.cursor.commit(mark)
         feed.kept.committed(mark.batch_seq)
+        if self._events.wants(TelemetryCommitted):
+            self._events.publish(TelemetryCommitted(outbox_id, mark.batch_seq, mark.ts_unix_ms))
         if feed.mailbox is not None:
             feed.mailbox.put_ack(feed.cursor.committed_seq)
         else:
@@ -325,10 +328,9 @@ class Ingest:
             return
         self._latest.apply_agent(samples, received_ms=now_ms, made_ms=received.made_ms, batch_seq=batch_seq)
         if received.newest and (samples.quality or self._alarms):
-            self._alarms.follow(
-                samples, agent_id=session.agent_id, now_ms=now_ms, reason_of=received.reason_of
-            )
-        self._measured(samples)
+            self._alarms.follow(samples, session, now_ms=now_ms, reason_of=received.reason_of)
+        if self._events.wants(TelemetryAccepted):
+            self._events.publish(TelemetryAccepted(samples, session.agent_id, now_ms, received.made_ms))
 
     def _count(self, received: Received) -> None:
         counters, samples = self._counters, received.samples
