@@ -6,6 +6,7 @@ Publishing is synchronous, waits for nobody and never raises because of a receiv
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar
@@ -128,11 +129,49 @@ class Subscription(Generic[F]):
         self._reader.unpark()
 
 
-class _Receivers(NamedTuple):
-    """The receivers of one fact type; replaced as a whole, so that publishing may go on meanwhile."""
+class Topic(Generic[F]):
+    """The receivers of one fact type; for publishers on the hot path, which look it up once.
 
-    subscriptions: "tuple[Subscription[Any], ...]" = ()
-    handlers: tuple[Callable[[Any], object], ...] = ()
+    Attributes:
+        receivers: called with each fact: first subscriptions, then handlers. When it is empty, nobody wants
+            a fact, and there is no need to build one.
+    """
+
+    __slots__ = ("_counters", "_handlers", "_subscriptions", "receivers")
+
+    def __init__(self, counters: Counters) -> None:
+        self.receivers: tuple[Callable[[F], object], ...] = ()
+        self._counters = counters
+        self._subscriptions: tuple[Subscription[Any], ...] = ()
+        self._handlers: tuple[Callable[[F], object], ...] = ()
+
+    def publish(self, fact: F) -> None:
+        """See `EventBus`."""
+        for receive in self.receivers:
+            try:
+                receive(fact)
+            except Exception:
+                self._counters.event_handler_failures += 1
+                log.exception("event handler failed", fact=type(fact).__name__)
+
+    def add_handler(self, handler: Callable[[F], object]) -> None:
+        """See `EventBus`."""
+        self._handlers += (handler,)
+        self._renew()
+
+    def add(self, subscription: Subscription[Any]) -> None:
+        """Queue each fact for a subscription; for the bus."""
+        self._subscriptions += (subscription,)
+        self._renew()
+
+    def remove(self, subscription: Subscription[Any]) -> None:
+        """Queue no more facts for it."""
+        self._subscriptions = tuple(other for other in self._subscriptions if other is not subscription)
+        self._renew()
+
+    def _renew(self) -> None:
+        # Replaced as a whole: a publication that is under way is not affected.
+        self.receivers = (*(subscription.receive for subscription in self._subscriptions), *self._handlers)
 
 
 class EventBus:
@@ -143,33 +182,28 @@ class EventBus:
     """
 
     def __init__(self, counters: Counters) -> None:
-        self._counters = counters
-        self._receivers: defaultdict[type[Fact], _Receivers] = defaultdict(_Receivers)
-        # The same, ready to be called.
-        self._calls: dict[type[Fact], tuple[Callable[[Any], object], ...]] = {}
-        self._subscriptions: dict[Subscription[Any], tuple[type[Fact], ...]] = {}
+        self._topics: defaultdict[type[Fact], Topic[Any]] = defaultdict(partial(Topic, counters))
+        self._subscriptions: dict[Subscription[Any], frozenset[type[Fact]]] = {}
         self._dropped: defaultdict[str, int] = defaultdict(int)
+
+    def topic(self, fact_type: type[F]) -> Topic[F]:
+        """The receivers of a fact type, now and later."""
+        return self._topics[fact_type]
 
     def wants(self, fact_type: type[Fact]) -> bool:
         """Whether anybody receives facts of this type; else there is no need to build one."""
-        return fact_type in self._calls
+        return bool(self._topics[fact_type].receivers)
 
     def publish(self, fact: Fact) -> None:
-        """Pass a fact on; returns once every handler has run and every subscription has queued it."""
-        for receive in self._calls.get(type(fact), ()):
-            try:
-                receive(fact)
-            except Exception:
-                self._counters.event_handler_failures += 1
-                log.exception("event handler failed", fact=type(fact).__name__)
+        """Pass a fact on; returns once every subscription has queued it and every handler has run."""
+        self._topics[type(fact)].publish(fact)
 
     def handle(self, fact_type: type[F], handler: Callable[[F], object]) -> None:
         """Call `handler` with every fact of this type, within `publish`; in the order of registration.
 
         It must be fast. An exception is logged and counted, and reaches neither the publisher nor others.
         """
-        subscriptions, handlers = self._receivers[fact_type]
-        self._replace(fact_type, _Receivers(subscriptions, (*handlers, handler)))
+        self._topics[fact_type].add_handler(handler)
 
     def subscribe(
         self, *fact_types: type[F], name: str, bound: int, at_bound: AtBound = "drop_oldest"
@@ -187,10 +221,9 @@ class EventBus:
         subscription: Subscription[F] = Subscription(
             name, bound=bound, at_bound=at_bound, close=self._unsubscribe
         )
-        self._subscriptions[subscription] = fact_types
-        for fact_type in dict.fromkeys(fact_types):
-            subscriptions, handlers = self._receivers[fact_type]
-            self._replace(fact_type, _Receivers((*subscriptions, subscription), handlers))
+        self._subscriptions[subscription] = frozenset(fact_types)
+        for fact_type in self._subscriptions[subscription]:
+            self._topics[fact_type].add(subscription)
         return subscription
 
     def stats(self) -> Iterator[tuple[str, SubscriptionStats]]:
@@ -205,16 +238,6 @@ class EventBus:
             yield name, SubscriptionStats(depth, dropped[name])
 
     def _unsubscribe(self, subscription: Subscription[Any]) -> None:
-        for fact_type in dict.fromkeys(self._subscriptions.pop(subscription)):
-            subscriptions, handlers = self._receivers[fact_type]
-            others = tuple(other for other in subscriptions if other is not subscription)
-            self._replace(fact_type, _Receivers(others, handlers))
+        for fact_type in self._subscriptions.pop(subscription):
+            self._topics[fact_type].remove(subscription)
         self._dropped[subscription.name] += subscription.dropped
-
-    def _replace(self, fact_type: type[Fact], receivers: _Receivers) -> None:
-        self._receivers[fact_type] = receivers
-        calls = (*(subscription.receive for subscription in receivers.subscriptions), *receivers.handlers)
-        if calls:
-            self._calls[fact_type] = calls
-        else:
-            self._calls.pop(fact_type, None)

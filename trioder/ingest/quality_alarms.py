@@ -49,16 +49,16 @@ class _Alarm:
 
 
 class ValueAlarms:
-    """Follows the assets whose newest samples are suspect or bad."""
+    """Follows the assets whose newest samples are suspect or bad.
+
+    Attributes:
+        open: the open alarms, by asset key.
+    """
 
     def __init__(self, fleet: Fleet, events: EventBus) -> None:
         self._fleet = fleet
         self._events = events
-        self._open: dict[int, _Alarm] = {}
-
-    def __len__(self) -> int:
-        """How many assets have one."""
-        return len(self._open)
+        self.open: dict[int, _Alarm] = {}
 
     def follow(
         self, samples: Samples, session: Session, *, now_ms: int, reason_of: Callable[[int], str] | None
@@ -73,12 +73,12 @@ class ValueAlarms:
         """
         if samples.quality and reason_of is not None:
             self._raise(samples, session, now_ms, reason_of)
-        if self._open and not self._open.keys().isdisjoint(samples.asset_keys):
+        if self.open and not self.open.keys().isdisjoint(samples.asset_keys):
             self._clear(samples, session, now_ms)
 
     def clock_stepped(self, by_ms: int) -> None:
         """The headend's own clock was set ahead by this."""
-        for alarm in self._open.values():
+        for alarm in self.open.values():
             alarm.clock_stepped(by_ms)
 
     def _raise(
@@ -89,9 +89,9 @@ class ValueAlarms:
             if not code:
                 continue
             key = samples.asset_keys[row]
-            alarm = self._open.get(key)
+            alarm = self.open.get(key)
             if alarm is None:
-                self._open[key] = _Alarm(now_ms, now_ms)
+                self.open[key] = _Alarm(now_ms, now_ms)
                 raised.append(row)
             else:
                 alarm.again(now_ms)
@@ -116,11 +116,11 @@ class ValueAlarms:
     def _clear(self, samples: Samples, session: Session, now_ms: int) -> None:
         cleared = []
         for row, key in enumerate(samples.asset_keys):
-            alarm = self._open.get(key)
+            alarm = self.open.get(key)
             if alarm is None or (samples.quality and samples.quality[row]):
                 continue
             if alarm.is_over(now_ms):
-                cleared.append((key, self._open.pop(key)))
+                cleared.append((key, self.open.pop(key)))
         if cleared:
             log.info(
                 "values can be trusted again",
@@ -143,25 +143,24 @@ class ValueAlarms:
 
 
 class TimeAlarm:
-    """Follows one session's times; `wrong` ones are not shown as the latest."""
+    """Follows one session's times; samples of `wrong` ones never become the latest.
+
+    Attributes:
+        open: the open alarm; None when there is none.
+    """
 
     def __init__(self, session: Session, events: EventBus) -> None:
         self._session = session
         self._events = events
-        self._open: _Alarm | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a message of a possible time may end it."""
-        return self._open is not None
+        self.open: _Alarm | None = None
 
     def follow(self, ts_unix_ms: int, *, wrong: bool, now_ms: int) -> None:
         """Begin or end the alarm by one message."""
-        alarm = self._open
+        alarm = self.open
         if wrong and alarm is not None:
             alarm.again(now_ms)
         elif wrong:
-            self._open = _Alarm(now_ms, now_ms)
+            self.open = _Alarm(now_ms, now_ms)
             log.warning(
                 "telemetry has a time that cannot be, not shown as the latest: the agent's clock is wrong",
                 agent_id=self._session.agent_id,
@@ -193,8 +192,8 @@ class TimeAlarm:
 
     def close(self, now_ms: int) -> None:
         """End the alarm, if there is one: its condition is over, or its session."""
-        if self._open is not None:
-            self._open = None
+        if self.open is not None:
+            self.open = None
             session = self._session
             self._events.publish(
                 AlarmCleared("sample_time", session.agent_id, session.session_id, session.asset_keys, now_ms)
@@ -202,5 +201,5 @@ class TimeAlarm:
 
     def clock_stepped(self, by_ms: int) -> None:
         """The headend's own clock was set ahead by this."""
-        if self._open is not None:
-            self._open.clock_stepped(by_ms)
+        if self.open is not None:
+            self.open.clock_stepped(by_ms)

@@ -158,6 +158,7 @@ class Ingest:
         self._counters = counters
         self._wall = wall
         self._events = events
+        self._accepted = events.topic(TelemetryAccepted)
         self._feeds: dict[str, _Feed] = {}
         self._streams: dict[Session, _Stream] = {}
         # Which boot of which agent, and which outbox, the order of each asset's samples is of.
@@ -322,15 +323,15 @@ class Ingest:
     ) -> None:
         self._count(received)
         samples = received.samples
-        if received.wrong_time or stream.times.is_open:
+        if received.wrong_time or stream.times.open is not None:
             stream.times.follow(samples.ts_unix_ms, wrong=received.wrong_time, now_ms=now_ms)
         if received.wrong_time:
             return
         self._latest.apply_agent(samples, received_ms=now_ms, made_ms=received.made_ms, batch_seq=batch_seq)
-        if received.newest and (samples.quality or self._alarms):
+        if received.newest and (samples.quality or self._alarms.open):
             self._alarms.follow(samples, session, now_ms=now_ms, reason_of=received.reason_of)
-        if self._events.wants(TelemetryAccepted):
-            self._events.publish(TelemetryAccepted(samples, session.agent_id, now_ms, received.made_ms))
+        if self._accepted.receivers:
+            self._accepted.publish(TelemetryAccepted(samples, session.agent_id, now_ms, received.made_ms))
 
     def _count(self, received: Received) -> None:
         counters, samples = self._counters, received.samples
