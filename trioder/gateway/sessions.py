@@ -55,7 +55,7 @@ class Session:
     unknown_ids: frozenset[str] = frozenset()
     clock_skew_s: float | None = None
     clock_error_s: float | None = None
-    mailbox: DownlinkQueue = field(default_factory=DownlinkQueue)
+    downlink: DownlinkQueue = field(default_factory=DownlinkQueue)
     adopted_keys: set[int] = field(default_factory=set)
     log_limit: LogLimit = field(default_factory=LogLimit)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)

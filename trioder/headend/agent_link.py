@@ -17,7 +17,7 @@ from trioder.events import facts
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.gateway.agent_clocks import AgentClocks
-from trioder.gateway.downlink_queue import Mail
+from trioder.gateway.downlink_queue import PendingDownlink
 from trioder.gateway.sessions import ClaimRefusedError, Session, SessionRegistry
 from trioder.ingest.service import Ingest
 from trioder.process.wall_time import WallClock
@@ -191,7 +191,7 @@ class AgentLinkService:
         self.dispatcher.session_opened(session)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send, call, session, mark)
-            await self.ingest.recall(session)
+            await self.ingest.load_recent_times(session)
             await self._receive(call, session)
             nursery.cancel_scope.cancel()
 
@@ -230,8 +230,8 @@ class AgentLinkService:
                 self.clocks.granted(session)
                 await call.send(write_grant(grant))
             while True:
-                mail = await session.mailbox.take()
-                for message in _written(mail, session.protocol):
+                pending = await session.downlink.take()
+                for message in _encode(pending, session.protocol):
                     await call.send(message)
         except RpcError:
             # The call is over; the receiving side is told so as well, and ends the session.
@@ -390,15 +390,15 @@ async def _receive_registration(call: AgentCall, *, most: int) -> Registration:
     raise RpcError(StatusCode.DEADLINE_EXCEEDED, f"no Register came within {REGISTER_WITHIN_S:g} s")
 
 
-def _written(mail: Mail, protocol: int) -> list[pb.HeadendToAgent]:
+def _encode(pending: PendingDownlink, protocol: int) -> list[pb.HeadendToAgent]:
     if protocol == 0:
-        return [write_setpoint(dispatch) for dispatch in mail.dispatches]
+        return [write_setpoint(setpoint) for setpoint in pending.setpoints]
     messages = [
-        write_setpoints(mail.dispatches[start : start + _SETPOINTS_A_MESSAGE])
-        for start in range(0, len(mail.dispatches), _SETPOINTS_A_MESSAGE)
+        write_setpoints(pending.setpoints[start : start + _SETPOINTS_A_MESSAGE])
+        for start in range(0, len(pending.setpoints), _SETPOINTS_A_MESSAGE)
     ]
-    if mail.kept_seq is not None:
-        messages.append(write_kept(mail.kept_seq))
-    if mail.replay_from_seq is not None:
-        messages.append(write_replay(mail.replay_from_seq))
+    if pending.committed_seq is not None:
+        messages.append(write_kept(pending.committed_seq))
+    if pending.replay_from_seq is not None:
+        messages.append(write_replay(pending.replay_from_seq))
     return messages

@@ -60,7 +60,7 @@ class ValueAlarms:
         self._events = events
         self.open: dict[int, _Alarm] = {}
 
-    def follow(
+    def observe(
         self, samples: Samples, session: Session, *, now_ms: int, reason_of: Callable[[int], str] | None
     ) -> None:
         """Begin and end alarms by samples that are the newest of their assets.
@@ -154,7 +154,7 @@ class TimeAlarm:
         self._events = events
         self.open: _Alarm | None = None
 
-    def follow(self, ts_unix_ms: int, *, wrong: bool, now_ms: int) -> None:
+    def observe(self, ts_unix_ms: int, *, wrong: bool, now_ms: int) -> None:
         """Begin or end the alarm by one message."""
         alarm = self.open
         if wrong and alarm is not None:

@@ -34,7 +34,7 @@ async def test_a_dispatch_to_a_connected_asset_is_sent(autojump_clock: object) -
             "delivery": "sent",
             "state": "sent",
         }
-        [told] = (await session.mailbox.take()).dispatches
+        [told] = (await session.downlink.take()).setpoints
         assert (told.dispatch_id, told.mw, told.duration_s) == (dispatch_id, 5.0, 60)
 
 
@@ -48,7 +48,7 @@ async def test_what_one_asset_cannot_hold_is_told_as_it_is_of_a_group(autojump_c
         for name in ("status", "mw", "allocated_mw", "shortfall_mw"):
             assert one[name] == many[name]
         assert (one["status"], one["shortfall_mw"], one["allocations"][0]["mw"]) == ("shortfall", 5.0, 5.0)
-        [told] = (await session.mailbox.take()).dispatches
+        [told] = (await session.downlink.take()).setpoints
         assert told.mw == 5.0
 
 

@@ -75,11 +75,11 @@ class SlowStore(NoneStore):
         assert self._told is not None
         dropped, self.taken = self.taken, []
         for outbox_id in dict.fromkeys(outbox_id for outbox_id, _ in dropped):
-            self._told.batches_let_go(outbox_id)
+            self._told.batches_released(outbox_id)
         self._tell_room()
 
     def _tell_room(self) -> None:
         assert self._told is not None
         if self._refused and len(self.taken) < self.room:
             self._refused = False
-            self._told.room_again()
+            self._told.capacity_available()

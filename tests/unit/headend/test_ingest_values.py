@@ -63,7 +63,7 @@ class Rig:
         for name, value in changes.items():
             setattr(self.session, name, value)
         await self.parts.ingest.session_opened(self.session)
-        await self.parts.ingest.recall(self.session)
+        await self.parts.ingest.load_recent_times(self.session)
         return self.session
 
     def batch(self, *powers: float, after_s: float = 4.0, ts_ms: int | None = None, **changes: Any) -> None:
@@ -133,7 +133,7 @@ async def test_an_impossible_row_spoils_itself_alone(
     stored = getattr(rig.store.batches[1], column)[1]
     assert stored == value or math.isnan(stored)
     assert [rig.shown(key)[0] for key in range(3)] == ["good", "suspect", "good"]
-    assert rig.session.mailbox._take_nowait().kept_seq == 1
+    assert rig.session.downlink._take_nowait().committed_seq == 1
     assert (rig.parts.counters.samples_suspect, rig.parts.counters.samples_received) == (1, 3)
 
 
