@@ -153,7 +153,7 @@ class Delivery:
 
     def _hand_over(self, session: Session, member: AssetSetpoint) -> bool:
         """Queue a member for its agent; False when the agent could not obey it, and the member failed."""
-        if member.reversion_mw and not session.knows_reversions:
+        if member.reversion_mw and not session.supports_reversions:
             reason = f"its agent is too old to know reversion_mw, which is {member.reversion_mw:g}"
             self._lives.change(member, "failed", reason=reason)
             return False

@@ -1,6 +1,6 @@
-"""The headend put together: its parts as one plain record, and the tasks that keep them going.
+"""Assembles the headend: its parts as one record, and the tasks that run them.
 
-Sockets, signals and the environment are `__main__`'s; everything here runs in virtual time as well.
+Sockets, signals and the environment are handled in `__main__`; everything here runs in virtual time as well.
 """
 
 import random
@@ -34,7 +34,7 @@ from trioder.wire.service import AGENT_LINK_STREAM
 
 log = structlog.stdlib.get_logger(__name__)
 
-_TEND_EVERY_S = 0.5
+_MAINTAIN_EVERY_S = 0.5
 
 
 @asynccontextmanager
@@ -49,19 +49,19 @@ async def open_headend(
     read_fleet: Callable[[], Fleet] | None = None,
     peers: PeerLimits | None = None,
 ) -> AsyncIterator[Headend]:
-    """Open a headend over `store` and keep it going; who serves `services` serves its agents.
+    """Open a headend over `store` and run it; serving `services` is left to the caller.
 
     Args:
         fleet: the assets that agents may register.
-        store: told of everything; opened and closed by the caller.
-        wall: the wall time; kept at its system's clock here.
-        rng: makes the ids of sessions and dispatches.
+        store: opened and closed by the caller.
+        wall: the wall time; disciplined to the system's clock here.
+        rng: for the ids of sessions and dispatches.
         tick_s: how often assets without an agent are synthesized; 0 for never.
-        stale_after_s: from which age on an agent's sample is `stale`.
-        read_fleet: reads the fleet file again, for a reload; without it a reload changes nothing.
-        peers: the limits of the gRPC port; the default ones when it is None.
+        stale_after_s: the age from which on an agent's sample is `stale`.
+        read_fleet: reads the fleet file for a reload; without it a reload changes nothing.
+        peers: the limits of the gRPC port; None for the defaults.
 
-    *Resource handling*: on leaving, `closing` is set and the sessions that are still there are ended.
+    *Resource handling*: on leaving, `closing` is set and the open sessions are ended.
     """
     counters = Counters()
     events = EventBus(counters)
@@ -95,7 +95,7 @@ async def open_headend(
         closing=closing,
     )
 
-    def stepped(step: ClockStep) -> None:
+    def clock_stepped(step: ClockStep) -> None:
         counters.clock_steps += 1
         clocks.own_clock_stepped(step, sessions)
         by_ms = round(step.corrected_s * 1000)
@@ -130,12 +130,12 @@ async def open_headend(
     )
     health = HealthBoard()
     health.set_serving(AGENT_LINK_STREAM.service, True)
-    await _restore_dispatches(dispatcher, store)
+    await _recover_dispatches(dispatcher, store)
     error: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_sessions, closing, sessions, health)
-        nursery.start_soon(_tend_dispatches, dispatcher)
-        nursery.start_soon(partial(discipline_clock, wall, stepped=stepped))
+        nursery.start_soon(_maintain_dispatches, dispatcher)
+        nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
         if tick_s > 0:
             nursery.start_soon(ticker.run, tick_s)
         headend = Headend(
@@ -193,16 +193,16 @@ async def _end_sessions(closing: trio.Event, sessions: SessionRegistry, health: 
         session.end_with(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
 
 
-async def _tend_dispatches(dispatcher: Dispatcher) -> None:
+async def _maintain_dispatches(dispatcher: Dispatcher) -> None:
     while True:
-        await trio.sleep(_TEND_EVERY_S)
+        await trio.sleep(_MAINTAIN_EVERY_S)
         dispatcher.tend()
         await dispatcher.flush_large()
 
 
-async def _restore_dispatches(dispatcher: Dispatcher, store: Store) -> None:
+async def _recover_dispatches(dispatcher: Dispatcher, store: Store) -> None:
     try:
         dispatcher.restore(await store.open_dispatches())
     except StoreUnavailableError as error:
-        # Agents tell what they have in force; what was still queued is not sent.
+        # Agents report the setpoints in force; those that were still queued are lost.
         log.warning("dispatches from before the start cannot be read", reason=str(error))

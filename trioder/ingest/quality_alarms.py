@@ -1,7 +1,7 @@
-"""One alarm an asset for values that cannot be trusted, and one a session for times: two log lines each.
+"""Alarms for telemetry of bad quality: one per asset for its values, one per session for its times.
 
-An alarm begins with the first such sample. It ends after some good ones, so that a value which comes and goes
-is one alarm and not many. Bounded by the fleet and the sessions.
+An alarm is raised with the first such sample and cleared after several good ones, so that an intermittent
+fault is one alarm. Bounded by the fleet and the sessions.
 """
 
 from collections.abc import Callable
@@ -27,14 +27,14 @@ _WRONG_TIME = "it is more than 60 s in the future, or before the year 2000"
 
 @dataclass(slots=True)
 class _Alarm:
-    """One condition that holds; its times are the headend's."""
+    """An open alarm; its times are by the headend's clock."""
 
     since_ms: int
     last_ms: int
     samples: int = 1
     good: int = 0
 
-    def again(self, now_ms: int) -> None:
+    def repeat(self, now_ms: int) -> None:
         self.last_ms, self.good = now_ms, 0
         self.samples += 1
 
@@ -42,14 +42,14 @@ class _Alarm:
         self.since_ms += by_ms
         self.last_ms += by_ms
 
-    def is_over(self, now_ms: int) -> bool:
-        """Count a good sample; whether it was the one that ends the alarm."""
+    def is_cleared_by_good(self, now_ms: int) -> bool:
+        """Count a good sample; whether it clears the alarm."""
         self.good += 1
         return self.good >= GOOD_SAMPLES and now_ms - self.last_ms >= GOOD_FOR_MS
 
 
 class ValueAlarms:
-    """Follows the assets whose newest samples are suspect or bad.
+    """The alarms of assets whose newest samples are suspect or bad.
 
     Attributes:
         open: the open alarms, by asset key.
@@ -63,7 +63,7 @@ class ValueAlarms:
     def observe(
         self, samples: Samples, session: Session, *, now_ms: int, reason_of: Callable[[int], str] | None
     ) -> None:
-        """Begin and end alarms by samples that are the newest of their assets.
+        """Raise and clear alarms by samples that are the newest of their assets.
 
         Args:
             samples: of an agent.
@@ -77,7 +77,7 @@ class ValueAlarms:
             self._clear(samples, session, now_ms)
 
     def clock_stepped(self, by_ms: int) -> None:
-        """The headend's own clock was set ahead by this."""
+        """The headend's clock was stepped by this."""
         for alarm in self.open.values():
             alarm.clock_stepped(by_ms)
 
@@ -94,13 +94,13 @@ class ValueAlarms:
                 self.open[key] = _Alarm(now_ms, now_ms)
                 raised.append(row)
             else:
-                alarm.again(now_ms)
+                alarm.repeat(now_ms)
         if raised:
             first = raised[0]
             log.warning(
                 "values cannot be trusted, left out of sums and splits",
                 agent_id=session.agent_id,
-                **self._named([samples.asset_keys[row] for row in raised]),
+                **self._asset_fields([samples.asset_keys[row] for row in raised]),
                 quality=QUALITY_NAMES[Quality(samples.quality[first])],
                 reason=reason_of(first),
             )
@@ -119,13 +119,13 @@ class ValueAlarms:
             alarm = self.open.get(key)
             if alarm is None or (samples.quality and samples.quality[row]):
                 continue
-            if alarm.is_over(now_ms):
+            if alarm.is_cleared_by_good(now_ms):
                 cleared.append((key, self.open.pop(key)))
         if cleared:
             log.info(
                 "values can be trusted again",
                 agent_id=session.agent_id,
-                **self._named([key for key, _ in cleared]),
+                **self._asset_fields([key for key, _ in cleared]),
                 samples=sum(alarm.samples for _, alarm in cleared),
                 after_s=(now_ms - min(alarm.since_ms for _, alarm in cleared)) / 1000,
             )
@@ -135,7 +135,7 @@ class ValueAlarms:
                         AlarmCleared("values", session.agent_id, session.session_id, (key,), now_ms)
                     )
 
-    def _named(self, keys: list[int]) -> dict[str, object]:
+    def _asset_fields(self, keys: list[int]) -> dict[str, object]:
         assets = [self._fleet.assets[key] for key in keys[:_MAX_IDS_LOGGED]]
         if len(keys) == 1:
             return {"asset_id": assets[0].id, "asset": assets[0].name, "site": assets[0].site_name}
@@ -143,7 +143,7 @@ class ValueAlarms:
 
 
 class TimeAlarm:
-    """Follows one session's times; samples of `wrong` ones never become the latest.
+    """The alarm of one session for sample times that cannot be right.
 
     Attributes:
         open: the open alarm; None when there is none.
@@ -155,14 +155,14 @@ class TimeAlarm:
         self.open: _Alarm | None = None
 
     def observe(self, ts_unix_ms: int, *, wrong: bool, now_ms: int) -> None:
-        """Begin or end the alarm by one message."""
+        """Raise or clear the alarm by one message."""
         alarm = self.open
         if wrong and alarm is not None:
-            alarm.again(now_ms)
+            alarm.repeat(now_ms)
         elif wrong:
             self.open = _Alarm(now_ms, now_ms)
             log.warning(
-                "telemetry has a time that cannot be, not shown as the latest: the agent's clock is wrong",
+                "telemetry time cannot be right, latest state not updated: the agent's clock is wrong",
                 agent_id=self._session.agent_id,
                 session_id=self._session.session_id,
                 agent_time=format_ms(ts_unix_ms),
@@ -180,7 +180,7 @@ class TimeAlarm:
                     now_ms,
                 )
             )
-        elif alarm is not None and alarm.is_over(now_ms):
+        elif alarm is not None and alarm.is_cleared_by_good(now_ms):
             self.close(now_ms)
             log.info(
                 "telemetry has possible times again",
@@ -191,7 +191,7 @@ class TimeAlarm:
             )
 
     def close(self, now_ms: int) -> None:
-        """End the alarm, if there is one: its condition is over, or its session."""
+        """Clear the alarm, if it is open: its condition or its session has ended."""
         if self.open is not None:
             self.open = None
             session = self._session
@@ -200,6 +200,6 @@ class TimeAlarm:
             )
 
     def clock_stepped(self, by_ms: int) -> None:
-        """The headend's own clock was set ahead by this."""
+        """The headend's clock was stepped by this."""
         if self.open is not None:
             self.open.clock_stepped(by_ms)

@@ -158,7 +158,7 @@ class Ingest:
             WireError: the session has no outbox.
         """
         if not session.outbox_id:
-            raise WireError("a TelemetryBatch came, but Register named no outbox_id")
+            raise WireError("a TelemetryBatch was received, but Register named no outbox_id")
         self._counters.batches_received += 1
         outbox = self._outboxes[session.outbox_id]
         outbox.newest_seq = max(outbox.newest_seq, batch.batch_seq)

@@ -421,11 +421,11 @@ async def test_a_model_goes_on_from_the_last_state_that_can_be_trusted(autojump_
     rig.batch(3.0, 3.0, soc_mwhr=[30.0, math.nan])
     rig.batch(math.nan, math.nan, soc_mwhr=[math.nan, math.nan])
     rig.parts.ingest.session_closed(rig.session)
-    rig.parts.ticker._tick_some(range(2), 0.0)
+    rig.parts.ticker._tick_slice(range(2), 0.0)
     first, second = rig.view(0), rig.view(1)
     assert (first.quality, first.telemetry.soc_mwhr) == ("synthesized", 30.0)
     assert (second.quality, second.telemetry.soc_pct) == ("synthesized", 50.0)
     assert rig.store.kept[0].quality == b""
     # And from its own after that.
-    rig.parts.ticker._tick_some(range(2), 0.0)
+    rig.parts.ticker._tick_slice(range(2), 0.0)
     assert rig.view(0).telemetry.soc_mwhr == 30.0

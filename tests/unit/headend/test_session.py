@@ -287,7 +287,7 @@ def ragged() -> pb.AgentToHeadend:
         (pulse(1, 1), "asset_index has 1; the session registered 1 assets"),
         (telemetry(1), "the session did not register that asset"),
         (telemetry(0, timestamp="yesterday"), "must be an RFC 3339 time"),
-        (registration(0), "Register came twice"),
+        (registration(0), "Register was received twice"),
     ],
     ids=["ragged", "index", "foreign asset", "no time", "twice"],
 )

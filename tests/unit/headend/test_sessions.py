@@ -110,7 +110,7 @@ class Registry(RuleBasedStateMachine):
         assert [self.registry.session_of(key) for key in range(5)] == [holders.get(key) for key in range(5)]
         assert set(self.registry) == set(self.live)
         assert (len(self.registry), self.registry.assets_connected) == (len(self.live), len(holders))
-        assert all(self.registry.is_live(session) is (session in self.live) for session in self.ever)
+        assert all(self.registry.is_open(session) is (session in self.live) for session in self.ever)
 
 
 TestRegistry = Registry.TestCase
