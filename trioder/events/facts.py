@@ -69,18 +69,18 @@ class SessionOpened(NamedTuple):
     """An agent has registered, and its claims are granted.
 
     Attributes:
-        session_id: a UUID.
         agent_id: as the agent names itself.
-        epoch: the agent's boot; 0 when it reports none.
+        session_id: a UUID.
         asset_keys: the assets that it drives; none for a session that only delivers a backlog.
+        epoch: the agent's boot; 0 when it reports none.
         peer: its address, host:port.
         opened_ms: when.
     """
 
-    session_id: str
     agent_id: str
-    epoch: int
+    session_id: str
     asset_keys: Sequence[int]
+    epoch: int
     peer: str
     opened_ms: int
 
@@ -94,15 +94,15 @@ class SessionClosed(NamedTuple):
     """A session has ended. One that superseded it may have been opened before.
 
     Attributes:
-        session_id: as in `SessionOpened`.
         agent_id: as in `SessionOpened`.
+        session_id: as in `SessionOpened`.
         asset_keys: the assets that it drove last.
         reason: in words.
         closed_ms: when.
     """
 
-    session_id: str
     agent_id: str
+    session_id: str
     asset_keys: Sequence[int]
     reason: str
     closed_ms: int
@@ -192,8 +192,8 @@ class AgentEvent(NamedTuple):
         agent_id: of the agent.
         session_id: of its session.
         asset_id: as the agent names the asset; empty when it is about none. Not checked.
-        event_type: a word.
-        severity: a word.
+        event_type: one of the agent's own types.
+        severity: as the agent rates it.
         message: in words.
         ts_unix_ms: when it happened, by the agent's clock.
     """

@@ -180,31 +180,15 @@ class AgentClocks:
             clock.alarmed = True
             self._counters.clock_skew_alarms += 1
             log.warning("clock skew", **_log_fields(session))
-            self._events.publish(
-                AlarmRaised(
-                    "clock_skew",
-                    session.agent_id,
-                    session.session_id,
-                    session.asset_keys,
-                    f"the agent's clock differs from the headend's by {estimate.skew_s:+.3f} s",
-                    self._wall.now_ms(),
-                )
-            )
+            reason = f"the agent's clock differs from the headend's by {estimate.skew_s:+.3f} s"
+            self._events.publish(AlarmRaised("clock_skew", *session.subject, reason, self._wall.now_ms()))
         elif clock.alarmed and skew_s < CLEAR_BELOW_S:
             clock.alarmed = False
             log.info("clock skew cleared", **_log_fields(session))
             self._publish_cleared(session)
 
     def _publish_cleared(self, session: Session) -> None:
-        self._events.publish(
-            AlarmCleared(
-                "clock_skew",
-                session.agent_id,
-                session.session_id,
-                session.asset_keys,
-                self._wall.now_ms(),
-            )
-        )
+        self._events.publish(AlarmCleared("clock_skew", *session.subject, self._wall.now_ms()))
 
 
 def _log_fields(session: Session) -> dict[str, object]:

@@ -3,6 +3,7 @@
 A flood of messages must not fill the disk.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import structlog
@@ -53,14 +54,11 @@ class AgentEventLog:
     def __init__(self, *, counters: Counters, wall: WallClock) -> None:
         self._counters = counters
         self._wall = wall
-        self._limits: dict[str, LogLimit] = {}
+        self._limits: defaultdict[str, LogLimit] = defaultdict(LogLimit)
 
     def write(self, event: AgentEvent) -> None:
         """Log one event."""
-        limit = self._limits.get(event.session_id)
-        if limit is None:
-            limit = self._limits[event.session_id] = LogLimit()
-        suppressed = limit.suppressed_before("event", self._wall.now_ms())
+        suppressed = self._limits[event.session_id].suppressed_before("event", self._wall.now_ms())
         if suppressed is None:
             self._counters.log_lines_suppressed += 1
             return

@@ -62,6 +62,11 @@ class Session:
     end: SessionEnd | None = None
 
     @property
+    def subject(self) -> tuple[str, str, Sequence[int]]:
+        """The first fields of the facts about it."""
+        return self.agent_id, self.session_id, self.asset_keys
+
+    @property
     def measured_skew_s(self) -> float | None:
         """The skew by the agent's own clock; one derived from samples may be the age of a backlog."""
         return None if self.clock_error_s is None else self.clock_skew_s

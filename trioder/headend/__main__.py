@@ -38,8 +38,8 @@ from trioder.store.open import check_database_url, open_store
 # Named after the package: run as a program, this module is __main__.
 log = structlog.stdlib.get_logger("trioder.headend")
 
-# The time that agents and REST clients have to finish after a stop signal; then the store writes its queue, and
-# the embedded server stops.
+# For agents and REST clients to finish after a stop signal; then the store writes its queue, and the embedded
+# server stops.
 _GRACE_S = 3.5
 # The documented limit is 10 s.
 _STOP_WITHIN_S = 9.5
@@ -84,107 +84,90 @@ def _checked_hosts(_context: click.Context, _parameter: click.Parameter, text: s
         raise click.BadParameter(str(error)) from None
 
 
+_option = partial(click.option, show_default=True, show_envvar=True)
+
+
 @click.command(help="Serve the fleet: agents connect over gRPC, users read and command over REST.")
-@click.option(
+@_option(
     "--assets-path",
     envvar="ASSETS_PATH",
     type=click.Path(path_type=Path),
     default=Path("assets.yaml"),
-    show_default=True,
-    show_envvar=True,
     help="The fleet file, YAML or .json.",
 )
-@click.option(
+@_option(
     "--database-url",
     envvar="DATABASE_URL",
     default="embedded",
     callback=_checked_database,
-    show_default=True,
-    show_envvar=True,
     help="Where telemetry is stored: 'embedded', the bundled PostgreSQL server; the URL of your own server; "
     "or 'none', which keeps only the latest values.",
 )
-@click.option(
+@_option(
     "--state-dir",
     envvar="STATE_DIR",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("var"),
-    show_default=True,
-    show_envvar=True,
     help="The directory of the embedded database.",
 )
-@click.option(
+@_option(
     "--telemetry-retention-days",
     envvar="TELEMETRY_RETENTION_DAYS",
     type=click.IntRange(min=0),
     default=0,
-    show_default=True,
-    show_envvar=True,
     help="Telemetry older than so many days is dropped, by whole days; 0 keeps all.",
 )
-@click.option(
+@_option(
     "--records-retention-days",
     envvar="RECORDS_RETENTION_DAYS",
     type=click.IntRange(min=0, max=36_500),
     default=400,
-    show_default=True,
-    show_envvar=True,
     help="Ended dispatches and sessions older than so many days are deleted; 0 keeps all.",
 )
-@click.option(
+@_option(
     "--http-addr",
     envvar="HEADEND_HTTP_ADDR",
     type=AddressType(),
     default="127.0.0.1:3001",
-    show_default=True,
-    show_envvar=True,
     help="Where REST listens; port 0 takes a free one.",
 )
-@click.option(
+@_option(
     "--http-hosts",
     envvar="HEADEND_HTTP_HOSTS",
     default="",
     callback=_checked_hosts,
-    show_envvar=True,
+    show_default=False,
     help="The hosts that REST answers for, separated by commas, each with a port or for all; "
     "to others it answers 421. By default the address that it listens on, localhost, 127.0.0.1 and [::1].",
 )
-@click.option(
+@_option(
     "--grpc-addr",
     envvar="HEADEND_GRPC_ADDR",
     type=AddressType(),
     default="127.0.0.1:50051",
-    show_default=True,
-    show_envvar=True,
     help="Where agents connect; port 0 takes a free one.",
 )
-@click.option(
+@_option(
     "--tick-s",
     envvar="HEADEND_TICK_S",
     type=float,
     default=4.0,
     callback=_checked_seconds,
-    show_default=True,
-    show_envvar=True,
     help="How often assets without an agent are synthesized; 0 for never.",
 )
-@click.option(
+@_option(
     "--stale-after-s",
     envvar="STALE_AFTER_S",
     type=float,
     default=12.0,
     callback=_checked_seconds,
-    show_default=True,
-    show_envvar=True,
     help="The age from which on an agent's sample is reported as stale.",
 )
-@click.option(
+@_option(
     "--peer-memory-mb",
     envvar="HEADEND_PEER_MEMORY_MB",
     type=click.IntRange(min=16),
     default=256,
-    show_default=True,
-    show_envvar=True,
     help="MiB that all gRPC peers together can occupy in the headend; beyond it connections are closed.",
 )
 @logging_options

@@ -155,16 +155,8 @@ class AgentLinkService:
         if not session.backlog_only:
             self.store.open_session(_record_of(session))
         log.info("agent connected", **self._log_fields(session), epoch=session.epoch)
-        self.events.publish(
-            facts.SessionOpened(
-                session.session_id,
-                session.agent_id,
-                session.epoch,
-                session.asset_keys,
-                peer,
-                session.connected_ms,
-            )
-        )
+        opened = facts.SessionOpened(*session.subject, session.epoch, peer, session.connected_ms)
+        self.events.publish(opened)
         return session
 
     def clock_stepped(self, by_ms: int) -> None:
@@ -182,11 +174,7 @@ class AgentLinkService:
         if not session.backlog_only:
             self.store.close_session(session.session_id, disconnected_ms=self.wall.now_ms(), reason=reason)
         log.info("agent disconnected", **self._log_fields(session), reason=reason)
-        self.events.publish(
-            facts.SessionClosed(
-                session.session_id, session.agent_id, session.asset_keys, reason, self.wall.now_ms()
-            )
-        )
+        self.events.publish(facts.SessionClosed(*session.subject, reason, self.wall.now_ms()))
 
     async def _run(self, call: AgentCall, session: Session) -> None:
         watermark = await self.ingest.session_opened(session)

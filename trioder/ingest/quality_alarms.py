@@ -104,14 +104,12 @@ class ValueAlarms:
                 quality=QUALITY_NAMES[Quality(samples.quality[first])],
                 reason=reason_of(first),
             )
-            if self._events.wants(AlarmRaised):
-                for row in raised:
-                    keys = (samples.asset_keys[row],)
-                    self._events.publish(
-                        AlarmRaised(
-                            "values", session.agent_id, session.session_id, keys, reason_of(row), now_ms
-                        )
-                    )
+            agent_id, session_id, _ = session.subject
+            for row in raised if self._events.wants(AlarmRaised) else ():
+                keys = (samples.asset_keys[row],)
+                self._events.publish(
+                    AlarmRaised("values", agent_id, session_id, keys, reason_of(row), now_ms)
+                )
 
     def _clear(self, samples: Samples, session: Session, now_ms: int) -> None:
         cleared = []
@@ -129,11 +127,9 @@ class ValueAlarms:
                 samples=sum(alarm.samples for _, alarm in cleared),
                 after_s=(now_ms - min(alarm.since_ms for _, alarm in cleared)) / 1000,
             )
-            if self._events.wants(AlarmCleared):
-                for key, _ in cleared:
-                    self._events.publish(
-                        AlarmCleared("values", session.agent_id, session.session_id, (key,), now_ms)
-                    )
+            agent_id, session_id, _ = session.subject
+            for key, _ in cleared:
+                self._events.publish(AlarmCleared("values", agent_id, session_id, (key,), now_ms))
 
     def _asset_fields(self, keys: list[int]) -> dict[str, object]:
         assets = [self._fleet.assets[key] for key in keys[:_MAX_IDS_LOGGED]]
@@ -169,17 +165,7 @@ class TimeAlarm:
                 reason=_WRONG_TIME,
                 clock_skew_s=self._session.clock_skew_s,
             )
-            session = self._session
-            self._events.publish(
-                AlarmRaised(
-                    "sample_time",
-                    session.agent_id,
-                    session.session_id,
-                    session.asset_keys,
-                    _WRONG_TIME,
-                    now_ms,
-                )
-            )
+            self._events.publish(AlarmRaised("sample_time", *self._session.subject, _WRONG_TIME, now_ms))
         elif alarm is not None and alarm.is_cleared_by_good(now_ms):
             self.close(now_ms)
             log.info(
@@ -194,10 +180,7 @@ class TimeAlarm:
         """Clear the alarm, if it is open: its condition or its session has ended."""
         if self.open is not None:
             self.open = None
-            session = self._session
-            self._events.publish(
-                AlarmCleared("sample_time", session.agent_id, session.session_id, session.asset_keys, now_ms)
-            )
+            self._events.publish(AlarmCleared("sample_time", *self._session.subject, now_ms))
 
     def clock_stepped(self, by_ms: int) -> None:
         """The headend's clock was stepped by this."""

@@ -141,11 +141,6 @@ class Ingest:
         ]
         return max(0, self._wall.now_ms() - min(committed_ms)) / 1000 if committed_ms else 0.0
 
-    @property
-    def outboxes(self) -> int:
-        """How many outboxes are tracked: those of sessions, and those with uncommitted batches."""
-        return len(self._outboxes)
-
     def outbox_batches(self) -> tuple[int, int]:
         """How many uncommitted batches the connected agents keep: all together, and the fullest outbox."""
         counts = [outbox.uncommitted for outbox in self._outboxes.values() if outbox.downlink is not None]
