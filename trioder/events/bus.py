@@ -130,18 +130,19 @@ class Subscription(Generic[F]):
 
 
 class Topic(Generic[F]):
-    """The receivers of one fact type; for publishers on the hot path, which look it up once.
+    """The receivers of one fact type; a publisher on the hot path gets it once.
 
     Attributes:
         receivers: called with each fact: first subscriptions, then handlers. When it is empty, nobody wants
             a fact, and there is no need to build one.
     """
 
-    __slots__ = ("_counters", "_handlers", "_subscriptions", "receivers")
+    __slots__ = ("_counters", "_failures", "_handlers", "_subscriptions", "receivers")
 
     def __init__(self, counters: Counters) -> None:
         self.receivers: tuple[Callable[[F], object], ...] = ()
         self._counters = counters
+        self._failures = 0
         self._subscriptions: tuple[Subscription[Any], ...] = ()
         self._handlers: tuple[Callable[[F], object], ...] = ()
 
@@ -152,7 +153,10 @@ class Topic(Generic[F]):
                 receive(fact)
             except Exception:
                 self._counters.event_handler_failures += 1
-                log.exception("event handler failed", fact=type(fact).__name__)
+                self._failures += 1
+                # The 1st, 2nd, 4th, 8th ...: one that fails with every sample must not fill the disk.
+                if self._failures.bit_count() == 1:
+                    log.exception("event handler failed", fact=type(fact).__name__, failures=self._failures)
 
     def add_handler(self, handler: Callable[[F], object]) -> None:
         """See `EventBus`."""
@@ -201,7 +205,7 @@ class EventBus:
     def handle(self, fact_type: type[F], handler: Callable[[F], object]) -> None:
         """Call `handler` with every fact of this type, within `publish`; in the order of registration.
 
-        It must be fast. An exception is logged and counted, and reaches neither the publisher nor others.
+        It must be fast. An exception is counted and logged, and reaches neither the publisher nor others.
         """
         self._topics[fact_type].add_handler(handler)
 

@@ -162,12 +162,14 @@ def test_handlers_run_in_order_of_registration_and_a_failing_one_is_passed_over(
     bus.handle(TelemetryCommitted, fail)
     bus.handle(TelemetryCommitted, lambda _: calls.append("third"))
     with structlog.testing.capture_logs() as logs:
-        bus.publish(commit(1))
-    assert calls == ["first", "second", "third"]
-    assert counters.event_handler_failures == 1
-    assert [(line["event"], line["fact"]) for line in logs] == [
+        for batch_seq in range(1, 8):
+            bus.publish(commit(batch_seq))
+    assert calls == ["first", "second", "third"] * 7
+    assert counters.event_handler_failures == 7
+    assert {(line["event"], line["fact"]) for line in logs} == {
         ("event handler failed", "TelemetryCommitted")
-    ]
+    }
+    assert [line["failures"] for line in logs] == [1, 2, 4]
 
 
 async def test_a_cause_is_queued_before_what_a_handler_publishes_of_it(autojump_clock: object) -> None:

@@ -127,7 +127,7 @@ async def test_after_a_gap_and_after_dropped_batches_it_is_the_time_of_the_last_
     parts.ingest.receive_batch(session, batch(5, gap_from=2))
     store.commit()
     parts.ingest.receive_batch(session, batch(6))
-    store.let_go()
+    store.release()
     assert await parts.ingest.session_opened(session) == Watermark(5, NOW + 5)
 
 
@@ -236,7 +236,7 @@ async def test_what_the_store_dropped_is_asked_for_again_from_the_committed_one(
     for seq in (1, 2, 3):
         parts.ingest.receive_batch(session, batch(seq))
     store.commit(1)
-    store.let_go()
+    store.release()
     assert pending_of(session).replay_from_seq == 2
 
 
@@ -342,8 +342,8 @@ class Delivery(RuleBasedStateMachine):
         self.store.commit(count)
 
     @rule()
-    def let_go(self) -> None:
-        self.store.let_go()
+    def release(self) -> None:
+        self.store.release()
 
     @rule()
     def others_fill_the_store(self) -> None:
