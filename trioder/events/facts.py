@@ -165,6 +165,8 @@ class AlarmRaised(NamedTuple):
 class AlarmCleared(NamedTuple):
     """A condition is over, or can no longer be observed because its session has ended.
 
+    An alarm of an asset that leaves the fleet is not cleared: `FleetChanged` ends it.
+
     Attributes:
         kind: as in `AlarmRaised`.
         agent_id: as in `AlarmRaised`.

@@ -86,7 +86,7 @@ def make_session(
 
 
 class StillWall(WallClock):
-    """A clock that moves when it is told to, for tests without a Trio run."""
+    """A clock that moves only on request, for tests without a Trio run."""
 
     def __init__(self) -> None:
         super().__init__(START_UNIX_S, 0.0)

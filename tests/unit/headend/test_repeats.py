@@ -1,4 +1,4 @@
-"""Samples without a sequence are kept once, however often they come."""
+"""Single samples are stored once, however often they are received."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -82,8 +82,12 @@ async def test_a_dispatch_arrives(autojump_clock: object) -> None:
         assert made.state == "sent"
         heard = await agent.hear()
         assert isinstance(heard, Setpoints)
-        [told] = heard.dispatches
-        assert (told.dispatch_id, told.mw, told.duration_s) == (made.dispatch_id, -4.0, made.duration_s)
+        [sent] = heard.dispatches
+        assert (sent.dispatch_id, sent.mw, sent.duration_s) == (
+            made.dispatch_id,
+            -4.0,
+            made.duration_s,
+        )
 
 
 async def test_a_dispatch_made_while_the_agent_was_away_arrives(autojump_clock: object) -> None:
@@ -94,8 +98,12 @@ async def test_a_dispatch_made_while_the_agent_was_away_arrives(autojump_clock: 
         await agent.register(0)
         heard = await agent.hear()
         assert isinstance(heard, Setpoints)
-        [told] = heard.dispatches
-        assert (told.dispatch_id, told.mw, told.duration_s) == (made.dispatch_id, -4.0, made.duration_s)
+        [sent] = heard.dispatches
+        assert (sent.dispatch_id, sent.mw, sent.duration_s) == (
+            made.dispatch_id,
+            -4.0,
+            made.duration_s,
+        )
 
 
 async def test_many_dispatches_go_as_one_message(autojump_clock: object) -> None:

@@ -65,7 +65,7 @@ def test_an_outbox_has_one_live_session() -> None:
 
 
 class Registry(RuleBasedStateMachine):
-    """Agents come, come again and go, in any order; the plain model is a list of live sessions."""
+    """Agents connect, reconnect and disconnect in any order; the model is a list of open sessions."""
 
     def __init__(self) -> None:
         super().__init__()

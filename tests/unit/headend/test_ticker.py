@@ -16,7 +16,7 @@ NOW = int(START_UNIX_S * 1000)
 async def ticking(parts: Parts) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.ticker.run, 4.0)
-        # Between two ticks, so that a tick is never due at the moment a test looks.
+        # Between two ticks, so that no tick is due at the moment of an assertion.
         await trio.sleep(1)
         yield
         nursery.cancel_scope.cancel()
