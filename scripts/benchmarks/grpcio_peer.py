@@ -18,7 +18,7 @@ import grpc  # type: ignore[import-untyped]
 import scripts.benchmarks.plain_asyncio  # noqa: F401  # isort: skip
 from scripts.benchmarks.grpcio_store import AsyncioStore
 from trioder.domain.fleet import Fleet
-from trioder.domain.telemetry import Samples
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.fleet import load_fleet
 from trioder.gateway.downlink_queue import DownlinkQueue
@@ -49,20 +49,20 @@ class SystemClock(WallClock):
         return time.time()
 
 
-class AsyncioMailbox(DownlinkQueue):
-    """A mailbox that a task of asyncio's waits for: the newest acknowledgement, and a request to go back."""
+class AsyncioDownlinkQueue(DownlinkQueue):
+    """A downlink queue for an asyncio task: the newest acknowledgement, and a replay request."""
 
     def __init__(self) -> None:
         super().__init__()
         self._changed = asyncio.Event()
 
     def put_ack(self, batch_seq: int) -> None:
-        """See `Mailbox`."""
+        """See `DownlinkQueue`."""
         super().put_ack(batch_seq)
         self._changed.set()
 
     def put_replay(self, from_batch_seq: int) -> None:
-        """See `Mailbox`."""
+        """See `DownlinkQueue`."""
         super().put_replay(from_batch_seq)
         self._changed.set()
 
@@ -71,11 +71,11 @@ class AsyncioMailbox(DownlinkQueue):
         while True:
             await self._changed.wait()
             self._changed.clear()
-            mail = self._take_nowait()
-            if mail.kept_seq is not None:
-                await call.write(write_batch_ack(mail.kept_seq))
-            if mail.replay_from_seq is not None:
-                await call.write(write_replay(mail.replay_from_seq))
+            pending = self._take_nowait()
+            if pending.committed_seq is not None:
+                await call.write(write_batch_ack(pending.committed_seq))
+            if pending.replay_from_seq is not None:
+                await call.write(write_replay(pending.replay_from_seq))
 
 
 class Desk:
@@ -84,13 +84,14 @@ class Desk:
     def __init__(self, fleet: Fleet, store: AsyncioStore, wall: WallClock) -> None:
         self._fleet = fleet
         self._wall = wall
+        counters = Counters()
         self._ingest = Ingest(
             fleet=fleet,
             latest=LatestState(fleet),
             store=store,
-            counters=Counters(),
+            counters=counters,
+            events=EventBus(counters),
             wall=wall,
-            measured=_pass_over,
         )
         store.listen(self._ingest)
 
@@ -100,7 +101,7 @@ class Desk:
         if not isinstance(registration, Registration):
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be Register")
             return
-        mailbox = AsyncioMailbox()
+        downlink = AsyncioDownlinkQueue()
         keys = [self._fleet.index_by_id[asset_id] for asset_id in registration.asset_ids]
         session = Session(
             session_id=registration.agent_id,
@@ -112,7 +113,7 @@ class Desk:
             batch_keys=keys,
             peer=call.peer(),
             connected_ms=self._wall.now_ms(),
-            mailbox=mailbox,
+            downlink=downlink,
         )
         mark = await self._ingest.session_opened(session)
         grant = SessionGrant(
@@ -122,7 +123,7 @@ class Desk:
             committed_ts_unix_ms=mark.ts_unix_ms,
         )
         await call.write(write_grant(grant))
-        sending = asyncio.create_task(mailbox.send(call))
+        sending = asyncio.create_task(downlink.send(call))
         own = set(session.asset_keys)
         try:
             async for message in messages:
@@ -175,10 +176,6 @@ async def _serve(fleet: Fleet, url: str) -> None:
         gc.freeze()
         print(port, flush=True)
         await server.wait_for_termination()
-
-
-def _pass_over(_: Samples) -> None:
-    """No dispatch waits for a sample."""
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class AsyncioStore(NoneStore):
         for outbox_id, mark in written.marks.items():
             self._listener.batches_committed(outbox_id, mark)
         if self._queue.take_room_again():
-            self._listener.room_again()
+            self._listener.capacity_available()
 
     async def _pace(self, until_s: float) -> None:
         if self._queue.has_full_group:

@@ -110,7 +110,7 @@ async def test_every_sample_is_stored_once_whatever_the_wires_and_the_store_do(
                 case 0:
                     world.cut(world.rng.choice(agents), headend_notices=world.rng.random() < 0.5)
                 case 1:
-                    store.let_go()
+                    store.release()
                 case _:
                     store.commit(world.rng.randrange(10))
         await world.until_all_connected(within_s=60)

@@ -96,5 +96,5 @@ async def test_an_hour_without_a_database_is_bounded_in_memory_and_felt_by_nobod
             taken = [batch.batch_seq for batch in server.batches["box-0"]]
             assert taken == list(range(1, len(taken) + 1))
             # What was turned away is asked for again, from where the sequence broke.
-            mail = await sessions[0].mailbox.take()
-            assert mail.replay_from_seq == len(taken) + 1
+            pending = await sessions[0].downlink.take()
+            assert pending.replay_from_seq == len(taken) + 1

@@ -7,6 +7,7 @@ import trio
 from trioder.control.dispatcher import Dispatcher
 from trioder.control.fleet_reload import FleetReloader
 from trioder.domain.fleet import Fleet
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.gateway.agent_clocks import AgentClocks
 from trioder.gateway.sessions import SessionRegistry
@@ -36,6 +37,7 @@ class Headend:
     ingest: Ingest
     store: Store
     counters: Counters
+    events: EventBus
     wall: WallClock
     clocks: AgentClocks
     started_s: float

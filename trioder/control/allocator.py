@@ -165,7 +165,7 @@ class Allocator:
             age_s,
             True,
             commanded_otherwise,
-            not session.knows_reversions and bool(command.reversion_mw),
+            not session.supports_reversions and bool(command.reversion_mw),
             False,
             available_discharge_mw,
             available_charge_mw,

@@ -55,7 +55,7 @@ class DispatchBuilder:
         check_power(asset, "mw", request.mw)
         check_power(asset, "reversion_mw", request.reversion_mw)
         session = self._sessions.session_of(key)
-        if request.reversion_mw and session is not None and not session.knows_reversions:
+        if request.reversion_mw and session is not None and not session.supports_reversions:
             # Before it supersedes what the asset goes on obeying.
             raise DispatchRefusedError(
                 "bad_request",

@@ -152,14 +152,14 @@ class Delivery:
         )
 
     def _hand_over(self, session: Session, member: AssetSetpoint) -> bool:
-        """Put a member into its session's mailbox; False when its agent could not obey it, and it failed."""
-        if member.reversion_mw and not session.knows_reversions:
+        """Queue a member for its agent; False when the agent could not obey it, and the member failed."""
+        if member.reversion_mw and not session.supports_reversions:
             reason = f"its agent is too old to know reversion_mw, which is {member.reversion_mw:g}"
             self._lives.change(member, "failed", reason=reason)
             return False
         member.session_id = session.session_id
         self._lives.change(member, "sent")
-        session.mailbox.put_dispatch(self._dispatch_of(member))
+        session.downlink.put_setpoint(self._dispatch_of(member))
         return True
 
     def _dispatch_of(self, member: AssetSetpoint) -> Setpoint:
@@ -181,7 +181,7 @@ class Delivery:
 
     def end(self, session: Session, member: AssetSetpoint) -> None:
         """Let an asset leave the setpoint of a member that has ended here, for what was to follow it."""
-        session.mailbox.put_dispatch(
+        session.downlink.put_setpoint(
             replace(
                 self._dispatch_of(member),
                 # It is nobody's dispatch: an agent that tells what it has in force is not to tell of this.

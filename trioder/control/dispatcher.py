@@ -24,6 +24,7 @@ from trioder.control.requests import DispatchRefusedError, GroupRequest
 from trioder.domain.dispatch import DispatchRecord, DispatchRequest
 from trioder.domain.fleet import Fleet, FleetChange
 from trioder.domain.telemetry import Samples
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import Session, SessionRegistry
 from trioder.ingest.latest import LatestState
@@ -54,6 +55,7 @@ class Dispatcher:
         latest: LatestState,
         store: Store,
         counters: Counters,
+        events: EventBus,
         wall: WallClock,
         rng: random.Random,
         limits: NameplateLimits | None = None,
@@ -66,7 +68,7 @@ class Dispatcher:
         self._asset_ids = fleet.asset_ids
         # Large groups are made one after the other: each takes memory and time while nobody knows of it.
         self._large_group = trio.Lock()
-        self._lives = DispatchRegistry(fleet=fleet, store=store, counters=counters, wall=wall)
+        self._lives = DispatchRegistry(fleet=fleet, store=store, counters=counters, events=events, wall=wall)
         self._delivery = Delivery(
             fleet=fleet, sessions=sessions, lives=self._lives, counters=counters, wall=wall, rng=rng
         )

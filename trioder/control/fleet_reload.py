@@ -1,15 +1,17 @@
 """The fleet file read again while the headend runs: all of it is taken over at once, or nothing is.
 
-What a part of the headend does about a change is its own; it is called with the change.
+What a part of the headend does about a change is its own: it handles `FleetChanged`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 import trio
 
 from trioder.domain.fleet import Fleet, FleetChange
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
+from trioder.events.facts import FleetChanged
 from trioder.fleet import FleetFileError
 
 log = structlog.stdlib.get_logger(__name__)
@@ -23,7 +25,7 @@ class FleetReloader:
     Args:
         fleet: the headend's; changed in place.
         read: reads the file; runs in a thread, since a large one takes seconds.
-        followers: called in this order, between two checkpoints, after the fleet has changed.
+        events: where the change is published, before the next checkpoint.
         counters: of the headend.
     """
 
@@ -32,12 +34,12 @@ class FleetReloader:
         *,
         fleet: Fleet,
         read: Callable[[], Fleet],
-        followers: Sequence[Callable[[FleetChange], None]],
+        events: EventBus,
         counters: Counters,
     ) -> None:
         self._fleet = fleet
         self._read = read
-        self._followers = followers
+        self._events = events
         self._counters = counters
         self._lock = trio.Lock()
 
@@ -59,8 +61,7 @@ class FleetReloader:
                 )
                 raise
             change = self._fleet.reload(newer)
-            for follow in self._followers:
-                follow(change)
+            self._events.publish(FleetChanged(change))
             self._counters.fleet_reloads += 1
             log.info(
                 "fleet file reloaded",

@@ -15,7 +15,9 @@ from trioder.control.lifecycle import IN_FORCE, TERMINAL, DispatchState
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
+from trioder.events.facts import DispatchChanged
 from trioder.process.slices import Steps, run_at_once
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import Store
@@ -39,7 +41,9 @@ class DispatchRegistry:
         watched: the members whose power is compared with what was asked, by asset.
     """
 
-    def __init__(self, *, fleet: Fleet, store: Store, counters: Counters, wall: WallClock) -> None:
+    def __init__(
+        self, *, fleet: Fleet, store: Store, counters: Counters, events: EventBus, wall: WallClock
+    ) -> None:
         self.book = ActiveSetpoints()
         self.log = DispatchHistory()
         self.watched: dict[int, AssetSetpoint] = {}
@@ -47,6 +51,7 @@ class DispatchRegistry:
         self._fleet = fleet
         self._store = store
         self._counters = counters
+        self._events = events
         self._wall = wall
         # What has changed since it was recorded, by the assets whose share has: a group is not written anew
         # for each of its members.
@@ -94,7 +99,7 @@ class DispatchRegistry:
         setattr(self._counters, counter, getattr(self._counters, counter) + 1)
         self.book.watch(member)
         self._watch(member)
-        self.note(member.command, keys=(member.key,))
+        self.note(member.command, keys=(member.key,), state=state, reason=reason)
         if state in _WARNED_OF:
             self._warn(member)
         return True
@@ -106,12 +111,25 @@ class DispatchRegistry:
             self.note(command, keys=(*command.members, *command.departed_keys))
         self.book.reschedule()
 
-    def note(self, command: Dispatch, *, keys: Iterable[int]) -> None:
+    def note(
+        self,
+        command: Dispatch,
+        *,
+        keys: Iterable[int],
+        state: DispatchState | None = None,
+        reason: str | None = None,
+    ) -> None:
         """It has changed, and is to be recorded: itself, and what the assets with these keys have of it."""
         self.log.look(command)
         if not command.adopted:
             _, changed = self._changed.setdefault(command.dispatch_id, (command, set()))
             changed.update(keys)
+        if self._events.wants(DispatchChanged):
+            # Below 0 are places of assets that have left the fleet.
+            in_fleet = tuple(key for key in keys if key >= 0)
+            self._events.publish(
+                DispatchChanged(command.dispatch_id, in_fleet, state, reason, self._wall.now_ms())
+            )
 
     def deviating(self) -> int:
         """How many members' power is not what was asked."""

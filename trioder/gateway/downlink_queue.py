@@ -1,6 +1,6 @@
-"""What waits to be sent to one agent: at most one setpoint an asset, one acknowledgement, one replay request.
+"""The downlink queue of a session: at most one setpoint an asset, one acknowledgement and one replay request.
 
-Newer news replaces older, so that it stays so, however slowly the agent reads.
+A newer entry replaces an unsent older one, so the queue is bounded however slowly the agent reads.
 """
 
 from dataclasses import dataclass
@@ -11,57 +11,57 @@ from trioder.domain.dispatch import Setpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mail:
+class PendingDownlink:
     """What is to be sent now.
 
     Attributes:
-        dispatches: at most one an asset, in the order they were given.
-        kept_seq: every batch up to this one is kept.
-        replay_from_seq: send again from this batch on.
+        setpoints: at most one an asset, in the order in which they were queued.
+        committed_seq: acknowledges every batch up to this one; None without a new acknowledgement.
+        replay_from_seq: requests the batches from this one on; None without a request.
     """
 
-    dispatches: tuple[Setpoint, ...]
-    kept_seq: int | None
+    setpoints: tuple[Setpoint, ...]
+    committed_seq: int | None
     replay_from_seq: int | None
 
 
 class DownlinkQueue:
-    """Filled from anywhere, synchronously; emptied by the session's one sending task."""
+    """Filled synchronously from anywhere; emptied by the session's one sending task."""
 
     def __init__(self) -> None:
-        self._dispatches: dict[str, Setpoint] = {}
-        self._kept_seq: int | None = None
+        self._setpoints: dict[str, Setpoint] = {}
+        self._committed_seq: int | None = None
         self._replay_from_seq: int | None = None
-        self._news = trio.Event()
+        self._filled = trio.Event()
 
-    def put_dispatch(self, dispatch: Setpoint) -> None:
-        """Add a dispatch; an unsent one of the same asset is never sent."""
-        self._dispatches.pop(dispatch.asset_id, None)
-        self._dispatches[dispatch.asset_id] = dispatch
-        self._news.set()
+    def put_setpoint(self, setpoint: Setpoint) -> None:
+        """Queue a setpoint; it replaces an unsent one of the same asset."""
+        self._setpoints.pop(setpoint.asset_id, None)
+        self._setpoints[setpoint.asset_id] = setpoint
+        self._filled.set()
 
     def put_ack(self, batch_seq: int) -> None:
-        """Every batch up to `batch_seq` is kept."""
-        self._kept_seq = batch_seq
-        self._news.set()
+        """Acknowledge every batch up to `batch_seq`."""
+        self._committed_seq = batch_seq
+        self._filled.set()
 
     def put_replay(self, from_batch_seq: int) -> None:
-        """The agent is to send again from `from_batch_seq` on."""
+        """Request the batches from `from_batch_seq` on."""
         self._replay_from_seq = from_batch_seq
-        self._news.set()
+        self._filled.set()
 
-    async def take(self) -> Mail:
-        """Wait for something to send."""
-        await self._news.wait()
+    async def take(self) -> PendingDownlink:
+        """Wait for something to send, and empty the queue."""
+        await self._filled.wait()
         return self._take_nowait()
 
-    def _take_nowait(self) -> Mail:
-        mail = Mail(
-            dispatches=tuple(self._dispatches.values()),
-            kept_seq=self._kept_seq,
+    def _take_nowait(self) -> PendingDownlink:
+        pending = PendingDownlink(
+            setpoints=tuple(self._setpoints.values()),
+            committed_seq=self._committed_seq,
             replay_from_seq=self._replay_from_seq,
         )
-        self._dispatches = {}
-        self._kept_seq = self._replay_from_seq = None
-        self._news = trio.Event()
-        return mail
+        self._setpoints = {}
+        self._committed_seq = self._replay_from_seq = None
+        self._filled = trio.Event()
+        return pending

@@ -1,6 +1,6 @@
-"""Which agent drives which asset: claims, refusals and supersession, decided between two checkpoints.
+"""Agents' sessions and their claims on assets: grants, refusals and supersession, between two checkpoints.
 
-How a session talks to its agent is in `session`.
+The stream of a session is handled in `headend.agent_link`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from trioder.rpc import StatusCode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionEnd:
-    """Why the headend ends a session, as the agent is told."""
+    """Why the headend ends a session, as sent to the agent."""
 
     status: StatusCode
     reason: str
@@ -23,23 +23,23 @@ class SessionEnd:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Session:
-    """One agent's live stream; two sessions are never the same, whatever they say.
+    """One agent's open stream; compared by identity.
 
     Attributes:
-        epoch: the agent's boot; 0 when it tells none.
-        protocol: what both ends speak.
+        epoch: the agent's boot; 0 when it reports none.
+        protocol: the version that both ends support.
         outbox_id: empty when the agent sends no batches.
-        asset_keys: of the assets that it drives.
-        batch_keys: by the position that batches name assets with; None is an asset that is not in the fleet.
-        backlog_only: it drives nothing, and only hands over what a former agent has left.
+        asset_keys: the assets that it drives.
+        batch_keys: asset keys by their index in batches; None for an asset that is not in the fleet.
+        backlog_only: it drives no assets, and only delivers the backlog of a former agent.
         unknown_ids: the registered assets that are not in the fleet.
-        peer: where it comes from, host:port.
-        clock_skew_s: how far the agent's clock is ahead of the headend's; None while that is not known.
-        clock_error_s: by how much that may be wrong; None while that is not known.
-        adopted_keys: the assets that it found under a dispatch of which there is no record.
-        log_limit: of the lines that its messages cause.
-        scope: what runs the session runs in here.
-        end: why the headend ended it, once it has.
+        peer: its address, host:port.
+        clock_skew_s: how far the agent's clock is ahead of the headend's; None while unknown.
+        clock_error_s: the error of that, +/-; None while unknown.
+        adopted_keys: its assets that follow a dispatch of which there is no record.
+        log_limit: of the log lines that its messages cause.
+        scope: cancelled to end the session.
+        end: why the headend ended it; None while it has not.
     """
 
     session_id: str
@@ -55,31 +55,36 @@ class Session:
     unknown_ids: frozenset[str] = frozenset()
     clock_skew_s: float | None = None
     clock_error_s: float | None = None
-    mailbox: DownlinkQueue = field(default_factory=DownlinkQueue)
+    downlink: DownlinkQueue = field(default_factory=DownlinkQueue)
     adopted_keys: set[int] = field(default_factory=set)
     log_limit: LogLimit = field(default_factory=LogLimit)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     end: SessionEnd | None = None
 
     @property
+    def subject(self) -> tuple[str, str, Sequence[int]]:
+        """The first fields of the facts about it."""
+        return self.agent_id, self.session_id, self.asset_keys
+
+    @property
     def measured_skew_s(self) -> float | None:
-        """The skew as the agent's own clock showed it; one that samples suggest may be a backlog's age."""
+        """The skew by the agent's own clock; one derived from samples may be the age of a backlog."""
         return None if self.clock_error_s is None else self.clock_skew_s
 
     @property
-    def knows_reversions(self) -> bool:
-        """Whether its agent ends a setpoint in anything but 0 MW."""
+    def supports_reversions(self) -> bool:
+        """Whether its agent supports a reversion to another power than 0 MW."""
         return self.protocol >= 1
 
     def end_with(self, status: StatusCode, reason: str) -> None:
-        """End the session; the first reason stands."""
+        """End the session; only the first reason counts."""
         if self.end is None:
             self.end = SessionEnd(status=status, reason=reason)
             self.scope.cancel()
 
 
 class ClaimRefusedError(Exception):
-    """A registration that must not become a session: the status to answer with, and why."""
+    """A refused registration, with the status of the response."""
 
     def __init__(self, status: StatusCode, message: str) -> None:
         super().__init__(message)
@@ -88,7 +93,7 @@ class ClaimRefusedError(Exception):
 
 
 class SessionRegistry:
-    """The live sessions: at most one an agent, one an asset and one an outbox."""
+    """The open sessions: at most one per agent, one per asset and one per outbox."""
 
     def __init__(self) -> None:
         self._by_agent: dict[str, Session] = {}
@@ -101,32 +106,32 @@ class SessionRegistry:
         return len(self._by_agent) - self._backlogs
 
     def __iter__(self) -> Iterator[Session]:
-        """The live sessions, oldest first."""
+        """The open sessions, oldest first."""
         return iter(tuple(self._by_agent.values()))
 
     @property
     def assets_connected(self) -> int:
-        """How many assets have a live session."""
+        """How many assets have a session."""
         return len(self._by_asset)
 
     def session_of(self, asset_key: int) -> Session | None:
         """The session that drives the asset."""
         return self._by_asset.get(asset_key)
 
-    def is_live(self, session: Session) -> bool:
+    def is_open(self, session: Session) -> bool:
         """Whether the session still holds its claims."""
         return self._by_agent.get(session.agent_id) is session
 
     def claim(self, session: Session, *, asset_ids: Sequence[str]) -> Session | None:
-        """Make `session` the live one of its agent and its assets, or change nothing.
+        """Make `session` the one of its agent, its assets and its outbox, or change nothing.
 
         Args:
-            session: the one to be.
-            asset_ids: what its assets are called in a refusal, in the order of its batch_keys.
+            session: the new session.
+            asset_ids: of its assets, in the order of batch_keys; for the message of a refusal.
 
         Returns:
-            The older session of the same agent, which this one supersedes; it is no longer live. Ending it is
-            the caller's.
+            The older session of the same agent, which this one supersedes: it holds no claims any more, and
+            the caller ends it.
 
         Raises:
             ClaimRefusedError: the agent has a newer boot's session, or another holds an asset or the outbox.
@@ -164,20 +169,20 @@ class SessionRegistry:
         return older
 
     def retire(self, asset_ids: Mapping[int, str]) -> None:
-        """These assets have left the fleet: their sessions stand for their other assets only.
+        """Release assets that have left the fleet; their sessions keep their other assets.
 
         Args:
             asset_ids: by key.
         """
         for session in {self._by_asset.pop(key) for key in asset_ids if key in self._by_asset}:
-            gone = {key: asset_ids[key] for key in session.asset_keys if key in asset_ids}
-            session.asset_keys = [key for key in session.asset_keys if key not in gone]
-            session.batch_keys = [None if key in gone else key for key in session.batch_keys]
-            session.unknown_ids |= frozenset(gone.values())
+            retired = {key: asset_ids[key] for key in session.asset_keys if key in asset_ids}
+            session.asset_keys = [key for key in session.asset_keys if key not in retired]
+            session.batch_keys = [None if key in retired else key for key in session.batch_keys]
+            session.unknown_ids |= frozenset(retired.values())
 
     def release(self, session: Session) -> bool:
-        """Give the session's claims up; False when it had none left, because a newer one has them."""
-        if not self.is_live(session):
+        """Release the session's claims; False when a newer session holds them already."""
+        if not self.is_open(session):
             return False
         del self._by_agent[session.agent_id]
         self._backlogs -= session.backlog_only

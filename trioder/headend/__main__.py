@@ -1,4 +1,4 @@
-"""`python -m trioder.headend`: options, ports, signals and the real clock; the rest is put together here.
+"""`python -m trioder.headend`: options, ports, signals and the real clock; the parts are in `service`.
 
 The order of the `async with` blocks is the order of the shutdown, from the inside out.
 """
@@ -35,13 +35,13 @@ from trioder.rpc import ConnectionOptions, PeerLimits, PeerOptions, serve_rpc
 from trioder.store.interface import StoreConfigurationError
 from trioder.store.open import check_database_url, open_store
 
-# By the name of the package: as a program this module is called __main__.
+# Named after the package: run as a program, this module is __main__.
 log = structlog.stdlib.get_logger("trioder.headend")
 
-# What agents and REST clients have to finish when the headend is told to stop; the store writes what waits,
-# and the embedded server stops, after that.
+# For agents and REST clients to finish after a stop signal; then the store writes its queue, and the embedded
+# server stops.
 _GRACE_S = 3.5
-# 10 s are promised.
+# The documented limit is 10 s.
 _STOP_WITHIN_S = 9.5
 _FLUSH_WITHIN_S = 0.3
 # An agent of 100,000 batteries registers with about 15 MB; one pulse of it is 4.3 MB. It has one call, and
@@ -54,7 +54,7 @@ _GRPC = ConnectionOptions(
     control_frames_at_once=2000,
     control_frames_per_s=100.0,
 )
-# An agent is a connection, and has so many assets unless the launcher was told otherwise.
+# The launcher's default shard size: each agent is a connection.
 _ASSETS_AN_AGENT = 25
 
 
@@ -84,108 +84,91 @@ def _checked_hosts(_context: click.Context, _parameter: click.Parameter, text: s
         raise click.BadParameter(str(error)) from None
 
 
-@click.command(help="Serve the fleet: agents connect over gRPC, users look and command over REST.")
-@click.option(
+_option = partial(click.option, show_default=True, show_envvar=True)
+
+
+@click.command(help="Serve the fleet: agents connect over gRPC, users read and command over REST.")
+@_option(
     "--assets-path",
     envvar="ASSETS_PATH",
     type=click.Path(path_type=Path),
     default=Path("assets.yaml"),
-    show_default=True,
-    show_envvar=True,
     help="The fleet file, YAML or .json.",
 )
-@click.option(
+@_option(
     "--database-url",
     envvar="DATABASE_URL",
     default="embedded",
     callback=_checked_database,
-    show_default=True,
-    show_envvar=True,
-    help="Where telemetry is kept: 'embedded', a PostgreSQL server that comes along; the URL of one of your "
-    "own; or 'none', which keeps only the latest values.",
+    help="Where telemetry is stored: 'embedded', the bundled PostgreSQL server; the URL of your own server; "
+    "or 'none', which keeps only the latest values.",
 )
-@click.option(
+@_option(
     "--state-dir",
     envvar="STATE_DIR",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("var"),
-    show_default=True,
-    show_envvar=True,
-    help="Where the embedded database lies.",
+    help="The directory of the embedded database.",
 )
-@click.option(
+@_option(
     "--telemetry-retention-days",
     envvar="TELEMETRY_RETENTION_DAYS",
     type=click.IntRange(min=0),
     default=0,
-    show_default=True,
-    show_envvar=True,
     help="Telemetry older than so many days is dropped, by whole days; 0 keeps all.",
 )
-@click.option(
+@_option(
     "--records-retention-days",
     envvar="RECORDS_RETENTION_DAYS",
     type=click.IntRange(min=0, max=36_500),
     default=400,
-    show_default=True,
-    show_envvar=True,
     help="Ended dispatches and sessions older than so many days are deleted; 0 keeps all.",
 )
-@click.option(
+@_option(
     "--http-addr",
     envvar="HEADEND_HTTP_ADDR",
     type=AddressType(),
     default="127.0.0.1:3001",
-    show_default=True,
-    show_envvar=True,
     help="Where REST listens; port 0 takes a free one.",
 )
-@click.option(
+@_option(
     "--http-hosts",
     envvar="HEADEND_HTTP_HOSTS",
     default="",
     callback=_checked_hosts,
-    show_envvar=True,
+    show_default=False,
     help="The hosts that REST answers for, separated by commas, each with a port or for all; "
     "to others it answers 421. By default the address that it listens on, localhost, 127.0.0.1 and [::1].",
 )
-@click.option(
+@_option(
     "--grpc-addr",
     envvar="HEADEND_GRPC_ADDR",
     type=AddressType(),
     default="127.0.0.1:50051",
-    show_default=True,
-    show_envvar=True,
     help="Where agents connect; port 0 takes a free one.",
 )
-@click.option(
+@_option(
     "--tick-s",
     envvar="HEADEND_TICK_S",
     type=float,
     default=4.0,
     callback=_checked_seconds,
-    show_default=True,
-    show_envvar=True,
     help="How often assets without an agent are synthesized; 0 for never.",
 )
-@click.option(
+@_option(
     "--stale-after-s",
     envvar="STALE_AFTER_S",
     type=float,
     default=12.0,
     callback=_checked_seconds,
-    show_default=True,
-    show_envvar=True,
-    help="From which age on an agent's sample is told as stale.",
+    help="The age from which on an agent's sample is reported as stale.",
 )
-@click.option(
+@_option(
     "--peer-memory-mb",
     envvar="HEADEND_PEER_MEMORY_MB",
     type=click.IntRange(min=16),
     default=256,
-    show_default=True,
-    show_envvar=True,
-    help="MiB that all gRPC peers together can make the headend hold; beyond it connections are closed.",
+    help="MiB that all gRPC peers together can occupy in the headend; beyond it connections are closed.",
 )
 @logging_options
 def main(
@@ -204,7 +187,7 @@ def main(
     log_level: str,
     log_format: LogFormat,
 ) -> None:
-    """Read the fleet and serve it until told to stop."""
+    """Read the fleet and serve it until a stop signal."""
     configure_logging(level=log_level, format=log_format)
     descriptors = raise_descriptor_limit()
     try:
@@ -269,14 +252,14 @@ async def _run(
     peers: PeerOptions,
 ) -> None:
     async with AsyncExitStack() as ports:
-        # Before anything else is touched: a second headend must not get further than this.
+        # First of all: a second headend must fail here.
         http_listeners = await _listen(http_addr, "HEADEND_HTTP_ADDR", ports)
         grpc_listeners = await _listen(grpc_addr, "HEADEND_GRPC_ADDR", ports)
         wall = WallClock.starting_now()
         async with (
             open_stop_signal() as stop,
-            _open_watch(stop) as started,
-            # psycopg has no Trio of its own.
+            _open_stop_watchdog(stop) as started,
+            # psycopg has no Trio support.
             nullcontext() if database_url == "none" else trio_asyncio.open_loop(),
             open_store(
                 database_url,
@@ -336,7 +319,7 @@ async def _run(
 async def _reload_on_hangup(
     reloader: FleetReloader, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Reload the fleet file whenever SIGHUP comes; the log says what came of it."""
+    """Reload the fleet file on SIGHUP; the result is logged."""
     with trio.open_signal_receiver(signal.SIGHUP) as hangups:
         task_status.started()
         async for _ in hangups:
@@ -345,11 +328,11 @@ async def _reload_on_hangup(
 
 
 @asynccontextmanager
-async def _open_watch(stop: StopSignal) -> AsyncIterator[trio.Event]:
-    """See to it that a stop is obeyed in time, whatever hangs.
+async def _open_stop_watchdog(stop: StopSignal) -> AsyncIterator[trio.Event]:
+    """Enforce the time limit of a stop, whatever hangs.
 
-    Yields an event that the block sets once it waits for the stop itself: until then, a stop cancels the
-    block, for a store may take long to open.
+    Yields an event that the block sets once it waits for the stop itself; until then a stop cancels the
+    block, because a store may take long to open.
     """
 
     async def watch() -> None:
@@ -358,7 +341,7 @@ async def _open_watch(stop: StopSignal) -> AsyncIterator[trio.Event]:
             if not started.is_set():
                 nursery.cancel_scope.cancel()
             await trio.sleep(_STOP_WITHIN_S)
-            # An embedded server that hangs is its guardian's to end, and the next start's to look for.
+            # A hanging embedded server is ended by its watchdog, or by the next start.
             log.warning("leaving before everything has stopped", after_s=_STOP_WITHIN_S)
             flush_standard_error(within_s=_FLUSH_WITHIN_S)
             os._exit(0)

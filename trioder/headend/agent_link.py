@@ -1,6 +1,6 @@
-"""One agent's stream, from its first message to its end: the handler of the gRPC method.
+"""The gRPC service that agents connect to: one call per agent, from Register to the end of its stream.
 
-Who may drive what is decided in `sessions`, what becomes of telemetry in `ingest`.
+Claims are decided in `gateway.sessions`, telemetry is processed in `ingest`.
 """
 
 import random
@@ -13,9 +13,11 @@ import trio
 
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.fleet import Fleet, FleetChange
+from trioder.events import facts
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.gateway.agent_clocks import AgentClocks
-from trioder.gateway.downlink_queue import Mail
+from trioder.gateway.downlink_queue import PendingDownlink
 from trioder.gateway.sessions import ClaimRefusedError, Session, SessionRegistry
 from trioder.ingest.service import Ingest
 from trioder.process.wall_time import WallClock
@@ -50,17 +52,18 @@ FLEET_CHANGED = "the headend's fleet has changed: register again"
 # About 1 MB of message.
 _SETPOINTS_A_MESSAGE = 10_000
 _MAX_IDS_LISTED = 10
-# Of those that Registered names, about 1 MB.
+# How many unknown ids Registered lists: about 1 MB.
 _MAX_IDS_REPORTED = 25_000
-# A batch has a row an asset: an index and a handful of doubles, some 50 bytes.
+# A batch has one row per asset: an index and a few doubles, some 50 bytes.
 _ROW_BYTES = 256
 _MESSAGE_BYTES = 64 * 1024
-_MAX_TEXT_LOGGED = 500
+# Texts of an event are truncated to this: they are logged, and may wait in queues.
+_MAX_EVENT_TEXT = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentLinkService:
-    """What a session needs of the headend; `serve` is the gRPC handler."""
+    """The service; `serve` is the handler of its one method."""
 
     fleet: Fleet
     sessions: SessionRegistry
@@ -68,6 +71,7 @@ class AgentLinkService:
     dispatcher: Dispatcher
     store: Store
     counters: Counters
+    events: EventBus
     wall: WallClock
     clocks: AgentClocks
     rng: random.Random
@@ -77,10 +81,12 @@ class AgentLinkService:
         """Serve one agent until its stream ends.
 
         Raises:
-            RpcError: what the agent is told when the headend ends the stream.
+            RpcError: the status sent to the agent when the headend ends the stream.
         """
         try:
-            registration = await _receive_registration(call, most=most_descriptors(len(self.fleet.assets)))
+            registration = await _receive_registration(
+                call, max_assets=most_descriptors(len(self.fleet.assets))
+            )
             session = self._open(registration, peer=call.peer.address)
             call.check_bytes = check_message_bytes
             call.register_peer(max_message_bytes=_message_bytes(len(registration.asset_ids)))
@@ -127,14 +133,14 @@ class AgentLinkService:
             connected_ms=self.wall.now_ms(),
         )
         try:
-            older = self.sessions.claim(session, asset_ids=registration.asset_ids)
+            superseded = self.sessions.claim(session, asset_ids=registration.asset_ids)
         except ClaimRefusedError as refusal:
             raise RpcError(
                 refusal.status, f"agent {registration.agent_id} is refused: {refusal.message}"
             ) from None
-        if older is not None:
+        if superseded is not None:
             self.counters.sessions_superseded += 1
-            older.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
+            superseded.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
         self._compare_nameplates(session, registration)
         self.counters.sessions_opened += 1
         self.clocks.session_opened(session, registration)
@@ -148,11 +154,13 @@ class AgentLinkService:
             )
         if not session.backlog_only:
             self.store.open_session(_record_of(session))
-        log.info("agent connected", **self._described(session), epoch=session.epoch)
+        log.info("agent connected", **self._log_fields(session), epoch=session.epoch)
+        opened = facts.SessionOpened(*session.subject, session.epoch, peer, session.connected_ms)
+        self.events.publish(opened)
         return session
 
     def clock_stepped(self, by_ms: int) -> None:
-        """The headend's clock was set by so much: the open sessions are recorded anew with the right time."""
+        """The headend's clock was stepped by this: correct when the open sessions began, and record that."""
         for session in self.sessions:
             session.connected_ms += by_ms
             if not session.backlog_only:
@@ -165,14 +173,15 @@ class AgentLinkService:
         self.dispatcher.session_closed(session)
         if not session.backlog_only:
             self.store.close_session(session.session_id, disconnected_ms=self.wall.now_ms(), reason=reason)
-        log.info("agent disconnected", **self._described(session), reason=reason)
+        log.info("agent disconnected", **self._log_fields(session), reason=reason)
+        self.events.publish(facts.SessionClosed(*session.subject, reason, self.wall.now_ms()))
 
     async def _run(self, call: AgentCall, session: Session) -> None:
-        mark = await self.ingest.session_opened(session)
+        watermark = await self.ingest.session_opened(session)
         self.dispatcher.session_opened(session)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._send, call, session, mark)
-            await self.ingest.recall(session)
+            nursery.start_soon(self._send, call, session, watermark)
+            await self.ingest.load_recent_times(session)
             await self._receive(call, session)
             nursery.cancel_scope.cancel()
 
@@ -181,29 +190,29 @@ class AgentLinkService:
             while True:
                 for message in await call.receive_some():
                     if session.end is not None:
-                        # A message that was already on its way must not act on a newer session's assets.
+                        # A message already received must not act on a newer session's assets.
                         return
-                    self._take(message, session)
+                    self._handle(message, session)
         except trio.EndOfChannel:
             return
         except WireError as error:
-            self._break_off(session, str(error))
+            self._end_on_violation(session, str(error))
         except RpcError as error:
-            # The transport's: bytes that are no message.
-            self._break_off(session, error.message)
+            # From the transport: bytes that are no message.
+            self._end_on_violation(session, error.message)
 
-    def _break_off(self, session: Session, reason: str) -> None:
+    def _end_on_violation(self, session: Session, reason: str) -> None:
         self.counters.wire_errors += 1
-        log.warning("agent broke the contract", **self._described(session), reason=reason)
+        log.warning("agent broke the contract", **self._log_fields(session), reason=reason)
         session.end_with(StatusCode.INVALID_ARGUMENT, reason)
 
-    async def _send(self, call: AgentCall, session: Session, mark: Watermark) -> None:
+    async def _send(self, call: AgentCall, session: Session, watermark: Watermark) -> None:
         try:
             if session.protocol >= 1:
                 grant = SessionGrant(
                     session_id=session.session_id,
-                    committed_batch_seq=mark.batch_seq,
-                    committed_ts_unix_ms=mark.ts_unix_ms,
+                    committed_batch_seq=watermark.batch_seq,
+                    committed_ts_unix_ms=watermark.ts_unix_ms,
                     protocol=session.protocol,
                     unknown_asset_ids=sorted(session.unknown_ids)[:_MAX_IDS_REPORTED],
                     clock_unix_ms=self.wall.now_ms(),
@@ -211,14 +220,14 @@ class AgentLinkService:
                 self.clocks.granted(session)
                 await call.send(write_grant(grant))
             while True:
-                mail = await session.mailbox.take()
-                for message in _written(mail, session.protocol):
+                pending = await session.downlink.take()
+                for message in _encode(pending, session.protocol):
                     await call.send(message)
         except RpcError:
-            # The call is over; the receiving side is told so as well, and ends the session.
+            # The call has ended; the receiving task gets the same error and ends the session.
             log.debug("sending ended with the call", agent_id=session.agent_id)
 
-    def _take(self, message: pb.AgentToHeadend, session: Session) -> None:
+    def _handle(self, message: pb.AgentToHeadend, session: Session) -> None:
         match read_uplink(message, asset_count=len(session.batch_keys)):
             case Batch() as batch:
                 self.clocks.batch(session, batch)
@@ -238,25 +247,23 @@ class AgentLinkService:
                 self.counters.events_received += 1
                 if event.event_type == CLOCK_STEP:
                     self.clocks.agent_stepped(session)
-                self._log_event(session, event)
+                self._publish_event(session, event)
             case Registration():
-                raise WireError("Register came twice on one stream")
+                raise WireError("Register was received twice on one stream")
             case None:
                 log.debug("unknown message ignored", agent_id=session.agent_id)
 
-    def _log_event(self, session: Session, event: AgentEvent) -> None:
-        suppressed = session.log_limit.suppressed_before("event", self.wall.now_ms())
-        if suppressed is None:
-            self.counters.log_lines_suppressed += 1
-            return
-        log.info(
-            "agent event",
-            agent_id=session.agent_id,
-            asset_id=event.asset_id[:_MAX_TEXT_LOGGED],
-            event_type=event.event_type,
-            severity=event.severity[:_MAX_TEXT_LOGGED],
-            message=event.message[:_MAX_TEXT_LOGGED],
-            **({"suppressed_before": suppressed} if suppressed else {}),
+    def _publish_event(self, session: Session, event: AgentEvent) -> None:
+        self.events.publish(
+            facts.AgentEvent(
+                session.agent_id,
+                session.session_id,
+                event.asset_id[:_MAX_EVENT_TEXT],
+                event.event_type,
+                event.severity[:_MAX_EVENT_TEXT],
+                event.message[:_MAX_EVENT_TEXT],
+                event.ts_unix_ms,
+            )
         )
 
     def _own_key(self, session: Session, asset_id: str) -> int:
@@ -266,7 +273,7 @@ class AgentLinkService:
         return key
 
     def fleet_changed(self, change: FleetChange) -> None:
-        """Release retired assets; agents of added and changed ones are to register again."""
+        """Release retired assets; end the sessions that added and changed ones need registered again."""
         self.sessions.retire({key: self.fleet.asset_ids[key] for key in change.retired})
         added = frozenset(self.fleet.asset_ids[key] for key in change.added)
         changed = frozenset(change.changed)
@@ -281,7 +288,7 @@ class AgentLinkService:
                 session.end_with(StatusCode.UNAVAILABLE, FLEET_CHANGED)
 
     def _compare_nameplates(self, session: Session, registration: Registration) -> None:
-        """The smaller of the fleet's and the agent's limits rule for each asset; differences are logged."""
+        """Apply the smaller of the fleet's and the agent's limits to each asset; log differences."""
         limits, assets = self.dispatcher.limits, self.fleet.assets
         differences = []
         for key in session.asset_keys:
@@ -303,10 +310,10 @@ class AgentLinkService:
             )
 
     def _check_known(self, registration: Registration) -> frozenset[str]:
-        """Return the registered assets that are not in the fleet; the session stands for the others.
+        """Return the registered assets that are not in the fleet; the session is for the others.
 
         Raises:
-            RpcError: no asset is known, and the session would drive nothing.
+            RpcError: no asset is in the fleet.
         """
         asset_ids, index_by_id = registration.asset_ids, self.fleet.index_by_id
         unknown = [asset_id for asset_id in asset_ids if asset_id not in index_by_id]
@@ -324,18 +331,18 @@ class AgentLinkService:
         )
         return frozenset(unknown)
 
-    def _described(self, session: Session) -> dict[str, object]:
-        described: dict[str, object] = {"agent_id": session.agent_id, "session_id": session.session_id}
+    def _log_fields(self, session: Session) -> dict[str, object]:
+        fields: dict[str, object] = {"agent_id": session.agent_id, "session_id": session.session_id}
         if session.backlog_only:
-            return described | {"backlog_of_assets": len(session.batch_keys), "peer": session.peer}
+            return fields | {"backlog_of_assets": len(session.batch_keys), "peer": session.peer}
         assets = [self.fleet.assets[key] for key in session.asset_keys]
         if len(assets) == 1:
-            described |= {"asset_id": assets[0].id, "asset": assets[0].name}
+            fields |= {"asset_id": assets[0].id, "asset": assets[0].name}
         else:
-            described |= {"assets": len(assets)}
+            fields |= {"assets": len(assets)}
         sites = {asset.site_id: asset.site_name for asset in assets}
-        described["site"] = next(iter(sites.values())) if len(sites) == 1 else f"{len(sites)} sites"
-        return described | {"peer": session.peer}
+        fields["site"] = next(iter(sites.values())) if len(sites) == 1 else f"{len(sites)} sites"
+        return fields | {"peer": session.peer}
 
 
 def _record_of(session: Session) -> SessionRecord:
@@ -350,17 +357,17 @@ def _record_of(session: Session) -> SessionRecord:
 
 
 def first_message_bytes(fleet: Fleet) -> int:
-    """Return how large a Register may be."""
+    """Return the size limit of a Register."""
     return most_descriptors(len(fleet.assets)) * DESCRIPTOR_BYTES
 
 
 def _message_bytes(assets: int) -> int:
-    """Return how large a message may be once the agent has registered so many assets."""
+    """Return the size limit of a message of an agent with so many assets."""
     return _MESSAGE_BYTES + assets * _ROW_BYTES
 
 
-async def _receive_registration(call: AgentCall, *, most: int) -> Registration:
-    call.check_bytes = partial(check_register_bytes, most=most)
+async def _receive_registration(call: AgentCall, *, max_assets: int) -> Registration:
+    call.check_bytes = partial(check_register_bytes, most=max_assets)
     with trio.move_on_after(REGISTER_WITHIN_S):
         try:
             message = await call.receive()
@@ -370,18 +377,18 @@ async def _receive_registration(call: AgentCall, *, most: int) -> Registration:
         if not isinstance(registration, Registration):
             raise WireError(f"the first message is {message.WhichOneof('msg')}; it must be Register")
         return registration
-    raise RpcError(StatusCode.DEADLINE_EXCEEDED, f"no Register came within {REGISTER_WITHIN_S:g} s")
+    raise RpcError(StatusCode.DEADLINE_EXCEEDED, f"no Register was received within {REGISTER_WITHIN_S:g} s")
 
 
-def _written(mail: Mail, protocol: int) -> list[pb.HeadendToAgent]:
+def _encode(pending: PendingDownlink, protocol: int) -> list[pb.HeadendToAgent]:
     if protocol == 0:
-        return [write_setpoint(dispatch) for dispatch in mail.dispatches]
+        return [write_setpoint(setpoint) for setpoint in pending.setpoints]
     messages = [
-        write_setpoints(mail.dispatches[start : start + _SETPOINTS_A_MESSAGE])
-        for start in range(0, len(mail.dispatches), _SETPOINTS_A_MESSAGE)
+        write_setpoints(pending.setpoints[start : start + _SETPOINTS_A_MESSAGE])
+        for start in range(0, len(pending.setpoints), _SETPOINTS_A_MESSAGE)
     ]
-    if mail.kept_seq is not None:
-        messages.append(write_batch_ack(mail.kept_seq))
-    if mail.replay_from_seq is not None:
-        messages.append(write_replay(mail.replay_from_seq))
+    if pending.committed_seq is not None:
+        messages.append(write_batch_ack(pending.committed_seq))
+    if pending.replay_from_seq is not None:
+        messages.append(write_replay(pending.replay_from_seq))
     return messages

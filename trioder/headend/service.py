@@ -1,6 +1,6 @@
-"""The headend put together: its parts as one plain record, and the tasks that keep them going.
+"""Assembles the headend: its parts as one record, and the tasks that run them.
 
-Sockets, signals and the environment are `__main__`'s; everything here runs in virtual time as well.
+Sockets, signals and the environment are handled in `__main__`; everything here runs in virtual time as well.
 """
 
 import random
@@ -15,8 +15,11 @@ from trioder.api.context import Headend
 from trioder.control.dispatcher import Dispatcher
 from trioder.control.fleet_reload import FleetReloader
 from trioder.domain.fleet import Fleet
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
+from trioder.events.facts import AgentEvent, FleetChanged, SessionClosed, TelemetryAccepted
 from trioder.gateway.agent_clocks import AgentClocks
+from trioder.gateway.log_limit import AgentEventLog
 from trioder.gateway.sessions import SessionRegistry
 from trioder.headend.agent_link import SHUTTING_DOWN, AgentLinkService, first_message_bytes
 from trioder.headend.ticker import Ticker
@@ -31,7 +34,7 @@ from trioder.wire.service import AGENT_LINK_STREAM
 
 log = structlog.stdlib.get_logger(__name__)
 
-_TEND_EVERY_S = 0.5
+_MAINTAIN_EVERY_S = 0.5
 
 
 @asynccontextmanager
@@ -46,53 +49,60 @@ async def open_headend(
     read_fleet: Callable[[], Fleet] | None = None,
     peers: PeerLimits | None = None,
 ) -> AsyncIterator[Headend]:
-    """Open a headend over `store` and keep it going; who serves `services` serves its agents.
+    """Open a headend over `store` and run it; serving `services` is left to the caller.
 
     Args:
         fleet: the assets that agents may register.
-        store: told of everything; opened and closed by the caller.
-        wall: the wall time; kept at its system's clock here.
-        rng: makes the ids of sessions and dispatches.
+        store: opened and closed by the caller.
+        wall: the wall time; disciplined to the system's clock here.
+        rng: for the ids of sessions and dispatches.
         tick_s: how often assets without an agent are synthesized; 0 for never.
-        stale_after_s: from which age on an agent's sample is `stale`.
-        read_fleet: reads the fleet file again, for a reload; without it a reload changes nothing.
-        peers: the limits of the gRPC port; the default ones when it is None.
+        stale_after_s: the age from which on an agent's sample is `stale`.
+        read_fleet: reads the fleet file for a reload; without it a reload changes nothing.
+        peers: the limits of the gRPC port; None for the defaults.
 
-    *Resource handling*: on leaving, `closing` is set and the sessions that are still there are ended.
+    *Resource handling*: on leaving, `closing` is set and the open sessions are ended.
     """
     counters = Counters()
+    events = EventBus(counters)
     closing = trio.Event()
     latest = LatestState(fleet, stale_after_s=stale_after_s)
     sessions = SessionRegistry()
     dispatcher = Dispatcher(
-        fleet=fleet, sessions=sessions, latest=latest, store=store, counters=counters, wall=wall, rng=rng
+        fleet=fleet,
+        sessions=sessions,
+        latest=latest,
+        store=store,
+        counters=counters,
+        events=events,
+        wall=wall,
+        rng=rng,
     )
-    ingest = Ingest(
-        fleet=fleet, latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured
-    )
+    ingest = Ingest(fleet=fleet, latest=latest, store=store, counters=counters, events=events, wall=wall)
     store.listen(ingest)
-    clocks = AgentClocks(counters=counters, wall=wall)
-    desk = AgentLinkService(
+    clocks = AgentClocks(counters=counters, events=events, wall=wall)
+    link_service = AgentLinkService(
         fleet=fleet,
         sessions=sessions,
         ingest=ingest,
         dispatcher=dispatcher,
         store=store,
         counters=counters,
+        events=events,
         wall=wall,
         clocks=clocks,
         rng=rng,
         closing=closing,
     )
 
-    def stepped(step: ClockStep) -> None:
+    def clock_stepped(step: ClockStep) -> None:
         counters.clock_steps += 1
         clocks.own_clock_stepped(step, sessions)
         by_ms = round(step.corrected_s * 1000)
         if by_ms:
             latest.clock_stepped(by_ms)
             ingest.clock_stepped(by_ms)
-            desk.clock_stepped(by_ms)
+            link_service.clock_stepped(by_ms)
             dispatcher.clock_stepped(by_ms)
 
     ticker = Ticker(
@@ -107,24 +117,25 @@ async def open_headend(
     reloader = FleetReloader(
         fleet=fleet,
         read=read_fleet or fleet.copy,
-        followers=(
-            latest.fleet_changed,
-            # Before the sessions: what is to be ended at a retired asset goes through its session.
-            dispatcher.fleet_changed,
-            desk.fleet_changed,
-            lambda _: ingest.nameplates_changed(),
-            lambda _: store.fleet_changed(),
-        ),
+        events=events,
         counters=counters,
+    )
+    event_log = AgentEventLog(counters=counters, wall=wall)
+    events.handle(AgentEvent, event_log.write)
+    events.handle(SessionClosed, event_log.session_closed)
+    # Each sample is compared with the setpoint in force; from a queue, samples would be dropped.
+    events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
+    _handle_fleet_changes(
+        events, latest=latest, dispatcher=dispatcher, link_service=link_service, ingest=ingest, store=store
     )
     health = HealthStatus()
     health.set_serving(AGENT_LINK_STREAM.service, True)
-    await _restore_dispatches(dispatcher, store)
+    await _recover_dispatches(dispatcher, store)
     error: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_sessions, closing, sessions, health)
-        nursery.start_soon(_tend_dispatches, dispatcher)
-        nursery.start_soon(partial(discipline_clock, wall, stepped=stepped))
+        nursery.start_soon(_maintain_dispatches, dispatcher)
+        nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
         if tick_s > 0:
             nursery.start_soon(ticker.run, tick_s)
         headend = Headend(
@@ -135,11 +146,12 @@ async def open_headend(
             ingest=ingest,
             store=store,
             counters=counters,
+            events=events,
             wall=wall,
             clocks=clocks,
             started_s=trio.current_time(),
             services=Services(
-                {AGENT_LINK_STREAM: desk.serve, **health_services(health)},
+                {AGENT_LINK_STREAM: link_service.serve, **health_services(health)},
                 first_message_bytes={AGENT_LINK_STREAM: partial(first_message_bytes, fleet)},
             ),
             peers=peers or PeerLimits(),
@@ -157,6 +169,23 @@ async def open_headend(
         raise error
 
 
+def _handle_fleet_changes(
+    events: EventBus,
+    *,
+    latest: LatestState,
+    dispatcher: Dispatcher,
+    link_service: AgentLinkService,
+    ingest: Ingest,
+    store: Store,
+) -> None:
+    events.handle(FleetChanged, lambda fact: latest.fleet_changed(fact.change))
+    # Before the sessions: reversions of retired assets are sent through their sessions.
+    events.handle(FleetChanged, lambda fact: dispatcher.fleet_changed(fact.change))
+    events.handle(FleetChanged, lambda fact: link_service.fleet_changed(fact.change))
+    events.handle(FleetChanged, lambda _: ingest.nameplates_changed())
+    events.handle(FleetChanged, lambda _: store.fleet_changed())
+
+
 async def _end_sessions(closing: trio.Event, sessions: SessionRegistry, health: HealthStatus) -> None:
     await closing.wait()
     health.set_serving(AGENT_LINK_STREAM.service, False)
@@ -164,16 +193,16 @@ async def _end_sessions(closing: trio.Event, sessions: SessionRegistry, health: 
         session.end_with(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
 
 
-async def _tend_dispatches(dispatcher: Dispatcher) -> None:
+async def _maintain_dispatches(dispatcher: Dispatcher) -> None:
     while True:
-        await trio.sleep(_TEND_EVERY_S)
+        await trio.sleep(_MAINTAIN_EVERY_S)
         dispatcher.tend()
         await dispatcher.flush_large()
 
 
-async def _restore_dispatches(dispatcher: Dispatcher, store: Store) -> None:
+async def _recover_dispatches(dispatcher: Dispatcher, store: Store) -> None:
     try:
         dispatcher.restore(await store.open_dispatches())
     except StoreUnavailableError as error:
-        # Agents tell what they have in force; what was still queued is not sent.
+        # Agents report the setpoints in force; those that were still queued are lost.
         log.warning("dispatches from before the start cannot be read", reason=str(error))

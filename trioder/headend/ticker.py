@@ -1,4 +1,4 @@
-"""The tick loop: assets that no agent drives go on in the headend's own model, and obey their orders there.
+"""The tick loop: simulates the assets that no agent drives, which follow their setpoints in the model.
 
 It never touches an asset that an agent drives.
 """
@@ -17,12 +17,12 @@ from trioder.process.wall_time import WallClock
 from trioder.sim.bess import initial_state, tick_asset, with_setpoint
 from trioder.store.interface import Store
 
-# A few milliseconds; then streams and requests have their turn.
-_ASSETS_A_TURN = 500
+# A few milliseconds; then a checkpoint lets streams and requests run.
+_ASSETS_A_SLICE = 500
 
 
 class Ticker:
-    """Synthesizes every asset without a live agent, from its latest state that can be trusted on."""
+    """Synthesizes samples of every asset without a session, from its latest good state."""
 
     def __init__(
         self,
@@ -44,38 +44,38 @@ class Ticker:
         self._wall = wall
 
     async def run(self, tick_s: float) -> None:
-        """Tick every `tick_s` until cancelled; the first tick, at once, shows the fleet as it stands."""
+        """Tick every `tick_s` until cancelled; the first tick is immediate."""
         last_s = trio.current_time()
         due_s = last_s
         while True:
             now_s = trio.current_time()
             await self._tick(now_s - last_s)
             last_s = now_s
-            # A tick that is overdue is left out, not made up for: the next one's step is longer.
+            # A missed tick is skipped: the next step is longer.
             due_s = max(due_s + tick_s, trio.current_time())
             await trio.sleep_until(due_s)
 
     async def _tick(self, dt_secs: float) -> None:
-        # A reload in between is followed from the next tick on.
+        # A fleet reload takes effect with the next tick.
         keys = self._fleet.keys
-        for start in range(0, len(keys), _ASSETS_A_TURN):
-            self._tick_some(keys[start : start + _ASSETS_A_TURN], dt_secs)
+        for start in range(0, len(keys), _ASSETS_A_SLICE):
+            self._tick_slice(keys[start : start + _ASSETS_A_SLICE], dt_secs)
             await trio.lowlevel.checkpoint()
         self._counters.ticks += 1
 
-    def _tick_some(self, keys: Sequence[int], dt_secs: float) -> None:
+    def _tick_slice(self, keys: Sequence[int], dt_secs: float) -> None:
         now_ms = self._wall.now_ms()
-        alone = [key for key in keys if self._sessions.session_of(key) is None]
-        if not alone:
+        unattended = [key for key in keys if self._sessions.session_of(key) is None]
+        if not unattended:
             return
-        states = [self._next_state(key, dt_secs, now_ms) for key in alone]
+        states = [self._next_state(key, dt_secs, now_ms) for key in unattended]
         soc_mwhr, current_mw, setpoint_mw, available_discharge_mw, available_charge_mw = zip(
             *states, strict=True
         )
         samples = Samples(
             ts_unix_ms=now_ms,
             source="synthesized",
-            asset_keys=alone,
+            asset_keys=unattended,
             soc_mwhr=soc_mwhr,
             current_mw=current_mw,
             setpoint_mw=setpoint_mw,
@@ -84,7 +84,7 @@ class Ticker:
         )
         self._latest.apply_synthesized(samples)
         self._store.keep(samples)
-        self._counters.samples_synthesized += len(alone)
+        self._counters.samples_synthesized += len(unattended)
 
     def _next_state(self, key: int, dt_secs: float, now_ms: int) -> BessState:
         asset = self._fleet.assets[key]

@@ -1,6 +1,6 @@
-"""What one session's telemetry becomes: samples by asset key, each row's quality, and when they were made.
+"""Turns the telemetry of one session into samples by asset key, with their quality and time of making.
 
-Synchronous, and changes nothing but what it remembers of the session. Where they go is decided in `ingest`.
+Synchronous, and changes nothing but its own state of the session. The samples are distributed in `service`.
 """
 
 import math
@@ -18,21 +18,21 @@ from trioder.ingest.plausibility import BEYOND_SOC_PCT, Bounds, Screen, impossib
 from trioder.ingest.sample_clock import SampleClock, is_wrong_time
 from trioder.wire.records import Batch, SingleSample
 
-_NOT_KNOWN = math.nan
+_UNKNOWN_MW = math.nan
 _FLAGGED = "flagged by the device itself"
 _TOO_FAST = "current_mw is {:.6g}; by the nameplate's ramp it cannot have got there so fast"
 
 
 class Received(NamedTuple):
-    """What was made of one message.
+    """The samples of one message.
 
     Attributes:
         samples: with the qualities of its rows.
-        made_ms: when its rows were made, by the headend's clock; not after they were received.
+        made_ms: when they were made, by the headend's clock; not after they were received.
         newest: whether the session has sent nothing newer before.
-        wrong_time: whether its time cannot be; every row says so then.
-        unknown: how many rows were dropped, for their assets are not in the fleet.
-        reason_of: why a row is suspect or bad; None when none is. Put into words only when it is called.
+        wrong_time: whether their time cannot be right; the quality of every row is WRONG_TIME then.
+        unknown: how many rows were dropped because their assets are not in the fleet.
+        reason_of: why a row is suspect or bad; None when none is. The text is formatted when it is called.
     """
 
     samples: Samples
@@ -44,32 +44,32 @@ class Received(NamedTuple):
 
 
 class _Rows:
-    """The rows that a batch has: mostly those of the batch before.
+    """The rows of a batch; mostly the same as in the previous batch, and reused then.
 
     Attributes:
-        of: the keys of the session's assets, by position.
-        asset_index: as the batch names them.
+        batch_keys: those of the session, of which these rows were made.
+        asset_index: the batch's column.
         known: the rows whose assets are in the fleet; None when all are.
-        keys: of those assets.
-        screen: for those assets.
+        keys: the asset keys of those rows.
+        screen: the checks of those rows.
     """
 
-    __slots__ = ("asset_index", "keys", "known", "of", "screen")
+    __slots__ = ("asset_index", "batch_keys", "keys", "known", "screen")
 
-    def __init__(self, fleet: Fleet, keys: Sequence[int | None], asset_index: Sequence[int]) -> None:
-        self.of = keys
+    def __init__(self, fleet: Fleet, batch_keys: Sequence[int | None], asset_index: Sequence[int]) -> None:
+        self.batch_keys = batch_keys
         self.asset_index = asset_index
-        known = [(row, key) for row, at in enumerate(asset_index) if (key := keys[at]) is not None]
+        known = [(row, key) for row, at in enumerate(asset_index) if (key := batch_keys[at]) is not None]
         self.known = None if len(known) == len(asset_index) else [row for row, _ in known]
         self.keys = _as_range([key for _, key in known])
         self.screen = Screen([fleet.assets[key] for key in self.keys])
 
 
 class _Lane:
-    """The batch before, among those that are sent in their turn, or among those that are sent early.
+    """The previous batch, of those sent in sequence or of the live ones sent ahead of a backlog.
 
     Attributes:
-        current_mw: NaN where it is not to be compared with.
+        current_mw: NaN where the next one must not be compared with it.
     """
 
     __slots__ = ("batch_seq", "current_mw", "received_ms", "rows", "ts_unix_ms")
@@ -89,17 +89,17 @@ class Intake:
         self._clock = SampleClock()
         self._rows: _Rows | None = None
         self._newest_seq = 0
-        self._in_turn, self._early = _Lane(), _Lane()
-        # Of assets whose samples come one by one.
+        self._in_sequence, self._live = _Lane(), _Lane()
+        # Of assets with single samples.
         self._bounds: dict[int, Bounds] = {}
-        # The time, ms, when it was received, ms, and the power, MW, of each one's sample before.
-        self._before: dict[int, array[float]] = {}
+        # Of the previous sample of each: its time and time of receipt, ms, and its power, MW.
+        self._previous: dict[int, array[float]] = {}
 
     def batch(self, batch: Batch, *, received_ms: int) -> Received:
         """Read one batch."""
         rows = self._rows_of(batch)
         columns = _packed(batch, rows.known)
-        device = _picked(batch.quality, rows.known)
+        device = _select(batch.quality, rows.known)
         newest = batch.batch_seq > self._newest_seq
         skew_s = self._session.measured_skew_s
         reason_of = None
@@ -112,7 +112,7 @@ class Intake:
                 batch.ts_unix_ms, received_ms=received_ms, skew_s=skew_s, newest=newest, in_sequence=True
             )
             self._newest_seq = max(self._newest_seq, batch.batch_seq)
-            quality = self._judged(batch, rows, columns, device, received_ms)
+            quality = self._qualities(batch, rows, columns, device, received_ms)
             if quality:
                 reason_of = partial(_reason, rows.screen, columns, device)
         soc_mwhr, current_mw, setpoint_mw, available_discharge_mw, available_charge_mw = columns
@@ -131,7 +131,7 @@ class Intake:
         return Received(samples, made_ms, newest, wrong_time, unknown, reason_of)
 
     def single(self, asset_key: int, sample: SingleSample, *, received_ms: int) -> Received:
-        """Read one sample that was sent on its own."""
+        """Read one single sample."""
         ts_ms, skew_s = sample.ts_unix_ms, self._session.measured_skew_s
         reason_of = None
         wrong_time = is_wrong_time(ts_ms, received_ms=received_ms, skew_s=skew_s)
@@ -160,26 +160,26 @@ class Intake:
         return Received(samples, made_ms, not wrong_time, wrong_time, 0, reason_of)
 
     def nameplates_changed(self) -> None:
-        """The fleet's nameplates are others by now."""
+        """The fleet's nameplates have changed."""
         self._rows = None
         self._bounds.clear()
 
     def clock_stepped(self, by_ms: int) -> None:
-        """The headend's own clock was set ahead by this."""
+        """The headend's clock was stepped by this."""
         self._clock.clock_stepped(by_ms)
-        for lane in (self._in_turn, self._early):
+        for lane in (self._in_sequence, self._live):
             lane.received_ms += by_ms
-        for before in self._before.values():
-            before[1] += by_ms
+        for previous in self._previous.values():
+            previous[1] += by_ms
 
     def _rows_of(self, batch: Batch) -> _Rows:
         keys = self._session.batch_keys
         rows = self._rows
-        if rows is None or rows.of is not keys or rows.asset_index != batch.asset_index:
+        if rows is None or rows.batch_keys is not keys or rows.asset_index != batch.asset_index:
             rows = self._rows = _Rows(self._fleet, keys, batch.asset_index)
         return rows
 
-    def _judged(
+    def _qualities(
         self,
         batch: Batch,
         rows: _Rows,
@@ -207,12 +207,12 @@ class Intake:
         impossible_rows: Sequence[int],
         received_ms: int,
     ) -> list[int]:
-        """The rows that cannot have moved so fast since the batch before, which this one becomes."""
-        lane = self._early if batch.live_only else self._in_turn
+        """The rows whose power changed too fast since the previous batch, which this one replaces."""
+        lane = self._live if batch.live_only else self._in_sequence
         too_fast: list[int] = []
-        # What comes again, or with other assets, has nothing before it to be compared with.
+        # A repeat, or a batch of other assets, has no previous one to compare with.
         if lane.rows is rows and batch.batch_seq > lane.batch_seq:
-            # Neither a clock that was set back nor a backlog that comes at once makes a step of a change.
+            # So that neither a clock set back nor a backlog sent at once turns a change into a step.
             dt_ms = max(batch.ts_unix_ms - lane.ts_unix_ms, received_ms - lane.received_ms)
             too_fast = rows.screen.too_fast_rows(lane.current_mw, current_mw, dt_ms / 1000.0)
         lane.rows, lane.batch_seq = rows, batch.batch_seq
@@ -221,35 +221,35 @@ class Intake:
         if impossible_rows:
             lane.current_mw = current_mw[:]
             for row in impossible_rows:
-                lane.current_mw[row] = _NOT_KNOWN
+                lane.current_mw[row] = _UNKNOWN_MW
         return too_fast
 
     def _reason_single(self, key: int, sample: SingleSample, received_ms: int) -> str:
-        """Why the battery cannot have these values; empty when it can. This sample becomes the one before."""
+        """Why the battery cannot have these values; empty when it can. Replaces the previous sample."""
         bounds = self._bounds.get(key)
         if bounds is None:
             bounds = self._bounds[key] = Bounds.of(self._fleet.assets[key])
-        # The sample has all that a row has.
-        reason = impossible(bounds, sample) or _impossible_beside(sample)
+        # A sample has all attributes of a row.
+        reason = impossible(bounds, sample) or _impossible_extra(sample)
         if reason:
-            self._before.pop(key, None)
+            self._previous.pop(key, None)
             return reason
         ts_ms, current_mw = sample.ts_unix_ms, sample.current_mw
-        before = self._before.get(key)
-        if before is None:
-            self._before[key] = array("d", (ts_ms, received_ms, current_mw))
+        previous = self._previous.get(key)
+        if previous is None:
+            self._previous[key] = array("d", (ts_ms, received_ms, current_mw))
             return ""
-        before_ts_ms, before_received_ms, before_mw = before
-        before[0], before[1], before[2] = ts_ms, received_ms, current_mw
-        if ts_ms <= before_ts_ms or abs(current_mw - before_mw) <= bounds.step_mw:
+        previous_ts_ms, previous_received_ms, previous_mw = previous
+        previous[0], previous[1], previous[2] = ts_ms, received_ms, current_mw
+        if ts_ms <= previous_ts_ms or abs(current_mw - previous_mw) <= bounds.step_mw:
             return ""
-        dt_ms = max(ts_ms - before_ts_ms, received_ms - before_received_ms)
-        too_fast = is_too_fast(bounds, before_mw, current_mw, dt_ms / 1000.0)
+        dt_ms = max(ts_ms - previous_ts_ms, received_ms - previous_received_ms)
+        too_fast = is_too_fast(bounds, previous_mw, current_mw, dt_ms / 1000.0)
         return _TOO_FAST.format(current_mw) if too_fast else ""
 
 
-def _impossible_beside(sample: SingleSample) -> str:
-    """As `impossible`, of what only a single sample has; none of it is stored."""
+def _impossible_extra(sample: SingleSample) -> str:
+    """As `impossible`, for the values that only a single sample has; they are not stored."""
     if not -BEYOND_SOC_PCT <= sample.soc_pct <= 100.0 + BEYOND_SOC_PCT:
         return f"soc_pct is {sample.soc_pct:.6g}; it must be within 0..100"
     if math.isfinite(sample.capacity_mwhr + sample.max_mw + sample.min_mw):
@@ -271,13 +271,13 @@ def _reason(screen: Screen, columns: "tuple[array[float], ...]", device: bytes, 
 
 
 def _as_range(keys: list[int]) -> Sequence[int]:
-    """The keys as a range, if they are neighbours and ascend, as a shard's: the latest state is faster."""
-    neighbours = range(keys[0], keys[0] + len(keys)) if keys else range(0)
-    return neighbours if keys == list(neighbours) else keys
+    """The keys as a range, if they are consecutive, as a shard's: the latest state is updated faster."""
+    consecutive = range(keys[0], keys[0] + len(keys)) if keys else range(0)
+    return consecutive if keys == list(consecutive) else keys
 
 
 def _packed(batch: Batch, rows: Sequence[int] | None) -> "tuple[array[float], ...]":
-    """The columns of `Row`, of all rows or of these; packed once, for the latest state and the store."""
+    """The columns of `Row`, of all or of these rows; packed once, for the latest state and the store."""
     columns: tuple[Sequence[float], ...] = (
         batch.soc_mwhr,
         batch.current_mw,
@@ -296,14 +296,14 @@ def _as_array(values: Sequence[float]) -> "array[float]":
     return packed
 
 
-# A third of the time that `array` takes for a list.
+# Three times as fast as `array` of a list.
 @lru_cache(maxsize=16)
 def _doubles(count: int) -> Struct:
     return Struct(f"{count}d")
 
 
-def _picked(quality: bytes, rows: Sequence[int] | None) -> bytes:
+def _select(quality: bytes, rows: Sequence[int] | None) -> bytes:
     if not quality or rows is None:
         return quality
-    picked = bytes([quality[row] for row in rows])
-    return picked if any(picked) else b""
+    selected = bytes([quality[row] for row in rows])
+    return selected if any(selected) else b""

@@ -1,6 +1,6 @@
-"""The latest sample of every asset: columns by asset key, about 90 bytes an asset, and how good it is.
+"""The latest sample of every asset and its quality: columns by asset key, about 90 bytes an asset.
 
-What came before it is the store's.
+Older samples are in the store.
 """
 
 from array import array
@@ -14,20 +14,20 @@ from trioder.domain.telemetry import BessState, Samples, Source, Telemetry, stat
 
 Quality = Literal["good", "stale", "suspect", "bad", "synthesized"]
 
-_NOTHING, _SYNTHESIZED, _AGENT = 0, 1, 2
+_NONE, _SYNTHESIZED, _AGENT = 0, 1, 2
 _DOUBTFUL = frozenset({Code.SUSPECT, Code.BAD})
 _BEFORE_ALL_TIME = -(2**63)
-# Fewer assets are taken over faster one by one.
+# Fewer assets are faster one by one.
 _SHORTEST_RUN = 8
 
 
 class LatestView(NamedTuple):
-    """One asset's latest sample and what may be made of it.
+    """One asset's latest sample.
 
     Attributes:
         age_s: since the sample was made, by the headend's clock; >= 0.
-        quality: `suspect` and `bad` whatever the age is, which is shown beside it: old or not, such a value
-            must not be used. `stale` for any other sample of an agent that is older than it should be.
+        quality: `suspect` and `bad` at any age, for such a value must not be used; `stale` for any other
+            sample of an agent that is older than it should be.
     """
 
     telemetry: Telemetry
@@ -37,12 +37,12 @@ class LatestView(NamedTuple):
 
 
 class Reported(NamedTuple):
-    """What an asset's agent reported last in its present session; good values only.
+    """The last values that an asset's agent reported in its present session; good ones only.
 
     Attributes:
         soc_mwhr: MWh.
         current_mw: at the meter, + discharges.
-        setpoint_mw: what the battery says that it works towards.
+        setpoint_mw: the setpoint that the battery follows.
         available_discharge_mw: a magnitude, >= 0.
         available_charge_mw: a magnitude, >= 0.
         age_s: as in `LatestView`.
@@ -59,8 +59,8 @@ class Reported(NamedTuple):
 class LatestState:
     """The newest known state of each asset of the fleet; an agent's is stale from `stale_after_s` on.
 
-    Within one boot of an agent, batches are ordered by their sequence, and samples that come on their own by
-    when they were made: backfill never overwrites a newer value, and a clock that was ahead hides nothing.
+    Within one boot of an agent, batches are ordered by their sequence, and single samples by the time when
+    they were made: backfill never overwrites a newer value, and a clock that was ahead hides nothing.
     """
 
     def __init__(self, fleet: Fleet, *, stale_after_s: float = 12.0) -> None:
@@ -69,13 +69,13 @@ class LatestState:
         count = len(fleet.assets)
         self._source = bytearray(count)
         self._quality = bytearray(count)
-        # 1 where the latest sample was reported in the present session, 0 where it is an older session's.
+        # 1 where the latest sample was reported in the present session, 0 where it is from an older one.
         self._in_session = bytearray(count)
-        # By the agent's own clock, to be shown; the other times are by the headend's.
+        # By the agent's own clock, for users; the other times are by the headend's.
         self._ts_ms = array("q", bytes(8 * count))
         self._made_ms = array("q", bytes(8 * count))
         self._received_ms = array("q", bytes(8 * count))
-        # Of the newest sample that the agent of this boot has sent; a synthesized one leaves them alone.
+        # Of the newest sample of this boot of the agent; synthesized samples do not change them.
         self._agent_seq = array("Q", bytes(8 * count))
         self._agent_made_ms = array("q", [_BEFORE_ALL_TIME]) * count
         self._soc_mwhr = array("d", bytes(8 * count))
@@ -83,17 +83,17 @@ class LatestState:
         self._setpoint_mw = array("d", bytes(8 * count))
         self._available_discharge_mw = array("d", bytes(8 * count))
         self._available_charge_mw = array("d", bytes(8 * count))
-        # Of assets whose latest sample is suspect or bad: what they were before.
+        # The last good state of assets whose latest sample is suspect or bad.
         self._trusted: dict[int, BessState] = {}
 
     def __len__(self) -> int:
         """How many assets have any sample."""
-        return len(self._source) - self._source.count(_NOTHING)
+        return len(self._source) - self._source.count(_NONE)
 
     def fleet_changed(self, change: FleetChange) -> None:
-        """Make room for the assets that the fleet has been given; forget what retired ones reported."""
+        """Extend the columns for added assets; forget the samples of retired ones."""
         for key in change.retired:
-            self._source[key] = _NOTHING
+            self._source[key] = _NONE
             self._quality[key] = self._in_session[key] = 0
             self._trusted.pop(key, None)
         added = len(self._fleet.assets) - len(self._source)
@@ -116,18 +116,18 @@ class LatestState:
         return self._quality.count(code)
 
     def begin_boot(self, asset_keys: Iterable[int]) -> None:
-        """Another boot, agent or outbox stands for these assets: its order counts from now on."""
+        """Another boot, agent or outbox reports these assets: its order applies from now on."""
         for key in asset_keys:
             self._agent_seq[key] = 0
             self._agent_made_ms[key] = _BEFORE_ALL_TIME
 
     def begin_session(self, asset_keys: Iterable[int]) -> None:
-        """A session begins: what was known of its assets is no longer what their agent reports."""
+        """A session begins: the latest samples of its assets are from an older one."""
         for key in asset_keys:
             self._in_session[key] = 0
 
     def clock_stepped(self, by_ms: int) -> None:
-        """The headend's own clock was set ahead by this (or back, < 0): no sample is older for that."""
+        """The headend's clock was stepped by this (< 0 is back): no sample's age changes."""
         for column in (self._made_ms, self._received_ms):
             column[:] = array("q", [ms + by_ms for ms in column])
         for key, source in enumerate(self._source):
@@ -147,13 +147,13 @@ class LatestState:
         made_ms: int | None = None,
         batch_seq: int | None = None,
     ) -> None:
-        """Take an agent's samples over where nothing newer is known.
+        """Apply an agent's samples where nothing newer is known.
 
         Args:
-            samples: of one agent, of a time that can be.
+            samples: of one agent, not of a wrong time.
             received_ms: when, by the headend's clock.
             made_ms: when they were made, by the same; their own time by default. Never later than received.
-            batch_seq: their place in the agent's outbox; None for samples that came on their own.
+            batch_seq: their position in the agent's outbox; None for single samples.
         """
         made_ms = min(received_ms, samples.ts_unix_ms if made_ms is None else made_ms)
         run = _run_of(samples.asset_keys) if len(samples.asset_keys) > 1 else None
@@ -178,7 +178,7 @@ class LatestState:
             self._write(key, row, samples, _AGENT, made_ms=made_ms, received_ms=received_ms)
 
     def apply_synthesized(self, samples: Samples) -> None:
-        """Take over what the headend's model made; only for assets that no agent drives."""
+        """Apply samples of the headend's own model; only for assets that no agent drives."""
         now_ms = samples.ts_unix_ms
         for row, key in enumerate(samples.asset_keys):
             self._write(key, row, samples, _SYNTHESIZED, made_ms=now_ms, received_ms=now_ms)
@@ -226,26 +226,26 @@ class LatestState:
         self._available_charge_mw[run] = _as_array(samples.available_charge_mw)
 
     def _keep_trusted(self, key: int, next_code: int) -> None:
-        """Before a sample is taken over: remember what it replaces, if that is the last one to be trusted."""
+        """Before a sample is applied: remember the one that it replaces, if that is the last good one."""
         if next_code not in _DOUBTFUL:
             self._trusted.pop(key, None)
-        elif self._source[key] != _NOTHING and self._quality[key] not in _DOUBTFUL:
+        elif self._source[key] != _NONE and self._quality[key] not in _DOUBTFUL:
             self._trusted[key] = self._state(key)
 
     def state(self, key: int) -> BessState | None:
-        """The asset's latest known state, whoever reported it and whatever its quality is."""
-        return None if self._source[key] == _NOTHING else self._state(key)
+        """The asset's latest state, of any source and quality."""
+        return None if self._source[key] == _NONE else self._state(key)
 
     def trusted_state(self, key: int) -> BessState | None:
-        """The asset's latest state that is neither suspect nor bad: what a model may go on from."""
+        """The asset's latest state that is neither suspect nor bad: where a model may continue."""
         if self._quality[key] in _DOUBTFUL:
             return self._trusted.get(key)
         return self.state(key)
 
     def reported(self, key: int, now_ms: int) -> Reported | None:
-        """What the asset's agent reported last; None without a good sample since its session began.
+        """The last values of the asset's agent; None unless its latest sample of the present session is good.
 
-        What the headend's own model made, and what an earlier session reported, does not count.
+        Synthesized samples and those of an earlier session do not count.
         """
         if not self._in_session[key] or self._quality[key]:
             return None
@@ -259,7 +259,7 @@ class LatestState:
         )
 
     def is_suspect(self, key: int) -> bool:
-        """Whether the sample that the asset's agent sent last in its session is not good."""
+        """Whether the last sample of the asset's agent in its session is not good."""
         return bool(self._in_session[key] and self._quality[key])
 
     def is_current(self, key: int, ts_unix_ms: int, now_ms: int) -> bool:
@@ -271,13 +271,13 @@ class LatestState:
         )
 
     def quality(self, key: int, now_ms: int) -> Quality | None:
-        """How good the asset's latest sample is as of `now_ms`; None when there is none yet."""
-        return None if self._source[key] == _NOTHING else self._quality_of(key, self._age_s(key, now_ms))
+        """The quality of the asset's latest sample as of `now_ms`; None without one."""
+        return None if self._source[key] == _NONE else self._quality_of(key, self._age_s(key, now_ms))
 
     def view(self, key: int, now_ms: int) -> LatestView | None:
-        """The asset's latest sample as of `now_ms`; None when there is none yet."""
+        """The asset's latest sample as of `now_ms`; None without one."""
         source = self._source[key]
-        if source == _NOTHING:
+        if source == _NONE:
             return None
         asset = self._fleet.assets[key]
         current_mw = self._current_mw[key]
@@ -332,7 +332,7 @@ def _as_array(column: Sequence[float]) -> "array[float]":
 
 
 def _run_of(keys: Sequence[int]) -> slice | None:
-    """The keys as a slice, if they are neighbours and ascend, as those of a shard: columns are faster."""
+    """The keys as a slice, if they are consecutive, as those of a shard: column operations are faster."""
     if len(keys) < _SHORTEST_RUN:
         return None
     if isinstance(keys, range) and keys.step == 1:

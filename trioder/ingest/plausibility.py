@@ -1,7 +1,7 @@
-"""Which values a battery cannot have, by its nameplate. Synchronous and pure.
+"""Plausibility by the nameplate: the values and steps that a battery cannot have. Synchronous and pure.
 
-`impossible` is the rule for one row, `is_too_fast` the one for two rows that follow each other. A `Screen`
-applies both to whole batches. What becomes of a row that cannot be is decided in `intake`.
+`impossible` is the rule for one row, `is_too_fast` for two consecutive rows. A `Screen` applies both to whole
+batches. The quality of a row is decided in `intake`.
 """
 
 import sys
@@ -16,19 +16,19 @@ from trioder.domain.assets import Asset
 from trioder.domain.telemetry import IDLE_BAND_MW
 from trioder.wire.records import SingleSample
 
-# A power may be beyond the nameplate by the larger of the two, and a state of charge beyond 0..100 %.
+# Tolerances: of a power beyond the nameplate, the larger of the two; of a state of charge beyond 0..100 %.
 BEYOND_SHARE = 0.10
 BEYOND_MW = 0.5
 BEYOND_SOC_PCT = 2.0
-# A power may move faster than the nameplate's ramp by this factor; one that moves by less than it may be
-# beyond the nameplate has not stepped, for meters are noisy.
+# A power may ramp faster than the nameplate by this factor. A change within the tolerance of a power is noise
+# of the meter, and no step.
 RAMP_FACTOR = 5.0
-# Timestamps of whole seconds are common: two samples may lie so much further apart than they say.
+# Timestamps of whole seconds are common: two samples may be further apart by this than their times.
 LEAST_STEP_S = 1.0
 
 
 class Row(NamedTuple):
-    """The values of one asset in one sample; units as in the names, any of them perhaps NaN or infinite."""
+    """The values of one asset in one sample; units as in the names; any may be NaN or infinite."""
 
     soc_mwhr: float
     current_mw: float
@@ -38,14 +38,14 @@ class Row(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """What the nameplate of one battery allows, with the tolerances.
+    """The limits of one battery by its nameplate, tolerances included.
 
     Attributes:
         soc_low_mwhr: negative.
         mw_low: of the power and the setpoint, negative.
         discharge_mw: of the available power, a magnitude.
-        step_mw: by so much the power may always change.
-        step_mw_per_s: so fast it may change by more.
+        step_mw: a change of power that is always plausible.
+        step_mw_per_s: the fastest plausible larger change.
     """
 
     soc_low_mwhr: float
@@ -63,7 +63,7 @@ class Bounds(NamedTuple):
         return _bounds_of(asset.capacity_mwhr, asset.max_mw, asset.min_mw, asset.ramp_rate_mw_per_min)
 
 
-# Batteries of one type share theirs, which so stay in the processor's caches.
+# Batteries of one type share their bounds, which then stay in the processor's caches.
 @lru_cache(maxsize=4096)
 def _bounds_of(capacity_mwhr: float, max_mw: float, min_mw: float, ramp_mw_per_min: float) -> Bounds:
     discharge_mw = max_mw + max(BEYOND_MW, BEYOND_SHARE * max_mw)
@@ -82,7 +82,7 @@ def _bounds_of(capacity_mwhr: float, max_mw: float, min_mw: float, ramp_mw_per_m
 
 
 def impossible(bounds: Bounds, row: Row | SingleSample) -> str:
-    """Name the first value that the battery cannot have, and the rule; empty when every one is possible."""
+    """Name the first value that the battery cannot have, and its limits; empty when all are possible."""
     soc_low_mwhr, soc_high_mwhr, mw_low, mw_high, discharge_mw, charge_mw, _, _ = bounds
     # NaN is within no limits.
     if (
@@ -111,29 +111,29 @@ def is_too_fast(bounds: Bounds, from_mw: float, to_mw: float, dt_s: float) -> bo
 
 
 class Screen:
-    """Finds the impossible rows of batches of the same assets in the same order, a column at a time.
+    """Checks batches of the same assets in the same order, a column at a time.
 
     Attributes:
-        may_step: whether any of the assets is so slow that a step within its limits may be too fast.
+        may_step: whether any asset is slow enough for a step within its limits to be too fast.
     """
 
     def __init__(self, assets: Sequence[Asset]) -> None:
         self._assets = assets
         bounds = [Bounds.of(asset) for asset in assets]
         charge_mw, discharge_mw = [-b.mw_low for b in bounds], [b.mw_high for b in bounds]
-        # Apart from each other, for in most batches none of the second kind is negative.
+        # Separate, because the amounts of most batches have no negative values.
         self._powers = _Lanes(low=charge_mw * 2, high=discharge_mw * 2)
         self._amounts = _Lanes(
             low=[-b.soc_low_mwhr for b in bounds] + [IDLE_BAND_MW] * (2 * len(bounds)),
             high=[b.soc_high_mwhr for b in bounds] + discharge_mw + charge_mw,
         )
         self._steps_mw = array("d", [b.step_mw for b in bounds])
-        # From here on no step within the bounds is too fast.
+        # After this time no step within the bounds is too fast.
         self._slowest_s = max(((b.mw_high - b.mw_low) / b.step_mw_per_s for b in bounds), default=0.0)
         self.may_step = self._slowest_s > LEAST_STEP_S
 
     def impossible_rows(self, columns: "Sequence[array[float]]") -> list[int]:
-        """Return the rows that `impossible` names a value of, ascending; the columns are those of `Row`."""
+        """Return the rows with an impossible value, ascending; the columns are those of `Row`."""
         soc_mwhr, current_mw, setpoint_mw, discharge_mw, charge_mw = columns
         powers = self._powers.beyond(current_mw, setpoint_mw)
         amounts = self._amounts.beyond(soc_mwhr, discharge_mw, charge_mw)
@@ -143,12 +143,12 @@ class Screen:
         return sorted({lane % rows for lane in (*powers, *amounts)})
 
     def why_impossible(self, columns: "Sequence[array[float]]", row: int) -> str:
-        """Return what `impossible` says of one row."""
+        """Return the result of `impossible` for one row."""
         return impossible(Bounds.of(self._assets[row]), Row(*(column[row] for column in columns)))
 
     def too_fast_rows(self, from_mw: "array[float]", to_mw: "array[float]", dt_s: float) -> list[int]:
-        """Return the rows whose power stepped faster than it can, ascending."""
-        # Most batteries hold their power most of the time; NaN equals nothing.
+        """Return the rows whose power changed too fast, ascending."""
+        # Most batteries hold their power most of the time; NaN is equal to nothing.
         if (
             from_mw == to_mw
             or max(dt_s, LEAST_STEP_S) >= self._slowest_s
@@ -163,7 +163,7 @@ class Screen:
 
 
 class _Lanes:
-    """Columns of doubles against limits of their own for each value, all in a few operations.
+    """Compares columns of doubles with limits for each value, in a few operations.
 
     The magnitudes of IEEE 754 doubles are ordered as their bits are as integers, infinity and NaN above all
     numbers. So the columns are read as one long integer with a lane of 64 bits a value, and subtracted from

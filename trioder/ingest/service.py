@@ -1,145 +1,65 @@
-"""Telemetry comes in: to the latest state at once, and to the store in sequence, by go-back-N per outbox.
+"""Telemetry ingest: into the latest state at once, and into the store in sequence, by go-back-N per outbox.
 
-Synchronous throughout: a batch is dealt with between two checkpoints, and a slow store is never waited for.
+Synchronous but for opening a session: a batch is processed between two checkpoints and never waits for the
+store.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import Enum
 
 import structlog
 import trio
 
 from trioder.domain.fleet import Fleet
 from trioder.domain.quality import Quality
-from trioder.domain.telemetry import Samples
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
+from trioder.events.facts import TelemetryAccepted, TelemetryCommitted
 from trioder.gateway.downlink_queue import DownlinkQueue
 from trioder.gateway.sessions import Session
-from trioder.ingest.commit_lag import CommitLag
 from trioder.ingest.intake import Intake, Received
 from trioder.ingest.latest import LatestState
 from trioder.ingest.quality_alarms import TimeAlarm, ValueAlarms
-from trioder.ingest.repeats import REMEMBERED, KeptTimes
+from trioder.ingest.repeats import REMEMBERED, RecentTimes
+from trioder.ingest.sequence import BatchCursor, CommitLag, SequenceCheck
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import Store, StoreUnavailableError
 from trioder.store.records import NOTHING_COMMITTED, Watermark
 from trioder.wire.checks import WireError
 from trioder.wire.records import Batch, SingleSample
 
-# A session is not delayed for longer by what is remembered of its assets.
-_RECALL_WITHIN_S = 2.0
+# Loading the recent sample times delays a session by no more than this.
+_LOAD_WITHIN_S = 2.0
 
 log = structlog.stdlib.get_logger(__name__)
 
 
-class SequenceCheck(Enum):
-    """What is to be done with a batch, as far as the store is concerned."""
-
-    NEXT = "hand it to the store"
-    REPEATED = "drop it: it was taken before"
-    AHEAD = "drop it: one before it is missing"
-    HELD_BACK = "drop it: the store has no room"
-
-
-class BatchCursor:
-    """Where one outbox stands. The receiving half of go-back-N, without any I/O.
-
-    Every batch up to `committed_seq` is kept for good; those up to `next_seq - 1` are with the store.
-    One replay is asked for per episode: it ends with the next batch that is taken.
-    """
-
-    def __init__(self, mark: Watermark) -> None:
-        self.mark = mark
-        self.next_seq = mark.batch_seq + 1
-        self._held_back = False
-        self._replay_asked = False
-
-    @property
-    def committed_seq(self) -> int:
-        """The last committed batch; `mark` has its time as well."""
-        return self.mark.batch_seq
-
-    @property
-    def settled(self) -> bool:
-        """Whether the store has nothing of this outbox in hand."""
-        return self.next_seq == self.committed_seq + 1
-
-    def judge(self, batch_seq: int, gap_from_seq: int | None) -> SequenceCheck:
-        """Place a batch in the sequence; changes nothing."""
-        if batch_seq < self.next_seq:
-            return SequenceCheck.REPEATED
-        if self._held_back:
-            return SequenceCheck.HELD_BACK
-        fits = batch_seq == self.next_seq or (gap_from_seq is not None and gap_from_seq <= self.next_seq)
-        return SequenceCheck.NEXT if fits else SequenceCheck.AHEAD
-
-    def take(self, batch_seq: int) -> None:
-        """The store has taken the batch."""
-        self.next_seq = batch_seq + 1
-        self._replay_asked = False
-
-    def commit(self, mark: Watermark) -> None:
-        """The store has committed every batch up to this one."""
-        if mark.batch_seq > self.mark.batch_seq:
-            self.mark = mark
-        self.next_seq = max(self.next_seq, mark.batch_seq + 1)
-
-    def hold_back(self) -> None:
-        """The store had no room for the next batch: take nothing until there is."""
-        self._held_back = True
-        # If that batch was asked for, it came; it will have to be asked for anew.
-        self._replay_asked = False
-
-    def let_go(self) -> None:
-        """The store has dropped all that it had not committed."""
-        self.next_seq = self.committed_seq + 1
-        self._replay_asked = False
-
-    def reattach(self) -> None:
-        """A new session begins, from the batch after the committed one: nothing is asked for yet."""
-        self._replay_asked = False
-
-    def room_again(self) -> bool:
-        """The store takes batches again; True if any were turned away."""
-        held_back, self._held_back = self._held_back, False
-        return held_back
-
-    def ask_replay(self) -> int | None:
-        """The batch to ask for again; None when it was asked for already, or could not be taken."""
-        if self._replay_asked or self._held_back:
-            return None
-        self._replay_asked = True
-        return self.next_seq
-
-
 @dataclass(slots=True)
-class _Feed:
+class _Outbox:
+    """The state of one outbox; `downlink` is that of the session that sends from it."""
+
     cursor: BatchCursor
-    mailbox: DownlinkQueue | None
-    kept: CommitLag = field(default_factory=CommitLag)
-    # Of the newest batch that the agent has told of, in its turn or early.
+    downlink: DownlinkQueue | None
+    lag: CommitLag = field(default_factory=CommitLag)
+    # The newest batch received, in sequence or not.
     newest_seq: int = 0
 
     @property
-    def outbox_batches(self) -> int:
+    def uncommitted(self) -> int:
         """How many batches the agent still keeps."""
         return max(0, self.newest_seq - self.cursor.committed_seq)
 
 
 @dataclass(slots=True)
-class _Stream:
-    """What is remembered of one session."""
-
+class _SessionState:
     intake: Intake
     times: TimeAlarm
 
 
 class Ingest:
-    """Takes what agents tell of their assets; a `StoreListener` that passes the store's word on to them.
+    """Receives the telemetry of all sessions; a `StoreListener` that acknowledges commits to the agents.
 
-    A cursor outlives its session for as long as the store has batches of its outbox in hand.
+    The state of an outbox outlives its session for as long as the store has uncommitted batches of it.
     """
 
     def __init__(
@@ -149,186 +69,191 @@ class Ingest:
         latest: LatestState,
         store: Store,
         counters: Counters,
+        events: EventBus,
         wall: WallClock,
-        measured: Callable[[Samples], None],
     ) -> None:
         self._fleet = fleet
         self._latest = latest
         self._store = store
         self._counters = counters
         self._wall = wall
-        # Is shown every sample of a possible time as it comes, with its quality.
-        self._measured = measured
-        self._feeds: dict[str, _Feed] = {}
-        self._streams: dict[Session, _Stream] = {}
-        # Which boot of which agent, and which outbox, the order of each asset's samples is of.
+        self._events = events
+        self._accepted = events.topic(TelemetryAccepted)
+        self._outboxes: dict[str, _Outbox] = {}
+        self._sessions: dict[Session, _SessionState] = {}
+        # The agent, boot and outbox that the order of each asset's samples belongs to.
         self._boots: dict[int, tuple[str, int, str]] = {}
-        self._kept_times = KeptTimes()
-        self._alarms = ValueAlarms(fleet)
+        self._recent_times = RecentTimes()
+        self._alarms = ValueAlarms(fleet, events)
 
     async def session_opened(self, session: Session) -> Watermark:
-        """Attach a session to its outbox and return the last batch that is kept."""
+        """Attach a session to its outbox and return the last committed batch."""
         self._begin_boot(session)
-        self._streams[session] = _Stream(Intake(self._fleet, session), TimeAlarm(session))
+        self._sessions[session] = _SessionState(
+            Intake(self._fleet, session), TimeAlarm(session, self._events)
+        )
         if not session.outbox_id:
             return NOTHING_COMMITTED
-        feed = self._feeds.get(session.outbox_id)
-        if feed is None:
-            mark = await self._store.watermark(session.outbox_id)
-            feed = self._feeds.setdefault(session.outbox_id, _Feed(BatchCursor(mark), None))
-        feed.mailbox = session.mailbox
-        feed.cursor.reattach()
-        return feed.cursor.mark
+        outbox = self._outboxes.get(session.outbox_id)
+        if outbox is None:
+            watermark = await self._store.watermark(session.outbox_id)
+            outbox = self._outboxes.setdefault(session.outbox_id, _Outbox(BatchCursor(watermark), None))
+        outbox.downlink = session.downlink
+        outbox.cursor.session_opened()
+        return outbox.cursor.watermark
 
-    async def recall(self, session: Session) -> None:
-        """Read which samples of its assets were kept before the headend's start, where no outbox says so.
+    async def load_recent_times(self, session: Session) -> None:
+        """Load from the store which samples it has of the session's assets, where no outbox has a sequence.
 
-        As far as the store can say so within a moment: what it cannot is stored again, if it comes again.
+        If the store does not answer in time, repeats of such samples are stored a second time.
         """
         if session.outbox_id:
             return
-        unknown = [self._fleet.assets[key] for key in session.asset_keys if not self._kept_times.knows(key)]
+        unknown = [self._fleet.assets[key] for key in session.asset_keys if not self._recent_times.knows(key)]
         if not unknown:
             return
-        with trio.move_on_after(_RECALL_WITHIN_S), suppress(StoreUnavailableError):
+        with trio.move_on_after(_LOAD_WITHIN_S), suppress(StoreUnavailableError):
             times_ms = await self._store.reported_times(unknown, limit=REMEMBERED)
             for asset_id, reported_ms in times_ms.items():
                 # The fleet may have changed meanwhile.
                 if (key := self._fleet.index_by_id.get(asset_id)) is not None:
-                    self._kept_times.remember(key, reported_ms)
+                    self._recent_times.remember(key, reported_ms)
 
     def session_closed(self, session: Session) -> None:
         """Detach a session from its outbox; a newer session of the outbox stays attached."""
-        self._streams.pop(session, None)
-        feed = self._feeds.get(session.outbox_id)
-        if feed is not None and feed.mailbox is session.mailbox:
-            feed.mailbox = None
-            self._forget_if_settled(session.outbox_id, feed)
+        state = self._sessions.pop(session, None)
+        if state is not None:
+            state.times.close(self._wall.now_ms())
+        outbox = self._outboxes.get(session.outbox_id)
+        if outbox is not None and outbox.downlink is session.downlink:
+            outbox.downlink = None
+            self._forget_if_settled(session.outbox_id, outbox)
 
     def furthest_behind_s(self) -> float:
-        """How old the newest kept batch is of the connected outbox that is furthest behind; 0 without any.
+        """The age of the newest committed batch, of the connected outbox that is furthest behind; else 0.
 
         By the headend's clock; one pulse and one transaction when nothing waits.
         """
-        kept_ms = [
-            feed.kept.newest_ms
-            for feed in self._feeds.values()
-            if feed.mailbox is not None and feed.kept.newest_ms is not None
+        committed_ms = [
+            outbox.lag.newest_ms
+            for outbox in self._outboxes.values()
+            if outbox.downlink is not None and outbox.lag.newest_ms is not None
         ]
-        return max(0, self._wall.now_ms() - min(kept_ms)) / 1000 if kept_ms else 0.0
-
-    @property
-    def outboxes(self) -> int:
-        """How many outboxes are followed: those of the sessions, and those that the store has batches of."""
-        return len(self._feeds)
+        return max(0, self._wall.now_ms() - min(committed_ms)) / 1000 if committed_ms else 0.0
 
     def outbox_batches(self) -> tuple[int, int]:
         """How many uncommitted batches the connected agents keep: all together, and the fullest outbox."""
-        kept = [feed.outbox_batches for feed in self._feeds.values() if feed.mailbox is not None]
-        return sum(kept), max(kept, default=0)
+        counts = [outbox.uncommitted for outbox in self._outboxes.values() if outbox.downlink is not None]
+        return sum(counts), max(counts, default=0)
 
     def receive_batch(self, session: Session, batch: Batch) -> None:
-        """Take one batch of a session that was opened here.
+        """Process one batch of a session that was opened here.
 
         Raises:
             WireError: the session has no outbox.
         """
         if not session.outbox_id:
-            raise WireError("a TelemetryBatch came, but Register named no outbox_id")
+            raise WireError("a TelemetryBatch was received, but Register named no outbox_id")
         self._counters.batches_received += 1
-        feed = self._feeds[session.outbox_id]
-        feed.newest_seq = max(feed.newest_seq, batch.batch_seq)
+        outbox = self._outboxes[session.outbox_id]
+        outbox.newest_seq = max(outbox.newest_seq, batch.batch_seq)
         now_ms = self._wall.now_ms()
-        stream = self._streams[session]
-        received = stream.intake.batch(batch, received_ms=now_ms)
+        state = self._sessions[session]
+        received = state.intake.batch(batch, received_ms=now_ms)
         if not session.backlog_only:
-            self._take(session, stream, received, now_ms, batch.batch_seq)
+            self._accept(session, state, received, now_ms, batch.batch_seq)
         elif not batch.live_only:
-            # It is of the past, and perhaps of assets that another agent drives by now: never the latest.
+            # It is old, and another agent may drive its assets now: never the latest.
             self._count(received)
         if not batch.live_only:
-            self._sequence(feed, session.outbox_id, batch, received)
+            self._submit(outbox, session.outbox_id, batch, received)
 
     def receive_single(self, session: Session, asset_key: int, sample: SingleSample) -> None:
-        """Take one sample that came on its own, without a sequence; a repeated one only once."""
-        if not self._kept_times.add(asset_key, sample.ts_unix_ms):
+        """Process one sample sent on its own, without a sequence; repeats are dropped."""
+        if not self._recent_times.add(asset_key, sample.ts_unix_ms):
             self._counters.samples_repeated += 1
             return
         now_ms = self._wall.now_ms()
-        stream = self._streams[session]
-        received = stream.intake.single(asset_key, sample, received_ms=now_ms)
-        self._take(session, stream, received, now_ms, None)
+        state = self._sessions[session]
+        received = state.intake.single(asset_key, sample, received_ms=now_ms)
+        self._accept(session, state, received, now_ms, None)
         self._store.keep(received.samples)
 
     def nameplates_changed(self) -> None:
-        """The fleet's nameplates are others by now: what comes is judged by them."""
-        for stream in self._streams.values():
-            stream.intake.nameplates_changed()
+        """The fleet's nameplates have changed: later samples are checked against the new ones."""
+        for state in self._sessions.values():
+            state.intake.nameplates_changed()
 
     def clock_stepped(self, by_ms: int) -> None:
-        """The headend's own clock was set ahead by this (or back, < 0): nothing is older for that.
+        """The headend's clock was stepped by this (< 0 is back): no sample's age changes.
 
-        The latest state is another's to adjust.
+        The latest state is corrected by its owner.
         """
         self._alarms.clock_stepped(by_ms)
-        for stream in self._streams.values():
-            stream.intake.clock_stepped(by_ms)
-            stream.times.clock_stepped(by_ms)
-        for feed in self._feeds.values():
-            feed.kept.clock_stepped(by_ms)
+        for state in self._sessions.values():
+            state.intake.clock_stepped(by_ms)
+            state.times.clock_stepped(by_ms)
+        for outbox in self._outboxes.values():
+            outbox.lag.clock_stepped(by_ms)
 
-    def batches_committed(self, outbox_id: str, mark: Watermark) -> None:
+    def batches_committed(self, outbox_id: str, watermark: Watermark) -> None:
         """See `StoreListener`: acknowledge to the agent."""
-        feed = self._feeds.get(outbox_id)
-        if feed is None:
+        outbox = self._outboxes.get(outbox_id)
+        if outbox is None:
             return
-        feed.cursor.commit(mark)
-        feed.kept.committed(mark.batch_seq)
-        if feed.mailbox is not None:
-            feed.mailbox.put_ack(feed.cursor.committed_seq)
+        outbox.cursor.committed(watermark)
+        outbox.lag.committed(watermark.batch_seq)
+        if outbox.downlink is not None:
+            outbox.downlink.put_ack(outbox.cursor.committed_seq)
         else:
-            self._forget_if_settled(outbox_id, feed)
+            self._forget_if_settled(outbox_id, outbox)
+        if self._events.wants(TelemetryCommitted):
+            self._events.publish(TelemetryCommitted(outbox_id, watermark.batch_seq, watermark.ts_unix_ms))
 
-    def batches_let_go(self, outbox_id: str) -> None:
-        """See `StoreListener`: go back to what is committed."""
-        feed = self._feeds.get(outbox_id)
-        if feed is None:
+    def batches_released(self, outbox_id: str) -> None:
+        """See `StoreListener`: continue after the last committed batch."""
+        outbox = self._outboxes.get(outbox_id)
+        if outbox is None:
             return
-        feed.cursor.let_go()
-        if feed.mailbox is not None:
-            self._ask_replay(feed)
+        outbox.cursor.released()
+        if outbox.downlink is not None:
+            self._request_replay(outbox)
         else:
-            self._forget_if_settled(outbox_id, feed)
+            self._forget_if_settled(outbox_id, outbox)
 
-    def room_again(self) -> None:
-        """See `StoreListener`: ask for what was turned away."""
-        for feed in self._feeds.values():
-            if feed.cursor.room_again():
-                self._ask_replay(feed)
+    def capacity_available(self) -> None:
+        """See `StoreListener`: request what was refused."""
+        for outbox in self._outboxes.values():
+            if outbox.cursor.capacity_available():
+                self._request_replay(outbox)
 
     def _begin_boot(self, session: Session) -> None:
         self._latest.begin_session(session.asset_keys)
-        # Epoch 0 tells nothing: every session may be another boot.
+        # Epoch 0 identifies no boot: every session may be another one.
         boot = (session.agent_id, session.epoch, session.outbox_id)
         others = [key for key in session.asset_keys if not session.epoch or self._boots.get(key) != boot]
         self._latest.begin_boot(others)
         self._boots.update(dict.fromkeys(others, boot))
 
-    def _take(
-        self, session: Session, stream: _Stream, received: Received, now_ms: int, batch_seq: int | None
+    def _accept(
+        self,
+        session: Session,
+        state: _SessionState,
+        received: Received,
+        now_ms: int,
+        batch_seq: int | None,
     ) -> None:
         self._count(received)
         samples = received.samples
-        if received.wrong_time or stream.times.is_open:
-            stream.times.follow(samples.ts_unix_ms, wrong=received.wrong_time, now_ms=now_ms)
+        if received.wrong_time or state.times.open is not None:
+            state.times.observe(samples.ts_unix_ms, wrong=received.wrong_time, now_ms=now_ms)
         if received.wrong_time:
             return
         self._latest.apply_agent(samples, received_ms=now_ms, made_ms=received.made_ms, batch_seq=batch_seq)
-        if received.newest and (samples.quality or self._alarms):
-            self._alarms.follow(
-                samples, agent_id=session.agent_id, now_ms=now_ms, reason_of=received.reason_of
-            )
-        self._measured(samples)
+        if received.newest and (samples.quality or self._alarms.open):
+            self._alarms.observe(samples, session, now_ms=now_ms, reason_of=received.reason_of)
+        if self._accepted.receivers:
+            self._accepted.publish(TelemetryAccepted(samples, session.agent_id, now_ms, received.made_ms))
 
     def _count(self, received: Received) -> None:
         counters, samples = self._counters, received.samples
@@ -339,33 +264,33 @@ class Ingest:
             counters.samples_bad += samples.quality.count(Quality.BAD)
             counters.samples_wrong_time += samples.quality.count(Quality.WRONG_TIME)
 
-    def _sequence(self, feed: _Feed, outbox_id: str, batch: Batch, received: Received) -> None:
-        cursor = feed.cursor
-        match cursor.judge(batch.batch_seq, batch.gap_from_seq):
+    def _submit(self, outbox: _Outbox, outbox_id: str, batch: Batch, received: Received) -> None:
+        cursor = outbox.cursor
+        match cursor.check(batch.batch_seq, batch.gap_from_seq):
             case SequenceCheck.NEXT:
                 expected_seq = cursor.next_seq
-                # Before: a store may commit at once.
-                feed.kept.came(batch.batch_seq, received.made_ms)
+                # First: a store may commit at once.
+                outbox.lag.received(batch.batch_seq, received.made_ms)
                 if self._store.submit(outbox_id, batch.batch_seq, received.samples):
-                    cursor.take(batch.batch_seq)
+                    cursor.submitted(batch.batch_seq)
                     self._counters.batches_taken += 1
                     self._count_lost(outbox_id, batch, expected_seq)
                 else:
-                    cursor.hold_back()
+                    cursor.refused()
                     self._counters.batches_refused += 1
             case SequenceCheck.REPEATED:
                 self._counters.batches_repeated += 1
-                if feed.mailbox is not None:
-                    feed.mailbox.put_ack(cursor.committed_seq)
-            case SequenceCheck.AHEAD:
+                if outbox.downlink is not None:
+                    outbox.downlink.put_ack(cursor.committed_seq)
+            case SequenceCheck.OUT_OF_ORDER:
                 self._counters.batches_out_of_sequence += 1
-                self._ask_replay(feed)
-            case SequenceCheck.HELD_BACK:
+                self._request_replay(outbox)
+            case SequenceCheck.STORE_FULL:
                 self._counters.batches_refused += 1
 
     def _count_lost(self, outbox_id: str, batch: Batch, expected_seq: int) -> None:
-        # Of an outbox without a record, what is missing may have been acknowledged by a headend without a
-        # database: only the agent knows. Of any other, what is missing is missing in the database.
+        # What an outbox without a record lacks may have been acknowledged by a headend without a database:
+        # only the agent knows. What any other outbox lacks is missing in the database.
         lost = batch.batch_seq - expected_seq if expected_seq > 1 else batch.lost_batches or 0
         if lost:
             self._counters.batches_lost += lost
@@ -377,11 +302,11 @@ class Ingest:
                 to_batch_seq=batch.batch_seq - 1,
             )
 
-    def _ask_replay(self, feed: _Feed) -> None:
-        if feed.mailbox is not None and (from_seq := feed.cursor.ask_replay()) is not None:
+    def _request_replay(self, outbox: _Outbox) -> None:
+        if outbox.downlink is not None and (from_seq := outbox.cursor.request_replay()) is not None:
             self._counters.replays_requested += 1
-            feed.mailbox.put_replay(from_seq)
+            outbox.downlink.put_replay(from_seq)
 
-    def _forget_if_settled(self, outbox_id: str, feed: _Feed) -> None:
-        if feed.cursor.settled:
-            del self._feeds[outbox_id]
+    def _forget_if_settled(self, outbox_id: str, outbox: _Outbox) -> None:
+        if outbox.cursor.settled:
+            del self._outboxes[outbox_id]

@@ -22,10 +22,10 @@ class StoreListener(Protocol):
     def batches_committed(self, outbox_id: str, mark: Watermark) -> None:
         """Every batch of the outbox up to `mark` is kept for good."""
 
-    def batches_let_go(self, outbox_id: str) -> None:
+    def batches_released(self, outbox_id: str) -> None:
         """The store dropped every batch of the outbox that it had not committed."""
 
-    def room_again(self) -> None:
+    def capacity_available(self) -> None:
         """After a refused `submit`: batches are taken again."""
 
 
@@ -64,7 +64,7 @@ class Store(Protocol):
         The store becomes the owner of the columns.
 
         Returns:
-            False when there is no room: nothing was taken, and `room_again` follows.
+            False when there is no room: nothing was taken, and `capacity_available` follows.
         """
 
     def keep(self, samples: Samples) -> None:

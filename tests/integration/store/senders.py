@@ -43,10 +43,10 @@ class Sender:
         self._news.set()
         self._news = trio.Event()
 
-    def batches_let_go(self, outbox_id: str) -> None:
+    def batches_released(self, outbox_id: str) -> None:
         self.next[outbox_id] = self.kept[outbox_id] + 1
 
-    def room_again(self) -> None:
+    def capacity_available(self) -> None:
         self.held_back.clear()
 
     def send(self, outbox_id: str = "box-0", *, keys: range = range(1)) -> None:

@@ -34,7 +34,7 @@ async def test_a_dispatch_to_a_connected_asset_is_sent(autojump_clock: object) -
             "delivery": "sent",
             "state": "sent",
         }
-        [setpoint] = (await session.mailbox.take()).dispatches
+        [setpoint] = (await session.downlink.take()).setpoints
         assert (setpoint.dispatch_id, setpoint.mw, setpoint.duration_s) == (dispatch_id, 5.0, 60)
 
 
@@ -48,7 +48,7 @@ async def test_the_shortfall_of_one_asset_is_reported_like_that_of_a_group(autoj
         for name in ("status", "mw", "allocated_mw", "shortfall_mw"):
             assert one[name] == many[name]
         assert (one["status"], one["shortfall_mw"], one["allocations"][0]["mw"]) == ("shortfall", 5.0, 5.0)
-        [setpoint] = (await session.mailbox.take()).dispatches
+        [setpoint] = (await session.downlink.take()).setpoints
         assert setpoint.mw == 5.0
 
 

@@ -67,7 +67,7 @@ def tell(
 
 
 def mail_of(session: Session) -> tuple[Setpoint, ...]:
-    return session.mailbox._take_nowait().dispatches
+    return session.downlink._take_nowait().setpoints
 
 
 def answer(

@@ -8,7 +8,9 @@ from trioder.control.dispatcher import Dispatcher
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet, Site
 from trioder.domain.telemetry import Samples, Source
+from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
+from trioder.events.facts import TelemetryAccepted
 from trioder.gateway.sessions import Session, SessionRegistry
 from trioder.headend.ticker import Ticker
 from trioder.ingest.latest import LatestState
@@ -84,7 +86,7 @@ def make_session(
 
 
 class StillWall(WallClock):
-    """A clock that moves when it is told to, for tests without a Trio run."""
+    """A clock that moves only on request, for tests without a Trio run."""
 
     def __init__(self) -> None:
         super().__init__(START_UNIX_S, 0.0)
@@ -103,6 +105,7 @@ class Parts:
 
     fleet: Fleet
     counters: Counters
+    events: EventBus
     latest: LatestState
     sessions: SessionRegistry
     dispatcher: Dispatcher
@@ -125,6 +128,7 @@ class Parts:
 def make_parts(*, assets: int, store: Store | None = None, wall: WallClock | None = None) -> Parts:
     fleet = make_fleet(assets)
     counters = Counters()
+    events = EventBus(counters)
     latest = LatestState(fleet)
     sessions = SessionRegistry()
     store = store or NoneStore()
@@ -135,12 +139,12 @@ def make_parts(*, assets: int, store: Store | None = None, wall: WallClock | Non
         latest=latest,
         store=store,
         counters=counters,
+        events=events,
         wall=wall,
         rng=random.Random(7),
     )
-    ingest = Ingest(
-        fleet=fleet, latest=latest, store=store, counters=counters, wall=wall, measured=dispatcher.measured
-    )
+    ingest = Ingest(fleet=fleet, latest=latest, store=store, counters=counters, events=events, wall=wall)
+    events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
     store.listen(ingest)
     ticker = Ticker(
         fleet=fleet,
@@ -154,6 +158,7 @@ def make_parts(*, assets: int, store: Store | None = None, wall: WallClock | Non
     return Parts(
         fleet=fleet,
         counters=counters,
+        events=events,
         latest=latest,
         sessions=sessions,
         dispatcher=dispatcher,

@@ -11,7 +11,7 @@ from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 
 class SlowStore(NoneStore):
-    """Takes up to `room` batches; commits, drops and makes room only when it is told to."""
+    """Takes up to `room` batches; commits, drops and makes room only on request."""
 
     def __init__(self, room: int = 1_000_000) -> None:
         super().__init__()
@@ -23,11 +23,11 @@ class SlowStore(NoneStore):
         self.dispatches: list[DispatchRecord] = []
         self.recorded: dict[str, DispatchRecord] = {}
         self.changed: list[frozenset[int]] = []
-        self._told: StoreListener | None = None
+        self._listener: StoreListener | None = None
         self._refused = False
 
     def listen(self, listener: StoreListener) -> None:
-        self._told = listener
+        self._listener = listener
 
     async def watermark(self, outbox_id: str) -> Watermark:
         return self.watermark_nowait(outbox_id)
@@ -62,24 +62,24 @@ class SlowStore(NoneStore):
 
     def commit(self, count: int = 1_000_000) -> None:
         """One transaction over the oldest batches."""
-        assert self._told is not None
+        assert self._listener is not None
         done, self.taken = self.taken[:count], self.taken[count:]
         for outbox_id, batch_seq in done:
             self.rows[outbox_id].append(batch_seq)
         for outbox_id in dict.fromkeys(outbox_id for outbox_id, _ in done):
-            self._told.batches_committed(outbox_id, self.watermark_nowait(outbox_id))
-        self._tell_room()
+            self._listener.batches_committed(outbox_id, self.watermark_nowait(outbox_id))
+        self._report_capacity()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Drop everything that is not committed."""
-        assert self._told is not None
+        assert self._listener is not None
         dropped, self.taken = self.taken, []
         for outbox_id in dict.fromkeys(outbox_id for outbox_id, _ in dropped):
-            self._told.batches_let_go(outbox_id)
-        self._tell_room()
+            self._listener.batches_released(outbox_id)
+        self._report_capacity()
 
-    def _tell_room(self) -> None:
-        assert self._told is not None
+    def _report_capacity(self) -> None:
+        assert self._listener is not None
         if self._refused and len(self.taken) < self.room:
             self._refused = False
-            self._told.room_again()
+            self._listener.capacity_available()

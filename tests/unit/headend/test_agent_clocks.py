@@ -1,4 +1,4 @@
-"""Each session measures its agent's clock; what is off is shown, counted and warned of, and nothing else."""
+"""Each session measures its agent's clock; a skew is reported, counted and logged, and changes nothing."""
 
 import pytest
 import structlog.testing

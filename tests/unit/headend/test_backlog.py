@@ -1,4 +1,4 @@
-"""How far behind the headend takes its agents to be: by what is kept of them, not by what came."""
+"""How far an agent is behind: by the commits of its batches, not by their receipt."""
 
 import trio
 
@@ -7,7 +7,7 @@ from tests.unit.headend.stores import SlowStore
 
 
 async def say_all(agent: ScriptedAgent, *seqs: int) -> None:
-    """A batch a second, told at once."""
+    """A batch a second, sent at once."""
     for seq in seqs:
         await agent.say(pulse(seq, 0, ts_ms=NOW + seq * 1000))
     await trio.testing.wait_all_tasks_blocked()

@@ -27,7 +27,7 @@ def test_a_battery_is_a_candidate_with_what_it_can_hold_in_the_direction_asked_f
         (KNOWN._replace(age_s=None), "no_telemetry"),
         (KNOWN._replace(age_s=12.1), "stale"),
         (KNOWN._replace(commanded_otherwise=True), "commanded_otherwise"),
-        # The one that must be remedied first is told.
+        # The reason that must be remedied first is reported.
         (KNOWN._replace(connected=False, age_s=None, commanded_otherwise=True), "not_connected"),
         (KNOWN._replace(age_s=99.0, commanded_otherwise=True), "stale"),
     ],

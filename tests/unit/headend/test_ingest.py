@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.unit.headend.parts import START_UNIX_S, Parts, StillWall, make_parts, make_session
 from tests.unit.headend.stores import SlowStore
-from trioder.gateway.downlink_queue import Mail
+from trioder.gateway.downlink_queue import PendingDownlink
 from trioder.gateway.sessions import Session
 from trioder.store.records import NOTHING_COMMITTED, Watermark
 from trioder.wire.records import Batch
@@ -41,8 +41,8 @@ def batch(
     )
 
 
-def mail_of(session: Session) -> Mail:
-    return session.mailbox._take_nowait()
+def pending_of(session: Session) -> PendingDownlink:
+    return session.downlink._take_nowait()
 
 
 async def attached(parts: Parts, agent_id: str = "a") -> Session:
@@ -57,9 +57,9 @@ async def test_batches_in_sequence_are_stored_and_acknowledged_once_committed(au
     session = await attached(parts)
     for seq in (1, 2, 3):
         parts.ingest.receive_batch(session, batch(seq))
-    assert mail_of(session).kept_seq is None
+    assert pending_of(session).committed_seq is None
     store.commit(2)
-    assert mail_of(session).kept_seq == 2
+    assert pending_of(session).committed_seq == 2
     assert parts.counters.batches_taken == 3
 
 
@@ -69,11 +69,11 @@ async def test_a_repeated_batch_is_dropped_and_acknowledged_again(autojump_clock
     session = await attached(parts)
     parts.ingest.receive_batch(session, batch(1))
     store.commit()
-    mail_of(session)
+    pending_of(session)
     parts.ingest.receive_batch(session, batch(1))
     store.commit()
     assert store.rows[BOX] == [1]
-    assert mail_of(session).kept_seq == 1
+    assert pending_of(session).committed_seq == 1
     assert parts.counters.batches_repeated == 1
 
 
@@ -127,7 +127,7 @@ async def test_after_a_gap_and_after_dropped_batches_it_is_the_time_of_the_last_
     parts.ingest.receive_batch(session, batch(5, gap_from=2))
     store.commit()
     parts.ingest.receive_batch(session, batch(6))
-    store.let_go()
+    store.release()
     assert await parts.ingest.session_opened(session) == Watermark(5, NOW + 5)
 
 
@@ -138,7 +138,7 @@ async def test_out_of_sequence_is_shown_but_not_stored_and_asked_for_once(autoju
     parts.ingest.receive_batch(session, batch(1))
     for seq in (3, 4):
         parts.ingest.receive_batch(session, batch(seq, soc=seq))
-    assert mail_of(session).replay_from_seq == 2
+    assert pending_of(session).replay_from_seq == 2
     assert parts.counters.replays_requested == 1
     assert store.taken == [(BOX, 1)]
     state = parts.latest.state(0)
@@ -150,10 +150,10 @@ async def test_each_gap_is_asked_for(autojump_clock: object) -> None:
     parts = make_parts(assets=1, store=SlowStore())
     session = await attached(parts)
     parts.ingest.receive_batch(session, batch(2))
-    assert mail_of(session).replay_from_seq == 1
+    assert pending_of(session).replay_from_seq == 1
     parts.ingest.receive_batch(session, batch(1))
     parts.ingest.receive_batch(session, batch(3))
-    assert mail_of(session).replay_from_seq == 2
+    assert pending_of(session).replay_from_seq == 2
 
 
 async def test_what_the_agent_has_dropped_is_skipped_and_counted(autojump_clock: object) -> None:
@@ -185,7 +185,7 @@ async def test_a_gap_that_begins_later_does_not_hide_a_missing_batch(autojump_cl
     session = await attached(parts)
     parts.ingest.receive_batch(session, batch(5, gap_from=3))
     assert store.taken == []
-    assert mail_of(session).replay_from_seq == 1
+    assert pending_of(session).replay_from_seq == 1
 
 
 async def test_a_live_copy_is_shown_and_not_stored(autojump_clock: object) -> None:
@@ -197,7 +197,7 @@ async def test_a_live_copy_is_shown_and_not_stored(autojump_clock: object) -> No
     assert state is not None
     assert state.soc_mwhr == 7.0
     assert store.taken == []
-    assert mail_of(session).replay_from_seq is None
+    assert pending_of(session).replay_from_seq is None
 
 
 async def test_a_full_store_lets_go_and_asks_again_when_there_is_room(autojump_clock: object) -> None:
@@ -206,10 +206,10 @@ async def test_a_full_store_lets_go_and_asks_again_when_there_is_room(autojump_c
     session = await attached(parts)
     for seq in (1, 2, 3):
         parts.ingest.receive_batch(session, batch(seq))
-    assert mail_of(session).replay_from_seq is None
+    assert pending_of(session).replay_from_seq is None
     store.commit()
-    mail = mail_of(session)
-    assert (mail.kept_seq, mail.replay_from_seq) == (1, 2)
+    pending = pending_of(session)
+    assert (pending.committed_seq, pending.replay_from_seq) == (1, 2)
     assert parts.counters.batches_refused == 2
 
 
@@ -221,10 +221,10 @@ async def test_a_batch_that_was_asked_for_and_found_no_room_is_asked_for_again(
     session = await attached(parts)
     parts.ingest.receive_batch(session, batch(1))
     parts.ingest.receive_batch(session, batch(3))
-    assert mail_of(session).replay_from_seq == 2
+    assert pending_of(session).replay_from_seq == 2
     parts.ingest.receive_batch(session, batch(2))
     store.commit()
-    assert mail_of(session).replay_from_seq == 2
+    assert pending_of(session).replay_from_seq == 2
 
 
 async def test_what_the_store_dropped_is_asked_for_again_from_the_committed_one(
@@ -236,8 +236,8 @@ async def test_what_the_store_dropped_is_asked_for_again_from_the_committed_one(
     for seq in (1, 2, 3):
         parts.ingest.receive_batch(session, batch(seq))
     store.commit(1)
-    store.let_go()
-    assert mail_of(session).replay_from_seq == 2
+    store.release()
+    assert pending_of(session).replay_from_seq == 2
 
 
 async def test_a_new_session_does_not_store_what_is_still_being_written(autojump_clock: object) -> None:
@@ -251,7 +251,7 @@ async def test_a_new_session_does_not_store_what_is_still_being_written(autojump
     parts.ingest.receive_batch(second, batch(1))
     store.commit()
     assert store.rows[BOX] == [1]
-    assert mail_of(second).kept_seq == 1
+    assert pending_of(second).committed_seq == 1
 
 
 async def test_a_commit_after_the_session_is_told_to_the_next_one(autojump_clock: object) -> None:
@@ -294,9 +294,9 @@ class Delivery(RuleBasedStateMachine):
         self._acknowledge(mark.batch_seq)
         self.next_to_send = self.low
 
-    def _acknowledge(self, kept_seq: int) -> None:
-        self.acked = kept_seq
-        self.low = max(self.low, kept_seq + 1)
+    def _acknowledge(self, committed_seq: int) -> None:
+        self.acked = committed_seq
+        self.low = max(self.low, committed_seq + 1)
 
     @rule(count=st.integers(1, 3))
     def make(self, count: int) -> None:
@@ -327,11 +327,11 @@ class Delivery(RuleBasedStateMachine):
     @rule()
     def read_mail(self) -> None:
         assert self.session is not None
-        mail = mail_of(self.session)
-        if mail.kept_seq is not None:
-            self._acknowledge(mail.kept_seq)
-        if mail.replay_from_seq is not None:
-            self.next_to_send = mail.replay_from_seq
+        pending = pending_of(self.session)
+        if pending.committed_seq is not None:
+            self._acknowledge(pending.committed_seq)
+        if pending.replay_from_seq is not None:
+            self.next_to_send = pending.replay_from_seq
 
     @rule()
     def cut(self) -> None:
@@ -342,8 +342,8 @@ class Delivery(RuleBasedStateMachine):
         self.store.commit(count)
 
     @rule()
-    def let_go(self) -> None:
-        self.store.let_go()
+    def release(self) -> None:
+        self.store.release()
 
     @rule()
     def others_fill_the_store(self) -> None:

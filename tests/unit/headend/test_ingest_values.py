@@ -1,4 +1,4 @@
-"""What arrives and cannot be: kept with its quality, shown as such, one alarm, and no other row changes."""
+"""Samples that cannot be right: stored with their quality, one alarm, and no other row changes."""
 
 import math
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -63,7 +63,7 @@ class Rig:
         for name, value in changes.items():
             setattr(self.session, name, value)
         await self.parts.ingest.session_opened(self.session)
-        await self.parts.ingest.recall(self.session)
+        await self.parts.ingest.load_recent_times(self.session)
         return self.session
 
     def batch(self, *powers: float, after_s: float = 4.0, ts_ms: int | None = None, **changes: Any) -> None:
@@ -109,7 +109,7 @@ class Rig:
         assert view is not None
         return view
 
-    def shown(self, key: int = 0) -> tuple[str, float, float]:
+    def displayed(self, key: int = 0) -> tuple[str, float, float]:
         view = self.view(key)
         return view.quality, view.telemetry.current_mw, view.age_s
 
@@ -132,8 +132,8 @@ async def test_an_impossible_row_spoils_itself_alone(
     assert rig.store.qualities(1) == [GOOD, SUSPECT, GOOD]
     stored = getattr(rig.store.batches[1], column)[1]
     assert stored == value or math.isnan(stored)
-    assert [rig.shown(key)[0] for key in range(3)] == ["good", "suspect", "good"]
-    assert rig.session.mailbox._take_nowait().kept_seq == 1
+    assert [rig.displayed(key)[0] for key in range(3)] == ["good", "suspect", "good"]
+    assert rig.session.downlink._take_nowait().committed_seq == 1
     assert (rig.parts.counters.samples_suspect, rig.parts.counters.samples_received) == (1, 3)
 
 
@@ -145,7 +145,7 @@ async def test_what_the_device_flags_is_bad_whatever_else_it_is(autojump_clock: 
     assert rig.store.qualities(1) == [GOOD, BAD, BAD]
     assert rig.store.qualities(2) == [SUSPECT, GOOD, GOOD]
     assert (rig.parts.counters.samples_bad, rig.parts.counters.samples_suspect) == (2, 1)
-    assert rig.shown(2)[0] == "good"
+    assert rig.displayed(2)[0] == "good"
 
 
 async def test_rows_of_assets_that_are_not_in_the_fleet_take_their_quality_with_them(
@@ -256,7 +256,7 @@ async def test_a_backlog_raises_no_alarm(autojump_clock: object) -> None:
         rig.batch(math.nan, 1.0, 1.0, batch_seq=1, ts_ms=NOW - 60_000)
     assert rig.store.qualities(1) == [SUSPECT, GOOD, GOOD]
     assert entries == []
-    assert rig.shown()[0] == "good"
+    assert rig.displayed()[0] == "good"
 
 
 @pytest.mark.parametrize("ts_ms", [NOW + DAY, NOW + 90_000, 0, 1, 946_684_799_999, 253_402_300_799_999])
@@ -271,11 +271,11 @@ async def test_a_time_that_cannot_be_is_kept_and_never_the_latest(autojump_clock
         assert rig.store.qualities(1) == [WRONG_TIME] * 3
         assert rig.parts.counters.samples_wrong_time == 3
         assert rig.parts.ingest.furthest_behind_s() == 0
-        # What is told afterwards is not outranked.
+        # A later sample is not outranked.
         rig.batch(5.0, 5.0, 5.0)
-        assert rig.shown() == ("good", 5.0, 0.0)
+        assert rig.displayed() == ("good", 5.0, 0.0)
         rig.batch(9.0, 9.0, 9.0, ts_ms=ts_ms)
-        assert rig.shown() == ("good", 5.0, 4.0)
+        assert rig.displayed() == ("good", 5.0, 4.0)
         for _ in range(3):
             rig.batch(5.0, 5.0, 5.0)
     assert [entry["log_level"] for entry in entries] == ["warning", "info"]
@@ -290,7 +290,7 @@ async def test_a_clock_that_is_ahead_within_reason_and_then_right_hides_nothing(
     await rig.open()
     rig.batch(1.0, 1.0, 1.0, ts_ms=NOW + 50_000)
     rig.batch(5.0, 5.0, 5.0)
-    assert rig.shown() == ("good", 5.0, 0.0)
+    assert rig.displayed() == ("good", 5.0, 0.0)
 
 
 @pytest.mark.parametrize("ahead_ms", [DAY, -DAY, 365 * DAY, -3_600_000, 2000])
@@ -302,10 +302,10 @@ async def test_a_clock_whose_skew_is_known_is_fresh_and_its_backlog_old(
     rig.wall.passed_s = 600.0
     now_ms = rig.wall.now_ms()
     rig.batch(5.0, 5.0, 5.0, batch_seq=50, live_only=True, ts_ms=now_ms + ahead_ms, after_s=0.0)
-    assert rig.shown() == ("good", 5.0, 0.0)
+    assert rig.displayed() == ("good", 5.0, 0.0)
     assert rig.view().telemetry.ts_unix_ms == now_ms + ahead_ms
     rig.batch(9.0, 9.0, 9.0, batch_seq=1, ts_ms=now_ms + ahead_ms - 300_000, after_s=0.0)
-    assert rig.shown() == ("good", 5.0, 0.0)
+    assert rig.displayed() == ("good", 5.0, 0.0)
     assert rig.parts.ingest.furthest_behind_s() == 300.0
     assert rig.store.batches[1].ts_unix_ms == now_ms + ahead_ms - 300_000
 
@@ -317,7 +317,7 @@ async def test_a_clock_a_day_behind_that_nobody_measured_is_good_once_samples_co
     await rig.open()
     for _ in range(4):
         rig.batch(5.0, 5.0, 5.0, ts_ms=NOW + int(1000 * rig.wall.passed_s) + 4000 - DAY)
-    assert rig.shown() == ("good", 5.0, 0.0)
+    assert rig.displayed() == ("good", 5.0, 0.0)
 
 
 async def test_a_step_of_the_headends_own_clock_ages_nothing(autojump_clock: object) -> None:
@@ -329,9 +329,9 @@ async def test_a_step_of_the_headends_own_clock_ages_nothing(autojump_clock: obj
         rig.parts.latest.clock_stepped(round(1000 * by_s))
         rig.parts.ingest.clock_stepped(round(1000 * by_s))
         rig.wall.passed_s += 1.0
-    assert rig.shown() == ("good", 5.0, 2.0)
+    assert rig.displayed() == ("good", 5.0, 2.0)
     rig.wall.passed_s += 20.0
-    assert rig.shown() == ("stale", 5.0, 22.0)
+    assert rig.displayed() == ("stale", 5.0, 22.0)
     assert rig.parts.ingest.furthest_behind_s() == 22.0
 
 
@@ -359,13 +359,13 @@ async def test_a_single_sample_that_cannot_be_is_kept_as_suspect(
     with logged() as entries:
         rig.single(**change)
     assert rig.store.kept[0].quality == bytes([SUSPECT])
-    assert rig.shown()[0] == "suspect"
+    assert rig.displayed()[0] == "suspect"
     [entry] = entries
     assert next(iter(change)) in entry["reason"] or "device" in entry["reason"]
     rig.wall.passed_s += 4.0
     rig.single()
     assert rig.store.kept[1].quality == b""
-    assert rig.shown()[0] == "good"
+    assert rig.displayed()[0] == "good"
 
 
 async def test_single_samples_have_times_and_steps_as_well(autojump_clock: object) -> None:
@@ -380,7 +380,7 @@ async def test_single_samples_have_times_and_steps_as_well(autojump_clock: objec
     rig.single(9.0)
     qualities = [sample.quality for sample in rig.store.kept]
     assert qualities == [bytes([WRONG_TIME]), bytes([BAD]), bytes([SUSPECT]), b""]
-    assert rig.shown() == ("good", 9.0, 0.0)
+    assert rig.displayed() == ("good", 9.0, 0.0)
 
 
 async def test_a_single_sample_that_comes_again_is_kept_once(autojump_clock: object) -> None:
@@ -421,11 +421,11 @@ async def test_a_model_goes_on_from_the_last_state_that_can_be_trusted(autojump_
     rig.batch(3.0, 3.0, soc_mwhr=[30.0, math.nan])
     rig.batch(math.nan, math.nan, soc_mwhr=[math.nan, math.nan])
     rig.parts.ingest.session_closed(rig.session)
-    rig.parts.ticker._tick_some(range(2), 0.0)
+    rig.parts.ticker._tick_slice(range(2), 0.0)
     first, second = rig.view(0), rig.view(1)
     assert (first.quality, first.telemetry.soc_mwhr) == ("synthesized", 30.0)
     assert (second.quality, second.telemetry.soc_pct) == ("synthesized", 50.0)
     assert rig.store.kept[0].quality == b""
     # And from its own after that.
-    rig.parts.ticker._tick_some(range(2), 0.0)
+    rig.parts.ticker._tick_slice(range(2), 0.0)
     assert rig.view(0).telemetry.soc_mwhr == 30.0

@@ -1,4 +1,4 @@
-"""The latest state: what overwrites what, and how good a sample is told to be."""
+"""The latest state: what overwrites what, and the quality of a sample."""
 
 import math
 from collections.abc import Sequence
@@ -181,7 +181,7 @@ def test_only_what_the_present_session_reported_counts_as_reported() -> None:
         assert latest.reported(5, NOW + 500) == (20.0, 1.0, 1.0, 10.0, 10.0, 0.5)
         latest.begin_session([5])
         assert latest.reported(5, NOW) is None
-        # It is still shown.
+        # It is still the latest.
         assert latest.state(5) is not None
         assert latest.reported(0, NOW) is not None
     latest.apply_synthesized(make_samples(0, ts_ms=NOW, source="synthesized"))
@@ -217,7 +217,7 @@ def test_batches_go_by_their_sequence_whatever_their_times(latest: LatestState) 
         samples = make_samples(0, ts_ms=ts_ms, soc=value)
         latest.apply_agent(samples, received_ms=NOW, made_ms=NOW, batch_seq=batch_seq)
     assert soc(latest) == 6.0
-    # Another outbox counts anew.
+    # Another outbox starts a new order.
     latest.begin_boot([0])
     latest.apply_agent(make_samples(0, ts_ms=NOW, soc=1.0), received_ms=NOW, batch_seq=1)
     assert soc(latest) == 1.0

@@ -6,21 +6,21 @@ import trio.testing
 
 from tests.unit.headend.driver import open_rig
 from tests.unit.headend.parts import asset_id
-from trioder.gateway.log_limit import AT_ONCE, EVERY_MS, LogLimit
+from trioder.gateway.log_limit import MAX_LINES, WINDOW_MS, LogLimit
 from trioder.wire import agent_link_pb2 as pb
 
 
 def test_lines_beyond_the_limit_are_counted_and_named_with_the_next() -> None:
     limit = LogLimit()
-    assert [limit.suppressed_before("a", 5) for _ in range(AT_ONCE)] == [0] * AT_ONCE
-    assert [limit.suppressed_before("a", 5 + EVERY_MS - 1) for _ in range(3)] == [None] * 3
+    assert [limit.suppressed_before("a", 5) for _ in range(MAX_LINES)] == [0] * MAX_LINES
+    assert [limit.suppressed_before("a", 5 + WINDOW_MS - 1) for _ in range(3)] == [None] * 3
     assert limit.suppressed_before("b", 6) == 0
-    assert [limit.suppressed_before("a", 5 + EVERY_MS) for _ in range(2)] == [3, 0]
+    assert [limit.suppressed_before("a", 5 + WINDOW_MS) for _ in range(2)] == [3, 0]
 
 
 def test_a_clock_that_is_set_back_silences_nothing() -> None:
     limit = LogLimit()
-    for _ in range(AT_ONCE + 1):
+    for _ in range(MAX_LINES + 1):
         limit.suppressed_before("a", 1_000_000)
     assert limit.suppressed_before("a", 1_000) == 1
 
@@ -40,18 +40,18 @@ async def test_floods_of_events_and_of_answers_to_unknown_dispatches_are_logged_
         agent = await rig.agent()
         await agent.register(0)
         with structlog.testing.capture_logs() as logs:
-            for _ in range(AT_ONCE + 50):
+            for _ in range(MAX_LINES + 50):
                 await agent.say(event)
                 await agent.say(answer)
             await trio.testing.wait_all_tasks_blocked()
-            await trio.sleep(EVERY_MS / 1000)
+            await trio.sleep(WINDOW_MS / 1000)
             await agent.say(event)
             await trio.testing.wait_all_tasks_blocked()
         events = [line for line in logs if line["event"] == "agent event"]
-        assert len(events) == AT_ONCE + 1
+        assert len(events) == MAX_LINES + 1
         assert events[-1]["suppressed_before"] == 50
-        assert sum(line["event"] == "answer to a dispatch passed over" for line in logs) == AT_ONCE
+        assert sum(line["event"] == "answer to a dispatch passed over" for line in logs) == MAX_LINES
         counters = rig.headend.counters
         assert counters.log_lines_suppressed == 100
-        assert counters.events_received == AT_ONCE + 51
-        assert counters.dispatches_acknowledged == AT_ONCE + 50
+        assert counters.events_received == MAX_LINES + 51
+        assert counters.dispatches_acknowledged == MAX_LINES + 50

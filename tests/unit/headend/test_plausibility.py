@@ -55,9 +55,9 @@ def make_asset(
     ],
 )
 def test_the_rule_names_the_value_and_the_limits(change: dict[str, float], reason: str) -> None:
-    told = impossible(Bounds.of(make_asset()), GOOD._replace(**change))
-    assert told.startswith(reason)
-    assert bool(told) == bool(reason)
+    reason_given = impossible(Bounds.of(make_asset()), GOOD._replace(**change))
+    assert reason_given.startswith(reason)
+    assert bool(reason_given) == bool(reason)
 
 
 def test_a_small_battery_may_be_half_a_megawatt_off() -> None:

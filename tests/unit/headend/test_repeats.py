@@ -1,25 +1,25 @@
-"""Samples without a sequence are kept once, however often they come."""
+"""Single samples are stored once, however often they are received."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.ingest.repeats import REMEMBERED, KeptTimes
+from trioder.ingest.repeats import REMEMBERED, RecentTimes
 
 
 def test_a_second_sample_of_a_time_is_a_repeat_and_of_another_asset_is_not() -> None:
-    kept = KeptTimes()
+    kept = RecentTimes()
     assert kept.add(0, 5)
     assert not kept.add(0, 5)
     assert kept.add(1, 5)
 
 
 def test_a_clock_that_was_set_back_makes_no_repeats() -> None:
-    kept = KeptTimes()
+    kept = RecentTimes()
     assert all(kept.add(0, ts_ms) for ts_ms in (1000, 2000, 500, 1500))
 
 
 def test_what_was_kept_before_the_start_is_known() -> None:
-    kept = KeptTimes()
+    kept = RecentTimes()
     assert not kept.knows(0)
     kept.remember(0, [1, 2, 3])
     assert kept.knows(0)
@@ -28,6 +28,6 @@ def test_what_was_kept_before_the_start_is_known() -> None:
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), unique=True, max_size=4 * REMEMBERED))
 def test_the_last_ones_are_remembered_and_no_more(times: list[int]) -> None:
-    kept = KeptTimes()
+    kept = RecentTimes()
     assert all(kept.add(0, ts_ms) for ts_ms in times)
     assert not any(kept.add(0, ts_ms) for ts_ms in times[-REMEMBERED:])

@@ -82,8 +82,12 @@ async def test_a_dispatch_arrives(autojump_clock: object) -> None:
         assert made.state == "sent"
         heard = await agent.hear()
         assert isinstance(heard, Setpoints)
-        [told] = heard.setpoints
-        assert (told.dispatch_id, told.mw, told.duration_s) == (made.dispatch_id, -4.0, made.duration_s)
+        [sent] = heard.setpoints
+        assert (sent.dispatch_id, sent.mw, sent.duration_s) == (
+            made.dispatch_id,
+            -4.0,
+            made.duration_s,
+        )
 
 
 async def test_a_dispatch_made_while_the_agent_was_away_arrives(autojump_clock: object) -> None:
@@ -94,8 +98,12 @@ async def test_a_dispatch_made_while_the_agent_was_away_arrives(autojump_clock: 
         await agent.register(0)
         heard = await agent.hear()
         assert isinstance(heard, Setpoints)
-        [told] = heard.setpoints
-        assert (told.dispatch_id, told.mw, told.duration_s) == (made.dispatch_id, -4.0, made.duration_s)
+        [sent] = heard.setpoints
+        assert (sent.dispatch_id, sent.mw, sent.duration_s) == (
+            made.dispatch_id,
+            -4.0,
+            made.duration_s,
+        )
 
 
 async def test_many_dispatches_go_as_one_message(autojump_clock: object) -> None:
@@ -287,7 +295,7 @@ def ragged() -> pb.AgentToHeadend:
         (pulse(1, 1), "asset_index has 1; the session registered 1 assets"),
         (telemetry(1), "the session did not register that asset"),
         (telemetry(0, timestamp="yesterday"), "must be an RFC 3339 time"),
-        (registration(0), "Register came twice"),
+        (registration(0), "Register was received twice"),
     ],
     ids=["ragged", "index", "foreign asset", "no time", "twice"],
 )

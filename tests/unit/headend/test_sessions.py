@@ -65,7 +65,7 @@ def test_an_outbox_has_one_live_session() -> None:
 
 
 class Registry(RuleBasedStateMachine):
-    """Agents come, come again and go, in any order; the plain model is a list of live sessions."""
+    """Agents connect, reconnect and disconnect in any order; the model is a list of open sessions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class Registry(RuleBasedStateMachine):
         assert [self.registry.session_of(key) for key in range(5)] == [holders.get(key) for key in range(5)]
         assert set(self.registry) == set(self.live)
         assert (len(self.registry), self.registry.assets_connected) == (len(self.live), len(holders))
-        assert all(self.registry.is_live(session) is (session in self.live) for session in self.ever)
+        assert all(self.registry.is_open(session) is (session in self.live) for session in self.ever)
 
 
 TestRegistry = Registry.TestCase

@@ -16,7 +16,7 @@ NOW = int(START_UNIX_S * 1000)
 async def ticking(parts: Parts) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.ticker.run, 4.0)
-        # Between two ticks, so that a tick is never due at the moment a test looks.
+        # Between two ticks, so that no tick is due at the moment of an assertion.
         await trio.sleep(1)
         yield
         nursery.cancel_scope.cancel()
@@ -97,8 +97,8 @@ async def test_the_end_of_a_setpoint_that_the_agent_was_sent_is_kept_by_the_mode
     async with ticking(parts):
         session = parts.connect(make_session("a", 0))
         order(parts, 6.0, duration_s=20)
-        session.mailbox._take_nowait()
-        session.mailbox._in_hand = ()
+        session.downlink._take_nowait()
+        session.downlink._in_hand = ()
         parts.latest.apply_agent(make_samples(0, ts_ms=NOW, mw=6.0, setpoint=6.0), received_ms=NOW)
         parts.disconnect(session)
         await trio.sleep(12)
@@ -114,8 +114,8 @@ async def test_a_setpoint_that_the_agent_has_not_obeyed_is_not_forced_on_its_mod
     async with ticking(parts):
         session = parts.connect(make_session("a", 0))
         order(parts, 6.0)
-        session.mailbox._take_nowait()
-        session.mailbox._in_hand = ()
+        session.downlink._take_nowait()
+        session.downlink._in_hand = ()
         parts.latest.apply_agent(make_samples(0, ts_ms=NOW, mw=1.0, setpoint=1.0), received_ms=NOW)
         parts.disconnect(session)
         await trio.sleep(4)

@@ -55,10 +55,10 @@ class Listener:
         self._news.set()
         self._news = trio.Event()
 
-    def batches_let_go(self, outbox_id: str) -> None:
+    def batches_released(self, outbox_id: str) -> None:
         raise AssertionError(f"{outbox_id}: nothing should be let go of here")
 
-    def room_again(self) -> None:
+    def capacity_available(self) -> None:
         raise AssertionError("nothing was refused")
 
     async def until_committed(self, outbox_id: str, batch_seq: int) -> None:

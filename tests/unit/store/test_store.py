@@ -49,10 +49,10 @@ class Sender:
         self.kept[outbox_id] = mark.batch_seq
         self.next[outbox_id] = max(self.next[outbox_id], mark.batch_seq + 1)
 
-    def batches_let_go(self, outbox_id: str) -> None:
+    def batches_released(self, outbox_id: str) -> None:
         self.next[outbox_id] = self.kept[outbox_id] + 1
 
-    def room_again(self) -> None:
+    def capacity_available(self) -> None:
         self.held_back.clear()
 
     def send(self, outbox_id: str) -> None:

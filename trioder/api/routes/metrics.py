@@ -94,6 +94,19 @@ class _HeadendCollector(Collector):
             "Log lines dropped because standard error was full or not writable.",
             value=log_lines_dropped(),
         )
+        depth = GaugeMetricFamily(
+            "trioder_event_queue_depth", "Facts that wait to be read by a subscriber.", labels=["subscriber"]
+        )
+        dropped = CounterMetricFamily(
+            "trioder_events_dropped",
+            "Facts dropped because a subscriber's queue was full.",
+            labels=["subscriber"],
+        )
+        for subscriber, stats in headend.events.stats():
+            depth.add_metric([subscriber], stats.depth)
+            dropped.add_metric([subscriber], stats.dropped)
+        yield depth
+        yield dropped
         for figure in fields(StoreStats):
             family = CounterMetricFamily if figure.metadata["kind"] == "counter" else GaugeMetricFamily
             value = getattr(headend.store.figures, figure.name)

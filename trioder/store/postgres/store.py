@@ -361,7 +361,7 @@ class PostgresStore:
                 if self._listener is not None:
                     self._listener.batches_committed(outbox_id, mark)
         if self._queue.take_room_again() and self._listener is not None:
-            self._listener.room_again()
+            self._listener.capacity_available()
 
     def _remember(self, outbox_id: str, mark: Watermark) -> None:
         self._marks[outbox_id] = mark

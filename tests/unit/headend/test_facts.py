@@ -1,0 +1,168 @@
+"""A running headend publishes each fact where it happens, and its metrics show who is too slow for them."""
+
+import math
+from typing import Any, TypeVar
+
+import trio
+import trio.testing
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.unit.headend.driver import NOW, Rig, ScriptedAgent, open_rig, pulse, registration
+from tests.unit.headend.parts import asset_id
+from trioder.api.routes.metrics import Metrics
+from trioder.domain.dispatch import DispatchRequest
+from trioder.events import facts
+from trioder.events.facts import Fact
+from trioder.wire import agent_link_pb2 as pb
+from trioder.wire.records import SessionGrant
+from trioder.wire.uplink import write_heartbeat
+
+F = TypeVar("F", bound=Fact)
+
+
+def collect(rig: Rig, *fact_types: type[F]) -> list[F]:
+    """The facts of these types from now on."""
+    published: list[Any] = []
+    for fact_type in fact_types:
+        rig.headend.events.handle(fact_type, published.append)
+    return published
+
+
+async def say(agent: ScriptedAgent, message: pb.AgentToHeadend) -> None:
+    await agent.say(message)
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_a_session_is_opened_and_closed(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        published = collect(rig, facts.SessionOpened, facts.SessionClosed)
+        agent = await rig.agent()
+        grant = await agent.register(0, 2, epoch=7)
+        await trio.sleep(5.0)
+        await agent.vanish()
+    opened, closed = published
+    assert isinstance(opened, facts.SessionOpened)
+    assert isinstance(closed, facts.SessionClosed)
+    assert (opened.session_id, opened.agent_id, opened.epoch) == (grant.session_id, "agent", 7)
+    assert (list(opened.asset_keys), opened.opened_ms) == ([0, 2], NOW)
+    assert (closed.session_id, closed.closed_ms) == (grant.session_id, NOW + 5_000)
+
+
+async def test_telemetry_is_accepted_and_committed(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        accepted = collect(rig, facts.TelemetryAccepted)
+        committed = collect(rig, facts.TelemetryCommitted)
+        agent = await rig.agent()
+        await agent.register(0, 1)
+        await say(agent, pulse(1, 0, 1, soc=30.0, ts_ms=NOW - 500))
+        # Of a time that cannot be: for the store, and announced to nobody.
+        await say(agent, pulse(2, 0, 1, ts_ms=NOW + 3_600_000))
+    [fact] = accepted
+    assert (fact.agent_id, fact.received_ms, fact.made_ms) == ("agent", NOW, NOW - 500)
+    assert (list(fact.samples.asset_keys), list(fact.samples.soc_mwhr)) == ([0, 1], [30.0, 30.0])
+    assert [(fact.outbox_id, fact.batch_seq) for fact in committed] == [("box", 1), ("box", 2)]
+
+
+async def test_a_dispatch_changes_with_every_state_of_its_setpoints(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        published = collect(rig, facts.DispatchChanged)
+        agent = await rig.agent()
+        await agent.register(1)
+        dispatch = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(1), mw=5.0))
+        await trio.testing.wait_all_tasks_blocked()
+        await say(
+            agent,
+            pb.AgentToHeadend(
+                dispatch_ack=pb.DispatchAck(
+                    dispatch_id=dispatch.dispatch_id,
+                    asset_id=asset_id(1),
+                    status="rejected",
+                    timestamp="2026-01-01T00:00:00Z",
+                    reason="in maintenance",
+                )
+            ),
+        )
+    assert {(fact.dispatch_id, tuple(fact.asset_keys)) for fact in published} == {
+        (dispatch.dispatch_id, (1,))
+    }
+    states = [(fact.state, fact.reason) for fact in published if fact.state]
+    assert states == [("sent", None), ("rejected", "in maintenance")]
+
+
+async def test_alarms_of_values_are_raised_and_cleared_asset_by_asset(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        published = collect(rig, facts.AlarmRaised, facts.AlarmCleared)
+        agent = await rig.agent()
+        await agent.register(0, 1)
+        await say(agent, pulse(1, 0, 1, soc=math.nan))
+        for seq in range(2, 6):
+            await trio.sleep(4.0)
+            await say(agent, pulse(seq, 0, 1, ts_ms=NOW + 4_000 * (seq - 1)))
+    assert [(type(fact).__name__, fact.kind, *fact.asset_keys) for fact in published] == [
+        ("AlarmRaised", "values", 0),
+        ("AlarmRaised", "values", 1),
+        ("AlarmCleared", "values", 0),
+        ("AlarmCleared", "values", 1),
+    ]
+    assert isinstance(published[0], facts.AlarmRaised)
+    assert published[0].reason == "soc_mwhr is nan; by the nameplate it must be within -0.8..40.8"
+
+
+async def test_alarms_of_a_session_are_cleared_at_the_latest_with_its_end(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        published = collect(rig, facts.AlarmRaised, facts.AlarmCleared)
+        agent = await rig.agent()
+        message = registration(0)
+        message.register.clock_unix_ms = NOW - 10_000
+        await agent.say(message)
+        grant = await agent.hear()
+        assert isinstance(grant, SessionGrant)
+        await say(agent, write_heartbeat(NOW - 10_000))
+        await say(agent, pulse(1, 0, ts_ms=NOW + 3_600_000))
+        await agent.vanish()
+    kinds = [(type(fact).__name__, fact.kind) for fact in published]
+    assert kinds[:2] == [("AlarmRaised", "clock_skew"), ("AlarmRaised", "sample_time")]
+    assert sorted(kinds[2:]) == [("AlarmCleared", "clock_skew"), ("AlarmCleared", "sample_time")]
+    assert {fact.session_id for fact in published} == {grant.session_id}
+
+
+async def test_an_agents_event_is_published_with_bounded_texts(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        published = collect(rig, facts.AgentEvent)
+        agent = await rig.agent()
+        await agent.register(0)
+        event = pb.Event(
+            event_type="ALARM",
+            asset_id=asset_id(0),
+            severity="warning",
+            message="x" * 3_000,
+            timestamp="2026-01-01T00:00:00Z",
+        )
+        await say(agent, pb.AgentToHeadend(event=event))
+    [fact] = published
+    assert (fact.agent_id, fact.asset_id, fact.event_type, fact.severity, len(fact.message)) == (
+        "agent",
+        asset_id(0),
+        "ALARM",
+        "warning",
+        500,
+    )
+
+
+async def test_metrics_show_depth_and_drops_of_each_subscriber(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        with rig.headend.events.subscribe(facts.SessionOpened, name="console", bound=1):
+            for agent_id in ("first", "second", "third"):
+                agent = await rig.agent()
+                await agent.register(0 if agent_id == "first" else 1, agent_id=agent_id, outbox_id=agent_id)
+                await agent.vanish()
+            text, _ = Metrics(rig.headend).text("text/plain")
+        samples = {
+            sample.name: (sample.labels, sample.value)
+            for family in text_string_to_metric_families(text.decode())
+            for sample in family.samples
+            if sample.name.startswith("trioder_event")
+        }
+    assert samples["trioder_event_queue_depth"] == ({"subscriber": "console"}, 1.0)
+    assert samples["trioder_events_dropped_total"] == ({"subscriber": "console"}, 2.0)
+    assert samples["trioder_event_handler_failures_total"] == ({}, 0.0)
