@@ -73,9 +73,19 @@ class Delivery:
 
     def send(self, member: AssetSetpoint) -> None:
         """Hand a queued member to its asset's session; without one it goes on waiting."""
-        session = self._sessions.session_of(member.key)
+        session = self.assign(member)
         if session is not None:
-            self._hand_over(session, member)
+            self.put(session, member)
+
+    def assign(self, member: AssetSetpoint) -> Session | None:
+        """Mark a queued member as sent, and return the session to `put` it into; None if there is none."""
+        session = self._sessions.session_of(member.key)
+        return session if session is not None and self._assign(session, member) else None
+
+    def put(self, session: Session, member: AssetSetpoint) -> None:
+        """Queue an assigned member for its session, unless it has ended or was reassigned meanwhile."""
+        if member.state == "sent" and member.session_id == session.session_id:
+            session.mailbox.put_dispatch(self._dispatch_of(member))
 
     def release(self, member: AssetSetpoint) -> None:
         """The member's share goes to others: its asset is to end it, at once or when it is back."""
@@ -140,8 +150,9 @@ class Delivery:
         if member.state == "sent":
             # To a session that this one supersedes.
             self._lives.change(member, "queued", reason="its agent came anew before it answered")
-        if not self._hand_over(session, member):
+        if not self._assign(session, member):
             return
+        self.put(session, member)
         self._counters.dispatches_delivered_late += 1
         log.info(
             "queued dispatch sent",
@@ -151,15 +162,14 @@ class Delivery:
             mw=member.mw,
         )
 
-    def _hand_over(self, session: Session, member: AssetSetpoint) -> bool:
-        """Put a member into its session's mailbox; False when its agent could not obey it, and it failed."""
+    def _assign(self, session: Session, member: AssetSetpoint) -> bool:
+        """Mark a member as sent to this session; False when its agent could not obey it, and it failed."""
         if member.reversion_mw and not session.knows_reversions:
             reason = f"its agent is too old to know reversion_mw, which is {member.reversion_mw:g}"
             self._lives.change(member, "failed", reason=reason)
             return False
         member.session_id = session.session_id
         self._lives.change(member, "sent")
-        session.mailbox.put_dispatch(self._dispatch_of(member))
         return True
 
     def _dispatch_of(self, member: AssetSetpoint) -> Setpoint:

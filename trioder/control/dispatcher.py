@@ -35,8 +35,9 @@ from trioder.wire.records import Acknowledgement
 log = structlog.stdlib.get_logger(__name__)
 
 
-# What it takes to hand a member out.
-_BEGIN_US = 8.0
+# What it takes to make a member its asset's, and to queue its setpoint for its session.
+_BEGIN_US = 6.0
+_PUT_US = 2.0
 
 
 class Dispatcher:
@@ -313,16 +314,25 @@ class Dispatcher:
 
     def _begin_steps(self, command: Dispatch) -> Steps[DispatchRecord]:
         self._lives.begin(command)
+        assigned: list[tuple[Session, AssetSetpoint]] = []
         for part in parts_of(tuple(command.members.values())):
-            for member in part:
-                if self._lives.take(member):
-                    self._delivery.send(member)
+            assigned += [
+                (session, member)
+                for member in part
+                if self._lives.take(member) and (session := self._delivery.assign(member)) is not None
+            ]
             yield _BEGIN_US * len(part)
-        command.beginning = False
         command.look_whether_answered()
         self._log_begun(command)
         # At once, not with the next `tend`: what was answered with ok is not forgotten.
-        return (yield from self._lives.record_steps(command))
+        record = yield from self._lives.record_steps(command)
+        # Last: each agent that has its setpoints acknowledges them, which takes turns of the event loop.
+        for assignments in parts_of(assigned):
+            for session, member in assignments:
+                self._delivery.put(session, member)
+            yield _PUT_US * len(assignments)
+        command.beginning = False
+        return record
 
     def _log_begun(self, command: Dispatch) -> None:
         if command.is_group:
