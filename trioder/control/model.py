@@ -14,12 +14,12 @@ from trioder.control.allocation import Strategy
 from trioder.control.lifecycle import LASTED, PENDING, TERMINAL, DispatchState, may_become, state_of_group
 from trioder.control.tracking import Watch
 from trioder.domain.dispatch import (
+    AllocationRecord,
+    AssetSetpointRecord,
     DispatchRecord,
     DispatchTarget,
-    LeftOutRecord,
-    MemberRecord,
-    ResplitRecord,
-    ShareRecord,
+    ExcludedAssetRecord,
+    ReallocationRecord,
 )
 from trioder.process.slices import Steps, parts_of, run_at_once
 
@@ -179,7 +179,7 @@ class Dispatch:
     shortfall_mw: float = 0.0
     delivered_mw: dict[int, float] = field(default_factory=dict)
     standings: dict[int, Standing] = field(default_factory=dict)
-    departed: tuple[MemberRecord, ...] = ()
+    departed: tuple[AssetSetpointRecord, ...] = ()
     adopted: bool = False
     beginning: bool = False
     next_look_ms: int = 0
@@ -187,7 +187,7 @@ class Dispatch:
     next_raise_look_ms: int = 0
     next_raise_ms: int = 0
     next_trial_ms: int = 0
-    resplits: list[ResplitRecord] = field(default_factory=list)
+    resplits: list[ReallocationRecord] = field(default_factory=list)
     count_by_state: Counter[DispatchState] = field(default_factory=Counter)
     answered: trio.Event = field(default_factory=trio.Event)
     unanswered: int = 0
@@ -237,7 +237,7 @@ class Dispatch:
         self.count_by_state[self.members[member.key].state] -= 1
         self.add(member)
 
-    def depart(self, record: MemberRecord, state: DispatchState) -> None:
+    def depart(self, record: AssetSetpointRecord, state: DispatchState) -> None:
         """A member's asset is no longer in the fleet: it stays on the record."""
         self.departed += (record,)
         self.count_by_state[state] += 1
@@ -267,8 +267,8 @@ class Dispatch:
     def record_steps(self, asset_ids: Sequence[str], *, whole: bool = True) -> Steps[DispatchRecord]:
         """Do what `record` does, in steps; each asset's part is as of the moment of its step."""
         yield _SUM_US * len(self.members)
-        members: list[MemberRecord] = []
-        left_out: list[LeftOutRecord] = []
+        members: list[AssetSetpointRecord] = []
+        left_out: list[ExcludedAssetRecord] = []
         if whole:
             for part in parts_of(tuple(self.members.values())):
                 members += [_record_of(member, asset_ids) for member in part]
@@ -301,7 +301,7 @@ class Dispatch:
             left_out=left_out,
         )
 
-    def share(self, asset_ids: Sequence[str], key: int) -> ShareRecord:
+    def share(self, asset_ids: Sequence[str], key: int) -> AllocationRecord:
         """Return what one of its assets has of it; `departed_keys` stand for those that left the fleet."""
         if key < 0:
             return self.departed[-1 - key]
@@ -311,13 +311,13 @@ class Dispatch:
         return _record_of(member, asset_ids)
 
 
-def _left_out_record(key: int, why: tuple[str, str], asset_ids: Sequence[str]) -> LeftOutRecord:
+def _left_out_record(key: int, why: tuple[str, str], asset_ids: Sequence[str]) -> ExcludedAssetRecord:
     code, allocation = why
-    return LeftOutRecord(asset_id=asset_ids[key], code=code, allocation=allocation)
+    return ExcludedAssetRecord(asset_id=asset_ids[key], code=code, allocation=allocation)
 
 
-def _record_of(member: AssetSetpoint, asset_ids: Sequence[str]) -> MemberRecord:
-    return MemberRecord(
+def _record_of(member: AssetSetpoint, asset_ids: Sequence[str]) -> AssetSetpointRecord:
+    return AssetSetpointRecord(
         asset_id=asset_ids[member.key],
         mw=member.mw,
         reversion_mw=member.reversion_mw,

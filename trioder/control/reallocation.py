@@ -13,7 +13,7 @@ from trioder.control.lifecycle import LASTED, TERMINAL, DispatchState
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import DispatchRegistry
 from trioder.control.returning import note_dropout, ready_to_return
-from trioder.domain.dispatch import ResplitRecord
+from trioder.domain.dispatch import ReallocationRecord
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import SessionRegistry
 from trioder.ingest.latest import LatestState
@@ -145,7 +145,7 @@ class Resplitter:
             command.shortfall_mw = command.mw
             self._note(
                 command,
-                ResplitRecord(
+                ReallocationRecord(
                     at_ms=now_ms, wire_id="", dropped=reasons, changed=0, shortfall_mw=command.shortfall_mw
                 ),
             )
@@ -156,7 +156,7 @@ class Resplitter:
         wire_id, changed, joined = self._apply(command, dealt)
         self._note(
             command,
-            ResplitRecord(
+            ReallocationRecord(
                 at_ms=now_ms,
                 wire_id=wire_id,
                 dropped=reasons,
@@ -205,7 +205,7 @@ class Resplitter:
         wire_id, changed, joined = self._apply(command, dealt)
         self._note(
             command,
-            ResplitRecord(
+            ReallocationRecord(
                 at_ms=now_ms,
                 wire_id=wire_id,
                 dropped=(),
@@ -308,7 +308,7 @@ class Resplitter:
     def _queue_until_ms(self, command: Dispatch) -> int:
         return self._wall.now_ms() + round(command.expires_in_s * 1000)
 
-    def _note(self, command: Dispatch, resplit: ResplitRecord) -> None:
+    def _note(self, command: Dispatch, resplit: ReallocationRecord) -> None:
         self._counters.dispatches_resplit += 1
         if len(command.resplits) < _MAX_RESPLITS_RECORDED:
             command.resplits.append(resplit)

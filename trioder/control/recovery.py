@@ -7,7 +7,7 @@ from trioder.control.allocation import Strategy
 from trioder.control.lifecycle import STATES, TERMINAL, DispatchState
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import LEFT_THE_FLEET
-from trioder.domain.dispatch import DispatchRecord, MemberRecord
+from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord
 from trioder.domain.fleet import Fleet
 
 
@@ -69,7 +69,9 @@ def command_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatch
     return command
 
 
-def _member_of(record: MemberRecord, key: int, command: Dispatch, *, dropped_out: bool) -> AssetSetpoint:
+def _member_of(
+    record: AssetSetpointRecord, key: int, command: Dispatch, *, dropped_out: bool
+) -> AssetSetpoint:
     state = cast("DispatchState", record.state)
     if state == "sent":
         state = "queued"

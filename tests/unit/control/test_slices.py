@@ -22,7 +22,7 @@ from tests.unit.control.driver import (
 from tests.unit.headend.parts import Parts
 from trioder.control.registry import SMALL_GROUP
 from trioder.control.requests import DispatchRefusedError, GroupRequest
-from trioder.domain.dispatch import DispatchRecord, DispatchTarget, ShareOf, ShareRecord
+from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord, DispatchTarget
 from trioder.domain.fleet import Fleet
 from trioder.gateway.sessions import Session
 from trioder.process.slices import Steps, run_at_once, run_in_slices
@@ -38,10 +38,10 @@ class RecordingStore(NoneStore):
         super().__init__()
         self.records: dict[str, DispatchRecord] = {}
         self.handed = self.shares_handed = 0
-        self._members: dict[str, dict[int, ShareRecord]] = defaultdict(dict)
+        self._members: dict[str, dict[int, AllocationRecord]] = defaultdict(dict)
 
     def record_dispatch(
-        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: ShareOf
+        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
     ) -> None:
         members = self._members[dispatch.dispatch_id]
         members.update({key: share_of(key) for key in changed})

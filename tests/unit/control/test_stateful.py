@@ -16,7 +16,7 @@ from tests.unit.headend.stores import SlowStore
 from trioder.control.lifecycle import LASTED, TERMINAL
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.requests import DispatchRefusedError, GroupRequest
-from trioder.domain.dispatch import DispatchTarget, MemberRecord
+from trioder.domain.dispatch import AssetSetpointRecord, DispatchTarget
 from trioder.gateway.sessions import Session
 from trioder.wire.records import Acknowledgement
 
@@ -43,7 +43,7 @@ durations = st.sampled_from((None, 5, 40, 600))
 expiries = st.sampled_from((None, 1.0, 20.0))
 
 
-def _settled(members: Iterable[MemberRecord]) -> list[MemberRecord]:
+def _settled(members: Iterable[AssetSetpointRecord]) -> list[AssetSetpointRecord]:
     """Without the mean power of open members: it is recorded with their next change of state."""
     return [one if one.state in TERMINAL else replace(one, mean_mw=None) for one in members]
 
@@ -59,7 +59,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.opened = 0
         self.commands: list[Dispatch] = []
         self.wire_ids: list[tuple[str, int]] = [("of-another-life", 0)]
-        self.ended: dict[tuple[str, int], MemberRecord] = {}
+        self.ended: dict[tuple[str, int], AssetSetpointRecord] = {}
         self.tended = False
         # What batteries obey, by asset: the dispatch's id, and until when.
         self.obeyed: dict[int, tuple[str, float]] = {}

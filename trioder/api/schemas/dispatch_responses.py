@@ -18,7 +18,12 @@ from trioder.api.schemas.dispatch import (
     TargetRow,
 )
 from trioder.control.lifecycle import DispatchState
-from trioder.domain.dispatch import DispatchRecord, LeftOutRecord, MemberRecord, ResplitRecord
+from trioder.domain.dispatch import (
+    AssetSetpointRecord,
+    DispatchRecord,
+    ExcludedAssetRecord,
+    ReallocationRecord,
+)
 from trioder.process.rfc3339 import format_ms
 
 
@@ -107,7 +112,7 @@ def _columns(record: DispatchRecord, *, allocations: bool) -> dict[str, Any]:
     }
 
 
-def _allocation_row(member: MemberRecord) -> AllocationRow:
+def _allocation_row(member: AssetSetpointRecord) -> AllocationRow:
     return AllocationRow(
         asset_id=member.asset_id,
         mw=member.mw,
@@ -126,11 +131,11 @@ def _allocation_row(member: MemberRecord) -> AllocationRow:
     )
 
 
-def _left_out_row(one: LeftOutRecord) -> AllocationRow:
+def _left_out_row(one: ExcludedAssetRecord) -> AllocationRow:
     return AllocationRow(asset_id=one.asset_id, mw=None, code=one.code, allocation=one.allocation)
 
 
-def _resplit_row(resplit: ResplitRecord) -> ResplitRow:
+def _resplit_row(resplit: ReallocationRecord) -> ResplitRow:
     return ResplitRow(
         at=format_ms(resplit.at_ms),
         dropped=[DroppedRow(asset_id=asset_id, reason=reason) for asset_id, reason in resplit.dropped],
