@@ -1,6 +1,6 @@
-"""The fleet file read again while the headend runs: all of it is taken over at once, or nothing is.
+"""Reloads the fleet file while the headend runs: all of it is applied at once, or nothing is.
 
-What a part of the headend does about a change is its own; it is called with the change.
+Each part of the headend that depends on the fleet is called with the change.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ class FleetReloader:
         self._lock = trio.Lock()
 
     async def reload(self) -> FleetChange:
-        """Read the file and take it over.
+        """Read the file and apply it.
 
         Raises:
             FleetFileError: it has errors; nothing has changed.

@@ -167,13 +167,13 @@ async def _end_sessions(closing: trio.Event, sessions: SessionRegistry, health: 
 async def _tend_dispatches(dispatcher: Dispatcher) -> None:
     while True:
         await trio.sleep(_TEND_EVERY_S)
-        dispatcher.tend()
+        dispatcher.maintain()
         await dispatcher.flush_large()
 
 
 async def _restore_dispatches(dispatcher: Dispatcher, store: Store) -> None:
     try:
-        dispatcher.restore(await store.open_dispatches())
+        dispatcher.recover(await store.open_dispatches())
     except StoreUnavailableError as error:
         # Agents tell what they have in force; what was still queued is not sent.
         log.warning("dispatches from before the start cannot be read", reason=str(error))

@@ -18,7 +18,7 @@ def still_parts(*, assets: int = 2, store: Store | None = None) -> Parts:
 def later(parts: Parts, seconds: float) -> None:
     assert isinstance(parts.wall, StillWall)
     parts.wall.passed_s += seconds
-    parts.dispatcher.tend()
+    parts.dispatcher.maintain()
 
 
 def step(parts: Parts, by_s: float) -> None:
@@ -93,5 +93,5 @@ def answer(
 
 
 def only(command: Dispatch) -> AssetSetpoint:
-    [member] = command.members.values()
+    [member] = command.setpoints.values()
     return member

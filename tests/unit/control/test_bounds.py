@@ -1,8 +1,8 @@
 """What is remembered of commands is bounded by the fleet and the limits of the log, whatever is commanded."""
 
 from tests.unit.control.driver import answer, connect, dispatch, only, still_parts, tell
-from trioder.control.history import DispatchHistory
 from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.control.registry import DispatchHistory
 from trioder.domain.dispatch import DispatchTarget
 
 
@@ -19,7 +19,7 @@ def ended_group(number: int, *, members: int) -> Dispatch:
     for key in range(members):
         command.add(
             AssetSetpoint(
-                command=command,
+                dispatch=command,
                 key=key,
                 mw=1.0,
                 reversion_mw=0.0,
@@ -36,7 +36,7 @@ def test_long_leases_that_are_renewed_over_and_over_are_not_kept_until_they_woul
     session = connect(parts, 0)
     for _ in range(1_000):
         answer(parts, session, only(dispatch(parts, 5.0, duration_s=86_400)), "applied")
-    assert len(parts.dispatcher._lives.book._due) < 100
+    assert len(parts.dispatcher._registry.active._due) < 100
 
 
 def test_the_newest_lease_still_ends_in_time_after_many_renewals() -> None:
@@ -47,16 +47,16 @@ def test_the_newest_lease_still_ends_in_time_after_many_renewals() -> None:
         answer(parts, session, only(command), "applied")
     tell(parts, 0, mw=5.0, setpoint=5.0)
     parts.wall.passed_s += 62  # type: ignore[attr-defined]  # a still clock
-    parts.dispatcher.tend()
+    parts.dispatcher.maintain()
     assert command.state == "completed"
 
 
 def test_a_forgotten_command_is_forgotten_under_each_of_its_names() -> None:
-    log = DispatchHistory(max_commands=2)
+    log = DispatchHistory(max_dispatches=2)
     for number in range(5):
         command = ended_group(number, members=2)
         for share in range(3):
-            log.name(command, f"share-{number}-{share}")
+            log.add_wire_id(command, f"share-{number}-{share}")
         log.add(command)
     known = [f"share-{number}-0" for number in range(5) if log.by_wire_id(f"share-{number}-0")]
     assert known == ["share-3-0", "share-4-0"]

@@ -86,16 +86,16 @@ def test_no_member_of_a_group_is_taken_for_gone_or_stale(by_s: float) -> None:
     tell(parts, 0, 1, 2)
     group = dispatch_group(parts, 9.0, duration_s=600)
     for key, session in ((0, first), (1, first), (2, second)):
-        answer(parts, session, group.members[key], "applied")
+        answer(parts, session, group.setpoints[key], "applied")
     parts.disconnect(second)
     later(parts, 2)
     step(parts, by_s)
     # Its samples come by a clock that was right all the time, or is as wrong as ours was.
     tell(parts, 0, 1, mw=3.0, setpoint=3.0)
     later(parts, 2)
-    assert group.resplits == []
+    assert group.reallocations == []
     later(parts, 1.1)
-    assert len(group.resplits) == 1
+    assert len(group.reallocations) == 1
 
 
 def test_valid_until_is_an_instant_of_the_right_clock() -> None:
@@ -144,7 +144,7 @@ def test_one_whose_valid_until_is_yet_to_come_goes_on_to_it() -> None:
 
 
 @every_step
-def test_the_records_of_what_lives_have_the_right_time_and_order(by_s: float) -> None:
+def test_the_records_of_what_registry_have_the_right_time_and_order(by_s: float) -> None:
     store = SlowStore()
     parts = still_parts(store=store)
     ended = dispatch(parts, 4.0, expires_in_s=1.0)
@@ -170,7 +170,7 @@ def test_a_record_of_a_clock_that_was_ahead_is_bounded_by_its_duration(ahead_s: 
     answer(before, session, only(command), "applied", remaining_s=60.0)
     before.dispatcher.flush()
     after = still_parts()
-    after.dispatcher.restore([last_record(store)])
+    after.dispatcher.recover([last_record(store)])
     member = after.dispatcher.in_force(0)
     assert member is not None
     assert member.ends_ms is not None
@@ -185,7 +185,7 @@ def test_a_record_that_waits_is_bounded_by_its_expiry() -> None:
     before.wall.adjust(3_600.0)
     dispatch(before, 5.0, expires_in_s=60.0)
     after = still_parts()
-    after.dispatcher.restore([last_record(store)])
+    after.dispatcher.recover([last_record(store)])
     member = after.dispatcher.in_force(0)
     assert member is not None
     later(after, 60.1)
@@ -197,9 +197,9 @@ def test_a_resplit_has_the_right_time_as_well() -> None:
     first, second = connect(parts, 0, agent_id="a"), connect(parts, 1, agent_id="b")
     tell(parts, 0, 1)
     group = dispatch_group(parts, 8.0, duration_s=600)
-    answer(parts, first, group.members[0], "applied")
-    answer(parts, second, group.members[1], "rejected")
+    answer(parts, first, group.setpoints[0], "applied")
+    answer(parts, second, group.setpoints[1], "rejected")
     later(parts, 0)
-    [before] = group.resplits
+    [before] = group.reallocations
     step(parts, 3_600.0)
-    assert group.resplits == [replace(before, at_ms=before.at_ms + 3_600_000)]
+    assert group.reallocations == [replace(before, at_ms=before.at_ms + 3_600_000)]

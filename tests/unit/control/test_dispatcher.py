@@ -265,8 +265,8 @@ def test_of_a_group_only_those_that_have_changed_are_recorded_again() -> None:
     tell(parts, 0, 1, 2)
     command = dispatch_group(parts, 6.0)
     assert store.changed == [frozenset(range(4))]
-    assert list(command.left_out) == [3]
-    answer(parts, session, command.members[1], "applied")
+    assert list(command.excluded) == [3]
+    answer(parts, session, command.setpoints[1], "applied")
     later(parts, 0.5)
     assert store.changed[1:] == [frozenset({1})]
     assert [member.state for member in store.dispatches[-1].members] == ["sent", "accepted", "sent"]
@@ -274,7 +274,7 @@ def test_of_a_group_only_those_that_have_changed_are_recorded_again() -> None:
 
 def test_only_the_last_of_the_ended_commands_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = still_parts()
-    monkeypatch.setattr(parts.dispatcher._lives.log, "_max_commands", 3)
+    monkeypatch.setattr(parts.dispatcher._registry.history, "_max_dispatches", 3)
     connect(parts, 0)
     made = [dispatch(parts, float(mw)) for mw in range(6)]
     # Five have been superseded, of which three are remembered; the last one lives.

@@ -195,7 +195,7 @@ def test_a_dispatch_from_before_the_headends_start_is_adopted() -> None:
     tell(parts, 0, mw=5.0, setpoint=5.0)
     member = parts.dispatcher.in_force(0)
     assert member is not None
-    assert (member.state, member.command.dispatch_id) == ("tracking", "of-another-life")
+    assert (member.state, member.dispatch.dispatch_id) == ("tracking", "of-another-life")
     later(parts, 33)
     assert parts.dispatcher.in_force(0) is None
 
@@ -220,7 +220,7 @@ def test_an_agent_cannot_make_commands_up_one_after_the_other() -> None:
     assert [number for number in range(100) if parts.dispatcher.remembers(f"made up {number}")] == [0]
     member = parts.dispatcher.in_force(0)
     assert member is not None
-    assert member.command.dispatch_id == "made up 0"
+    assert member.dispatch.dispatch_id == "made up 0"
     # What a battery holds when its agent returns is believed again.
     report(100, connect(parts, 0, number=1))
     assert parts.dispatcher.remembers("made up 100")
@@ -334,7 +334,7 @@ def test_an_asset_that_is_sent_a_newer_dispatch_is_not_adopted_under_an_unknown_
     assert newer.state == "sent"
 
 
-def test_an_adopted_dispatch_that_has_ended_lives_again_with_another_asset() -> None:
+def test_an_adopted_dispatch_that_has_ended_registry_again_with_another_asset() -> None:
     parts = still_parts()
     session = connect(parts, 0, 1)
     told = Acknowledgement(
@@ -347,9 +347,9 @@ def test_an_adopted_dispatch_that_has_ended_lives_again_with_another_asset() -> 
     parts.dispatcher.acknowledged(told, session=session)
     dispatch(parts, 1.0)
     parts.dispatcher.acknowledged(replace(told, asset_id=asset_id(1)), session=session)
-    log = parts.dispatcher._lives.log
+    log = parts.dispatcher._registry.history
     assert "of-another-life" in {command.dispatch_id for command in log}
-    assert log._ended_members == 0
+    assert log._ended_setpoints == 0
 
 
 def test_what_was_superseded_by_one_that_its_agent_left_with_unread_is_ended_when_that_has_expired() -> None:

@@ -26,7 +26,7 @@ def test_a_battery_that_reports_nothing_available_is_asked_for_nothing() -> None
     tell(parts, 0, available_mw=0.0)
     tell(parts, 1)
     command = dispatch_group(parts, 20.0, duration_s=60)
-    assert [(member.mw, member.code) for member in command.members.values()] == [
+    assert [(member.mw, member.code) for member in command.setpoints.values()] == [
         (0.0, "limited_by_available"),
         (10.0, "limited_by_nameplate"),
     ]
@@ -51,7 +51,7 @@ def test_no_split_exceeds_what_is_available_and_it_adds_up(
         tell(parts, key, soc=soc, mw=now_mw, available_mw=available_mw)
     command = dispatch_group(parts, mw, duration_s=duration_s, strategy=strategy)
     assert command.allocated_mw + command.shortfall_mw == pytest.approx(mw, abs=1e-6)
-    for key, member in command.members.items():
+    for key, member in command.setpoints.items():
         assert abs(member.mw) <= batteries[key][2]
         assert member.mw * mw >= 0.0
 
@@ -104,7 +104,7 @@ def test_the_smaller_nameplate_rules() -> None:
         (-10.0, 10.0),
     ]
     group = dispatch_group(parts, 20.0, duration_s=60, dry_run=True)
-    assert [member.mw for member in group.members.values()] == [2.0, 10.0]
+    assert [member.mw for member in group.setpoints.values()] == [2.0, 10.0]
     single = dispatch(parts, 7.0, duration_s=60)
     answer(parts, session, only(single), "clamped")
     assert (only(single).held_mw, single.shortfall_mw) == (2.0, 5.0)
@@ -137,6 +137,6 @@ def test_what_the_model_made_is_no_report() -> None:
     parts.latest.apply_synthesized(make_samples(0, ts_ms=now_ms, source="synthesized"))
     connect(parts, 0)
     assert parts.latest.reported(0, now_ms) is None
-    assert dispatch_group(parts, 5.0).left_out[0][0] == "no_telemetry"
+    assert dispatch_group(parts, 5.0).excluded[0][0] == "no_telemetry"
     tell(parts, 0, soc=7.0, mw=1.0, setpoint=2.0, available_mw=3.0)
     assert parts.latest.reported(0, now_ms) == (7.0, 1.0, 2.0, 3.0, 3.0, 0.0)

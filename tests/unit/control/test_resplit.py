@@ -28,7 +28,7 @@ def group_in_force(*, mw: float = 12.0) -> tuple[Parts, Session, Session, Dispat
     tell(parts, 0, 1, 2, 3)
     command = dispatch_group(parts, mw, duration_s=600)
     for key, session in ((0, first), (1, first), (2, second), (3, second)):
-        answer(parts, session, command.members[key], "applied")
+        answer(parts, session, command.setpoints[key], "applied")
     mail_of(first), mail_of(second)
     return parts, first, second, command
 
@@ -37,11 +37,11 @@ def test_a_member_that_is_away_for_a_moment_keeps_its_share_when_another_drops_o
     parts, first, second, command = group_in_force()
     parts.disconnect(second)
     later(parts, 1)
-    answer(parts, first, command.members[0], "reverted", reason="out of order")
+    answer(parts, first, command.setpoints[0], "reverted", reason="out of order")
     later(parts, 0.5)
     # Not 10 MW to the one that is there: the two that are away still give 3 MW each.
     assert [told.mw for told in mail_of(first)] == [6.0]
-    assert [command.members[key].mw for key in (1, 2, 3)] == [6.0, 3.0, 3.0]
+    assert [command.setpoints[key].mw for key in (1, 2, 3)] == [6.0, 3.0, 3.0]
     assert command.shortfall_mw == 0.0
 
 
@@ -50,7 +50,7 @@ def test_a_stale_member_whose_share_goes_to_others_is_told_to_end_it() -> None:
     later(parts, 10)
     tell(parts, 0, 1, 2, mw=3.0, setpoint=3.0)
     later(parts, 3)
-    assert [dropped for dropped, _ in command.resplits[0].dropped] == [asset_id(3)]
+    assert [dropped for dropped, _ in command.reallocations[0].dropped] == [asset_id(3)]
     assert (asset_id(3), 0.0) in [(told.asset_id, told.mw) for told in mail_of(second)]
     assert len(mail_of(first)) == 2
 
@@ -60,12 +60,12 @@ def test_a_member_that_has_not_answered_is_told_to_end_what_goes_to_others() -> 
     slow, quick = connect(parts, 0, agent_id="a"), connect(parts, 1, agent_id="b")
     tell(parts, 0, 1)
     command = dispatch_group(parts, 8.0, duration_s=600)
-    answer(parts, quick, command.members[1], "applied")
+    answer(parts, quick, command.setpoints[1], "applied")
     mail_of(slow), mail_of(quick)
     later(parts, 20)
     tell(parts, 0, 1)
     later(parts, 10)
-    assert command.members[1].mw == 8.0
+    assert command.setpoints[1].mw == 8.0
     [told] = mail_of(slow)
     assert (told.asset_id, told.mw) == (asset_id(0), 0.0)
 
@@ -78,21 +78,21 @@ def test_the_order_to_end_a_share_is_not_told_of_as_a_dispatch_when_the_agent_co
     assert [told.dispatch_id for told in ends] == ["", ""]
 
 
-def test_a_share_that_was_given_away_is_ended_though_the_headend_has_started_anew_since() -> None:
+def test_a_share_that_was_released_is_ended_though_the_headend_has_started_anew_since() -> None:
     store = SlowStore()
     before = still_parts(assets=2, store=store)
     first, second = connect(before, 0, agent_id="a"), connect(before, 1, agent_id="b")
     tell(before, 0, 1)
     command = dispatch_group(before, 8.0, duration_s=600)
     for key, session in ((0, first), (1, second)):
-        answer(before, session, command.members[key], "applied")
+        answer(before, session, command.setpoints[key], "applied")
     before.disconnect(second)
     later(before, 5)
     after = still_parts(assets=2)
     later(after, 6)
-    after.dispatcher.restore(store.dispatches[-1:])
+    after.dispatcher.recover(store.dispatches[-1:])
     back = connect(after, 1, agent_id="b")
-    answer(after, back, command.members[1], "active", setpoint_mw=4.0, remaining_s=590.0)
+    answer(after, back, command.setpoints[1], "active", setpoint_mw=4.0, remaining_s=590.0)
     assert [(told.asset_id, told.mw) for told in mail_of(back)] == [(asset_id(1), 0.0)]
 
 
@@ -101,7 +101,7 @@ def test_when_nobody_is_left_to_take_over_the_shares_stay_where_they_are() -> No
     parts.disconnect(first)
     parts.disconnect(second)
     later(parts, 60)
-    assert command.resplits == []
+    assert command.reallocations == []
     back = connect(parts, 0, 1, agent_id="a", number=1)
     assert mail_of(back) == ()
     assert command.state == "accepted"
@@ -114,11 +114,11 @@ def test_after_a_restart_agents_are_given_the_time_that_their_retries_take() -> 
     tell(before, 0, 1)
     command = dispatch_group(before, 8.0, duration_s=600)
     for key, session in ((0, first), (1, second)):
-        answer(before, session, command.members[key], "applied")
+        answer(before, session, command.setpoints[key], "applied")
     later(before, 1)
     after = still_parts(assets=2)
     later(after, 2)
-    after.dispatcher.restore(store.dispatches[-1:])
+    after.dispatcher.recover(store.dispatches[-1:])
     back = connect(after, 0, agent_id="a")
     tell(after, 0, mw=4.0, setpoint=4.0)
     later(after, 29)
@@ -132,11 +132,11 @@ def test_a_new_share_may_wait_as_long_as_the_first_one_might() -> None:
     parts, first, second, command = group_in_force()
     parts.wall.passed_s += 100  # type: ignore[attr-defined]  # a still clock
     tell(parts, 0, 1, 2, 3, mw=3.0, setpoint=3.0)
-    answer(parts, first, command.members[0], "reverted", reason="out of order")
+    answer(parts, first, command.setpoints[0], "reverted", reason="out of order")
     later(parts, 0.5)
     parts.disconnect(second)
     later(parts, 2)
-    assert command.members[2].state == "queued"
+    assert command.setpoints[2].state == "queued"
     [told, _] = mail_of(connect(parts, 2, 3, agent_id="b", number=1))
     assert (told.mw, told.duration_s) == (4.0, 498)
 
@@ -147,12 +147,12 @@ def test_who_has_dropped_out_before_a_restart_does_not_drop_out_again() -> None:
     first, second = connect(before, 0, agent_id="a"), connect(before, 1, agent_id="b")
     tell(before, 0, 1)
     command = dispatch_group(before, 8.0, duration_s=600)
-    answer(before, first, command.members[0], "applied")
-    answer(before, second, command.members[1], "rejected")
+    answer(before, first, command.setpoints[0], "applied")
+    answer(before, second, command.setpoints[1], "rejected")
     later(before, 1)
     after = still_parts(assets=2)
     later(after, 2)
-    after.dispatcher.restore(store.dispatches[-1:])
+    after.dispatcher.recover(store.dispatches[-1:])
     connect(after, 0, 1)
     tell(after, 0, 1)
     later(after, 1)
@@ -163,13 +163,13 @@ def test_who_has_dropped_out_before_a_restart_does_not_drop_out_again() -> None:
 def test_a_member_that_is_done_gets_no_other_share() -> None:
     parts, first, second, command = group_in_force()
     tell(parts, 2, mw=3.0, setpoint=3.0)
-    answer(parts, second, command.members[2], "completed")
+    answer(parts, second, command.setpoints[2], "completed")
     own = dispatch(parts, -7.0, key=2)
     mail_of(second)
-    answer(parts, first, command.members[0], "reverted", reason="out of order")
+    answer(parts, first, command.setpoints[0], "reverted", reason="out of order")
     later(parts, 0.5)
-    assert command.members[2].state == "completed"
-    assert parts.dispatcher.in_force(2) is own.members[2]
+    assert command.setpoints[2].state == "completed"
+    assert parts.dispatcher.in_force(2) is own.setpoints[2]
     assert [told.asset_id for told in mail_of(second)] == [asset_id(3)]
 
 
@@ -191,7 +191,7 @@ def test_after_a_restart_a_deviating_member_is_judged_by_what_it_is_seen_to_do_s
     tell(before, 0, 1)
     command = dispatch_group(before, 8.0, duration_s=600)
     for key, session in ((0, first), (1, second)):
-        answer(before, session, command.members[key], "applied")
+        answer(before, session, command.setpoints[key], "applied")
     later(before, 1)
     record = store.dispatches[-1]
     members = [
@@ -200,7 +200,7 @@ def test_after_a_restart_a_deviating_member_is_judged_by_what_it_is_seen_to_do_s
     ]
     after = still_parts(assets=2)
     later(after, 2)
-    after.dispatcher.restore([replace(record, members=members)])
+    after.dispatcher.recover([replace(record, members=members)])
     connect(after, 0, agent_id="a")
     tell(after, 0, mw=4.0, setpoint=4.0)
     later(after, 3)

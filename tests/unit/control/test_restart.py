@@ -30,7 +30,7 @@ def test_what_was_queued_or_not_answered_is_sent_when_its_agent_comes() -> None:
     mail_of(session)
     after = still_parts()
     later(after, 30)
-    after.dispatcher.restore(records(store))
+    after.dispatcher.recover(records(store))
     told = mail_of(connect(after, 0, 1))
     assert [one.dispatch_id for one in told] == [unanswered.dispatch_id, queued.dispatch_id]
 
@@ -40,7 +40,7 @@ def test_what_has_expired_meanwhile_is_not_sent() -> None:
     command = dispatch(still_parts(store=store), 5.0)
     after = still_parts()
     later(after, 61)
-    after.dispatcher.restore(records(store))
+    after.dispatcher.recover(records(store))
     assert mail_of(connect(after, 0)) == ()
     found = after.dispatcher.find(command.dispatch_id)
     assert found is not None
@@ -56,7 +56,7 @@ def test_what_is_in_force_is_followed_on_and_ends_when_it_was_to_end() -> None:
     later(before, 1)
     after = still_parts()
     later(after, 30)
-    after.dispatcher.restore(records(store))
+    after.dispatcher.recover(records(store))
     again = connect(after, 0)
     assert mail_of(again) == ()
     member = after.dispatcher.in_force(0)
@@ -78,10 +78,10 @@ def test_the_newest_of_an_assets_commands_is_the_one_in_force() -> None:
     living += [record for record in records(store) if record.dispatch_id == newer.dispatch_id]
     after = still_parts()
     later(after, 2)
-    after.dispatcher.restore(reversed(living))
+    after.dispatcher.recover(reversed(living))
     member = after.dispatcher.in_force(0)
     assert member is not None
-    assert member.command.dispatch_id == newer.dispatch_id
+    assert member.dispatch.dispatch_id == newer.dispatch_id
     found = after.dispatcher.find(older.dispatch_id)
     assert found is not None
     assert found.state == "superseded"
@@ -93,12 +93,12 @@ def test_a_group_whose_member_does_not_come_back_is_re_split() -> None:
     session = connect(before, 0, 1)
     tell(before, 0, 1)
     group = dispatch_group(before, 8.0, duration_s=600)
-    for member in group.members.values():
+    for member in group.setpoints.values():
         answer(before, session, member, "applied")
     later(before, 1)
     after = still_parts(assets=2)
     later(after, 2)
-    after.dispatcher.restore(records(store))
+    after.dispatcher.recover(records(store))
     back = connect(after, 0)
     tell(after, 0, mw=4.0, setpoint=4.0)
     later(after, 34)
@@ -117,7 +117,7 @@ def test_assets_that_have_left_the_fleet_have_failed_and_their_shares_are_short(
     later(before, 1)
     after_store = SlowStore()
     after = still_parts(assets=2, store=after_store)
-    after.dispatcher.restore(records(store))
+    after.dispatcher.recover(records(store))
     found = after.dispatcher.find(group.dispatch_id)
     assert found is not None
     assert [(one.state, one.reason) for one in found.members[2:]] == [
@@ -137,11 +137,11 @@ def test_what_assets_that_have_left_the_fleet_held_is_taken_over_by_the_others()
     session = connect(before, 0, 1, 2, 3)
     tell(before, 0, 1, 2, 3)
     group = dispatch_group(before, 8.0, duration_s=600)
-    for member in group.members.values():
+    for member in group.setpoints.values():
         answer(before, session, member, "applied")
     later(before, 1)
     after = still_parts(assets=2)
-    after.dispatcher.restore(records(store))
+    after.dispatcher.recover(records(store))
     back = connect(after, 0, 1)
     later(after, 10)
     tell(after, 0, 1, mw=2.0, setpoint=2.0)

@@ -75,7 +75,7 @@ def plant_of(count: int, *, connected: int | None = None) -> BatteryPool:
 
 
 def shares(command: Dispatch) -> dict[int, float]:
-    return {key: member.mw for key, member in command.members.items() if not member.dropped_out}
+    return {key: member.mw for key, member in command.setpoints.items() if not member.dropped_out}
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.0, 1.5])
@@ -85,12 +85,12 @@ def test_the_share_of_a_member_that_does_something_else_goes_to_the_others(facto
     command = dispatch_group(plant.parts, 12.0, duration_s=600)
     plant.run(17)
     assert shares(command) == {0: 6.0, 1: 6.0}
-    member = command.members[2]
+    member = command.setpoints[2]
     assert member.state == "not_tracked"
     assert f"{factor * 4.0:g} MW instead of 4 MW" in (member.reason or "")
     # It does not act beside the others.
     assert plant.setpoints[2] == 0.0
-    [resplit] = command.resplits
+    [resplit] = command.reallocations
     assert [dropped for dropped, _ in resplit.dropped] == [asset_id(2)]
 
 
@@ -102,8 +102,8 @@ def test_a_member_that_trips_in_the_middle_has_failed() -> None:
     plant.factors[1] = 0.0
     plant.run(22)
     assert shares(command) == {0: 6.0, 2: 6.0}
-    assert command.members[1].state == "failed"
-    assert "dropped out: deviating: 0 MW instead of 4 MW" in (command.members[1].reason or "")
+    assert command.setpoints[1].state == "failed"
+    assert "dropped out: deviating: 0 MW instead of 4 MW" in (command.setpoints[1].reason or "")
 
 
 def test_a_member_that_delivers_a_part_is_asked_for_that_part_and_the_rest_goes_to_the_others() -> None:
@@ -112,9 +112,9 @@ def test_a_member_that_delivers_a_part_is_asked_for_that_part_and_the_rest_goes_
     command = dispatch_group(plant.parts, 16.0, duration_s=600)
     plant.run(13)
     assert shares(command) == {0: 10.0, 1: 4.0}
-    assert command.members[1].code == "limited_by_delivery"
+    assert command.setpoints[1].code == "limited_by_delivery"
     assert command.shortfall_mw == 2.0
-    assert [who for who, _ in command.resplits[0].adjusted] == [asset_id(1)]
+    assert [who for who, _ in command.reallocations[0].adjusted] == [asset_id(1)]
 
 
 def test_when_all_deviate_nobody_is_released() -> None:
@@ -122,7 +122,7 @@ def test_when_all_deviate_nobody_is_released() -> None:
     plant.factors = {0: -1.0, 1: 0.0}
     command = dispatch_group(plant.parts, 12.0, duration_s=600)
     plant.run(60)
-    assert (command.state, command.resplits) == ("deviating", [])
+    assert (command.state, command.reallocations) == ("deviating", [])
     assert shares(command) == {0: 6.0, 1: 6.0}
 
 
@@ -131,8 +131,8 @@ def test_re_splitting_that_is_turned_off_still_shows_who_deviates() -> None:
     plant.factors = {0: -1.0}
     command = dispatch_group(plant.parts, 12.0, duration_s=600, resplit=False)
     plant.run(30)
-    assert [member.state for member in command.members.values()] == ["deviating", "tracking"]
-    assert command.resplits == []
+    assert [member.state for member in command.setpoints.values()] == ["deviating", "tracking"]
+    assert command.reallocations == []
 
 
 def test_what_a_member_reports_that_it_cannot_do_goes_to_the_others_at_a_bounded_rate() -> None:
@@ -143,10 +143,10 @@ def test_what_a_member_reports_that_it_cannot_do_goes_to_the_others_at_a_bounded
         # It derates, a little more each pulse.
         plant.available[1] = 6.0 - 0.14 * step
         plant.run(4)
-    assert command.members[1].code == "limited_by_available"
+    assert command.setpoints[1].code == "limited_by_available"
     assert sum(shares(command).values()) + command.shortfall_mw == pytest.approx(12.0)
     assert plant.parts.counters.dispatches_deviating == 0
-    assert 1 < len(command.resplits) <= 16
+    assert 1 < len(command.reallocations) <= 16
 
 
 def test_a_battery_that_connects_later_takes_over_what_is_short() -> None:
@@ -157,8 +157,8 @@ def test_a_battery_that_connects_later_takes_over_what_is_short() -> None:
     plant.connect(1)
     plant.run(20)
     assert shares(command) == {0: 8.0, 1: 8.0}
-    assert (command.shortfall_mw, command.left_out) == (0.0, {})
-    assert command.resplits[-1].joined == [asset_id(1)]
+    assert (command.shortfall_mw, command.excluded) == (0.0, {})
+    assert command.reallocations[-1].joined == [asset_id(1)]
     assert plant.parts.counters.dispatches_joined == 1
 
 
@@ -168,7 +168,7 @@ def test_without_a_shortfall_nobody_joins() -> None:
     plant.connect(1)
     plant.run(120)
     assert shares(command) == {0: 6.0}
-    assert command.resplits == []
+    assert command.reallocations == []
 
 
 def test_a_member_that_was_away_returns_when_it_has_been_there_for_a_while() -> None:
@@ -177,13 +177,13 @@ def test_a_member_that_was_away_returns_when_it_has_been_there_for_a_while() -> 
     plant.run(20)
     plant.cut(1)
     plant.run(10)
-    assert (command.members[1].state, command.shortfall_mw) == ("failed", 6.0)
+    assert (command.setpoints[1].state, command.shortfall_mw) == ("failed", 6.0)
     plant.connect(1)
     plant.run(4)
     assert shares(command) == {0: 10.0}
     plant.run(30)
     assert shares(command) == {0: 8.0, 1: 8.0}
-    assert [member.state for member in command.members.values()] == ["tracking", "tracking"]
+    assert [member.state for member in command.setpoints.values()] == ["tracking", "tracking"]
     assert command.shortfall_mw == 0.0
 
 
@@ -195,7 +195,7 @@ def test_a_connection_that_comes_and_goes_moves_shares_ever_more_rarely() -> Non
         plant.cut(1)
         plant.run(8)
         plant.connect(1)
-    assert len(command.resplits) <= 8
+    assert len(command.reallocations) <= 8
 
 
 def test_a_member_with_a_swapped_sign_is_tried_again_ever_more_rarely() -> None:
@@ -203,10 +203,10 @@ def test_a_member_with_a_swapped_sign_is_tried_again_ever_more_rarely() -> None:
     plant.factors[1] = -1.0
     command = dispatch_group(plant.parts, 16.0)
     plant.run(65)
-    assert [len(resplit.dropped) for resplit in command.resplits] == [1]
+    assert [len(resplit.dropped) for resplit in command.reallocations] == [1]
     plant.run(3_600)
     # After 60, 120, 240 and 480 s, and then no more.
-    assert sum(len(resplit.dropped) for resplit in command.resplits) == 5
+    assert sum(len(resplit.dropped) for resplit in command.reallocations) == 5
     assert (shares(command), plant.setpoints[1]) == ({0: 10.0}, 0.0)
 
 
@@ -229,7 +229,7 @@ def test_members_that_can_do_more_by_now_take_over_what_is_short() -> None:
     command = dispatch_group(plant.parts, 16.0, duration_s=6000)
     assert command.shortfall_mw == 5.0
     plant.run(40)
-    assert command.resplits == []
+    assert command.reallocations == []
     plant.available[1] = 9.0
     plant.run(20)
     assert (shares(command), command.shortfall_mw) == (
@@ -250,10 +250,10 @@ def test_a_member_that_was_commanded_on_its_own_does_not_return() -> None:
 def test_a_member_that_refuses_is_not_asked_again() -> None:
     plant = plant_of(2)
     command = dispatch_group(plant.parts, 16.0, duration_s=6000)
-    answer(plant.parts, plant.sessions[1], command.members[1], "rejected", reason="in maintenance")
+    answer(plant.parts, plant.sessions[1], command.setpoints[1], "rejected", reason="in maintenance")
     mail_of(plant.sessions[1])
     plant.run(200)
-    assert (shares(command), command.members[1].state) == ({0: 10.0}, "rejected")
+    assert (shares(command), command.setpoints[1].state) == ({0: 10.0}, "rejected")
 
 
 def test_suspect_values_keep_a_battery_out_of_a_split_and_let_it_drop_out() -> None:
@@ -261,14 +261,14 @@ def test_suspect_values_keep_a_battery_out_of_a_split_and_let_it_drop_out() -> N
     plant.quality[0] = 1
     plant.pulse()
     command = dispatch_group(plant.parts, 16.0, duration_s=6000)
-    assert command.left_out == {0: ("suspect", "none: what its agent reported last cannot be")}
+    assert command.excluded == {0: ("suspect", "none: what its agent reported last cannot be")}
     plant.run(8)
     plant.quality[1] = 2
     plant.run(8)
-    assert command.resplits == []
+    assert command.reallocations == []
     plant.run(16)
     assert shares(command) == {2: 10.0}
-    assert command.resplits[0].dropped[0][1].startswith("suspect, without a good sample for")
+    assert command.reallocations[0].dropped[0][1].startswith("suspect, without a good sample for")
     plant.quality.clear()
     plant.run(40)
     assert (len(shares(command)), command.shortfall_mw) == (3, 0.0)
@@ -279,7 +279,7 @@ def test_a_split_does_not_rest_on_what_an_earlier_session_reported() -> None:
     plant.cut(1)
     again = connect(plant.parts, 1, agent_id="a1", number=99)
     command = dispatch_group(plant.parts, 16.0, duration_s=600)
-    assert {key: code for key, (code, _) in command.left_out.items()} == {1: "no_telemetry"}
+    assert {key: code for key, (code, _) in command.excluded.items()} == {1: "no_telemetry"}
     assert mail_of(again) == ()
 
 
@@ -290,9 +290,9 @@ def test_a_member_whose_new_session_reports_nothing_drops_out() -> None:
     plant.cut(1)
     connect(plant.parts, 1, agent_id="a1", number=99)
     plant.run(8)
-    assert command.resplits == []
+    assert command.reallocations == []
     plant.run(8)
-    assert command.resplits[0].dropped[0][1].startswith("without a sample in this session for 13")
+    assert command.reallocations[0].dropped[0][1].startswith("without a sample in this session for 13")
 
 
 def test_an_earlier_share_that_an_agent_still_obeys_is_released_when_the_later_one_was_lost() -> None:
@@ -301,21 +301,21 @@ def test_an_earlier_share_that_an_agent_still_obeys_is_released_when_the_later_o
     first, second, third = sessions
     tell(parts, 0, 1, 2)
     group = dispatch_group(parts, 12.0)
-    earlier_id = group.members[0].wire_id
+    earlier_id = group.setpoints[0].wire_id
     for session, keys in ((first, (0,)), (second, (1,)), (third, (2,))):
         mail_of(session)
         for key in keys:
-            answer(parts, session, group.members[key], "accepted")
+            answer(parts, session, group.setpoints[key], "accepted")
     parts.disconnect(second)
     for _ in range(2):
         tell(parts, 0, 2, mw=4.0, setpoint=4.0)
         later(parts, 4)
-    assert group.members[0].wire_id != earlier_id
+    assert group.setpoints[0].wire_id != earlier_id
     # The agent never reads that share: it falls silent, drops out, and registers anew.
     for _ in range(5):
         tell(parts, 2, mw=4.0, setpoint=4.0)
         later(parts, 4)
-    assert group.members[0].state == "failed"
+    assert group.setpoints[0].state == "failed"
     parts.disconnect(first)
     again = connect(parts, 0, agent_id="agent-0", number=1)
     mail_of(again)

@@ -227,9 +227,9 @@ async def test_a_group_is_not_split_anew_before_all_have_their_share() -> None:
         dispatch(parts, 7.0, key=ASSETS - 1)
         later(parts, 0.1)
         [command] = parts.dispatcher.newest_dispatches(1, counts=lambda command: command.is_group)
-        assert command.resplits == []
+        assert command.reallocations == []
     later(parts, 1.0)
-    assert len(command.resplits) == 1
+    assert len(command.reallocations) == 1
 
 
 async def test_only_what_has_changed_is_recorded_again() -> None:
@@ -238,7 +238,7 @@ async def test_only_what_has_changed_is_recorded_again() -> None:
     record = await parts.dispatcher.dispatch_group_in_slices(request())
     [command] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
     assert (store.handed, store.shares_handed) == (1, ASSETS)
-    for member in (command.members[0], command.members[1]):
+    for member in (command.setpoints[0], command.setpoints[1]):
         answer(parts, session, member, "accepted")
     await parts.dispatcher.flush_large()
     assert (store.handed, store.shares_handed) == (2, ASSETS + 2)
@@ -251,10 +251,10 @@ async def test_a_flush_at_the_end_leaves_nothing_to_record() -> None:
     parts, session = large_fleet(store)
     record = await parts.dispatcher.dispatch_group_in_slices(request())
     [command] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
-    answer(parts, session, command.members[0], "accepted")
+    answer(parts, session, command.setpoints[0], "accepted")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.dispatcher.flush_large)
-        answer(parts, session, command.members[0], "completed")
+        answer(parts, session, command.setpoints[0], "completed")
         parts.dispatcher.flush()
     assert store.handed == 2
     # Nothing was seen of it.
@@ -266,7 +266,7 @@ async def test_a_record_that_is_cancelled_is_made_the_next_time() -> None:
     parts, session = large_fleet(store)
     record = await parts.dispatcher.dispatch_group_in_slices(request())
     [command] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
-    answer(parts, session, command.members[0], "accepted")
+    answer(parts, session, command.setpoints[0], "accepted")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.dispatcher.flush_large)
         for _ in range(2):

@@ -72,7 +72,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         now_ms = self.parts.wall.now_ms()
         for told in mail_of(self.sessions[agent_id]):
             key = self.parts.fleet.index_by_id[told.asset_id]
-            if self.parts.dispatcher._lives.log.by_wire_id(told.dispatch_id) is None:
+            if self.parts.dispatcher._registry.history.by_wire_id(told.dispatch_id) is None:
                 # It ends what the battery was under, and is no dispatch.
                 self.obeyed.pop(key, None)
                 continue
@@ -263,15 +263,15 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @rule()
     def headend_tends(self) -> None:
-        self.parts.dispatcher.tend()
+        self.parts.dispatcher.maintain()
         # What it has found out by the first look it acts on by the second at the latest.
-        self.parts.dispatcher.tend()
+        self.parts.dispatcher.maintain()
         self.tended = True
 
     def members(self) -> list[AssetSetpoint]:
-        living = list(self.parts.dispatcher._lives.log)
+        living = list(self.parts.dispatcher._registry.history)
         commands = {id(command): command for command in [*self.commands, *living]}
-        return [member for command in commands.values() for member in command.members.values()]
+        return [member for command in commands.values() for member in command.setpoints.values()]
 
     @rule()
     def all_come_to_agree(self) -> None:
@@ -296,9 +296,9 @@ class DispatcherMachine(RuleBasedStateMachine):
     @invariant()
     def counts_agree_with_states(self) -> None:
         for command in self.commands:
-            counted = Counter(member.state for member in command.members.values())
+            counted = Counter(member.state for member in command.setpoints.values())
             assert +command.count_by_state == counted
-            assert command.ended == all(member.state in TERMINAL for member in command.members.values())
+            assert command.ended == all(member.state in TERMINAL for member in command.setpoints.values())
 
     @invariant()
     def what_has_ended_stays_as_it_is(self) -> None:
@@ -334,7 +334,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_lasts_longer_than_its_duration(self) -> None:
         for command in self.commands:
-            for member in command.members.values():
+            for member in command.setpoints.values():
                 if command.duration_s is not None and member.state not in TERMINAL:
                     assert member.ends_ms is not None
                     assert member.ends_ms - self.parts.wall.now_ms() <= command.duration_s * 1000
@@ -347,18 +347,18 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_kept_is_bounded(self) -> None:
-        lives, delivery = self.parts.dispatcher._lives, self.parts.dispatcher._delivery
-        for by_asset in (lives.watched, delivery.absences, delivery._given_away, lives.book._current):
+        lives, delivery = self.parts.dispatcher._registry, self.parts.dispatcher._delivery
+        for by_asset in (lives.tracked, delivery.absences, delivery._released, lives.active._current):
             assert by_asset.keys() <= set(ASSETS)
-        assert all(member.state not in TERMINAL for member in lives.watched.values())
+        assert all(member.state not in TERMINAL for member in lives.tracked.values())
         for command in self.commands:
-            assert command.standings.keys() <= set(command.candidate_keys)
+            assert command.readmissions.keys() <= set(command.candidate_keys)
             assert all(
-                member.watch is None for member in command.members.values() if member.state in TERMINAL
+                member.tracker is None for member in command.setpoints.values() if member.state in TERMINAL
             )
         assert not any(self.parts.sessions.session_of(key) for key in delivery.absences)
-        assert len(lives.book._due) <= 8 * len(ASSETS) + 64
-        assert {command.ended for command in lives.log} <= {False}
+        assert len(lives.active._due) <= 8 * len(ASSETS) + 64
+        assert {command.ended for command in lives.history} <= {False}
 
     @invariant()
     def the_record_adds_up(self) -> None:
@@ -376,17 +376,17 @@ class DispatcherMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.tended)
     @invariant()
     def shares_and_shortfall_are_the_total(self) -> None:
-        for command in self.parts.dispatcher._lives.log:
+        for command in self.parts.dispatcher._registry.history:
             ends_ms = command.ends_ms
             if not (command.resplit and command.is_group) or command.adopted:
                 continue
             if ends_ms is not None and self.parts.wall.now_ms() >= ends_ms:
                 continue
-            lasted = [member for member in command.members.values() if member.state in LASTED]
+            lasted = [member for member in command.setpoints.values() if member.state in LASTED]
             if not all(member.dropped_out for member in lasted):
                 continue
             in_force_mw = sum(
-                member.mw for member in command.members.values() if member.state not in TERMINAL
+                member.mw for member in command.setpoints.values() if member.state not in TERMINAL
             )
             assert in_force_mw + command.shortfall_mw == pytest.approx(command.mw, abs=1e-6)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.control.driver import answer, connect, dispatch, later, only, still_parts, tell
 from tests.unit.headend.parts import Parts, make_fleet
 from trioder.control.model import Dispatch
-from trioder.control.tracking import Finding, Watch, tolerance_mw
+from trioder.control.tracking import Finding, PowerTracker, tolerance_mw
 from trioder.domain.assets import Asset
 from trioder.gateway.sessions import Session
 from trioder.sim.bess import initial_state, tick_asset, with_setpoint
@@ -200,8 +200,8 @@ def test_a_battery_that_obeys_after_an_unknown_status_tracks() -> None:
     assert command.state == "tracking"
 
 
-def watch_of(asset: Asset, mw: float) -> Watch:
-    return Watch(setpoint_mw=mw, target_mw=mw, tolerance_mw=tolerance_mw(asset))
+def watch_of(asset: Asset, mw: float) -> PowerTracker:
+    return PowerTracker(setpoint_mw=mw, target_mw=mw, tolerance_mw=tolerance_mw(asset))
 
 
 @settings(max_examples=150, deadline=None)
@@ -218,7 +218,7 @@ def test_the_model_of_a_battery_is_never_deviating_however_slow_its_ramp(
     asset = make_asset(ramp)
     state = initial_state(asset)._replace(current_mw=from_mw, setpoint_mw=from_mw)
     watch = watch_of(asset, mw)
-    watch.begin(asset, 0, from_mw)
+    watch.expect_arrival(asset, 0, from_mw)
     state = tick_asset(asset, state, pulse_s * (1 - phase))
     state = with_setpoint(state, mw)
     dt_s, now_s = pulse_s * phase, pulse_s * phase
@@ -248,7 +248,7 @@ def test_nothing_and_the_opposite_are_found_within_10_s_of_the_arrival(
 ) -> None:
     asset = make_asset(ramp)
     watch = watch_of(asset, mw)
-    watch.begin(asset, 0, from_mw)
+    watch.expect_arrival(asset, 0, from_mw)
     assert watch.arrives_ms == round(abs(mw - from_mw) / ramp * 60_000)
     now_s = pulse_s * phase
     while (

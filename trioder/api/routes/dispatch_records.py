@@ -57,7 +57,7 @@ def dispatch_records_blueprint(headend: Headend, index: FleetIndex) -> Blueprint
         key = None if asset_id is None else index.key_of(asset_id)
 
         def counts(command: Dispatch) -> bool:
-            return (key is None or key in command.members) and (state is None or command.state == state)
+            return (key is None or key in command.setpoints) and (state is None or command.state == state)
 
         found: list[Dispatch | DispatchRecord] = [*dispatcher.newest_dispatches(limit, counts=counts)]
         if len(found) < limit:
