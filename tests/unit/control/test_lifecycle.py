@@ -22,8 +22,8 @@ from trioder.domain.dispatch import DispatchTarget
 states = st.sampled_from(STATES)
 
 
-def make_command(members: int) -> Dispatch:
-    command = Dispatch(
+def make_command(setpoints: int) -> Dispatch:
+    dispatch = Dispatch(
         dispatch_id="d",
         target=DispatchTarget(kind="assets"),
         mw=1.0,
@@ -32,12 +32,12 @@ def make_command(members: int) -> Dispatch:
         queue_until_ms=60_000,
         ends_ms=None,
     )
-    for key in range(members):
-        member = AssetSetpoint(
-            dispatch=command, key=key, mw=1.0, reversion_mw=0.0, wire_id="d", queue_until_ms=60_000
+    for key in range(setpoints):
+        setpoint = AssetSetpoint(
+            dispatch=dispatch, key=key, mw=1.0, reversion_mw=0.0, wire_id="d", queue_until_ms=60_000
         )
-        command.add(member)
-    return command
+        dispatch.add(setpoint)
+    return dispatch
 
 
 def test_every_state_is_of_one_kind() -> None:
@@ -102,7 +102,7 @@ def test_a_status_stands_for_a_state_only_if_it_is_in_the_contract(
         ({"rejected": 3}, "rejected"),
     ],
 )
-def test_a_group_is_as_far_as_its_last_living_member(
+def test_a_group_is_as_far_as_its_last_open_setpoint(
     counts: dict[DispatchState, int], state: DispatchState
 ) -> None:
     assert state_of_group(Counter(counts)) == state
@@ -112,18 +112,18 @@ def test_a_group_is_as_far_as_its_last_living_member(
 def test_whatever_happens_counts_and_times_agree_with_the_states(
     steps: list[tuple[int, DispatchState]],
 ) -> None:
-    command = make_command(4)
+    dispatch = make_command(4)
     for now_ms, (key, state) in enumerate(steps, start=1):
-        member = command.setpoints[key]
-        before = member.state
-        changed = member.transition(state, now_ms=now_ms)
+        setpoint = dispatch.setpoints[key]
+        before = setpoint.state
+        changed = setpoint.transition(state, now_ms=now_ms)
         assert changed == can_transition(before, state)
-        assert member.state == (state if changed else before)
-        assert (member.ended_ms is not None) == (member.state in TERMINAL)
-    found = Counter(member.state for member in command.setpoints.values())
-    assert +command.count_by_state == found
-    assert command.ended == all(member.state in TERMINAL for member in command.setpoints.values())
-    nobody_waits = not any(member.state in PENDING for member in command.setpoints.values())
+        assert setpoint.state == (state if changed else before)
+        assert (setpoint.ended_ms is not None) == (setpoint.state in TERMINAL)
+    found = Counter(setpoint.state for setpoint in dispatch.setpoints.values())
+    assert +dispatch.count_by_state == found
+    assert dispatch.ended == all(setpoint.state in TERMINAL for setpoint in dispatch.setpoints.values())
+    nobody_waits = not any(setpoint.state in PENDING for setpoint in dispatch.setpoints.values())
     if nobody_waits:
-        assert command.answered.is_set()
-    assert command.state == state_of_group(found)
+        assert dispatch.answered.is_set()
+    assert dispatch.state == state_of_group(found)
