@@ -70,7 +70,7 @@ def shares(world: World, mw: float, keys: Sequence[int]) -> dict[int, float]:
     """What a group of these assets would be given, without those that are given nothing."""
     request = GroupRequest(target=DispatchTarget(kind="assets"), keys=keys, mw=mw, duration_s=900)
     command = headend_of(world).dispatcher.dispatch_group(request, dry_run=True)
-    return {key: round(member.mw, 6) for key, member in command.members.items() if member.mw}
+    return {key: round(member.mw, 6) for key, member in command.setpoints.items() if member.mw}
 
 
 async def commit_all(store: SlowStore) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a command: from its request over its members' lives to its record.
+"""Dispatch: from a request over the setpoints of its assets to its record.
 
-How it travels is the sessions' affair, how it is shown REST's.
+Sessions carry the setpoints (`gateway`); REST presents the records (`api`).
 """

@@ -1,18 +1,16 @@
-"""What becomes of members that were sent: told by agents, seen in their telemetry, or due by the clock."""
+"""Changes the states of sent setpoints: by acknowledgements, by telemetry, and by the clock."""
 
 import math
 
 import structlog
 
-from trioder.control.ack_log import AnswerLog
-from trioder.control.active_setpoints import ANSWERED_WITHIN_MS
-from trioder.control.delivery import Delivery, overdue_reason
-from trioder.control.lifecycle import IN_FORCE, LASTED, PENDING, TERMINAL, DispatchState, state_of_answer
+from trioder.control.delivery import AckLog, Delivery, overdue_reason
+from trioder.control.lifecycle import IN_FORCE, LASTED, PENDING, DispatchState, state_of_status
 from trioder.control.limits import NameplateLimits
 from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.control.registry import WATCHED, DispatchRegistry
+from trioder.control.registry import ACK_TIMEOUT_MS, TRACKED_STATES, DispatchRegistry
 from trioder.control.requests import MAX_DURATION_S
-from trioder.control.tracking import Finding, Watch, tolerance_mw
+from trioder.control.tracking import NO_SAMPLE, Finding, PowerTracker, tolerance_mw
 from trioder.domain.dispatch import DispatchTarget
 from trioder.domain.fleet import Fleet
 from trioder.domain.telemetry import Samples
@@ -24,14 +22,14 @@ from trioder.wire.records import Acknowledgement
 
 log = structlog.stdlib.get_logger(__name__)
 
-# A sample so long after an order was sent is not from before it; a former setpoint may have been the same.
-_UNDER_WAY_MS = 5_000
-# So much later may a report be than the one before: it waited on its way.
+# A sample this long after a setpoint was sent is not from before; a former setpoint may have been the same.
+_IN_TRANSIT_MS = 5_000
+# A reported end may be later than the one before by this, as the report was delayed.
 _END_SLACK_MS = 5_000
 
 
 class AckTracker:
-    """Moves members on by what is heard and seen of them."""
+    """Follows setpoints from when they are sent until they end."""
 
     def __init__(
         self,
@@ -40,7 +38,7 @@ class AckTracker:
         limits: NameplateLimits,
         latest: LatestState,
         sessions: SessionRegistry,
-        lives: DispatchRegistry,
+        registry: DispatchRegistry,
         delivery: Delivery,
         counters: Counters,
         wall: WallClock,
@@ -49,298 +47,282 @@ class AckTracker:
         self._limits = limits
         self._latest = latest
         self._sessions = sessions
-        self._lives = lives
+        self._registry = registry
         self._delivery = delivery
         self._counters = counters
         self._wall = wall
-        self._answers = AnswerLog(counters=counters, wall=wall)
+        self._log = AckLog(counters=counters, wall=wall)
 
-    def acknowledged(self, answer: Acknowledgement, *, session: Session) -> None:
-        """Note an agent's answer; one that is not its to give, or comes too late, is only logged."""
+    def acknowledged(self, ack: Acknowledgement, *, session: Session) -> None:
+        """Apply an acknowledgement; one from another session, or for another setpoint, is only logged."""
         self._counters.dispatches_acknowledged += 1
-        if not answer.dispatch_id:
-            # Of a setpoint that ends a share and is no dispatch.
+        if not ack.dispatch_id:
+            # Of a setpoint that cleared another one.
             return
-        key = self._fleet.index_by_id.get(answer.asset_id)
+        key = self._fleet.index_by_id.get(ack.asset_id)
         if key is None or self._sessions.session_of(key) is not session:
-            self._answers.pass_over(answer, session, "the session does not drive the asset")
+            self._log.ignored(ack, session, "the session does not drive the asset")
             return
-        command = self._lives.log.by_wire_id(answer.dispatch_id)
-        active = answer.status.lower() == "active"
-        if command is None or (command.adopted and key not in command.members):
-            if active and answer.setpoint_mw is not None:
-                self._adopt(answer, session, key, command)
+        dispatch = self._registry.history.by_wire_id(ack.dispatch_id)
+        is_report = ack.status.lower() == "active"
+        if dispatch is None or (dispatch.adopted and key not in dispatch.setpoints):
+            if is_report and ack.setpoint_mw is not None:
+                self._adopt(ack, session, key, dispatch)
             else:
-                self._answers.pass_over(answer, session, "there is no such dispatch, or no longer")
+                self._log.ignored(ack, session, "there is no such dispatch, or no longer")
             return
-        member = command.members.get(key)
-        if (
-            active
-            and member is not None
-            and member.wire_id != answer.dispatch_id
-            and member.state in TERMINAL
-        ):
-            # An earlier share is in force: the one that should have replaced it was lost with a session.
-            self._end_what_is_over(member, answer, session)
-            return
-        if member is None or member.wire_id != answer.dispatch_id:
-            self._answers.pass_over(answer, session, "its asset has another part of the command by now")
-            return
-        self._take(member, answer, session, active=active)
+        setpoint = dispatch.setpoints.get(key)
+        if setpoint is not None and setpoint.wire_id == ack.dispatch_id:
+            self._apply(setpoint, ack, session, is_report=is_report)
+        elif is_report and setpoint is not None and not setpoint.is_open:
+            # An earlier setpoint of the dispatch is active: its successor was lost with a session.
+            self._clear_ended(setpoint, ack, session)
+        else:
+            self._log.ignored(ack, session, "its asset has another part of the command by now")
 
-    def _take(
-        self, member: AssetSetpoint, answer: Acknowledgement, session: Session, *, active: bool
+    def _apply(
+        self, setpoint: AssetSetpoint, ack: Acknowledgement, session: Session, *, is_report: bool
     ) -> None:
-        now_ms = self._wall.now_ms()
-        state = state_of_answer(answer.status)
+        """Apply an acknowledgement, or a report that the setpoint is active, to the setpoint it names."""
+        state = state_of_status(ack.status)
         if state is None:
-            self._unknown(member, answer, session)
+            self._note_unknown(setpoint, ack, session)
             return
-        if state in IN_FORCE and member.state in TERMINAL:
-            self._end_what_is_over(member, answer, session)
+        if state in IN_FORCE and not setpoint.is_open:
+            self._clear_ended(setpoint, ack, session)
             return
-        # What the agent has in force it has taken, whether or not its answer came through.
-        if active and member.state not in PENDING:
-            self._correct_end(member, answer, session, now_ms, was_answered=True)
+        # An agent has accepted what it reports as active, whether or not that acknowledgement arrived.
+        if is_report and setpoint.state not in PENDING:
+            self._correct_end(setpoint, ack, session, was_answered=True)
             return
-        before, was_answered = member.state, member.answered_ms is not None
-        if not self._answered(member, state, answer.reason):
+        before, was_answered = setpoint.state, setpoint.answered_ms is not None
+        if not self._change(setpoint, state, ack.reason):
             if before != state:
-                self._answers.pass_over(answer, session, f"the dispatch is {before}")
+                self._log.ignored(ack, session, f"the dispatch is {before}")
             return
-        self._note_answer(member, answer, session, state, now_ms, was_answered=was_answered)
-        if not member.command.is_group:
-            self._answers.taken(answer, session)
-
-    def _note_answer(
-        self,
-        member: AssetSetpoint,
-        answer: Acknowledgement,
-        session: Session,
-        state: DispatchState,
-        now_ms: int,
-        *,
-        was_answered: bool,
-    ) -> None:
-        if answer.status.lower() != "active":
-            member.answer = answer.status
-        if member.answered_ms is None:
-            member.answered_ms = now_ms
+        setpoint.note_answer(None if is_report else ack.status, now_ms=self._wall.now_ms())
         if state == "clamped":
-            member.held_mw = self._limits.clamped_mw(member.key, member.mw)
+            setpoint.held_mw = self._limits.clamped_mw(setpoint.key, setpoint.mw)
         if state in IN_FORCE:
-            self._expect(member, now_ms)
-            self._correct_end(member, answer, session, now_ms, was_answered=was_answered)
+            self._expect_arrival(setpoint)
+            self._correct_end(setpoint, ack, session, was_answered=was_answered)
+        if not setpoint.dispatch.is_group:
+            self._log.applied(ack, session)
 
-    def _answered(self, member: AssetSetpoint, state: DispatchState, reason: str | None) -> bool:
+    def _change(self, setpoint: AssetSetpoint, state: DispatchState, reason: str | None) -> bool:
+        is_first = setpoint.answered_ms is None
         if state == "completed":
-            return self._over(member, reason)
-        if member.state in {"tracking", "deviating"} and member.answered_ms is None and state in IN_FORCE:
-            # It was seen to obey before it said so.
-            self._lives.note(member.command, keys=(member.key,))
+            return self._end(setpoint, reason)
+        if setpoint.state in {"tracking", "deviating"} and is_first and state in IN_FORCE:
+            # Telemetry showed it before the acknowledgement arrived.
+            self._registry.mark_changed(setpoint.dispatch, keys=(setpoint.key,))
             return True
-        if state == "rejected" and member.answered_ms is not None:
+        if state == "rejected" and not is_first:
             return False
-        return self._lives.change(member, state, reason=reason)
+        return self._registry.transition(setpoint, state, reason=reason)
 
     def measured(self, samples: Samples) -> None:
-        """Compare the power of assets under a setpoint with what was asked; backfill says nothing of it."""
-        watched = self._lives.watched
-        if not watched:
+        """Compare the power of assets with their setpoints; backfill is ignored."""
+        tracked = self._registry.tracked
+        if not tracked:
             return
         now_ms, ts_unix_ms = self._wall.now_ms(), samples.ts_unix_ms
         quality, powers = samples.quality, samples.current_mw
         is_live: bool | None = None
         for row, key in enumerate(samples.asset_keys):
-            member = watched.get(key)
-            if member is None or (watch := member.watch or self._begin_watch(member, now_ms)) is None:
+            setpoint = tracked.get(key)
+            if setpoint is None:
+                continue
+            tracker = setpoint.tracker or self._new_tracker(setpoint, now_ms)
+            if tracker is None:
                 continue
             if quality and quality[row]:
-                if watch.suspect_since_ms is None:
-                    watch.suspect_since_ms = now_ms
+                tracker.add_suspect(now_ms)
                 continue
             if is_live is None:
                 # One agent's, of one instant: either all of it is backfill or none.
                 is_live = self._latest.is_current(key, ts_unix_ms, now_ms)
             if not is_live:
                 break
-            if watch.is_on_target and watch.low_mw <= (mw := powers[row]) <= watch.high_mw:
-                watch.add_steady(mw, now_ms)
+            if tracker.is_on_target and tracker.low_mw <= (mw := powers[row]) <= tracker.high_mw:
+                tracker.add_on_target(mw, now_ms)
             elif self._latest.is_current(key, ts_unix_ms, now_ms):
-                self._compare(member, watch, samples, row, now_ms)
+                self._compare(setpoint, tracker, samples, row, now_ms)
 
-    def _compare(self, member: AssetSetpoint, watch: Watch, samples: Samples, row: int, now_ms: int) -> None:
-        if member.state not in WATCHED or (member.ends_ms is not None and now_ms >= member.ends_ms):
+    def _compare(
+        self, setpoint: AssetSetpoint, tracker: PowerTracker, samples: Samples, row: int, now_ms: int
+    ) -> None:
+        has_ended = setpoint.ends_ms is not None and now_ms >= setpoint.ends_ms
+        if has_ended or setpoint.state not in TRACKED_STATES:
             # What follows is its reversion.
             return
-        watch.suspect_since_ms = None
-        mw, echoes = samples.current_mw[row], samples.setpoint_mw[row] == watch.setpoint_mw
-        if member.state == "sent" and not echoes:
+        tracker.suspect_since_ms = None
+        mw, echoes = samples.current_mw[row], samples.setpoint_mw[row] == tracker.setpoint_mw
+        if setpoint.state == "sent" and not echoes:
             return
-        if watch.arrives_ms is None and member.state != "sent":
-            watch.begin(self._limits.asset(member.key), now_ms, mw)
-        charges = watch.target_mw < 0.0
+        if tracker.arrives_ms is None and setpoint.state != "sent":
+            tracker.expect_arrival(self._limits.asset(setpoint.key), now_ms, mw)
+        charges = tracker.target_mw < 0.0
         available = samples.available_charge_mw if charges else samples.available_discharge_mw
-        was_limited = watch.limited_mw is not None
-        finding = watch.add(mw, available_mw=available[row], now_ms=now_ms, echoes=echoes)
+        was_limited = setpoint.is_limited
+        finding = tracker.add(mw, available_mw=available[row], now_ms=now_ms, echoes=echoes)
         match finding:
-            case Finding.ON_TARGET if member.state != "tracking":
-                self._lives.change(
-                    member, "tracking", reason=None if member.state == "deviating" else member.reason
-                )
-            case Finding.OFF_TARGET if member.state not in {"sent", "deviating"}:
-                self._lives.change(member, "deviating", reason=f"{mw:g} MW instead of {watch.target_mw:g} MW")
+            case Finding.ON_TARGET if setpoint.state != "tracking":
+                reason = None if setpoint.state == "deviating" else setpoint.reason
+                self._registry.transition(setpoint, "tracking", reason=reason)
+            case Finding.OFF_TARGET if setpoint.state not in {"sent", "deviating"}:
+                reason = f"{mw:g} MW instead of {tracker.target_mw:g} MW"
+                self._registry.transition(setpoint, "deviating", reason=reason)
             case Finding.LIMITED if not was_limited:
-                self._limited(member, watch)
+                self._note_limited(setpoint, tracker)
 
-    def _limited(self, member: AssetSetpoint, watch: Watch) -> None:
+    def _note_limited(self, setpoint: AssetSetpoint, tracker: PowerTracker) -> None:
         self._counters.dispatches_limited += 1
-        member.reason = f"the battery reports that it can do {watch.limited_mw:g} of {watch.target_mw:g} MW"
-        self._lives.note(member.command, keys=(member.key,))
+        limit = f"{tracker.limited_mw:g} of {tracker.target_mw:g} MW"
+        setpoint.reason = f"the battery reports that it can do {limit}"
+        self._registry.mark_changed(setpoint.dispatch, keys=(setpoint.key,))
         log.info(
             "battery cannot do what it was asked",
-            dispatch_id=member.command.dispatch_id,
-            asset_id=self._fleet.assets[member.key].id,
-            reason=member.reason,
+            dispatch_id=setpoint.dispatch.dispatch_id,
+            asset_id=self._fleet.assets[setpoint.key].id,
+            reason=setpoint.reason,
         )
 
-    def _expect(self, member: AssetSetpoint, now_ms: int) -> None:
-        """The agent has taken its setpoint: its power is expected after the ramp from where it is now."""
-        watch = member.watch or self._begin_watch(member, now_ms)
-        if watch is None:
-            return
-        watch.aim(member.target_mw)
-        if watch.arrives_ms is not None:
-            return
-        reported = self._latest.reported(member.key, now_ms)
-        if reported is None:
-            watch.begin(self._limits.asset(member.key), now_ms, None)
-            return
-        moves = abs(reported.setpoint_mw - reported.current_mw) > watch.tolerance_mw
-        watch.begin(
-            self._limits.asset(member.key),
-            now_ms,
-            reported.current_mw,
-            moving_for_s=min(reported.age_s, self._latest.stale_after_s) if moves else 0.0,
-        )
-
-    def tend(self) -> None:
-        """Do what is due by the clock."""
-        now_ms = self._wall.now_ms()
-        for member in self._lives.book.pop_due(now_ms):
-            if member.state == "queued":
-                self._lives.change(member, "expired", reason=overdue_reason(member, now_ms))
-            elif member.state == "sent":
-                self._lives.change(member, "failed", reason=_unanswered_reason(member))
-            else:
-                self._over(member, "its time is over")
-
-    def _over(self, member: AssetSetpoint, reason: str | None) -> bool:
-        """Its time is over: completed if it was seen to track, else not; False when it cannot end so."""
-        why = "" if reason is None else f"{reason}; "
-        if member.tracking_ms is None:
-            return self._lives.change(member, "not_tracked", reason=f"{why}{_untracked_reason(member)}")
-        if member.state == "deviating":
-            reason = f"{why}deviating at the end: {member.reason}"
-        return self._lives.change(member, "completed", reason=reason)
-
-    def _begin_watch(self, member: AssetSetpoint, now_ms: int) -> Watch | None:
-        """Compare a member's power from now on; None while it may not have arrived."""
-        if member.state not in IN_FORCE and not (member.state == "sent" and self._may_obey(member, now_ms)):
+    def _new_tracker(self, setpoint: AssetSetpoint, now_ms: int) -> PowerTracker | None:
+        """Compare a setpoint from now on; None while it may not have arrived."""
+        if setpoint.state not in IN_FORCE and not (
+            setpoint.state == "sent" and self._may_be_obeyed(setpoint, now_ms)
+        ):
             return None
-        member.watch = Watch(
-            setpoint_mw=member.mw,
-            target_mw=member.target_mw,
-            tolerance_mw=tolerance_mw(self._limits.asset(member.key)),
+        setpoint.tracker = PowerTracker(
+            setpoint_mw=setpoint.mw,
+            target_mw=setpoint.target_mw,
+            tolerance_mw=tolerance_mw(self._limits.asset(setpoint.key)),
         )
-        return member.watch
+        return setpoint.tracker
 
-    def _may_obey(self, member: AssetSetpoint, now_ms: int) -> bool:
-        """Whether a member without an answer may be judged by what it does: not every agent answers."""
-        session = self._sessions.session_of(member.key)
-        is_silent = session is not None and session.protocol == 0
-        return (is_silent or member.answer is not None) and now_ms >= (member.sent_ms or 0) + _UNDER_WAY_MS
+    def _may_be_obeyed(self, setpoint: AssetSetpoint, now_ms: int) -> bool:
+        """Whether telemetry decides about a setpoint without acknowledgement: not every agent sends them."""
+        session = self._sessions.session_of(setpoint.key)
+        sends_none = session is not None and session.protocol == 0
+        is_late = now_ms >= (setpoint.sent_ms or 0) + _IN_TRANSIT_MS
+        return (sends_none or setpoint.answer is not None) and is_late
 
-    def _unknown(self, member: AssetSetpoint, answer: Acknowledgement, session: Session) -> None:
-        """A status that is not in the contract says nothing: neither that it is obeyed nor that it is not."""
-        self._counters.dispatches_acknowledged_unknown += 1
-        if member.state not in PENDING or member.answer is not None:
+    def _expect_arrival(self, setpoint: AssetSetpoint) -> None:
+        """The agent accepted it: the power is expected after the ramp from the latest power."""
+        now_ms = self._wall.now_ms()
+        tracker = setpoint.tracker or self._new_tracker(setpoint, now_ms)
+        if tracker is None:
             return
-        member.answer = answer.status
-        self._lives.note(member.command, keys=(member.key,))
+        tracker.set_target(setpoint.target_mw)
+        if tracker.arrives_ms is not None:
+            return
+        asset = self._limits.asset(setpoint.key)
+        reported = self._latest.reported(setpoint.key, now_ms)
+        if reported is None:
+            tracker.expect_arrival(asset, now_ms, None)
+            return
+        moves = abs(reported.setpoint_mw - reported.current_mw) > tracker.tolerance_mw
+        moving_for_s = min(reported.age_s, self._latest.stale_after_s) if moves else 0.0
+        tracker.expect_arrival(asset, now_ms, reported.current_mw, moving_for_s=moving_for_s)
+
+    def check_due(self) -> None:
+        """Expire what could not be sent, fail what was not acknowledged, and end what is over."""
+        now_ms = self._wall.now_ms()
+        for setpoint in self._registry.active.pop_due(now_ms):
+            if setpoint.state == "queued":
+                self._registry.transition(setpoint, "expired", reason=overdue_reason(setpoint, now_ms))
+            elif setpoint.state == "sent":
+                self._registry.transition(setpoint, "failed", reason=_unacknowledged_reason(setpoint))
+            else:
+                self._end(setpoint, "its time is over")
+
+    def end_valid_until(self) -> None:
+        """The clock was set: end what was valid until before now; its agent may not have done so."""
+        now_ms = self._wall.now_ms()
+        for dispatch in self._registry.history:
+            if dispatch.valid_until_ms is None or dispatch.valid_until_ms > now_ms:
+                continue
+            for setpoint in dispatch.setpoints.values():
+                if setpoint.state in IN_FORCE:
+                    self._delivery.release(setpoint)
+                    self._end(setpoint, "its time is over by the corrected clock")
+
+    def _end(self, setpoint: AssetSetpoint, reason: str | None) -> bool:
+        """End it: `completed` if it was tracking once, else `not_tracked`; False when it cannot end so."""
+        prefix = "" if reason is None else f"{reason}; "
+        if setpoint.tracking_ms is None:
+            tracker = setpoint.tracker
+            why = NO_SAMPLE if tracker is None else tracker.untracked_reason(setpoint.ends_ms)
+            return self._registry.transition(setpoint, "not_tracked", reason=prefix + why)
+        if setpoint.state == "deviating":
+            reason = f"{prefix}deviating at the end: {setpoint.reason}"
+        return self._registry.transition(setpoint, "completed", reason=reason)
+
+    def _note_unknown(self, setpoint: AssetSetpoint, ack: Acknowledgement, session: Session) -> None:
+        """A status that is not in the protocol shows neither acceptance nor refusal."""
+        self._counters.dispatches_acknowledged_unknown += 1
+        if setpoint.state not in PENDING or setpoint.answer is not None:
+            return
+        setpoint.answer = ack.status
+        self._registry.mark_changed(setpoint.dispatch, keys=(setpoint.key,))
         log.warning(
             "unknown status of a dispatch",
-            dispatch_id=answer.dispatch_id,
-            asset_id=answer.asset_id,
+            dispatch_id=ack.dispatch_id,
+            asset_id=ack.asset_id,
             agent_id=session.agent_id,
-            status=answer.status,
-            reason=answer.reason,
+            status=ack.status,
+            reason=ack.reason,
         )
 
-    def _end_what_is_over(self, member: AssetSetpoint, answer: Acknowledgement, session: Session) -> None:
-        """An agent obeys what was given up here: it is to end it, unless another command has the asset."""
-        current = self._lives.book.current(member.key)
-        lasted = member.state == "completed" or (member.state in LASTED and not member.dropped_out)
-        if lasted or (current is not None and current.state not in TERMINAL):
-            self._answers.pass_over(answer, session, f"the dispatch is {member.state}")
+    def _clear_ended(self, setpoint: AssetSetpoint, ack: Acknowledgement, session: Session) -> None:
+        """An agent obeys a setpoint that has ended here: clear it, unless it lasted or has a successor."""
+        lasted = setpoint.state == "completed" or (setpoint.state in LASTED and not setpoint.dropped_out)
+        if lasted or self._registry.active.current_open(setpoint.key) is not None:
+            self._log.ignored(ack, session, f"the dispatch is {setpoint.state}")
             return
-        self._delivery.end(session, member)
+        self._delivery.clear(session, setpoint)
 
     def _correct_end(
-        self,
-        member: AssetSetpoint,
-        answer: Acknowledgement,
-        session: Session,
-        now_ms: int,
-        *,
-        was_answered: bool,
+        self, setpoint: AssetSetpoint, ack: Acknowledgement, session: Session, *, was_answered: bool
     ) -> None:
-        # The agent counts from when it received the dispatch, by its own clock.
-        if answer.remaining_s is None:
+        """Take over the end that the agent reports: it counts from when it received the setpoint."""
+        if ack.remaining_s is None:
             return
-        ends_ms = now_ms + round(answer.remaining_s * 1000)
-        latest_ms = _latest_end_ms(member, now_ms, was_answered=was_answered)
+        now_ms = self._wall.now_ms()
+        ends_ms = now_ms + round(ack.remaining_s * 1000)
+        latest_ms = _latest_end_ms(setpoint, now_ms, was_answered=was_answered)
         if latest_ms is not None and ends_ms > latest_ms:
             if ends_ms > latest_ms + _END_SLACK_MS:
-                self._answers.end_bounded(answer, session, bound_s=(latest_ms - now_ms) / 1000)
+                self._log.end_bounded(ack, session, bound_s=(latest_ms - now_ms) / 1000)
             ends_ms = latest_ms
-        member.ends_ms = ends_ms
-        self._lives.book.watch(member)
-        self._lives.note(member.command, keys=(member.key,))
+        setpoint.ends_ms = ends_ms
+        self._registry.active.schedule(setpoint)
+        self._registry.mark_changed(setpoint.dispatch, keys=(setpoint.key,))
 
-    def end_what_was_valid_until(self, now_ms: int) -> None:
-        """The clock was set: end what is in force and was to end before now; its agent may not know yet."""
-        for command in self._lives.log:
-            if command.valid_until_ms is None or command.valid_until_ms > now_ms:
-                continue
-            for member in command.members.values():
-                if member.state in IN_FORCE:
-                    self._delivery.release(member)
-                    self._over(member, "its time is over by the corrected clock")
-
-    def _adopt(self, answer: Acknowledgement, session: Session, key: int, command: Dispatch | None) -> None:
-        """An agent tells of a dispatch from before this headend's start, of which there is no record."""
-        current = self._lives.book.current(key)
+    def _adopt(self, ack: Acknowledgement, session: Session, key: int, dispatch: Dispatch | None) -> None:
+        """Add a dispatch that an agent reports as active, and of which there is no record."""
+        current = self._registry.active.current(key)
         if current is not None and current.state in PENDING:
-            # On its way, and about to supersede it.
+            # It is about to supersede the reported one.
             return
         if key in session.adopted_keys:
-            # A battery holds one setpoint. Whatever else its agent makes up must not become commands.
-            self._answers.pass_over(answer, session, "its asset was found under another dispatch already")
+            # An asset has one setpoint: further ones are invented, and must not fill the history.
+            self._log.ignored(ack, session, "its asset was found under another dispatch already")
             return
         session.adopted_keys.add(key)
         now_ms = self._wall.now_ms()
         ends_ms = None
-        if answer.remaining_s is not None:
-            if answer.remaining_s > MAX_DURATION_S:
-                self._answers.end_bounded(answer, session, bound_s=MAX_DURATION_S)
-            ends_ms = now_ms + round(min(answer.remaining_s, MAX_DURATION_S) * 1000)
-        mw = answer.setpoint_mw or 0.0
-        is_new = command is None
-        if command is None:
-            command = Dispatch(
-                dispatch_id=answer.dispatch_id,
-                target=DispatchTarget(kind="asset", id=answer.asset_id),
+        if ack.remaining_s is not None:
+            if ack.remaining_s > MAX_DURATION_S:
+                self._log.end_bounded(ack, session, bound_s=MAX_DURATION_S)
+            ends_ms = now_ms + round(min(ack.remaining_s, MAX_DURATION_S) * 1000)
+        mw = ack.setpoint_mw or 0.0
+        is_new = dispatch is None
+        if dispatch is None:
+            dispatch = Dispatch(
+                dispatch_id=ack.dispatch_id,
+                target=DispatchTarget(kind="asset", id=ack.asset_id),
                 mw=mw,
                 expires_in_s=0.0,
                 dispatched_ms=now_ms,
@@ -349,15 +331,15 @@ class AckTracker:
                 adopted=True,
             )
         else:
-            self._lives.log.revive(command)
-            command.target = DispatchTarget(kind="assets")
-            command.mw += mw
-        member = AssetSetpoint(
-            command=command,
+            self._registry.history.reopen(dispatch)
+            dispatch.target = DispatchTarget(kind="assets")
+            dispatch.mw += mw
+        setpoint = AssetSetpoint(
+            dispatch=dispatch,
             key=key,
             mw=mw,
-            reversion_mw=answer.reversion_mw or 0.0,
-            wire_id=answer.dispatch_id,
+            reversion_mw=ack.reversion_mw or 0.0,
+            wire_id=ack.dispatch_id,
             queue_until_ms=now_ms,
             ends_ms=ends_ms,
             state="accepted",
@@ -365,40 +347,28 @@ class AckTracker:
             sent_ms=now_ms,
             answered_ms=now_ms,
         )
-        command.add(member)
+        dispatch.add(setpoint)
         if is_new:
-            self._lives.log.add(command)
-        self._lives.follow(member)
+            self._registry.history.add(dispatch)
+        self._registry.make_current(setpoint)
 
 
-def _unanswered_reason(member: AssetSetpoint) -> str:
-    within = f"within {ANSWERED_WITHIN_MS // 1000} s"
-    if member.answer is None:
+def _unacknowledged_reason(setpoint: AssetSetpoint) -> str:
+    within = f"within {ACK_TIMEOUT_MS // 1000} s"
+    if setpoint.answer is None:
         return f"its agent has not answered {within}"
     return (
-        f"its agent answered {member.answer!r}, which is no status of the contract, "
+        f"its agent answered {setpoint.answer!r}, which is no status of the contract, "
         f"and was not seen to obey {within}"
     )
 
 
-def _latest_end_ms(member: AssetSetpoint, now_ms: int, *, was_answered: bool) -> int | None:
-    """When the setpoint ends at the latest, by what was dispatched; None when it was to hold."""
-    if member.ends_ms is None:
+def _latest_end_ms(setpoint: AssetSetpoint, now_ms: int, *, was_answered: bool) -> int | None:
+    """When the setpoint ends at the latest, by what was dispatched; None when it holds."""
+    if setpoint.ends_ms is None:
         return None
-    if was_answered or member.sent_ms is None:
-        # It has an end that its agent has reported before, and no end ever moves away.
-        return member.ends_ms
-    # The agent received it between then and now, with what was left of it, to the second.
-    return now_ms + math.ceil((member.ends_ms - member.sent_ms) / 1000) * 1000
-
-
-def _untracked_reason(member: AssetSetpoint) -> str:
-    mean_mw, watch = member.mean_mw, member.watch
-    if mean_mw is None or watch is None:
-        return "no sample came while it was in force"
-    if member.ends_ms is not None and watch.arrives_ms is not None and member.ends_ms < watch.arrives_ms:
-        return f"it ended before its ramp could, with {mean_mw:g} MW on average"
-    return (
-        f"its power was never within {watch.tolerance_mw:g} MW of {watch.target_mw:g} MW, "
-        f"and {mean_mw:g} MW on average"
-    )
+    if was_answered or setpoint.sent_ms is None:
+        # Its agent has reported an end before, and ends do not move to later.
+        return setpoint.ends_ms
+    # The agent received it between then and now, with its remaining duration in whole seconds.
+    return now_ms + math.ceil((setpoint.ends_ms - setpoint.sent_ms) / 1000) * 1000

@@ -1,18 +1,21 @@
-"""A total split over a group's batteries: never beyond what each can hold, and nothing lost to rounding.
+"""Splits a total over a group's batteries, and explains each one's part of it.
 
-What each can hold is in `candidates`; the split in words in `explain`.
+No battery gets more than it can hold, and nothing is lost to rounding. What each can hold is in `allocator`.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from trioder.control.candidates import Candidate, Exclusion, ShareLimit
+from trioder.domain.holdable import Limit
 from trioder.process.slices import Steps, parts_of, run_at_once
 
 Strategy = Literal["headroom", "capacity", "equal"]
+Exclusion = Literal["not_connected", "suspect", "no_telemetry", "stale", "commanded_otherwise", "too_old"]
+# What limits a battery's allocation; `delivery`: what it delivered when it was asked for more.
+ShareLimit = Limit | Literal["delivery"]
 Reason = (
     Literal[
         "share",
@@ -32,26 +35,56 @@ _LIMITED: dict[ShareLimit, Reason] = {
     "ramp": "limited_by_ramp",
     "delivery": "limited_by_delivery",
 }
-# What a total exceeds the sum of all limits by only through rounding, as a part of it.
+# A total that exceeds the sum of all limits by less, as a part of it, does so through rounding only.
 _ROUNDING = 1e-12
-# Far beyond any plant; sums and products of what lies below do not overflow.
+# Far beyond any plant; sums and products of smaller numbers do not overflow.
 _LARGEST = 1e290
 # Of each pass over all batteries: the sums, the sort and the comprehensions below.
 _PASS_US_EACH = 0.1
-# Each round gives the residue of rounding to one battery; the first mostly ends it.
-_SETTLING_ROUNDS = 16
+# Each round adds the rounding residue to one battery; mostly one is enough.
+_RESIDUE_ROUNDS = 16
+# The total is to be reached within a minute, and within the first quarter of a short dispatch.
+RAMP_S = 60.0
+_RAMP_SHARE = 0.25
+_EXCLUDED = {
+    "not_connected": "not connected",
+    "suspect": "what its agent reported last cannot be",
+    "no_telemetry": "nothing reported in this session yet",
+    "commanded_otherwise": "commanded otherwise",
+    "too_old": "its agent is too old to know reversion_mw",
+}
+
+
+class Candidate(NamedTuple):
+    """One battery of a group.
+
+    Attributes:
+        asset_key: its position in the fleet.
+        capacity_mwhr: MWh, > 0.
+        limit_mw: the most it can hold in the direction of the total, as a magnitude >= 0.
+        limited_by: which of its limits that is.
+        excluded: why it gets no setpoint; None for a battery that takes part.
+        age_s: of the sample that `limit_mw` is computed from; None without one.
+    """
+
+    asset_key: int
+    capacity_mwhr: float
+    limit_mw: float
+    limited_by: ShareLimit = "nameplate"
+    excluded: Exclusion | None = None
+    age_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """What each battery of a group is asked for, and why. The columns are in the candidates' order.
+    """A split of a total. The columns are in the candidates' order.
 
     Attributes:
-        total_mw: what was asked of the group, + discharges.
-        allocated_mw: the setpoint of each, 0.0 or of the total's sign; None is no setpoint at all.
-        reasons: `share`, the limit that a battery is held at, or why it was excluded.
-        shortfall_mw: what no battery can hold, of the total's sign; 0.0 when all is allocated.
-        shared_weight: the sum of the weights of those that get a share: MW holdable (`headroom`), MWh of
+        total_mw: of the group, + discharges.
+        allocated_mw: the setpoint of each, 0.0 or of the total's sign; None for those excluded.
+        reasons: `share`, the limit that a battery is at, or why it is excluded.
+        shortfall_mw: the part of the total that no battery can hold, of the total's sign.
+        shared_weight: the sum of the weights of those below their limit: MW holdable (`headroom`), MWh of
             capacity (`capacity`) or batteries (`equal`).
     """
 
@@ -66,10 +99,10 @@ class Split:
 def split(total_mw: float, candidates: Sequence[Candidate], strategy: Strategy = "headroom") -> Split:
     """Split a total over the candidates that take part.
 
-    `headroom` gives each the same part of what it can hold. `capacity` and `equal` give shares in
-    proportion to the capacity, or equal ones; what a battery cannot hold of its share goes to the others in
-    the same proportion. The sum of what is allocated and short is the total to within 1e-6 MW, or, for totals
-    beyond 1e6 MW, to within 1e-12 of it.
+    `headroom` allocates to each the same part of what it can hold. `capacity` and `equal` allocate in
+    proportion to the capacity, or equally; what a battery cannot hold of its share is allocated to the
+    others in the same proportion. The sum of the allocations and the shortfall is the total to within
+    1e-6 MW, or, for totals beyond 1e6 MW, to within 1e-12 of it.
 
     Raises:
         ValueError: total_mw is NaN or infinite, or of a candidate that takes part the limit is not finite and
@@ -121,6 +154,37 @@ def split_steps(
     )
 
 
+def ramp_window_s(hold_s: float) -> float:
+    """Return within how many seconds a battery must reach a power that it is to hold for `hold_s`."""
+    return min(RAMP_S, hold_s * _RAMP_SHARE)
+
+
+def explain(split: Split, position: int, candidate: Candidate, *, hold_s: float) -> str:
+    """Explain in one sentence with the numbers what is allocated to the candidate at `position`.
+
+    `hold_s` is for how long it is to be held. Powers are signed as setpoints are.
+    """
+    sign = -1.0 if split.total_mw < 0.0 else 1.0
+    limit_mw = sign * candidate.limit_mw + 0.0
+    match split.reasons[position]:
+        case "share":
+            return f"{split.allocated_mw[position]:g} MW: {_explain_share(split, candidate, hold_s)}"
+        case "limited_by_nameplate":
+            return f"limited by nameplate: {limit_mw:g} MW is its rating"
+        case "limited_by_energy":
+            return f"limited by energy: {limit_mw:g} MW can be held for {hold_s:g} s"
+        case "limited_by_available":
+            return f"limited by available: {limit_mw:g} MW is what the battery reports that it can do now"
+        case "limited_by_delivery":
+            return f"limited by delivery: {limit_mw:g} MW is what it gave when it was asked for more"
+        case "limited_by_ramp":
+            return f"limited by ramp: {limit_mw:g} MW can be reached within {ramp_window_s(hold_s):g} s"
+        case "stale":
+            return f"none: stale, last heard of {candidate.age_s or 0.0:.1f} s ago"
+        case excluded:
+            return f"none: {_EXCLUDED[excluded]}"
+
+
 def _weights(group: Sequence[Candidate], limits: list[float], strategy: Strategy) -> list[float]:
     match strategy:
         case "headroom":
@@ -148,13 +212,13 @@ def _share_steps(
     else:
         shares = yield from _water_fill_steps(size_mw, limits, weights)
     yield _PASS_US_EACH * len(limits)
-    yield from _settle_steps(size_mw, shares, limits)
+    yield from _add_residue_steps(size_mw, shares, limits)
     return shares, 0.0
 
 
 def _water_fill_steps(size_mw: float, limits: list[float], weights: list[float]) -> Steps[list[float]]:
     """Return shares by weight, cut off at each limit; less than the sum of the limits is to be shared."""
-    # The level of MW per weight rises until all is shared; those that it comes to first are full.
+    # The level of MW per weight rises until all is shared; those that it reaches first are full.
     ratios = [limit_mw / weight for limit_mw, weight in zip(limits, weights, strict=True)]
     pass_us = _PASS_US_EACH * len(limits)
     yield pass_us
@@ -190,16 +254,16 @@ def _order_steps(numbers: list[float]) -> Steps[list[int]]:
     return order
 
 
-def _settle_steps(size_mw: float, shares: list[float], limits: list[float]) -> Steps[None]:
-    """Bring the sum of the shares to `size_mw` by what rounding has left, where there is most room for it."""
-    for _ in range(_SETTLING_ROUNDS):
+def _add_residue_steps(size_mw: float, shares: list[float], limits: list[float]) -> Steps[None]:
+    """Bring the sum of the shares to `size_mw`: add the rounding residue where there is most room for it."""
+    for _ in range(_RESIDUE_ROUNDS):
         residue_mw = _difference(size_mw, shares)
         if residue_mw == 0.0:
             return
         if residue_mw > 0.0:
             rooms = [limit_mw - share_mw for limit_mw, share_mw in zip(limits, shares, strict=True)]
         else:
-            # One that is held at its limit stays there, as long as any other can give.
+            # One at its limit stays there, as long as any other can be reduced.
             open_mw = [
                 share_mw if share_mw < limit_mw else 0.0
                 for limit_mw, share_mw in zip(limits, shares, strict=True)
@@ -207,10 +271,10 @@ def _settle_steps(size_mw: float, shares: list[float], limits: list[float]) -> S
             rooms = open_mw if any(open_mw) else shares
         yield _PASS_US_EACH * len(limits)
         position = max(range(len(rooms)), key=rooms.__getitem__)
-        settled_mw = min(max(shares[position] + residue_mw, 0.0), limits[position])
-        if settled_mw == shares[position]:
+        share_mw = min(max(shares[position] + residue_mw, 0.0), limits[position])
+        if share_mw == shares[position]:
             return
-        shares[position] = settled_mw
+        shares[position] = share_mw
 
 
 def _difference(total: float, parts: Iterable[float]) -> float:
@@ -229,3 +293,16 @@ def _refuse_bad_numbers(group: Iterable[Candidate]) -> None:
                 f"capacity_mwhr of asset {candidate.asset_key} is {candidate.capacity_mwhr}; "
                 "it must be finite and > 0"
             )
+
+
+def _explain_share(split: Split, candidate: Candidate, hold_s: float) -> str:
+    if split.total_mw == 0.0:
+        return "0 MW is asked of the whole group"
+    whole = split.shared_weight
+    match split.strategy:
+        case "headroom":
+            return f"its share by headroom ({candidate.limit_mw:g} of {whole:g} MW holdable for {hold_s:g} s)"
+        case "capacity":
+            return f"its share by capacity ({candidate.capacity_mwhr:g} of {whole:g} MWh not at their limit)"
+        case "equal":
+            return f"an equal share (1 of {whole:.0f} batteries not at their limit)"

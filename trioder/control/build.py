@@ -1,6 +1,6 @@
-"""A request becomes a command with its members: checked, and dealt where it is for many; not begun yet.
+"""Builds dispatches from requests; the dispatcher starts them.
 
-What may be asked is in `requests`, how a total is dealt in `grouping`.
+The rules for requests are in `requests`, the allocation of a total in `allocator`.
 """
 
 from collections.abc import Callable
@@ -19,34 +19,33 @@ from trioder.control.requests import (
 from trioder.domain.dispatch import DispatchRequest, DispatchTarget
 from trioder.domain.fleet import Fleet
 from trioder.gateway.sessions import SessionRegistry
-from trioder.process.slices import Steps, run_at_once
 from trioder.process.wall_time import WallClock
 
 
 class DispatchBuilder:
-    """Makes commands; `new_id` names them."""
+    """Builds dispatches; `new_id` returns their ids."""
 
     def __init__(
         self,
         *,
         fleet: Fleet,
         sessions: SessionRegistry,
-        grouping: Allocator,
+        allocator: Allocator,
         wall: WallClock,
         new_id: Callable[[], str],
     ) -> None:
         self._fleet = fleet
         self._sessions = sessions
-        self._grouping = grouping
+        self._allocator = allocator
         self._wall = wall
         self._new_id = new_id
         self._numbers = count(1)
 
-    def to_one(self, request: DispatchRequest) -> Dispatch:
-        """Make a command to one asset.
+    def build_single(self, request: DispatchRequest) -> Dispatch:
+        """Build a dispatch to one asset.
 
         Raises:
-            DispatchRefusedError: unknown asset, or a value that it or its agent does not take.
+            DispatchRefusedError: unknown asset, or a value that it or its agent does not accept.
         """
         key = self._fleet.index_by_id.get(request.asset_id)
         if key is None:
@@ -56,61 +55,43 @@ class DispatchBuilder:
         check_power(asset, "reversion_mw", request.reversion_mw)
         session = self._sessions.session_of(key)
         if request.reversion_mw and session is not None and not session.supports_reversions:
-            # Before it supersedes what the asset goes on obeying.
+            # Refused before it supersedes the asset's present setpoint.
             raise DispatchRefusedError(
                 "bad_request",
                 f"reversion_mw is {request.reversion_mw}; the agent of asset {asset.id} is too old for it",
             )
-        command = self._command(request, DispatchTarget(kind="asset", id=asset.id))
-        command.candidate_keys = (key,)
-        member = AssetSetpoint(
-            command=command,
+        dispatch = self._new_dispatch(request, DispatchTarget(kind="asset", id=asset.id))
+        dispatch.candidate_keys = (key,)
+        setpoint = AssetSetpoint(
+            dispatch=dispatch,
             key=key,
             mw=request.mw,
             reversion_mw=request.reversion_mw,
-            wire_id=command.dispatch_id,
-            ends_ms=command.ends_ms,
-            queue_until_ms=command.queue_until_ms,
+            wire_id=dispatch.dispatch_id,
+            ends_ms=dispatch.ends_ms,
+            queue_until_ms=dispatch.queue_until_ms,
         )
-        command.add(member)
-        self._grouping.check_single(command, member)
-        return command
+        dispatch.add(setpoint)
+        self._allocator.check_single(dispatch, setpoint)
+        return dispatch
 
-    def to_many(self, request: GroupRequest) -> Dispatch:
-        """Make a command to many assets, and deal its total to those that can take part.
-
-        Raises:
-            DispatchRefusedError: no asset, or a value that cannot be.
-        """
-        command = self.for_many(request)
-        run_at_once(self.deal_steps(command))
-        return command
-
-    def deal_steps(self, command: Dispatch) -> Steps[None]:
-        """Deal the total of a command that `for_many` has made.
+    def build_group(self, request: GroupRequest) -> Dispatch:
+        """Build a dispatch to many assets, without its setpoints: `Allocator.allocate_steps` adds them.
 
         Raises:
-            DispatchRefusedError: the assets cannot hold the reversion.
-        """
-        return self._grouping.deal_steps(command)
-
-    def for_many(self, request: GroupRequest) -> Dispatch:
-        """Make a command to many assets, of which none has its share yet.
-
-        Raises:
-            DispatchRefusedError: no asset, or a value that cannot be.
+            DispatchRefusedError: no asset, or an invalid value.
         """
         check_finite("mw", request.mw)
         check_finite("reversion_mw", request.reversion_mw)
         if not request.keys:
             raise DispatchRefusedError("bad_request", "the group has no asset; it must have at least one")
-        command = self._command(request, request.target)
-        command.strategy = request.strategy
-        command.resplit = request.resplit
-        command.candidate_keys = request.keys
-        return command
+        dispatch = self._new_dispatch(request, request.target)
+        dispatch.strategy = request.strategy
+        dispatch.resplit = request.resplit
+        dispatch.candidate_keys = request.keys
+        return dispatch
 
-    def _command(self, request: DispatchRequest | GroupRequest, target: DispatchTarget) -> Dispatch:
+    def _new_dispatch(self, request: DispatchRequest | GroupRequest, target: DispatchTarget) -> Dispatch:
         now_ms = self._wall.now_ms()
         term = checked_term(request, now_ms)
         return Dispatch(

@@ -1,6 +1,6 @@
-"""A member's way to its agent: handed to the live session, or kept until there is one.
+"""Sends setpoints to agents: through the session that drives the asset, or later, when there is one.
 
-What the agent answers is read in `follower`.
+What agents acknowledge is handled in `ack_tracker`; what is logged of it is here.
 """
 
 import math
@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from trioder.control.lifecycle import PENDING, TERMINAL
+from trioder.control.lifecycle import PENDING
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import DispatchRegistry
 from trioder.domain.dispatch import Setpoint
@@ -20,27 +20,36 @@ from trioder.events.counters import Counters
 from trioder.gateway.sessions import Session, SessionRegistry
 from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
+from trioder.wire.records import Acknowledgement
 
 log = structlog.stdlib.get_logger(__name__)
 
-# A connection that is lost is mostly back by then.
-GONE_AFTER_MS = 5_000
-# When the headend was away, agents come one by one: their retries are up to 30 s apart.
-GONE_AFTER_START_MS = 35_000
+# Most lost connections are open again by then.
+ABSENT_AFTER_MS = 5_000
+# After a start of the headend agents reconnect over 30 s, the longest back-off.
+ABSENT_AFTER_START_MS = 35_000
 
 
 class Absence(NamedTuple):
-    """An asset has had an agent and has none; Unix time in ms."""
+    """An asset had a session and has none; Unix time in ms."""
 
     since_ms: int
     awaited_until_ms: int
 
 
+class Assignment(NamedTuple):
+    """A setpoint that is marked as sent, and is to be queued for its session."""
+
+    session: Session
+    setpoint: AssetSetpoint
+    message: Setpoint
+
+
 class Delivery:
-    """Sends, and sends again until it is answered: agents know a dispatch that they have by its id.
+    """Sends each setpoint until it is acknowledged: agents recognize a repeated one by its id.
 
     Attributes:
-        absences: of the assets that have had a session and have none.
+        absences: of the assets that had a session and have none.
     """
 
     def __init__(
@@ -48,7 +57,7 @@ class Delivery:
         *,
         fleet: Fleet,
         sessions: SessionRegistry,
-        lives: DispatchRegistry,
+        registry: DispatchRegistry,
         counters: Counters,
         wall: WallClock,
         rng: random.Random,
@@ -56,158 +65,220 @@ class Delivery:
         self.absences: dict[int, Absence] = {}
         self._fleet = fleet
         self._sessions = sessions
-        self._lives = lives
+        self._registry = registry
         self._counters = counters
         self._wall = wall
         self._rng = rng
-        # What has been given to others meanwhile: the asset is to let go of it when it is back.
-        self._given_away: dict[int, AssetSetpoint] = {}
+        # Reallocated while their assets were absent: to be cleared when these reconnect.
+        self._released: dict[int, AssetSetpoint] = {}
 
     def new_id(self) -> str:
-        """A new UUID."""
+        """Return a new UUID."""
         return str(UUID(int=self._rng.getrandbits(128), version=4))
 
     def asset_id(self, key: int) -> str:
-        """What users and agents call the asset."""
+        """Return the asset's id."""
         return self._fleet.assets[key].id
 
-    def send(self, member: AssetSetpoint) -> None:
-        """Hand a queued member to its asset's session; without one it goes on waiting."""
-        session = self._sessions.session_of(member.key)
-        if session is not None:
-            self._hand_over(session, member)
+    def send(self, setpoint: AssetSetpoint) -> None:
+        """Queue a setpoint for its asset's session; without one it stays `queued`."""
+        assignment = self.assign(setpoint)
+        if assignment is not None:
+            self.put(assignment)
 
-    def release(self, member: AssetSetpoint) -> None:
-        """The member's share goes to others: its asset is to end it, at once or when it is back."""
-        if self._lives.book.current(member.key) is not member:
+    def assign(self, setpoint: AssetSetpoint) -> Assignment | None:
+        """Mark a setpoint as sent to its asset's session; `put` it next. None if it cannot be sent."""
+        session = self._sessions.session_of(setpoint.key)
+        return None if session is None else self._assign(session, setpoint)
+
+    def put(self, assignment: Assignment) -> None:
+        """Queue an assigned setpoint, unless it has ended or was assigned to another session since."""
+        session, setpoint, message = assignment
+        if setpoint.state == "sent" and setpoint.session_id == session.session_id:
+            session.downlink.put_setpoint(message)
+
+    def release(self, setpoint: AssetSetpoint) -> None:
+        """The setpoint has ended here early: clear it at its asset, now or on reconnection."""
+        if self._registry.active.current(setpoint.key) is not setpoint:
             return
-        session = self._sessions.session_of(member.key)
+        session = self._sessions.session_of(setpoint.key)
         if session is None:
-            self._given_away[member.key] = member
+            self._released[setpoint.key] = setpoint
         else:
-            self.end(session, member)
+            self.clear(session, setpoint)
+
+    def clear(self, session: Session, setpoint: AssetSetpoint) -> None:
+        """Replace a setpoint that has ended here by its reversion at the asset."""
+        session.downlink.put_setpoint(
+            replace(
+                self._message_of(setpoint),
+                # It belongs to no dispatch: agents must not report it as an active one.
+                dispatch_id="" if session.protocol else self.new_id(),
+                mw=setpoint.reversion_mw,
+                duration_s=None,
+                valid_until_ms=None,
+            )
+        )
+        self._registry.active.remove(setpoint.key)
+        log.info(
+            "clearing a reallocated setpoint",
+            dispatch_id=setpoint.dispatch.dispatch_id,
+            asset_id=self.asset_id(setpoint.key),
+            agent_id=session.agent_id,
+            mw=setpoint.reversion_mw,
+        )
 
     def clock_stepped(self, by_ms: int) -> None:
-        """The wall clock was set by so much."""
+        """The wall clock was set by this."""
         self.absences = {
             key: Absence(since_ms + by_ms, awaited_until_ms + by_ms)
             for key, (since_ms, awaited_until_ms) in self.absences.items()
         }
 
-    def restored(self, command: Dispatch) -> None:
-        """A command from before the headend's start: its agents have not come back yet."""
+    def dispatch_recovered(self, dispatch: Dispatch) -> None:
+        """A dispatch from before the start was recovered: its agents are yet to reconnect."""
         now_ms = self._wall.now_ms()
-        for key in command.members:
+        for key in dispatch.setpoints:
             if self._sessions.session_of(key) is None:
-                self.absences.setdefault(key, Absence(now_ms, now_ms + GONE_AFTER_START_MS))
+                self.absences.setdefault(key, Absence(now_ms, now_ms + ABSENT_AFTER_START_MS))
 
     def session_opened(self, session: Session) -> None:
-        """An agent is there: hand it what waits for it and is still of use."""
+        """Send the session's assets what is queued and still valid."""
         for key in session.asset_keys:
             self.absences.pop(key, None)
-            member = self._lives.book.current(key)
-            given_away = self._given_away.pop(key, None)
-            if member is None:
+            setpoint = self._registry.active.current(key)
+            released = self._released.pop(key, None)
+            if setpoint is None:
                 continue
-            if member.state in PENDING:
-                self._send_late(session, member)
-            elif member is given_away:
-                self.end(session, member)
-            elif member.state in TERMINAL and member.sent_ms is None:
-                # Only the headend's model has obeyed it; from now on the agent's setpoint is the asset's.
-                self._lives.book.forget(key)
+            if setpoint.state in PENDING:
+                self._send_queued(session, setpoint)
+            elif setpoint is released:
+                self.clear(session, setpoint)
+            elif not setpoint.is_open and setpoint.sent_ms is None:
+                # Only the headend's model has obeyed it; from now on the agent's setpoint counts.
+                self._registry.active.remove(key)
 
     def session_closed(self, session: Session) -> None:
-        """An agent is gone: what it has not answered may not have reached it, and waits for its return."""
+        """Queue what the session has not acknowledged for the next one: it may not have arrived."""
         now_ms = self._wall.now_ms()
         for key in session.asset_keys:
             if self._sessions.session_of(key) is not None:
                 continue
-            self.absences[key] = Absence(now_ms, now_ms + GONE_AFTER_MS)
-            member = self._lives.book.current(key)
-            if member is not None and member.state == "sent":
-                self._lives.change(member, "queued", reason="its agent left before it answered")
+            self.absences[key] = Absence(now_ms, now_ms + ABSENT_AFTER_MS)
+            setpoint = self._registry.active.current(key)
+            if setpoint is not None and setpoint.state == "sent":
+                self._registry.transition(setpoint, "queued", reason="its agent left before it answered")
 
-    def _send_late(self, session: Session, member: AssetSetpoint) -> None:
-        if member.session_id == session.session_id:
-            # Commanded while the session was opening.
+    def _send_queued(self, session: Session, setpoint: AssetSetpoint) -> None:
+        if setpoint.session_id == session.session_id:
+            # Dispatched while the session was opening.
             return
-        overdue = overdue_reason(member, self._wall.now_ms())
+        overdue = overdue_reason(setpoint, self._wall.now_ms())
         if overdue is not None:
-            if self._lives.change(member, "expired", reason=overdue):
-                self._lives.book.forget(member.key)
+            if self._registry.transition(setpoint, "expired", reason=overdue):
+                self._registry.active.remove(setpoint.key)
             return
-        if member.state == "sent":
+        if setpoint.state == "sent":
             # To a session that this one supersedes.
-            self._lives.change(member, "queued", reason="its agent came anew before it answered")
-        if not self._hand_over(session, member):
+            self._registry.transition(setpoint, "queued", reason="its agent came anew before it answered")
+        assignment = self._assign(session, setpoint)
+        if assignment is None:
             return
+        self.put(assignment)
         self._counters.dispatches_delivered_late += 1
         log.info(
             "queued dispatch sent",
-            dispatch_id=member.command.dispatch_id,
-            asset_id=self.asset_id(member.key),
+            dispatch_id=setpoint.dispatch.dispatch_id,
+            asset_id=self.asset_id(setpoint.key),
             agent_id=session.agent_id,
-            mw=member.mw,
+            mw=setpoint.mw,
         )
 
-    def _hand_over(self, session: Session, member: AssetSetpoint) -> bool:
-        """Queue a member for its agent; False when the agent could not obey it, and the member failed."""
-        if member.reversion_mw and not session.supports_reversions:
-            reason = f"its agent is too old to know reversion_mw, which is {member.reversion_mw:g}"
-            self._lives.change(member, "failed", reason=reason)
-            return False
-        member.session_id = session.session_id
-        self._lives.change(member, "sent")
-        session.downlink.put_setpoint(self._dispatch_of(member))
-        return True
+    def _assign(self, session: Session, setpoint: AssetSetpoint) -> Assignment | None:
+        if setpoint.reversion_mw and not session.supports_reversions:
+            reason = f"its agent is too old to know reversion_mw, which is {setpoint.reversion_mw:g}"
+            self._registry.transition(setpoint, "failed", reason=reason)
+            return None
+        setpoint.session_id = session.session_id
+        self._registry.transition(setpoint, "sent")
+        return Assignment(session, setpoint, self._message_of(setpoint))
 
-    def _dispatch_of(self, member: AssetSetpoint) -> Setpoint:
-        # The duration counts from when the command was given: what is left of it goes out. To the second,
-        # for the wire has no less; valid_until tells those that know it exactly.
+    def _message_of(self, setpoint: AssetSetpoint) -> Setpoint:
+        # The duration counts from the dispatch: its rest is sent, in whole seconds, as the wire has no
+        # fractions. valid_until is exact for agents that know it.
         remaining_s = None
-        if member.ends_ms is not None:
-            remaining_s = max(1, math.ceil((member.ends_ms - self._wall.now_ms()) / 1000))
-        command = member.command
+        if setpoint.ends_ms is not None:
+            remaining_s = max(1, math.ceil((setpoint.ends_ms - self._wall.now_ms()) / 1000))
+        dispatch = setpoint.dispatch
         return Setpoint(
-            dispatch_id=member.wire_id,
-            asset_id=self.asset_id(member.key),
-            mw=member.mw,
+            dispatch_id=setpoint.wire_id,
+            asset_id=self.asset_id(setpoint.key),
+            mw=setpoint.mw,
             duration_s=remaining_s,
-            valid_until_ms=command.valid_until_ms,
-            reversion_mw=member.reversion_mw,
-            group_id=command.dispatch_id if command.is_group else "",
+            valid_until_ms=dispatch.valid_until_ms,
+            reversion_mw=setpoint.reversion_mw,
+            group_id=dispatch.dispatch_id if dispatch.is_group else "",
         )
 
-    def end(self, session: Session, member: AssetSetpoint) -> None:
-        """Let an asset leave the setpoint of a member that has ended here, for what was to follow it."""
-        session.downlink.put_setpoint(
-            replace(
-                self._dispatch_of(member),
-                # It is nobody's dispatch: an agent that tells what it has in force is not to tell of this.
-                dispatch_id="" if session.protocol else self.new_id(),
-                mw=member.reversion_mw,
-                duration_s=None,
-                valid_until_ms=None,
+
+class AckLog:
+    """Logs acknowledgements; of each session only a limited number of lines in ten seconds."""
+
+    def __init__(self, *, counters: Counters, wall: WallClock) -> None:
+        self._counters = counters
+        self._wall = wall
+
+    def applied(self, ack: Acknowledgement, session: Session) -> None:
+        """The acknowledgement changed its dispatch."""
+        details = self._details("taken", ack, session)
+        if details is not None:
+            log.info(
+                "dispatch answered",
+                **details,
+                status=ack.status,
+                reason=ack.reason,
+                agent_time=format_ms(ack.ts_unix_ms),
             )
-        )
-        self._lives.book.forget(member.key)
-        log.info(
-            "an asset is told to end what is no longer its own",
-            dispatch_id=member.command.dispatch_id,
-            asset_id=self.asset_id(member.key),
-            agent_id=session.agent_id,
-            mw=member.reversion_mw,
-        )
+
+    def ignored(self, ack: Acknowledgement, session: Session, why: str) -> None:
+        """The acknowledgement changes nothing."""
+        details = self._details("answer", ack, session)
+        if details is not None:
+            log.info("answer to a dispatch passed over", **details, status=ack.status, reason=why)
+
+    def end_bounded(self, ack: Acknowledgement, session: Session, *, bound_s: float) -> None:
+        """The agent reports a later end than was dispatched; `bound_s` from now is used."""
+        self._counters.leases_bounded += 1
+        details = self._details("end", ack, session)
+        if details is not None:
+            log.warning(
+                "agent reports that a setpoint lasts longer than was dispatched",
+                **details,
+                remaining_s=ack.remaining_s,
+                bounded_to_s=round(max(0.0, bound_s), 3),
+            )
+
+    def _details(self, kind: str, ack: Acknowledgement, session: Session) -> dict[str, object] | None:
+        """The fields of every line; None when the line is suppressed."""
+        suppressed = session.log_limit.suppressed_before(kind, self._wall.now_ms())
+        if suppressed is None:
+            self._counters.log_lines_suppressed += 1
+            return None
+        details: dict[str, object] = {
+            "dispatch_id": ack.dispatch_id,
+            "asset_id": ack.asset_id,
+            "agent_id": session.agent_id,
+        }
+        return details | ({"suppressed_before": suppressed} if suppressed else {})
 
 
-def overdue_reason(member: AssetSetpoint, now_ms: int) -> str | None:
-    """Why a member that waits is of no use any more; None while it is."""
-    command = member.command
-    if member.ends_ms is not None and now_ms >= member.ends_ms:
-        if command.valid_until_ms is not None:
-            return f"it was valid until {format_ms(command.valid_until_ms)}, and its agent did not come"
-        return f"its {command.duration_s} s were over before its agent came"
-    if now_ms >= member.queue_until_ms:
-        return f"its agent was away for {command.expires_in_s:g} s"
+def overdue_reason(setpoint: AssetSetpoint, now_ms: int) -> str | None:
+    """Why a queued setpoint is no longer to be sent; None while it is."""
+    dispatch = setpoint.dispatch
+    if setpoint.ends_ms is not None and now_ms >= setpoint.ends_ms:
+        if dispatch.valid_until_ms is not None:
+            return f"it was valid until {format_ms(dispatch.valid_until_ms)}, and its agent did not come"
+        return f"its {dispatch.duration_s} s were over before its agent came"
+    if now_ms >= setpoint.queue_until_ms:
+        return f"its agent was away for {dispatch.expires_in_s:g} s"
     return None

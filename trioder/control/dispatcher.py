@@ -1,6 +1,6 @@
-"""Takes commands: has them made, records them, and sends their members on their way.
+"""Starts dispatches: has them built and recorded, and their setpoints sent.
 
-The rest of the headend knows dispatch by this module; what becomes of members is found out in the others.
+The rest of the headend uses dispatch through this module.
 """
 
 import random
@@ -12,13 +12,11 @@ import trio
 from trioder.control.ack_tracker import AckTracker
 from trioder.control.allocator import Allocator
 from trioder.control.build import DispatchBuilder
-from trioder.control.clock_step import bound_terms
-from trioder.control.delivery import Delivery
-from trioder.control.lifecycle import TERMINAL
+from trioder.control.delivery import Assignment, Delivery
 from trioder.control.limits import NameplateLimits
 from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.control.reallocation import Resplitter
-from trioder.control.recovery import command_of
+from trioder.control.reallocation import Reallocator
+from trioder.control.recovery import dispatch_of
 from trioder.control.registry import LEFT_THE_FLEET, SMALL_GROUP, DispatchRegistry
 from trioder.control.requests import DispatchRefusedError, GroupRequest
 from trioder.domain.dispatch import DispatchRecord, DispatchRequest
@@ -35,16 +33,16 @@ from trioder.wire.records import Acknowledgement
 
 log = structlog.stdlib.get_logger(__name__)
 
-
-# What it takes to hand a member out.
-_BEGIN_US = 8.0
+# The cost of activating and assigning a setpoint, and of queueing it for its session.
+_START_US = 8.0
+_PUT_US = 0.5
 
 
 class Dispatcher:
-    """All commands and what becomes of them. `tend` is to be called about once a second.
+    """All dispatches. `maintain` is to be called about once a second.
 
     Attributes:
-        limits: the nameplates that rule; those of the fleet until agents report smaller ones.
+        limits: the nameplates that apply; those of the fleet file until agents report smaller ones.
     """
 
     def __init__(
@@ -66,30 +64,32 @@ class Dispatcher:
         self._counters = counters
         self._wall = wall
         self._asset_ids = fleet.asset_ids
-        # Large groups are made one after the other: each takes memory and time while nobody knows of it.
+        # Large groups are built one after the other: it bounds the memory of those that are not started.
         self._large_group = trio.Lock()
-        self._lives = DispatchRegistry(fleet=fleet, store=store, counters=counters, events=events, wall=wall)
-        self._delivery = Delivery(
-            fleet=fleet, sessions=sessions, lives=self._lives, counters=counters, wall=wall, rng=rng
+        self._registry = DispatchRegistry(
+            fleet=fleet, store=store, counters=counters, events=events, wall=wall
         )
-        self._follower = AckTracker(
+        self._delivery = Delivery(
+            fleet=fleet, sessions=sessions, registry=self._registry, counters=counters, wall=wall, rng=rng
+        )
+        self._tracker = AckTracker(
             fleet=fleet,
             limits=self.limits,
             latest=latest,
             sessions=sessions,
-            lives=self._lives,
+            registry=self._registry,
             delivery=self._delivery,
             counters=counters,
             wall=wall,
         )
-        grouping = Allocator(limits=self.limits, sessions=sessions, latest=latest, wall=wall)
-        self._making = DispatchBuilder(
-            fleet=fleet, sessions=sessions, grouping=grouping, wall=wall, new_id=self._delivery.new_id
+        self._allocator = Allocator(limits=self.limits, sessions=sessions, latest=latest, wall=wall)
+        self._builder = DispatchBuilder(
+            fleet=fleet, sessions=sessions, allocator=self._allocator, wall=wall, new_id=self._delivery.new_id
         )
-        self._resplitter = Resplitter(
-            grouping=grouping,
+        self._reallocator = Reallocator(
+            allocator=self._allocator,
             delivery=self._delivery,
-            lives=self._lives,
+            registry=self._registry,
             latest=latest,
             sessions=sessions,
             counters=counters,
@@ -104,24 +104,24 @@ class Dispatcher:
         idempotency_key: str | None = None,
         request_digest: str | None = None,
     ) -> Dispatch:
-        """Command one asset; its member is `sent` when it is on its way to a connected agent, else `queued`.
+        """Dispatch one asset; its setpoint is `sent` when its agent is connected, else `queued`.
 
         Args:
-            request: what is asked.
-            dry_run: check it, and command nothing.
-            idempotency_key: the user's own, to be recorded.
-            request_digest: of what was asked under that key.
+            request: the request.
+            dry_run: only check it.
+            idempotency_key: the user's, to be recorded.
+            request_digest: of the request under that key.
 
         Raises:
-            DispatchRefusedError: unknown asset, or a value outside of what the asset takes.
+            DispatchRefusedError: unknown asset, or a value that it does not accept.
         """
         try:
-            command = self._making.to_one(request)
+            dispatch = self._builder.build_single(request)
         except DispatchRefusedError as refusal:
             self._refused(refusal, asset_id=request.asset_id, mw=request.mw, duration_s=request.duration_s)
             raise
-        command.idempotency_key, command.request_digest = idempotency_key, request_digest
-        return command if dry_run else self._begin(command)
+        dispatch.idempotency_key, dispatch.request_digest = idempotency_key, request_digest
+        return dispatch if dry_run else self._start(dispatch)
 
     def dispatch_group(
         self,
@@ -131,18 +131,19 @@ class Dispatcher:
         idempotency_key: str | None = None,
         request_digest: str | None = None,
     ) -> Dispatch:
-        """Command many assets together; see `dispatch`. What nobody can hold is the command's shortfall.
+        """Dispatch many assets together; see `dispatch`. What they cannot hold is the shortfall.
 
         Raises:
-            DispatchRefusedError: no asset, or a value that cannot be.
+            DispatchRefusedError: no asset, or an invalid value.
         """
         try:
-            command = self._making.to_many(request)
+            dispatch = self._builder.build_group(request)
+            run_at_once(self._allocator.allocate_steps(dispatch))
         except DispatchRefusedError as refusal:
             self._refused(refusal, target=request.target.kind, mw=request.mw, duration_s=request.duration_s)
             raise
-        command.idempotency_key, command.request_digest = idempotency_key, request_digest
-        return command if dry_run else self._begin(command)
+        dispatch.idempotency_key, dispatch.request_digest = idempotency_key, request_digest
+        return dispatch if dry_run else self._start(dispatch)
 
     async def dispatch_group_in_slices(
         self,
@@ -152,214 +153,220 @@ class Dispatcher:
         idempotency_key: str | None = None,
         request_digest: str | None = None,
     ) -> DispatchRecord:
-        """Do what `dispatch_group` does without holding up the event loop, however many assets there are.
+        """Do what `dispatch_group` does without blocking the event loop, however many assets there are.
 
-        Commands are in force in the order in which this and `dispatch` were called: what was asked of an
-        asset while the group was still being made supersedes the group's share of it.
+        Dispatches supersede in the order in which this and `dispatch` were called: a dispatch to an asset
+        while the group is still being built supersedes the group's setpoint.
 
-        *Cancellation*: nothing was commanded, unless the members were being handed out already. Then that is
-        finished first, for it takes bounded time and waits for nobody.
+        *Cancellation*: nothing was dispatched, unless the setpoints were being sent already. Then that is
+        finished first, which takes bounded time.
 
         Raises:
-            DispatchRefusedError: no asset, or a value that cannot be.
+            DispatchRefusedError: no asset, or an invalid value.
         """
         if len(request.keys) <= SMALL_GROUP:
             await trio.lowlevel.checkpoint_if_cancelled()
-            command = self.dispatch_group(
+            dispatch = self.dispatch_group(
                 request, dry_run=dry_run, idempotency_key=idempotency_key, request_digest=request_digest
             )
-            return self.record_of(command)
+            return self.record_of(dispatch)
         try:
-            command = self._making.for_many(request)
-            command.idempotency_key, command.request_digest = idempotency_key, request_digest
+            dispatch = self._builder.build_group(request)
+            dispatch.idempotency_key, dispatch.request_digest = idempotency_key, request_digest
             async with self._large_group:
-                await run_in_slices(self._making.deal_steps(command))
-                # It is given from here on, whoever may still wait for the answer.
+                await run_in_slices(self._allocator.allocate_steps(dispatch))
+                # From here on it is dispatched, whether or not the caller still waits.
                 with trio.CancelScope(shield=not dry_run):
-                    steps = command.record_steps(self._asset_ids) if dry_run else self._begin_steps(command)
+                    steps = dispatch.record_steps(self._asset_ids) if dry_run else self._start_steps(dispatch)
                     record = await run_in_slices(steps)
         except DispatchRefusedError as refusal:
             self._refused(refusal, target=request.target.kind, mw=request.mw, duration_s=request.duration_s)
             raise
         return record
 
-    def record_of(self, command: Dispatch) -> DispatchRecord:
-        """The command as it stands."""
-        return command.record(self._asset_ids)
+    def record_of(self, dispatch: Dispatch) -> DispatchRecord:
+        """Return the present record of a dispatch."""
+        return dispatch.record(self._asset_ids)
 
-    async def record_in_slices(self, command: Dispatch, *, whole: bool = True) -> DispatchRecord:
-        """The command as it stands; what each asset has, as of the moment that it is read."""
-        return await run_in_slices(command.record_steps(self._asset_ids, whole=whole))
+    async def record_in_slices(self, dispatch: Dispatch, *, whole: bool = True) -> DispatchRecord:
+        """Return the present record of a dispatch, each allocation as of the moment that it is read."""
+        return await run_in_slices(dispatch.record_steps(self._asset_ids, whole=whole))
 
     async def wait_answered(self, dispatch_id: str, *, within_s: float) -> bool:
-        """Wait until no member waits for its agent's answer; False when that took too long."""
-        command = self._lives.log.get(dispatch_id)
-        if command is None:
+        """Wait until no setpoint waits for its acknowledgement; False when that took longer."""
+        dispatch = self._registry.history.get(dispatch_id)
+        if dispatch is None:
             await trio.lowlevel.checkpoint()
             return True
         with trio.move_on_after(within_s):
-            await command.answered.wait()
-        return command.answered.is_set()
+            await dispatch.answered.wait()
+        return dispatch.answered.is_set()
 
     def find(self, dispatch_id: str) -> DispatchRecord | None:
-        """What has become of a command that is remembered here."""
-        command = self._lives.log.get(dispatch_id)
-        return None if command is None else command.record(self._asset_ids)
+        """Return the record of a dispatch that is in memory."""
+        dispatch = self._registry.history.get(dispatch_id)
+        return None if dispatch is None else dispatch.record(self._asset_ids)
 
     async def find_in_slices(self, dispatch_id: str) -> DispatchRecord | None:
-        """What has become of a command that is remembered here, however large."""
-        command = self._lives.log.get(dispatch_id)
-        return None if command is None else await self.record_in_slices(command)
+        """Return the record of a dispatch that is in memory, however large."""
+        dispatch = self._registry.history.get(dispatch_id)
+        return None if dispatch is None else await self.record_in_slices(dispatch)
 
     def remembers(self, dispatch_id: str) -> bool:
-        """Whether `find` would find it."""
-        return self._lives.log.get(dispatch_id) is not None
+        """Whether a dispatch is in memory."""
+        return self._registry.history.get(dispatch_id) is not None
 
     def newest(
         self, limit: int, *, counts: Callable[[Dispatch], bool], whole: bool = False
     ) -> list[DispatchRecord]:
-        """The last `limit` commands that count, newest first; `whole` with what each asset has."""
-        commands = self._lives.log.newest(limit, counts=counts)
-        return [command.record(self._asset_ids, whole=whole) for command in commands]
+        """Return the last `limit` dispatches that count, newest first; `whole` with allocations."""
+        dispatches = self._registry.history.newest(limit, counts=counts)
+        return [dispatch.record(self._asset_ids, whole=whole) for dispatch in dispatches]
 
     def newest_dispatches(self, limit: int, *, counts: Callable[[Dispatch], bool]) -> list[Dispatch]:
-        """The last `limit` commands that count, newest first; `record_in_slices` tells of each."""
-        return self._lives.log.newest(limit, counts=counts)
+        """Return the last `limit` dispatches that count, newest first; `record_in_slices` for each."""
+        return self._registry.history.newest(limit, counts=counts)
 
     def in_force(self, key: int) -> AssetSetpoint | None:
-        """The member that an asset is under now; None when it is under no command."""
-        member = self._lives.book.current(key)
-        if member is None or member.state in TERMINAL:
-            return None
-        return member
+        """Return the open setpoint of an asset; None without one."""
+        return self._registry.active.current_open(key)
 
-    def acknowledged(self, answer: Acknowledgement, *, session: Session) -> None:
-        """Note an agent's answer; one that is not its to give, or comes too late, is only logged."""
-        self._follower.acknowledged(answer, session=session)
+    def acknowledged(self, ack: Acknowledgement, *, session: Session) -> None:
+        """Apply an acknowledgement; one from another session, or for another setpoint, is only logged."""
+        self._tracker.acknowledged(ack, session=session)
 
     def measured(self, samples: Samples) -> None:
-        """Samples came: look whether assets have reached their setpoints."""
-        self._follower.measured(samples)
+        """Compare the power of assets with their setpoints."""
+        self._tracker.measured(samples)
 
     def session_opened(self, session: Session) -> None:
-        """An agent is there: hand it what waits for it and is still of use."""
+        """Send the session's assets what is queued and still valid."""
         self._delivery.session_opened(session)
 
     def session_closed(self, session: Session) -> None:
-        """An agent is gone: what it has not answered waits for its return."""
+        """Queue what the session has not acknowledged for the next one."""
         self._delivery.session_closed(session)
 
     def clock_stepped(self, by_ms: int) -> None:
-        """The wall clock was set by so much: no duration changes, and what the right time has ended, ends."""
-        self._lives.clock_stepped(by_ms)
+        """The wall clock was set by this: durations stay, and what was valid until before now ends."""
+        self._registry.clock_stepped(by_ms)
         self._delivery.clock_stepped(by_ms)
-        self._follower.end_what_was_valid_until(self._wall.now_ms())
-        self._lives.flush()
+        self._tracker.end_valid_until()
+        self._registry.flush()
 
-    def tend(self) -> None:
-        """Do what is due by the clock: expire, complete, re-split, record; large groups by `flush_large`."""
-        self._follower.tend()
-        self._resplitter.look()
-        self._lives.flush_small()
+    def maintain(self) -> None:
+        """Do what is due: expire, end, reallocate and record; `flush_large` records large groups."""
+        self._tracker.check_due()
+        self._reallocator.check_due()
+        self._registry.flush_small()
 
     async def flush_large(self) -> None:
-        """Hand what has changed of large groups to the store."""
-        await run_in_slices(self._lives.flush_steps())
+        """Record the changes of large groups, in slices."""
+        await run_in_slices(self._registry.flush_steps())
 
     def flush(self) -> None:
-        """Hand what has changed to the store."""
-        self._lives.flush()
+        """Record all changes."""
+        self._registry.flush()
 
-    def restore(self, records: Iterable[DispatchRecord]) -> None:
-        """Go on with the commands that a headend before this one has not seen the end of."""
+    def recover(self, records: Iterable[DispatchRecord]) -> None:
+        """Continue the dispatches that were open when the headend before this one stopped."""
         for record in sorted(records, key=lambda record: record.dispatched_ms):
-            command = command_of(record, self._fleet, now_ms=self._wall.now_ms())
-            if command is not None:
-                bound_terms(command, self._wall.now_ms())
-                self._lives.restore(command)
-                self._delivery.restored(command)
-                if command.departed:
-                    self._lives.note(command, keys=command.departed_keys)
-        self._lives.flush()
+            dispatch = dispatch_of(record, self._fleet, now_ms=self._wall.now_ms())
+            if dispatch is not None:
+                self._registry.recover(dispatch)
+                self._delivery.dispatch_recovered(dispatch)
+                if dispatch.retired:
+                    self._registry.mark_changed(dispatch, keys=dispatch.retired_keys)
+        self._registry.flush()
 
     def fleet_changed(self, change: FleetChange) -> None:
-        """End what is open at retired assets; a group's other members take their shares over."""
+        """Fail the open setpoints of retired assets; groups are reallocated."""
         for key in change.retired:
-            member = self.in_force(key)
-            if member is not None:
-                self._lives.change(member, "failed", reason=LEFT_THE_FLEET)
-                self._delivery.release(member)
+            setpoint = self.in_force(key)
+            if setpoint is not None:
+                self._registry.transition(setpoint, "failed", reason=LEFT_THE_FLEET)
+                self._delivery.release(setpoint)
 
     def setpoint_for(self, key: int, reported_mw: float, now_ms: int) -> float:
-        """What the headend's model is to follow for an asset whose latest sample says `reported_mw`."""
-        member = self._lives.book.current(key)
-        if member is None or (member.state in TERMINAL and reported_mw != member.mw):
+        """Return the setpoint of an asset for the headend's model; `reported_mw` is its latest sample's."""
+        setpoint = self._registry.active.current(key)
+        if setpoint is None:
             return reported_mw
-        if member.state in TERMINAL:
-            # The model is not to go on obeying what has expired, failed or ended otherwise.
-            return member.reversion_mw
-        if member.sent_ms is not None and reported_mw != member.mw:
+        if not setpoint.is_open:
+            # The model must not go on with a setpoint that has ended, unless its agent reports another one.
+            return setpoint.reversion_mw if reported_mw == setpoint.mw else reported_mw
+        if setpoint.sent_ms is not None and reported_mw != setpoint.mw:
             # The agent has ended the setpoint, or has never obeyed it.
             return reported_mw
-        if member.ends_ms is not None and now_ms >= member.ends_ms:
-            return member.reversion_mw
-        return member.mw
+        if setpoint.ends_ms is not None and now_ms >= setpoint.ends_ms:
+            return setpoint.reversion_mw
+        return setpoint.mw
 
     def deviating(self) -> int:
-        """How many members' power is not what was asked, now."""
-        return self._lives.deviating()
+        """Return how many setpoints are deviating."""
+        return self._registry.deviating()
 
-    def _begin(self, command: Dispatch) -> Dispatch:
-        run_at_once(self._begin_steps(command))
-        return command
+    def _start(self, dispatch: Dispatch) -> Dispatch:
+        run_at_once(self._start_steps(dispatch))
+        return dispatch
 
-    def _begin_steps(self, command: Dispatch) -> Steps[DispatchRecord]:
-        self._lives.begin(command)
-        for part in parts_of(tuple(command.members.values())):
-            for member in part:
-                if self._lives.take(member):
-                    self._delivery.send(member)
-            yield _BEGIN_US * len(part)
-        command.beginning = False
-        command.look_whether_answered()
-        self._log_begun(command)
-        # At once, not with the next `tend`: what was answered with ok is not forgotten.
-        return (yield from self._lives.record_steps(command))
+    def _start_steps(self, dispatch: Dispatch) -> Steps[DispatchRecord]:
+        self._registry.start(dispatch)
+        assignments: list[Assignment] = []
+        for part in parts_of(tuple(dispatch.setpoints.values())):
+            for setpoint in part:
+                if self._registry.activate(setpoint):
+                    assignment = self._delivery.assign(setpoint)
+                    if assignment is not None:
+                        assignments.append(assignment)
+            yield _START_US * len(part)
+        dispatch.set_if_answered()
+        self._log_started(dispatch)
+        record = yield from dispatch.record_steps(self._asset_ids)
+        # Last, as they make work for others: agents acknowledge the setpoints, and the store writes them.
+        for assigned in parts_of(assignments):
+            for assignment in assigned:
+                self._delivery.put(assignment)
+            yield _PUT_US * len(assigned)
+        dispatch.is_starting = False
+        # Now, not with the next `maintain`: what was answered must be on record.
+        yield from self._registry.record_steps(dispatch)
+        return record
 
-    def _log_begun(self, command: Dispatch) -> None:
-        if command.is_group:
+    def _log_started(self, dispatch: Dispatch) -> None:
+        if dispatch.is_group:
             self._counters.dispatches_group += 1
             log.info(
                 "group dispatch",
-                dispatch_id=command.dispatch_id,
-                target=command.target.kind,
-                site_id=command.target.id or None,
-                mw=command.mw,
-                allocated_mw=command.allocated_mw,
-                shortfall_mw=command.shortfall_mw,
-                duration_s=command.duration_s,
-                strategy=command.strategy,
-                assets=len(command.members),
-                left_out=len(command.left_out),
+                dispatch_id=dispatch.dispatch_id,
+                target=dispatch.target.kind,
+                site_id=dispatch.target.id or None,
+                mw=dispatch.mw,
+                allocated_mw=dispatch.allocated_mw,
+                shortfall_mw=dispatch.shortfall_mw,
+                duration_s=dispatch.duration_s,
+                strategy=dispatch.strategy,
+                assets=len(dispatch.setpoints),
+                left_out=len(dispatch.excluded),
             )
         else:
-            [member] = command.members.values()
-            self._log_single(command, member)
+            [setpoint] = dispatch.setpoints.values()
+            self._log_single(dispatch, setpoint)
 
-    def _log_single(self, command: Dispatch, member: AssetSetpoint) -> None:
-        asset = self._fleet.assets[member.key]
-        session = self._sessions.session_of(member.key)
-        self._counters.dispatches_queued += member.state == "queued"
+    def _log_single(self, dispatch: Dispatch, setpoint: AssetSetpoint) -> None:
+        asset = self._fleet.assets[setpoint.key]
+        session = self._sessions.session_of(setpoint.key)
+        self._counters.dispatches_queued += setpoint.state == "queued"
         log.info(
             "dispatch",
-            dispatch_id=command.dispatch_id,
+            dispatch_id=dispatch.dispatch_id,
             asset_id=asset.id,
             asset=asset.name,
             site=asset.site_name,
-            mw=command.mw,
+            mw=dispatch.mw,
             min_mw=asset.min_mw,
             max_mw=asset.max_mw,
-            duration_s=command.duration_s,
+            duration_s=dispatch.duration_s,
             connected=session is not None,
             agent_id=None if session is None else session.agent_id,
         )

@@ -1,4 +1,4 @@
-"""The fleet file read again while the headend runs: all of it is taken over at once, or nothing is.
+"""Reloads the fleet file while the headend runs: all of it is applied at once, or nothing is.
 
 What a part of the headend does about a change is its own: it handles `FleetChanged`.
 """
@@ -44,7 +44,7 @@ class FleetReloader:
         self._lock = trio.Lock()
 
     async def reload(self) -> FleetChange:
-        """Read the file and take it over.
+        """Read the file and apply it.
 
         Raises:
             FleetFileError: it has errors; nothing has changed.

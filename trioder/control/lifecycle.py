@@ -1,4 +1,4 @@
-"""The life of a dispatch at one asset, as a pure state machine; what a group's members amount to together.
+"""The states of one asset's setpoint as a pure state machine, and the aggregate state of a group.
 
 queued <-> sent -> accepted | clamped | rejected -> tracking <-> deviating
     -> completed | not_tracked | superseded | expired | failed
@@ -23,33 +23,33 @@ DispatchState = Literal[
 ]
 STATES: tuple[DispatchState, ...] = get_args(DispatchState)
 
-# Not known to have arrived.
+# Not known to have reached the agent.
 PENDING: frozenset[DispatchState] = frozenset({"queued", "sent"})
-# Taken by the agent; `deviating` is one whose power is not what was asked.
+# Acknowledged by the agent, or seen to be obeyed.
 IN_FORCE: frozenset[DispatchState] = frozenset({"accepted", "clamped", "deviating", "tracking"})
-# Nothing more becomes of it.
+# The state does not change any more.
 TERMINAL: frozenset[DispatchState] = frozenset(
     {"rejected", "completed", "not_tracked", "superseded", "expired", "failed"}
 )
-# Its time was over.
+# Its duration was over.
 LASTED: frozenset[DispatchState] = frozenset({"completed", "not_tracked"})
 
 _END_OF_ANY: frozenset[DispatchState] = frozenset({"superseded", "failed"})
 _NEXT: Mapping[DispatchState, frozenset[DispatchState]] = {
-    # An agent that comes back may tell of it before it is sent again.
+    # An agent that reconnects may report it as active before it is sent again.
     "queued": _END_OF_ANY | LASTED | {"sent", "accepted", "clamped", "expired"},
-    # An agent that does not answer is understood by what it does; one that left may never have heard.
+    # Without an acknowledgement, telemetry decides; after a disconnect it may never have arrived.
     "sent": _END_OF_ANY | LASTED | {"queued", "accepted", "clamped", "rejected", "tracking", "expired"},
     "accepted": _END_OF_ANY | LASTED | {"tracking", "deviating"},
     "clamped": _END_OF_ANY | LASTED | {"tracking", "deviating"},
-    # Its agent may not have answered yet.
+    # Its agent may not have acknowledged it yet.
     "deviating": _END_OF_ANY | LASTED | {"tracking", "rejected"},
     "tracking": _END_OF_ANY | LASTED | {"deviating", "rejected"},
     **dict.fromkeys(TERMINAL, frozenset()),
 }
 
-# The contract's statuses and their synonyms, in any case. No other status is consent.
-_STATE_OF_WORD: Mapping[str, DispatchState] = {
+# The protocol's statuses and their synonyms, in any case. No other status means acceptance.
+_STATE_OF_STATUS: Mapping[str, DispatchState] = {
     "applied": "accepted",
     "accepted": "accepted",
     "active": "accepted",
@@ -63,32 +63,32 @@ _STATE_OF_WORD: Mapping[str, DispatchState] = {
     "expired": "expired",
     "superseded": "superseded",
     "completed": "completed",
-    # Its asset left the setpoint for want of a headend.
+    # The asset reverted because its agent lost the headend.
     "reverted": "failed",
 }
 
 
-def may_become(state: DispatchState, following: DispatchState) -> bool:
-    """Whether a dispatch in `state` can go on to `following`; an ended one goes nowhere."""
+def can_transition(state: DispatchState, following: DispatchState) -> bool:
+    """Whether `following` is allowed after `state`."""
     return following in _NEXT[state]
 
 
-def state_of_answer(status: str) -> DispatchState | None:
-    """The state that a `DispatchAck.status` stands for; None for one that is not in the contract."""
-    return _STATE_OF_WORD.get(status.lower())
+def state_of_status(status: str) -> DispatchState | None:
+    """The state that a `DispatchAck.status` stands for; None for one that is not in the protocol."""
+    return _STATE_OF_STATUS.get(status.lower())
 
 
 def state_of_group(count_by_state: Mapping[DispatchState, int]) -> DispatchState:
-    """What the states of a group's members amount to; `failed` when there are no members.
+    """The aggregate of the setpoints' states; `failed` when there are none.
 
-    While any member lives, the group is as far as the one that is least far. Afterwards it is completed when
-    any is, else what most of them are.
+    While any setpoint is open, it is the state of the least advanced one. Afterwards it is `completed` when
+    any is, else the most frequent.
     """
-    living = {state for state, count in count_by_state.items() if count and state not in TERMINAL}
+    open_states = {state for state, count in count_by_state.items() if count and state not in TERMINAL}
     for state in STATES:
-        if state in living:
-            # One that is clamped is as far as one that is not, and says more.
-            return "clamped" if state == "accepted" and "clamped" in living else state
+        if state in open_states:
+            # Both are equally advanced, and `clamped` says more.
+            return "clamped" if state == "accepted" and "clamped" in open_states else state
     if count_by_state.get("completed"):
         return "completed"
     ended = [(count, state) for state, count in count_by_state.items() if count]

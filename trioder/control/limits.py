@@ -1,6 +1,6 @@
-"""The limits that rule for each asset: the smaller of the fleet file's and those that its agent reported.
+"""The nameplate that applies to each asset: the smaller limits of the fleet file's and its agent's.
 
-Who compares them at registration, and reports a difference, is the session's concern.
+The session compares them at registration, and reports a difference.
 """
 
 import math
@@ -21,14 +21,14 @@ class NameplateLimits:
 
     @property
     def different(self) -> int:
-        """How many assets have an agent that reported another nameplate than the fleet's."""
+        """How many assets have an agent that reported another nameplate than the fleet file's."""
         return len(self._different)
 
     def report(self, key: int, *, capacity_mwhr: float, max_mw: float, min_mw: float) -> bool:
-        """An agent registered the asset with this nameplate; it replaces what was reported before.
+        """Apply the nameplate that an agent registered the asset with; it replaces a former one.
 
-        A value that cannot be (not finite, a capacity that is not > 0, limits on the wrong side of 0) says
-        nothing of the battery, and the fleet's stands in for it.
+        An invalid value (not finite, a capacity that is not > 0, limits on the wrong side of 0) is ignored,
+        and the fleet file's applies.
 
         Returns:
             Whether it differs from the fleet's.
@@ -50,22 +50,22 @@ class NameplateLimits:
         return True
 
     def reset(self, key: int) -> None:
-        """The fleet's nameplate rules again: the asset's agent has reported none, or the same."""
+        """Apply the fleet file's nameplate: the asset's agent has reported none, or the same."""
         self._smaller.pop(key, None)
         self._different.discard(key)
 
     def asset(self, key: int) -> Asset:
-        """The asset with the nameplate that rules."""
+        """Return the asset with the nameplate that applies."""
         return self._smaller.get(key) or self._fleet.assets[key]
 
     def clamped_mw(self, key: int, mw: float) -> float:
-        """What the asset's agent holds when it is asked for `mw`."""
+        """Return what the asset's agent clamps `mw` to."""
         asset = self.asset(key)
         return min(max(mw, asset.min_mw), asset.max_mw)
 
 
 def _with_limits(asset: Asset, *, capacity_mwhr: float, max_mw: float, min_mw: float) -> Asset:
-    # An auxiliary load beyond the charge limit, and no power at all, are against the nameplate's rules.
+    # An auxiliary load beyond the charge limit, and no power at all, are invalid in a nameplate.
     if max_mw <= min_mw:
         max_mw, min_mw = math.ulp(0.0), 0.0
     return replace(

@@ -1,58 +1,56 @@
-"""A command and its members: what was asked, what each asset was given, and how far each has come.
+"""A dispatch and the setpoint of each of its assets: values, state, and the record of both.
 
-Changing states is synchronous and checked against `lifecycle`; who causes it is in `dispatcher`.
+State changes are synchronous and checked against `lifecycle`; what causes them is in the other modules.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from math import fsum
 
 import trio
 
 from trioder.control.allocation import Strategy
-from trioder.control.lifecycle import LASTED, PENDING, TERMINAL, DispatchState, may_become, state_of_group
-from trioder.control.tracking import Watch
+from trioder.control.lifecycle import LASTED, PENDING, TERMINAL, DispatchState, can_transition, state_of_group
+from trioder.control.tracking import PowerTracker
 from trioder.domain.dispatch import (
+    AllocationRecord,
+    AssetSetpointRecord,
     DispatchRecord,
     DispatchTarget,
-    LeftOutRecord,
-    MemberRecord,
-    ResplitRecord,
-    ShareRecord,
+    ExcludedAssetRecord,
+    ReallocationRecord,
 )
 from trioder.process.slices import Steps, parts_of, run_at_once
 
-# What it takes to make the record of a member, and to add up its share.
+# The cost of one setpoint's record, and of its part in a sum.
 _RECORD_US = 3.0
 _SUM_US = 0.1
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class AssetSetpoint:
-    """One asset's part of a command; times are Unix time in ms, None until it has come to that.
+    """One asset's setpoint within a dispatch. Times are Unix time in ms, None until they have happened.
 
     Attributes:
         key: the asset's position in the fleet.
-        mw: what it is asked to hold.
-        reversion_mw: what follows.
-        wire_id: the dispatch_id that its agent knows; another one after a re-split.
-        code: why it was given so much, for programs; empty when the user said how much.
+        reversion_mw: its setpoint after the end.
+        wire_id: the dispatch_id that its agent knows; a reallocation gives it another one.
+        code: why it was allocated this power, for programs; empty where the user named the power.
         allocation: the same for people.
-        held_mw: what its agent holds instead, when that is less.
-        ends_ms: when its setpoint ends; None when it holds.
-        queue_until_ms: if it was not sent by then, it never is.
-        answer: the agent's own word.
-        reason: of its state.
-        session_id: of the session that it was handed to last.
-        tracking_ms: when its power was first within tolerance; a re-split does not change it.
-        dropped_out: its share went to the others.
-        deviations: how often its power has left what was asked.
-        watch: compares its power with what was asked; None while there is nothing to compare.
-        ended_mean_mw: what its power was on average, once it has ended.
+        held_mw: the power that its agent clamped it to.
+        ends_ms: when the setpoint ends; None when it holds.
+        queue_until_ms: it expires if it was not sent by then.
+        answer: the status that its agent acknowledged with.
+        session_id: of the session that it was last assigned to.
+        tracking_ms: when its power was first within tolerance; a reallocation keeps it.
+        dropped_out: its power was reallocated to the others.
+        deviations: how often its power has left the tolerance.
+        tracker: compares its power with the target; None while there is nothing to compare.
+        ended_mean_mw: its mean power, once it has ended.
     """
 
-    command: "Dispatch"
+    dispatch: "Dispatch"
     key: int
     mw: float
     reversion_mw: float
@@ -72,22 +70,37 @@ class AssetSetpoint:
     session_id: str = ""
     dropped_out: bool = False
     deviations: int = 0
-    watch: Watch | None = None
+    tracker: PowerTracker | None = None
     ended_mean_mw: float | None = None
 
     @property
+    def is_open(self) -> bool:
+        """Whether its state may still change."""
+        return self.state not in TERMINAL
+
+    @property
     def mean_mw(self) -> float | None:
-        """What its power is or was on average, MW; None while no sample shows it."""
-        return self.ended_mean_mw if self.watch is None else self.watch.mean_mw
+        """Its mean power, MW; None without a sample."""
+        return self.ended_mean_mw if self.tracker is None else self.tracker.mean_mw
 
     @property
     def target_mw(self) -> float:
-        """What its power is expected to be."""
+        """The power that it is expected to reach."""
         return self.mw if self.held_mw is None else self.held_mw
 
+    @property
+    def delivered_mw(self) -> float | None:
+        """What it delivers of the target, as a magnitude; None for nothing, too much or the opposite."""
+        return None if self.tracker is None else self.tracker.delivered_mw
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether its battery reports that it cannot reach the target."""
+        return self.tracker is not None and self.tracker.limited_mw is not None
+
     def transition(self, state: DispatchState, *, now_ms: int, reason: str | None = None) -> bool:
-        """Go on to another state; False, and nothing has changed, when it cannot."""
-        if not may_become(self.state, state):
+        """Change the state; False, and nothing has changed, when the lifecycle does not allow it."""
+        if not can_transition(self.state, state):
             return False
         before, self.state, self.reason = self.state, state, reason
         if state == "sent":
@@ -98,64 +111,95 @@ class AssetSetpoint:
             self.deviations += 1
         elif state in TERMINAL:
             self.ended_ms = now_ms
-        self.command.moved(before, state)
+        self.dispatch.count_transition(before, state)
         return True
 
-    def move_on(self, *, mw: float, wire_id: str, code: str, allocation: str, queue_until_ms: int) -> None:
-        """Another share of the same command, which has not been sent yet; the old one's life is over."""
-        self.command.moved(self.state, "queued")
+    def note_answer(self, status: str | None, *, now_ms: int) -> None:
+        """Its agent acknowledged it with this status, or reported it as active (None)."""
+        self.answer = self.answer if status is None else status
+        self.answered_ms = now_ms if self.answered_ms is None else self.answered_ms
+
+    def reallocate(self, *, mw: float, wire_id: str, code: str, allocation: str, queue_until_ms: int) -> None:
+        """Queue another power within the same dispatch; acknowledgements of the former no longer count."""
+        self.dispatch.count_transition(self.state, "queued")
         self.mw, self.wire_id, self.code, self.allocation = mw, wire_id, code, allocation
         self.queue_until_ms = queue_until_ms
         self.state = "queued"
-        self.held_mw = self.answer = self.reason = self.watch = None
+        self.held_mw = self.answer = self.reason = self.tracker = None
         self.session_id = ""
         self.sent_ms = self.answered_ms = self.ended_ms = None
 
+    def shift_times(self, by_ms: int) -> None:
+        """Move all of its times: the wall clock was set by this."""
+        ends_ms = _shifted_end(self.ends_ms, self.dispatch.valid_until_ms, by_ms)
+        _shift(self, by_ms)
+        self.ends_ms = ends_ms
+        if self.tracker is not None:
+            _shift(self.tracker, by_ms)
+
+    def record(self, asset_ids: Sequence[str]) -> AssetSetpointRecord:
+        """Return its record."""
+        return AssetSetpointRecord(
+            asset_id=asset_ids[self.key],
+            mw=self.mw,
+            reversion_mw=self.reversion_mw,
+            wire_id=self.wire_id,
+            code=self.code,
+            allocation=self.allocation,
+            state=self.state,
+            held_mw=self.held_mw,
+            answer=self.answer,
+            reason=self.reason,
+            sent_ms=self.sent_ms,
+            answered_ms=self.answered_ms,
+            tracking_ms=self.tracking_ms,
+            ends_ms=self.ends_ms,
+            queue_until_ms=self.queue_until_ms,
+            ended_ms=self.ended_ms,
+            mean_mw=self.mean_mw,
+        )
+
 
 @dataclass(slots=True, eq=False)
-class Standing:
-    """Of a battery that is out of a group, or limited by what it delivered: when it may return.
+class Readmission:
+    """When a battery that dropped out of a group, or was limited to what it delivered, may be used again.
 
     Attributes:
-        hold_off_ms: how long it must have been good before.
-        good_since_ms: since when it is; None while it is not.
-        deviations: how often its power was not what it was asked for.
+        hold_off_s: how long it must have been good before.
+        good_since_ms: since when it is good; None while it is not.
+        deviations: how often its power was not what was asked.
     """
 
-    hold_off_ms: int
+    hold_off_s: float
     good_since_ms: int | None = None
     deviations: int = 0
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Dispatch:
-    """What a user asked, of one asset or of many; times are Unix time in ms.
+    """A request to one asset or many, and the setpoints that it led to; times are Unix time in ms.
 
     Attributes:
-        number: commands are in force in the order of their numbers; 0 for those from before the start.
-        mw: in all.
-        reversion_mw: in all, likewise.
-        queue_until_ms: until when its first shares may wait to be sent.
-        ends_ms: when the setpoints end; None when they hold.
-        strategy: how it was split; None for a command to one asset.
-        resplit: whether the share of a member that drops out goes to the others.
+        number: a dispatch with a higher number supersedes; 0 for those from before the start.
+        queue_until_ms: until when its first setpoints may wait to be sent.
+        strategy: how it was split; None for a dispatch to one asset.
+        resplit: whether the power of an asset that drops out is reallocated to the others.
         candidate_keys: the assets that were asked for.
-        left_out: the assets that were given nothing: why, for programs and for people.
-        shortfall_mw: what nobody could be given; of one asset, what it cannot hold of what it is asked for.
-        delivered_mw: what batteries gave, as magnitudes, that this command had asked for more; they are not
-            asked for more than that again for a while.
-        standings: of the batteries that are out of the group, or were.
-        departed: members whose assets have left the fleet, as they were last.
-        adopted: agents were found under it; what was asked, and of whom else, is not known.
-        next_look_ms: when it is looked again whether a member has dropped out.
-        next_adjust_ms: when a share may be lowered again because of what a battery reports or delivers.
-        next_raise_look_ms: when it is looked again who could take over what is short.
-        next_raise_ms: when what is short may be allocated to batteries that have returned.
-        next_trial_ms: when it is computed again whether the members can take over what is short.
-        answered: set when no member waits for its agent's answer.
-        beginning: its members are being handed out, one after the other.
-        unanswered: members that may not have been told yet.
-        open_count: members of which something may still become.
+        excluded: the assets that were allocated nothing: the reason for programs and for people.
+        shortfall_mw: the part of the total that no asset can hold.
+        delivered_mw: what deviating batteries delivered, as magnitudes; their allocation is limited to it.
+        readmissions: of the batteries that dropped out, were excluded or delivered less.
+        retired: the records of setpoints whose assets have left the fleet.
+        adopted: agents reported it as active, but it is not on record; its request is not known.
+        next_check_ms: when dropouts are looked for again.
+        next_reduction_ms: when setpoints may be reduced again because of what batteries report or deliver.
+        next_readmission_check_ms: when batteries that could take over the shortfall are looked for again.
+        next_readmission_ms: when batteries may be readmitted again.
+        next_trial_ms: when it is computed again whether its own assets can take over the shortfall.
+        answered: set when no setpoint waits for its acknowledgement.
+        is_starting: its setpoints are being activated and sent.
+        pending_count: setpoints that are not known to have reached their agents.
+        open_count: setpoints whose state may still change.
     """
 
     dispatch_id: str
@@ -174,107 +218,121 @@ class Dispatch:
     idempotency_key: str | None = None
     request_digest: str | None = None
     candidate_keys: Sequence[int] = ()
-    members: dict[int, AssetSetpoint] = field(default_factory=dict)
-    left_out: dict[int, tuple[str, str]] = field(default_factory=dict)
+    setpoints: dict[int, AssetSetpoint] = field(default_factory=dict)
+    excluded: dict[int, tuple[str, str]] = field(default_factory=dict)
     shortfall_mw: float = 0.0
     delivered_mw: dict[int, float] = field(default_factory=dict)
-    standings: dict[int, Standing] = field(default_factory=dict)
-    departed: tuple[MemberRecord, ...] = ()
+    readmissions: dict[int, Readmission] = field(default_factory=dict)
+    retired: tuple[AssetSetpointRecord, ...] = ()
     adopted: bool = False
-    beginning: bool = False
-    next_look_ms: int = 0
-    next_adjust_ms: int = 0
-    next_raise_look_ms: int = 0
-    next_raise_ms: int = 0
+    is_starting: bool = False
+    next_check_ms: int = 0
+    next_reduction_ms: int = 0
+    next_readmission_check_ms: int = 0
+    next_readmission_ms: int = 0
     next_trial_ms: int = 0
-    resplits: list[ResplitRecord] = field(default_factory=list)
+    reallocations: list[ReallocationRecord] = field(default_factory=list)
     count_by_state: Counter[DispatchState] = field(default_factory=Counter)
     answered: trio.Event = field(default_factory=trio.Event)
-    unanswered: int = 0
+    pending_count: int = 0
     open_count: int = 0
 
     @property
     def is_group(self) -> bool:
-        """Whether it was asked of many assets, whoever of them got a share."""
+        """Whether it was addressed to many assets, however many of them were allocated a setpoint."""
         return self.target.kind != "asset"
 
     @property
     def state(self) -> DispatchState:
-        """How far its members have come, together."""
+        """The aggregate of its setpoints' states."""
         return state_of_group(self.count_by_state)
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more becomes of it."""
+        """Whether all of its setpoints have ended."""
         return self.open_count == 0
 
     @property
-    def departed_keys(self) -> Sequence[int]:
-        """What stands for each of `departed` where others have their key."""
-        return range(-1, -1 - len(self.departed), -1)
+    def retired_keys(self) -> Sequence[int]:
+        """The keys that stand for `retired`: negative ones, as these assets have none."""
+        return range(-1, -1 - len(self.retired), -1)
 
     @property
     def allocated_mw(self) -> float:
-        """What its members were given, together; what one has left to others is theirs.
-
-        With what is short it is the total.
-        """
+        """The sum of its setpoints but those reallocated; with the shortfall it is the total."""
         if not self.is_group:
-            # The one asset is asked for all of it, and cannot hold what is short.
+            # The one asset is asked for all of it, and cannot hold the shortfall.
             return self.mw - self.shortfall_mw
-        kept = (record.mw for record in self.departed if record.state in LASTED)
-        return fsum((*kept, *(member.mw for member in self.members.values() if not member.dropped_out)))
+        retired = (record.mw for record in self.retired if record.state in LASTED)
+        return fsum((*retired, *(one.mw for one in self.setpoints.values() if not one.dropped_out)))
 
-    def add(self, member: AssetSetpoint) -> None:
-        """Take a member in."""
-        self.members[member.key] = member
-        self.count_by_state[member.state] += 1
-        self.unanswered += member.state in PENDING
-        self.open_count += member.state not in TERMINAL
+    def ended_keys(self) -> set[int]:
+        """The assets whose setpoint has ended."""
+        return {key for key, setpoint in self.setpoints.items() if not setpoint.is_open}
 
-    def replace(self, member: AssetSetpoint) -> None:
-        """The member of an asset that has ended here is followed by another one."""
-        self.count_by_state[self.members[member.key].state] -= 1
-        self.add(member)
+    def add(self, setpoint: AssetSetpoint) -> None:
+        """Add a setpoint; one of the same asset that has ended is replaced."""
+        former = self.setpoints.get(setpoint.key)
+        if former is not None:
+            self.count_by_state[former.state] -= 1
+        self.setpoints[setpoint.key] = setpoint
+        self.count_by_state[setpoint.state] += 1
+        self.pending_count += setpoint.state in PENDING
+        self.open_count += setpoint.state not in TERMINAL
 
-    def depart(self, record: MemberRecord, state: DispatchState) -> None:
-        """A member's asset is no longer in the fleet: it stays on the record."""
-        self.departed += (record,)
+    def retire(self, record: AssetSetpointRecord, state: DispatchState) -> None:
+        """Keep the record of a setpoint whose asset is no longer in the fleet."""
+        self.retired += (record,)
         self.count_by_state[state] += 1
 
-    def moved(self, before: DispatchState, state: DispatchState) -> None:
-        """A member has gone from one state to another."""
+    def count_transition(self, before: DispatchState, state: DispatchState) -> None:
+        """Count the change of a setpoint's state."""
         self.count_by_state[before] -= 1
         self.count_by_state[state] += 1
-        self.unanswered += (state in PENDING) - (before in PENDING)
+        self.pending_count += (state in PENDING) - (before in PENDING)
         self.open_count += (before in TERMINAL) - (state in TERMINAL)
-        self.look_whether_answered()
+        self.set_if_answered()
 
-    def look_whether_answered(self) -> None:
-        """Tell whoever waits, when there is nobody to wait for."""
-        if not self.unanswered:
+    def set_if_answered(self) -> None:
+        """Wake those who wait for the acknowledgements when none is outstanding."""
+        if not self.pending_count:
             self.answered.set()
 
+    def shift_times(self, by_ms: int) -> None:
+        """Move all times: the wall clock was set by this, and durations count steady time.
+
+        `valid_until` alone stays: the user named an instant of the right clock.
+        """
+        valid_until_ms = self.valid_until_ms
+        ends_ms = _shifted_end(self.ends_ms, valid_until_ms, by_ms)
+        _shift(self, by_ms)
+        self.valid_until_ms, self.ends_ms = valid_until_ms, ends_ms
+        for readmission in self.readmissions.values():
+            _shift(readmission, by_ms)
+        self.reallocations = [replace(one, at_ms=one.at_ms + by_ms) for one in self.reallocations]
+        for setpoint in self.setpoints.values():
+            setpoint.shift_times(by_ms)
+
     def record(self, asset_ids: Sequence[str], *, whole: bool = True) -> DispatchRecord:
-        """Return it as it stands.
+        """Return its record.
 
         Args:
             asset_ids: of the fleet, by key.
-            whole: with what each asset has.
+            whole: with each asset's allocation.
         """
         return run_at_once(self.record_steps(asset_ids, whole=whole))
 
     def record_steps(self, asset_ids: Sequence[str], *, whole: bool = True) -> Steps[DispatchRecord]:
-        """Do what `record` does, in steps; each asset's part is as of the moment of its step."""
-        yield _SUM_US * len(self.members)
-        members: list[MemberRecord] = []
-        left_out: list[LeftOutRecord] = []
+        """Do what `record` does, in steps; each allocation is as of the moment of its step."""
+        yield _SUM_US * len(self.setpoints)
+        members: list[AssetSetpointRecord] = []
+        left_out: list[ExcludedAssetRecord] = []
         if whole:
-            for part in parts_of(tuple(self.members.values())):
-                members += [_record_of(member, asset_ids) for member in part]
+            for part in parts_of(tuple(self.setpoints.values())):
+                members += [setpoint.record(asset_ids) for setpoint in part]
                 yield _RECORD_US * len(part)
-            for entries in parts_of(tuple(self.left_out.items())):
-                left_out += [_left_out_record(key, why, asset_ids) for key, why in entries]
+            for entries in parts_of(tuple(self.excluded.items())):
+                left_out += [_excluded_record(key, why, asset_ids) for key, why in entries]
                 yield _RECORD_US * len(entries)
         return DispatchRecord(
             dispatch_id=self.dispatch_id,
@@ -294,45 +352,49 @@ class Dispatch:
             is_open=not self.ended,
             idempotency_key=self.idempotency_key,
             request_digest=self.request_digest,
-            resplits=tuple(self.resplits),
+            resplits=tuple(self.reallocations),
             by_state={state: count for state, count in self.count_by_state.items() if count},
-            assets_left_out=len(self.left_out),
-            members=[*members, *self.departed] if whole else (),
+            assets_left_out=len(self.excluded),
+            members=[*members, *self.retired] if whole else (),
             left_out=left_out,
         )
 
-    def share(self, asset_ids: Sequence[str], key: int) -> ShareRecord:
-        """Return what one of its assets has of it; `departed_keys` stand for those that left the fleet."""
+    def allocation_record(self, asset_ids: Sequence[str], key: int) -> AllocationRecord:
+        """Return the record of one of its assets; `retired_keys` stand for those that left the fleet."""
         if key < 0:
-            return self.departed[-1 - key]
-        member = self.members.get(key)
-        if member is None:
-            return _left_out_record(key, self.left_out[key], asset_ids)
-        return _record_of(member, asset_ids)
+            return self.retired[-1 - key]
+        setpoint = self.setpoints.get(key)
+        if setpoint is None:
+            return _excluded_record(key, self.excluded[key], asset_ids)
+        return setpoint.record(asset_ids)
 
 
-def _left_out_record(key: int, why: tuple[str, str], asset_ids: Sequence[str]) -> LeftOutRecord:
+def _excluded_record(key: int, why: tuple[str, str], asset_ids: Sequence[str]) -> ExcludedAssetRecord:
     code, allocation = why
-    return LeftOutRecord(asset_id=asset_ids[key], code=code, allocation=allocation)
+    return ExcludedAssetRecord(asset_id=asset_ids[key], code=code, allocation=allocation)
 
 
-def _record_of(member: AssetSetpoint, asset_ids: Sequence[str]) -> MemberRecord:
-    return MemberRecord(
-        asset_id=asset_ids[member.key],
-        mw=member.mw,
-        reversion_mw=member.reversion_mw,
-        wire_id=member.wire_id,
-        code=member.code,
-        allocation=member.allocation,
-        state=member.state,
-        held_mw=member.held_mw,
-        answer=member.answer,
-        reason=member.reason,
-        sent_ms=member.sent_ms,
-        answered_ms=member.answered_ms,
-        tracking_ms=member.tracking_ms,
-        ends_ms=member.ends_ms,
-        queue_until_ms=member.queue_until_ms,
-        ended_ms=member.ended_ms,
-        mean_mw=member.mean_mw,
+# The fields that are times: their names end in `_ms`.
+_TIMES: dict[type[object], tuple[str, ...]] = {
+    kind: tuple(one.name for one in columns if one.name.endswith("_ms"))
+    for kind, columns in (
+        (AssetSetpoint, fields(AssetSetpoint)),
+        (Dispatch, fields(Dispatch)),
+        (PowerTracker, fields(PowerTracker)),
+        (Readmission, fields(Readmission)),
     )
+}
+
+
+def _shift(record: AssetSetpoint | Dispatch | PowerTracker | Readmission, by_ms: int) -> None:
+    for name in _TIMES[type(record)]:
+        ts_ms = getattr(record, name)
+        if ts_ms is not None:
+            setattr(record, name, ts_ms + by_ms)
+
+
+def _shifted_end(ends_ms: int | None, valid_until_ms: int | None, by_ms: int) -> int | None:
+    # An end that equals valid_until is that instant; one that an agent reported otherwise is a duration too.
+    if ends_ms is None or ends_ms == valid_until_ms:
+        return ends_ms
+    return ends_ms + by_ms if valid_until_ms is None else min(ends_ms + by_ms, valid_until_ms)

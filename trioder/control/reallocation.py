@@ -1,19 +1,20 @@
-"""A group's shares while it lasts: what one leaves goes to the others, what is short to those that return.
+"""Reallocates a group's total while it lasts: from assets that drop out or deliver less to the others.
 
-Why, and what came of it, is on the command's record.
+A shortfall is allocated to batteries once they have been good for long enough. The reasons and results are on
+the dispatch's record.
 """
 
+from dataclasses import dataclass, field
 from math import fsum
 
 import structlog
 
-from trioder.control.allocator import Allocator, Dealt
+from trioder.control.allocator import Allocation, Allocator
 from trioder.control.delivery import Delivery
-from trioder.control.lifecycle import LASTED, TERMINAL, DispatchState
-from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.control.lifecycle import LASTED, DispatchState
+from trioder.control.model import AssetSetpoint, Dispatch, Readmission
 from trioder.control.registry import DispatchRegistry
-from trioder.control.returning import note_dropout, ready_to_return
-from trioder.domain.dispatch import ResplitRecord
+from trioder.domain.dispatch import ReallocationRecord
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import SessionRegistry
 from trioder.ingest.latest import LatestState
@@ -21,106 +22,126 @@ from trioder.process.wall_time import WallClock
 
 log = structlog.stdlib.get_logger(__name__)
 
-# A battery that ends beside its share by less is left alone.
+# Setpoints that differ by less are the same.
 _SAME_MW = 1e-6
-# A look at a member takes about a microsecond; large groups are looked at the less often.
-_MEMBERS_LOOKED_AT_A_MS = 10
-# On the record of one command; a group that never rests is logged.
-_MAX_RESPLITS_RECORDED = 100
-# Between two re-splits of one command for what batteries report that they can do, or for a shortfall.
-_REST_MS = 10_000
-# And for large groups so much longer, a member: a split takes about 3 us of each.
-_REST_MS_A_MEMBER = 0.3
-_RAISE_LOOK_MS = 1_000
-# Members that could do this much more, of the total and at least, are worth new setpoints to all.
+# A check takes about a microsecond a setpoint; large groups are checked less often.
+_SETPOINTS_CHECKED_A_MS = 10
+# On the record of one dispatch; further ones are logged only.
+_MAX_REALLOCATIONS_RECORDED = 100
+# Between two reallocations of a dispatch because of what batteries report or deliver, or of a shortfall, ...
+_INTERVAL_MS = 10_000
+# ... and for large groups this much longer an asset: a split takes about 3 us of each.
+_INTERVAL_MS_AN_ASSET = 0.3
+_READMISSION_CHECK_MS = 1_000
+# Assets that can do this much more, of the total and at least, are worth new setpoints for all.
 _WORTH_SHARE = 0.01
 _WORTH_MW = 0.1
+# How long a battery must have been good before it is used again; doubled each time that it drops out.
+HOLD_OFF_ABSENT_S = 5.0
+HOLD_OFF_DEVIATED_S = 60.0
+MAX_HOLD_OFF_S = 900.0
+# A battery that deviated this often is not used again by the same dispatch.
+MAX_DEVIATIONS = 5
+# The exclusions that end by themselves; the others are the user's or the agent's decision.
+_TEMPORARY = frozenset({"not_connected", "no_telemetry", "stale", "suspect"})
+# The ends after which an asset may be used again. A refusal, and a later dispatch, are final.
+_READMITTED_AFTER: frozenset[DispatchState] = frozenset({"failed", "expired", "not_tracked"})
 
 Reasons = list[tuple[AssetSetpoint, str]]
 
 
-class Resplitter:
-    """Looks after the groups that live."""
+@dataclass(slots=True, kw_only=True)
+class _Result:
+    """Which setpoints a reallocation has changed, and under which id."""
+
+    wire_id: str = ""
+    changed: int = 0
+    joined: list[str] = field(default_factory=list)
+
+
+class Reallocator:
+    """Checks and reallocates the open groups."""
 
     def __init__(
         self,
         *,
-        grouping: Allocator,
+        allocator: Allocator,
         delivery: Delivery,
-        lives: DispatchRegistry,
+        registry: DispatchRegistry,
         latest: LatestState,
         sessions: SessionRegistry,
         counters: Counters,
         wall: WallClock,
     ) -> None:
-        self._grouping = grouping
+        self._allocator = allocator
         self._delivery = delivery
-        self._lives = lives
+        self._registry = registry
         self._latest = latest
         self._sessions = sessions
         self._counters = counters
         self._wall = wall
 
-    def look(self) -> None:
-        """Re-split every living group of which a member has dropped out, or can do less, or returns."""
+    def check_due(self) -> None:
+        """Reallocate each open group of which an asset has dropped out, can do less, or is good again."""
         now_ms = self._wall.now_ms()
-        for command in self._lives.log:
-            if not (command.resplit and command.is_group) or command.ended or command.beginning:
+        for dispatch in self._registry.history:
+            if not (dispatch.resplit and dispatch.is_group) or dispatch.ended or dispatch.is_starting:
                 continue
-            if now_ms < command.next_look_ms or (command.ends_ms is not None and now_ms >= command.ends_ms):
+            if now_ms < dispatch.next_check_ms or (
+                dispatch.ends_ms is not None and now_ms >= dispatch.ends_ms
+            ):
                 continue
-            command.next_look_ms = now_ms + len(command.members) // _MEMBERS_LOOKED_AT_A_MS
-            dropped, lowered = self._changed(command, now_ms)
-            if dropped or lowered:
-                self._resplit(command, dropped, lowered, now_ms)
-            elif abs(command.shortfall_mw) > _SAME_MW and now_ms >= command.next_raise_look_ms:
-                command.next_raise_look_ms = (
-                    now_ms + _RAISE_LOOK_MS + len(command.candidate_keys) // _MEMBERS_LOOKED_AT_A_MS
+            dispatch.next_check_ms = now_ms + len(dispatch.setpoints) // _SETPOINTS_CHECKED_A_MS
+            dropped, reduced = self._find_changes(dispatch, now_ms)
+            if dropped or reduced:
+                self._reallocate(dispatch, dropped, reduced, now_ms)
+            elif abs(dispatch.shortfall_mw) > _SAME_MW and now_ms >= dispatch.next_readmission_check_ms:
+                dispatch.next_readmission_check_ms = (
+                    now_ms + _READMISSION_CHECK_MS + len(dispatch.candidate_keys) // _SETPOINTS_CHECKED_A_MS
                 )
-                self._raise(command, now_ms)
+                self._reduce_shortfall(dispatch, now_ms)
 
-    def _changed(self, command: Dispatch, now_ms: int) -> tuple[Reasons, Reasons]:
-        """Return who drops out, and who is to be given less; each with the reason."""
+    def _find_changes(self, dispatch: Dispatch, now_ms: int) -> tuple[Reasons, Reasons]:
+        """Return which setpoints drop out, and which are to be reduced; each with the reason."""
         ended: Reasons = []
         unreliable: Reasons = []
-        lowered: Reasons = []
-        anybody_there = False
-        for member in command.members.values():
-            if member.dropped_out:
+        reduced: Reasons = []
+        any_reachable = False
+        for setpoint in dispatch.setpoints.values():
+            if setpoint.dropped_out:
                 continue
-            if member.state in TERMINAL:
-                if member.state not in LASTED:
-                    ended.append((member, f"{member.state}: {member.reason}"))
-            elif (why := self._why_silent(member, now_ms)) is not None:
-                unreliable.append((member, why))
-            elif member.state == "deviating" and (member.watch is None or member.watch.last_mw is None):
-                # Found before a restart of the headend; no sample has shown since what it delivers.
-                continue
-            elif member.state == "deviating":
-                listed = unreliable if _delivered_mw(member) is None else lowered
-                listed.append((member, f"deviating: {member.reason}"))
+            if not setpoint.is_open:
+                if setpoint.state not in LASTED:
+                    ended.append((setpoint, f"{setpoint.state}: {setpoint.reason}"))
+            elif (why := self._why_silent(setpoint, now_ms)) is not None:
+                unreliable.append((setpoint, why))
+            elif setpoint.state == "deviating":
+                # One from before a restart is kept until a sample shows what it delivers.
+                if setpoint.tracker is not None and setpoint.tracker.last_mw is not None:
+                    found = unreliable if setpoint.delivered_mw is None else reduced
+                    found.append((setpoint, f"deviating: {setpoint.reason}"))
             else:
-                anybody_there = anybody_there or self._sessions.session_of(member.key) is not None
-                if member.watch is not None and member.watch.limited_mw is not None:
-                    lowered.append((member, f"limited: {member.reason}"))
-        if now_ms < command.next_adjust_ms:
-            lowered = []
-        # With nobody to take over, what is lost is rather the way to all of them: they hold what they have.
-        return ended + unreliable if anybody_there else ended, lowered
+                any_reachable = any_reachable or self._sessions.session_of(setpoint.key) is not None
+                if setpoint.is_limited:
+                    reduced.append((setpoint, f"limited: {setpoint.reason}"))
+        if now_ms < dispatch.next_reduction_ms:
+            reduced = []
+        # When no other asset can take over, the fault is rather in the way to all: they keep their setpoints.
+        return ended + unreliable if any_reachable else ended, reduced
 
-    def _why_silent(self, member: AssetSetpoint, now_ms: int) -> str | None:
-        session = self._sessions.session_of(member.key)
+    def _why_silent(self, setpoint: AssetSetpoint, now_ms: int) -> str | None:
+        session = self._sessions.session_of(setpoint.key)
         if session is None:
-            absence = self._delivery.absences.get(member.key)
+            absence = self._delivery.absences.get(setpoint.key)
             if absence is not None and now_ms >= absence.awaited_until_ms:
                 return f"not connected for {(now_ms - absence.since_ms) / 1000:g} s"
             return None
-        reported = self._latest.reported(member.key, now_ms)
+        reported = self._latest.reported(setpoint.key, now_ms)
         if reported is not None:
             is_stale = reported.age_s > self._latest.stale_after_s
             return f"stale, last heard of {reported.age_s:.1f} s ago" if is_stale else None
-        if self._latest.is_suspect(member.key):
-            since_ms = None if member.watch is None else member.watch.suspect_since_ms
+        if self._latest.is_suspect(setpoint.key):
+            since_ms = None if setpoint.tracker is None else setpoint.tracker.suspect_since_ms
             what = "suspect, without a good sample"
         else:
             since_ms, what = session.connected_ms, "without a sample in this session"
@@ -128,213 +149,211 @@ class Resplitter:
             return None
         return f"{what} for {(now_ms - since_ms) / 1000:g} s"
 
-    def _resplit(self, command: Dispatch, dropped: Reasons, lowered: Reasons, now_ms: int) -> None:
-        for member, why in dropped:
-            self._drop(command, member, why)
-        for member, _ in lowered:
-            delivered_mw = _delivered_mw(member) if member.state == "deviating" else None
-            if delivered_mw is not None:
-                command.delivered_mw[member.key] = delivered_mw
-                note_dropout(command, member.key, deviated=True)
-        if lowered:
-            command.next_adjust_ms = now_ms + _rest_ms(command)
-        adjusted = [(self._delivery.asset_id(member.key), why) for member, why in lowered]
-        reasons = [(self._delivery.asset_id(member.key), why) for member, why in dropped]
-        if command.ended:
-            # Nobody is left.
-            command.shortfall_mw = command.mw
-            self._note(
-                command,
-                ResplitRecord(
-                    at_ms=now_ms, wire_id="", dropped=reasons, changed=0, shortfall_mw=command.shortfall_mw
-                ),
-            )
+    def _reallocate(self, dispatch: Dispatch, dropped: Reasons, reduced: Reasons, now_ms: int) -> None:
+        for setpoint, why in dropped:
+            self._drop(dispatch, setpoint, why)
+        for setpoint, _ in reduced:
+            delivered_mw = setpoint.delivered_mw
+            if setpoint.state == "deviating" and delivered_mw is not None:
+                dispatch.delivered_mw[setpoint.key] = delivered_mw
+                _hold_off(dispatch, setpoint.key, deviated=True)
+        if reduced:
+            dispatch.next_reduction_ms = now_ms + _interval_ms(dispatch)
+        if dispatch.ended:
+            # No asset is left.
+            dispatch.shortfall_mw = dispatch.mw
+            self._note(dispatch, _Result(), dropped=dropped)
             return
-        elsewhere = {key for key, member in command.members.items() if member.state in TERMINAL}
-        elsewhere |= {key for key in command.left_out if self._is_commanded_otherwise(key)}
-        dealt = self._shares(command, elsewhere)
-        wire_id, changed, joined = self._apply(command, dealt)
-        self._note(
-            command,
-            ResplitRecord(
-                at_ms=now_ms,
-                wire_id=wire_id,
-                dropped=reasons,
-                changed=changed,
-                shortfall_mw=command.shortfall_mw,
-                adjusted=adjusted,
-                joined=joined,
-            ),
-        )
+        elsewhere = dispatch.ended_keys()
+        elsewhere |= {key for key in dispatch.excluded if self._registry.active.current_open(key) is not None}
+        result = self._apply(dispatch, self._split(dispatch, elsewhere))
+        self._note(dispatch, result, dropped=dropped, reduced=reduced)
 
-    def _drop(self, command: Dispatch, member: AssetSetpoint, why: str) -> None:
-        member.dropped_out = True
-        deviated = member.state == "deviating"
-        note_dropout(command, member.key, deviated=deviated)
-        if member.state in TERMINAL:
-            if member.answered_ms is None and member.sent_ms is not None:
-                # Given up, and yet its agent may have it.
-                self._delivery.release(member)
+    def _drop(self, dispatch: Dispatch, setpoint: AssetSetpoint, why: str) -> None:
+        setpoint.dropped_out = True
+        deviated = setpoint.state == "deviating"
+        _hold_off(dispatch, setpoint.key, deviated=deviated)
+        if not setpoint.is_open:
+            if setpoint.answered_ms is None and setpoint.sent_ms is not None:
+                # It has ended here, and its agent may have it.
+                self._delivery.release(setpoint)
             return
-        mean_mw = member.mean_mw
+        mean_mw = setpoint.mean_mw
         state: DispatchState = "failed"
-        if deviated and member.tracking_ms is None:
+        if deviated and setpoint.tracking_ms is None:
             state = "not_tracked"
             why = why if mean_mw is None else f"{why}, {mean_mw:g} MW on average"
-        self._lives.change(member, state, reason=f"dropped out: {why}; its share went to the others")
-        self._delivery.release(member)
+        self._registry.transition(setpoint, state, reason=f"dropped out: {why}; its share went to the others")
+        self._delivery.release(setpoint)
 
-    def _raise(self, command: Dispatch, now_ms: int) -> None:
-        """Allocate what is short to batteries that have returned, and to members that can do more by now."""
-        ready = ready_to_return(command, now_ms, is_good=lambda key: self._is_good(command, key))
-        if now_ms < command.next_raise_ms or not (ready or now_ms >= command.next_trial_ms):
+    def _reduce_shortfall(self, dispatch: Dispatch, now_ms: int) -> None:
+        """Allocate the shortfall to batteries that are good again, and to assets that can do more by now."""
+        ready = self._ready_for_readmission(dispatch, now_ms)
+        if now_ms < dispatch.next_readmission_ms or not (ready or now_ms >= dispatch.next_trial_ms):
             return
-        command.next_trial_ms = now_ms + _rest_ms(command)
+        dispatch.next_trial_ms = now_ms + _interval_ms(dispatch)
         if ready:
-            command.next_raise_ms = command.next_trial_ms
-        delivered_mw = dict(command.delivered_mw)
+            dispatch.next_readmission_ms = dispatch.next_trial_ms
+        delivered_mw = dict(dispatch.delivered_mw)
         for key in ready:
-            command.delivered_mw.pop(key, None)
-        elsewhere = {key for key, member in command.members.items() if member.state in TERMINAL}
-        elsewhere = (elsewhere | command.left_out.keys()) - ready
-        dealt = self._shares(command, elsewhere)
-        gain_mw = abs(command.shortfall_mw) - abs(dealt.shares.shortfall_mw)
-        if gain_mw <= (_SAME_MW if ready else max(_WORTH_MW, _WORTH_SHARE * abs(command.mw))):
-            command.delivered_mw = delivered_mw
+            dispatch.delivered_mw.pop(key, None)
+        elsewhere = (dispatch.ended_keys() | dispatch.excluded.keys()) - ready
+        allocation = self._split(dispatch, elsewhere)
+        gain_mw = abs(dispatch.shortfall_mw) - abs(allocation.split.shortfall_mw)
+        if gain_mw <= (_SAME_MW if ready else max(_WORTH_MW, _WORTH_SHARE * abs(dispatch.mw))):
+            dispatch.delivered_mw = delivered_mw
             return
-        wire_id, changed, joined = self._apply(command, dealt)
-        self._note(
-            command,
-            ResplitRecord(
-                at_ms=now_ms,
-                wire_id=wire_id,
-                dropped=(),
-                changed=changed,
-                shortfall_mw=command.shortfall_mw,
-                joined=joined,
-            ),
-        )
+        self._note(dispatch, self._apply(dispatch, allocation))
 
-    def _is_good(self, command: Dispatch, key: int) -> bool:
-        if not self._grouping.reaches(key):
+    def _ready_for_readmission(self, dispatch: Dispatch, now_ms: int) -> set[int]:
+        """Return the assets that may be used again, or be asked for more than they delivered."""
+        ready = set()
+        for key in _readmission_candidates(dispatch):
+            readmission = dispatch.readmissions.setdefault(key, Readmission(HOLD_OFF_ABSENT_S))
+            if readmission.deviations >= MAX_DEVIATIONS:
+                continue
+            if not self._is_good(dispatch, key):
+                readmission.good_since_ms = None
+            elif readmission.good_since_ms is None:
+                readmission.good_since_ms = now_ms
+            elif now_ms - readmission.good_since_ms >= readmission.hold_off_s * 1000:
+                ready.add(key)
+        return ready
+
+    def _is_good(self, dispatch: Dispatch, key: int) -> bool:
+        """Whether an asset is connected, reports good values, and has no setpoint of another dispatch."""
+        if not self._allocator.is_available(key):
             return False
-        current = self._lives.book.current(key)
-        if current is None or current.state in TERMINAL:
-            return True
-        return current is command.members.get(key) and current.state == "tracking"
+        current = self._registry.active.current_open(key)
+        return current is None or (current is dispatch.setpoints.get(key) and current.state == "tracking")
 
-    def _is_commanded_otherwise(self, key: int) -> bool:
-        other = self._lives.book.current(key)
-        return other is not None and other.state not in TERMINAL
+    def _split(self, dispatch: Dispatch, elsewhere: set[int]) -> Allocation:
+        """Split the total less the setpoints that cannot be changed now."""
+        kept_mw = fsum(
+            setpoint.mw
+            for setpoint in dispatch.setpoints.values()
+            if setpoint.is_open and not self._allocator.is_available(setpoint.key)
+        )
+        rest_mw = dispatch.mw - kept_mw if abs(kept_mw) < abs(dispatch.mw) else 0.0
+        return self._allocator.split(dispatch, rest_mw, elsewhere=elsewhere)
 
-    def _shares(self, command: Dispatch, elsewhere: set[int]) -> Dealt:
-        """Split what is left of the total when those that cannot be given another share now keep theirs."""
-        kept_mw = self._kept_mw(command)
-        rest_mw = command.mw - kept_mw if abs(kept_mw) < abs(command.mw) else 0.0
-        return self._grouping.shares_of(command, rest_mw, elsewhere=elsewhere)
-
-    def _apply(self, command: Dispatch, dealt: Dealt) -> tuple[str, int, list[str]]:
-        """Hand the shares out; return their id, how many are others than before, and who takes part anew."""
-        for member in command.members.values():
-            # What ended early has been allocated to others, too.
-            member.dropped_out = member.dropped_out or member.state in TERMINAL
-        command.shortfall_mw = dealt.shares.shortfall_mw
-        wire_id = self._delivery.new_id()
-        self._lives.log.name(command, wire_id)
-        changed, joined = 0, []
-        for position, candidate in enumerate(dealt.candidates):
-            key, mw = candidate.asset_key, dealt.shares.allocated_mw[position]
+    def _apply(self, dispatch: Dispatch, allocation: Allocation) -> _Result:
+        """Send the setpoints that have changed."""
+        for setpoint in dispatch.setpoints.values():
+            # What ended early has been reallocated, too.
+            setpoint.dropped_out = setpoint.dropped_out or not setpoint.is_open
+        dispatch.shortfall_mw = allocation.split.shortfall_mw
+        result = _Result(wire_id=self._delivery.new_id())
+        self._registry.history.add_wire_id(dispatch, result.wire_id)
+        for position, candidate in enumerate(allocation.candidates):
+            key, mw = candidate.asset_key, allocation.split.allocated_mw[position]
             if mw is None:
                 continue
-            known = command.members.get(key)
-            if known is None or known.state in TERMINAL:
+            former = dispatch.setpoints.get(key)
+            if former is None or not former.is_open:
                 if mw:
-                    self._join(command, key, mw, wire_id, dealt.allocation(position))
-                    joined.append(self._delivery.asset_id(key))
-                    changed += 1
-            else:
-                changed += self._give(known, mw, wire_id, dealt.allocation(position))
-        self._counters.dispatches_joined += len(joined)
-        return wire_id, changed, joined
+                    self._join(dispatch, key, mw, result.wire_id, allocation.explain(position))
+                    result.joined.append(self._delivery.asset_id(key))
+            elif abs(former.mw - mw) > _SAME_MW:
+                self._change(former, mw, result.wire_id, allocation.explain(position))
+                result.changed += 1
+        result.changed += len(result.joined)
+        self._counters.dispatches_joined += len(result.joined)
+        return result
 
-    def _kept_mw(self, command: Dispatch) -> float:
-        """What those hold that cannot be told of another share just now."""
-        return fsum(
-            member.mw
-            for member in command.members.values()
-            if member.state not in TERMINAL and not self._grouping.reaches(member.key)
-        )
-
-    def _join(self, command: Dispatch, key: int, mw: float, wire_id: str, why: tuple[str, str]) -> None:
-        """An asset takes part that has not so far, or no longer has."""
-        former = command.members.get(key)
-        code, allocation = why
-        member = AssetSetpoint(
-            command=command,
+    def _join(self, dispatch: Dispatch, key: int, mw: float, wire_id: str, why: tuple[str, str]) -> None:
+        """Add a setpoint for an asset that has none, or whose setpoint has ended."""
+        former = dispatch.setpoints.get(key)
+        code, explanation = why
+        setpoint = AssetSetpoint(
+            dispatch=dispatch,
             key=key,
             mw=mw,
             reversion_mw=0.0 if former is None else former.reversion_mw,
             wire_id=wire_id,
             code=code,
-            allocation=allocation,
-            ends_ms=command.ends_ms,
-            queue_until_ms=self._queue_until_ms(command),
+            allocation=explanation,
+            ends_ms=dispatch.ends_ms,
+            queue_until_ms=self._queue_until_ms(dispatch),
         )
-        if former is None:
-            del command.left_out[key]
-            command.add(member)
-        else:
-            command.replace(member)
-        self._lives.note(command, keys=(key,))
-        self._lives.follow(member)
-        self._delivery.send(member)
+        dispatch.excluded.pop(key, None)
+        dispatch.add(setpoint)
+        self._registry.mark_changed(dispatch, keys=(key,))
+        self._registry.make_current(setpoint)
+        self._delivery.send(setpoint)
 
-    def _give(self, member: AssetSetpoint, mw: float, wire_id: str, why: tuple[str, str]) -> bool:
-        """Let a member have another share; False when it has that already."""
-        if abs(member.mw - mw) <= _SAME_MW:
-            return False
-        code, allocation = why
-        member.move_on(
+    def _change(self, setpoint: AssetSetpoint, mw: float, wire_id: str, why: tuple[str, str]) -> None:
+        code, explanation = why
+        setpoint.reallocate(
             mw=mw,
             wire_id=wire_id,
             code=code,
-            allocation=allocation,
-            queue_until_ms=self._queue_until_ms(member.command),
+            allocation=explanation,
+            queue_until_ms=self._queue_until_ms(setpoint.dispatch),
         )
-        self._lives.note(member.command, keys=(member.key,))
-        self._delivery.send(member)
-        return True
+        self._registry.mark_changed(setpoint.dispatch, keys=(setpoint.key,))
+        self._delivery.send(setpoint)
 
-    def _queue_until_ms(self, command: Dispatch) -> int:
-        return self._wall.now_ms() + round(command.expires_in_s * 1000)
+    def _queue_until_ms(self, dispatch: Dispatch) -> int:
+        return self._wall.now_ms() + round(dispatch.expires_in_s * 1000)
 
-    def _note(self, command: Dispatch, resplit: ResplitRecord) -> None:
+    def _note(
+        self,
+        dispatch: Dispatch,
+        result: _Result,
+        *,
+        dropped: Reasons | None = None,
+        reduced: Reasons | None = None,
+    ) -> None:
+        """Record and log a reallocation."""
+        record = ReallocationRecord(
+            at_ms=self._wall.now_ms(),
+            wire_id=result.wire_id,
+            dropped=self._named(dropped),
+            changed=result.changed,
+            shortfall_mw=dispatch.shortfall_mw,
+            adjusted=self._named(reduced),
+            joined=result.joined,
+        )
         self._counters.dispatches_resplit += 1
-        if len(command.resplits) < _MAX_RESPLITS_RECORDED:
-            command.resplits.append(resplit)
-        self._lives.note(command, keys=())
-        causes = [*resplit.dropped, *resplit.adjusted]
+        if len(dispatch.reallocations) < _MAX_REALLOCATIONS_RECORDED:
+            dispatch.reallocations.append(record)
+        self._registry.mark_changed(dispatch, keys=())
+        causes = [*record.dropped, *record.adjusted]
         report = log.warning if causes else log.info
         report(
             "group dispatch re-split",
-            dispatch_id=command.dispatch_id,
-            dropped_out=len(resplit.dropped),
-            adjusted=len(resplit.adjusted),
-            joined=len(resplit.joined),
+            dispatch_id=dispatch.dispatch_id,
+            dropped_out=len(record.dropped),
+            adjusted=len(record.adjusted),
+            joined=len(record.joined),
             first=": ".join(causes[0]) if causes else None,
-            changed=resplit.changed,
-            shortfall_mw=command.shortfall_mw,
+            changed=record.changed,
+            shortfall_mw=dispatch.shortfall_mw,
         )
 
+    def _named(self, reasons: Reasons | None) -> list[tuple[str, str]]:
+        return [(self._delivery.asset_id(setpoint.key), why) for setpoint, why in reasons or ()]
 
-def _rest_ms(command: Dispatch) -> int:
-    return max(_REST_MS, round(len(command.candidate_keys) * _REST_MS_A_MEMBER))
+
+def _hold_off(dispatch: Dispatch, key: int, *, deviated: bool) -> None:
+    """An asset drops out or is reduced: it must be good for longer each time before it is used again."""
+    former = dispatch.readmissions.get(key, Readmission(0.0))
+    least_s = HOLD_OFF_DEVIATED_S if deviated else HOLD_OFF_ABSENT_S
+    hold_off_s = min(MAX_HOLD_OFF_S, max(least_s, 2 * former.hold_off_s))
+    dispatch.readmissions[key] = Readmission(hold_off_s, deviations=former.deviations + deviated)
 
 
-def _delivered_mw(member: AssetSetpoint) -> float | None:
-    """What a member delivers of its share, as a magnitude; None for nothing, too much or the opposite."""
-    watch = member.watch
-    if watch is None or watch.last_mw is None:
-        return None
-    delivered_mw = -watch.last_mw if watch.target_mw < 0.0 else watch.last_mw
-    return delivered_mw if watch.tolerance_mw < delivered_mw < abs(watch.target_mw) else None
+def _readmission_candidates(dispatch: Dispatch) -> list[int]:
+    keys = [key for key, (code, _) in dispatch.excluded.items() if code in _TEMPORARY]
+    for key, setpoint in dispatch.setpoints.items():
+        if setpoint.is_open:
+            if key in dispatch.delivered_mw:
+                keys.append(key)
+        elif setpoint.dropped_out and setpoint.state in _READMITTED_AFTER:
+            keys.append(key)
+    return keys
+
+
+def _interval_ms(dispatch: Dispatch) -> int:
+    return max(_INTERVAL_MS, round(len(dispatch.candidate_keys) * _INTERVAL_MS_AN_ASSET))

@@ -1,4 +1,4 @@
-"""A command made again from its record, after a restart of the headend."""
+"""Rebuilds a dispatch from its record after a restart of the headend."""
 
 from dataclasses import replace
 from typing import cast
@@ -7,18 +7,17 @@ from trioder.control.allocation import Strategy
 from trioder.control.lifecycle import STATES, TERMINAL, DispatchState
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import LEFT_THE_FLEET
-from trioder.domain.dispatch import DispatchRecord, MemberRecord
+from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord
 from trioder.domain.fleet import Fleet
 
 
-def command_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatch | None:
-    """Return the command as it was recorded; None when it had ended.
+def dispatch_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatch | None:
+    """Return the dispatch as it was recorded; None when it had ended.
 
-    A member that was sent and not answered waits to be sent again. One whose asset has left the fleet has
-    failed at `now_ms` (Unix), and its share is short until others take it over.
+    A setpoint that was sent and not acknowledged is queued again. One whose asset has left the fleet has
+    failed at `now_ms` (Unix), and is part of the shortfall until it is reallocated.
     """
-    queue_until_ms = record.dispatched_ms + round(record.expires_in_s * 1000)
-    command = Dispatch(
+    dispatch = Dispatch(
         dispatch_id=record.dispatch_id,
         target=record.target,
         mw=record.mw,
@@ -27,59 +26,74 @@ def command_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatch
         reversion_mw=record.reversion_mw,
         expires_in_s=record.expires_in_s,
         dispatched_ms=record.dispatched_ms,
-        queue_until_ms=queue_until_ms,
+        queue_until_ms=record.dispatched_ms + round(record.expires_in_s * 1000),
         ends_ms=record.ends_ms,
         strategy=cast("Strategy | None", record.strategy),
         resplit=record.resplit,
         idempotency_key=record.idempotency_key,
         request_digest=record.request_digest,
         shortfall_mw=record.shortfall_mw,
-        resplits=list(record.resplits),
+        reallocations=list(record.resplits),
     )
     index_by_id = fleet.index_by_id
-    has_departed = False
-    dropped_out = {asset_id for resplit in record.resplits for asset_id, _ in resplit.dropped}
+    has_failed = False
+    dropped_ids = {asset_id for one in record.resplits for asset_id, _ in one.dropped}
     for member in record.members:
         if member.state not in STATES:
             continue
         key = index_by_id.get(member.asset_id)
+        has_ended = member.state in TERMINAL
         if key is not None:
-            has_dropped = (
-                member.asset_id in dropped_out and member.state in TERMINAL and member.state != "completed"
-            )
-            command.add(_member_of(member, key, command, dropped_out=has_dropped))
-        elif member.state in TERMINAL:
-            command.depart(member, member.state)
+            dropped_out = member.asset_id in dropped_ids and has_ended and member.state != "completed"
+            dispatch.add(_setpoint_of(member, key, dispatch, dropped_out=dropped_out))
+        elif has_ended:
+            dispatch.retire(member, member.state)
         else:
             failed = replace(member, state="failed", reason=LEFT_THE_FLEET, ended_ms=now_ms)
-            command.depart(failed, "failed")
-            has_departed = True
-            if command.is_group:
-                command.shortfall_mw += member.mw
-    if command.ended and not has_departed:
+            dispatch.retire(failed, "failed")
+            has_failed = True
+            if dispatch.is_group:
+                dispatch.shortfall_mw += member.mw
+    if dispatch.ended and not has_failed:
         return None
-    left_out = {
+    dispatch.excluded = {
         index_by_id[one.asset_id]: (one.code, one.allocation)
         for one in record.left_out
         if one.asset_id in index_by_id
     }
-    command.left_out = left_out
-    command.candidate_keys = sorted([*command.members, *left_out])
-    command.look_whether_answered()
-    return command
+    dispatch.candidate_keys = sorted([*dispatch.setpoints, *dispatch.excluded])
+    dispatch.set_if_answered()
+    _bound_times(dispatch, now_ms)
+    return dispatch
 
 
-def _member_of(record: MemberRecord, key: int, command: Dispatch, *, dropped_out: bool) -> AssetSetpoint:
+def _bound_times(dispatch: Dispatch, now_ms: int) -> None:
+    """Limit what is left to what was requested: the clock of the record may have been ahead."""
+    queue_until_ms = now_ms + round(dispatch.expires_in_s * 1000)
+    ends_ms = None if dispatch.duration_s is None else now_ms + dispatch.duration_s * 1000
+    parts: list[Dispatch | AssetSetpoint] = [dispatch, *dispatch.setpoints.values()]
+    for part in parts:
+        part.queue_until_ms = min(part.queue_until_ms, queue_until_ms)
+        if part.ends_ms is not None and ends_ms is not None:
+            part.ends_ms = min(part.ends_ms, ends_ms)
+    for setpoint in dispatch.setpoints.values():
+        if setpoint.sent_ms is not None:
+            setpoint.sent_ms = min(setpoint.sent_ms, now_ms)
+
+
+def _setpoint_of(
+    record: AssetSetpointRecord, key: int, dispatch: Dispatch, *, dropped_out: bool
+) -> AssetSetpoint:
     state = cast("DispatchState", record.state)
     if state == "sent":
         state = "queued"
     return AssetSetpoint(
-        command=command,
+        dispatch=dispatch,
         key=key,
         mw=record.mw,
         reversion_mw=record.reversion_mw,
         wire_id=record.wire_id,
-        queue_until_ms=command.queue_until_ms if record.queue_until_ms is None else record.queue_until_ms,
+        queue_until_ms=dispatch.queue_until_ms if record.queue_until_ms is None else record.queue_until_ms,
         code=record.code,
         allocation=record.allocation,
         held_mw=record.held_mw,

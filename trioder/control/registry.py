@@ -1,19 +1,18 @@
-"""The lives of all commands: the one place where a member's state changes, is counted, logged and recorded.
+"""All dispatches: their history by id, the active setpoint of each asset, and the changes to be recorded.
 
-What makes it change is found out in `delivery`, `follower` and `resplit`.
+The one place where a setpoint's state changes, is counted, logged and recorded. What causes the changes is in
+`delivery`, `ack_tracker` and `reallocation`.
 """
 
-from collections.abc import Iterable
+import heapq
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import count, islice
 
 import structlog
 
-from trioder.control.active_setpoints import ActiveSetpoints
-from trioder.control.clock_step import shift_command
-from trioder.control.history import DispatchHistory
 from trioder.control.lifecycle import IN_FORCE, TERMINAL, DispatchState
 from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
@@ -24,188 +23,332 @@ from trioder.store.interface import Store
 
 log = structlog.stdlib.get_logger(__name__)
 
-# Those whose power is compared with what was asked.
-WATCHED: frozenset[DispatchState] = IN_FORCE | {"sent"}
+# The states in which an asset's power is compared with its setpoint.
+TRACKED_STATES: frozenset[DispatchState] = IN_FORCE | {"sent"}
 LEFT_THE_FLEET = "its asset has left the fleet"
-# Up to so many assets a command is made, begun and recorded in one piece, in about 10 ms.
+# A dispatch to at most so many assets is built, started and recorded in one piece, in about 10 ms.
 SMALL_GROUP = 500
-_WARNED_OF: frozenset[DispatchState] = frozenset(
+# A connected agent acknowledges within milliseconds.
+ACK_TIMEOUT_MS = 30_000
+# An agent reports the end itself; the headend ends it later.
+END_GRACE_MS = 2_000
+MAX_DISPATCHES = 10_000
+# About 400 bytes each.
+MAX_SETPOINTS = 100_000
+# A setpoint is scheduled about three times.
+_MAX_SCHEDULED_EACH = 8
+_MIN_SCHEDULED = 64
+_WARNED_STATES: frozenset[DispatchState] = frozenset(
     {"rejected", "expired", "failed", "deviating", "not_tracked"}
 )
 
 
+class DispatchHistory:
+    """The dispatches in memory: all open ones and the last that have ended. Older ones are the store's."""
+
+    def __init__(self, *, max_dispatches: int = MAX_DISPATCHES, max_setpoints: int = MAX_SETPOINTS) -> None:
+        self._max_dispatches = max_dispatches
+        self._max_setpoints = max_setpoints
+        self._open: dict[str, Dispatch] = {}
+        self._ended: dict[str, Dispatch] = {}
+        self._ended_setpoints = 0
+        self._by_wire_id: dict[str, Dispatch] = {}
+        self._wire_ids: dict[str, set[str]] = {}
+
+    def __iter__(self) -> Iterator[Dispatch]:
+        """The open ones, oldest first."""
+        return iter(tuple(self._open.values()))
+
+    def add(self, dispatch: Dispatch) -> None:
+        """Add a dispatch."""
+        self._open[dispatch.dispatch_id] = dispatch
+        for wire_id in {dispatch.dispatch_id, *(one.wire_id for one in dispatch.setpoints.values())}:
+            self.add_wire_id(dispatch, wire_id)
+        self.archive_if_ended(dispatch)
+
+    def add_wire_id(self, dispatch: Dispatch, wire_id: str) -> None:
+        """Agents know the dispatch by this id as well."""
+        self._by_wire_id[wire_id] = dispatch
+        self._wire_ids.setdefault(dispatch.dispatch_id, set()).add(wire_id)
+
+    def archive_if_ended(self, dispatch: Dispatch) -> None:
+        """The dispatch has changed: once it has ended, it may be evicted."""
+        if not dispatch.ended or dispatch.dispatch_id not in self._open:
+            return
+        del self._open[dispatch.dispatch_id]
+        self._ended[dispatch.dispatch_id] = dispatch
+        self._ended_setpoints += _size_of(dispatch)
+        while len(self._ended) > self._max_dispatches or self._ended_setpoints > self._max_setpoints:
+            if len(self._ended) == 1:
+                return
+            self._evict(next(iter(self._ended)))
+
+    def reopen(self, dispatch: Dispatch) -> None:
+        """The dispatch is about to get another setpoint, though it may have ended."""
+        if self._ended.pop(dispatch.dispatch_id, None) is not None:
+            self._ended_setpoints -= _size_of(dispatch)
+            self._open[dispatch.dispatch_id] = dispatch
+
+    def get(self, dispatch_id: str) -> Dispatch | None:
+        """The dispatch with this id."""
+        return self._open.get(dispatch_id) or self._ended.get(dispatch_id)
+
+    def by_wire_id(self, wire_id: str) -> Dispatch | None:
+        """The dispatch that an agent knows by this id."""
+        return self._by_wire_id.get(wire_id)
+
+    def newest(self, limit: int, *, counts: Callable[[Dispatch], bool]) -> list[Dispatch]:
+        """The last `limit` dispatches for which `counts` is true, newest first."""
+        found = filter(counts, [*self._open.values(), *self._ended.values()])
+        ordered = sorted(found, key=lambda dispatch: (dispatch.number, dispatch.dispatched_ms), reverse=True)
+        return list(islice(ordered, limit))
+
+    def _evict(self, dispatch_id: str) -> None:
+        dispatch = self._ended.pop(dispatch_id)
+        self._ended_setpoints -= _size_of(dispatch)
+        for wire_id in self._wire_ids.pop(dispatch_id):
+            del self._by_wire_id[wire_id]
+
+
+class ActiveSetpoints:
+    """The newest setpoint of each asset, and a schedule of what is due for all of them."""
+
+    def __init__(self) -> None:
+        self._current: dict[int, AssetSetpoint] = {}
+        self._due: list[tuple[int, int, AssetSetpoint]] = []
+        self._number = count()
+
+    def current(self, key: int) -> AssetSetpoint | None:
+        """The newest setpoint of an asset; it may have ended."""
+        return self._current.get(key)
+
+    def current_open(self, key: int) -> AssetSetpoint | None:
+        """The newest setpoint of an asset, unless it has ended."""
+        setpoint = self._current.get(key)
+        return setpoint if setpoint is not None and setpoint.is_open else None
+
+    def put(self, setpoint: AssetSetpoint) -> AssetSetpoint | None:
+        """Make it the asset's newest; return the former one if that is open."""
+        former = self.current_open(setpoint.key)
+        self._current[setpoint.key] = setpoint
+        self.schedule(setpoint)
+        return former
+
+    def remove(self, key: int) -> None:
+        """The asset has no setpoint of ours."""
+        self._current.pop(key, None)
+
+    def schedule(self, setpoint: AssetSetpoint) -> None:
+        """Schedule what is due in its present state, if anything."""
+        due_ms = due_ms_of(setpoint)
+        if due_ms is not None:
+            heapq.heappush(self._due, (due_ms, next(self._number), setpoint))
+            if len(self._due) > _MAX_SCHEDULED_EACH * len(self._current) + _MIN_SCHEDULED:
+                # Entries of former states would stay until they are due, which may be never.
+                self.reschedule_all()
+
+    def pop_due(self, now_ms: int) -> Iterator[AssetSetpoint]:
+        """The setpoints for which something is due now, earliest first."""
+        while self._due and self._due[0][0] <= now_ms:
+            _, _, setpoint = heapq.heappop(self._due)
+            due_ms = due_ms_of(setpoint)
+            # An entry of a former state is skipped: the present state has its own.
+            if due_ms is not None and due_ms <= now_ms:
+                yield setpoint
+
+    def reschedule_all(self) -> None:
+        """Schedule all setpoints anew: their times have changed."""
+        due = [(due_ms_of(setpoint), setpoint) for setpoint in self._current.values()]
+        self._due = [(due_ms, next(self._number), one) for due_ms, one in due if due_ms is not None]
+        heapq.heapify(self._due)
+
+
 class DispatchRegistry:
-    """All commands, by what one looks for: their ids, their assets, what is due.
+    """Holds all dispatches and changes their setpoints' states.
 
     Attributes:
-        watched: the members whose power is compared with what was asked, by asset.
+        active: the setpoints by asset.
+        history: the dispatches by id.
+        tracked: the setpoints whose assets' power is compared with them, by asset.
     """
 
     def __init__(
         self, *, fleet: Fleet, store: Store, counters: Counters, events: EventBus, wall: WallClock
     ) -> None:
-        self.book = ActiveSetpoints()
-        self.log = DispatchHistory()
-        self.watched: dict[int, AssetSetpoint] = {}
+        self.active = ActiveSetpoints()
+        self.history = DispatchHistory()
+        self.tracked: dict[int, AssetSetpoint] = {}
         self._asset_ids = fleet.asset_ids
         self._fleet = fleet
         self._store = store
         self._counters = counters
         self._events = events
         self._wall = wall
-        # What has changed since it was recorded, by the assets whose share has: a group is not written anew
-        # for each of its members.
+        # What changed since it was recorded, with the keys of the allocations that did: a group is not
+        # recorded for each of its setpoints.
         self._changed: dict[str, tuple[Dispatch, set[int]]] = {}
 
-    def begin(self, command: Dispatch) -> None:
-        """From now on the command is given; `take` each of its members next."""
-        command.beginning = True
-        self.log.add(command)
-        self.note(command, keys=(*command.members, *command.left_out))
+    def start(self, dispatch: Dispatch) -> None:
+        """Add a new dispatch; `activate` each of its setpoints next."""
+        dispatch.is_starting = True
+        self.history.add(dispatch)
+        self.mark_changed(dispatch, keys=(*dispatch.setpoints, *dispatch.excluded))
 
-    def take(self, member: AssetSetpoint) -> bool:
-        """Make a member of a command that begins its asset's; it supersedes what that was under.
+    def activate(self, setpoint: AssetSetpoint) -> bool:
+        """Make a setpoint of a new dispatch its asset's; the former one is superseded.
 
         Returns:
-            False when the asset is under a command that was asked for later, and the member is superseded
-            itself; or when its asset was retired since the command was made, and it has failed.
+            False when the asset has a setpoint of a later dispatch, and this one is superseded; or when its
+            asset was retired since the dispatch was built, and it has failed.
         """
-        if member.key != self._fleet.index_by_id.get(self._asset_ids[member.key]):
-            self.change(member, "failed", reason=LEFT_THE_FLEET)
+        if setpoint.key != self._fleet.index_by_id.get(self._asset_ids[setpoint.key]):
+            self.transition(setpoint, "failed", reason=LEFT_THE_FLEET)
             return False
-        current = self.book.current(member.key)
-        if (
-            current is not None
-            and current.command.number > member.command.number
-            and current.state not in TERMINAL
-        ):
-            self.change(member, "superseded", reason=f"by {current.command.dispatch_id}")
+        current = self.active.current_open(setpoint.key)
+        if current is not None and current.dispatch.number > setpoint.dispatch.number:
+            self.transition(setpoint, "superseded", reason=f"by {current.dispatch.dispatch_id}")
             return False
-        self.follow(member)
+        self.make_current(setpoint)
         return True
 
-    def restore(self, command: Dispatch) -> None:
-        """Go on with a command from the records of a headend before this one; the oldest come first."""
-        self.log.add(command)
-        for member in command.members.values():
-            if member.state not in TERMINAL:
-                self.follow(member)
+    def recover(self, dispatch: Dispatch) -> None:
+        """Add a dispatch from before the start; the oldest first."""
+        self.history.add(dispatch)
+        for setpoint in dispatch.setpoints.values():
+            if setpoint.is_open:
+                self.make_current(setpoint)
 
-    def change(self, member: AssetSetpoint, state: DispatchState, *, reason: str | None = None) -> bool:
-        """Let a member go on to another state; False, and nothing has changed, when it cannot."""
-        if not member.transition(state, now_ms=self._wall.now_ms(), reason=reason):
+    def make_current(self, setpoint: AssetSetpoint) -> None:
+        """The setpoint is its asset's newest, and supersedes the former."""
+        former = self.active.put(setpoint)
+        if former is not None:
+            self.transition(former, "superseded", reason=f"by {setpoint.dispatch.dispatch_id}")
+        self._update_tracking(setpoint)
+
+    def transition(self, setpoint: AssetSetpoint, state: DispatchState, *, reason: str | None = None) -> bool:
+        """Change a setpoint's state; False, and nothing has changed, when the lifecycle does not allow it."""
+        if not setpoint.transition(state, now_ms=self._wall.now_ms(), reason=reason):
             return False
         counter = f"dispatches_{state}"
         setattr(self._counters, counter, getattr(self._counters, counter) + 1)
-        self.book.watch(member)
-        self._watch(member)
-        self.note(member.command, keys=(member.key,), state=state, reason=reason)
-        if state in _WARNED_OF:
-            self._warn(member)
+        self.active.schedule(setpoint)
+        self._update_tracking(setpoint)
+        self.mark_changed(setpoint.dispatch, keys=(setpoint.key,), state=state, reason=reason)
+        if state in _WARNED_STATES:
+            self._warn(setpoint)
         return True
 
     def clock_stepped(self, by_ms: int) -> None:
-        """The wall clock was set by so much: the times of open commands move with it, and are recorded."""
-        for command in self.log:
-            shift_command(command, by_ms)
-            self.note(command, keys=(*command.members, *command.departed_keys))
-        self.book.reschedule()
+        """The wall clock was set by this: the times of open dispatches are corrected and recorded."""
+        for dispatch in self.history:
+            dispatch.shift_times(by_ms)
+            self.mark_changed(dispatch, keys=(*dispatch.setpoints, *dispatch.retired_keys))
+        self.active.reschedule_all()
 
-    def note(
+    def mark_changed(
         self,
-        command: Dispatch,
+        dispatch: Dispatch,
         *,
         keys: Iterable[int],
         state: DispatchState | None = None,
         reason: str | None = None,
     ) -> None:
-        """It has changed, and is to be recorded: itself, and what the assets with these keys have of it."""
-        self.log.look(command)
-        if not command.adopted:
-            _, changed = self._changed.setdefault(command.dispatch_id, (command, set()))
+        """The dispatch and its allocations of these assets have changed, and are to be recorded."""
+        self.history.archive_if_ended(dispatch)
+        if not dispatch.adopted:
+            _, changed = self._changed.setdefault(dispatch.dispatch_id, (dispatch, set()))
             changed.update(keys)
         if self._events.wants(DispatchChanged):
             # Below 0 are places of assets that have left the fleet.
             in_fleet = tuple(key for key in keys if key >= 0)
             self._events.publish(
-                DispatchChanged(command.dispatch_id, in_fleet, state, reason, self._wall.now_ms())
+                DispatchChanged(dispatch.dispatch_id, in_fleet, state, reason, self._wall.now_ms())
             )
 
     def deviating(self) -> int:
-        """How many members' power is not what was asked."""
-        return sum(command.count_by_state["deviating"] for command in self.log)
+        """How many setpoints are deviating."""
+        return sum(dispatch.count_by_state["deviating"] for dispatch in self.history)
 
     def flush(self) -> None:
-        """Hand what has changed to the store, all of it now."""
+        """Record all changes now."""
         for dispatch_id in tuple(self._changed):
-            run_at_once(self._hand_over(dispatch_id))
+            run_at_once(self._record_steps(dispatch_id))
 
     def flush_small(self) -> None:
-        """Hand what has changed to the store, but for the commands of which that would take long."""
+        """Record the changes, but for the dispatches that would take long."""
         small = [
             dispatch_id
-            for dispatch_id, (command, _) in self._changed.items()
-            if len(command.candidate_keys) <= SMALL_GROUP
+            for dispatch_id, (dispatch, _) in self._changed.items()
+            if len(dispatch.candidate_keys) <= SMALL_GROUP
         ]
         for dispatch_id in small:
-            run_at_once(self._hand_over(dispatch_id))
+            run_at_once(self._record_steps(dispatch_id))
 
     def flush_steps(self) -> Steps[None]:
-        """Hand what has changed to the store, in steps."""
-        for dispatch_id, (command, _) in tuple(self._changed.items()):
-            # One that begins is recorded when it has begun.
-            if not command.beginning:
-                yield from self._hand_over(dispatch_id)
+        """Record the changes, in steps."""
+        for dispatch_id, (dispatch, _) in tuple(self._changed.items()):
+            # A dispatch that is starting is recorded when it has started.
+            if not dispatch.is_starting:
+                yield from self._record_steps(dispatch_id)
 
-    def record_steps(self, command: Dispatch) -> Steps[DispatchRecord]:
-        """Hand one command to the store, in steps; returns the whole record."""
-        yield from self._hand_over(command.dispatch_id)
-        return (yield from command.record_steps(self._asset_ids))
+    def record_steps(self, dispatch: Dispatch) -> Steps[None]:
+        """Record the changes of one dispatch, in steps."""
+        return self._record_steps(dispatch.dispatch_id)
 
-    def _hand_over(self, dispatch_id: str) -> Steps[None]:
-        # Until the step that hands it over, it is among the changed: whoever flushes meanwhile hands it over.
+    def _record_steps(self, dispatch_id: str) -> Steps[None]:
+        # It stays among the changed until it is recorded: a flush meanwhile records it.
         if dispatch_id not in self._changed:
             return
-        command, _ = self._changed[dispatch_id]
-        record = yield from command.record_steps(self._asset_ids, whole=False)
+        dispatch, _ = self._changed[dispatch_id]
+        record = yield from dispatch.record_steps(self._asset_ids, whole=False)
         if dispatch_id in self._changed:
             _, keys = self._changed.pop(dispatch_id)
             self._store.record_dispatch(
-                record, changed=keys, share_of=partial(command.share, self._asset_ids)
+                record, changed=keys, share_of=partial(dispatch.allocation_record, self._asset_ids)
             )
 
-    def follow(self, member: AssetSetpoint) -> None:
-        """The member is its asset's from now on, and supersedes what that was under."""
-        former = self.book.put(member)
-        if former is not None:
-            self.change(former, "superseded", reason=f"by {member.command.dispatch_id}")
-        self._watch(member)
-
-    def _watch(self, member: AssetSetpoint) -> None:
-        if member.state in WATCHED:
-            if member.state == "sent":
-                member.watch = None
-            self.watched[member.key] = member
+    def _update_tracking(self, setpoint: AssetSetpoint) -> None:
+        if setpoint.state in TRACKED_STATES:
+            if setpoint.state == "sent":
+                setpoint.tracker = None
+            self.tracked[setpoint.key] = setpoint
             return
-        if self.watched.get(member.key) is member:
-            del self.watched[member.key]
-        if member.state in TERMINAL and member.watch is not None:
-            member.ended_mean_mw = member.watch.mean_mw
-        member.watch = None
+        if self.tracked.get(setpoint.key) is setpoint:
+            del self.tracked[setpoint.key]
+        if setpoint.state in TERMINAL:
+            setpoint.ended_mean_mw = setpoint.mean_mw
+        setpoint.tracker = None
 
-    def _warn(self, member: AssetSetpoint) -> None:
-        if member.state == "deviating" and member.deviations > 1:
+    def _warn(self, setpoint: AssetSetpoint) -> None:
+        if setpoint.state == "deviating" and setpoint.deviations > 1:
             # A power at the edge of the tolerance is counted each time, and logged once.
             return
-        asset = self._fleet.assets[member.key]
+        asset = self._fleet.assets[setpoint.key]
         log.warning(
             "dispatch not obeyed",
-            state=member.state,
-            dispatch_id=member.command.dispatch_id,
+            state=setpoint.state,
+            dispatch_id=setpoint.dispatch.dispatch_id,
             asset_id=asset.id,
             asset=asset.name,
             site=asset.site_name,
-            mw=member.mw,
-            mean_mw=member.mean_mw,
-            reason=member.reason,
+            mw=setpoint.mw,
+            mean_mw=setpoint.mean_mw,
+            reason=setpoint.reason,
         )
+
+
+def due_ms_of(setpoint: AssetSetpoint) -> int | None:
+    """When something is due in its present state: its expiry, a missing acknowledgement or its end."""
+    if setpoint.state == "queued":
+        until_ms = setpoint.queue_until_ms
+        return until_ms if setpoint.ends_ms is None else min(until_ms, setpoint.ends_ms)
+    if setpoint.state == "sent":
+        sent_ms = setpoint.sent_ms if setpoint.sent_ms is not None else setpoint.dispatch.dispatched_ms
+        return sent_ms + ACK_TIMEOUT_MS
+    if setpoint.state in IN_FORCE and setpoint.ends_ms is not None:
+        return setpoint.ends_ms + END_GRACE_MS
+    return None
+
+
+def _size_of(dispatch: Dispatch) -> int:
+    return 1 + len(dispatch.setpoints) + len(dispatch.excluded)

@@ -1,6 +1,6 @@
-"""What users may ask: the values of a command, and the rules that they must keep to.
+"""Validates requests: the values that a dispatch may have.
 
-Whom it is given to is looked up by the caller; what becomes of it is in `dispatcher`.
+The caller looks up the assets; `build` makes the dispatch.
 """
 
 import math
@@ -15,15 +15,15 @@ from trioder.process.rfc3339 import format_ms
 
 RefusalCode = Literal["bad_request", "not_found", "out_of_bounds"]
 
-# A year: longer is a setpoint without an end, or a mistake.
+# A year: a longer duration is a mistake, or no end was meant.
 MAX_DURATION_S = 366 * 86_400
-# An agent that comes back later than this has long settled; a setpoint out of the past would surprise it.
+# An agent that reconnects later has settled; an old setpoint would surprise its operator.
 EXPIRES_IN_S = 60.0
 MAX_EXPIRES_IN_S = 86_400.0
 
 
 class DispatchRefusedError(Exception):
-    """A request that must not be obeyed, and was not; the message names the value and the rule."""
+    """A request that was refused; the message names the value and the rule."""
 
     def __init__(self, code: RefusalCode, message: str) -> None:
         super().__init__(message)
@@ -33,13 +33,13 @@ class DispatchRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRequest:
-    """What a user asks of many assets together; the rest is as in `DispatchRequest`.
+    """A request to many assets together; the other fields are as in `DispatchRequest`.
 
     Attributes:
         keys: the assets, distinct, by their position in the fleet.
-        mw: in all.
-        reversion_mw: in all, likewise.
-        resplit: whether the share of a member that drops out goes to the others.
+        mw: the total.
+        reversion_mw: the total after the end.
+        resplit: whether the power of an asset that drops out is reallocated to the others.
     """
 
     target: DispatchTarget
@@ -55,11 +55,11 @@ class GroupRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """From when until when a command is of use; Unix time in ms.
+    """Until when a dispatch is valid; Unix time in ms.
 
     Attributes:
-        queue_until_ms: who was not told by then never is.
-        ends_ms: of the setpoint, as far as can be said before an agent has answered; None when it holds.
+        queue_until_ms: a setpoint that was not sent by then expires.
+        ends_ms: of the setpoint, before an agent has acknowledged it; None when it holds.
     """
 
     queue_until_ms: int
@@ -70,7 +70,7 @@ def checked_term(request: DispatchRequest | GroupRequest, now_ms: int) -> Term:
     """Return when the request ends.
 
     Raises:
-        DispatchRefusedError: it asks for two ends, or for one that cannot be.
+        DispatchRefusedError: it has two ends, or an invalid one.
     """
     duration_s, valid_until_ms = request.duration_s, request.valid_until_ms
     if duration_s is not None and valid_until_ms is not None:
@@ -88,7 +88,7 @@ def checked_term(request: DispatchRequest | GroupRequest, now_ms: int) -> Term:
             f"by {MAX_DURATION_S} s at most",
         )
     expires_in_s = EXPIRES_IN_S if request.expires_in_s is None else request.expires_in_s
-    # Written so that NaN is refused.
+    # In this order, so that NaN is refused.
     if not 0 < expires_in_s <= MAX_EXPIRES_IN_S:
         raise DispatchRefusedError(
             "bad_request",
@@ -99,10 +99,10 @@ def checked_term(request: DispatchRequest | GroupRequest, now_ms: int) -> Term:
 
 
 def check_power(asset: Asset, name: str, mw: float) -> None:
-    """Check what is asked of one asset.
+    """Check the power asked of one asset.
 
     Raises:
-        DispatchRefusedError: it is no number, or outside of the asset's limits.
+        DispatchRefusedError: it is not finite, or outside of the asset's limits.
     """
     check_finite(name, mw)
     if not asset.min_mw <= mw <= asset.max_mw:
@@ -113,7 +113,7 @@ def check_power(asset: Asset, name: str, mw: float) -> None:
 
 
 def check_finite(name: str, mw: float) -> None:
-    """Check that a power is a number.
+    """Check that a power is finite.
 
     Raises:
         DispatchRefusedError: it is NaN or infinite.

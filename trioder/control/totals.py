@@ -1,4 +1,4 @@
-"""Many assets as one: what they do together, and what they could do for a while. Synchronous.
+"""Sums over assets: their power, energy and the power that they could hold. Synchronous.
 
 What a single asset could hold is computed in `trioder.domain.holdable`.
 """
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from trioder.control.candidates import ramp_window_s
+from trioder.control.allocation import ramp_window_s
 from trioder.domain.fleet import Fleet
 from trioder.domain.holdable import holdable_mw
 from trioder.gateway.sessions import SessionRegistry
@@ -19,7 +19,7 @@ _SUMMED = frozenset({"good", "synthesized"})
 
 @dataclass(slots=True)
 class Power:
-    """What could be held together, as magnitudes in MW."""
+    """Power that could be held, as magnitudes in MW."""
 
     discharge_mw: float = 0.0
     charge_mw: float = 0.0
@@ -27,14 +27,14 @@ class Power:
 
 @dataclass(slots=True, kw_only=True)
 class Sums:
-    """What was added up so far.
+    """The sums.
 
     Attributes:
-        connected: assets with an agent.
-        by_quality: how many samples there are of each; assets without any are not among them.
+        connected: assets with a session.
+        by_quality: how many latest samples have each quality; assets without a sample are not counted.
         live: assets whose sample is good or synthesized: current_mw, setpoint_mw and soc_mwhr are of these.
-        available_now: of the live assets that an agent drives, over one pulse.
-        available: the same for a time, by its name in `HORIZONS_S`; of each asset at most what it reports.
+        available_now: of the live assets that an agent drives, over one tick.
+        available: the same over a horizon, by its name in `HORIZONS_S`; at most what each asset reports.
     """
 
     assets: int = 0
@@ -52,7 +52,7 @@ class Sums:
 
 
 class Summing:
-    """Adds up assets as they are."""
+    """Adds assets to sums."""
 
     def __init__(self, *, fleet: Fleet, latest: LatestState, sessions: SessionRegistry) -> None:
         self._fleet = fleet

@@ -1,4 +1,4 @@
-"""Dispatch: what users ask for, the setpoints that are sent, and the record of both."""
+"""Dispatch: requests, the setpoints sent to agents, and the records of both."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,13 +9,13 @@ TargetKind = Literal["asset", "assets", "site", "fleet"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchRequest:
-    """What a user asks of one asset: hold `mw`, for a while or until told otherwise.
+    """A request to one asset: hold `mw`, for a time or until the next dispatch.
 
     Attributes:
-        duration_s: for so long, from when the asset is told.
-        valid_until_ms: until this instant; Unix time. Not both.
-        reversion_mw: the setpoint that follows.
-        expires_in_s: how long the command may wait for an asset that is not connected.
+        duration_s: how long, from when it was dispatched.
+        valid_until_ms: until this instant; Unix time. At most one of the two is given.
+        reversion_mw: the setpoint after the end.
+        expires_in_s: how long the dispatch may wait for an asset that is not connected.
     """
 
     asset_id: str
@@ -28,13 +28,13 @@ class DispatchRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setpoint:
-    """A request that was validated and given an identity; what the wire calls a Setpoint.
+    """One asset's setpoint as it is sent to its agent; the wire's Setpoint.
 
     Attributes:
-        duration_s: the setpoint ends after so long; it holds without.
+        duration_s: the setpoint ends after this time; without one it holds.
         valid_until_ms: it ends at this instant at the latest; Unix time.
-        reversion_mw: the setpoint that follows when it ends.
-        group_id: of the command to many assets that it is a part of; empty when it stands alone.
+        reversion_mw: the setpoint after the end.
+        group_id: the group dispatch that it is part of; empty for a dispatch to one asset.
     """
 
     dispatch_id: str
@@ -48,7 +48,7 @@ class Setpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchTarget:
-    """Whom a command was given to: one asset, a list of them, a site's, or all.
+    """What is dispatched: one asset, a list of assets, a site or the fleet.
 
     Attributes:
         id: of the asset or the site; empty for the others.
@@ -59,11 +59,14 @@ class DispatchTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemberRecord:
-    """What one asset was given of a command, and what has become of it.
+class AssetSetpointRecord:
+    """One asset's setpoint within a dispatch, and its state.
 
     Attributes:
-        mean_mw: its power on average, from when it should have arrived on; None while no sample shows it.
+        wire_id: the dispatch_id that its agent knows.
+        code: why it was allocated this power, for programs; `allocation` is the same for people.
+        answer: the status that its agent acknowledged with.
+        mean_mw: its mean power from the end of its ramp on; None without a sample.
     """
 
     asset_id: str
@@ -86,32 +89,31 @@ class MemberRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOutRecord:
-    """An asset that was given nothing of a command, and why: for programs, and for people."""
+class ExcludedAssetRecord:
+    """A candidate that was allocated nothing, and why: `code` for programs, `allocation` for people."""
 
     asset_id: str
     code: str
     allocation: str
 
 
-# What one asset has of a command: a share, or the reason why it has none.
-ShareRecord = MemberRecord | LeftOutRecord
+# One candidate of a dispatch: its setpoint, or why it was excluded.
+AllocationRecord = AssetSetpointRecord | ExcludedAssetRecord
 
-
-# Returns the share of the asset with this key, as it is when asked.
-ShareOf = Callable[[int], ShareRecord]
+# Returns the current allocation of the asset with this key.
+AllocationOf = Callable[[int], AllocationRecord]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResplitRecord:
-    """A command's shares were dealt anew.
+class ReallocationRecord:
+    """A reallocation of a group dispatch.
 
     Attributes:
         dropped: the assets that dropped out, each with the reason.
-        adjusted: the assets that were given less because they report or deliver less, each with the reason.
-        joined: the assets that take part from then on.
-        changed: how many assets got another share.
-        shortfall_mw: what nobody could be given from then on.
+        adjusted: the assets whose setpoint was reduced because they report or deliver less, with the reason.
+        joined: the assets that were added.
+        changed: how many assets got another setpoint.
+        shortfall_mw: the part of the total that no asset can hold from then on.
     """
 
     at_ms: int
@@ -125,20 +127,20 @@ class ResplitRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchRecord:
-    """One command and what has become of it so far.
+    """A dispatch and its present state.
 
     Attributes:
-        allocated_mw: what its members were given, together.
-        shortfall_mw: what nobody could be given.
+        allocated_mw: the sum of its setpoints.
+        shortfall_mw: the part of the total that no asset can hold.
         ends_ms: when its setpoints end; None when they hold.
-        strategy: how it was split; None for a command to one asset.
-        state: how far its members have come, together.
+        strategy: how the total was split; None for a dispatch to one asset.
+        state: the aggregate of its setpoints' states.
         is_open: whether any of its setpoints may still change.
-        idempotency_key: the user's, if there was one; request_digest tells whether it is used for the same.
-        by_state: how many members are in each state.
-        assets_left_out: how many were given nothing.
-        members: none where they are handed over, or read, apart from the rest.
-        left_out: likewise.
+        idempotency_key: the user's, if any; request_digest identifies the request that used it.
+        by_state: how many setpoints are in each state.
+        assets_left_out: how many candidates were excluded.
+        members: the setpoints; empty where they are stored or read separately.
+        left_out: the excluded candidates; likewise.
     """
 
     dispatch_id: str
@@ -158,21 +160,24 @@ class DispatchRecord:
     is_open: bool
     idempotency_key: str | None = None
     request_digest: str | None = None
-    resplits: Sequence[ResplitRecord] = ()
+    resplits: Sequence[ReallocationRecord] = ()
     by_state: Mapping[str, int] = field(default_factory=dict)
     assets_left_out: int = 0
-    members: Sequence[MemberRecord] = ()
-    left_out: Sequence[LeftOutRecord] = ()
+    members: Sequence[AssetSetpointRecord] = ()
+    left_out: Sequence[ExcludedAssetRecord] = ()
 
 
-def with_shares(
-    dispatch: DispatchRecord, shares: Iterable[ShareRecord], *, former: Iterable[ShareRecord] = ()
+def with_allocations(
+    dispatch: DispatchRecord,
+    allocations: Iterable[AllocationRecord],
+    *,
+    former: Iterable[AllocationRecord] = (),
 ) -> DispatchRecord:
-    """Return the record with these shares, and those of `former` whose assets are not among them."""
-    by_asset = {share.asset_id: share for share in former}
-    by_asset.update((share.asset_id, share) for share in shares)
+    """Return the record with these allocations, and those of `former` for the assets not among them."""
+    by_asset = {allocation.asset_id: allocation for allocation in former}
+    by_asset.update((allocation.asset_id, allocation) for allocation in allocations)
     return replace(
         dispatch,
-        members=tuple(share for share in by_asset.values() if isinstance(share, MemberRecord)),
-        left_out=tuple(share for share in by_asset.values() if isinstance(share, LeftOutRecord)),
+        members=tuple(one for one in by_asset.values() if isinstance(one, AssetSetpointRecord)),
+        left_out=tuple(one for one in by_asset.values() if isinstance(one, ExcludedAssetRecord)),
     )

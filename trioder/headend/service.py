@@ -196,13 +196,13 @@ async def _end_sessions(closing: trio.Event, sessions: SessionRegistry, health: 
 async def _maintain_dispatches(dispatcher: Dispatcher) -> None:
     while True:
         await trio.sleep(_MAINTAIN_EVERY_S)
-        dispatcher.tend()
+        dispatcher.maintain()
         await dispatcher.flush_large()
 
 
 async def _recover_dispatches(dispatcher: Dispatcher, store: Store) -> None:
     try:
-        dispatcher.restore(await store.open_dispatches())
+        dispatcher.recover(await store.open_dispatches())
     except StoreUnavailableError as error:
         # Agents report the setpoints in force; those that were still queued are lost.
         log.warning("dispatches from before the start cannot be read", reason=str(error))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import DispatchRecord, ShareOf
+from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.telemetry import PastSample, Samples
 from trioder.store.records import PastSession, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
@@ -77,7 +77,7 @@ class Store(Protocol):
         """A session has ended."""
 
     def record_dispatch(
-        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: ShareOf
+        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
     ) -> None:
         """A dispatch was made, or something has become of it.
 

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import DispatchRecord, ShareOf
+from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.telemetry import PastSample, Samples
 from trioder.store.interface import StoreHealth, StoreListener
 from trioder.store.records import NOTHING_COMMITTED, PastSession, SessionRecord, Watermark
@@ -65,7 +65,7 @@ class NoneStore:
         """Forget it."""
 
     def record_dispatch(
-        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: ShareOf
+        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
     ) -> None:
         """Forget it."""
 

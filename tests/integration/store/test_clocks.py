@@ -10,7 +10,7 @@ from tests.integration.store.senders import Sender, samples
 from tests.integration.store.servers import FLEET, open_store_on, run_sql
 from tests.unit.process.fake_clock import STEPS_S
 from tests.unit.store.model_dispatches import hand_over
-from trioder.domain.dispatch import DispatchRecord, DispatchTarget, MemberRecord
+from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
 from trioder.process.wall_time import WallClock
 from trioder.store.records import SessionRecord
 
@@ -94,7 +94,7 @@ async def keep_and_find_all(
         await send_some(5)
         # What is sent again is known, whatever time it is of.
         assert store.submit("box-0", 3, samples(times_ms[2], soc_mwhr=3.0))
-        member = MemberRecord(
+        member = AssetSetpointRecord(
             asset_id=FLEET.assets[0].id, mw=1.0, wire_id="3f1d2c4b-0000-4000-8000-0000000000bb", state="sent"
         )
         dispatch = DispatchRecord(

@@ -9,12 +9,12 @@ from tests.integration.store.senders import until_health
 from tests.integration.store.servers import FLEET, open_store_on, run_sql
 from tests.unit.store.model_dispatches import hand_over
 from trioder.domain.dispatch import (
+    AllocationRecord,
+    AssetSetpointRecord,
     DispatchRecord,
     DispatchTarget,
-    LeftOutRecord,
-    MemberRecord,
-    ResplitRecord,
-    ShareRecord,
+    ExcludedAssetRecord,
+    ReallocationRecord,
 )
 
 DISPATCH_ID = str(UUID(int=0xB))
@@ -35,11 +35,13 @@ def group(assets: int, left_out: int = 0) -> DispatchRecord:
         assets_left_out=left_out,
         members=tuple(
             # In another order than the fleet's.
-            MemberRecord(asset_id=str(UUID(int=assets - key)), mw=key / 3, wire_id=DISPATCH_ID, state="sent")
+            AssetSetpointRecord(
+                asset_id=str(UUID(int=assets - key)), mw=key / 3, wire_id=DISPATCH_ID, state="sent"
+            )
             for key in range(assets)
         ),
         left_out=tuple(
-            LeftOutRecord(asset_id=str(UUID(int=10**9 + key)), code="stale", allocation="none: stale")
+            ExcludedAssetRecord(asset_id=str(UUID(int=10**9 + key)), code="stale", allocation="none: stale")
             for key in range(left_out)
         ),
     )
@@ -66,7 +68,7 @@ async def test_only_what_has_changed_is_written_again(database_url: str) -> None
         await store.wait_idle()
         before = run_sql(database_url, rows)
         # One member moves on, and one asset that was left out takes part.
-        shares: list[ShareRecord] = [*recorded.members, *recorded.left_out]
+        shares: list[AllocationRecord] = [*recorded.members, *recorded.left_out]
         moved = replace(recorded.members[700], state="accepted", answer="ok", held_mw=1.0, mean_mw=0.5)
         joins = replace(recorded.members[0], asset_id=recorded.left_out[0].asset_id, mw=9.0)
         shares[700], shares[1_500] = moved, joins
@@ -76,7 +78,9 @@ async def test_only_what_has_changed_is_written_again(database_url: str) -> None
                 by_state={"sent": 1_500, "accepted": 1},
                 assets_left_out=1,
                 resplits=(
-                    ResplitRecord(at_ms=5, wire_id="w", dropped=(("a", "b"),), changed=1, shortfall_mw=0.0),
+                    ReallocationRecord(
+                        at_ms=5, wire_id="w", dropped=(("a", "b"),), changed=1, shortfall_mw=0.0
+                    ),
                 ),
                 members=(),
                 left_out=(),
@@ -104,7 +108,7 @@ async def test_a_connection_that_is_lost_in_the_middle_leaves_no_half_of_it(data
     recorded = group(8_000)
     asked = 0
 
-    def share_of(key: int) -> ShareRecord:
+    def share_of(key: int) -> AllocationRecord:
         nonlocal asked
         asked += 1
         if asked == 4_000:
@@ -134,7 +138,7 @@ async def test_dispatches_of_one_asset_are_found_newest_first(database_url: str)
     asset = FLEET.assets[0]
     async with open_store_on(database_url) as store:
         for number in range(30):
-            member = MemberRecord(
+            member = AssetSetpointRecord(
                 asset_id=asset.id if number % 3 else FLEET.assets[1].id,
                 mw=float(number),
                 wire_id=str(UUID(int=number)),

@@ -9,7 +9,13 @@ import pytest
 
 from tests.integration.store.senders import samples, until_health
 from tests.integration.store.servers import FLEET, in_database, open_store_on, own_database, run_sql
-from trioder.domain.dispatch import DispatchRecord, DispatchTarget, LeftOutRecord, MemberRecord, ResplitRecord
+from trioder.domain.dispatch import (
+    AssetSetpointRecord,
+    DispatchRecord,
+    DispatchTarget,
+    ExcludedAssetRecord,
+    ReallocationRecord,
+)
 from trioder.store.postgres.schema import SCHEMA_VERSION, migrations
 from trioder.store.records import Watermark
 
@@ -126,7 +132,7 @@ def encoded(records: object) -> bytes:
 def record_of_before() -> DispatchRecord:
     dispatch_id = "3f1d2c4b-0000-4000-8000-0000000000bb"
     members = tuple(
-        MemberRecord(
+        AssetSetpointRecord(
             asset_id=asset.id,
             mw=1.0 / 3.0,
             reversion_mw=0.5,
@@ -159,13 +165,13 @@ def record_of_before() -> DispatchRecord:
         idempotency_key="k-1",
         request_digest="d",
         resplits=(
-            ResplitRecord(at_ms=6, wire_id="w", dropped=(("a", "b"),), changed=1, shortfall_mw=0.5),
-            ResplitRecord(at_ms=9, wire_id="", dropped=(), changed=0, shortfall_mw=1.0),
+            ReallocationRecord(at_ms=6, wire_id="w", dropped=(("a", "b"),), changed=1, shortfall_mw=0.5),
+            ReallocationRecord(at_ms=9, wire_id="", dropped=(), changed=0, shortfall_mw=1.0),
         ),
         by_state={"accepted": 2},
         assets_left_out=1,
         members=members,
-        left_out=(LeftOutRecord(asset_id=FLEET.assets[3].id, code="stale", allocation="none: stale"),),
+        left_out=(ExcludedAssetRecord(asset_id=FLEET.assets[3].id, code="stale", allocation="none: stale"),),
     )
 
 

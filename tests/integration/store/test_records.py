@@ -17,7 +17,13 @@ from tests.integration.store.servers import (
     run_sql,
 )
 from tests.unit.store.model_dispatches import hand_over
-from trioder.domain.dispatch import DispatchRecord, DispatchTarget, LeftOutRecord, MemberRecord, ResplitRecord
+from trioder.domain.dispatch import (
+    AssetSetpointRecord,
+    DispatchRecord,
+    DispatchTarget,
+    ExcludedAssetRecord,
+    ReallocationRecord,
+)
 from trioder.process.wall_time import WallClock
 from trioder.store.postgres import open_postgres_store
 from trioder.store.postgres.database import SessionNote
@@ -35,7 +41,7 @@ async def test_sessions_and_dispatches_are_told_with_names(database_url: str) ->
         asset_keys=[0, 1],
         connected_ms=1_800_000_000_000,
     )
-    member = MemberRecord(
+    member = AssetSetpointRecord(
         asset_id=FLEET.assets[1].id, mw=-3.0, wire_id="3f1d2c4b-0000-4000-8000-0000000000bb", state="sent"
     )
     dispatch = DispatchRecord(
@@ -174,7 +180,7 @@ async def test_a_session_that_a_dead_headend_was_still_writing_is_closed_as_well
 
 async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str) -> None:
     members = tuple(
-        MemberRecord(
+        AssetSetpointRecord(
             asset_id=asset.id,
             mw=1.0 / 3.0,
             wire_id="3f1d2c4b-0000-4000-8000-0000000000bb",
@@ -202,7 +208,7 @@ async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str)
         idempotency_key="k-1",
         request_digest="d",
         resplits=(
-            ResplitRecord(
+            ReallocationRecord(
                 at_ms=6,
                 wire_id="w",
                 dropped=(("a", "b"),),
@@ -215,7 +221,7 @@ async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str)
         by_state={"accepted": 2},
         assets_left_out=1,
         members=members,
-        left_out=(LeftOutRecord(asset_id=FLEET.assets[2].id, code="stale", allocation="none: stale"),),
+        left_out=(ExcludedAssetRecord(asset_id=FLEET.assets[2].id, code="stale", allocation="none: stale"),),
     )
     ended = replace(
         group,

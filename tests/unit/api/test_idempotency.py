@@ -5,7 +5,7 @@ import trio
 import trio.testing
 from quart import Quart
 
-from tests.unit.control.driver import connect, dispatch_group, still_parts, tell
+from tests.unit.control.driver import connect, dispatch_group, report_sample, still_parts
 from tests.unit.headend.parts import Parts
 from trioder.api import idempotency
 from trioder.api.errors import ApiError
@@ -30,7 +30,7 @@ class LockedStore(NoneStore):
 def parts_with_keys(store: NoneStore | None = None) -> tuple[Parts, IdempotencyKeys]:
     parts = still_parts(assets=2)
     connect(parts, 0, 1)
-    tell(parts, 0, 1)
+    report_sample(parts, 0, 1)
     dispatcher = parts.dispatcher
     keys = IdempotencyKeys(store=store or NoneStore(), find=dispatcher.find_in_slices)
     return parts, keys

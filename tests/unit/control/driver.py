@@ -15,10 +15,10 @@ def still_parts(*, assets: int = 2, store: Store | None = None) -> Parts:
     return make_parts(assets=assets, store=store, wall=StillWall())
 
 
-def later(parts: Parts, seconds: float) -> None:
+def advance(parts: Parts, seconds: float) -> None:
     assert isinstance(parts.wall, StillWall)
     parts.wall.passed_s += seconds
-    parts.dispatcher.tend()
+    parts.dispatcher.maintain()
 
 
 def step(parts: Parts, by_s: float) -> None:
@@ -28,7 +28,7 @@ def step(parts: Parts, by_s: float) -> None:
     parts.dispatcher.clock_stepped(round(by_s * 1000))
 
 
-def dispatch(parts: Parts, mw: float, *, key: int = 0, **asked: float | None) -> Dispatch:
+def dispatch_one(parts: Parts, mw: float, *, key: int = 0, **asked: float | None) -> Dispatch:
     return parts.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(key), mw=mw, **asked))  # type: ignore[arg-type]  # a test's shorthand
 
 
@@ -44,7 +44,7 @@ def connect(parts: Parts, *keys: int, agent_id: str = "a", protocol: int = 1, nu
     return parts.connect(make_session(agent_id, *keys, session_id=session_id, protocol=protocol))
 
 
-def tell(
+def report_sample(
     parts: Parts,
     *keys: int,
     soc: float = 20.0,
@@ -66,14 +66,14 @@ def tell(
     parts.dispatcher.measured(samples)
 
 
-def mail_of(session: Session) -> tuple[Setpoint, ...]:
+def take_setpoints(session: Session) -> tuple[Setpoint, ...]:
     return session.downlink._take_nowait().setpoints
 
 
-def answer(
+def acknowledge(
     parts: Parts,
     session: Session,
-    member: AssetSetpoint,
+    setpoint: AssetSetpoint,
     status: str,
     *,
     reason: str | None = None,
@@ -81,8 +81,8 @@ def answer(
     remaining_s: float | None = None,
 ) -> None:
     told = Acknowledgement(
-        dispatch_id=member.wire_id,
-        asset_id=asset_id(member.key),
+        dispatch_id=setpoint.wire_id,
+        asset_id=asset_id(setpoint.key),
         status=status,
         ts_unix_ms=parts.wall.now_ms(),
         reason=reason,
@@ -92,6 +92,6 @@ def answer(
     parts.dispatcher.acknowledged(told, session=session)
 
 
-def only(command: Dispatch) -> AssetSetpoint:
-    [member] = command.members.values()
-    return member
+def only(dispatch: Dispatch) -> AssetSetpoint:
+    [setpoint] = dispatch.setpoints.values()
+    return setpoint

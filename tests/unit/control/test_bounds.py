@@ -1,13 +1,13 @@
-"""What is remembered of commands is bounded by the fleet and the limits of the log, whatever is commanded."""
+"""The dispatches in memory are bounded by the fleet and the limits of the history."""
 
-from tests.unit.control.driver import answer, connect, dispatch, only, still_parts, tell
-from trioder.control.history import DispatchHistory
+from tests.unit.control.driver import acknowledge, connect, dispatch_one, only, report_sample, still_parts
 from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.control.registry import DispatchHistory
 from trioder.domain.dispatch import DispatchTarget
 
 
-def ended_group(number: int, *, members: int) -> Dispatch:
-    command = Dispatch(
+def ended_group(number: int, *, setpoints: int) -> Dispatch:
+    dispatch = Dispatch(
         dispatch_id=f"group-{number}",
         target=DispatchTarget(kind="fleet"),
         mw=1.0,
@@ -16,48 +16,48 @@ def ended_group(number: int, *, members: int) -> Dispatch:
         queue_until_ms=60_000,
         ends_ms=None,
     )
-    for key in range(members):
-        command.add(
+    for key in range(setpoints):
+        dispatch.add(
             AssetSetpoint(
-                command=command,
+                dispatch=dispatch,
                 key=key,
                 mw=1.0,
                 reversion_mw=0.0,
-                wire_id=command.dispatch_id,
+                wire_id=dispatch.dispatch_id,
                 queue_until_ms=60_000,
                 state="failed",
             )
         )
-    return command
+    return dispatch
 
 
 def test_long_leases_that_are_renewed_over_and_over_are_not_kept_until_they_would_have_ended() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     for _ in range(1_000):
-        answer(parts, session, only(dispatch(parts, 5.0, duration_s=86_400)), "applied")
-    assert len(parts.dispatcher._lives.book._due) < 100
+        acknowledge(parts, session, only(dispatch_one(parts, 5.0, duration_s=86_400)), "applied")
+    assert len(parts.dispatcher._registry.active._due) < 100
 
 
 def test_the_newest_lease_still_ends_in_time_after_many_renewals() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     for _ in range(100):
-        command = dispatch(parts, 5.0, duration_s=60)
-        answer(parts, session, only(command), "applied")
-    tell(parts, 0, mw=5.0, setpoint=5.0)
+        dispatch = dispatch_one(parts, 5.0, duration_s=60)
+        acknowledge(parts, session, only(dispatch), "applied")
+    report_sample(parts, 0, mw=5.0, setpoint=5.0)
     parts.wall.passed_s += 62  # type: ignore[attr-defined]  # a still clock
-    parts.dispatcher.tend()
-    assert command.state == "completed"
+    parts.dispatcher.maintain()
+    assert dispatch.state == "completed"
 
 
-def test_a_forgotten_command_is_forgotten_under_each_of_its_names() -> None:
-    log = DispatchHistory(max_commands=2)
+def test_a_forgotten_dispatch_is_forgotten_under_each_of_its_names() -> None:
+    log = DispatchHistory(max_dispatches=2)
     for number in range(5):
-        command = ended_group(number, members=2)
+        dispatch = ended_group(number, setpoints=2)
         for share in range(3):
-            log.name(command, f"share-{number}-{share}")
-        log.add(command)
+            log.add_wire_id(dispatch, f"share-{number}-{share}")
+        log.add(dispatch)
     known = [f"share-{number}-0" for number in range(5) if log.by_wire_id(f"share-{number}-0")]
     assert known == ["share-3-0", "share-4-0"]
     assert len(log._by_wire_id) == 8

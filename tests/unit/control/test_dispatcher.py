@@ -1,19 +1,19 @@
-"""A command to one asset: its bounds, its delivery, and how it waits for an agent."""
+"""A dispatch to one asset: its bounds, its delivery, and how it waits for an agent."""
 
 import math
 
 import pytest
 
 from tests.unit.control.driver import (
-    answer,
+    acknowledge,
+    advance,
     connect,
-    dispatch,
     dispatch_group,
-    later,
-    mail_of,
+    dispatch_one,
     only,
+    report_sample,
     still_parts,
-    tell,
+    take_setpoints,
 )
 from tests.unit.headend.parts import START_UNIX_S, asset_id, make_session
 from tests.unit.headend.stores import SlowStore
@@ -26,10 +26,10 @@ NOW_MS = int(START_UNIX_S * 1000)
 def test_a_connected_agent_is_sent_its_setpoint() -> None:
     parts = still_parts()
     session = connect(parts, 0)
-    command = dispatch(parts, 5.0, duration_s=60, reversion_mw=-1.0)
-    assert command.state == "sent"
-    [told] = mail_of(session)
-    assert (told.dispatch_id, told.mw, told.duration_s) == (command.dispatch_id, 5.0, 60)
+    dispatch = dispatch_one(parts, 5.0, duration_s=60, reversion_mw=-1.0)
+    assert dispatch.state == "sent"
+    [told] = take_setpoints(session)
+    assert (told.dispatch_id, told.mw, told.duration_s) == (dispatch.dispatch_id, 5.0, 60)
     assert (told.reversion_mw, told.group_id, told.valid_until_ms) == (-1.0, "", None)
 
 
@@ -58,89 +58,89 @@ def test_a_connected_agent_is_sent_its_setpoint() -> None:
         (1.0, {"expires_in_s": 1e9}, "bad_request", "at most 86400 s"),
     ],
 )
-def test_what_the_asset_does_not_take_is_refused_and_nothing_is_commanded(
+def test_what_the_asset_does_not_take_is_refused_and_nothing_is_dispatched(
     mw: float, asked: dict[str, float], code: str, words: str
 ) -> None:
     parts = still_parts()
     session = connect(parts, 0)
     with pytest.raises(DispatchRefusedError, match=words) as refused:
-        dispatch(parts, mw, **asked)
+        dispatch_one(parts, mw, **asked)
     assert refused.value.code == code
-    assert mail_of(session) == ()
+    assert take_setpoints(session) == ()
     assert parts.dispatcher.newest(10, counts=lambda _: True) == []
     assert parts.counters.dispatches_refused == 1
 
 
 @pytest.mark.parametrize("mw", [-10.0, 0.0, 10.0])
 def test_the_limits_themselves_are_taken(mw: float) -> None:
-    assert only(dispatch(still_parts(), mw)).mw == mw
+    assert only(dispatch_one(still_parts(), mw)).mw == mw
 
 
 def test_an_unknown_asset_is_refused() -> None:
     with pytest.raises(DispatchRefusedError, match=asset_id(5)) as refused:
-        dispatch(still_parts(), 1.0, key=5)
+        dispatch_one(still_parts(), 1.0, key=5)
     assert refused.value.code == "not_found"
 
 
 def test_a_queued_dispatch_is_delivered_when_the_agent_comes_back_in_time() -> None:
     parts = still_parts()
-    command = dispatch(parts, 5.0)
-    assert command.state == "queued"
-    later(parts, 59)
-    [told] = mail_of(connect(parts, 0))
-    assert told.dispatch_id == command.dispatch_id
-    assert command.state == "sent"
+    dispatch = dispatch_one(parts, 5.0)
+    assert dispatch.state == "queued"
+    advance(parts, 59)
+    [told] = take_setpoints(connect(parts, 0))
+    assert told.dispatch_id == dispatch.dispatch_id
+    assert dispatch.state == "sent"
 
 
 def test_the_duration_counts_from_when_the_dispatch_was_made() -> None:
     parts = still_parts()
-    dispatch(parts, 5.0, duration_s=50)
-    later(parts, 20.5)
-    [late] = mail_of(connect(parts, 0))
+    dispatch_one(parts, 5.0, duration_s=50)
+    advance(parts, 20.5)
+    [late] = take_setpoints(connect(parts, 0))
     assert late.duration_s == 30
 
 
 def test_valid_until_goes_out_with_the_seconds_that_are_left_for_agents_that_know_only_those() -> None:
     parts = still_parts()
     session = connect(parts, 0)
-    dispatch(parts, 5.0, valid_until_ms=NOW_MS + 4_200)
-    [told] = mail_of(session)
+    dispatch_one(parts, 5.0, valid_until_ms=NOW_MS + 4_200)
+    [told] = take_setpoints(session)
     assert (told.valid_until_ms, told.duration_s) == (NOW_MS + 4_200, 5)
 
 
 def test_a_dispatch_whose_time_is_over_is_not_delivered() -> None:
     parts = still_parts()
-    command = dispatch(parts, 5.0, duration_s=10)
-    later(parts, 10)
-    assert mail_of(connect(parts, 0)) == ()
-    assert (command.state, only(command).reason) == ("expired", "its 10 s were over before its agent came")
+    dispatch = dispatch_one(parts, 5.0, duration_s=10)
+    advance(parts, 10)
+    assert take_setpoints(connect(parts, 0)) == ()
+    assert (dispatch.state, only(dispatch).reason) == ("expired", "its 10 s were over before its agent came")
 
 
 @pytest.mark.parametrize(("expires_in_s", "after_s"), [(None, 60.0), (2.5, 2.5)])
 def test_an_agent_that_stays_away_gets_no_old_dispatch(expires_in_s: float | None, after_s: float) -> None:
     parts = still_parts()
-    command = dispatch(parts, 5.0, expires_in_s=expires_in_s)
-    later(parts, after_s - 0.1)
-    assert command.state == "queued"
-    later(parts, 0.1)
-    assert command.state == "expired"
-    assert mail_of(connect(parts, 0)) == ()
-    assert only(command).reason == f"its agent was away for {after_s:g} s"
+    dispatch = dispatch_one(parts, 5.0, expires_in_s=expires_in_s)
+    advance(parts, after_s - 0.1)
+    assert dispatch.state == "queued"
+    advance(parts, 0.1)
+    assert dispatch.state == "expired"
+    assert take_setpoints(connect(parts, 0)) == ()
+    assert only(dispatch).reason == f"its agent was away for {after_s:g} s"
     assert parts.counters.dispatches_expired == 1
 
 
 def test_one_that_is_overdue_is_not_delivered_though_nobody_has_looked_yet() -> None:
     parts = still_parts()
-    command = dispatch(parts, 5.0)
+    dispatch = dispatch_one(parts, 5.0)
     parts.wall.passed_s += 60  # type: ignore[attr-defined]  # a still clock
-    assert mail_of(connect(parts, 0)) == ()
-    assert command.state == "expired"
+    assert take_setpoints(connect(parts, 0)) == ()
+    assert dispatch.state == "expired"
 
 
 def test_a_newer_dispatch_supersedes_a_queued_one() -> None:
     parts = still_parts()
-    older, newer = dispatch(parts, 5.0), dispatch(parts, -5.0)
-    [told] = mail_of(connect(parts, 0))
+    older, newer = dispatch_one(parts, 5.0), dispatch_one(parts, -5.0)
+    [told] = take_setpoints(connect(parts, 0))
     assert told.dispatch_id == newer.dispatch_id
     assert (older.state, newer.state) == ("superseded", "sent")
     assert only(older).reason == f"by {newer.dispatch_id}"
@@ -149,58 +149,58 @@ def test_a_newer_dispatch_supersedes_a_queued_one() -> None:
 def test_a_newer_dispatch_replaces_one_that_has_not_left_yet() -> None:
     parts = still_parts()
     session = connect(parts, 0)
-    older, newer = dispatch(parts, 5.0), dispatch(parts, -5.0)
-    assert [told.dispatch_id for told in mail_of(session)] == [newer.dispatch_id]
+    older, newer = dispatch_one(parts, 5.0), dispatch_one(parts, -5.0)
+    assert [told.dispatch_id for told in take_setpoints(session)] == [newer.dispatch_id]
     assert (older.state, newer.state) == ("superseded", "sent")
 
 
 def test_what_was_not_answered_is_sent_again_to_the_next_session() -> None:
     parts = still_parts()
     session = connect(parts, 0)
-    command = dispatch(parts, 5.0)
-    mail_of(session)
+    dispatch = dispatch_one(parts, 5.0)
+    take_setpoints(session)
     parts.disconnect(session)
-    assert command.state == "queued"
-    [again] = mail_of(connect(parts, 0, number=1))
-    assert again.dispatch_id == command.dispatch_id
+    assert dispatch.state == "queued"
+    [again] = take_setpoints(connect(parts, 0, number=1))
+    assert again.dispatch_id == dispatch.dispatch_id
 
 
 def test_what_was_answered_is_not_sent_again() -> None:
     parts = still_parts()
     session = connect(parts, 0)
-    command = dispatch(parts, 5.0)
-    answer(parts, session, only(command), "applied")
+    dispatch = dispatch_one(parts, 5.0)
+    acknowledge(parts, session, only(dispatch), "applied")
     parts.disconnect(session)
-    assert mail_of(connect(parts, 0, number=1)) == ()
-    assert command.state == "accepted"
+    assert take_setpoints(connect(parts, 0, number=1)) == ()
+    assert dispatch.state == "accepted"
 
 
 def test_what_was_not_answered_goes_to_the_session_that_supersedes() -> None:
     parts = still_parts()
     older = connect(parts, 0)
-    command = dispatch(parts, 5.0)
+    dispatch = dispatch_one(parts, 5.0)
     newer = connect(parts, 0, number=1)
     parts.disconnect(older)
-    assert [told.dispatch_id for told in mail_of(newer)] == [command.dispatch_id]
-    assert command.state == "sent"
+    assert [told.dispatch_id for told in take_setpoints(newer)] == [dispatch.dispatch_id]
+    assert dispatch.state == "sent"
 
 
 def test_a_lost_dispatch_never_overwrites_a_newer_one() -> None:
     parts = still_parts()
     older = connect(parts, 0)
-    dispatch(parts, 5.0)
+    dispatch_one(parts, 5.0)
     newer = connect(parts, 0, number=1)
-    latest = dispatch(parts, 6.0)
+    latest = dispatch_one(parts, 6.0)
     parts.disconnect(older)
-    assert [told.dispatch_id for told in mail_of(newer)] == [latest.dispatch_id]
+    assert [told.dispatch_id for told in take_setpoints(newer)] == [latest.dispatch_id]
 
 
 def test_an_agent_that_is_too_old_for_a_reversion_is_not_sent_one() -> None:
     parts = still_parts()
-    command = dispatch(parts, 5.0, duration_s=60, reversion_mw=-1.0)
+    dispatch = dispatch_one(parts, 5.0, duration_s=60, reversion_mw=-1.0)
     session = connect(parts, 0, protocol=0)
-    assert mail_of(session) == ()
-    assert (command.state, only(command).reason) == (
+    assert take_setpoints(session) == ()
+    assert (dispatch.state, only(dispatch).reason) == (
         "failed",
         "its agent is too old to know reversion_mw, which is -1",
     )
@@ -210,26 +210,26 @@ def test_an_agent_that_is_too_old_for_a_reversion_is_not_sent_one() -> None:
 def test_a_reversion_that_the_connected_agent_does_not_know_is_refused_and_supersedes_nothing() -> None:
     parts = still_parts()
     connect(parts, 0, protocol=0)
-    former = dispatch(parts, 4.0)
+    former = dispatch_one(parts, 4.0)
     with pytest.raises(DispatchRefusedError, match=r"reversion_mw is -1\.0; the agent .* is too old"):
-        dispatch(parts, 5.0, duration_s=60, reversion_mw=-1.0)
+        dispatch_one(parts, 5.0, duration_s=60, reversion_mw=-1.0)
     assert former.state == "sent"
 
 
 def test_another_agents_answer_does_not_count() -> None:
     parts = still_parts()
     connect(parts, 0)
-    command = dispatch(parts, 5.0)
-    answer(parts, make_session("b", 1), only(command), "applied")
-    assert command.state == "sent"
+    dispatch = dispatch_one(parts, 5.0)
+    acknowledge(parts, make_session("b", 1), only(dispatch), "applied")
+    assert dispatch.state == "sent"
 
 
-def test_a_dry_run_commands_nothing() -> None:
+def test_a_dry_run_dispatches_nothing() -> None:
     store = SlowStore()
     parts = still_parts(store=store)
     session = connect(parts, 0)
-    request_state = dispatch(parts, 1.0).state
-    mail_of(session)
+    request_state = dispatch_one(parts, 1.0).state
+    take_setpoints(session)
     records = len(store.dispatches)
     planned = parts.dispatcher.dispatch(
         # A value that would supersede.
@@ -237,24 +237,24 @@ def test_a_dry_run_commands_nothing() -> None:
         dry_run=True,
     )
     assert only(planned).mw == 2.0
-    assert mail_of(session) == ()
+    assert take_setpoints(session) == ()
     assert len(store.dispatches) == records
     assert parts.dispatcher.find(planned.dispatch_id) is None
     assert request_state == "sent"
 
 
-def test_every_command_is_recorded_at_once_and_its_changes_soon() -> None:
+def test_every_dispatch_is_recorded_at_once_and_its_changes_soon() -> None:
     store = SlowStore()
     parts = still_parts(store=store)
     session = connect(parts, 0)
-    command = dispatch(parts, 5.0)
+    dispatch = dispatch_one(parts, 5.0)
     assert [record.state for record in store.dispatches] == ["sent"]
-    answer(parts, session, only(command), "rejected", reason="in maintenance")
-    later(parts, 0.5)
+    acknowledge(parts, session, only(dispatch), "rejected", reason="in maintenance")
+    advance(parts, 0.5)
     assert store.dispatches[-1].members[0].reason == "in maintenance"
     assert (store.dispatches[-1].state, store.dispatches[-1].is_open) == ("rejected", False)
     written = len(store.dispatches)
-    later(parts, 5)
+    advance(parts, 5)
     assert len(store.dispatches) == written
 
 
@@ -262,20 +262,20 @@ def test_of_a_group_only_those_that_have_changed_are_recorded_again() -> None:
     store = SlowStore()
     parts = still_parts(assets=4, store=store)
     session = connect(parts, 0, 1, 2)
-    tell(parts, 0, 1, 2)
-    command = dispatch_group(parts, 6.0)
+    report_sample(parts, 0, 1, 2)
+    dispatch = dispatch_group(parts, 6.0)
     assert store.changed == [frozenset(range(4))]
-    assert list(command.left_out) == [3]
-    answer(parts, session, command.members[1], "applied")
-    later(parts, 0.5)
+    assert list(dispatch.excluded) == [3]
+    acknowledge(parts, session, dispatch.setpoints[1], "applied")
+    advance(parts, 0.5)
     assert store.changed[1:] == [frozenset({1})]
-    assert [member.state for member in store.dispatches[-1].members] == ["sent", "accepted", "sent"]
+    assert [setpoint.state for setpoint in store.dispatches[-1].members] == ["sent", "accepted", "sent"]
 
 
-def test_only_the_last_of_the_ended_commands_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_last_of_the_ended_dispatches_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = still_parts()
-    monkeypatch.setattr(parts.dispatcher._lives.log, "_max_commands", 3)
+    monkeypatch.setattr(parts.dispatcher._registry.history, "_max_dispatches", 3)
     connect(parts, 0)
-    made = [dispatch(parts, float(mw)) for mw in range(6)]
+    made = [dispatch_one(parts, float(mw)) for mw in range(6)]
     # Five have been superseded, of which three are remembered; the last one lives.
     assert [parts.dispatcher.find(one.dispatch_id) is not None for one in made] == [False, False, *[True] * 4]

@@ -5,15 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.control.driver import (
-    answer,
+    acknowledge,
+    advance,
     connect,
-    dispatch,
     dispatch_group,
-    later,
-    mail_of,
+    dispatch_one,
     only,
+    report_sample,
     still_parts,
-    tell,
+    take_setpoints,
 )
 from tests.unit.headend.parts import asset_id, make_samples
 from trioder.control.requests import GroupRequest
@@ -23,14 +23,14 @@ from trioder.domain.dispatch import DispatchRequest, DispatchTarget
 def test_a_battery_that_reports_nothing_available_is_asked_for_nothing() -> None:
     parts = still_parts()
     connect(parts, 0, 1)
-    tell(parts, 0, available_mw=0.0)
-    tell(parts, 1)
-    command = dispatch_group(parts, 20.0, duration_s=60)
-    assert [(member.mw, member.code) for member in command.members.values()] == [
+    report_sample(parts, 0, available_mw=0.0)
+    report_sample(parts, 1)
+    dispatch = dispatch_group(parts, 20.0, duration_s=60)
+    assert [(setpoint.mw, setpoint.code) for setpoint in dispatch.setpoints.values()] == [
         (0.0, "limited_by_available"),
         (10.0, "limited_by_nameplate"),
     ]
-    assert (command.allocated_mw, command.shortfall_mw) == (10.0, 10.0)
+    assert (dispatch.allocated_mw, dispatch.shortfall_mw) == (10.0, 10.0)
 
 
 @settings(max_examples=200, deadline=None)
@@ -48,12 +48,12 @@ def test_no_split_exceeds_what_is_available_and_it_adds_up(
     parts = still_parts(assets=len(batteries))
     connect(parts, *range(len(batteries)))
     for key, (soc, now_mw, available_mw) in enumerate(batteries):
-        tell(parts, key, soc=soc, mw=now_mw, available_mw=available_mw)
-    command = dispatch_group(parts, mw, duration_s=duration_s, strategy=strategy)
-    assert command.allocated_mw + command.shortfall_mw == pytest.approx(mw, abs=1e-6)
-    for key, member in command.members.items():
-        assert abs(member.mw) <= batteries[key][2]
-        assert member.mw * mw >= 0.0
+        report_sample(parts, key, soc=soc, mw=now_mw, available_mw=available_mw)
+    dispatch = dispatch_group(parts, mw, duration_s=duration_s, strategy=strategy)
+    assert dispatch.allocated_mw + dispatch.shortfall_mw == pytest.approx(mw, abs=1e-6)
+    for key, setpoint in dispatch.setpoints.items():
+        assert abs(setpoint.mw) <= batteries[key][2]
+        assert setpoint.mw * mw >= 0.0
 
 
 @settings(max_examples=200, deadline=None)
@@ -64,12 +64,12 @@ def test_no_split_exceeds_what_is_available_and_it_adds_up(
     mw=st.floats(-10.0, 10.0),
     duration_s=st.sampled_from((None, 1, 60, 3600, 86_400)),
 )
-def test_one_battery_is_told_of_alike_alone_and_as_a_group(
+def test_one_battery_is_reported_of_alike_alone_and_as_a_group(
     soc: float, now_mw: float, available_mw: float, mw: float, duration_s: int | None
 ) -> None:
     parts = still_parts(assets=1)
     session = connect(parts, 0)
-    tell(parts, 0, soc=soc, mw=now_mw, available_mw=available_mw)
+    report_sample(parts, 0, soc=soc, mw=now_mw, available_mw=available_mw)
     many = parts.dispatcher.dispatch_group(
         GroupRequest(target=DispatchTarget(kind="assets"), keys=[0], mw=mw, duration_s=duration_s),
         dry_run=True,
@@ -79,22 +79,26 @@ def test_one_battery_is_told_of_alike_alone_and_as_a_group(
     if one.shortfall_mw:
         assert (only(one).code, only(one).allocation) == (only(many).code, only(many).allocation)
     # The user named the battery and the power: it does what it can of it.
-    assert [told.mw for told in mail_of(session)] == [mw]
+    assert [told.mw for told in take_setpoints(session)] == [mw]
 
 
 def test_nothing_is_said_of_what_one_can_hold_that_is_not_known() -> None:
     parts = still_parts(assets=3)
     connect(parts, 1, 2)
-    tell(parts, 1, soc=0.0, available_mw=0.0)
-    later(parts, 13)
-    tell(parts, 2, soc=0.0, available_mw=0.0, quality=1)
-    assert [dispatch(parts, 5.0, key=key, duration_s=60).shortfall_mw for key in range(3)] == [0.0, 0.0, 0.0]
+    report_sample(parts, 1, soc=0.0, available_mw=0.0)
+    advance(parts, 13)
+    report_sample(parts, 2, soc=0.0, available_mw=0.0, quality=1)
+    assert [dispatch_one(parts, 5.0, key=key, duration_s=60).shortfall_mw for key in range(3)] == [
+        0.0,
+        0.0,
+        0.0,
+    ]
 
 
 def test_the_smaller_nameplate_rules() -> None:
     parts = still_parts()
     session = connect(parts, 0, 1)
-    tell(parts, 0, 1)
+    report_sample(parts, 0, 1)
     limits = parts.dispatcher.limits
     assert limits.report(0, capacity_mwhr=5.0, max_mw=2.0, min_mw=-3.0)
     assert limits.report(1, capacity_mwhr=50.0, max_mw=20.0, min_mw=-20.0)
@@ -104,9 +108,9 @@ def test_the_smaller_nameplate_rules() -> None:
         (-10.0, 10.0),
     ]
     group = dispatch_group(parts, 20.0, duration_s=60, dry_run=True)
-    assert [member.mw for member in group.members.values()] == [2.0, 10.0]
-    single = dispatch(parts, 7.0, duration_s=60)
-    answer(parts, session, only(single), "clamped")
+    assert [setpoint.mw for setpoint in group.setpoints.values()] == [2.0, 10.0]
+    single = dispatch_one(parts, 7.0, duration_s=60)
+    acknowledge(parts, session, only(single), "clamped")
     assert (only(single).held_mw, single.shortfall_mw) == (2.0, 5.0)
     limits.reset(0)
     assert limits.asset(0) is parts.fleet.assets[0]
@@ -125,7 +129,7 @@ def test_a_nameplate_that_cannot_be_says_nothing(reported: float) -> None:
 def test_a_nameplate_of_nothing_leaves_nothing_to_ask_for() -> None:
     parts = still_parts(assets=1)
     connect(parts, 0)
-    tell(parts, 0)
+    report_sample(parts, 0)
     assert parts.dispatcher.limits.report(0, capacity_mwhr=5.0, max_mw=0.0, min_mw=0.0)
     for mw in (5.0, -5.0):
         assert dispatch_group(parts, mw, duration_s=60, dry_run=True).shortfall_mw == pytest.approx(mw)
@@ -137,6 +141,6 @@ def test_what_the_model_made_is_no_report() -> None:
     parts.latest.apply_synthesized(make_samples(0, ts_ms=now_ms, source="synthesized"))
     connect(parts, 0)
     assert parts.latest.reported(0, now_ms) is None
-    assert dispatch_group(parts, 5.0).left_out[0][0] == "no_telemetry"
-    tell(parts, 0, soc=7.0, mw=1.0, setpoint=2.0, available_mw=3.0)
+    assert dispatch_group(parts, 5.0).excluded[0][0] == "no_telemetry"
+    report_sample(parts, 0, soc=7.0, mw=1.0, setpoint=2.0, available_mw=3.0)
     assert parts.latest.reported(0, now_ms) == (7.0, 1.0, 2.0, 3.0, 3.0, 0.0)

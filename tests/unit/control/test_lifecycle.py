@@ -12,9 +12,9 @@ from trioder.control.lifecycle import (
     STATES,
     TERMINAL,
     DispatchState,
-    may_become,
-    state_of_answer,
+    can_transition,
     state_of_group,
+    state_of_status,
 )
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.domain.dispatch import DispatchTarget
@@ -22,8 +22,8 @@ from trioder.domain.dispatch import DispatchTarget
 states = st.sampled_from(STATES)
 
 
-def make_command(members: int) -> Dispatch:
-    command = Dispatch(
+def make_command(setpoints: int) -> Dispatch:
+    dispatch = Dispatch(
         dispatch_id="d",
         target=DispatchTarget(kind="assets"),
         mw=1.0,
@@ -32,12 +32,12 @@ def make_command(members: int) -> Dispatch:
         queue_until_ms=60_000,
         ends_ms=None,
     )
-    for key in range(members):
-        member = AssetSetpoint(
-            command=command, key=key, mw=1.0, reversion_mw=0.0, wire_id="d", queue_until_ms=60_000
+    for key in range(setpoints):
+        setpoint = AssetSetpoint(
+            dispatch=dispatch, key=key, mw=1.0, reversion_mw=0.0, wire_id="d", queue_until_ms=60_000
         )
-        command.add(member)
-    return command
+        dispatch.add(setpoint)
+    return dispatch
 
 
 def test_every_state_is_of_one_kind() -> None:
@@ -47,18 +47,18 @@ def test_every_state_is_of_one_kind() -> None:
 
 @given(state=states)
 def test_an_ended_dispatch_stays_as_it_ended(state: DispatchState) -> None:
-    followed = any(may_become(state, following) for following in STATES)
+    followed = any(can_transition(state, following) for following in STATES)
     assert followed == (state not in TERMINAL)
 
 
 @given(state=states)
-def test_whatever_lives_can_be_superseded_and_can_fail(state: DispatchState) -> None:
-    assert may_become(state, "superseded") == may_become(state, "failed") == (state not in TERMINAL)
+def test_whatever_registry_can_be_superseded_and_can_fail(state: DispatchState) -> None:
+    assert can_transition(state, "superseded") == can_transition(state, "failed") == (state not in TERMINAL)
 
 
 @given(state=st.sampled_from(sorted(IN_FORCE)), following=st.sampled_from(sorted(PENDING)))
 def test_what_is_obeyed_is_never_unanswered_again(state: DispatchState, following: DispatchState) -> None:
-    assert not may_become(state, following)
+    assert not can_transition(state, following)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_what_is_obeyed_is_never_unanswered_again(state: DispatchState, followin
 def test_a_status_stands_for_a_state_only_if_it_is_in_the_contract(
     word: str, state: DispatchState | None
 ) -> None:
-    assert state_of_answer(word) == state
+    assert state_of_status(word) == state
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_status_stands_for_a_state_only_if_it_is_in_the_contract(
         ({"rejected": 3}, "rejected"),
     ],
 )
-def test_a_group_is_as_far_as_its_last_living_member(
+def test_a_group_is_as_far_as_its_last_open_setpoint(
     counts: dict[DispatchState, int], state: DispatchState
 ) -> None:
     assert state_of_group(Counter(counts)) == state
@@ -112,18 +112,18 @@ def test_a_group_is_as_far_as_its_last_living_member(
 def test_whatever_happens_counts_and_times_agree_with_the_states(
     steps: list[tuple[int, DispatchState]],
 ) -> None:
-    command = make_command(4)
+    dispatch = make_command(4)
     for now_ms, (key, state) in enumerate(steps, start=1):
-        member = command.members[key]
-        before = member.state
-        changed = member.transition(state, now_ms=now_ms)
-        assert changed == may_become(before, state)
-        assert member.state == (state if changed else before)
-        assert (member.ended_ms is not None) == (member.state in TERMINAL)
-    found = Counter(member.state for member in command.members.values())
-    assert +command.count_by_state == found
-    assert command.ended == all(member.state in TERMINAL for member in command.members.values())
-    nobody_waits = not any(member.state in PENDING for member in command.members.values())
+        setpoint = dispatch.setpoints[key]
+        before = setpoint.state
+        changed = setpoint.transition(state, now_ms=now_ms)
+        assert changed == can_transition(before, state)
+        assert setpoint.state == (state if changed else before)
+        assert (setpoint.ended_ms is not None) == (setpoint.state in TERMINAL)
+    found = Counter(setpoint.state for setpoint in dispatch.setpoints.values())
+    assert +dispatch.count_by_state == found
+    assert dispatch.ended == all(setpoint.state in TERMINAL for setpoint in dispatch.setpoints.values())
+    nobody_waits = not any(setpoint.state in PENDING for setpoint in dispatch.setpoints.values())
     if nobody_waits:
-        assert command.answered.is_set()
-    assert command.state == state_of_group(found)
+        assert dispatch.answered.is_set()
+    assert dispatch.state == state_of_group(found)

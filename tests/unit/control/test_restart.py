@@ -1,17 +1,17 @@
-"""A headend goes on with the commands of the one before it."""
+"""A headend goes on with the dispatches of the one before it."""
 
 import pytest
 
 from tests.unit.control.driver import (
-    answer,
+    acknowledge,
+    advance,
     connect,
-    dispatch,
     dispatch_group,
-    later,
-    mail_of,
+    dispatch_one,
     only,
+    report_sample,
     still_parts,
-    tell,
+    take_setpoints,
 )
 from tests.unit.headend.stores import SlowStore
 from trioder.domain.dispatch import DispatchRecord
@@ -26,23 +26,23 @@ def test_what_was_queued_or_not_answered_is_sent_when_its_agent_comes() -> None:
     store = SlowStore()
     before = still_parts(store=store)
     session = connect(before, 0)
-    unanswered, queued = dispatch(before, 5.0, key=0), dispatch(before, 6.0, key=1)
-    mail_of(session)
+    unanswered, queued = dispatch_one(before, 5.0, key=0), dispatch_one(before, 6.0, key=1)
+    take_setpoints(session)
     after = still_parts()
-    later(after, 30)
-    after.dispatcher.restore(records(store))
-    told = mail_of(connect(after, 0, 1))
+    advance(after, 30)
+    after.dispatcher.recover(records(store))
+    told = take_setpoints(connect(after, 0, 1))
     assert [one.dispatch_id for one in told] == [unanswered.dispatch_id, queued.dispatch_id]
 
 
 def test_what_has_expired_meanwhile_is_not_sent() -> None:
     store = SlowStore()
-    command = dispatch(still_parts(store=store), 5.0)
+    dispatch = dispatch_one(still_parts(store=store), 5.0)
     after = still_parts()
-    later(after, 61)
-    after.dispatcher.restore(records(store))
-    assert mail_of(connect(after, 0)) == ()
-    found = after.dispatcher.find(command.dispatch_id)
+    advance(after, 61)
+    after.dispatcher.recover(records(store))
+    assert take_setpoints(connect(after, 0)) == ()
+    found = after.dispatcher.find(dispatch.dispatch_id)
     assert found is not None
     assert found.state == "expired"
 
@@ -51,73 +51,73 @@ def test_what_is_in_force_is_followed_on_and_ends_when_it_was_to_end() -> None:
     store = SlowStore()
     before = still_parts(store=store)
     session = connect(before, 0)
-    command = dispatch(before, 5.0, duration_s=100)
-    answer(before, session, only(command), "applied", remaining_s=100.0)
-    later(before, 1)
+    dispatch = dispatch_one(before, 5.0, duration_s=100)
+    acknowledge(before, session, only(dispatch), "applied", remaining_s=100.0)
+    advance(before, 1)
     after = still_parts()
-    later(after, 30)
-    after.dispatcher.restore(records(store))
+    advance(after, 30)
+    after.dispatcher.recover(records(store))
     again = connect(after, 0)
-    assert mail_of(again) == ()
-    member = after.dispatcher.in_force(0)
-    assert member is not None
-    tell(after, 0, mw=5.0, setpoint=5.0)
-    assert member.state == "tracking"
-    later(after, 72.1)
-    assert member.state == "completed"
+    assert take_setpoints(again) == ()
+    setpoint = after.dispatcher.in_force(0)
+    assert setpoint is not None
+    report_sample(after, 0, mw=5.0, setpoint=5.0)
+    assert setpoint.state == "tracking"
+    advance(after, 72.1)
+    assert setpoint.state == "completed"
 
 
-def test_the_newest_of_an_assets_commands_is_the_one_in_force() -> None:
+def test_the_newest_of_an_assets_dispatches_is_the_one_in_force() -> None:
     store = SlowStore()
     before = still_parts(store=store)
-    older = dispatch(before, 5.0)
+    older = dispatch_one(before, 5.0)
     living = records(store)
-    later(before, 1)
-    newer = dispatch(before, 6.0)
+    advance(before, 1)
+    newer = dispatch_one(before, 6.0)
     # The older one's end was not recorded any more.
     living += [record for record in records(store) if record.dispatch_id == newer.dispatch_id]
     after = still_parts()
-    later(after, 2)
-    after.dispatcher.restore(reversed(living))
-    member = after.dispatcher.in_force(0)
-    assert member is not None
-    assert member.command.dispatch_id == newer.dispatch_id
+    advance(after, 2)
+    after.dispatcher.recover(reversed(living))
+    setpoint = after.dispatcher.in_force(0)
+    assert setpoint is not None
+    assert setpoint.dispatch.dispatch_id == newer.dispatch_id
     found = after.dispatcher.find(older.dispatch_id)
     assert found is not None
     assert found.state == "superseded"
 
 
-def test_a_group_whose_member_does_not_come_back_is_re_split() -> None:
+def test_a_group_whose_setpoint_does_not_come_back_is_re_split() -> None:
     store = SlowStore()
     before = still_parts(assets=2, store=store)
     session = connect(before, 0, 1)
-    tell(before, 0, 1)
+    report_sample(before, 0, 1)
     group = dispatch_group(before, 8.0, duration_s=600)
-    for member in group.members.values():
-        answer(before, session, member, "applied")
-    later(before, 1)
+    for setpoint in group.setpoints.values():
+        acknowledge(before, session, setpoint, "applied")
+    advance(before, 1)
     after = still_parts(assets=2)
-    later(after, 2)
-    after.dispatcher.restore(records(store))
+    advance(after, 2)
+    after.dispatcher.recover(records(store))
     back = connect(after, 0)
-    tell(after, 0, mw=4.0, setpoint=4.0)
-    later(after, 34)
-    tell(after, 0, mw=4.0, setpoint=4.0)
-    later(after, 1)
-    assert [told.mw for told in mail_of(back)] == [8.0]
+    report_sample(after, 0, mw=4.0, setpoint=4.0)
+    advance(after, 34)
+    report_sample(after, 0, mw=4.0, setpoint=4.0)
+    advance(after, 1)
+    assert [told.mw for told in take_setpoints(back)] == [8.0]
 
 
 def test_assets_that_have_left_the_fleet_have_failed_and_their_shares_are_short() -> None:
     store = SlowStore()
     before = still_parts(assets=4, store=store)
     connect(before, 0, 1, 2, 3)
-    tell(before, 0, 1, 2, 3)
+    report_sample(before, 0, 1, 2, 3)
     group = dispatch_group(before, 8.0, duration_s=600)
-    single = dispatch(before, 1.0, key=3)
-    later(before, 1)
+    single = dispatch_one(before, 1.0, key=3)
+    advance(before, 1)
     after_store = SlowStore()
     after = still_parts(assets=2, store=after_store)
-    after.dispatcher.restore(records(store))
+    after.dispatcher.recover(records(store))
     found = after.dispatcher.find(group.dispatch_id)
     assert found is not None
     assert [(one.state, one.reason) for one in found.members[2:]] == [
@@ -135,18 +135,18 @@ def test_what_assets_that_have_left_the_fleet_held_is_taken_over_by_the_others()
     store = SlowStore()
     before = still_parts(assets=4, store=store)
     session = connect(before, 0, 1, 2, 3)
-    tell(before, 0, 1, 2, 3)
+    report_sample(before, 0, 1, 2, 3)
     group = dispatch_group(before, 8.0, duration_s=600)
-    for member in group.members.values():
-        answer(before, session, member, "applied")
-    later(before, 1)
+    for setpoint in group.setpoints.values():
+        acknowledge(before, session, setpoint, "applied")
+    advance(before, 1)
     after = still_parts(assets=2)
-    after.dispatcher.restore(records(store))
+    after.dispatcher.recover(records(store))
     back = connect(after, 0, 1)
-    later(after, 10)
-    tell(after, 0, 1, mw=2.0, setpoint=2.0)
-    later(after, 10)
-    assert [told.mw for told in mail_of(back)] == [4.0, 4.0]
+    advance(after, 10)
+    report_sample(after, 0, 1, mw=2.0, setpoint=2.0)
+    advance(after, 10)
+    assert [told.mw for told in take_setpoints(back)] == [4.0, 4.0]
     found = after.dispatcher.find(group.dispatch_id)
     assert found is not None
     assert (found.allocated_mw, found.shortfall_mw) == (8.0, 0.0)

@@ -9,20 +9,20 @@ import pytest
 import trio
 
 from tests.unit.control.driver import (
-    answer,
+    acknowledge,
+    advance,
     connect,
-    dispatch,
     dispatch_group,
-    later,
-    mail_of,
+    dispatch_one,
     only,
+    report_sample,
     still_parts,
-    tell,
+    take_setpoints,
 )
 from tests.unit.headend.parts import Parts
 from trioder.control.registry import SMALL_GROUP
 from trioder.control.requests import DispatchRefusedError, GroupRequest
-from trioder.domain.dispatch import DispatchRecord, DispatchTarget, ShareOf, ShareRecord
+from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord, DispatchTarget
 from trioder.domain.fleet import Fleet
 from trioder.gateway.sessions import Session
 from trioder.process.slices import Steps, run_at_once, run_in_slices
@@ -38,15 +38,15 @@ class RecordingStore(NoneStore):
         super().__init__()
         self.records: dict[str, DispatchRecord] = {}
         self.handed = self.shares_handed = 0
-        self._members: dict[str, dict[int, ShareRecord]] = defaultdict(dict)
+        self._members: dict[str, dict[int, AllocationRecord]] = defaultdict(dict)
 
     def record_dispatch(
-        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: ShareOf
+        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
     ) -> None:
-        members = self._members[dispatch.dispatch_id]
-        members.update({key: share_of(key) for key in changed})
+        setpoints = self._members[dispatch.dispatch_id]
+        setpoints.update({key: share_of(key) for key in changed})
         self.records[dispatch.dispatch_id] = replace(
-            dispatch, members=[members[key] for key in sorted(members)]
+            dispatch, members=[setpoints[key] for key in sorted(setpoints)]
         )
         self.handed += 1
         self.shares_handed += len(changed)
@@ -55,7 +55,7 @@ class RecordingStore(NoneStore):
 def large_fleet(store: NoneStore | None = None) -> tuple[Parts, Session]:
     parts = still_parts(assets=ASSETS, store=store)
     session = connect(parts, *range(ASSETS))
-    tell(parts, *range(ASSETS))
+    report_sample(parts, *range(ASSETS))
     return parts, session
 
 
@@ -64,7 +64,7 @@ def request(mw: float = 1_500.0, **asked: object) -> GroupRequest:
 
 
 def is_known(parts: Parts) -> bool:
-    return bool(parts.dispatcher.newest_dispatches(1, counts=lambda command: command.is_group))
+    return bool(parts.dispatcher.newest_dispatches(1, counts=lambda dispatch: dispatch.is_group))
 
 
 @asynccontextmanager
@@ -95,7 +95,7 @@ async def test_in_slices_is_as_in_one_piece(strategy: str, reversion_mw: float) 
     whole = whole_parts.dispatcher.record_of(dispatch_group(whole_parts, 1_500.0, **asked))
     record = await parts.dispatcher.dispatch_group_in_slices(request(**asked))
     assert record == whole
-    assert mail_of(session) == mail_of(whole_session)
+    assert take_setpoints(session) == take_setpoints(whole_session)
 
 
 async def test_other_tasks_run_while_a_large_group_is_made_begun_and_recorded() -> None:
@@ -124,7 +124,7 @@ async def test_cancelled_while_it_is_made_it_was_never_given() -> None:
         scope.cancel()
     assert scope.cancelled_caught
     assert not is_known(parts)
-    assert mail_of(session) == ()
+    assert take_setpoints(session) == ()
     assert parts.dispatcher.in_force(0) is None
     parts.dispatcher.flush()
     assert (records, store.records, parts.counters.dispatches_group) == ([], {}, 0)
@@ -139,10 +139,10 @@ async def test_cancelled_while_it_is_handed_out_it_is_given_whole() -> None:
     async with group_under_way(parts, lambda: is_known(parts)) as (scope, _):
         assert parts.counters.dispatches_sent < ASSETS
         scope.cancel()
-    assert len(mail_of(session)) == ASSETS
+    assert len(take_setpoints(session)) == ASSETS
     [record] = store.records.values()
     assert record.by_state == {"sent": ASSETS}
-    assert sum(member.mw for member in record.members) == pytest.approx(1_500.0)
+    assert sum(setpoint.mw for setpoint in record.members) == pytest.approx(1_500.0)
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -153,18 +153,20 @@ async def test_what_is_asked_of_an_asset_meanwhile_is_newer(known: bool) -> None
     reached = (lambda: is_known(parts)) if known else (lambda: next(turns, None) is None)
     async with group_under_way(parts, reached, resplit=False) as (_, records):
         assert is_known(parts) is known
-        single = dispatch(parts, 7.0, key=last)
+        single = dispatch_one(parts, 7.0, key=last)
     [record] = records
     assert parts.dispatcher.in_force(last) is only(single)
     assert only(single).state == "sent"
     assert record.by_state == {"sent": ASSETS - 1, "superseded": 1}
     assert record.members[last].reason == f"by {single.dispatch_id}"
-    assert [mail.mw for mail in mail_of(session) if mail.asset_id == record.members[last].asset_id] == [7.0]
+    assert [
+        mail.mw for mail in take_setpoints(session) if mail.asset_id == record.members[last].asset_id
+    ] == [7.0]
 
 
 async def test_what_was_asked_before_is_superseded() -> None:
     parts, _ = large_fleet()
-    single = dispatch(parts, 7.0, key=3)
+    single = dispatch_one(parts, 7.0, key=3)
     await parts.dispatcher.dispatch_group_in_slices(request())
     assert only(single).state == "superseded"
 
@@ -181,19 +183,19 @@ async def test_of_two_large_groups_the_one_asked_later_is_in_force() -> None:
         while not is_known(parts):
             await trio.lowlevel.checkpoint()
         nursery.start_soon(give, 3_000.0)
-    assert {mail.mw for mail in mail_of(session)} == {2.0}
+    assert {mail.mw for mail in take_setpoints(session)} == {2.0}
     states = {
         mw: (await parts.dispatcher.find_in_slices(one.dispatch_id)).by_state for mw, one in records.items()
     }
     assert states == {1_500.0: {"superseded": ASSETS}, 3_000.0: {"sent": ASSETS}}
 
 
-async def test_an_agent_that_leaves_or_comes_meanwhile_is_commanded_once() -> None:
+async def test_an_agent_that_leaves_or_comes_meanwhile_is_dispatched_once() -> None:
     parts = still_parts(assets=ASSETS)
     connect(parts, *range(1, ASSETS - 1), agent_id="most")
     leaving = connect(parts, ASSETS - 1, agent_id="leaving")
     first = connect(parts, 0, agent_id="first")
-    tell(parts, *range(ASSETS))
+    report_sample(parts, *range(ASSETS))
     async with group_under_way(parts, lambda: is_known(parts)) as (_, records):
         parts.disconnect(leaving)
         parts.disconnect(first)
@@ -201,13 +203,13 @@ async def test_an_agent_that_leaves_or_comes_meanwhile_is_commanded_once() -> No
     [record] = records
     assert record.members[ASSETS - 1].state == "queued"
     assert record.members[0].state == "sent"
-    assert [mail.mw for mail in mail_of(again)] == [record.members[0].mw]
+    assert [mail.mw for mail in take_setpoints(again)] == [record.members[0].mw]
     back = connect(parts, ASSETS - 1, agent_id="leaving", number=1)
-    assert [mail.mw for mail in mail_of(back)] == [record.members[ASSETS - 1].mw]
+    assert [mail.mw for mail in take_setpoints(back)] == [record.members[ASSETS - 1].mw]
 
 
 @pytest.mark.parametrize("known", [False, True])
-async def test_an_asset_that_is_retired_meanwhile_is_not_commanded(known: bool) -> None:
+async def test_an_asset_that_is_retired_meanwhile_is_not_dispatched(known: bool) -> None:
     parts, session = large_fleet()
     turns = iter(range(3))
     reached = (lambda: is_known(parts)) if known else (lambda: next(turns, None) is None)
@@ -218,28 +220,28 @@ async def test_an_asset_that_is_retired_meanwhile_is_not_commanded(known: bool) 
     last = record.members[ASSETS - 1]
     assert (last.state, last.reason) == ("failed", "its asset has left the fleet")
     assert record.by_state == {"sent": ASSETS - 1, "failed": 1}
-    assert last.asset_id not in {mail.asset_id for mail in mail_of(session)}
+    assert last.asset_id not in {mail.asset_id for mail in take_setpoints(session)}
 
 
 async def test_a_group_is_not_split_anew_before_all_have_their_share() -> None:
     parts, _ = large_fleet()
     async with group_under_way(parts, lambda: is_known(parts)):
-        dispatch(parts, 7.0, key=ASSETS - 1)
-        later(parts, 0.1)
-        [command] = parts.dispatcher.newest_dispatches(1, counts=lambda command: command.is_group)
-        assert command.resplits == []
-    later(parts, 1.0)
-    assert len(command.resplits) == 1
+        dispatch_one(parts, 7.0, key=ASSETS - 1)
+        advance(parts, 0.1)
+        [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda dispatch: dispatch.is_group)
+        assert dispatch.reallocations == []
+    advance(parts, 1.0)
+    assert len(dispatch.reallocations) == 1
 
 
 async def test_only_what_has_changed_is_recorded_again() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
     record = await parts.dispatcher.dispatch_group_in_slices(request())
-    [command] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
+    [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
     assert (store.handed, store.shares_handed) == (1, ASSETS)
-    for member in (command.members[0], command.members[1]):
-        answer(parts, session, member, "accepted")
+    for setpoint in (dispatch.setpoints[0], dispatch.setpoints[1]):
+        acknowledge(parts, session, setpoint, "accepted")
     await parts.dispatcher.flush_large()
     assert (store.handed, store.shares_handed) == (2, ASSETS + 2)
     assert store.records[record.dispatch_id].by_state == {"accepted": 2, "sent": ASSETS - 2}
@@ -250,11 +252,11 @@ async def test_a_flush_at_the_end_leaves_nothing_to_record() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
     record = await parts.dispatcher.dispatch_group_in_slices(request())
-    [command] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
-    answer(parts, session, command.members[0], "accepted")
+    [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
+    acknowledge(parts, session, dispatch.setpoints[0], "accepted")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.dispatcher.flush_large)
-        answer(parts, session, command.members[0], "completed")
+        acknowledge(parts, session, dispatch.setpoints[0], "completed")
         parts.dispatcher.flush()
     assert store.handed == 2
     # Nothing was seen of it.
@@ -265,8 +267,8 @@ async def test_a_record_that_is_cancelled_is_made_the_next_time() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
     record = await parts.dispatcher.dispatch_group_in_slices(request())
-    [command] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
-    answer(parts, session, command.members[0], "accepted")
+    [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
+    acknowledge(parts, session, dispatch.setpoints[0], "accepted")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.dispatcher.flush_large)
         for _ in range(2):
@@ -283,14 +285,14 @@ async def test_a_refused_large_group_is_counted_and_leaves_nothing() -> None:
     with pytest.raises(DispatchRefusedError, match="mw is nan"):
         await parts.dispatcher.dispatch_group_in_slices(replace(request(), mw=float("nan")))
     assert parts.counters.dispatches_refused == 2
-    assert (is_known(parts), mail_of(session)) == (False, ())
+    assert (is_known(parts), take_setpoints(session)) == (False, ())
 
 
-async def test_a_planned_large_group_commands_nothing() -> None:
+async def test_a_planned_large_group_dispatches_nothing() -> None:
     parts, session = large_fleet()
     planned = await parts.dispatcher.dispatch_group_in_slices(request(), dry_run=True)
     assert len(planned.members) == ASSETS
-    assert (is_known(parts), mail_of(session)) == (False, ())
+    assert (is_known(parts), take_setpoints(session)) == (False, ())
 
 
 def test_a_computation_pauses_by_what_its_steps_take() -> None:

@@ -1,4 +1,4 @@
-"""Whatever users, agents and the clock do, and in whichever order: what must always hold of commands."""
+"""Whatever users, agents and the clock do, and in whichever order: what must always hold of dispatches."""
 
 import math
 from collections import Counter
@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.unit.control.driver import connect, dispatch, mail_of, step, still_parts, tell
+from tests.unit.control.driver import connect, dispatch_one, report_sample, step, still_parts, take_setpoints
 from tests.unit.headend.parts import asset_id, make_session
 from tests.unit.headend.stores import SlowStore
 from trioder.control.lifecycle import LASTED, TERMINAL
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.requests import DispatchRefusedError, GroupRequest
-from trioder.domain.dispatch import DispatchTarget, MemberRecord
+from trioder.domain.dispatch import AssetSetpointRecord, DispatchTarget
 from trioder.gateway.sessions import Session
 from trioder.wire.records import Acknowledgement
 
@@ -43,9 +43,9 @@ durations = st.sampled_from((None, 5, 40, 600))
 expiries = st.sampled_from((None, 1.0, 20.0))
 
 
-def _settled(members: Iterable[MemberRecord]) -> list[MemberRecord]:
-    """Without the mean power of open members: it is recorded with their next change of state."""
-    return [one if one.state in TERMINAL else replace(one, mean_mw=None) for one in members]
+def _settled(setpoints: Iterable[AssetSetpointRecord]) -> list[AssetSetpointRecord]:
+    """Without the mean power of open setpoints: it is recorded with their next change of state."""
+    return [one if one.state in TERMINAL else replace(one, mean_mw=None) for one in setpoints]
 
 
 class DispatcherMachine(RuleBasedStateMachine):
@@ -57,9 +57,9 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.parts = still_parts(assets=len(ASSETS), store=self.store)
         self.sessions: dict[str, Session] = {}
         self.opened = 0
-        self.commands: list[Dispatch] = []
+        self.dispatches: list[Dispatch] = []
         self.wire_ids: list[tuple[str, int]] = [("of-another-life", 0)]
-        self.ended: dict[tuple[str, int], MemberRecord] = {}
+        self.ended: dict[tuple[str, int], AssetSetpointRecord] = {}
         self.tended = False
         # What batteries obey, by asset: the dispatch's id, and until when.
         self.obeyed: dict[int, tuple[str, float]] = {}
@@ -70,16 +70,16 @@ class DispatcherMachine(RuleBasedStateMachine):
         """Let an agent obey what it is sent; returns what it has to answer."""
         read = []
         now_ms = self.parts.wall.now_ms()
-        for told in mail_of(self.sessions[agent_id]):
+        for told in take_setpoints(self.sessions[agent_id]):
             key = self.parts.fleet.index_by_id[told.asset_id]
-            if self.parts.dispatcher._lives.log.by_wire_id(told.dispatch_id) is None:
+            if self.parts.dispatcher._registry.history.by_wire_id(told.dispatch_id) is None:
                 # It ends what the battery was under, and is no dispatch.
                 self.obeyed.pop(key, None)
                 continue
-            member = self.parts.dispatcher.in_force(key)
-            if member is not None and member.wire_id == told.dispatch_id:
-                assert member.sent_ms is not None
-                assert member.sent_ms <= member.queue_until_ms
+            setpoint = self.parts.dispatcher.in_force(key)
+            if setpoint is not None and setpoint.wire_id == told.dispatch_id:
+                assert setpoint.sent_ms is not None
+                assert setpoint.sent_ms <= setpoint.queue_until_ms
             until_ms = math.inf if told.duration_s is None else now_ms + told.duration_s * 1000
             self.obeyed[key] = told.dispatch_id, until_ms
             self.wire_ids.append((told.dispatch_id, key))
@@ -161,7 +161,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.tended = False
         asked = {"duration_s": duration_s, "expires_in_s": expires_in_s, "reversion_mw": reversion_mw}
         try:
-            self.commands.append(dispatch(self.parts, mw, key=key, **asked))
+            self.dispatches.append(dispatch_one(self.parts, mw, key=key, **asked))
         except DispatchRefusedError:
             assert reversion_mw
             assert key in AGENTS["old"]
@@ -179,7 +179,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.tended = False
         request = GroupRequest(target=DispatchTarget(kind="assets"), keys=sorted(group), **asked)  # type: ignore[arg-type]  # drawn
         try:
-            self.commands.append(self.parts.dispatcher.dispatch_group(request))
+            self.dispatches.append(self.parts.dispatcher.dispatch_group(request))
         except DispatchRefusedError:
             assert asked["reversion_mw"]
 
@@ -202,10 +202,10 @@ class DispatcherMachine(RuleBasedStateMachine):
             return
         self.tended = False
         for key in AGENTS[agent_id]:
-            member = self.parts.dispatcher.in_force(key)
-            obeyed = member is not None and member.wire_id == self.obeyed_now(key)
-            mw = member.mw if obeys and member is not None and obeyed else 0.0
-            tell(self.parts, key, soc=soc, mw=mw, setpoint=mw)
+            setpoint = self.parts.dispatcher.in_force(key)
+            obeyed = setpoint is not None and setpoint.wire_id == self.obeyed_now(key)
+            mw = setpoint.mw if obeys and setpoint is not None and obeyed else 0.0
+            report_sample(self.parts, key, soc=soc, mw=mw, setpoint=mw)
 
     @rule(
         key=keys,
@@ -221,9 +221,9 @@ class DispatcherMachine(RuleBasedStateMachine):
         if not any(key in AGENTS[agent_id] for agent_id in self.sessions):
             return
         for _ in range(4):
-            member = self.parts.dispatcher.in_force(key)
-            mw = 0.0 if member is None else member.mw
-            tell(
+            setpoint = self.parts.dispatcher.in_force(key)
+            mw = 0.0 if setpoint is None else setpoint.mw
+            report_sample(
                 self.parts,
                 key,
                 mw=mw * factor,
@@ -263,19 +263,19 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @rule()
     def headend_tends(self) -> None:
-        self.parts.dispatcher.tend()
+        self.parts.dispatcher.maintain()
         # What it has found out by the first look it acts on by the second at the latest.
-        self.parts.dispatcher.tend()
+        self.parts.dispatcher.maintain()
         self.tended = True
 
-    def members(self) -> list[AssetSetpoint]:
-        living = list(self.parts.dispatcher._lives.log)
-        commands = {id(command): command for command in [*self.commands, *living]}
-        return [member for command in commands.values() for member in command.members.values()]
+    def setpoints(self) -> list[AssetSetpoint]:
+        living = list(self.parts.dispatcher._registry.history)
+        dispatches = {id(dispatch): dispatch for dispatch in [*self.dispatches, *living]}
+        return [setpoint for dispatch in dispatches.values() for setpoint in dispatch.setpoints.values()]
 
     @rule()
     def all_come_to_agree(self) -> None:
-        """Agents read, answer and tell, and the headend tends, until there is nothing more to say."""
+        """Agents read, acknowledge and report, and the headend is maintained, until nothing changes."""
         for agent_id in self.sessions:
             self.agent_obeys_and_answers(agent_id)
             self.agent_tells(agent_id, True, 20.0)
@@ -285,44 +285,46 @@ class DispatcherMachine(RuleBasedStateMachine):
                 self.agent_obeys_and_answers(agent_id)
         for agent_id in self.sessions:
             for key in AGENTS[agent_id]:
-                member = self.parts.dispatcher.in_force(key)
-                told = "" if member is None else member.wire_id
-                # By its clock a battery may be done before the headend has heard; an old agent does not tell
-                # what it still obeys.
-                silent = member is None and agent_id == "old"
-                if key not in self.doubtful and not silent and (self.obeyed_now(key) or member is None):
+                setpoint = self.parts.dispatcher.in_force(key)
+                told = "" if setpoint is None else setpoint.wire_id
+                # By its clock a battery may be done before the headend has heard; an old agent does not
+                # report what it still obeys.
+                silent = setpoint is None and agent_id == "old"
+                if key not in self.doubtful and not silent and (self.obeyed_now(key) or setpoint is None):
                     assert told == self.obeyed_now(key)
 
     @invariant()
     def counts_agree_with_states(self) -> None:
-        for command in self.commands:
-            counted = Counter(member.state for member in command.members.values())
-            assert +command.count_by_state == counted
-            assert command.ended == all(member.state in TERMINAL for member in command.members.values())
+        for dispatch in self.dispatches:
+            counted = Counter(setpoint.state for setpoint in dispatch.setpoints.values())
+            assert +dispatch.count_by_state == counted
+            assert dispatch.ended == all(
+                setpoint.state in TERMINAL for setpoint in dispatch.setpoints.values()
+            )
 
     @invariant()
     def what_has_ended_stays_as_it_is(self) -> None:
-        for command in self.commands:
-            record = self.parts.dispatcher.record_of(command)
-            for member in record.members:
-                at = command.dispatch_id, self.parts.fleet.index_by_id[member.asset_id]
+        for dispatch in self.dispatches:
+            record = self.parts.dispatcher.record_of(dispatch)
+            for setpoint in record.members:
+                at = dispatch.dispatch_id, self.parts.fleet.index_by_id[setpoint.asset_id]
                 if at in self.ended:
-                    if member.wire_id != self.ended[at].wire_id:
+                    if setpoint.wire_id != self.ended[at].wire_id:
                         # It has returned to its group, with another share.
-                        assert command.is_group
+                        assert dispatch.is_group
                         del self.ended[at]
                         continue
-                    assert member == self.ended[at]
-                elif member.state in TERMINAL:
-                    self.ended[at] = member
+                    assert setpoint == self.ended[at]
+                elif setpoint.state in TERMINAL:
+                    self.ended[at] = setpoint
 
     @precondition(lambda self: self.tended)
     @invariant()
     def what_is_on_record_is_what_is(self) -> None:
         """Though only what has changed was handed over."""
-        for command in self.commands:
-            record = self.parts.dispatcher.record_of(command)
-            written = self.store.recorded[command.dispatch_id]
+        for dispatch in self.dispatches:
+            record = self.parts.dispatcher.record_of(dispatch)
+            written = self.store.recorded[dispatch.dispatch_id]
             assert replace(written, members=(), left_out=()) == replace(record, members=(), left_out=())
             pairs = (
                 (_settled(record.members), _settled(written.members)),
@@ -333,62 +335,64 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_lasts_longer_than_its_duration(self) -> None:
-        for command in self.commands:
-            for member in command.members.values():
-                if command.duration_s is not None and member.state not in TERMINAL:
-                    assert member.ends_ms is not None
-                    assert member.ends_ms - self.parts.wall.now_ms() <= command.duration_s * 1000
+        for dispatch in self.dispatches:
+            for setpoint in dispatch.setpoints.values():
+                if dispatch.duration_s is not None and setpoint.state not in TERMINAL:
+                    assert setpoint.ends_ms is not None
+                    assert setpoint.ends_ms - self.parts.wall.now_ms() <= dispatch.duration_s * 1000
 
     @invariant()
     def each_asset_is_under_one_command_at_most(self) -> None:
-        for member in self.members():
-            if member.state not in TERMINAL:
-                assert self.parts.dispatcher.in_force(member.key) is member
+        for setpoint in self.setpoints():
+            if setpoint.state not in TERMINAL:
+                assert self.parts.dispatcher.in_force(setpoint.key) is setpoint
 
     @invariant()
     def what_is_kept_is_bounded(self) -> None:
-        lives, delivery = self.parts.dispatcher._lives, self.parts.dispatcher._delivery
-        for by_asset in (lives.watched, delivery.absences, delivery._given_away, lives.book._current):
+        registry, delivery = self.parts.dispatcher._registry, self.parts.dispatcher._delivery
+        for by_asset in (registry.tracked, delivery.absences, delivery._released, registry.active._current):
             assert by_asset.keys() <= set(ASSETS)
-        assert all(member.state not in TERMINAL for member in lives.watched.values())
-        for command in self.commands:
-            assert command.standings.keys() <= set(command.candidate_keys)
+        assert all(setpoint.state not in TERMINAL for setpoint in registry.tracked.values())
+        for dispatch in self.dispatches:
+            assert dispatch.readmissions.keys() <= set(dispatch.candidate_keys)
             assert all(
-                member.watch is None for member in command.members.values() if member.state in TERMINAL
+                setpoint.tracker is None
+                for setpoint in dispatch.setpoints.values()
+                if setpoint.state in TERMINAL
             )
         assert not any(self.parts.sessions.session_of(key) for key in delivery.absences)
-        assert len(lives.book._due) <= 8 * len(ASSETS) + 64
-        assert {command.ended for command in lives.log} <= {False}
+        assert len(registry.active._due) <= 8 * len(ASSETS) + 64
+        assert {dispatch.ended for dispatch in registry.history} <= {False}
 
     @invariant()
     def the_record_adds_up(self) -> None:
-        for command in self.commands:
-            record = self.parts.dispatcher.record_of(command)
+        for dispatch in self.dispatches:
+            record = self.parts.dispatcher.record_of(dispatch)
             assert record.allocated_mw + record.shortfall_mw == pytest.approx(record.mw, abs=1e-6)
             assert sum(record.by_state.values()) == len(record.members)
 
     @invariant()
     def completed_is_only_what_was_seen_to_track(self) -> None:
-        for member in self.members():
-            assert member.state != "completed" or member.tracking_ms is not None
-            assert member.state != "not_tracked" or member.tracking_ms is None
+        for setpoint in self.setpoints():
+            assert setpoint.state != "completed" or setpoint.tracking_ms is not None
+            assert setpoint.state != "not_tracked" or setpoint.tracking_ms is None
 
     @precondition(lambda self: self.tended)
     @invariant()
     def shares_and_shortfall_are_the_total(self) -> None:
-        for command in self.parts.dispatcher._lives.log:
-            ends_ms = command.ends_ms
-            if not (command.resplit and command.is_group) or command.adopted:
+        for dispatch in self.parts.dispatcher._registry.history:
+            ends_ms = dispatch.ends_ms
+            if not (dispatch.resplit and dispatch.is_group) or dispatch.adopted:
                 continue
             if ends_ms is not None and self.parts.wall.now_ms() >= ends_ms:
                 continue
-            lasted = [member for member in command.members.values() if member.state in LASTED]
-            if not all(member.dropped_out for member in lasted):
+            lasted = [setpoint for setpoint in dispatch.setpoints.values() if setpoint.state in LASTED]
+            if not all(setpoint.dropped_out for setpoint in lasted):
                 continue
             in_force_mw = sum(
-                member.mw for member in command.members.values() if member.state not in TERMINAL
+                setpoint.mw for setpoint in dispatch.setpoints.values() if setpoint.state not in TERMINAL
             )
-            assert in_force_mw + command.shortfall_mw == pytest.approx(command.mw, abs=1e-6)
+            assert in_force_mw + dispatch.shortfall_mw == pytest.approx(dispatch.mw, abs=1e-6)
 
 
 TestDispatcher = DispatcherMachine.TestCase

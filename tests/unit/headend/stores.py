@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection
 
-from trioder.domain.dispatch import DispatchRecord, ShareOf, with_shares
+from trioder.domain.dispatch import AllocationOf, DispatchRecord, with_allocations
 from trioder.domain.telemetry import Samples
 from trioder.store.interface import StoreListener
 from trioder.store.none import NoneStore
@@ -50,12 +50,12 @@ class SlowStore(NoneStore):
         self.kept.append(samples)
 
     def record_dispatch(
-        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: ShareOf
+        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
     ) -> None:
         """Each record whole, as if it was written at once; `changed` only what was handed over."""
         former = self.recorded.get(dispatch.dispatch_id)
         shares = () if former is None else (*former.members, *former.left_out)
-        record = with_shares(dispatch, map(share_of, sorted(changed)), former=shares)
+        record = with_allocations(dispatch, map(share_of, sorted(changed)), former=shares)
         self.recorded[dispatch.dispatch_id] = record
         self.dispatches.append(record)
         self.changed.append(frozenset(changed))

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.unit.headend.parts import make_fleet
-from trioder.control.candidates import Candidate, Exclusion, Known, candidates_of, horizon_s, ramp_window_s
+from trioder.control.allocation import Candidate, Exclusion, ramp_window_s
+from trioder.control.allocator import Known, candidates_of, horizon_s
 
 # 40 MWh, 10 MW, lossless, and fast.
 [ASSET] = make_fleet(1).assets

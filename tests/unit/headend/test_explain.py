@@ -2,9 +2,7 @@
 
 import pytest
 
-from trioder.control.allocation import Strategy, split
-from trioder.control.candidates import Candidate, Exclusion, ShareLimit
-from trioder.control.explain import explain
+from trioder.control.allocation import Candidate, Exclusion, ShareLimit, Strategy, explain, split
 
 GROUP = [Candidate(0, 100.0, 50.0), Candidate(1, 300.0, 350.0)]
 

@@ -63,7 +63,7 @@ async def test_a_setpoint_that_expired_undelivered_drives_the_model_no_longer(au
         await trio.sleep(50)
         assert view(parts).telemetry.current_mw == 9.0
         await trio.sleep(50)
-        parts.dispatcher.tend()
+        parts.dispatcher.maintain()
         await trio.sleep(8)
         assert (view(parts).telemetry.setpoint_mw, view(parts).telemetry.current_mw) == (-1.0, -1.0)
 

@@ -7,7 +7,7 @@ import trio
 
 from tests.unit.store import model_dispatches
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import DispatchRecord, DispatchTarget, MemberRecord
+from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
 from trioder.domain.telemetry import PastSample
 from trioder.store.postgres.database import (
     DatabaseError,
@@ -176,7 +176,7 @@ ASSET_ID = "7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a10"
 
 
 def dispatch_record(dispatch_id: str, state: str = "sent") -> DispatchRecord:
-    member = MemberRecord(asset_id=ASSET_ID, mw=1.0, wire_id=dispatch_id, state=state)
+    member = AssetSetpointRecord(asset_id=ASSET_ID, mw=1.0, wire_id=dispatch_id, state=state)
     return DispatchRecord(
         dispatch_id=dispatch_id,
         target=DispatchTarget(kind="asset", id=ASSET_ID),

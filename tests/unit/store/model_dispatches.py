@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import DispatchRecord, with_shares
+from trioder.domain.dispatch import DispatchRecord, with_allocations
 from trioder.store.postgres.database import DispatchNote
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ def keep(records: dict[str, DispatchRecord], note: DispatchNote) -> None:
     """Write a note: what it does not bring stays as it was."""
     former = records.get(note.dispatch.dispatch_id)
     shares = () if former is None else (*former.members, *former.left_out)
-    records[note.dispatch.dispatch_id] = with_shares(note.dispatch, note.shares, former=shares)
+    records[note.dispatch.dispatch_id] = with_allocations(note.dispatch, note.shares, former=shares)
 
 
 def living(records: Iterable[DispatchRecord], *, limit: int) -> Sequence[DispatchRecord]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tests.unit.store.model_database import dispatch_record
 from tests.unit.store.model_dispatches import hand_over
-from trioder.domain.dispatch import DispatchRecord, DispatchTarget, MemberRecord
+from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
 from trioder.store.postgres.database import DispatchNote, Note, SessionNote
 from trioder.store.postgres.record_queue import Dropped, RecordQueue
 from trioder.store.records import SessionRecord
@@ -40,7 +40,7 @@ def test_what_changed_while_it_was_written_is_written_again() -> None:
 def group(dispatch_id: str, states: str, *, is_open: bool = True) -> DispatchRecord:
     """A dispatch to as many assets as there are letters, each with its letter as its state."""
     members = tuple(
-        MemberRecord(asset_id=f"asset {key}", mw=1.0, wire_id=dispatch_id, state=state)
+        AssetSetpointRecord(asset_id=f"asset {key}", mw=1.0, wire_id=dispatch_id, state=state)
         for key, state in enumerate(states)
     )
     return DispatchRecord(

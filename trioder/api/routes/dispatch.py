@@ -49,7 +49,7 @@ from trioder.control.dispatcher import Dispatcher
 from trioder.control.lifecycle import STATES
 from trioder.control.model import Dispatch
 from trioder.control.requests import DispatchRefusedError, GroupRequest
-from trioder.domain.dispatch import DispatchRecord, DispatchRequest, DispatchTarget, ShareRecord
+from trioder.domain.dispatch import AllocationRecord, DispatchRecord, DispatchRequest, DispatchTarget
 from trioder.domain.text import preview
 from trioder.process.slices import Steps, parts_of, run_in_slices
 from trioder.store.interface import StoreUnavailableError
@@ -147,7 +147,7 @@ def _add_queries(blueprint: Blueprint, headend: Headend, index: FleetIndex) -> N
         key = None if asset_id is None else index.key_of(asset_id)
 
         def matches(dispatch: Dispatch) -> bool:
-            return (key is None or key in dispatch.members) and (state is None or dispatch.state == state)
+            return (key is None or key in dispatch.setpoints) and (state is None or dispatch.state == state)
 
         found: list[Dispatch | DispatchRecord] = [*dispatcher.newest_dispatches(limit, counts=matches)]
         if len(found) < limit:
@@ -233,7 +233,7 @@ def _valid_until_ms(body: DispatchBody) -> int | None:
     return None if body.valid_until is None else checked_time_ms("valid_until", body.valid_until)
 
 
-def _shares(record: DispatchRecord) -> Sequence[ShareRecord]:
+def _shares(record: DispatchRecord) -> Sequence[AllocationRecord]:
     return (*record.members, *record.left_out)
 
 

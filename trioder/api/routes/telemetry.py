@@ -109,7 +109,7 @@ def _row(view: LatestView, setpoint: AssetSetpoint | None, now_ms: int) -> Telem
         source=view.source,
         age_s=view.age_s,
         quality=view.quality,
-        dispatch_id=None if setpoint is None else setpoint.command.dispatch_id,
+        dispatch_id=None if setpoint is None else setpoint.dispatch.dispatch_id,
         remaining_s=None if ends_ms is None else max(0, ends_ms - now_ms) / 1000,
     )
 

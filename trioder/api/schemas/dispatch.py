@@ -8,7 +8,7 @@ from trioder.api.schemas.resources import MAX_HISTORY_ROWS, Id, Time
 from trioder.control.allocation import Strategy
 from trioder.control.lifecycle import DispatchState
 from trioder.control.requests import EXPIRES_IN_S, MAX_DURATION_S, MAX_EXPIRES_IN_S
-from trioder.domain.dispatch import DispatchRecord, LeftOutRecord, ShareRecord, TargetKind
+from trioder.domain.dispatch import AllocationRecord, DispatchRecord, ExcludedAssetRecord, TargetKind
 from trioder.process.rfc3339 import format_ms
 
 DEFAULT_DISPATCH_ROWS = 100
@@ -205,9 +205,9 @@ def dispatch_response(record: DispatchRecord, *, allocations: bool, dry_run: boo
     )
 
 
-def allocation_row(share: ShareRecord) -> AllocationRow:
+def allocation_row(share: AllocationRecord) -> AllocationRow:
     """Return one asset's share."""
-    if isinstance(share, LeftOutRecord):
+    if isinstance(share, ExcludedAssetRecord):
         return AllocationRow(asset_id=share.asset_id, mw=None, code=share.code, allocation=share.allocation)
     return AllocationRow(
         asset_id=share.asset_id,

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Protocol
 
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import DispatchRecord, ShareOf, ShareRecord
+from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord
 from trioder.domain.quality import Quality
 from trioder.domain.telemetry import PastSample, Samples, Source
 from trioder.store.records import PastSession, SessionRecord, Watermark
@@ -150,7 +150,7 @@ class DispatchNote:
 
     dispatch: DispatchRecord
     changed: frozenset[int]
-    share_of: ShareOf
+    share_of: AllocationOf
 
     @property
     def is_whole(self) -> bool:
@@ -170,7 +170,7 @@ class DispatchNote:
         return sum(self.dispatch.by_state.values()) + self.dispatch.assets_left_out
 
     @property
-    def shares(self) -> list[ShareRecord]:
+    def shares(self) -> list[AllocationRecord]:
         """Those that have changed, in fleet order."""
         return [self.share_of(key) for key in sorted(self.changed)]
 
@@ -183,7 +183,7 @@ class DispatchNote:
         return replace(self, changed=frozenset(), share_of=_no_share)
 
 
-def _no_share(key: int) -> ShareRecord:
+def _no_share(key: int) -> AllocationRecord:
     raise KeyError(key)
 
 

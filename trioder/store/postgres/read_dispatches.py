@@ -7,7 +7,7 @@ from typing import LiteralString
 import msgspec
 
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import DispatchRecord, LeftOutRecord, MemberRecord
+from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, ExcludedAssetRecord
 from trioder.store.postgres.pg_connection import Connection
 
 # About 3 ms of the headend's time.
@@ -86,8 +86,8 @@ _SHARES: LiteralString = """
     ORDER BY dispatch_id, position
 """
 _dispatch_decoder = msgspec.json.Decoder(DispatchRecord)
-_member_decoder = msgspec.json.Decoder(MemberRecord)
-_left_out_decoder = msgspec.json.Decoder(LeftOutRecord)
+_member_decoder = msgspec.json.Decoder(AssetSetpointRecord)
+_left_out_decoder = msgspec.json.Decoder(ExcludedAssetRecord)
 
 
 async def read_open_dispatches(connection: Connection, *, limit: int) -> Sequence[DispatchRecord]:
@@ -139,8 +139,8 @@ async def _read(
 
 async def _whole(connection: Connection, dispatches: Sequence[DispatchRecord]) -> list[DispatchRecord]:
     """The dispatches with their shares."""
-    members: dict[str, list[MemberRecord]] = {dispatch.dispatch_id: [] for dispatch in dispatches}
-    others: dict[str, list[LeftOutRecord]] = {dispatch.dispatch_id: [] for dispatch in dispatches}
+    members: dict[str, list[AssetSetpointRecord]] = {dispatch.dispatch_id: [] for dispatch in dispatches}
+    others: dict[str, list[ExcludedAssetRecord]] = {dispatch.dispatch_id: [] for dispatch in dispatches}
     if dispatches:
         # With the server's cursor: the rows of 100,000 assets are more than is to be received in one turn.
         async with connection.transaction(), connection.cursor(name="shares") as cursor:

@@ -8,7 +8,7 @@ has dispatches in memory.
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from trioder.domain.dispatch import DispatchRecord, ShareOf
+from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.store.postgres.database import DispatchNote, Note, SessionNote
 from trioder.store.records import SessionRecord
 
@@ -62,7 +62,7 @@ class RecordQueue:
         )
 
     def record_dispatch(
-        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: ShareOf
+        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
     ) -> Dropped:
         """A dispatch is as it says now; returns what had to go for it."""
         key = dispatch.dispatch_id

@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import DispatchRecord, ShareOf, ShareRecord, with_shares
+from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord, with_allocations
 from trioder.domain.telemetry import PastSample, Samples
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import StoreHealth, StoreListener, StoreUnavailableError
@@ -147,7 +147,7 @@ class PostgresStore:
         )
 
     def record_dispatch(
-        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: ShareOf
+        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
     ) -> None:
         """See `Store.record_dispatch`."""
         self._records.noted(self._records.notes.record_dispatch(dispatch, changed=changed, share_of=share_of))
@@ -193,7 +193,7 @@ class PostgresStore:
         note = self._records.notes.find_dispatch(dispatch_id=dispatch_id, idempotency_key=idempotency_key)
         if note is not None and note.is_whole:
             await trio.lowlevel.checkpoint()
-            return with_shares(note.dispatch, note.shares)
+            return with_allocations(note.dispatch, note.shares)
         find = partial(self._database.find_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key)
         with trio.move_on_after(_FIND_WITHIN_S) as within:
             found = await self._read(partial(find, whole=False))
@@ -204,8 +204,8 @@ class PostgresStore:
             found = await self._read(partial(find, whole=True))
         if note is None:
             return found
-        former: Sequence[ShareRecord] = () if found is None else (*found.members, *found.left_out)
-        return with_shares(note.dispatch, note.shares, former=former)
+        former: Sequence[AllocationRecord] = () if found is None else (*found.members, *found.left_out)
+        return with_allocations(note.dispatch, note.shares, former=former)
 
     async def dispatches(
         self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trioder.control.allocation import Split, Strategy, split
-from trioder.control.candidates import Candidate, Exclusion
+from trioder.control.allocation import Candidate, Exclusion, Split, Strategy, split
 from trioder.domain.holdable import Limit
 
 NAN, INFINITY = float("nan"), float("inf")
