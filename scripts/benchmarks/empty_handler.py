@@ -28,7 +28,7 @@ async def _serve() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     print(listeners[0].socket.getsockname()[1], flush=True)
     async with trio.lowlevel.FdStream(os.dup(0)) as parent, trio.open_nursery() as nursery:
-        nursery.start_soon(partial(serve_rest, create_empty_app(), listeners, drain=trio.Event()))
+        nursery.start_soon(partial(serve_rest, create_empty_app(), listeners, shutdown=trio.Event()))
         await parent.receive_some()
         nursery.cancel_scope.cancel()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trioder.domain.assets import Asset
+from trioder.domain.text import MAX_NAME_LENGTH, preview
 from trioder.fleet import FleetFileError, asset_from_document
 from trioder.process.addresses import Address, parse_address
 
@@ -18,7 +19,6 @@ MIN_TICK_S = 0.05
 MAX_TICK_S = 3600.0
 
 _MAX_FAULTS_SHOWN = 50
-_MAX_NAME_LENGTH = 256
 # The variables of a single asset, and their keys in an asset document.
 _TEXT_VARIABLES = {
     "ASSET_ID": "id",
@@ -148,8 +148,8 @@ def config_of_shard(line: bytes) -> AgentConfig:
     document = _object(line, "shard")
     faults: list[str] = []
     agent_id = document.get("agent_id")
-    if not (isinstance(agent_id, str) and 0 < len(agent_id) <= _MAX_NAME_LENGTH and agent_id.isprintable()):
-        rule = f"text of 1..{_MAX_NAME_LENGTH} printable characters"
+    if not (isinstance(agent_id, str) and 0 < len(agent_id) <= MAX_NAME_LENGTH and agent_id.isprintable()):
+        rule = f"text of 1..{MAX_NAME_LENGTH} printable characters"
         faults.append(_fault("agent_id", agent_id, rule))
     headend = _headend("headend", document.get("headend"), faults)
     config = AgentConfig(
@@ -192,7 +192,7 @@ def _object(line: bytes, kind: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ConfigError([f"the {kind} document is not JSON: {error}; it begins {line[:40]!r}"]) from None
     if not isinstance(document, dict):
-        raise ConfigError([f"the {kind} document is {_preview(document)}; it must be an object"])
+        raise ConfigError([f"the {kind} document is {preview(document)}; it must be an object"])
     return document
 
 
@@ -228,7 +228,7 @@ def _assets(documents: object, faults: list[str]) -> tuple[Asset, ...]:
 
 def _headend(name: str, value: object, faults: list[str]) -> Address:
     try:
-        address = parse_address(value if isinstance(value, str) else _preview(value))
+        address = parse_address(value if isinstance(value, str) else preview(value))
         if address.port == 0:
             raise ValueError(f"{value!r} has the port 0; it must be in 1..65535")
     except ValueError as error:
@@ -279,9 +279,4 @@ def _number_or_text(text: str) -> float | str:
 
 
 def _fault(name: str, value: object, rule: str) -> str:
-    return f"{name} is {_preview(value)}; it must be {rule}"
-
-
-def _preview(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return f"{name} is {preview(value)}; it must be {rule}"

@@ -1,7 +1,7 @@
-"""REST: the headend's routes over HTTP/1.1, their checks and their description. Quart stays in here."""
+"""REST: the headend's HTTP/1.1 API. No other package imports Quart or hypercorn."""
 
 from trioder.api.app import create_app
-from trioder.api.http.hosts import KnownHosts
+from trioder.api.http.hosts import AllowedHosts
 from trioder.api.http.serving import serve_rest
 
-__all__ = ["KnownHosts", "create_app", "serve_rest"]
+__all__ = ["AllowedHosts", "create_app", "serve_rest"]

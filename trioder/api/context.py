@@ -1,4 +1,4 @@
-"""What the routes show and command."""
+"""The headend as the routes see it."""
 
 from dataclasses import dataclass
 
@@ -19,14 +19,14 @@ from trioder.store.interface import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headend:
-    """What REST shows and commands.
+    """The parts of an open headend.
 
     Attributes:
-        clocks: those of the agents, as far as they are known.
-        started_s: when it started, on Trio's clock.
+        clocks: the agents' clocks, as far as they are known.
+        started_s: when the headend started, on Trio's clock.
         services: what the gRPC port serves.
-        peers: what its connections use; whoever serves the port is given it.
-        closing: set once the headend is on its way out; sessions end and none are taken.
+        peers: the limits of the gRPC port's connections.
+        closing: set at shutdown; sessions end and new ones are refused.
     """
 
     fleet: Fleet
@@ -46,5 +46,5 @@ class Headend:
 
     @property
     def started_ms(self) -> int:
-        """When it started, as the wall time is known now."""
+        """When the headend started, in Unix time."""
         return self.wall.unix_ms(self.started_s)

@@ -1,6 +1,6 @@
-"""Every way in which a request can fail, and the one JSON shape in which REST says so.
+"""Error responses: one JSON body for every way in which a request can fail.
 
-What the domain refuses is raised as `ApiError` by the route that knows the numbers.
+Routes raise `ApiError`, also for what the domain refuses.
 """
 
 from http import HTTPStatus
@@ -11,6 +11,8 @@ import structlog
 from quart import Quart, request
 from quart_trio.wrappers import TrioResponse
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from trioder.domain.text import preview
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -38,22 +40,20 @@ _CODE_OF_STATUS: dict[int, ErrorCode] = {
     421: "misdirected_request",
     503: "unavailable",
 }
-# What a client sent is shown back shortened: enough to recognise it.
-_SHOWN_CHARACTERS = 64
 
 
 class ErrorBody(msgspec.Struct, kw_only=True):
-    """What went wrong: a stable code, and one sentence for people that names the value and the rule."""
+    """An error: a stable code, and one sentence for people that names the value and the rule."""
 
     error: ErrorCode
     message: str
 
 
 class ApiError(Exception):
-    """A request that is answered with an error: its HTTP status, code and message.
+    """A request fails with this HTTP status, code and message.
 
     Attributes:
-        retry_after_s: when the same request may succeed; None where nothing can be said.
+        retry_after_s: when the same request may succeed; None when that is not known.
     """
 
     def __init__(
@@ -72,22 +72,17 @@ class ApiError(Exception):
 
 
 def code_of_status(status: int) -> ErrorCode:
-    """The error code that goes with an HTTP status when nobody says it more exactly."""
+    """Return the default error code of an HTTP status."""
     return _CODE_OF_STATUS.get(status, "bad_request" if status < 500 else "internal_error")
 
 
 def error_json(status: int, message: str, *, code: ErrorCode | None = None) -> bytes:
-    """The body of an error answer."""
+    """Return the body of an error response."""
     return msgspec.json.encode(ErrorBody(error=code or code_of_status(status), message=message))
 
 
-def shown(value: str) -> str:
-    """A client's text as a message may repeat it: quoted, escaped, on one line, of bounded length."""
-    return ascii(value if len(value) <= _SHOWN_CHARACTERS else value[: _SHOWN_CHARACTERS - 3] + "...")
-
-
 def register_error_handlers(app: Quart, *, max_body_bytes: int, body_timeout_s: float) -> None:
-    """Answer every failure of a request in the one shape; a crash is logged with its traceback."""
+    """Respond to every failure with an `ErrorBody`; unexpected exceptions are logged with a traceback."""
 
     @app.errorhandler(ApiError)
     async def on_api_error(error: ApiError) -> TrioResponse:
@@ -101,9 +96,9 @@ def register_error_handlers(app: Quart, *, max_body_bytes: int, body_timeout_s: 
         status = error.code or 500
         match status:
             case 404:
-                message = f"there is nothing at {shown(request.path)}; / lists what there is"
+                message = f"there is nothing at {preview(request.path)}; / lists what there is"
             case 405:
-                message = f"{shown(request.method)} is not allowed at {shown(request.path)}"
+                message = f"{preview(request.method)} is not allowed at {preview(request.path)}"
             case 408:
                 message = f"the body did not arrive within {body_timeout_s:g} s"
             case 413:

@@ -1,6 +1,6 @@
 """`/openapi.json`: Quart-Schema walks the routes, msgspec describes their types.
 
-Quart-Schema's own reading of msgspec types loses lists and nested types; this one does not.
+Quart-Schema's own conversion of msgspec types loses lists and nested types.
 """
 
 import inspect
@@ -22,15 +22,15 @@ _REFERENCE = "#/components/schemas/{name}"
 
 
 def documented(
-    answer: Any,
+    response: Any,
     *,
     query: type[msgspec.Struct] = NoQuery,
     body: type[msgspec.Struct] | None = None,
     errors: tuple[int, ...] = (),
     also: dict[int, Any] | None = None,
 ) -> Callable[[F], F]:
-    """Say what a route takes and answers; it checks nothing. 400, 421 and 500 go without saying."""
-    responses: dict[int, Any] = {200: answer, **(also or {})}
+    """Describe a route's parameters, body and responses; checks nothing. 400, 421 and 500 are implied."""
+    responses: dict[int, Any] = {200: response, **(also or {})}
     responses |= dict.fromkeys(sorted({400, 421, 500, *errors}), ErrorBody)
     decorate: Callable[[F], F] = document(
         querystring=query,
@@ -41,16 +41,16 @@ def documented(
 
 
 def openapi_document(app: Quart) -> dict[str, Any]:
-    """The OpenAPI 3.1 description of the application's routes."""
+    """Return the OpenAPI 3.1 description of the application's routes."""
     extension = QuartSchema(
         info=Info(
             title="trioder headend",
             version=trioder.__version__,
-            description="Commands a fleet of grid batteries. + MW discharges to the grid, - MW charges.",
+            description="Dispatches a fleet of grid batteries. + MW discharges to the grid, - MW charges.",
         ),
     )
-    # The extension itself stays off the application: it would check and convert on every request, and
-    # its pages load their scripts from elsewhere.
+    # The extension is not registered: it would validate and convert every request and response, and its
+    # pages load scripts from other hosts.
     return _Provider(app, extension).schema()
 
 
@@ -64,7 +64,7 @@ class _Provider(OpenAPIProvider):
         (_,), components = msgspec.json.schema_components([model], ref_template=_REFERENCE)
         parameters = []
         for name, schema in components.pop(model.__name__)["properties"].items():
-            # A parameter that may be absent is not one that may be null.
+            # An optional parameter is not a nullable one.
             kinds = [kind for kind in schema.pop("anyOf", [schema]) if kind.get("type") != "null"]
             described = {**kinds[0], **{key: value for key, value in schema.items() if value is not None}}
             parameters.append(
@@ -81,7 +81,7 @@ class _Provider(OpenAPIProvider):
     def build_request_body(
         self,
         model: Any,
-        source: Any,  # noqa: ARG002  # the base class's
+        source: Any,  # noqa: ARG002  # the base class's signature
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         schema, components = _schema_of(model)
         return {"required": True, "content": {"application/json": {"schema": schema}}}, components
@@ -89,12 +89,12 @@ class _Provider(OpenAPIProvider):
     def build_response_object(
         self,
         model: Any,
-        headers_model: Any,  # noqa: ARG002  # the base class's
+        headers_model: Any,  # noqa: ARG002  # the base class's signature
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         if model is str:
             return {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}}, {}
         schema, components = _schema_of(model)
-        # A list's own docstring says nothing of what is in it.
+        # The docstring of `list` does not describe its rows.
         described = get_args(model)[0] if get_origin(model) is list else model
         return {
             "description": (inspect.getdoc(described) or "").partition("\n")[0],

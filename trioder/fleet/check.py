@@ -1,7 +1,6 @@
 """A fleet file or an asset document into values of the domain, or every error in it with its line."""
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
@@ -11,11 +10,9 @@ from typing import Any, NamedTuple
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet, Site
 from trioder.domain.nameplate import NAMEPLATE_FIELDS, nameplate_faults
-from trioder.fleet.parse import Findings, Section, parse_json, parse_yaml, preview
+from trioder.domain.text import CANONICAL_UUID, MAX_NAME_LENGTH
+from trioder.fleet.parse import Findings, Section, describe, parse_json, parse_yaml
 
-# The wire's own limit: a name that no agent could register is refused here.
-MAX_NAME_LENGTH = 256
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
 _EFFICIENCY_FORMS = (
     ("efficiency",),
     ("round_trip_efficiency",),
@@ -24,7 +21,7 @@ _EFFICIENCY_FORMS = (
 
 
 def _uuid(value: object) -> str:
-    if not (isinstance(value, str) and _UUID(value)):
+    if not (isinstance(value, str) and CANONICAL_UUID.fullmatch(value.lower())):
         raise ValueError("a UUID such as 123e4567-e89b-12d3-a456-426614174000")
     return value.lower()
 
@@ -93,7 +90,7 @@ def load_fleet(path: Path) -> Fleet:
         raise findings.fatal(f"not UTF-8: {error.reason}", line=line) from None
     root = (parse_json if path.suffix.lower() == ".json" else parse_yaml)(text, findings)
     if not isinstance(root, Section):
-        what = "the file is empty" if root is None else f"the file holds {preview(root)}"
+        what = "the file is empty" if root is None else f"the file holds {describe(root)}"
         raise findings.fatal(f"{what}; it must be a mapping with the keys sites and assets")
     fleet = _read_fleet(root, findings)
     findings.raise_any()
@@ -134,7 +131,7 @@ class _Record:
             except KeyError:
                 self.fault(key, f"is not a key of {kind.noun}{_suggestion(key, frozenset(kind.checks))}")
             except ValueError as rule:
-                self.fault(key, f"is {preview(value)}; it must be {rule}")
+                self.fault(key, f"is {describe(value)}; it must be {rule}")
         for key in kind.required:
             if key not in section:
                 self.fault(key, "is missing")
@@ -172,7 +169,7 @@ def _sections(root: Section, key: str, findings: Findings) -> Iterator[tuple[str
         return
     listing = root[key]
     if not isinstance(listing, list) or not listing:
-        what = "an empty list" if isinstance(listing, list) else preview(listing)
+        what = "an empty list" if isinstance(listing, list) else describe(listing)
         message = f"is {what}; it must be a list with at least one entry"
         findings.add(message, field=key, line=root.line_of(key))
         return
@@ -181,14 +178,14 @@ def _sections(root: Section, key: str, findings: Findings) -> Iterator[tuple[str
     for position, (item, line) in enumerate(zip(listing, lines, strict=True)):
         path = f"{key}[{position}]"
         if not isinstance(item, Section):
-            findings.add(f"is {preview(item)}; it must be a mapping", field=path, line=line)
+            findings.add(f"is {describe(item)}; it must be a mapping", field=path, line=line)
             continue
         yield path, item
         if isinstance(item_id := item.get("id"), str):
             id_line = item.line_of("id")
             place = f"{path}.id" if id_line is None else f"line {id_line}"
             if (first := first_by_id.setdefault(item_id.lower(), place)) != place:
-                message = f"is {preview(item_id)}; {first} has this id already"
+                message = f"is {describe(item_id)}; {first} has this id already"
                 findings.add(message, field=f"{path}.id", line=id_line)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from trioder.domain.text import preview
+
 MAX_FAULTS_SHOWN = 50
 # A fleet is three levels deep; a much deeper file must not exhaust the stack.
 MAX_DEPTH = 16
@@ -112,7 +114,7 @@ class Listing(list[Any]):
         self.lines: list[int] = []
 
 
-def preview(value: object) -> str:
+def describe(value: object) -> str:
     """Return a value for an error message: short, and on one line."""
     match value:
         case dict():
@@ -123,8 +125,7 @@ def preview(value: object) -> str:
             return "empty"
         case bool():
             return "true" if value else "false"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return preview(value)
 
 
 def parse_json(text: str, findings: Findings) -> Any:

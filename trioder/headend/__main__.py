@@ -18,7 +18,7 @@ import structlog
 import trio
 import trio_asyncio
 
-from trioder.api import KnownHosts, create_app, serve_rest
+from trioder.api import AllowedHosts, create_app, serve_rest
 from trioder.control.fleet_reload import FleetReloader
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
@@ -76,10 +76,10 @@ def _checked_seconds(_context: click.Context, _parameter: click.Parameter, secon
     return seconds
 
 
-def _checked_hosts(_context: click.Context, _parameter: click.Parameter, text: str) -> KnownHosts | None:
+def _checked_hosts(_context: click.Context, _parameter: click.Parameter, text: str) -> AllowedHosts | None:
     hosts = [host.strip() for host in text.split(",") if host.strip()]
     try:
-        return KnownHosts(hosts) if hosts else None
+        return AllowedHosts(hosts) if hosts else None
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -196,7 +196,7 @@ def main(
     telemetry_retention_days: int,
     records_retention_days: int,
     http_addr: Address,
-    http_hosts: KnownHosts | None,
+    http_hosts: AllowedHosts | None,
     grpc_addr: Address,
     tick_s: float,
     stale_after_s: float,
@@ -223,7 +223,7 @@ def main(
         retention_days=telemetry_retention_days,
         records_retention_days=records_retention_days,
         http_addr=http_addr,
-        http_hosts=http_hosts or KnownHosts.of_address(http_addr.host),
+        http_hosts=http_hosts or AllowedHosts.of_address(http_addr.host),
         grpc_addr=grpc_addr,
         tick_s=tick_s,
         stale_after_s=stale_after_s,
@@ -262,7 +262,7 @@ async def _run(
     retention_days: int,
     records_retention_days: int,
     http_addr: Address,
-    http_hosts: KnownHosts,
+    http_hosts: AllowedHosts,
     grpc_addr: Address,
     tick_s: float,
     stale_after_s: float,
@@ -302,7 +302,7 @@ async def _run(
                 serve_rest,
                 create_app(headend),
                 http_listeners,
-                drain=headend.closing,
+                shutdown=headend.closing,
                 hosts=http_hosts,
                 counters=headend.counters,
             )

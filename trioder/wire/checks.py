@@ -1,11 +1,11 @@
-"""What every decoder checks of a value that came from a peer, and the error it raises."""
+"""Validation of values that a peer has sent, for every decoder, and the error that it raises."""
 
 import math
-import re
 from collections.abc import Sequence
 from uuid import UUID
 
 from trioder.domain.quality import Quality
+from trioder.domain.text import CANONICAL_UUID, TextError, preview, valid_name
 from trioder.process.rfc3339 import parse_ms
 
 
@@ -13,31 +13,23 @@ class WireError(ValueError):
     """A message that breaks the contract; its text names the field, the value and the rule."""
 
 
-# Names are for people and logs; a peer must not fill either.
-_MAX_NAME_LENGTH = 256
-_CANONICAL_ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-
-
 def checked_id(field: str, value: str) -> str:
     """Return a UUID in its canonical lower-case form."""
-    # Most are, and UUID() takes several times as long to say so.
-    if _CANONICAL_ID.fullmatch(value):
+    # Most ids are canonical, and UUID() takes several times as long as the pattern.
+    if CANONICAL_UUID.fullmatch(value):
         return value
     try:
         return str(UUID(value))
     except ValueError:
-        raise WireError(f"{field} is {_shown(value)}; it must be a UUID") from None
+        raise WireError(f"{field} is {preview(value)}; it must be a UUID") from None
 
 
 def checked_name(field: str, value: str) -> str:
     """Return a non-empty name of bounded length, on one line."""
-    if not value:
-        raise WireError(f"{field} is empty")
-    if len(value) > _MAX_NAME_LENGTH or not value.isprintable():
-        raise WireError(
-            f"{field} is {_shown(value)}; it must be at most {_MAX_NAME_LENGTH} printable characters"
-        )
-    return value
+    try:
+        return valid_name(field, value)
+    except TextError as error:
+        raise WireError(str(error)) from None
 
 
 def checked_finite(field: str, value: float) -> float:
@@ -50,10 +42,10 @@ def checked_finite(field: str, value: float) -> float:
 def checked_column(field: str, values: Sequence[float], *, rows: int) -> Sequence[float]:
     """Return one column of a batch: `rows` numbers, of which some may be NaN or infinite.
 
-    A batch is refused as a whole and then sent again, so that one such value would block its agent for good:
-    the receiver stores the row as suspect instead.
+    A refused batch would be sent again and again, and one such value would block its agent for good: the
+    receiver stores the row as suspect instead.
     """
-    # Into a list: twice as fast as list() when protobuf holds them.
+    # A slice of a protobuf column is a list, and twice as fast as list().
     column = values[:]
     if len(column) != rows:
         raise WireError(f"{field} has {len(column)} rows; the batch's asset_index has {rows}")
@@ -61,7 +53,7 @@ def checked_column(field: str, values: Sequence[float], *, rows: int) -> Sequenc
 
 
 def checked_qualities(field: str, codes: Sequence[int], *, rows: int) -> bytes:
-    """Return the device's own judgement of each row of a batch; empty when all are good."""
+    """Return the quality codes that the device reports, one a row; empty when all are good."""
     if not codes:
         return b""
     if len(codes) != rows:
@@ -70,19 +62,15 @@ def checked_qualities(field: str, codes: Sequence[int], *, rows: int) -> bytes:
 
 
 def device_quality(code: int) -> Quality:
-    """Return what a device says of its own values: good, bad, or suspect for a code of a newer protocol."""
+    """Return the quality that a device reports: good, bad, or suspect for a code of a newer protocol."""
     if code == Quality.GOOD:
         return Quality.GOOD
     return Quality.BAD if code == Quality.BAD else Quality.SUSPECT
 
 
-def checked_timestamp_ms(field: str, text: str) -> int:
+def checked_timestamp_ms(field: str, value: str) -> int:
     """Return an RFC 3339 time as milliseconds since the Unix epoch."""
     try:
-        return parse_ms(text)
+        return parse_ms(value)
     except ValueError:
-        raise WireError(f"{field} is {_shown(text)}; it must be an RFC 3339 time") from None
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")
+        raise WireError(f"{field} is {preview(value)}; it must be an RFC 3339 time") from None

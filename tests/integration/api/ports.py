@@ -1,4 +1,4 @@
-"""A served application of a few routes, and what a client may do with its port."""
+"""A served application with a few routes, and raw access to its port."""
 
 import socket
 import struct
@@ -24,7 +24,7 @@ class Port:
 
     app: QuartTrio
     address: tuple[str, int]
-    drain: trio.Event
+    shutdown: trio.Event
     ended: trio.Event
     holding: trio.Event
     release: trio.Event
@@ -37,7 +37,7 @@ class Port:
     async def connect(self) -> trio.SocketStream:
         return await trio.open_tcp_stream(*self.address)
 
-    async def say(self, request: bytes) -> bytes:
+    async def exchange(self, request: bytes) -> bytes:
         """Send bytes on a new connection and return all that comes back until it is closed."""
         async with await self.connect() as stream:
             await stream.send_all(request)
@@ -97,13 +97,15 @@ def create_app(holding: trio.Event, release: trio.Event) -> QuartTrio:
 @asynccontextmanager
 async def open_port(**options: Any) -> AsyncIterator[Port]:
     counters = Counters()
-    holding, release, drain, ended = trio.Event(), trio.Event(), trio.Event(), trio.Event()
+    holding, release, shutdown, ended = trio.Event(), trio.Event(), trio.Event(), trio.Event()
     app = create_app(holding, release)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     address = listeners[0].socket.getsockname()
 
     async def serve(task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # serve_rest calls it
-        await serve_rest(app, listeners, drain=drain, counters=counters, task_status=task_status, **options)
+        await serve_rest(
+            app, listeners, shutdown=shutdown, counters=counters, task_status=task_status, **options
+        )
         ended.set()
 
     with trio.fail_after(5):
@@ -112,7 +114,7 @@ async def open_port(**options: Any) -> AsyncIterator[Port]:
             yield Port(
                 app=app,
                 address=address,
-                drain=drain,
+                shutdown=shutdown,
                 ended=ended,
                 holding=holding,
                 release=release,
@@ -121,7 +123,7 @@ async def open_port(**options: Any) -> AsyncIterator[Port]:
             nursery.cancel_scope.cancel()
 
 
-def answer_of(raw: bytes) -> tuple[int, dict[str, str], bytes]:
+def parse_response(raw: bytes) -> tuple[int, dict[str, str], bytes]:
     head, _, body = raw.partition(b"\r\n\r\n")
     line, *headers = head.decode().split("\r\n")
     return (

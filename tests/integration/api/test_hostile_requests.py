@@ -1,4 +1,4 @@
-"""Requests that mean two things, or are for another host, and clients that leave: over raw sockets."""
+"""Ambiguous requests, requests for other hosts, and clients that disconnect: over raw sockets."""
 
 import json
 from functools import partial
@@ -6,17 +6,17 @@ from functools import partial
 import pytest
 import trio
 
-from tests.integration.api.ports import Port, answer_of, leave, open_port, read_all
+from tests.integration.api.ports import Port, leave, open_port, parse_response, read_all
 from trioder.api.http import http1
-from trioder.api.http.hosts import KnownHosts
+from trioder.api.http.hosts import AllowedHosts
 
 POST = b"POST /length HTTP/1.1\r\nHost: localhost\r\n"
 SMUGGLED = b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def still_serves(port: Port) -> bool:
-    answer = await port.say(b"GET /quick HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    return answer_of(answer)[0] == 200
+    response = await port.exchange(b"GET /quick HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    return parse_response(response)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ async def still_serves(port: Port) -> bool:
         b"GET /quick HTTP/1.1 x\r\nHost: localhost\r\n\r\n",
     ],
 )
-async def test_a_request_that_means_two_things_is_refused_and_what_follows_it_never_answered(
+async def test_an_ambiguous_request_is_refused_and_smuggled_ones_get_no_response(
     head: bytes,
 ) -> None:
     async with open_port() as port:
-        raw = await port.say(head + SMUGGLED)
-        status, headers, body = answer_of(raw)
+        raw = await port.exchange(head + SMUGGLED)
+        status, headers, body = parse_response(raw)
         assert (status, headers["connection"]) == (400, "close")
-        # One answer, and nothing after it.
+        # One response, and nothing after it.
         assert json.loads(body)["error"] == "bad_request"
         assert raw.count(b"content-type: ") == 1
         assert port.counters.rest_requests_refused == 1
@@ -84,27 +84,27 @@ async def test_a_request_that_means_two_things_is_refused_and_what_follows_it_ne
         b"f" * 30 + b"\r\nhello\r\n0\r\n\r\n",
     ],
 )
-async def test_a_body_whose_chunks_mean_two_things_ends_the_connection(body: bytes) -> None:
+async def test_an_ambiguous_chunked_body_ends_the_connection(body: bytes) -> None:
     async with open_port() as port:
-        raw = await port.say(POST + b"Transfer-Encoding: chunked\r\n\r\n" + body + SMUGGLED)
+        raw = await port.exchange(POST + b"Transfer-Encoding: chunked\r\n\r\n" + body + SMUGGLED)
         assert raw.count(b"content-type: ") == 1
-        assert answer_of(raw)[0] == 400
+        assert parse_response(raw)[0] == 400
         assert await still_serves(port)
 
 
-async def test_a_head_in_single_bytes_is_the_same_head() -> None:
+async def test_a_head_may_be_received_byte_by_byte() -> None:
     async with open_port() as port, await port.connect() as stream:
         for byte in POST + b"Content-Length: 5\r\nConnection: close\r\n\r\nhello":
             await stream.send_all(bytes([byte]))
-        assert answer_of(await read_all(stream))[0] == 200
+        assert parse_response(await read_all(stream))[0] == 200
 
 
-async def test_chunks_with_a_trailer_are_a_body() -> None:
+async def test_a_chunked_body_may_have_a_trailer() -> None:
     async with open_port() as port:
         chunked = (
             b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n5;x=y\r\nhello\r\n0\r\nX: y\r\n\r\n"
         )
-        status, _, body = answer_of(await port.say(POST + chunked))
+        status, _, body = parse_response(await port.exchange(POST + chunked))
         assert (status, body) == (200, b"5")
 
 
@@ -136,8 +136,8 @@ async def test_chunks_with_a_trailer_are_a_body() -> None:
 )
 async def test_a_request_for_another_host_is_misdirected(head: bytes) -> None:
     async with open_port() as port:
-        raw = await port.say(head + SMUGGLED)
-        status, headers, body = answer_of(raw)
+        raw = await port.exchange(head + SMUGGLED)
+        status, headers, body = parse_response(raw)
         assert (status, headers["content-type"], headers["connection"]) == (421, "application/json", "close")
         assert json.loads(body)["error"] == "misdirected_request"
         assert "HEADEND_HTTP_HOSTS" in json.loads(body)["message"]
@@ -159,15 +159,15 @@ async def test_a_request_for_another_host_is_misdirected(head: bytes) -> None:
         (b"http://127.0.0.1:80/quick?", b"localhost"),
     ],
 )
-async def test_by_default_the_names_of_loopback_are_known(target: bytes, host: bytes) -> None:
+async def test_loopback_hosts_are_allowed_by_default(target: bytes, host: bytes) -> None:
     async with open_port() as port:
         head = b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
-        assert answer_of(await port.say(head))[::2] == (200, b"{}")
+        assert parse_response(await port.exchange(head))[::2] == (200, b"{}")
 
 
-async def test_a_client_of_http_1_0_need_not_name_a_host() -> None:
+async def test_http_1_0_needs_no_host_header() -> None:
     async with open_port() as port:
-        assert answer_of(await port.say(b"GET /quick HTTP/1.0\r\n\r\n"))[0] == 200
+        assert parse_response(await port.exchange(b"GET /quick HTTP/1.0\r\n\r\n"))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -180,15 +180,15 @@ async def test_a_client_of_http_1_0_need_not_name_a_host() -> None:
         (b"localhost", 421),
     ],
 )
-async def test_hosts_that_are_named_are_the_only_ones(host: bytes, status: int) -> None:
-    async with open_port(hosts=KnownHosts(["headend.example", "b:3001"])) as port:
+async def test_a_list_of_hosts_replaces_the_default(host: bytes, status: int) -> None:
+    async with open_port(hosts=AllowedHosts(["headend.example", "b:3001"])) as port:
         head = b"GET /quick HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
-        assert answer_of(await port.say(head))[0] == status
+        assert parse_response(await port.exchange(head))[0] == status
 
 
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("path", [b"/slices", b"/endless", b"/quick", b"/hold", b"/crash"])
-async def test_clients_that_leave_before_their_answer_crash_nothing(
+async def test_clients_that_disconnect_before_the_response_cause_no_crash(
     path: bytes, reset: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crashes: list[str] = []
@@ -207,14 +207,14 @@ async def test_clients_that_leave_before_their_answer_crash_nothing(
                 nursery.start_soon(partial(ask_and_leave, port, steps))
         # Another connection, open all the while, is served as before.
         await other.send_all(b"GET /quick HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        assert answer_of(await read_all(other))[0] == 200
+        assert parse_response(await read_all(other))[0] == 200
         port.release.set()
-        port.drain.set()
+        port.shutdown.set()
         await port.ended.wait()
     assert crashes == []
 
 
-async def test_clients_that_send_their_request_and_no_more_are_answered() -> None:
+async def test_clients_that_half_close_after_the_request_get_a_response() -> None:
     async with open_port() as port, await port.connect() as stream:
         await stream.send_all(b"GET /slices HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         raw = b""

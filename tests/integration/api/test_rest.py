@@ -1,4 +1,4 @@
-"""The REST routes as a user reaches them: a real headend behind real sockets."""
+"""The REST routes of a real headend over real sockets."""
 
 import random
 from collections.abc import AsyncIterator
@@ -34,18 +34,18 @@ async def open_client(fleet: Fleet) -> AsyncIterator[httpx2.AsyncClient]:
             trio.open_nursery() as nursery,
         ):
             app = create_app(headend)
-            await nursery.start(partial(serve_rest, app, listeners, drain=headend.closing))
+            await nursery.start(partial(serve_rest, app, listeners, shutdown=headend.closing))
             async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
                 yield client
             headend.closing.set()
 
 
-async def test_a_user_looks_commands_and_looks_again() -> None:
+async def test_a_user_reads_dispatches_and_reads_again() -> None:
     async with open_client(make_fleet()) as client:
         assert (await client.get("/health")).json()["status"] == "ok"
         asset = (await client.get("/assets", params={"limit": 1})).json()[0]
-        answer = await client.post("/dispatch", json={"asset_id": asset["id"], "mw": 5, "duration_s": 60})
-        assert answer.json()["delivery"] == "queued"
+        response = await client.post("/dispatch", json={"asset_id": asset["id"], "mw": 5, "duration_s": 60})
+        assert response.json()["delivery"] == "queued"
         setpoint_mw = None
         while setpoint_mw != 5:
             latest = await client.get(f"/telemetry/{asset['id']}")
@@ -55,15 +55,15 @@ async def test_a_user_looks_commands_and_looks_again() -> None:
         assert "trioder_dispatches_queued_total 1.0" in (await client.get("/metrics")).text
 
 
-async def test_a_large_fleet_arrives_whole_in_chunks() -> None:
+async def test_a_large_fleet_is_sent_in_chunks() -> None:
     fleet = make_fleet(sites=1, assets_a_site=20_000)
     async with open_client(fleet) as client:
-        answer = await client.get("/assets")
-        assert answer.headers["transfer-encoding"] == "chunked"
-        assert [row["id"] for row in answer.json()] == [asset.id for asset in fleet.assets]
+        response = await client.get("/assets")
+        assert response.headers["transfer-encoding"] == "chunked"
+        assert [row["id"] for row in response.json()] == [asset.id for asset in fleet.assets]
 
 
-async def test_hundreds_of_ids_fit_into_one_question() -> None:
+async def test_hundreds_of_ids_fit_into_one_request() -> None:
     async with open_client(make_fleet(sites=1, assets_a_site=1000)) as client:
         ids = [uuid_of(1000 + number) for number in range(1000)]
         while len(rows := (await client.get("/telemetry", params={"asset_id": ids})).json()) < len(ids):
@@ -71,20 +71,20 @@ async def test_hundreds_of_ids_fit_into_one_question() -> None:
         assert [row["asset_id"] for row in rows] == ids
 
 
-async def test_a_large_body_is_refused_whether_its_length_is_told_or_not() -> None:
+async def test_a_large_body_is_refused_with_and_without_content_length() -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(40):
             yield b" " * 50_000
 
     async with open_client(make_fleet()) as client:
         for content in (b" " * 1_000_001, chunks()):
-            answer = await client.post(
+            response = await client.post(
                 "/dispatch", content=content, headers={"content-type": "application/json"}
             )
-            assert (answer.status_code, answer.json()["error"]) == (413, "payload_too_large")
+            assert (response.status_code, response.json()["error"]) == (413, "payload_too_large")
 
 
-async def test_the_log_shows_the_path_as_it_was_sent_and_who_asked() -> None:
+async def test_the_log_has_the_raw_path_and_the_peer() -> None:
     async with open_client(make_fleet()) as client:
         with capture_logs() as lines:
             await client.get("/assets/%0d%0aforged=line?limit=1")
@@ -95,22 +95,22 @@ async def test_the_log_shows_the_path_as_it_was_sent_and_who_asked() -> None:
         assert line["peer"].startswith("127.0.0.1:")
 
 
-async def test_many_questions_at_once_are_all_answered() -> None:
+async def test_many_concurrent_requests_all_get_a_response() -> None:
     async with open_client(make_fleet()) as client, trio.open_nursery() as nursery:
-        answers: list[bool] = []
+        responses: list[bool] = []
 
         async def ask(number: int) -> None:
             path, status = [("/assets", 200), (f"/assets/{number}", 404), ("/assets?limit=x", 400)][
                 number % 3
             ]
-            answers.append((await client.get(path)).status_code == status)
+            responses.append((await client.get(path)).status_code == status)
 
         for number in range(60):
             nursery.start_soon(ask, number)
-    assert answers == [True] * 60
+    assert responses == [True] * 60
 
 
-async def test_a_client_that_does_not_read_does_not_hold_up_the_others() -> None:
+async def test_a_client_that_does_not_read_does_not_delay_others() -> None:
     async with (
         open_client(make_fleet(sites=1, assets_a_site=20_000)) as client,
         await trio.open_tcp_stream("127.0.0.1", client.base_url.port or 0) as stuck,

@@ -1,4 +1,4 @@
-"""The REST port over real sockets: what it refuses, what it bounds, and how it ends."""
+"""The REST port over real sockets: limits, refusals and shutdown."""
 
 import json
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import httpx2
 import pytest
 import trio
 
-from tests.integration.api.ports import MAX_BODY, answer_of, open_port, read_all
+from tests.integration.api.ports import MAX_BODY, open_port, parse_response, read_all
 from trioder.api.http.http1 import Http1Connection
 
 GET = b"GET /quick HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -16,7 +16,7 @@ LAST_GET = GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
 
 
 @pytest.mark.parametrize(("method", "body"), [("GET", b"{}"), ("HEAD", b"")])
-async def test_an_answer_with_a_length_goes_in_one_piece(
+async def test_a_response_with_a_length_is_sent_in_one_piece(
     method: str, body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pieces: list[bytes] = []
@@ -28,38 +28,40 @@ async def test_an_answer_with_a_length_goes_in_one_piece(
 
     monkeypatch.setattr(Http1Connection, "_send", note)
     async with open_port() as port:
-        await port.say(f"{method} /quick HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
+        await port.exchange(
+            f"{method} /quick HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode()
+        )
     (piece,) = pieces
-    status, headers, sent_body = answer_of(piece)
+    status, headers, sent_body = parse_response(piece)
     assert (status, headers["content-length"], sent_body) == (200, "2", body)
 
 
-async def test_one_connection_serves_many_requests_and_does_not_name_its_server() -> None:
+async def test_one_connection_serves_many_requests_without_a_server_header() -> None:
     async with open_port() as port, httpx2.AsyncClient(base_url=port.url) as client:
         for _ in range(3):
-            answer = await client.get("/quick")
-            assert answer.json() == {}
-            assert "server" not in answer.headers
-        assert answer.http_version == "HTTP/1.1"
+            response = await client.get("/quick")
+            assert response.json() == {}
+            assert "server" not in response.headers
+        assert response.http_version == "HTTP/1.1"
 
 
-async def test_pipelined_requests_are_answered_in_order() -> None:
+async def test_pipelined_requests_get_responses_in_order() -> None:
     async with open_port() as port:
-        raw = await port.say(GET + b"GET /none HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        raw = await port.exchange(GET + b"GET /none HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         assert raw.index(b" 200 ") < raw.index(b" 404 ")
 
 
-async def test_a_body_of_the_highest_size_is_taken() -> None:
+async def test_a_body_of_the_maximum_size_is_accepted() -> None:
     async with open_port() as port, httpx2.AsyncClient(base_url=port.url) as client:
         assert (await client.post("/length", content=b"x" * MAX_BODY)).json() == MAX_BODY
 
 
 @pytest.mark.parametrize("size", [MAX_BODY + 1, 30 * MAX_BODY])
-async def test_a_larger_body_is_refused_and_its_client_reads_why(size: int) -> None:
+async def test_a_larger_body_is_refused_with_a_readable_response(size: int) -> None:
     async with open_port() as port, httpx2.AsyncClient(base_url=port.url) as client:
-        answer = await client.post("/length", content=b"x" * size)
-        assert answer.status_code == 413
-        assert answer.json() == {
+        response = await client.post("/length", content=b"x" * size)
+        assert response.status_code == 413
+        assert response.json() == {
             "error": "payload_too_large",
             "message": "the body is larger than 1000000 bytes",
         }
@@ -67,26 +69,26 @@ async def test_a_larger_body_is_refused_and_its_client_reads_why(size: int) -> N
 
 
 @pytest.mark.parametrize("size", [MAX_BODY + 1, 5 * MAX_BODY])
-async def test_a_larger_body_is_refused_when_it_is_chunked_too(size: int) -> None:
+async def test_a_larger_chunked_body_is_refused(size: int) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, size, 50_000):
             yield b"x" * min(50_000, size - start)
 
     async with open_port() as port, httpx2.AsyncClient(base_url=port.url) as client:
-        answer = await client.post("/length", content=chunks())
-        assert (answer.status_code, answer.json()["error"]) == (413, "payload_too_large")
+        response = await client.post("/length", content=chunks())
+        assert (response.status_code, response.json()["error"]) == (413, "payload_too_large")
 
 
-async def test_a_body_that_never_ends_holds_its_connection_for_a_bounded_time() -> None:
+async def test_an_endless_body_times_out() -> None:
     async with open_port() as port:
         stream = await port.connect()
         await stream.send_all(b"POST /length HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nabc")
-        status, _, body = answer_of(await read_all(stream))
+        status, _, body = parse_response(await read_all(stream))
         assert (status, json.loads(body)["error"]) == (408, "request_timeout")
         await stream.aclose()
 
 
-async def test_headers_that_never_end_hold_their_connection_for_a_bounded_time(
+async def test_endless_headers_time_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("trioder.api.http.http1._HEAD_TIMEOUT_S", 0.3)
@@ -99,13 +101,13 @@ async def test_headers_that_never_end_hold_their_connection_for_a_bounded_time(
                     await trio.sleep(0.02)
 
         nursery.start_soon(trickle)
-        status, _, body = answer_of(await read_all(stream))
+        status, _, body = parse_response(await read_all(stream))
         assert (status, json.loads(body)["error"]) == (408, "request_timeout")
         assert port.counters.rest_requests_refused == 1
         nursery.cancel_scope.cancel()
 
 
-async def test_each_head_of_a_connection_has_the_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_request_head_has_its_own_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trioder.api.http.http1._HEAD_TIMEOUT_S", 0.6)
     async with open_port() as port, await port.connect() as stream:
         for number in range(4):
@@ -130,13 +132,13 @@ async def test_each_head_of_a_connection_has_the_time_of_its_own(monkeypatch: py
         (b"GET /quick HTTP/3.0\r\nhost: localhost\r\n\r\n", 505),
     ],
 )
-async def test_what_is_not_http_1_is_refused_in_json(raw: bytes, status: int) -> None:
+async def test_anything_but_http_1_is_refused_in_json(raw: bytes, status: int) -> None:
     async with open_port() as port:
-        got, headers, body = answer_of(await port.say(raw))
+        got, headers, body = parse_response(await port.exchange(raw))
         assert got == status
         assert headers["content-type"] == "application/json"
         assert set(json.loads(body)) == {"error", "message"}
-        assert (await port.say(LAST_GET)).startswith(b"HTTP/1.1 200")
+        assert (await port.exchange(LAST_GET)).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(
@@ -146,83 +148,83 @@ async def test_what_is_not_http_1_is_refused_in_json(raw: bytes, status: int) ->
         b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: eA==",
     ],
 )
-async def test_an_upgrade_is_not_taken_up(upgrade: bytes) -> None:
+async def test_an_upgrade_is_ignored(upgrade: bytes) -> None:
     async with open_port() as port, await port.connect() as stream:
         await stream.send_all(b"GET /quick HTTP/1.1\r\nhost: localhost\r\n" + upgrade + b"\r\n\r\n")
-        status, headers, _ = answer_of(await stream.receive_some())
+        status, headers, _ = parse_response(await stream.receive_some())
         assert status == 200
         assert "upgrade" not in headers
 
 
-async def test_a_crash_is_answered_without_its_details_and_the_port_goes_on(
+async def test_a_crash_gets_500_without_details_and_the_port_stays_open(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with open_port() as port, httpx2.AsyncClient(base_url=port.url) as client:
-        answer = await client.get("/crash")
-        assert (answer.status_code, answer.json()["error"]) == (500, "internal_error")
-        assert "secret" not in answer.text
+        response = await client.get("/crash")
+        assert (response.status_code, response.json()["error"]) == (500, "internal_error")
+        assert "secret" not in response.text
         assert (await client.get("/quick")).status_code == 200
 
 
-async def test_more_connections_than_allowed_are_told_so() -> None:
+async def test_connections_beyond_the_limit_get_503() -> None:
     async with open_port(max_connections=1) as port, await port.connect() as first:
         await first.send_all(GET.replace(b"quick", b"hold"))
         await port.holding.wait()
-        status, _, body = answer_of(await port.say(GET))
+        status, _, body = parse_response(await port.exchange(GET))
         assert (status, json.loads(body)["error"]) == (503, "unavailable")
         assert port.counters.rest_connections_refused == 1
 
 
-async def test_connections_that_ask_nothing_make_room_for_those_that_do() -> None:
+async def test_idle_connections_are_closed_for_new_ones() -> None:
     async with open_port(max_connections=2) as port:
         async with await port.connect() as silent, await port.connect() as slow:
             await slow.send_all(b"GET /qui")
             for _ in range(3):
-                assert b" 200 " in await port.say(LAST_GET)
+                assert b" 200 " in await port.exchange(LAST_GET)
             assert await silent.receive_some() == b""
         assert port.counters.rest_connections_refused == 0
         assert port.counters.rest_connections_closed_idle >= 1
 
 
-async def test_a_client_that_leaves_gives_its_place_back() -> None:
+async def test_a_closed_connection_frees_its_slot() -> None:
     async with open_port(max_connections=1) as port:
         stream = await port.connect()
         await stream.send_all(GET)
         await stream.receive_some()
         await stream.aclose()
         with trio.fail_after(2):
-            while b" 200 " not in await port.say(LAST_GET):
+            while b" 200 " not in await port.exchange(LAST_GET):
                 await trio.sleep(0.01)
 
 
-async def test_draining_closes_idle_connections_and_ends_at_once() -> None:
+async def test_shutdown_closes_idle_connections_without_delay() -> None:
     async with open_port() as port, await port.connect() as stream:
         await stream.send_all(GET)
-        answer = b""
-        while not answer.endswith(b"{}"):
-            answer += await stream.receive_some()
-        port.drain.set()
+        response = b""
+        while not response.endswith(b"{}"):
+            response += await stream.receive_some()
+        port.shutdown.set()
         with trio.fail_after(1):
             await port.ended.wait()
             assert await stream.receive_some() == b""
 
 
-async def test_a_connection_that_falls_idle_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_connection_is_closed_after_its_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trioder.api.http.serving._IDLE_TIMEOUT_S", 0.3)
     async with open_port() as port:
-        assert b" 200 " in await port.say(GET)
+        assert b" 200 " in await port.exchange(GET)
 
 
-async def test_draining_lets_a_request_under_way_finish() -> None:
+async def test_shutdown_waits_for_a_request_in_progress() -> None:
     async with open_port() as port, trio.open_nursery() as nursery:
-        answers: list[bytes] = []
+        responses: list[bytes] = []
 
         async def ask() -> None:
-            answers.append(await port.say(b"GET /hold HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+            responses.append(await port.exchange(b"GET /hold HTTP/1.1\r\nhost: localhost\r\n\r\n"))
 
         nursery.start_soon(ask)
         await port.holding.wait()
-        port.drain.set()
+        port.shutdown.set()
         while True:  # until it listens no more
             try:
                 await (await port.connect()).aclose()
@@ -231,14 +233,14 @@ async def test_draining_lets_a_request_under_way_finish() -> None:
         port.release.set()
         with trio.fail_after(2):
             await port.ended.wait()
-    assert answers[0].endswith(b'"held"')
+    assert responses[0].endswith(b'"held"')
 
 
 @pytest.mark.parametrize("path", [b"/hold", b"/endless"])
-async def test_draining_cuts_what_does_not_finish(path: bytes) -> None:
+async def test_shutdown_cancels_requests_after_the_grace_period(path: bytes) -> None:
     async with open_port() as port, await port.connect() as stream:
         await stream.send_all(b"GET " + path + b" HTTP/1.1\r\nhost: localhost\r\n\r\n")
         await port.holding.wait()
-        port.drain.set()
+        port.shutdown.set()
         with trio.fail_after(4):
             await port.ended.wait()

@@ -57,7 +57,7 @@ def make_fleet(*, sites: int = 2, assets_a_site: int = 2) -> Fleet:
 
 @dataclass(frozen=True, kw_only=True)
 class Rest:
-    """REST as a client sees it, and the headend behind it."""
+    """A client of REST, and its headend."""
 
     headend: Headend
     app: QuartTrio
@@ -71,7 +71,7 @@ class Rest:
         return await self.app.test_client().open(path, method=method, **options)
 
     async def get(self, path: str) -> Any:
-        """The body of an answer that must be 200."""
+        """Return the body of a response that must be 200."""
         status, body = await self.ask("GET", path)
         assert status == 200, body
         return body
@@ -80,7 +80,7 @@ class Rest:
         return await self.ask("POST", "/dispatch", data=body, headers={"content-type": content_type})
 
     def connect(self, *keys: int, agent_id: str = "agent-1") -> Session:
-        """An agent that holds these assets."""
+        """Connect an agent with these assets."""
         session = Session(
             session_id=f"session of {agent_id}",
             agent_id=agent_id,
@@ -96,7 +96,7 @@ class Rest:
         self.headend.sessions.claim(session, asset_ids=[fleet.assets[key].id for key in keys])
         return session
 
-    def tell(
+    def report(
         self,
         *keys: int,
         current_mw: float = 5.0,
@@ -104,7 +104,7 @@ class Rest:
         available_mw: tuple[float, float] = (10.0, 8.0),
         quality: Quality = Quality.GOOD,
     ) -> None:
-        """An agent's sample of each of these assets, as of now; available to discharge and to charge."""
+        """Report a sample of each asset as of now; `available_mw` is to discharge and to charge."""
         now_ms = self.headend.wall.now_ms()
         samples = Samples(
             ts_unix_ms=now_ms,

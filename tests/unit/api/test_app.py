@@ -1,4 +1,4 @@
-"""What holds for every route: agents, health, metrics, the description, errors and the request line."""
+"""All routes: agents, health, metrics, the OpenAPI document, errors and the request log."""
 
 import json
 import re
@@ -47,7 +47,7 @@ async def test_agents_lists_the_connected_assets(autojump_clock: object) -> None
         assert [row["agent_id"] for row in await rest.get(after)] == ["late"]
 
 
-async def test_an_agent_that_left_is_no_longer_listed(autojump_clock: object) -> None:
+async def test_a_disconnected_agent_is_not_listed(autojump_clock: object) -> None:
     async with open_rest() as rest:
         rest.headend.sessions.release(rest.connect(0))
         assert await rest.get("/agents") == []
@@ -67,7 +67,7 @@ async def test_health_counts_what_is_connected(autojump_clock: object) -> None:
         }
 
 
-async def test_a_headend_on_its_way_out_is_degraded(autojump_clock: object) -> None:
+async def test_health_is_degraded_during_shutdown(autojump_clock: object) -> None:
     async with open_rest() as rest:
         rest.headend.closing.set()
         status, body = await rest.ask("GET", "/health")
@@ -134,7 +134,7 @@ async def test_an_unknown_route_is_not_found_in_json(autojump_clock: object, pat
         ("BREW", "/dispatch", "GET, HEAD, OPTIONS, POST"),
     ],
 )
-async def test_another_method_is_refused_with_those_that_are_allowed(
+async def test_a_wrong_method_is_refused_with_the_allowed_ones(
     autojump_clock: object, method: str, path: str, allowed: str
 ) -> None:
     async with open_rest() as rest:
@@ -143,7 +143,7 @@ async def test_another_method_is_refused_with_those_that_are_allowed(
         assert (await response.get_json())["error"] == "method_not_allowed"
 
 
-async def test_options_tells_the_methods_and_grants_no_origin(autojump_clock: object) -> None:
+async def test_options_lists_the_methods_and_grants_no_origin(autojump_clock: object) -> None:
     async with open_rest() as rest:
         response = await rest.raw("OPTIONS", "/dispatch", headers={"origin": "http://elsewhere.example"})
         assert (response.status_code, response.headers["allow"]) == (
@@ -161,7 +161,7 @@ async def test_every_route_refuses_unknown_parameters(autojump_clock: object, pa
         assert "'colour'" in body["message"]
 
 
-async def test_every_request_leaves_one_line(autojump_clock: object) -> None:
+async def test_every_request_is_logged_once(autojump_clock: object) -> None:
     async with open_rest() as rest:
         with capture_logs() as lines:
             await rest.raw("GET", "/assets?limit=0")
@@ -177,7 +177,7 @@ async def test_every_request_leaves_one_line(autojump_clock: object) -> None:
         }
 
 
-async def test_a_crash_is_logged_and_answered_without_its_details(autojump_clock: object) -> None:
+async def test_a_crash_is_logged_and_its_details_are_not_sent(autojump_clock: object) -> None:
     async with open_rest() as rest:
 
         @rest.app.get("/crash")
@@ -200,7 +200,7 @@ def references(node: Any) -> set[str]:
     return set().union(*(references(value) for value in node)) if isinstance(node, list) else set()
 
 
-async def test_the_description_covers_every_route_and_every_error(autojump_clock: object) -> None:
+async def test_the_openapi_document_covers_every_route_and_error(autojump_clock: object) -> None:
     async with open_rest() as rest:
         description = await rest.get("/openapi.json")
         assert description["openapi"].startswith("3.1")
@@ -221,8 +221,8 @@ async def test_the_description_covers_every_route_and_every_error(autojump_clock
         assert references(description) == {f"#/components/schemas/{name}" for name in schemas}
         for (path, _), operation in operations.items():
             assert operation["summary"]
-            for answer in operation["responses"].values():
-                assert answer["description"]
+            for response in operation["responses"].values():
+                assert response["description"]
             for status in ("400", "500"):
                 [content] = operation["responses"][status]["content"].values()
                 assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
@@ -230,7 +230,7 @@ async def test_the_description_covers_every_route_and_every_error(autojump_clock
             assert in_path == set(re.findall(r"{(\w+)}", path))
 
 
-async def test_the_description_tells_types_bounds_and_bodies(autojump_clock: object) -> None:
+async def test_the_openapi_document_has_types_bounds_and_bodies(autojump_clock: object) -> None:
     async with open_rest() as rest:
         paths = (await rest.get("/openapi.json"))["paths"]
         parameters = {p["name"]: p for p in paths["/telemetry"]["get"]["parameters"]}
@@ -238,16 +238,16 @@ async def test_the_description_tells_types_bounds_and_bodies(autojump_clock: obj
         assert parameters["asset_id"]["schema"]["items"] == {"type": "string", "format": "uuid"}
         assert parameters["limit"]["schema"]["minimum"] == 1
         assert parameters["site_id"]["schema"] == {"type": "string", "format": "uuid"}
-        [answer] = paths["/assets"]["get"]["responses"]["200"]["content"].values()
-        assert answer["schema"] == {"type": "array", "items": {"$ref": "#/components/schemas/AssetRow"}}
+        [response] = paths["/assets"]["get"]["responses"]["200"]["content"].values()
+        assert response["schema"] == {"type": "array", "items": {"$ref": "#/components/schemas/AssetRow"}}
         body = paths["/dispatch"]["post"]["requestBody"]
         assert body["required"] is True
         assert body["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/DispatchBody"}
 
 
-async def test_answers_have_the_fields_that_the_description_promises(autojump_clock: object) -> None:
+async def test_responses_have_the_fields_of_the_openapi_document(autojump_clock: object) -> None:
     async with open_rest(fleet=make_fleet()) as rest:
-        rest.tell(0, 1, 2, 3)
+        rest.report(0, 1, 2, 3)
         rest.connect(0)
         await rest.post(b'{"fleet": true, "mw": 1}')
         schemas = (await rest.get("/openapi.json"))["components"]["schemas"]

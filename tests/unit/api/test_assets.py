@@ -1,4 +1,4 @@
-"""The fleet as REST shows it: fields, filters and pages."""
+"""`/assets`: fields, filters and pages."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ def ids(rows: list[dict[str, Any]]) -> list[str]:
     return [row["id"] for row in rows]
 
 
-async def test_assets_come_in_fleet_order_with_their_nameplate(autojump_clock: object) -> None:
+async def test_assets_are_listed_in_fleet_order_with_their_nameplate(autojump_clock: object) -> None:
     async with open_rest() as rest:
         rows = await rest.get("/assets")
         assert ids(rows) == [asset.id for asset in rest.headend.fleet.assets]
@@ -49,7 +49,7 @@ async def test_assets_of_one_site(autojump_clock: object) -> None:
 
 
 @pytest.mark.parametrize("site", ["", f"&site_id={uuid_of(1)}"])
-async def test_pages_put_together_are_the_whole(autojump_clock: object, site: str) -> None:
+async def test_the_pages_together_are_the_whole_list(autojump_clock: object, site: str) -> None:
     async with open_rest(fleet=make_fleet(assets_a_site=7)) as rest:
         whole = await rest.get(f"/assets?limit=1000{site}")
         pages, after = [], ""
@@ -60,7 +60,7 @@ async def test_pages_put_together_are_the_whole(autojump_clock: object, site: st
         assert pages == whole
 
 
-async def test_a_long_list_arrives_whole(autojump_clock: object) -> None:
+async def test_a_long_list_is_complete(autojump_clock: object) -> None:
     fleet = make_fleet(sites=3, assets_a_site=701)
     async with open_rest(fleet=fleet) as rest:
         assert ids(await rest.get("/assets")) == [asset.id for asset in fleet.assets]
@@ -79,7 +79,7 @@ async def test_a_long_list_arrives_whole(autojump_clock: object) -> None:
         "x" * 5000,
     ],
 )
-async def test_an_unknown_asset_is_not_found_whatever_it_is_called(autojump_clock: object, junk: str) -> None:
+async def test_any_unknown_asset_id_is_not_found(autojump_clock: object, junk: str) -> None:
     async with open_rest() as rest:
         for path in (f"/assets/{quote(junk, safe='%')}", f"/telemetry/{quote(junk, safe='%')}"):
             status, body = await rest.ask("GET", path)

@@ -1,4 +1,4 @@
-"""What REST tells of the database: its state, past sessions, its numbers, and that it cannot be read."""
+"""REST and the database: health, past sessions, metrics, and errors while it is unavailable."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ AT_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 
 
 class AwayStore(NoneStore):
-    """Its database does not answer, and 300 samples wait for it."""
+    """A store whose database is unavailable, with 300 samples queued."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ async def metrics_of(rest: Rest) -> dict[str, float]:
     }
 
 
-async def test_a_database_that_is_away_degrades_health_with_the_reason(autojump_clock: object) -> None:
+async def test_an_unavailable_database_degrades_health_with_the_reason(autojump_clock: object) -> None:
     async with open_rest(store=AwayStore()) as rest:
         status, body = await rest.ask("GET", "/health")
         assert status == 503
@@ -86,25 +86,23 @@ async def test_a_database_that_is_away_degrades_health_with_the_reason(autojump_
 
 
 @pytest.mark.parametrize("path", [f"/telemetry/{uuid_of(1000)}/history", "/agents/sessions"])
-async def test_what_only_the_database_knows_is_unavailable_without_it(
-    autojump_clock: object, path: str
-) -> None:
+async def test_data_of_the_database_is_unavailable_without_it(autojump_clock: object, path: str) -> None:
     async with open_rest(store=AwayStore()) as rest:
         status, body = await rest.ask("GET", path)
         assert (status, body["error"]) == (503, "unavailable")
         assert REASON in body["message"]
 
 
-async def test_the_rest_goes_on_without_the_database(autojump_clock: object) -> None:
+async def test_other_routes_work_without_the_database(autojump_clock: object) -> None:
     async with open_rest(store=AwayStore()) as rest:
         rest.connect(0)
-        rest.tell(0)
+        rest.report(0)
         assert (await rest.get(f"/telemetry/{uuid_of(1000)}"))["quality"] == "good"
         status, body = await rest.post(b'{"asset_id": "%s", "mw": 5}' % uuid_of(1000).encode())
         assert (status, body["delivery"]) == (200, "sent")
 
 
-async def test_past_sessions_as_the_store_has_them(autojump_clock: object) -> None:
+async def test_past_sessions_are_read_from_the_store(autojump_clock: object) -> None:
     async with open_rest(store=SessionsStore()) as rest:
         still_open, ended = await rest.get("/agents/sessions")
         assert (still_open["disconnected_at"], still_open["reason"]) == (None, None)
@@ -120,7 +118,7 @@ async def test_past_sessions_as_the_store_has_them(autojump_clock: object) -> No
         }
 
 
-async def test_sessions_are_asked_for_by_asset_agent_and_limit(autojump_clock: object) -> None:
+async def test_sessions_are_filtered_by_asset_agent_and_limit(autojump_clock: object) -> None:
     store = SessionsStore()
     async with open_rest(store=store) as rest:
         await rest.get("/agents/sessions")
@@ -165,7 +163,7 @@ async def test_the_sessions_of_an_unknown_asset_are_not_found(autojump_clock: ob
         assert uuid_of(7) in body["message"]
 
 
-async def test_metrics_have_every_figure_of_the_store(autojump_clock: object) -> None:
+async def test_metrics_have_all_stats_of_the_store(autojump_clock: object) -> None:
     async with open_rest(store=AwayStore()) as rest:
         metrics = await metrics_of(rest)
     assert metrics["trioder_store_queue_rows"] == 300
@@ -173,7 +171,7 @@ async def test_metrics_have_every_figure_of_the_store(autojump_clock: object) ->
         assert {f"trioder_store_{name}", f"trioder_store_{name}_total"} & metrics.keys()
 
 
-async def test_metrics_tell_how_far_the_agents_are_behind(autojump_clock: object) -> None:
+async def test_metrics_show_how_far_agents_are_behind(autojump_clock: object) -> None:
     async with open_rest() as rest:
         assert (await metrics_of(rest))["trioder_outbox_backlog_seconds_max"] == 0
 
@@ -201,7 +199,7 @@ class WildHistoryStore(NoneStore):
         return [PastSample(telemetry=telemetry, source="agent", quality="suspect")]
 
 
-async def test_what_is_no_number_is_null_in_the_history_beside_its_quality(autojump_clock: object) -> None:
+async def test_a_value_that_is_not_finite_is_null_in_the_history(autojump_clock: object) -> None:
     async with open_rest(store=WildHistoryStore()) as rest:
         _, [asset] = await rest.ask("GET", "/assets?limit=1")
         status, [row] = await rest.ask("GET", f"/telemetry/{asset['id']}/history")

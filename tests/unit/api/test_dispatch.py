@@ -1,4 +1,4 @@
-"""A command by REST: what is taken, and how everything else is refused."""
+"""`POST /dispatch` to one asset: what is accepted, and the errors of everything else."""
 
 import json
 
@@ -20,13 +20,13 @@ def body(**fields: object) -> bytes:
 async def test_a_dispatch_to_a_connected_asset_is_sent(autojump_clock: object) -> None:
     async with open_rest() as rest:
         session = rest.connect(0, 1)
-        status, answer = await rest.post(body(duration_s=60))
+        status, response = await rest.post(body(duration_s=60))
         assert status == 200
-        dispatch_id = answer["dispatch_id"]
-        told = {
-            name: answer[name] for name in ("status", "asset_id", "mw", "duration_s", "delivery", "state")
+        dispatch_id = response["dispatch_id"]
+        accepted = {
+            name: response[name] for name in ("status", "asset_id", "mw", "duration_s", "delivery", "state")
         }
-        assert told == {
+        assert accepted == {
             "status": "ok",
             "asset_id": ASSET,
             "mw": 5.0,
@@ -34,29 +34,29 @@ async def test_a_dispatch_to_a_connected_asset_is_sent(autojump_clock: object) -
             "delivery": "sent",
             "state": "sent",
         }
-        [told] = (await session.mailbox.take()).dispatches
-        assert (told.dispatch_id, told.mw, told.duration_s) == (dispatch_id, 5.0, 60)
+        [setpoint] = (await session.mailbox.take()).dispatches
+        assert (setpoint.dispatch_id, setpoint.mw, setpoint.duration_s) == (dispatch_id, 5.0, 60)
 
 
-async def test_what_one_asset_cannot_hold_is_told_as_it_is_of_a_group(autojump_clock: object) -> None:
+async def test_the_shortfall_of_one_asset_is_reported_like_that_of_a_group(autojump_clock: object) -> None:
     async with open_rest() as rest:
         session = rest.connect(0)
-        rest.tell(0, current_mw=0.0, soc_mwhr=0.0, available_mw=(0.0, 8.0))
+        rest.report(0, current_mw=0.0, soc_mwhr=0.0, available_mw=(0.0, 8.0))
         group = json.dumps({"asset_ids": [ASSET], "mw": 5.0, "duration_s": 3600, "dry_run": True}).encode()
         _, many = await rest.post(group)
         _, one = await rest.post(body(duration_s=3600))
         for name in ("status", "mw", "allocated_mw", "shortfall_mw"):
             assert one[name] == many[name]
         assert (one["status"], one["shortfall_mw"], one["allocations"][0]["mw"]) == ("shortfall", 5.0, 5.0)
-        [told] = (await session.mailbox.take()).dispatches
-        assert told.mw == 5.0
+        [setpoint] = (await session.mailbox.take()).dispatches
+        assert setpoint.mw == 5.0
 
 
-async def test_a_dispatch_to_an_asset_that_is_away_is_queued(autojump_clock: object) -> None:
+async def test_a_dispatch_to_a_disconnected_asset_is_queued(autojump_clock: object) -> None:
     async with open_rest() as rest:
-        status, answer = await rest.post(body(asset_id=ASSET.upper()))
-        assert (status, answer["asset_id"]) == (200, ASSET)
-        assert (answer["delivery"], answer["duration_s"]) == ("queued", None)
+        status, response = await rest.post(body(asset_id=ASSET.upper()))
+        assert (status, response["asset_id"]) == (200, ASSET)
+        assert (response["delivery"], response["duration_s"]) == ("queued", None)
 
 
 @pytest.mark.parametrize("mw", [10.0, -8.0, 0, 10])
@@ -68,21 +68,21 @@ async def test_the_limits_themselves_are_within_bounds(autojump_clock: object, m
 @pytest.mark.parametrize("mw", [10.001, -8.001, 1e300, -1e300])
 async def test_out_of_bounds_is_refused_with_the_numbers(autojump_clock: object, mw: float) -> None:
     async with open_rest() as rest:
-        status, answer = await rest.post(body(mw=mw))
-        assert (status, answer["error"]) == (400, "out_of_bounds")
+        status, response = await rest.post(body(mw=mw))
+        assert (status, response["error"]) == (400, "out_of_bounds")
         for number in (mw, -8.0, 10.0):
-            assert str(number) in answer["message"]
+            assert str(number) in response["message"]
 
 
 async def test_an_unknown_asset_is_not_found(autojump_clock: object) -> None:
     async with open_rest() as rest:
-        status, answer = await rest.post(body(asset_id=uuid_of(7)))
-        assert (status, answer["error"]) == (404, "not_found")
-        assert uuid_of(7) in answer["message"]
+        status, response = await rest.post(body(asset_id=uuid_of(7)))
+        assert (status, response["error"]) == (404, "not_found")
+        assert uuid_of(7) in response["message"]
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "reason"),
     [
         (b"", "empty"),
         (b" \n", "empty"),
@@ -127,15 +127,15 @@ async def test_an_unknown_asset_is_not_found(autojump_clock: object) -> None:
         (body().replace(b"}", b', "mw": -5}'), "'mw' more than once"),
     ],
 )
-async def test_a_bad_body_is_refused_and_says_what_is_wrong(
-    autojump_clock: object, sent: bytes, told: str
+async def test_a_bad_body_is_refused_with_the_reason(
+    autojump_clock: object, sent: bytes, reason: str
 ) -> None:
     async with open_rest() as rest:
-        status, answer = await rest.post(sent)
-        assert (status, answer["error"]) == (400, "bad_request"), answer
-        assert told in answer["message"]
-        assert answer["message"].isprintable()
-        assert len(answer["message"]) < 300
+        status, response = await rest.post(sent)
+        assert (status, response["error"]) == (400, "bad_request"), response
+        assert reason in response["message"]
+        assert response["message"].isprintable()
+        assert len(response["message"]) < 300
         assert rest.headend.counters.dispatches_sent + rest.headend.counters.dispatches_queued == 0
 
 
@@ -145,28 +145,28 @@ async def test_a_bad_body_is_refused_and_says_what_is_wrong(
 )
 async def test_a_body_of_another_type_is_refused(autojump_clock: object, content_type: str) -> None:
     async with open_rest() as rest:
-        status, answer = await rest.post(body(), content_type)
-        assert (status, answer["error"]) == (415, "unsupported_media_type")
-        assert "application/json" in answer["message"]
+        status, response = await rest.post(body(), content_type)
+        assert (status, response["error"]) == (415, "unsupported_media_type")
+        assert "application/json" in response["message"]
 
 
-async def test_json_may_name_its_charset(autojump_clock: object) -> None:
+async def test_a_utf_8_charset_is_accepted(autojump_clock: object) -> None:
     async with open_rest() as rest:
         assert (await rest.post(body(), "Application/JSON; charset=UTF-8"))[0] == 200
 
 
 async def test_a_body_that_is_too_large_is_refused(autojump_clock: object) -> None:
     async with open_rest() as rest:
-        status, answer = await rest.post(body() + b" " * 1_000_000)
-        assert (status, answer["error"]) == (413, "payload_too_large")
-        assert "1000000" in answer["message"]
+        status, response = await rest.post(body() + b" " * 1_000_000)
+        assert (status, response["error"]) == (413, "payload_too_large")
+        assert "1000000" in response["message"]
 
 
 async def test_parameters_in_the_query_are_refused(autojump_clock: object) -> None:
     async with open_rest() as rest:
-        status, answer = await rest.ask("POST", f"/dispatch?mw=5&asset_id={ASSET}")
-        assert (status, answer["error"]) == (400, "bad_request")
-        assert "'mw'" in answer["message"]
+        status, response = await rest.ask("POST", f"/dispatch?mw=5&asset_id={ASSET}")
+        assert (status, response["error"]) == (400, "bad_request")
+        assert "'mw'" in response["message"]
 
 
 _values = st.recursive(
@@ -181,15 +181,15 @@ _bodies = st.binary() | st.builds(
 )
 
 
-def test_whatever_is_sent_the_answer_is_an_answer() -> None:
+def test_any_body_gets_a_well_formed_response() -> None:
     @settings(max_examples=150, deadline=None)
     @given(sent=_bodies)
     def check(sent: bytes) -> None:
         async def post() -> None:
             async with open_rest() as rest:
-                status, answer = await rest.post(sent)
+                status, response = await rest.post(sent)
                 assert status in {200, 400, 404}
-                assert set(answer) >= ({"dispatch_id"} if status == 200 else {"error", "message"})
+                assert set(response) >= ({"dispatch_id"} if status == 200 else {"error", "message"})
 
         trio.run(post, clock=trio.testing.MockClock(autojump_threshold=0))
 

@@ -1,4 +1,4 @@
-"""Commands to many assets by REST: whom they are for, what each gets, and how everything else is refused."""
+"""`POST /dispatch` to groups: targets, allocations, and the errors of everything else."""
 
 import json
 
@@ -18,7 +18,7 @@ def body(mw: float = 12.0, **fields: object) -> bytes:
 
 def connect_all(rest: Rest) -> None:
     rest.connect(0, 1, 2, 3)
-    rest.tell(0, 1, 2, 3, current_mw=0.0)
+    rest.report(0, 1, 2, 3, current_mw=0.0)
 
 
 async def nothing_was_commanded(rest: Rest) -> bool:
@@ -26,7 +26,7 @@ async def nothing_was_commanded(rest: Rest) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("target", "told", "shares"),
+    ("target", "row", "shares"),
     [
         ({"asset_ids": [ASSETS[2], ASSETS[0].upper()]}, {"kind": "assets", "id": None}, {0: 6.0, 2: 6.0}),
         ({"site_id": SITE}, {"kind": "site", "id": SITE}, {2: 6.0, 3: 6.0}),
@@ -34,38 +34,38 @@ async def nothing_was_commanded(rest: Rest) -> bool:
     ],
 )
 async def test_the_total_is_split_over_the_target(
-    autojump_clock: object, target: dict[str, object], told: dict[str, object], shares: dict[int, float]
+    autojump_clock: object, target: dict[str, object], row: dict[str, object], shares: dict[int, float]
 ) -> None:
     async with open_rest() as rest:
         connect_all(rest)
-        status, answer = await rest.post(body(duration_s=60, **target))
+        status, response = await rest.post(body(duration_s=60, **target))
         assert status == 200
-        assert (answer["status"], answer["target"], answer["asset_id"]) == ("ok", told, None)
-        assert (answer["mw"], answer["allocated_mw"], answer["shortfall_mw"]) == (12.0, 12.0, 0.0)
-        assert {row["asset_id"]: row["mw"] for row in answer["allocations"]} == {
+        assert (response["status"], response["target"], response["asset_id"]) == ("ok", row, None)
+        assert (response["mw"], response["allocated_mw"], response["shortfall_mw"]) == (12.0, 12.0, 0.0)
+        assert {row["asset_id"]: row["mw"] for row in response["allocations"]} == {
             ASSETS[key]: mw for key, mw in shares.items()
         }
-        assert {row["code"] for row in answer["allocations"]} == {"share"}
-        assert "its share by headroom" in answer["allocations"][0]["allocation"]
-        assert answer["by_state"] == {"sent": len(shares)}
+        assert {row["code"] for row in response["allocations"]} == {"share"}
+        assert "its share by headroom" in response["allocations"][0]["allocation"]
+        assert response["by_state"] == {"sent": len(shares)}
 
 
-async def test_a_shortfall_is_told_in_so_many_words(autojump_clock: object) -> None:
+async def test_a_shortfall_is_reported(autojump_clock: object) -> None:
     async with open_rest() as rest:
         connect_all(rest)
-        status, answer = await rest.post(body(mw=-40.0, fleet=True, duration_s=60, strategy="capacity"))
-        assert (status, answer["status"], answer["strategy"]) == (200, "shortfall", "capacity")
-        assert (answer["allocated_mw"], answer["shortfall_mw"]) == (-32.0, -8.0)
-        assert {row["code"] for row in answer["allocations"]} == {"limited_by_nameplate"}
+        status, response = await rest.post(body(mw=-40.0, fleet=True, duration_s=60, strategy="capacity"))
+        assert (status, response["status"], response["strategy"]) == (200, "shortfall", "capacity")
+        assert (response["allocated_mw"], response["shortfall_mw"]) == (-32.0, -8.0)
+        assert {row["code"] for row in response["allocations"]} == {"limited_by_nameplate"}
 
 
-async def test_an_asset_that_gets_nothing_is_told_why(autojump_clock: object) -> None:
+async def test_an_asset_without_a_share_has_a_reason(autojump_clock: object) -> None:
     async with open_rest() as rest:
         rest.connect(0)
-        rest.tell(0, current_mw=0.0)
-        _, answer = await rest.post(body(mw=4.0, asset_ids=ASSETS[:2]))
-        assert (answer["members"], answer["left_out"]) == (1, 1)
-        assert answer["allocations"][1] == answer["allocations"][1] | {
+        rest.report(0, current_mw=0.0)
+        _, response = await rest.post(body(mw=4.0, asset_ids=ASSETS[:2]))
+        assert (response["members"], response["left_out"]) == (1, 1)
+        assert response["allocations"][1] == response["allocations"][1] | {
             "asset_id": ASSETS[1],
             "mw": None,
             "code": "not_connected",
@@ -74,36 +74,36 @@ async def test_an_asset_that_gets_nothing_is_told_why(autojump_clock: object) ->
         }
 
 
-async def test_the_allocations_can_be_left_out_of_the_answer(autojump_clock: object) -> None:
+async def test_the_allocations_can_be_omitted(autojump_clock: object) -> None:
     async with open_rest() as rest:
         connect_all(rest)
-        status, answer = await rest.ask(
+        status, response = await rest.ask(
             "POST",
             "/dispatch?allocations=false",
             data=body(fleet=True),
             headers={"content-type": "application/json"},
         )
-        assert (status, answer["allocations"], answer["members"]) == (200, None, 4)
+        assert (status, response["allocations"], response["members"]) == (200, None, 4)
 
 
-async def test_a_dry_run_answers_the_same_and_commands_nothing(autojump_clock: object) -> None:
+async def test_a_dry_run_has_the_same_response_and_dispatches_nothing(autojump_clock: object) -> None:
     async with open_rest() as rest:
         connect_all(rest)
         _, planned = await rest.post(body(fleet=True, dry_run=True))
         assert await nothing_was_commanded(rest)
-        _, given = await rest.post(body(fleet=True))
-        assert (planned["dispatch_id"], planned["dry_run"], given["dry_run"]) == (None, True, False)
+        _, accepted = await rest.post(body(fleet=True))
+        assert (planned["dispatch_id"], planned["dry_run"], accepted["dry_run"]) == (None, True, False)
         for name in ("mw", "allocated_mw", "shortfall_mw", "strategy", "status", "left_out"):
-            assert planned[name] == given[name]
+            assert planned[name] == accepted[name]
         shares = [
-            [(row["asset_id"], row["mw"], row["allocation"]) for row in answer["allocations"]]
-            for answer in (planned, given)
+            [(row["asset_id"], row["mw"], row["allocation"]) for row in response["allocations"]]
+            for response in (planned, accepted)
         ]
         assert shares[0] == shares[1]
 
 
 @pytest.mark.parametrize(
-    ("fields", "status", "told"),
+    ("fields", "status", "reason"),
     [
         ({}, 400, "it names none"),
         ({"asset_id": ASSETS[0], "site_id": SITE}, 400, "it names 2: asset_id, site_id"),
@@ -128,23 +128,23 @@ async def test_a_dry_run_answers_the_same_and_commands_nothing(autojump_clock: o
         ({"asset_id": ASSETS[0], "resplit": False}, 400, "resplit is given with asset_id"),
     ],
 )
-async def test_a_bad_group_is_refused_and_nothing_is_commanded(
-    autojump_clock: object, fields: dict[str, object], status: int, told: str
+async def test_a_bad_group_is_refused_and_nothing_is_dispatched(
+    autojump_clock: object, fields: dict[str, object], status: int, reason: str
 ) -> None:
     async with open_rest() as rest:
         connect_all(rest)
-        refused, answer = await rest.post(body(**fields))
-        assert refused == status, answer
-        assert told in answer["message"]
-        assert answer["message"].isprintable()
+        refused, response = await rest.post(body(**fields))
+        assert refused == status, response
+        assert reason in response["message"]
+        assert response["message"].isprintable()
         assert await nothing_was_commanded(rest)
 
 
-async def test_a_total_that_is_no_number_is_refused(autojump_clock: object) -> None:
+async def test_a_total_that_is_not_finite_is_refused(autojump_clock: object) -> None:
     async with open_rest() as rest:
         connect_all(rest)
-        status, answer = await rest.post(b'{"fleet": true, "mw": NaN}')
-        assert (status, answer["error"]) == (400, "bad_request")
+        status, response = await rest.post(b'{"fleet": true, "mw": NaN}')
+        assert (status, response["error"]) == (400, "bad_request")
         assert await nothing_was_commanded(rest)
 
 
@@ -152,35 +152,35 @@ async def test_a_site_without_assets_is_refused(autojump_clock: object) -> None:
     fleet = make_fleet()
     empty = Site(id=uuid_of(77), name="Field", location="Nowhere", lat=None, lon=None)
     async with open_rest(fleet=Fleet(sites=(*fleet.sites, empty), assets=fleet.assets)) as rest:
-        status, answer = await rest.post(body(site_id=empty.id))
+        status, response = await rest.post(body(site_id=empty.id))
         assert status == 400
-        assert "has no assets" in answer["message"]
+        assert "has no assets" in response["message"]
 
 
-async def test_a_large_group_is_answered_like_a_small_one(autojump_clock: object) -> None:
+async def test_a_large_group_has_the_same_response_as_a_small_one(autojump_clock: object) -> None:
     assets = 1_100
     async with open_rest(fleet=make_fleet(sites=1, assets_a_site=assets)) as rest:
         rest.connect(*range(1_000))
-        rest.tell(*range(1_000))
-        status, given = await rest.post(b'{"fleet": true, "mw": 500}')
-        assert (status, given["status"], given["state"]) == (200, "ok", "sent")
-        assert (given["members"], given["left_out"], given["dry_run"]) == (1_000, 100, False)
-        rows = given["allocations"]
+        rest.report(*range(1_000))
+        status, accepted = await rest.post(b'{"fleet": true, "mw": 500}')
+        assert (status, accepted["status"], accepted["state"]) == (200, "ok", "sent")
+        assert (accepted["members"], accepted["left_out"], accepted["dry_run"]) == (1_000, 100, False)
+        rows = accepted["allocations"]
         assert [row["asset_id"] for row in rows] == [asset.id for asset in rest.headend.fleet.assets]
         assert sum(row["mw"] for row in rows[:1_000]) == pytest.approx(500.0)
         assert {(row["mw"], row["code"]) for row in rows[1_000:]} == {(None, "not_connected")}
-        shown = await rest.get(f"/dispatch/{given['dispatch_id']}")
-        assert shown["allocations"] == rows
+        record = await rest.get(f"/dispatch/{accepted['dispatch_id']}")
+        assert record["allocations"] == rows
         [listed] = await rest.get("/dispatch?allocations=true")
-        assert listed == shown
-        assert (await rest.get("/dispatch"))[0] == shown | {"allocations": None}
+        assert listed == record
+        assert (await rest.get("/dispatch"))[0] == record | {"allocations": None}
 
 
-async def test_the_allocations_of_a_large_group_may_be_left_away(autojump_clock: object) -> None:
+async def test_the_allocations_of_a_large_group_can_be_omitted(autojump_clock: object) -> None:
     async with open_rest(fleet=make_fleet(sites=1, assets_a_site=1_100)) as rest:
         response = await rest.raw("POST", "/dispatch?allocations=false", json={"fleet": True, "mw": 500.0})
-        given = await response.get_json()
-        assert (given["allocations"], given["left_out"]) == (None, 1_100)
+        accepted = await response.get_json()
+        assert (accepted["allocations"], accepted["left_out"]) == (None, 1_100)
         assert "Content-Length" in response.headers
-        head = await rest.raw("HEAD", f"/dispatch/{given['dispatch_id']}")
+        head = await rest.raw("HEAD", f"/dispatch/{accepted['dispatch_id']}")
         assert (head.status_code, await head.get_data()) == (200, b"")

@@ -1,4 +1,4 @@
-"""What became of commands, by REST; and how long one may wait for it."""
+"""`GET /dispatch`, waiting for acknowledgements, and Idempotency-Keys."""
 
 import json
 import random
@@ -31,11 +31,13 @@ async def post(
     return await rest.ask("POST", f"/dispatch{query}", data=body(**fields), headers=headers)
 
 
-def answer(rest: Rest, session: Session, dispatch_id: object, asset: int, status: str = "applied") -> None:
-    told = Acknowledgement(
+def acknowledge(
+    rest: Rest, session: Session, dispatch_id: object, asset: int, status: str = "applied"
+) -> None:
+    acknowledgement = Acknowledgement(
         dispatch_id=str(dispatch_id), asset_id=ASSETS[asset], status=status, ts_unix_ms=1, reason="because"
     )
-    rest.headend.dispatcher.acknowledged(told, session=session)
+    rest.headend.dispatcher.acknowledged(acknowledgement, session=session)
 
 
 @asynccontextmanager
@@ -45,12 +47,12 @@ async def open_over(database: ModelDatabase) -> AsyncIterator[Rest]:
         yield rest
 
 
-async def test_a_command_tells_what_became_of_it(autojump_clock: object) -> None:
+async def test_a_dispatch_has_its_state(autojump_clock: object) -> None:
     async with open_rest() as rest:
         session = rest.connect(0)
-        _, given = await post(rest, asset_id=ASSETS[0], duration_s=60, reversion_mw=1.0)
-        answer(rest, session, given["dispatch_id"], 0, "clamped")
-        found = await rest.get(f"/dispatch/{given['dispatch_id']}".upper().replace("DISPATCH", "dispatch"))
+        _, accepted = await post(rest, asset_id=ASSETS[0], duration_s=60, reversion_mw=1.0)
+        acknowledge(rest, session, accepted["dispatch_id"], 0, "clamped")
+        found = await rest.get(f"/dispatch/{accepted['dispatch_id']}".upper().replace("DISPATCH", "dispatch"))
         assert (found["state"], found["duration_s"], found["reversion_mw"]) == ("clamped", 60, 1.0)
         [row] = found["allocations"]
         assert (row["asset_id"], row["answer"], row["reason"]) == (ASSETS[0], "clamped", "because")
@@ -58,24 +60,24 @@ async def test_a_command_tells_what_became_of_it(autojump_clock: object) -> None
         assert row["ended_at"] is None
 
 
-async def test_the_telemetry_tells_the_command_and_how_long_it_lasts(autojump_clock: object) -> None:
+async def test_telemetry_has_the_dispatch_and_its_remaining_time(autojump_clock: object) -> None:
     async with open_rest() as rest:
         session = rest.connect(0)
-        _, given = await post(rest, asset_id=ASSETS[0], duration_s=60)
-        answer(rest, session, given["dispatch_id"], 0)
-        rest.tell(0)
+        _, accepted = await post(rest, asset_id=ASSETS[0], duration_s=60)
+        acknowledge(rest, session, accepted["dispatch_id"], 0)
+        rest.report(0)
         await trio.sleep(20)
         row = await rest.get(f"/telemetry/{ASSETS[0]}")
-        assert (row["dispatch_id"], row["remaining_s"]) == (given["dispatch_id"], 40.0)
+        assert (row["dispatch_id"], row["remaining_s"]) == (accepted["dispatch_id"], 40.0)
         await trio.sleep(50)
         row = await rest.get(f"/telemetry/{ASSETS[0]}")
         assert (row["dispatch_id"], row["remaining_s"]) == (None, None)
 
 
-async def test_commands_are_listed_newest_first_by_asset_and_state(autojump_clock: object) -> None:
+async def test_dispatches_are_listed_newest_first_by_asset_and_state(autojump_clock: object) -> None:
     async with open_rest() as rest:
         rest.connect(0, 1)
-        rest.tell(0, 1)
+        rest.report(0, 1)
         made = []
         for fields in ({"asset_id": ASSETS[0]}, {"asset_id": ASSETS[1]}, {"asset_ids": ASSETS[:2]}):
             made.append((await post(rest, **fields))[1]["dispatch_id"])
@@ -94,7 +96,7 @@ async def test_commands_are_listed_newest_first_by_asset_and_state(autojump_cloc
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "told"),
+    ("path", "status", "reason"),
     [
         ("/dispatch/nope", 404, "'nope'"),
         (f"/dispatch/{uuid_of(5)}", 404, uuid_of(5)),
@@ -110,66 +112,71 @@ async def test_commands_are_listed_newest_first_by_asset_and_state(autojump_cloc
         ),
     ],
 )
-async def test_what_cannot_be_found_is_told_so(
-    autojump_clock: object, path: str, status: int, told: str
+async def test_an_unknown_dispatch_or_a_bad_query_is_refused(
+    autojump_clock: object, path: str, status: int, reason: str
 ) -> None:
     async with open_rest() as rest:
-        answered, error = await rest.ask("GET", path)
-        assert answered == status
-        assert told in error["message"]
+        got, error = await rest.ask("GET", path)
+        assert got == status
+        assert reason in error["message"]
 
 
-async def test_waiting_answers_as_soon_as_every_agent_has(autojump_clock: object) -> None:
+async def test_a_wait_ends_when_every_agent_has_acknowledged(autojump_clock: object) -> None:
     async with open_rest() as rest:
         session = rest.connect(0, 1)
-        rest.tell(0, 1)
-        answered: list[tuple[int, dict[str, object]]] = []
+        rest.report(0, 1)
+        responses: list[tuple[int, dict[str, object]]] = []
 
         async def ask() -> None:
-            answered.append(await post(rest, "?wait=ack", asset_ids=ASSETS[:2], resplit=False))
+            responses.append(await post(rest, "?wait=ack", asset_ids=ASSETS[:2], resplit=False))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()
-            [given] = await rest.get("/dispatch")
-            answer(rest, session, given["dispatch_id"], 0)
+            [accepted] = await rest.get("/dispatch")
+            acknowledge(rest, session, accepted["dispatch_id"], 0)
             await trio.sleep(1)
-            assert answered == []
-            answer(rest, session, given["dispatch_id"], 1, "rejected")
+            assert responses == []
+            acknowledge(rest, session, accepted["dispatch_id"], 1, "rejected")
             await trio.testing.wait_all_tasks_blocked()
-            [(status, told)] = answered
-        assert (status, told["by_state"]) == (200, {"accepted": 1, "rejected": 1})
+            [(status, response)] = responses
+        assert (status, response["by_state"]) == (200, {"accepted": 1, "rejected": 1})
 
 
-async def test_waiting_is_bounded_and_tells_the_state_so_far(autojump_clock: object) -> None:
+async def test_waiting_is_bounded_and_returns_the_current_state(autojump_clock: object) -> None:
     async with open_rest() as rest:
         began_s = trio.current_time()
-        status, told = await post(rest, "?wait=ack&wait_s=2", asset_id=ASSETS[0])
+        status, response = await post(rest, "?wait=ack&wait_s=2", asset_id=ASSETS[0])
         assert trio.current_time() - began_s == pytest.approx(2.0)
-        assert (status, told["status"], told["state"], told["delivery"]) == (202, "ok", "queued", "queued")
-        assert (await rest.get(f"/dispatch/{told['dispatch_id']}"))["state"] == "queued"
+        assert (status, response["status"], response["state"], response["delivery"]) == (
+            202,
+            "ok",
+            "queued",
+            "queued",
+        )
+        assert (await rest.get(f"/dispatch/{response['dispatch_id']}"))["state"] == "queued"
 
 
-async def test_a_group_of_which_not_all_have_answered_in_time_is_taken_all_the_same(
+async def test_a_group_without_all_acknowledgements_in_time_is_accepted(
     autojump_clock: object,
 ) -> None:
     async with open_rest() as rest:
         session = rest.connect(0, 1)
-        rest.tell(0, 1)
+        rest.report(0, 1)
 
-        async def answer_for_one() -> None:
+        async def acknowledge_one() -> None:
             await trio.sleep(0.5)
-            [given] = await rest.get("/dispatch")
-            answer(rest, session, given["dispatch_id"], 0)
+            [accepted] = await rest.get("/dispatch")
+            acknowledge(rest, session, accepted["dispatch_id"], 0)
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(answer_for_one)
-            status, told = await post(rest, "?wait=ack&wait_s=1", asset_ids=ASSETS[:2])
-        assert (status, told["state"], told["by_state"]) == (202, "sent", {"accepted": 1, "sent": 1})
+            nursery.start_soon(acknowledge_one)
+            status, response = await post(rest, "?wait=ack&wait_s=1", asset_ids=ASSETS[:2])
+        assert (status, response["state"], response["by_state"]) == (202, "sent", {"accepted": 1, "sent": 1})
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "reason"),
     [
         ("?wait=done", "wait is 'done'; it must be ack"),
         ("?wait=ack&wait_s=31", "wait_s is '31'; it must be a whole number from 1 to 30"),
@@ -177,21 +184,21 @@ async def test_a_group_of_which_not_all_have_answered_in_time_is_taken_all_the_s
         ("?wait_s=x", "wait_s is 'x'"),
     ],
 )
-async def test_a_wait_that_cannot_be_is_refused_and_nothing_is_commanded(
-    autojump_clock: object, query: str, told: str
+async def test_a_bad_wait_is_refused_and_nothing_is_dispatched(
+    autojump_clock: object, query: str, reason: str
 ) -> None:
     async with open_rest() as rest:
         status, error = await post(rest, query, asset_id=ASSETS[0])
         assert status == 400
-        assert told in str(error["message"])
+        assert reason in str(error["message"])
         assert await rest.get("/dispatch") == []
 
 
-async def test_the_same_key_and_body_give_the_same_answer_and_one_command(autojump_clock: object) -> None:
+async def test_a_repeated_key_and_body_get_the_same_response_and_one_dispatch(autojump_clock: object) -> None:
     async with open_rest() as rest:
         session = rest.connect(0)
         first = await post(rest, key="k-1", asset_id=ASSETS[0], duration_s=60)
-        answer(rest, session, first[1]["dispatch_id"], 0)
+        acknowledge(rest, session, first[1]["dispatch_id"], 0)
         await trio.sleep(5)
         assert await post(rest, key="k-1", duration_s=60, asset_id=ASSETS[0]) == first
         assert len(await rest.get("/dispatch")) == 1
@@ -206,21 +213,21 @@ async def test_the_same_key_with_another_body_is_a_conflict(autojump_clock: obje
         assert len(await rest.get("/dispatch")) == 1
 
 
-async def test_a_refused_command_leaves_its_key_free(autojump_clock: object) -> None:
+async def test_a_refused_dispatch_does_not_use_its_key(autojump_clock: object) -> None:
     async with open_rest() as rest:
         assert (await post(rest, key="k-1", asset_id=ASSETS[0], duration_s=0))[0] == 400
         assert (await post(rest, key="k-1", asset_id=ASSETS[0], duration_s=1))[0] == 200
 
 
-async def test_a_key_that_waits_is_answered_as_it_is_now(autojump_clock: object) -> None:
+async def test_a_repeated_key_with_wait_gets_the_current_record(autojump_clock: object) -> None:
     async with open_rest() as rest:
         session = rest.connect(0)
         status, _ = await post(rest, "?wait=ack&wait_s=1", key="k-1", asset_id=ASSETS[0])
         assert status == 202
-        [given] = await rest.get("/dispatch")
-        answer(rest, session, given["dispatch_id"], 0)
-        status, told = await post(rest, "?wait=ack&wait_s=1", key="k-1", asset_id=ASSETS[0])
-        assert (status, told["state"]) == (200, "accepted")
+        [accepted] = await rest.get("/dispatch")
+        acknowledge(rest, session, accepted["dispatch_id"], 0)
+        status, response = await post(rest, "?wait=ack&wait_s=1", key="k-1", asset_id=ASSETS[0])
+        assert (status, response["state"]) == (200, "accepted")
 
 
 @pytest.mark.parametrize("key", ["", "x" * 257, "caf\u00e9"])
@@ -232,21 +239,21 @@ async def test_a_malformed_key_is_refused(autojump_clock: object, key: str) -> N
         assert await rest.get("/dispatch") == []
 
 
-async def test_a_dry_run_uses_no_key_up(autojump_clock: object) -> None:
+async def test_a_dry_run_does_not_use_its_key(autojump_clock: object) -> None:
     async with open_rest() as rest:
         await post(rest, key="k-1", asset_id=ASSETS[0], dry_run=True)
-        status, told = await post(rest, key="k-1", asset_id=ASSETS[0])
-        assert (status, told["dry_run"]) == (200, False)
+        status, response = await post(rest, key="k-1", asset_id=ASSETS[0])
+        assert (status, response["dry_run"]) == (200, False)
 
 
-async def test_after_a_restart_commands_and_their_keys_are_known_from_the_database(
+async def test_after_a_restart_dispatches_and_keys_are_read_from_the_database(
     autojump_clock: object,
 ) -> None:
     database = ModelDatabase(random.Random(1))
     async with open_over(database) as rest:
         session = rest.connect(0)
         _, ended = await post(rest, asset_id=ASSETS[0])
-        answer(rest, session, ended["dispatch_id"], 0, "rejected")
+        acknowledge(rest, session, ended["dispatch_id"], 0, "rejected")
         _, living = await post(rest, key="k-1", asset_id=ASSETS[1], expires_in_s=3600)
         await trio.sleep(2)
     async with open_over(database) as rest:
@@ -262,21 +269,21 @@ async def test_after_a_restart_commands_and_their_keys_are_known_from_the_databa
         assert [row["dispatch_id"] for row in queued] == [living["dispatch_id"]]
 
 
-async def test_without_its_database_the_headend_tells_what_it_remembers(autojump_clock: object) -> None:
+async def test_without_a_database_the_dispatches_in_memory_are_listed(autojump_clock: object) -> None:
     database = ModelDatabase(random.Random(1))
     async with open_over(database) as rest:
         database.away = "gone for lunch"
         await trio.sleep(10)
-        status, given = await post(rest, asset_id=ASSETS[0])
+        status, accepted = await post(rest, asset_id=ASSETS[0])
         assert status == 200
-        assert (await rest.get(f"/dispatch/{given['dispatch_id']}"))["state"] == "queued"
+        assert (await rest.get(f"/dispatch/{accepted['dispatch_id']}"))["state"] == "queued"
         assert len(await rest.get("/dispatch")) == 1
         status, error = await rest.ask("GET", f"/dispatch/{uuid_of(5)}")
         assert status == 503
         assert "gone for lunch" in error["message"]
 
 
-async def test_while_it_cannot_be_known_whether_a_key_was_used_nothing_is_commanded(
+async def test_nothing_is_dispatched_while_a_key_cannot_be_looked_up(
     autojump_clock: object,
 ) -> None:
     database = ModelDatabase(random.Random(1))
@@ -295,7 +302,7 @@ async def test_while_it_cannot_be_known_whether_a_key_was_used_nothing_is_comman
         assert "gone for lunch" in error["message"]
         assert int(response.headers["Retry-After"]) > 0
         assert len(await rest.get("/dispatch")) == 1
-        # What was given since the start is known without the database.
+        # A key used since the start is found without the database.
         assert (await post(rest, key="known", asset_id=ASSETS[0]))[1]["dispatch_id"] == known["dispatch_id"]
         database.away = ""
         await trio.sleep(30)

@@ -1,4 +1,4 @@
-"""The fleet file is read again while the headend runs: taken over as a whole, or not at all."""
+"""`/fleet/reload`: the fleet file is reloaded while the headend runs, as a whole or not at all."""
 
 import math
 from dataclasses import dataclass, replace
@@ -68,7 +68,7 @@ async def test_assets_are_added_changed_and_retired(autojump_clock: object) -> N
         assert fleet["assets"] == 3
 
 
-async def test_a_file_with_errors_changes_nothing_and_says_why(autojump_clock: object) -> None:
+async def test_a_file_with_errors_changes_nothing_and_all_are_reported(autojump_clock: object) -> None:
     three = make_fleet(3)
     fault = Fault(file="assets.yaml", line=7, field="assets[0].max_mw", message="is NaN; it must be finite")
     file = FleetFile(make_fleet(1), error=FleetFileError((fault,)))
@@ -80,7 +80,7 @@ async def test_a_file_with_errors_changes_nothing_and_says_why(autojump_clock: o
         assert rig.headend.counters.fleet_reloads_refused == 1
 
 
-async def test_a_session_stands_for_its_other_assets_when_one_is_retired(autojump_clock: object) -> None:
+async def test_a_session_continues_with_its_other_assets_when_one_is_retired(autojump_clock: object) -> None:
     three = make_fleet(3)
     file = FleetFile(Fleet(sites=three.sites, assets=[three.assets[0], three.assets[2]]))
     async with open_rig(assets=3, read_fleet=file.read) as rig:
@@ -102,7 +102,7 @@ async def test_a_session_stands_for_its_other_assets_when_one_is_retired(autojum
         assert rig.headend.counters.samples_unknown == 1
 
 
-async def test_an_agent_that_registered_an_added_asset_in_vain_registers_again(
+async def test_an_agent_whose_asset_was_added_registers_again(
     autojump_clock: object,
 ) -> None:
     file = FleetFile(make_fleet(3))
@@ -137,7 +137,7 @@ async def test_a_group_dispatch_goes_to_the_assets_in_the_fleet(autojump_clock: 
         assert sorted(row["asset_id"] for row in body["allocations"]) == [asset_id(0), asset_id(1)]
 
 
-async def test_of_a_retired_asset_nothing_is_counted_any_more(autojump_clock: object) -> None:
+async def test_samples_of_a_retired_asset_are_not_counted(autojump_clock: object) -> None:
     two = make_fleet(2)
     file = FleetFile(two)
     async with open_rig(assets=2, read_fleet=file.read) as rig:

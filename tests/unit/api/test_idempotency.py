@@ -1,4 +1,4 @@
-"""What keys cost: how much is remembered of them, and how long a command waits for those of others."""
+"""Bounds of Idempotency-Keys: memory, locks, and the time to look one up."""
 
 import pytest
 import trio
@@ -18,7 +18,7 @@ BODY = DispatchBody(fleet=True, mw=4.0)
 
 
 class LockedStore(NoneStore):
-    """Its database does not answer."""
+    """A store whose database does not respond."""
 
     async def find_dispatch(
         self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
@@ -36,38 +36,38 @@ def parts_with_keys(store: NoneStore | None = None) -> tuple[Parts, IdempotencyK
     return parts, keys
 
 
-async def give_under(key: str, keys: IdempotencyKeys, parts: Parts) -> DispatchRecord:
-    async def give(_key: str | None, _digest: str | None) -> DispatchRecord:
+async def dispatch_under(key: str, keys: IdempotencyKeys, parts: Parts) -> DispatchRecord:
+    async def execute(_key: str | None, _digest: str | None) -> DispatchRecord:
         return parts.dispatcher.record_of(dispatch_group(parts, 4.0))
 
     async with Quart("test").test_request_context("/", headers={"Idempotency-Key": key}):
-        return await keys.execute_once(BODY, give)
+        return await keys.execute_once(BODY, execute)
 
 
-async def test_the_answers_of_many_large_groups_are_not_all_kept(
+async def test_the_first_records_of_large_groups_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(idempotency, "_MAX_MEMBERS", 10)
     parts, keys = parts_with_keys()
-    first = await give_under("k-0", keys, parts)
+    first = await dispatch_under("k-0", keys, parts)
     for number in range(1, 8):
-        await give_under(f"k-{number}", keys, parts)
-    assert len(keys._first_answers) == 3
-    again = await give_under("k-0", keys, parts)
-    # Not given again, and told as it stands by now.
+        await dispatch_under(f"k-{number}", keys, parts)
+    assert len(keys._first_records) == 3
+    again = await dispatch_under("k-0", keys, parts)
+    # Not dispatched again; the current record is returned.
     assert (again.dispatch_id, again.state) == (first.dispatch_id, "superseded")
 
 
-async def test_a_key_whose_turn_is_over_leaves_nothing_to_wait_for() -> None:
+async def test_the_lock_of_a_key_is_removed_after_its_last_request() -> None:
     parts, keys = parts_with_keys()
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(give_under, "k-1", keys, parts)
+            nursery.start_soon(dispatch_under, "k-1", keys, parts)
     assert len(parts.dispatcher.newest(10, counts=lambda _: True)) == 1
-    assert keys._turns == {}
+    assert keys._locks == {}
 
 
-async def test_a_database_that_does_not_answer_has_commands_under_keys_refused_after_2_s(
+async def test_a_key_that_cannot_be_looked_up_within_2_s_is_refused(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     parts, keys = parts_with_keys(LockedStore())
@@ -77,28 +77,28 @@ async def test_a_database_that_does_not_answer_has_commands_under_keys_refused_a
             nursery.start_soon(refused, f"k-{number}", keys, parts)
     assert trio.current_time() - started_s == pytest.approx(2.0)
     assert parts.dispatcher.newest(1, counts=lambda _: True) == []
-    assert keys._turns == {}
+    assert keys._locks == {}
 
 
 async def refused(key: str, keys: IdempotencyKeys, parts: Parts) -> None:
     with pytest.raises(ApiError, match="has not answered within 2 s; nothing was commanded") as caught:
-        await give_under(key, keys, parts)
+        await dispatch_under(key, keys, parts)
     assert (caught.value.status, caught.value.retry_after_s) == (503, 5)
 
 
-async def test_a_client_that_leaves_once_its_command_is_given_has_used_its_key() -> None:
+async def test_a_client_that_disconnects_after_the_dispatch_has_used_its_key() -> None:
     parts, keys = parts_with_keys()
     scope = trio.CancelScope()
-    given: list[DispatchRecord] = []
+    records: list[DispatchRecord] = []
 
-    async def give(_key: str | None, _digest: str | None) -> DispatchRecord:
-        given.append(parts.dispatcher.record_of(dispatch_group(parts, 4.0)))
+    async def execute(_key: str | None, _digest: str | None) -> DispatchRecord:
+        records.append(parts.dispatcher.record_of(dispatch_group(parts, 4.0)))
         scope.cancel()
-        return given[0]
+        return records[0]
 
     async with Quart("test").test_request_context("/", headers={"Idempotency-Key": "k-1"}):
         with scope:
-            await keys.execute_once(BODY, give)
+            await keys.execute_once(BODY, execute)
             await trio.lowlevel.checkpoint()
     assert scope.cancelled_caught
-    assert await give_under("k-1", keys, parts) == given[0]
+    assert await dispatch_under("k-1", keys, parts) == records[0]

@@ -1,4 +1,4 @@
-"""Assets taken together: sums over the live ones, counts of the others, and what could be held for a time."""
+"""`/sites` and `/fleet`: sums over live assets, counts of the others, available power."""
 
 import math
 
@@ -13,7 +13,7 @@ NOTHING = {"discharge_mw": 0.0, "charge_mw": 0.0}
 
 async def test_sites_sum_over_their_live_assets(autojump_clock: object) -> None:
     async with open_rest() as rest:
-        rest.tell(0, current_mw=5.0)
+        rest.report(0, current_mw=5.0)
         first, second = await rest.get("/sites")
         assert first == {
             "id": uuid_of(0),
@@ -41,7 +41,7 @@ async def test_sites_sum_over_their_live_assets(autojump_clock: object) -> None:
 async def test_the_fleet_is_the_sum_of_all(autojump_clock: object) -> None:
     async with open_rest(fleet=make_fleet(sites=3, assets_a_site=400)) as rest:
         rest.connect(*range(1000))
-        rest.tell(*range(1000), current_mw=-2.0)
+        rest.report(*range(1000), current_mw=-2.0)
         fleet = await rest.get("/fleet")
         assert (fleet["assets"], fleet["connected_assets"], fleet["live_assets"]) == (1200, 1000, 1000)
         assert (fleet["current_mw"], fleet["soc_mwhr"]) == (-2000.0, 20_000.0)
@@ -50,43 +50,43 @@ async def test_the_fleet_is_the_sum_of_all(autojump_clock: object) -> None:
             assert fleet[name] == sum(site[name] for site in sites)
 
 
-async def test_stale_assets_are_left_out_of_the_sums_and_counted(autojump_clock: object) -> None:
+async def test_stale_assets_are_excluded_from_sums_and_counted(autojump_clock: object) -> None:
     async with open_rest() as rest:
         rest.connect(0, 1, 2, 3)
-        rest.tell(0, 1, current_mw=4.0)
+        rest.report(0, 1, current_mw=4.0)
         await trio.sleep(10)
-        rest.tell(2, current_mw=3.0)
+        rest.report(2, current_mw=3.0)
         await trio.sleep(5)
         fleet = await rest.get("/fleet")
         assert fleet["by_quality"] == {"good": 1, "stale": 2, "suspect": 0, "bad": 0, "synthesized": 0}
         assert (fleet["live_assets"], fleet["stale_assets"], fleet["current_mw"]) == (1, 3, 3.0)
 
 
-async def test_what_is_available_shrinks_with_the_time_that_it_must_last(autojump_clock: object) -> None:
+async def test_available_power_decreases_with_duration(autojump_clock: object) -> None:
     async with open_rest() as rest:
         rest.connect(0, 1)
         # 20 of 40 MWh at 90 % each way, limits of 10 and 8 MW: more than an hour's worth of either.
-        rest.tell(0, current_mw=0.0, soc_mwhr=20.0, available_mw=(10.0, 10.0))
+        rest.report(0, current_mw=0.0, soc_mwhr=20.0, available_mw=(10.0, 10.0))
         # 5.6 MWh to give and 36 to take.
-        rest.tell(1, current_mw=0.0, soc_mwhr=4.0, available_mw=(10.0, 10.0))
+        rest.report(1, current_mw=0.0, soc_mwhr=4.0, available_mw=(10.0, 10.0))
         available = (await rest.get("/fleet"))["available"]
         assert available["15_min"] == {"discharge_mw": 20.0, "charge_mw": 16.0}
         assert available["60_min"] == {"discharge_mw": pytest.approx(13.6), "charge_mw": 16.0}
 
 
-async def test_what_is_available_for_a_time_is_never_more_than_what_is_available_now(
+async def test_available_power_for_a_duration_is_at_most_that_of_now(
     autojump_clock: object,
 ) -> None:
     async with open_rest() as rest:
         rest.connect(0, 1)
-        rest.tell(0, current_mw=0.0, available_mw=(0.0, 3.0))
-        rest.tell(1, current_mw=0.0)
+        rest.report(0, current_mw=0.0, available_mw=(0.0, 3.0))
+        rest.report(1, current_mw=0.0)
         available = (await rest.get("/fleet"))["available"]
         assert available["now"] == {"discharge_mw": 10.0, "charge_mw": 11.0}
         assert available["15_min"] == available["now"]
 
 
-async def test_what_no_agent_drives_is_not_available(autojump_clock: object) -> None:
+async def test_the_power_of_disconnected_assets_is_not_available(autojump_clock: object) -> None:
     async with open_rest(tick_s=4.0) as rest:
         await trio.sleep(1)
         fleet = await rest.get("/fleet")
@@ -94,14 +94,14 @@ async def test_what_no_agent_drives_is_not_available(autojump_clock: object) -> 
         assert fleet["available"]["15_min"] == NOTHING
 
 
-async def test_what_can_be_held_is_never_more_than_what_a_device_says_it_can_do_now(
+async def test_available_power_is_at_most_what_devices_report(
     autojump_clock: object,
 ) -> None:
     async with open_rest() as rest:
         rest.connect(0, 1)
-        rest.tell(0, current_mw=0.0, available_mw=(3.0, 3.0))
+        rest.report(0, current_mw=0.0, available_mw=(3.0, 3.0))
         # Noise of a device that can do nothing.
-        rest.tell(1, current_mw=0.0, available_mw=(-0.05, -0.05))
+        rest.report(1, current_mw=0.0, available_mw=(-0.05, -0.05))
         available = (await rest.get("/fleet"))["available"]
         for horizon in ("now", "15_min", "60_min"):
             assert available[horizon] == {"discharge_mw": 3.0, "charge_mw": 3.0}
@@ -109,16 +109,16 @@ async def test_what_can_be_held_is_never_more_than_what_a_device_says_it_can_do_
 
 @pytest.mark.parametrize("quality", [Quality.SUSPECT, Quality.BAD])
 @pytest.mark.parametrize("mw", [9.0, math.nan, -math.inf, 1e308])
-async def test_what_cannot_be_trusted_is_left_out_of_every_sum_and_counted(
+async def test_suspect_and_bad_assets_are_excluded_from_sums_and_counted(
     autojump_clock: object, quality: Quality, mw: float
 ) -> None:
     async with open_rest() as rest:
         rest.connect(0, 1)
-        rest.tell(0, current_mw=4.0, available_mw=(5.0, 5.0))
-        rest.tell(1, current_mw=mw, soc_mwhr=mw, available_mw=(mw, mw), quality=quality)
+        rest.report(0, current_mw=4.0, available_mw=(5.0, 5.0))
+        rest.report(1, current_mw=mw, soc_mwhr=mw, available_mw=(mw, mw), quality=quality)
         # However old it is.
         await trio.sleep(5)
-        rest.tell(0, current_mw=4.0, available_mw=(5.0, 5.0))
+        rest.report(0, current_mw=4.0, available_mw=(5.0, 5.0))
         await trio.sleep(11)
         fleet = await rest.get("/fleet")
         assert fleet["by_quality"] == {"good": 1, "stale": 0, "suspect": 0, "bad": 0, "synthesized": 0} | {

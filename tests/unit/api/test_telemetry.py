@@ -1,4 +1,4 @@
-"""Telemetry as REST shows it: the latest of one and of many, how good it is, and an empty past."""
+"""`/telemetry`: latest samples of one and many assets, their quality, and an empty history."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from trioder.domain.quality import Quality
 
 async def test_the_latest_sample_of_an_asset(autojump_clock: object) -> None:
     async with open_rest() as rest:
-        rest.tell(0, current_mw=-5.0)
+        rest.report(0, current_mw=-5.0)
         await trio.sleep(1.5)
         assert await rest.get(f"/telemetry/{uuid_of(1000).upper()}") == {
             "asset_id": uuid_of(1000),
@@ -40,43 +40,43 @@ async def test_the_latest_sample_of_an_asset(autojump_clock: object) -> None:
 
 async def test_a_sample_goes_stale(autojump_clock: object) -> None:
     async with open_rest() as rest:
-        rest.tell(0)
+        rest.report(0)
         await trio.sleep(60)
         row = await rest.get(f"/telemetry/{uuid_of(1000)}")
         assert (row["quality"], row["age_s"]) == ("stale", 60.0)
         assert (await rest.get("/sites"))[0]["stale_assets"] == 2
 
 
-async def test_what_no_agent_drives_is_synthesized_and_says_so(autojump_clock: object) -> None:
+async def test_samples_of_disconnected_assets_are_marked_as_synthesized(autojump_clock: object) -> None:
     async with open_rest(tick_s=4.0) as rest:
         await trio.sleep(9)
         rows = await rest.get("/telemetry")
         assert [(row["source"], row["quality"]) for row in rows] == [("synthesized", "synthesized")] * 4
 
 
-async def test_an_asset_without_a_sample_is_left_out_of_the_list_and_not_found_alone(
+async def test_an_asset_without_a_sample_is_omitted_from_the_list_and_not_found_by_id(
     autojump_clock: object,
 ) -> None:
     async with open_rest() as rest:
-        rest.tell(1, 3)
+        rest.report(1, 3)
         assert [row["asset_id"] for row in await rest.get("/telemetry")] == [uuid_of(1001), uuid_of(1003)]
         status, body = await rest.ask("GET", f"/telemetry/{uuid_of(1000)}")
         assert (status, body["error"]) == (404, "not_found")
         assert uuid_of(1000) in body["message"]
 
 
-async def test_the_latest_of_some_by_id_and_by_site(autojump_clock: object) -> None:
+async def test_the_latest_samples_by_id_and_by_site(autojump_clock: object) -> None:
     async with open_rest() as rest:
-        rest.tell(0, 1, 2, 3)
+        rest.report(0, 1, 2, 3)
         some = f"asset_id={uuid_of(1003).upper()}&asset_id={uuid_of(1000)}"
         assert [r["asset_id"] for r in await rest.get(f"/telemetry?{some}")] == [uuid_of(1000), uuid_of(1003)]
         rows = await rest.get(f"/telemetry?{some}&site_id={uuid_of(1)}")
         assert [row["asset_id"] for row in rows] == [uuid_of(1003)]
 
 
-async def test_pages_of_telemetry_are_of_assets_that_have_a_sample(autojump_clock: object) -> None:
+async def test_pages_of_telemetry_skip_assets_without_a_sample(autojump_clock: object) -> None:
     async with open_rest(fleet=make_fleet(assets_a_site=3)) as rest:
-        rest.tell(1, 4, 5)
+        rest.report(1, 4, 5)
         first = await rest.get("/telemetry?limit=2")
         assert [row["asset_id"] for row in first] == [uuid_of(1001), uuid_of(1004)]
         rest_of_it = await rest.get(f"/telemetry?limit=2&after={first[-1]['asset_id']}")
@@ -95,7 +95,7 @@ async def test_every_unknown_id_is_named(autojump_clock: object) -> None:
 
 async def test_there_is_no_history_without_a_database(autojump_clock: object) -> None:
     async with open_rest() as rest:
-        rest.tell(0)
+        rest.report(0)
         times = "start=2026-01-01T00:00:00Z&end=2026-01-01T01:00:00%2B00:30"
         assert await rest.get(f"/telemetry/{uuid_of(1000)}/history?limit=5&{times}") == []
 
@@ -131,9 +131,9 @@ VALUES = ("soc_mwhr", "soc_pct", "current_mw", "setpoint_mw", "available_dischar
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-async def test_what_is_no_number_is_null_and_suspect(autojump_clock: object, value: float) -> None:
+async def test_a_value_that_is_not_finite_is_null_and_suspect(autojump_clock: object, value: float) -> None:
     async with open_rest() as rest:
-        rest.tell(0, current_mw=value, soc_mwhr=value, available_mw=(value, value), quality=Quality.SUSPECT)
+        rest.report(0, current_mw=value, soc_mwhr=value, available_mw=(value, value), quality=Quality.SUSPECT)
         for path in (f"/telemetry/{uuid_of(1000)}", "/telemetry"):
             response = await rest.raw("GET", path)
             text = (await response.get_data()).decode()
@@ -145,11 +145,11 @@ async def test_what_is_no_number_is_null_and_suspect(autojump_clock: object, val
 
 
 @pytest.mark.parametrize("quality", [Quality.SUSPECT, Quality.BAD])
-async def test_what_cannot_be_trusted_is_shown_as_such_at_any_age(
+async def test_suspect_and_bad_samples_keep_their_quality_at_any_age(
     autojump_clock: object, quality: Quality
 ) -> None:
     async with open_rest() as rest:
-        rest.tell(0, current_mw=30.0, quality=quality)
+        rest.report(0, current_mw=30.0, quality=quality)
         for age_s in (0.0, 100.0):
             row = await rest.get(f"/telemetry/{uuid_of(1000)}")
             assert (row["current_mw"], row["age_s"]) == (30.0, age_s)
@@ -157,11 +157,11 @@ async def test_what_cannot_be_trusted_is_shown_as_such_at_any_age(
             await trio.sleep(100)
 
 
-async def test_metrics_show_how_many_assets_cannot_be_trusted(autojump_clock: object) -> None:
+async def test_metrics_count_suspect_and_bad_assets(autojump_clock: object) -> None:
     async with open_rest() as rest:
-        rest.tell(0, 1, quality=Quality.SUSPECT)
-        rest.tell(2, quality=Quality.BAD)
-        rest.tell(3)
+        rest.report(0, 1, quality=Quality.SUSPECT)
+        rest.report(2, quality=Quality.BAD)
+        rest.report(3)
         text = (await (await rest.raw("GET", "/metrics")).get_data()).decode()
         assert "\ntrioder_assets_suspect 2.0\n" in text
         assert "\ntrioder_assets_bad 1.0\n" in text

@@ -1,7 +1,7 @@
-"""The hosts that the REST port answers for: any other is a request that was meant for somebody else.
+"""The hosts whose requests the REST port accepts: protection against DNS rebinding.
 
-A page of a foreign site may have its name resolved to this machine (DNS rebinding), and would then be of the
-same origin as the headend. What it cannot choose is the Host header, which names its own site.
+A foreign site may let its own name resolve to this machine, and its pages would then have the headend's
+origin. They cannot forge the Host header, which names that site.
 """
 
 import ipaddress
@@ -18,15 +18,15 @@ _AUTHORITY = re.compile(
 _MAX_PORT = 65535
 
 
-class KnownHosts:
-    """Hosts by name or address; one without a port is known on every port.
+class AllowedHosts:
+    """Hosts by name or address; an entry without a port matches every port.
 
     Args:
         hosts: such as `headend.example`, `10.0.0.5:3001` or `[::1]`.
-        own_address: whether the address that a client has connected to is one of them.
+        own_address: whether the local address of a client's connection is one of them.
 
     Raises:
-        ValueError: one is not a host; the message names it.
+        ValueError: an entry is not a host; the message names it.
     """
 
     def __init__(self, hosts: Iterable[str], *, own_address: bool = False) -> None:
@@ -41,17 +41,17 @@ class KnownHosts:
                 self._on_one_port.add((host, port))
 
     @classmethod
-    def of_address(cls, bound_host: str) -> "KnownHosts":
-        """By default: the address as bound, the one that a client has connected to, and those of loopback."""
+    def of_address(cls, bound_host: str) -> "AllowedHosts":
+        """Return the default hosts: the bound address, the connection's local address, and loopback."""
         bound = f"[{bound_host}]" if ":" in bound_host else bound_host
         return cls([bound, *LOCAL_HOSTS], own_address=True)
 
-    def knows(self, authority: str, *, local_address: str | None) -> bool:
-        """Whether a request to this host, perhaps with a port, is for this headend.
+    def allows(self, authority: str, *, local_address: str | None) -> bool:
+        """Whether a request to this host is for this headend.
 
         Args:
-            authority: of the Host header or the request's target.
-            local_address: the address that the client has connected to.
+            authority: host and optional port, from the Host header or the request's target.
+            local_address: the connection's local address.
         """
         try:
             host, port = parse_host(authority, default_port=80)
@@ -66,7 +66,7 @@ def parse_host(text: str, *, default_port: int | None = None) -> tuple[str, int 
     """Return a host in its canonical form, and its port.
 
     Raises:
-        ValueError: it is none; the message names it.
+        ValueError: it is not a host; the message names it.
     """
     match = _AUTHORITY.fullmatch(text)
     if match is None:
@@ -83,5 +83,5 @@ def parse_host(text: str, *, default_port: int | None = None) -> tuple[str, int 
 
 
 def _canonical(address: str) -> str:
-    # Without the zone of a link-local address, which no URL names.
+    # URLs do not carry the zone of a link-local address.
     return address.partition("%")[0].lower()

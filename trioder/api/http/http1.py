@@ -1,8 +1,8 @@
-"""One client's connection: hypercorn's HTTP/1.1, held to what this port promises.
+"""One client's connection, on hypercorn's HTTP/1.1 protocol.
 
-HTTP/1.1 and 1.0 only, for the hosts that this port knows, every answer JSON, every wait bounded. Hypercorn's
-own connection upgrades to HTTP/2 when a client asks, shields its writes from cancellation, and may wait for
-ever for a handler that has ended.
+HTTP/1.1 and 1.0 only, known hosts only, every error in JSON, every wait bounded. Hypercorn's own connection
+upgrades to HTTP/2 on request, shields its writes from cancellation, and may wait for ever for a handler that
+has returned.
 """
 
 import math
@@ -25,20 +25,20 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from trioder.api.errors import error_json
-from trioder.api.http.hosts import KnownHosts
+from trioder.api.http.hosts import AllowedHosts
 from trioder.api.http.strict_h11 import StrictConnection
+from trioder.domain.text import escape
 from trioder.events.counters import Counters
 
 log = structlog.stdlib.get_logger(__name__)
 
-# A client that takes nothing for so long is gone.
+# A client that reads nothing for so long is disconnected.
 _SEND_TIMEOUT_S = 30.0
-# From a request's first byte to its last header: a client that sends one byte at a time is cut off.
+# From a request's first byte to the end of its head, against clients that send one byte at a time.
 _HEAD_TIMEOUT_S = 10.0
-# Of what was wrong with a request; the rest may be 64 KiB of it.
-_FAULT_CHARACTERS = 160
-# How long an answered client may go on sending: closing on unread bytes would reset the connection, and
-# with it the answer on its way.
+_MAX_FAULT_LENGTH = 160
+# How long a client may go on sending after the response: closing with unread data resets the connection,
+# and the response is lost.
 _LINGER_S = 1.0
 _READ_BYTES = 65536
 _HEAD_STATES = frozenset({h11.IDLE, h11.SEND_RESPONSE})
@@ -49,14 +49,14 @@ _ABSOLUTE = re.compile(rb"http://([^/?#]*)([^#]*)", re.IGNORECASE)
 
 
 class _Http1Protocol(H11Protocol):
-    """Speaks HTTP/1.1 whatever the client would like to upgrade to."""
+    """HTTP/1.1 without upgrades."""
 
-    hosts: KnownHosts
+    hosts: AllowedHosts
     counters: Counters
     connection: StrictConnection
-    # What the client still sends is not read as a request any more.
+    # Further data from the client is not parsed.
     refused = False
-    # The head of an answer whose length is known: its body is there already, and both go in one piece.
+    # The head of a response with a known length, to be sent in one piece with the body.
     _head = b""
 
     @property
@@ -65,12 +65,12 @@ class _Http1Protocol(H11Protocol):
 
     @property
     def has_read_all(self) -> bool:
-        """Whether the client owes nothing more of its request."""
+        """Whether the request was received completely."""
         return not self.refused and self.connection.their_state in {h11.DONE, h11.MUST_CLOSE, h11.CLOSED}
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is under way."""
+        """Whether no request is in progress."""
         return self.stream is None
 
     async def handle(self, event: Event) -> None:
@@ -81,19 +81,19 @@ class _Http1Protocol(H11Protocol):
             await self.refuse(error.error_status_hint)
 
     async def refuse(self, status_code: int) -> None:
-        """Answer what is no request, or not one for this port, and end the connection."""
+        """Respond with an error to a request that reaches no route, and close the connection."""
         await self._send_error_response(status_code)
         await self.send(Closed())
 
     async def stream_send(self, event: StreamEvent) -> None:
         if isinstance(event, Response) and self.connection.their_state is h11.SEND_BODY:
-            # Answered before its body was read: the rest of it would be taken for the next request.
+            # The response precedes the end of the body, the rest of which would be parsed as a request.
             event.headers.append((b"connection", b"close"))
         await super().stream_send(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        # Called with every request; hypercorn's turns to HTTP/2 here. An Upgrade header may be ignored
-        # (RFC 9110, 7.8).
+        # Called with every request; hypercorn's version upgrades to HTTP/2. An Upgrade header may be
+        # ignored (RFC 9110, 7.8).
         if event.http_version not in {b"1.0", b"1.1"}:
             raise h11.RemoteProtocolError("not HTTP/1", error_status_hint=505)
         for name, value in event.headers:
@@ -102,11 +102,11 @@ class _Http1Protocol(H11Protocol):
 
     def _check_host(self, authority: bytes) -> None:
         host = authority.decode("latin-1")
-        if not self.hosts.knows(host, local_address=None if self.server is None else self.server[0]):
+        if not self.hosts.allows(host, local_address=None if self.server is None else self.server[0]):
             raise h11.RemoteProtocolError(f"'{host}'", error_status_hint=421)
 
     def _path_of(self, target: bytes) -> bytes:
-        """The target in origin form; a proxy's clients name the host in it as well (RFC 9112, 3.2.2)."""
+        """Return the target in origin form; clients of a proxy send the absolute form (RFC 9112, 3.2.2)."""
         if target.startswith(b"/") or target == b"*":
             return target
         match = _ABSOLUTE.fullmatch(target)
@@ -129,12 +129,12 @@ class _Http1Protocol(H11Protocol):
     async def _send_h11_event(self, event: _Sendable) -> None:
         is_head = isinstance(event, h11.Response | h11.InformationalResponse)
         if self.connection.our_state not in (_HEAD_STATES if is_head else _BODY_STATES):
-            # Its client has left, or was refused: what the application still says is for nobody.
+            # The client has disconnected or was refused: the application's response is discarded.
             return
         try:
             data = self._head + (self.connection.send(event) or b"")
         except h11.LocalProtocolError:
-            # What came could not be understood, so nothing can be said to it in order.
+            # After a protocol error of the client, h11 may not allow a response.
             if self.connection.their_state is not h11.ERROR:
                 raise
             return
@@ -147,12 +147,11 @@ class _Http1Protocol(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         if status_code == 501:
-            # h11's, of codings other than chunked: where such a body ends nobody knows (RFC 9112, 6.3).
+            # From h11, for codings other than chunked: the body's length is unknown (RFC 9112, 6.3).
             status_code = 400
         self.refused = True
         self.counters.rest_requests_refused += 1
-        fault = self.connection.fault.encode("unicode_escape").decode("ascii")
-        fault = fault if len(fault) <= _FAULT_CHARACTERS else fault[: _FAULT_CHARACTERS - 3] + "..."
+        fault = escape(self.connection.fault, length=_MAX_FAULT_LENGTH)
         message = {
             408: f"the request line and headers did not arrive within {_HEAD_TIMEOUT_S:g} s",
             421: f"this port does not answer for the host of the request: {fault}; HEADEND_HTTP_HOSTS names "
@@ -174,7 +173,7 @@ class _Http1Protocol(H11Protocol):
 
 
 class Http1Connection(TCPServer):
-    """Serves one TCP stream until either end closes it."""
+    """Serves one TCP stream until either side closes it."""
 
     def __init__(
         self,
@@ -183,35 +182,34 @@ class Http1Connection(TCPServer):
         context: WorkerContext,
         stream: trio.SocketStream,
         *,
-        hosts: KnownHosts,
+        hosts: AllowedHosts,
         counters: Counters,
     ) -> None:
         super().__init__(app, config, context, {}, stream)
-        # When it has connected, or was last answered.
+        # When it was opened, or last responded.
         self.active_s = trio.current_time()
         self._hosts = hosts
         self._counters = counters
         self._http1: _Http1Protocol | None = None
         self._requests = 0
-        # While the rest of a request's head is awaited: until when.
-        self._head_until_s = math.inf
+        self._head_deadline_s = math.inf
         self._socket_stream = stream
         self._scope = trio.CancelScope()
-        self._answered = False
+        self._responded = False
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is under way: nobody is answered less when it is closed."""
+        """Whether no request is in progress."""
         return self._http1 is None or self._http1.is_idle
 
     def close(self) -> None:
-        """End it at once."""
+        """Close the connection without delay."""
         self._scope.cancel()
 
     async def run(self) -> None:
         """Serve the requests of this connection, one after the other.
 
-        *Error handling*: nothing that a client does raises here.
+        *Error handling*: no input of a client raises here.
         """
         socket = self._socket_stream.socket
         try:
@@ -231,24 +229,24 @@ class Http1Connection(TCPServer):
                     )
                     http1.hosts, http1.counters = self._hosts, self._counters
                     http1.connection = StrictConnection(max_head_bytes=self.config.h11_max_incomplete_size)
-                    # Hypercorn's wrapper around its protocols is what could change over to HTTP/2.
-                    self.protocol = http1  # type: ignore[assignment]  # has what is used of it
+                    # Instead of hypercorn's wrapper around its protocols, which can switch to HTTP/2.
+                    self.protocol = http1  # type: ignore[assignment]  # has the methods that are used
                     await self.idle_task.restart(task_group, self._idle_timeout)
                     await self._read_all(http1)
         except* OSError:
-            pass  # the client was gone before it was asked for its address
+            pass  # the client disconnected before its address was read
         except* Exception:
             log.exception("connection crashed")
         finally:
             await trio.aclose_forcefully(self.stream)
 
     async def protocol_send(self, event: Event) -> None:
-        """Carry out what the protocol wants done with the stream."""
+        """Apply an event of the protocol to the stream."""
         if isinstance(event, RawData):
             await self._send(event.data)
             return
-        # Quart cancels the task that is here as soon as it learns that its request is over; but the end of
-        # the connection, and the timer of an idle one, must not depend on it. Neither waits for the client.
+        # Quart cancels this task when its request is complete; closing the connection and restarting its
+        # idle timer must not be cancelled. Neither waits for the client.
         with trio.CancelScope(shield=True):
             if isinstance(event, Closed):
                 await self._end()
@@ -256,7 +254,7 @@ class Http1Connection(TCPServer):
                 await super().protocol_send(event)
 
     async def _end(self) -> None:
-        self._answered = True
+        self._responded = True
         has_read_all = self._http1 is None or self._http1.has_read_all
         self._scope.deadline = trio.current_time() + (0 if has_read_all else _LINGER_S)
         with suppress(*_GONE, trio.BusyResourceError):
@@ -273,26 +271,26 @@ class Http1Connection(TCPServer):
     async def _read_all(self, http1: _Http1Protocol) -> None:
         with suppress(*_GONE):
             while True:
-                with trio.move_on_at(self._head_until_s) as awaited:
+                with trio.move_on_at(self._head_deadline_s) as head_timeout:
                     data = bytes(await self.stream.receive_some(_READ_BYTES))
-                if awaited.cancelled_caught:
-                    self._head_until_s = math.inf
+                if head_timeout.cancelled_caught:
+                    self._head_deadline_s = math.inf
                     await http1.refuse(408)
                     continue
-                if not self._answered:
+                if not self._responded:
                     await http1.handle(RawData(data))
                 self._watch_head(http1)
                 if not data:
                     break
-        # What still runs, runs for a client that is gone.
+        # The client has disconnected: cancel its request.
         self._scope.cancel()
 
     def _watch_head(self, http1: _Http1Protocol) -> None:
         if http1.keep_alive_requests > self._requests:
             self._requests = http1.keep_alive_requests
             self.active_s = trio.current_time()
-            self._head_until_s = math.inf
-        if self._answered or not http1.connection.head_is_incomplete:
-            self._head_until_s = math.inf
-        elif self._head_until_s == math.inf:
-            self._head_until_s = trio.current_time() + _HEAD_TIMEOUT_S
+            self._head_deadline_s = math.inf
+        if self._responded or not http1.connection.head_is_incomplete:
+            self._head_deadline_s = math.inf
+        elif self._head_deadline_s == math.inf:
+            self._head_deadline_s = trio.current_time() + _HEAD_TIMEOUT_S

@@ -1,6 +1,6 @@
-"""The REST port: accepts connections, bounds their number and size, and ends them in order.
+"""The REST port: accepts connections, limits their number, and closes them at shutdown.
 
-What is said on a connection lives in `http1`; what is answered, in the Quart application.
+A connection's protocol is in `http1`; its responses come from the Quart application.
 """
 
 import logging
@@ -15,17 +15,17 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 
 from trioder.api.errors import error_json
-from trioder.api.http.hosts import LOCAL_HOSTS, KnownHosts
+from trioder.api.http.hosts import LOCAL_HOSTS, AllowedHosts
 from trioder.api.http.http1 import Http1Connection
 from trioder.events.counters import Counters
 
 log = structlog.stdlib.get_logger(__name__)
 
-# Files are few (1,024 by default), and agents need them more than REST clients do.
+# File descriptors are limited (1,024 by default), and agents have priority over REST clients.
 MAX_CONNECTIONS = 500
-# Requests under way when the headend is told to stop may go on for so long.
+# For requests in progress at shutdown.
 _GRACE_S = 3.0
-# From the connect, or the last answer, to a request's last header.
+# From the connect, or the last response, to the end of a request's head.
 _IDLE_TIMEOUT_S = 30.0
 # Room for a thousand ?asset_id=.
 _MAX_HEADER_BYTES = 64 * 1024
@@ -35,32 +35,32 @@ async def serve_rest(
     app: Any,
     listeners: list[trio.SocketListener],
     *,
-    drain: trio.Event,
-    hosts: KnownHosts | None = None,
+    shutdown: trio.Event,
+    hosts: AllowedHosts | None = None,
     counters: Counters | None = None,
     max_connections: int = MAX_CONNECTIONS,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve an ASGI application over HTTP/1.1 until `drain` is set, or until cancelled.
+    """Serve an ASGI application over HTTP/1.1 until `shutdown` is set, or until cancelled.
 
-    Once `drain` is set no connection is accepted any more, idle ones are closed, and requests under way have
-    3 s to finish. Signals stay the caller's.
+    At shutdown no more connections are accepted, idle ones are closed, and requests in progress have 3 s to
+    finish. Signals are the caller's responsibility.
 
     Args:
         app: the application.
-        listeners: bound, of one address.
-        drain: see above.
-        hosts: those that are answered for; by default this machine's own names and the address connected to.
-        counters: for what is refused.
-        max_connections: one more takes the place of the longest idle one; when none is idle it is refused.
-        task_status: started once it accepts connections.
+        listeners: the bound sockets of one address.
+        shutdown: see above.
+        hosts: whose requests are accepted; by default loopback and the connection's local address.
+        counters: of refused requests and connections.
+        max_connections: beyond it, a new connection replaces the longest idle one, or is refused.
+        task_status: started when connections are accepted.
 
     *Resource handling*: closes the listeners and every connection.
     """
     config = _hypercorn_config()
     wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
     context = WorkerContext(None)
-    hosts = hosts or KnownHosts.of_address(LOCAL_HOSTS[0])
+    hosts = hosts or AllowedHosts.of_address(LOCAL_HOSTS[0])
     counters = counters or Counters()
     open_connections: set[Http1Connection] = set()
 
@@ -81,14 +81,14 @@ async def serve_rest(
         async with trio.open_nursery() as accepting:
             accepting.start_soon(partial(trio.serve_listeners, serve, listeners, handler_nursery=connections))
             task_status.started()
-            await drain.wait()
+            await shutdown.wait()
             accepting.cancel_scope.cancel()
         await context.terminated.set()
         connections.cancel_scope.deadline = trio.current_time() + _GRACE_S
 
 
 def _make_room(open_connections: set[Http1Connection], counters: Counters) -> bool:
-    """Close the connection that has waited longest for a request; False when all are being answered."""
+    """Close the longest idle connection; False when none is idle."""
     idle = [connection for connection in open_connections if connection.is_idle]
     if not idle:
         return False
@@ -114,7 +114,7 @@ async def _refuse(stream: trio.SocketStream, max_connections: int) -> None:
     with trio.move_on_after(1), suppress(trio.BrokenResourceError):
         await stream.send_all(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         await stream.send_eof()
-        # Closing on an unread request would reset the connection, and lose the answer.
+        # Closing with unread data resets the connection, and the response is lost.
         async for _ in stream:
             pass
     await trio.aclose_forcefully(stream)

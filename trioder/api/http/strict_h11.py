@@ -1,7 +1,8 @@
-"""h11 without its leniency: what two servers on one way may read differently is refused.
+"""h11 with strict parsing, against request smuggling.
 
-h11 takes bare line feeds, folded header lines, and a body with two lengths; a proxy in front may not, and
-then takes for one request what is two here. It rests on h11's receive buffer, so h11's version is bounded.
+h11 accepts bare line feeds, folded header lines, and a body with two lengths; a proxy in front that reads
+them differently sees one request where h11 sees two. This subclasses h11's private receive buffer, so h11's
+version is bounded.
 """
 
 import re
@@ -15,10 +16,10 @@ _HOST = re.compile(rb"host[ \t]*:", re.IGNORECASE)
 
 
 class StrictConnection(h11.Connection):
-    """The server's end of a connection.
+    """The server side of a connection.
 
     Attributes:
-        fault: what was wrong with what the client sent last, in h11's words; empty when nothing was.
+        fault: the last protocol error of the client, as h11 describes it; empty when there was none.
     """
 
     def __init__(self, *, max_head_bytes: int) -> None:
@@ -28,11 +29,11 @@ class StrictConnection(h11.Connection):
 
     @property
     def head_is_incomplete(self) -> bool:
-        """Whether a part of a request's head has arrived, and the rest is awaited."""
+        """Whether a request's head has been received in part."""
         return self.their_state is h11.IDLE and bool(self._receive_buffer)
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """See h11; a request that is refused is an `h11.RemoteProtocolError` with its status."""
+        """Return the next event as h11 does; `h11.RemoteProtocolError` carries the response's status."""
         try:
             event = super().next_event()
             if isinstance(event, h11.Request):
@@ -50,7 +51,7 @@ class _StrictBuffer(ReceiveBuffer):
         self._searched = 0
 
     def maybe_extract_lines(self) -> list[bytearray] | None:
-        """Return the lines of a head, or of a chunked body's trailer, once they are complete."""
+        """Return the lines of a head, or of a chunked body's trailer, when they are complete."""
         if self._data[:2] == b"\r\n":
             self._searched = 0
             return super().maybe_extract_lines()
@@ -70,7 +71,7 @@ class _StrictBuffer(ReceiveBuffer):
 
 
 def _check_hosts(lines: list[bytearray]) -> None:
-    # h11's answer is 400; here every request that does not name a known host, and no other, is misdirected.
+    # 421 instead of h11's 400: the status of every request that does not name a known host.
     hosts = sum(1 for line in lines[1:] if _HOST.match(line))
     if hosts > 1:
         raise h11.LocalProtocolError(f"{hosts} Host headers; there must be one", error_status_hint=421)

@@ -1,4 +1,4 @@
-"""`/agents`: which assets are connected now, who drives them, and the sessions there were."""
+"""`/agents`: the connected assets and their agents, and past sessions."""
 
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
@@ -8,7 +8,7 @@ from trioder.api.context import Headend
 from trioder.api.errors import ApiError
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query, query_id, query_limit, query_name
-from trioder.api.responses import list_answer
+from trioder.api.responses import list_response
 from trioder.api.schemas.resources import (
     DEFAULT_HISTORY_ROWS,
     MAX_HISTORY_ROWS,
@@ -23,7 +23,7 @@ from trioder.store.records import PastSession
 
 
 def agents_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
-    """The route of agents."""
+    """Return the routes of agents."""
     blueprint = Blueprint("agents", __name__)
     assets, sessions = headend.fleet.assets, headend.sessions
 
@@ -49,7 +49,7 @@ def agents_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
     @documented(list[AgentRow], query=AgentsQuery, errors=(404,))
     async def list_agents() -> TrioResponse:
         """List the connected assets, in fleet order."""
-        return list_answer(await index.keys_of_query(checked_query(AgentsQuery), counts=connected), row)
+        return list_response(await index.keys_of_query(checked_query(AgentsQuery), has_row=connected), row)
 
     @blueprint.get("/agents/sessions")
     @documented(list[SessionRow], query=SessionsQuery, errors=(404, 503))
@@ -63,18 +63,18 @@ def agents_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
             past = await headend.store.sessions(limit=limit, asset=asset, agent_id=agent_id)
         except StoreUnavailableError as error:
             raise ApiError(503, f"the sessions cannot be read now: {error}") from None
-        return list_answer(range(len(past)), lambda position: _session_row(past[position]))
+        return list_response(past, _session_row)
 
     return blueprint
 
 
 def _rounded(seconds: float | None) -> float | None:
-    # Clocks are exchanged to the millisecond.
+    # The protocol's timestamps have a resolution of 1 ms.
     return None if seconds is None else round(seconds, 3)
 
 
 def _session_row(session: PastSession) -> SessionRow:
-    ended_ms = session.disconnected_ms
+    disconnected_ms = session.disconnected_ms
     return SessionRow(
         session_id=session.session_id,
         agent_id=session.agent_id,
@@ -82,6 +82,6 @@ def _session_row(session: PastSession) -> SessionRow:
         peer=session.peer,
         assets=session.assets,
         connected_at=format_ms(session.connected_ms),
-        disconnected_at=None if ended_ms is None else format_ms(ended_ms),
+        disconnected_at=None if disconnected_ms is None else format_ms(disconnected_ms),
         reason=session.reason,
     )

@@ -1,6 +1,6 @@
-"""What `/metrics` tells: the headend's own numbers, read when asked, and REST requests, noted as they end."""
+"""`/metrics`: the headend's counters and gauges, read per scrape, and a histogram of REST requests."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
 from prometheus_client import CollectorRegistry, Histogram
@@ -21,48 +21,27 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
 
 class Metrics:
-    """One headend's metrics, in a registry of their own."""
+    """The metrics of one headend, in a registry of their own."""
 
     def __init__(self, headend: Headend) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_HeadendCollector(headend))
         self._requests = Histogram(
             "trioder_http_request_duration_seconds",
-            "REST requests by route and status, from the first header to the end of the answer.",
+            "REST requests by route and status, from the request's head to the end of the response.",
             ["method", "route", "status"],
             registry=self._registry,
         )
 
     def observe_request(self, *, method: str, route: str, status: int, duration_s: float) -> None:
-        """Note one REST request. What a client may choose freely is no label: it would fill the memory."""
+        """Record a REST request; labels have a bounded number of values, whatever clients send."""
         known_method = method if method in _METHODS else "other"
         self._requests.labels(known_method, route or "none", str(status)).observe(duration_s)
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """The exposition and its content type, in the form that the Accept header asks for."""
+        """Return the exposition and its content type, in the format requested by the Accept header."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
-
-
-def _clock_metrics(clocks: SkewSummary) -> Iterator[Metric]:
-    """A few numbers of all agents: a series for each would be without bound."""
-    skew = GaugeMetricFamily(
-        "trioder_agent_clock_skew_seconds",
-        "How far agents' clocks are ahead of the headend's, of those connected whose clock is known.",
-        labels=["bound"],
-    )
-    if clocks.least_s is not None and clocks.most_s is not None:
-        skew.add_metric(["min"], clocks.least_s)
-        skew.add_metric(["max"], clocks.most_s)
-    yield skew
-    yield GaugeMetricFamily(
-        "trioder_agents_clock_skewed",
-        "Connected agents whose clock was found to be off by more than 2 s, and not below 1 s since.",
-        value=clocks.alarmed,
-    )
-    yield GaugeMetricFamily(
-        "trioder_agents_clock_unknown", "Connected agents whose clock is not known.", value=clocks.unknown
-    )
 
 
 class _HeadendCollector(Collector):
@@ -72,63 +51,47 @@ class _HeadendCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         headend = self._headend
         yield InfoMetricFamily("trioder_build", "This headend.", value={"version": trioder.__version__})
-        yield GaugeMetricFamily(
-            "trioder_start_time_seconds",
-            "When the headend started, in Unix time.",
-            value=headend.started_ms / 1000,
+        yield _gauge("start_time_seconds", "Start time of the headend, Unix time.", headend.started_ms / 1000)
+        yield _gauge("assets", "Assets in the fleet.", len(headend.fleet.keys))
+        yield _gauge("assets_connected", "Assets with a connected agent.", headend.sessions.assets_connected)
+        yield _gauge(
+            "assets_suspect",
+            "Assets whose latest sample is implausible; excluded from sums and allocations.",
+            headend.latest.count(Quality.SUSPECT),
         )
-        yield GaugeMetricFamily("trioder_assets", "Assets in the fleet.", value=len(headend.fleet.keys))
-        yield GaugeMetricFamily(
-            "trioder_assets_connected",
-            "Assets that an agent drives now.",
-            value=headend.sessions.assets_connected,
+        yield _gauge(
+            "assets_bad",
+            "Assets whose latest sample the device flagged as bad; excluded from sums and allocations.",
+            headend.latest.count(Quality.BAD),
         )
-        yield GaugeMetricFamily(
-            "trioder_assets_suspect",
-            "Assets whose latest sample cannot be: left out of sums and splits.",
-            value=headend.latest.count(Quality.SUSPECT),
+        yield _gauge("agents_connected", "Open sessions.", len(headend.sessions))
+        yield _gauge(
+            "outbox_backlog_seconds_max",
+            "Age of the newest committed telemetry, of the connected agent that is furthest behind.",
+            headend.ingest.furthest_behind_s(),
         )
-        yield GaugeMetricFamily(
-            "trioder_assets_bad",
-            "Assets whose latest sample the device itself flagged as bad: left out of sums and splits.",
-            value=headend.latest.count(Quality.BAD),
+        yield _gauge(
+            "dispatch_members_deviating",
+            "Members of dispatches whose power deviates from the setpoint.",
+            headend.dispatcher.deviating(),
         )
-        yield GaugeMetricFamily("trioder_agents_connected", "Live sessions.", value=len(headend.sessions))
-        yield GaugeMetricFamily(
-            "trioder_outbox_backlog_seconds_max",
-            "Age of the newest telemetry that is kept, of the connected agent that is furthest behind.",
-            value=headend.ingest.furthest_behind_s(),
-        )
-        yield GaugeMetricFamily(
-            "trioder_dispatch_members_deviating",
-            "Members of dispatches whose power is not what was asked, now.",
-            value=headend.dispatcher.deviating(),
-        )
-        yield GaugeMetricFamily(
-            "trioder_assets_nameplate_differs",
-            "Assets whose agents registered another nameplate than the fleet file's.",
-            value=headend.dispatcher.limits.different,
+        yield _gauge(
+            "assets_nameplate_differs",
+            "Assets whose agent registered a nameplate that differs from the fleet file's.",
+            headend.dispatcher.limits.different,
         )
         yield from _peer_metrics(headend.peers)
-        all_batches, fullest = headend.ingest.outbox_batches()
-        yield GaugeMetricFamily(
-            "trioder_outbox_batches",
-            "Telemetry batches that connected agents keep, for they are not committed.",
-            value=all_batches,
+        batches, fullest = headend.ingest.outbox_batches()
+        yield _gauge(
+            "outbox_batches", "Uncommitted telemetry batches in connected agents' outboxes.", batches
         )
-        yield GaugeMetricFamily(
-            "trioder_outbox_batches_max", "The same of the fullest outbox alone.", value=fullest
-        )
+        yield _gauge("outbox_batches_max", "Uncommitted telemetry batches in the fullest outbox.", fullest)
         yield from _clock_metrics(headend.clocks.summary(headend.sessions))
-        database = GaugeMetricFamily(
-            "trioder_database_state", "1 for the state that the database is in.", labels=["state"]
-        )
-        for state in ("ok", "error", "disabled"):
-            database.add_metric([state], float(headend.store.health == state))
-        yield database
+        states = {state: float(headend.store.health == state) for state in ("ok", "error", "disabled")}
+        yield _gauges("database_state", "1 for the current state of the database.", "state", states)
         yield CounterMetricFamily(
             "trioder_log_lines_dropped",
-            "Log lines dropped because nobody read standard error, or it could not be written.",
+            "Log lines dropped because standard error was full or not writable.",
             value=log_lines_dropped(),
         )
         for figure in fields(StoreStats):
@@ -136,33 +99,58 @@ class _HeadendCollector(Collector):
             value = getattr(headend.store.figures, figure.name)
             yield family(f"trioder_store_{figure.name}", figure.metadata["help"], value=value)
         for counter in fields(Counters):
-            yield CounterMetricFamily(
-                f"trioder_{counter.name}",
-                counter.metadata["help"],
-                value=getattr(headend.counters, counter.name),
-            )
+            value = getattr(headend.counters, counter.name)
+            yield CounterMetricFamily(f"trioder_{counter.name}", counter.metadata["help"], value=value)
+
+
+def _clock_metrics(clocks: SkewSummary) -> Iterator[Metric]:
+    """Aggregates over all agents: a series for each agent would be unbounded."""
+    skew = {}
+    if clocks.least_s is not None and clocks.most_s is not None:
+        skew = {"min": clocks.least_s, "max": clocks.most_s}
+    yield _gauges(
+        "agent_clock_skew_seconds",
+        "Smallest and largest lead of connected agents' clocks over the headend's; unknown ones excluded.",
+        "bound",
+        skew,
+    )
+    yield _gauge(
+        "agents_clock_skewed",
+        "Connected agents with a clock skew alarm: raised above 2 s, cleared below 1 s.",
+        clocks.alarmed,
+    )
+    yield _gauge("agents_clock_unknown", "Connected agents with unknown clock skew.", clocks.unknown)
 
 
 def _peer_metrics(peers: PeerLimits) -> Iterator[Metric]:
-    yield GaugeMetricFamily(
-        "trioder_grpc_peer_memory_bytes", "What gRPC peers make the headend hold.", value=peers.held_bytes
+    yield _gauge("grpc_peer_memory_bytes", "Memory used on behalf of gRPC peers.", peers.held_bytes)
+    yield _gauge(
+        "grpc_peer_memory_limit_bytes",
+        "Limit of that memory (HEADEND_PEER_MEMORY_MB).",
+        peers.options.memory_bytes,
     )
-    yield GaugeMetricFamily(
-        "trioder_grpc_peer_memory_limit_bytes",
-        "What they may make it hold (HEADEND_PEER_MEMORY_MB).",
-        value=peers.options.memory_bytes,
+    yield _gauges(
+        "grpc_connections",
+        "Open gRPC connections, by whether an agent has registered.",
+        "state",
+        {"registered": peers.registered_count, "unregistered": peers.unregistered_count},
     )
-    connections = GaugeMetricFamily(
-        "trioder_grpc_connections", "Open gRPC connections, by whether an agent registered.", labels=["state"]
-    )
-    connections.add_metric(["registered"], peers.registered_count)
-    connections.add_metric(["unregistered"], peers.unregistered_count)
-    yield connections
     refused = CounterMetricFamily(
         "trioder_grpc_refused",
-        "gRPC connections that were closed, or calls that were refused, by the limit that they exceeded.",
+        "gRPC connections closed and calls refused, by the limit that was exceeded.",
         labels=["reason"],
     )
     for reason, count in peers.refusals.counts.items():
         refused.add_metric([reason], count)
     yield refused
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"trioder_{name}", text, value=value)
+
+
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(f"trioder_{name}", text, labels=[label])
+    for label_value, value in values.items():
+        family.add_metric([label_value], value)
+    return family

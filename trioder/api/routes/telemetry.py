@@ -1,4 +1,4 @@
-"""`/telemetry`: the latest sample of assets from memory, and their past from the store."""
+"""`/telemetry`: the latest samples from memory, and the history from the store."""
 
 from math import isfinite
 
@@ -10,7 +10,7 @@ from trioder.api.context import Headend
 from trioder.api.errors import ApiError
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query, is_id, query_limit, query_time_ms
-from trioder.api.responses import json_answer, list_answer
+from trioder.api.responses import json_response, list_response
 from trioder.api.schemas.resources import (
     DEFAULT_HISTORY_ROWS,
     MAX_HISTORY_ROWS,
@@ -29,7 +29,7 @@ from trioder.store.interface import StoreUnavailableError
 
 
 def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
-    """The routes of telemetry."""
+    """Return the routes of telemetry."""
     blueprint = Blueprint("telemetry", __name__)
     assets, latest = headend.fleet.assets, headend.latest
 
@@ -38,14 +38,14 @@ def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
         view = latest.view(key, now_ms)
         return None if view is None else _row(view, headend.dispatcher.in_force(key), now_ms)
 
-    def known(key: int) -> bool:
+    def has_sample(key: int) -> bool:
         return latest.state(key) is not None
 
     @blueprint.get("/telemetry")
     @documented(list[TelemetryRow], query=LatestQuery, errors=(404,))
     async def list_latest() -> TrioResponse:
-        """List the latest samples, in fleet order; an asset that has none yet is left out."""
-        return list_answer(await index.keys_of_query(checked_query(LatestQuery), counts=known), row)
+        """List the latest samples, in fleet order; assets without a sample are omitted."""
+        return list_response(await index.keys_of_query(checked_query(LatestQuery), has_row=has_sample), row)
 
     @blueprint.get("/telemetry/<asset_id>")
     @documented(TelemetryRow, errors=(404,))
@@ -53,10 +53,10 @@ def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
         """Show the latest sample of one asset."""
         checked_query(NoQuery)
         key = index.key_of(asset_id)
-        found = row(key)
-        if found is None:
+        latest_row = row(key)
+        if latest_row is None:
             raise ApiError(404, f"there is no sample of asset {assets[key].id} yet")
-        return json_answer(found)
+        return json_response(latest_row)
 
     @blueprint.get("/telemetry/<asset_id>/history")
     @documented(list[HistoryRow], query=HistoryQuery, errors=(404, 503))
@@ -75,7 +75,7 @@ def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
             past = await headend.store.history(asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
         except StoreUnavailableError as error:
             raise ApiError(503, f"the history cannot be read now: {error}") from None
-        return list_answer(range(len(past)), lambda position: _history_row(past[position]))
+        return list_response(past, _history_row)
 
     return blueprint
 
@@ -88,9 +88,9 @@ async def _asset_with_history(headend: Headend, index: FleetIndex, asset_id: str
     return headend.fleet.assets[index.key_of(asset_id)]
 
 
-def _row(view: LatestView, member: AssetSetpoint | None, now_ms: int) -> TelemetryRow:
+def _row(view: LatestView, setpoint: AssetSetpoint | None, now_ms: int) -> TelemetryRow:
     telemetry = view.telemetry
-    ends_ms = None if member is None else member.ends_ms
+    ends_ms = None if setpoint is None else setpoint.ends_ms
     return TelemetryRow(
         asset_id=telemetry.asset_id,
         site_id=telemetry.site_id,
@@ -109,7 +109,7 @@ def _row(view: LatestView, member: AssetSetpoint | None, now_ms: int) -> Telemet
         source=view.source,
         age_s=view.age_s,
         quality=view.quality,
-        dispatch_id=None if member is None else member.command.dispatch_id,
+        dispatch_id=None if setpoint is None else setpoint.command.dispatch_id,
         remaining_s=None if ends_ms is None else max(0, ends_ms - now_ms) / 1000,
     )
 
@@ -134,5 +134,5 @@ def _history_row(sample: PastSample) -> HistoryRow:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no other numbers."""
+    """Return None for the values that JSON cannot represent."""
     return value if isfinite(value) else None

@@ -1,9 +1,6 @@
-"""What REST takes and tells of dispatches, as types. The rest of REST's types are in `models`.
+"""The bodies and parameters of `/dispatch`, and how they are made from a dispatch's record."""
 
-How they are filled is in `dispatch_answers`.
-"""
-
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 from msgspec import Meta, Struct
 
@@ -11,7 +8,8 @@ from trioder.api.schemas.resources import MAX_HISTORY_ROWS, Id, Time
 from trioder.control.allocation import Strategy
 from trioder.control.lifecycle import DispatchState
 from trioder.control.requests import EXPIRES_IN_S, MAX_DURATION_S, MAX_EXPIRES_IN_S
-from trioder.domain.dispatch import TargetKind
+from trioder.domain.dispatch import DispatchRecord, LeftOutRecord, ShareRecord, TargetKind
+from trioder.process.rfc3339 import format_ms
 
 DEFAULT_DISPATCH_ROWS = 100
 # A group of 10,000 with its allocations is about 4 MB.
@@ -19,64 +17,56 @@ MAX_WHOLE_DISPATCH_ROWS = 20
 MAX_WAIT_S = 30
 DEFAULT_WAIT_S = 5
 
-Delivery = Literal["sent", "queued"]
-
-# Described here and checked by the dispatcher, whose message names the value.
+# The limits of these two are checked by the dispatcher, whose error names the value.
 Duration = Annotated[
     int,
     Meta(
-        description="The setpoint ends after so many seconds.",
+        description="The setpoint ends after this many seconds.",
         extra_json_schema={"minimum": 1, "maximum": MAX_DURATION_S},
     ),
 ]
 Expiry = Annotated[
     float,
     Meta(
-        description=f"How long it may wait for an asset that is away; {EXPIRES_IN_S:g} s by default.",
+        description=f"How long it may be queued for a disconnected asset; {EXPIRES_IN_S:g} s by default.",
         extra_json_schema={"exclusiveMinimum": 0, "maximum": MAX_EXPIRES_IN_S},
     ),
 ]
-
-ValidUntil = Annotated[Time, Meta(description="The setpoint ends then; instead of duration_s.")]
-Resplit = Annotated[bool, Meta(description="Whether the share of a member that drops out goes on.")]
-OfAsset = Annotated[Id, Meta(description="Only those that this asset has or had a part in.")]
-WithAllocations = Annotated[bool, Meta(description="Whether to tell what each asset has.")]
-
-
-_LIMIT = f"At most so many rows; with allocations, {MAX_WHOLE_DISPATCH_ROWS} at most."
+ValidUntil = Annotated[Time, Meta(description="The setpoint ends at this time; instead of duration_s.")]
+Resplit = Annotated[bool, Meta(description="Whether the share of a member that drops out is reallocated.")]
+OfAsset = Annotated[Id, Meta(description="Only dispatches in which this asset has or had a part.")]
+WithAllocations = Annotated[bool, Meta(description="Whether to include each asset's allocation.")]
+_LIMIT = f"Maximum number of rows; with allocations, at most {MAX_WHOLE_DISPATCH_ROWS}."
 
 
+# Idempotency digests are made from its encoding: the order of the fields must not change.
 class DispatchBody(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A command: hold `mw`, for a while or until told otherwise.
+    """A dispatch: hold `mw`, for a limited time or until the next dispatch.
 
-    Exactly one of asset_id, asset_ids, site_id and fleet says who. To many, mw is the total, which is split
-    by what each can hold; strategy and resplit are of such commands only.
+    Exactly one of asset_id, asset_ids, site_id and fleet is the target. For several assets, mw is the total,
+    which is split by what each can hold; strategy and resplit apply to such dispatches only.
     """
 
     asset_id: Id | None = None
     asset_ids: list[Id] | None = None
     site_id: Id | None = None
     fleet: bool | None = None
-    mw: Annotated[float, Meta(description="+ discharges. Of one asset within its min_mw..max_mw.")]
+    mw: Annotated[float, Meta(description="+ discharges. For one asset, within its min_mw..max_mw.")]
     duration_s: Duration | None = None
-    valid_until: (
-        Annotated[Time, Meta(description="The setpoint ends then; instead of duration_s.")] | None
-    ) = None
+    valid_until: ValidUntil | None = None
     reversion_mw: Annotated[float, Meta(description="The setpoint that follows the end.")] = 0.0
     expires_in_s: Expiry | None = None
     strategy: Strategy | None = None
-    resplit: (
-        Annotated[bool, Meta(description="Whether the share of a member that drops out goes on.")] | None
-    ) = None
-    dry_run: Annotated[bool, Meta(description="Answer the same, and command nothing.")] = False
+    resplit: Resplit | None = None
+    dry_run: Annotated[bool, Meta(description="Validate and allocate only; nothing is dispatched.")] = False
 
 
 class AllocationRow(Struct, kw_only=True):
-    """What one asset has of a command, and what has become of it.
+    """One asset's share of a dispatch, and its state.
 
-    mw is null for an asset that was left out. `code` and `allocation` say why it is what it is, `reason` why
-    the state is. held_mw is what a clamped asset holds instead; `answer` is its agent's own status. mean_mw
-    is its power on average, from when it should have arrived on.
+    mw is null for an asset that was left out. `code` and `allocation` explain the share, `reason` the state.
+    held_mw is what a clamped asset holds instead; `answer` is the status of its agent's acknowledgement.
+    mean_mw is its mean power since the time when it should have reached the setpoint.
     """
 
     asset_id: Id
@@ -96,17 +86,17 @@ class AllocationRow(Struct, kw_only=True):
 
 
 class DroppedRow(Struct, kw_only=True):
-    """An asset that dropped out of a group or was given less, and why."""
+    """An asset that dropped out of a group or whose share was reduced, and why."""
 
     asset_id: Id
     reason: str
 
 
 class ResplitRow(Struct, kw_only=True):
-    """A group's shares were allocated again; `changed` assets got another one.
+    """A reallocation of a group's shares; `changed` assets got another share.
 
-    dropped: who takes part no more. adjusted: who was given less, because it reports or delivers less.
-    joined: who takes part from then on.
+    dropped: assets that no longer take part. adjusted: assets with a smaller share, because they report or
+    deliver less. joined: assets that take part from now on.
     """
 
     at: Time
@@ -118,17 +108,17 @@ class ResplitRow(Struct, kw_only=True):
 
 
 class TargetRow(Struct, kw_only=True):
-    """Whom a command was given to; the id is of the asset or the site."""
+    """The target of a dispatch; the id is of the asset or the site."""
 
     kind: TargetKind
     id: Id | None
 
 
 class DispatchRow(Struct, kw_only=True):
-    """A command and what has become of it. A group is as far as that member which is least far.
+    """A dispatch and its state. The state of a group is that of its least advanced member.
 
-    `shortfall_mw` is what of `mw` no asset could be given, or what the one asset cannot hold of it;
-    `allocated_mw` is the rest. `by_state` counts the members.
+    `shortfall_mw` is the part of `mw` that could not be allocated to any asset, or that a single asset cannot
+    hold; `allocated_mw` is the rest. `by_state` counts the members.
     """
 
     dispatch_id: Id | None
@@ -152,43 +142,124 @@ class DispatchRow(Struct, kw_only=True):
     allocations: list[AllocationRow] | None
 
 
-class DispatchAnswer(DispatchRow, kw_only=True):
-    """A command as it was taken.
+class DispatchResponse(DispatchRow, kw_only=True):
+    """A dispatch as it was accepted.
 
-    `shortfall`: the assets together cannot hold all of mw. asset_id and delivery are of a command to one
-    asset, and null for many; `queued`: the asset is away, and is told when it is back. A dry run has no
+    `shortfall`: the assets together cannot hold all of mw. asset_id and delivery are null for several assets;
+    `queued`: the asset is disconnected, and the setpoint is sent when it reconnects. A dry run has no
     dispatch_id.
     """
 
     status: Literal["ok", "shortfall"]
     asset_id: Id | None
-    delivery: Delivery | None
+    delivery: Literal["sent", "queued"] | None
     dry_run: bool
 
 
 class DispatchQuery(Struct, kw_only=True):
-    """What of the answer is wanted, and when."""
+    """When to respond, and with what."""
 
     wait: (
-        Annotated[Literal["ack"], Meta(description="Answer when every agent has answered, else with 202.")]
+        Annotated[
+            Literal["ack"],
+            Meta(description="Respond when every agent has acknowledged; with 202 if that takes too long."),
+        ]
         | None
     ) = None
-    wait_s: Annotated[int, Meta(ge=1, le=MAX_WAIT_S, description="For so long at most.")] = DEFAULT_WAIT_S
+    wait_s: Annotated[int, Meta(ge=1, le=MAX_WAIT_S, description="Maximum time to wait.")] = DEFAULT_WAIT_S
     allocations: WithAllocations = True
 
 
 class ShowDispatchQuery(Struct, kw_only=True):
-    """What of the record is wanted."""
+    """What to include."""
 
     allocations: WithAllocations = True
 
 
 class DispatchesQuery(Struct, kw_only=True):
-    """Which commands, newest first."""
+    """Which dispatches, newest first."""
 
-    asset_id: Annotated[Id, Meta(description="Only those that this asset has or had a part in.")] | None = (
-        None
-    )
+    asset_id: OfAsset | None = None
     state: DispatchState | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description=_LIMIT)] = DEFAULT_DISPATCH_ROWS
     allocations: WithAllocations = False
+
+
+def dispatch_row(record: DispatchRecord, *, allocations: bool) -> DispatchRow:
+    """Return a dispatch with an empty list of allocations, or none."""
+    return DispatchRow(**_columns(record, allocations=allocations))
+
+
+def dispatch_response(record: DispatchRecord, *, allocations: bool, dry_run: bool) -> DispatchResponse:
+    """Return a new dispatch with an empty list of allocations, or none."""
+    columns = _columns(record, allocations=allocations)
+    if dry_run:
+        columns["dispatch_id"] = None
+    single = record.target.kind == "asset"
+    return DispatchResponse(
+        **columns,
+        status="shortfall" if record.shortfall_mw else "ok",
+        asset_id=record.target.id if single else None,
+        delivery=None if not single else "queued" if record.state == "queued" else "sent",
+        dry_run=dry_run,
+    )
+
+
+def allocation_row(share: ShareRecord) -> AllocationRow:
+    """Return one asset's share."""
+    if isinstance(share, LeftOutRecord):
+        return AllocationRow(asset_id=share.asset_id, mw=None, code=share.code, allocation=share.allocation)
+    return AllocationRow(
+        asset_id=share.asset_id,
+        mw=share.mw,
+        code=share.code,
+        allocation=share.allocation,
+        state=cast("DispatchState", share.state),
+        held_mw=share.held_mw,
+        mean_mw=share.mean_mw,
+        answer=share.answer,
+        reason=share.reason,
+        sent_at=_time(share.sent_ms),
+        answered_at=_time(share.answered_ms),
+        tracking_at=_time(share.tracking_ms),
+        ends_at=_time(share.ends_ms),
+        ended_at=_time(share.ended_ms),
+    )
+
+
+def _columns(record: DispatchRecord, *, allocations: bool) -> dict[str, Any]:
+    return {
+        "dispatch_id": record.dispatch_id,
+        "target": TargetRow(kind=record.target.kind, id=record.target.id or None),
+        "mw": record.mw,
+        "allocated_mw": record.allocated_mw,
+        "shortfall_mw": record.shortfall_mw,
+        "duration_s": record.duration_s,
+        "valid_until": _time(record.valid_until_ms),
+        "reversion_mw": record.reversion_mw,
+        "expires_in_s": record.expires_in_s,
+        "strategy": record.strategy,
+        "resplit": record.resplit,
+        "dispatched_at": format_ms(record.dispatched_ms),
+        "ends_at": _time(record.ends_ms),
+        "state": record.state,
+        "members": sum(record.by_state.values()),
+        "left_out": record.assets_left_out,
+        "by_state": record.by_state,
+        "resplits": [
+            ResplitRow(
+                at=format_ms(resplit.at_ms),
+                dropped=[DroppedRow(asset_id=asset_id, reason=why) for asset_id, why in resplit.dropped],
+                adjusted=[DroppedRow(asset_id=asset_id, reason=why) for asset_id, why in resplit.adjusted],
+                joined=list(resplit.joined),
+                changed=resplit.changed,
+                shortfall_mw=resplit.shortfall_mw,
+            )
+            for resplit in record.resplits
+        ],
+        "allocations": [] if allocations else None,
+    }
+
+
+def _time(ts_unix_ms: int | None) -> str | None:
+    return None if ts_unix_ms is None else format_ms(ts_unix_ms)

@@ -1,4 +1,4 @@
-"""What REST takes and tells, as types: msgspec encodes from them, and OpenAPI is derived from them.
+"""Bodies and query parameters: encoded by msgspec, and described in OpenAPI from these types.
 
 Units are in the names; + MW discharges to the grid, - MW charges. Times are RFC 3339 with ms, in UTC.
 """
@@ -16,18 +16,18 @@ from trioder.store.interface import StoreHealth
 Id = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
-# What an answer has at most when its list may be asked for in pages.
+# Of a list with pages.
 MAX_ROWS = 1_000_000
 MAX_HISTORY_ROWS = 10_000
 DEFAULT_HISTORY_ROWS = 100
 
-Limit = Annotated[int, Meta(ge=1, le=MAX_ROWS, description="At most so many rows.")]
-After = Annotated[Id, Meta(description="Go on after this asset: the last one of the page before.")]
+Limit = Annotated[int, Meta(ge=1, le=MAX_ROWS, description="Maximum number of rows.")]
+After = Annotated[Id, Meta(description="Continue after this asset, the last of the previous page.")]
 OfSite = Annotated[Id, Meta(description="Only the assets of this site.")]
 
 
-class AssetRow(Struct, kw_only=True):
-    """An asset of the fleet: its nameplate. `efficiency` is one-way, its square the round trip's."""
+class AssetRow(Struct):
+    """The nameplate of an asset. `efficiency` is one-way; its square is the round-trip efficiency."""
 
     id: Id
     site_id: Id
@@ -48,14 +48,14 @@ class AssetRow(Struct, kw_only=True):
 
 
 class PowerRow(Struct, kw_only=True):
-    """What could be held together: magnitudes."""
+    """Power that the assets can hold together: magnitudes."""
 
     discharge_mw: float
     charge_mw: float
 
 
 class AvailableRow(Struct, kw_only=True, rename={"min_15": "15_min", "min_60": "60_min"}):
-    """What could be held together now, for a quarter of an hour, and for an hour."""
+    """Power that the assets can hold together now, for 15 minutes, and for 60 minutes."""
 
     now: PowerRow
     min_15: PowerRow
@@ -63,12 +63,12 @@ class AvailableRow(Struct, kw_only=True, rename={"min_15": "15_min", "min_60": "
 
 
 class FleetRow(Struct, kw_only=True):
-    """Assets as one.
+    """Sums over assets.
 
-    Capacity and limits are those of all; current_mw, setpoint_mw and soc_mwhr are summed over live_assets.
-    stale_assets have not been heard of lately, or never; they are left out, and so are those whose latest
-    sample is suspect or bad. by_quality counts the samples.
-    `available` is of the live assets that an agent drives: what a command to all of them could get.
+    Capacity and limits are summed over all assets; current_mw, setpoint_mw and soc_mwhr over live_assets.
+    stale_assets have no recent sample, or none at all; they and assets whose latest sample is suspect or bad
+    are excluded. by_quality counts the samples.
+    `available` covers the live assets that are connected: the power that a dispatch to them can obtain.
     """
 
     assets: int
@@ -98,13 +98,12 @@ class SiteRow(FleetRow, kw_only=True):
 class TelemetryRow(Struct, kw_only=True):
     """The latest sample of an asset.
 
-    `source` says who made it: the asset's agent, or the headend's own model. `quality` is `stale` once an
-    agent's good sample is old, `suspect` when a value cannot be (not finite, which is null here; beyond the
-    nameplate; a step faster than its ramp), and `bad` when the device flagged it, both at any age.
-    `timestamp` is the agent's, `age_s` goes by the headend's clock. `dispatch_id` is of the dispatch that the
-    asset is under, `remaining_s` how long that holds on: null where there is none, or no end. max_mw and
-    min_mw are the nameplate's; the available powers are magnitudes: what the battery could hold over one
-    pulse.
+    `source` is the asset's agent, or the headend's own model. `quality` is `stale` when an agent's good
+    sample is old, `suspect` when a value is implausible (not finite, which is null here; beyond the
+    nameplate; a step faster than the ramp rate), and `bad` when the device flagged it, both at any age.
+    `timestamp` is by the agent's clock, `age_s` by the headend's. `dispatch_id` is the active dispatch of the
+    asset, `remaining_s` the time until it ends: null without a dispatch, or without an end. max_mw and min_mw
+    are the nameplate's; the available powers are magnitudes, which the battery can hold for one pulse.
     """
 
     asset_id: Id
@@ -129,7 +128,7 @@ class TelemetryRow(Struct, kw_only=True):
 
 
 class HistoryRow(Struct, kw_only=True):
-    """A recorded sample. A value that is no finite number is null; its quality says why."""
+    """A recorded sample. A value that is not finite is null."""
 
     asset_id: Id
     site_id: Id
@@ -147,10 +146,10 @@ class HistoryRow(Struct, kw_only=True):
 
 
 class AgentRow(Struct, kw_only=True):
-    """A connected asset and the agent that drives it.
+    """A connected asset and its agent.
 
-    `clock_skew_s` is how far the agent's clock is ahead of the headend's (behind, when negative), by
-    `clock_error_s` at most wrong; null while that is not known.
+    `clock_skew_s` is how far the agent's clock is ahead of the headend's (behind, when negative), and
+    `clock_error_s` the maximum error of that; null when unknown.
     """
 
     asset_id: Id
@@ -164,7 +163,7 @@ class AgentRow(Struct, kw_only=True):
 
 
 class SessionRow(Struct, kw_only=True):
-    """A session of an agent, as it is remembered; still open while disconnected_at is null."""
+    """A recorded session of an agent; open while disconnected_at is null."""
 
     session_id: Id
     agent_id: str
@@ -176,36 +175,36 @@ class SessionRow(Struct, kw_only=True):
     reason: str | None
 
 
-class FleetReloadAnswer(Struct, kw_only=True):
-    """What a reload of the fleet file has changed, in assets."""
+class FleetReloadResponse(Struct, kw_only=True):
+    """The changes made by a reload of the fleet file: numbers of assets."""
 
-    assets: Annotated[int, Meta(description="In the fleet now.")]
+    assets: Annotated[int, Meta(description="In the fleet after the reload.")]
     added: int
-    changed: Annotated[int, Meta(description="Of another nameplate, name or site.")]
-    retired: Annotated[int, Meta(description="No longer in the file; their history can still be read.")]
+    changed: Annotated[int, Meta(description="With another nameplate, name or site.")]
+    retired: Annotated[int, Meta(description="No longer in the file; their history remains readable.")]
 
 
-class HealthAnswer(Struct, kw_only=True):
-    """How the headend is. Answered with 503 when degraded."""
+class HealthResponse(Struct, kw_only=True):
+    """The headend's health. The status is 503 when degraded."""
 
     status: Literal["ok", "degraded"]
     db: StoreHealth
-    db_reason: Annotated[str, Meta(description="Why db is error; empty when it is not.")]
-    db_backlog_rows: Annotated[int, Meta(description="Samples that wait to be committed.")]
+    db_reason: Annotated[str, Meta(description="Why db is error; empty otherwise.")]
+    db_backlog_rows: Annotated[int, Meta(description="Samples waiting to be committed.")]
     agents: int
     assets_connected: int
     assets: int
 
 
-class IndexAnswer(Struct, kw_only=True):
-    """Where to go from here."""
+class IndexResponse(Struct, kw_only=True):
+    """Entry points of the API."""
 
     name: str
     version: str
     links: dict[str, str]
 
 
-class OpenApiAnswer(Struct):
+class OpenApiResponse(Struct):
     """An OpenAPI 3.1 document."""
 
 
@@ -235,19 +234,19 @@ class LatestQuery(Struct, kw_only=True):
 class HistoryQuery(Struct, kw_only=True):
     """Which recorded samples, newest first."""
 
-    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description="At most so many rows.")] = (
+    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description="Maximum number of rows.")] = (
         DEFAULT_HISTORY_ROWS
     )
-    start: Annotated[Time, Meta(description="From this instant on.")] | None = None
-    end: Annotated[Time, Meta(description="Before this instant.")] | None = None
+    start: Annotated[Time, Meta(description="At or after this time.")] | None = None
+    end: Annotated[Time, Meta(description="Before this time.")] | None = None
 
 
 class SessionsQuery(Struct, kw_only=True):
     """Which sessions, newest first."""
 
-    asset_id: Annotated[Id, Meta(description="Only sessions that drove this asset.")] | None = None
+    asset_id: Annotated[Id, Meta(description="Only sessions with this asset.")] | None = None
     agent_id: Annotated[str, Meta(description="Only sessions of this agent.")] | None = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description="At most so many rows.")] = (
+    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description="Maximum number of rows.")] = (
         DEFAULT_HISTORY_ROWS
     )
 
