@@ -27,7 +27,7 @@ from trioder.ingest.latest import LatestState
 from trioder.ingest.service import Ingest
 from trioder.process.wall_time import WallClock
 from trioder.wire import agent_link_pb2 as pb
-from trioder.wire.downlink import write_grant, write_kept, write_replay
+from trioder.wire.downlink import write_batch_ack, write_grant, write_replay
 from trioder.wire.records import Batch, Registration, SessionGrant, SingleSample
 from trioder.wire.service import AGENT_LINK_STREAM, PROTOCOL
 from trioder.wire.uplink import read_uplink
@@ -73,7 +73,7 @@ class AsyncioMailbox(DownlinkQueue):
             self._changed.clear()
             mail = self._take_nowait()
             if mail.kept_seq is not None:
-                await call.write(write_kept(mail.kept_seq))
+                await call.write(write_batch_ack(mail.kept_seq))
             if mail.replay_from_seq is not None:
                 await call.write(write_replay(mail.replay_from_seq))
 

@@ -29,7 +29,7 @@ from trioder.process.addresses import Address, AddressType
 from trioder.rpc import ClientCall, connect, open_channel
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import read_downlink
-from trioder.wire.records import Batch, BatchesKept, ReplayRequest, SessionGrant
+from trioder.wire.records import Batch, BatchAck, ReplayRequest, SessionGrant
 from trioder.wire.service import AGENT_LINK_STREAM, PROTOCOL
 from trioder.wire.uplink import write_batch, write_registration
 
@@ -127,7 +127,7 @@ class Stream:
         """Take what the headend says until it ends the stream, which it must not do before all is settled."""
         async for message in call:
             match read_downlink(message):
-                case BatchesKept(batch_seq=batch_seq):
+                case BatchAck(batch_seq=batch_seq):
                     now_s = time.perf_counter()
                     done = self.window.acknowledged(batch_seq)
                     self.latencies_s.extend(now_s - batch.sent_s for batch in done)

@@ -9,7 +9,7 @@ import trio
 
 from trioder.rpc import ConnectionOptions, ServerCall, Services, serve_rpc
 from trioder.wire import agent_link_pb2 as pb
-from trioder.wire.downlink import write_grant, write_kept
+from trioder.wire.downlink import write_batch_ack, write_grant
 from trioder.wire.records import SessionGrant
 from trioder.wire.service import AGENT_LINK_STREAM
 
@@ -23,7 +23,7 @@ async def serve_peer(call: ServerCall[pb.AgentToHeadend, pb.HeadendToAgent]) -> 
     async for message in call:
         batch = message.telemetry_batch
         if batch.batch_seq and not batch.live_only:
-            await call.send(write_kept(batch.batch_seq))
+            await call.send(write_batch_ack(batch.batch_seq))
 
 
 async def _serve() -> None:

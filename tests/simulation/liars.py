@@ -75,7 +75,7 @@ class Liar:
     async def _answer(self, call: Call, scope: trio.CancelScope) -> None:
         async for message in call:
             match read_downlink(message):
-                case Setpoints(dispatches=dispatches) if self.lie == "statuses":
+                case Setpoints(setpoints=dispatches) if self.lie == "statuses":
                     for dispatch in dispatches:
                         await call.send(self._acknowledgement(dispatch.dispatch_id, dispatch.asset_id))
                 case _:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from uuid import UUID, uuid5
 
+from trioder.agent.persistence.state_saver import AgentMessage
 from trioder.agent.persistence.state_store import SavedBattery
 from trioder.agent.validation import validate
 from trioder.agent.wakeup import Wakeup
@@ -20,7 +21,6 @@ from trioder.sim.bess import initial_state, restored_state, with_setpoint
 from trioder.wire.records import Acknowledgement, AgentEvent
 
 Tick = Callable[[Asset, BessState, float], BessState]
-AgentMessage = Acknowledgement | AgentEvent
 
 COMMS_LOSS_REVERSION = "comms_loss_reversion"
 

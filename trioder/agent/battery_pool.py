@@ -8,8 +8,9 @@ from typing import Never
 import structlog
 import trio
 
-from trioder.agent.battery import AgentMessage, Battery, Tick
+from trioder.agent.battery import Battery, Tick
 from trioder.agent.frame import Frame
+from trioder.agent.persistence.state_saver import AgentMessage
 from trioder.agent.persistence.state_store import SavedBattery
 from trioder.agent.pulse import Lateness, PulseGrid
 from trioder.agent.timers import LeaseTimer

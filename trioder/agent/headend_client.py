@@ -21,7 +21,7 @@ from trioder.process.wall_time import WallClock
 from trioder.rpc import ClientCall, RpcError, StatusCode, open_channel
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import read_downlink
-from trioder.wire.records import AgentEvent, BatchesKept, ReplayRequest, SessionGrant, Setpoints
+from trioder.wire.records import AgentEvent, BatchAck, ReplayRequest, SessionGrant, Setpoints
 from trioder.wire.service import AGENT_LINK_STREAM, PROTOCOL
 from trioder.wire.uplink import write_heartbeat
 
@@ -340,9 +340,9 @@ class HeadendClient:
 
     def _handle(self, message: pb.HeadendToAgent) -> None:
         match read_downlink(message):
-            case Setpoints(dispatches=setpoints):
+            case Setpoints(setpoints=setpoints):
                 self._deliver(setpoints)
-            case BatchesKept(batch_seq=batch_seq):
+            case BatchAck(batch_seq=batch_seq):
                 self._outbox.acknowledged(batch_seq)
                 self._backoff.reset()
                 self._queue.wakeup.wake()

@@ -9,9 +9,9 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from trioder.agent.battery import AgentMessage
 from trioder.agent.frame import Frame
 from trioder.agent.persistence.outbox import Outbox, Outgoing
+from trioder.agent.persistence.state_saver import AgentMessage
 from trioder.agent.wakeup import Wakeup
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.records import Acknowledgement, AgentEvent

@@ -8,7 +8,7 @@ from math import inf, isfinite
 from typing import Literal, NamedTuple
 
 from trioder.domain.assets import Asset
-from trioder.sim.holdable import Limit, holdable
+from trioder.domain.holdable import Limit, holdable
 
 Exclusion = Literal["not_connected", "suspect", "no_telemetry", "stale", "commanded_otherwise", "too_old"]
 # What holds a battery's share down; `delivery`: what it gave when it was asked for more.

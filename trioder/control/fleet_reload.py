@@ -58,7 +58,7 @@ class FleetReloader:
                     first=[str(fault) for fault in error.faults[:_MAX_ERRORS_LOGGED]],
                 )
                 raise
-            change = self._fleet.take_over(newer)
+            change = self._fleet.reload(newer)
             for follow in self._followers:
                 follow(change)
             self._counters.fleet_reloads += 1

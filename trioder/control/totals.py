@@ -1,6 +1,6 @@
 """Many assets as one: what they do together, and what they could do for a while. Synchronous.
 
-What a single asset could hold is computed in `trioder.sim.holdable`.
+What a single asset could hold is computed in `trioder.domain.holdable`.
 """
 
 from collections import Counter
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from trioder.control.candidates import ramp_window_s
 from trioder.domain.fleet import Fleet
+from trioder.domain.holdable import holdable_mw
 from trioder.gateway.sessions import SessionRegistry
 from trioder.ingest.latest import LatestState, Quality
-from trioder.sim.holdable import holdable_mw
 
 HORIZONS_S = {"15_min": 900.0, "60_min": 3600.0}
 _SUMMED = frozenset({"good", "synthesized"})

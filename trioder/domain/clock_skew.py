@@ -1,20 +1,20 @@
-"""How far a peer's clock is ahead of ours, from readings of it that arrive late. Pure.
+"""Clock skew: how far a peer's clock is ahead of ours, estimated from delayed readings of it.
 
-A reading is compared with our clock when it arrives: the delay on its way only makes it smaller, so the
-largest of several is the best, as in NTP's clock filter (RFC 5905, section 10). Timestamps of samples are no
-readings of a clock, and a single one may say anything: of those the median counts.
+A reading is compared with our clock when it arrives. The network delay only makes it smaller, so the largest
+of several is the best, as in NTP's clock filter (RFC 5905, section 10). Timestamps of samples are not
+readings of a clock, and a single one may be far off: of those the median counts.
 """
 
 from statistics import median
 from typing import NamedTuple
 
-# Long enough for several heartbeats, and for one that met no queue.
+# Long enough for several heartbeats, one of which was not delayed in a queue.
 WINDOW_S = 120.0
-# Without a round trip to bound it, an estimate is to be believed after this: a burst of old samples is over.
+# Without a round trip to bound it, an estimate is valid after this: a burst of old samples is over.
 SETTLED_AFTER_S = 10.0
 _GRAIN_S = 1.0
 _FEWEST_SAMPLES = 3
-# No message is delayed so long, twice: a reading so far below those before shows a clock that was set back.
+# No two messages are delayed so long: readings so far below the previous ones mean a clock that was set back.
 SET_BACK_S = 60.0
 
 
@@ -23,7 +23,7 @@ class Skew(NamedTuple):
 
     Attributes:
         skew_s: + is ahead of our clock.
-        error_s: half the round trip; None when none was measured. Then `skew_s` is a lower bound, or a guess.
+        error_s: half the round trip; None if none was measured: then `skew_s` is a lower bound, or a median.
     """
 
     skew_s: float
@@ -31,26 +31,26 @@ class Skew(NamedTuple):
 
 
 class SkewFilter:
-    """The readings of one peer's clock; at most one a second is kept.
+    """The readings of one peer's clock, at most one a second.
 
     Args:
-        of_samples: what is read is when samples were made, for want of a clock.
+        of_samples: the readings are timestamps of samples, from a peer that sends no clock.
 
-    Between a time `t0` of ours, at which we sent what the peer answered to, and the arrival `t1` of the
-    answer, the peer's clock showed T: its skew is between T - t1 and T - t0.
+    Between our request at `t0` and the arrival of the response at `t1`, both by our clock, the peer's clock
+    read T: its skew is between T - t1 and T - t0.
     """
 
     __slots__ = ("_first_s", "_of_samples", "_readings", "_round_trip_s")
 
     def __init__(self, *, of_samples: bool = False) -> None:
         self._of_samples = of_samples
-        # When it arrived, on a steady clock, and how far it was ahead of ours; oldest first.
+        # Arrival on a monotonic clock, and seconds ahead of our clock; oldest first.
         self._readings: list[tuple[float, float]] = []
         self._round_trip_s: float | None = None
         self._first_s: float | None = None
 
     def observe(self, ahead_s: float, now_s: float) -> None:
-        """Take a reading that was `ahead_s` of our clock when it arrived, at `now_s` of a steady clock."""
+        """Add a reading that was `ahead_s` of our clock when it arrived, at `now_s` of a monotonic clock."""
         readings = self._readings
         if self._first_s is None:
             self._first_s = now_s
@@ -65,10 +65,10 @@ class SkewFilter:
             self._readings = [reading for reading in self._readings if reading[0] >= oldest_s]
 
     def _forget_before_set_back(self) -> None:
-        """Two readings in a row that are far below those before them: only these two count.
+        """If the last two readings are far below the one before, keep only these two.
 
-        A peer that does not report that its clock was set, or that has shown a time that is none, is
-        otherwise believed to be that far ahead for the whole window.
+        Otherwise a peer that does not report that its clock was set back, or that has once sent a wrong time,
+        would count as far ahead for the whole window.
         """
         if len(self._readings) < 3:
             return
@@ -77,23 +77,23 @@ class SkewFilter:
             self._readings = self._readings[-2:]
 
     def round_trip(self, took_s: float) -> None:
-        """A message to the peer and its answer, with a reading, took so long together."""
+        """Add the round-trip time of a request whose response carried a reading."""
         self._round_trip_s = took_s if self._round_trip_s is None else min(self._round_trip_s, took_s)
 
     def our_clock_stepped(self, by_s: float) -> None:
-        """Our clock was set by so much: what was read before is now that much less ahead."""
+        """Correct all readings after our clock was set by so much."""
         self._readings = [(at_s, ahead_s - by_s) for at_s, ahead_s in self._readings]
 
     def keep_newest(self) -> None:
-        """The peer's clock was set: what was read before the newest reading counts no more."""
+        """Drop all readings but the newest: the peer's clock was set."""
         self._readings = self._readings[-1:]
 
     def forget(self) -> None:
-        """No reading counts any more; what is known of the round trip does."""
+        """Drop all readings; keep the round trip."""
         self._readings = []
 
     def settled(self, now_s: float) -> bool:
-        """Whether the estimate is to be believed."""
+        """Whether the estimate is reliable."""
         if self._round_trip_s is not None:
             return True
         if self._of_samples and len(self._readings) < _FEWEST_SAMPLES:
@@ -102,7 +102,7 @@ class SkewFilter:
 
     @property
     def estimate(self) -> Skew | None:
-        """As it follows from the readings; None without any."""
+        """The skew that the readings give; None without any."""
         if not self._readings:
             return None
         ahead_s = [ahead_s for _, ahead_s in self._readings]

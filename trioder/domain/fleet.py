@@ -1,4 +1,4 @@
-"""A fleet in memory: its sites and assets in file order, and its shards."""
+"""A fleet: its sites and assets, the change that a reload makes, and shards of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class FleetChange:
 
     Attributes:
         added: new to the fleet, or in it again.
-        changed: of another nameplate, name or site.
+        changed: nameplate, name or site differ.
         retired: no longer in the file.
     """
 
@@ -39,19 +39,19 @@ class FleetChange:
 
 
 class Fleet:
-    """Sites and assets whose ids are unique and whose references hold; `load_fleet` sees to it.
+    """Sites and assets; `load_fleet` has checked that ids are unique and references valid.
 
-    An asset's position in `assets` stands for it as long as the fleet lives: a reload adds at the end,
-    changes in place, and leaves retired assets where they are.
+    An asset's key is its position in `assets`, and stays the same while the process runs: a reload appends
+    new assets, replaces changed ones in place, and keeps retired ones. (The database has keys of its own.)
 
     Attributes:
         sites: in file order.
-        assets: those of the file in its order, as long as nothing was reloaded.
-        asset_ids: theirs, by position.
-        keys: positions of the assets in the fleet, in file order; those of retired ones are not among them.
-        index_by_id: id to position of the assets in the fleet.
+        assets: by key; in file order until a reload.
+        asset_ids: by key.
+        keys: of the assets in the file, in file order; not of retired ones.
+        index_by_id: asset id to key, for the assets in the file.
         sites_by_id: site id to the site.
-        former_sites: those that left the file with the last of their assets, or without any.
+        former_sites: those that are no longer in the file.
         version: counts the reloads.
     """
 
@@ -66,17 +66,17 @@ class Fleet:
         self.version = 0
 
     def __eq__(self, other: object) -> bool:
-        """Whether both are of the same sites and assets in the same order."""
+        """Whether both have the same sites and assets in the same order."""
         return isinstance(other, Fleet) and (self.sites, self.assets) == (other.sites, other.assets)
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
+    __hash__ = None  # type: ignore[assignment]  # mutable
 
     def copy(self) -> "Fleet":
-        """Return the fleet as its file would say it."""
+        """Return the fleet without retired assets, as its file lists it."""
         return Fleet(sites=self.sites, assets=[self.assets[key] for key in self.keys])
 
-    def take_over(self, newer: "Fleet") -> FleetChange:
-        """Become `newer`, in place, and return what that has changed."""
+    def reload(self, newer: "Fleet") -> FleetChange:
+        """Change into `newer`, in place, and return the difference."""
         assets = list(self.assets)
         key_by_id = {asset_id: key for key, asset_id in enumerate(self.asset_ids)}
         added, changed = [], []
@@ -96,7 +96,7 @@ class Fleet:
         known = {**self.former_sites, **self.sites_by_id}
         self.former_sites = {site_id: known[site_id] for site_id in known.keys() - newer.sites_by_id.keys()}
         self.sites, self.sites_by_id = newer.sites, newer.sites_by_id
-        # In place: whoever knows assets by their positions holds these lists.
+        # In place: other parts hold references to these lists.
         self.assets[:] = assets
         self.asset_ids[:] = [asset.id for asset in assets]
         self.keys = [key_by_id[asset.id] for asset in newer.assets]
@@ -106,7 +106,7 @@ class Fleet:
 
 
 def shard_fleet(fleet: Fleet, size: int) -> list[tuple[Asset, ...]]:
-    """Return the assets in file order, cut into runs of `size`; the last may be shorter.
+    """Return the assets in file order, in shards of `size`; the last may be smaller.
 
     Raises:
         ValueError: size is below 1.

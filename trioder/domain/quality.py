@@ -1,6 +1,6 @@
-"""How far a stored sample can be trusted. The codes are those of the wire and of the `samples` table.
+"""The quality of a sample, as SCADA knows it. The codes are those of the wire and of the `samples` table.
 
-`stale` is not among them: it is a sample's age, decided when it is read.
+`stale` is not among them: it depends on a sample's age, and is decided when the sample is read.
 """
 
 from enum import IntEnum
@@ -10,15 +10,15 @@ QualityName = Literal["good", "suspect", "bad", "synthesized", "wrong_time"]
 
 
 class Quality(IntEnum):
-    """One code a sample; only good and synthesized samples enter sums, splits and dispatch tracking.
+    """One code a sample; only good and synthesized samples enter totals, allocation and dispatch tracking.
 
     Attributes:
         GOOD: reported by an agent, and plausible.
-        SUSPECT: cannot be: beyond the nameplate, outside 0..100 % state of charge, not finite, or a step
-            faster than the nameplate's ramp allows.
+        SUSPECT: implausible: beyond the nameplate, outside 0..100 % state of charge, not finite, or a change
+            faster than the nameplate's ramp rate.
         BAD: flagged by the device itself.
-        SYNTHESIZED: made by the headend's own model.
-        WRONG_TIME: its time cannot be: more than 60 s in the future, or before the year 2000.
+        SYNTHESIZED: computed by the headend's own model.
+        WRONG_TIME: its timestamp is more than 60 s in the future, or before the year 2000.
     """
 
     GOOD = 0

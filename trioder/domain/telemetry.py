@@ -1,6 +1,7 @@
 """Telemetry: a battery's state, one sample in full, and many samples as columns.
 
-Signs: + MW discharges to the grid, - MW charges.
+A sample has a source (who produced it) and a quality (`domain.quality`). Signs: + MW discharges to the grid,
+- MW charges. `soc_mwhr` is the stored energy.
 """
 
 from collections.abc import Sequence
@@ -10,20 +11,17 @@ from typing import Literal, NamedTuple
 from trioder.domain.quality import QualityName
 
 Status = Literal["charging", "discharging", "idle"]
-
-
 Source = Literal["agent", "synthesized"]
 
-
-# Below this the power counts as none; a meter's noise is not an operating state.
+# Below this a power counts as zero: a meter's noise is not an operating state.
 IDLE_BAND_MW = 0.1
 
 
 class BessState(NamedTuple):
-    """One battery at one instant: what a tick takes and returns.
+    """The state of one battery at one instant, before and after a tick of the model.
 
-    The available powers are magnitudes (>= 0), as of the last tick's step: what the battery could
-    have held for the whole of it.
+    The available powers are magnitudes (>= 0): what the battery could have held for the whole of the last
+    tick.
     """
 
     soc_mwhr: float
@@ -34,9 +32,9 @@ class BessState(NamedTuple):
 
 
 class Telemetry(NamedTuple):
-    """One sample of one asset in full, as REST and single-asset agents tell it.
+    """One sample of one asset in full, as REST returns it.
 
-    On the way from the agents to the database samples travel as columns, never as this object.
+    Between the agents and the database samples are columns (`Samples`), never this object.
     """
 
     asset_id: str
@@ -55,16 +53,16 @@ class Telemetry(NamedTuple):
     status: Status
 
 
-# Not frozen, though nothing changes it once it is made: that would double what each costs to make.
+# Not frozen, though never changed: that would double the cost of making one.
 @dataclass(slots=True, kw_only=True)
 class Samples:
     """One instant of some assets, as columns of equal length; units as in the names.
 
-    Whoever takes it may keep its columns without a copy.
+    A receiver may keep the columns without copying them.
 
     Attributes:
-        source: who says so: an agent, or the headend's own model.
-        asset_keys: distinct.
+        source: an agent, or the headend's own model.
+        asset_keys: positions in `Fleet.assets`, distinct.
         quality: a `trioder.domain.quality.Quality` code a row; empty when every row is good, or synthesized.
         available_discharge_mw: magnitudes, >= 0.
         available_charge_mw: magnitudes, >= 0.
@@ -83,7 +81,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastSample:
-    """One row of an asset's history; values of a sample that is not good may be NaN or infinite."""
+    """One row of an asset's history; unless its quality is good, values may be NaN or infinite."""
 
     telemetry: Telemetry
     source: Source
@@ -91,7 +89,7 @@ class PastSample:
 
 
 def status_of(current_mw: float) -> Status:
-    """The operating state that a power stands for."""
+    """Return the operating state at a power."""
     if current_mw > IDLE_BAND_MW:
         return "discharging"
     if current_mw < -IDLE_BAND_MW:

@@ -7,9 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trioder.domain.assets import Asset
+from trioder.domain.assets import NAMEPLATE_FIELDS, Asset, nameplate_faults
 from trioder.domain.fleet import Fleet, Site
-from trioder.domain.nameplate import NAMEPLATE_FIELDS, nameplate_faults
 from trioder.domain.text import CANONICAL_UUID, MAX_NAME_LENGTH
 from trioder.fleet.parse import Findings, Section, describe, parse_json, parse_yaml
 

@@ -24,7 +24,7 @@ from trioder.store.interface import Store
 from trioder.store.records import SessionRecord, Watermark
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.checks import WireError
-from trioder.wire.downlink import write_grant, write_kept, write_replay, write_setpoint, write_setpoints
+from trioder.wire.downlink import write_batch_ack, write_grant, write_replay, write_setpoint, write_setpoints
 from trioder.wire.records import (
     CLOCK_STEP,
     Acknowledgement,
@@ -381,7 +381,7 @@ def _written(mail: Mail, protocol: int) -> list[pb.HeadendToAgent]:
         for start in range(0, len(mail.dispatches), _SETPOINTS_A_MESSAGE)
     ]
     if mail.kept_seq is not None:
-        messages.append(write_kept(mail.kept_seq))
+        messages.append(write_batch_ack(mail.kept_seq))
     if mail.replay_from_seq is not None:
         messages.append(write_replay(mail.replay_from_seq))
     return messages

@@ -25,7 +25,7 @@ from trioder.ingest.service import Ingest
 from trioder.process.clock_discipline import ClockStep, discipline_clock
 from trioder.process.wall_time import WallClock
 from trioder.rpc import PeerLimits, Services, StatusCode
-from trioder.rpc.health import HealthBoard, health_services
+from trioder.rpc.health import HealthStatus, health_services
 from trioder.store.interface import Store, StoreUnavailableError
 from trioder.wire.service import AGENT_LINK_STREAM
 
@@ -117,7 +117,7 @@ async def open_headend(
         ),
         counters=counters,
     )
-    health = HealthBoard()
+    health = HealthStatus()
     health.set_serving(AGENT_LINK_STREAM.service, True)
     await _restore_dispatches(dispatcher, store)
     error: Exception | None = None
@@ -157,7 +157,7 @@ async def open_headend(
         raise error
 
 
-async def _end_sessions(closing: trio.Event, sessions: SessionRegistry, health: HealthBoard) -> None:
+async def _end_sessions(closing: trio.Event, sessions: SessionRegistry, health: HealthStatus) -> None:
     await closing.wait()
     health.set_serving(AGENT_LINK_STREAM.service, False)
     for session in sessions:

@@ -7,10 +7,10 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from trioder.domain.assets import soc_pct
 from trioder.domain.fleet import Fleet, FleetChange
 from trioder.domain.quality import Quality as Code
 from trioder.domain.telemetry import BessState, Samples, Source, Telemetry, status_of
-from trioder.sim.bess import soc_pct
 
 Quality = Literal["good", "stale", "suspect", "bad", "synthesized"]
 

@@ -2,10 +2,11 @@
 
 from trioder.rpc.client import Channel, ClientCall, connect, open_channel
 from trioder.rpc.method import Method, method_of
-from trioder.rpc.options import ConnectionOptions
+from trioder.rpc.options import ConnectionOptions, PeerOptions
 from trioder.rpc.peer import Peer
-from trioder.rpc.peers import PeerLimits, PeerOptions
-from trioder.rpc.server import Handler, ServerCall, Services, serve_connection, serve_rpc
+from trioder.rpc.peer_limits import PeerLimits
+from trioder.rpc.server import serve_connection, serve_rpc
+from trioder.rpc.services import Handler, ServerCall, Services
 from trioder.rpc.status import RpcError, StatusCode
 
 __all__ = [

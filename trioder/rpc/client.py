@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Generic, Self
 
 import h2.events
@@ -32,7 +33,7 @@ async def connect(host: str, port: int, *, ssl_context: ssl.SSLContext | None = 
     """Return a connected stream, over TLS where a context (with ALPN h2) is given.
 
     Raises:
-        OSError: nobody answers there.
+        OSError: no server listens there.
     """
     stream = await trio.open_tcp_stream(host, port)
     if ssl_context is None:
@@ -43,31 +44,31 @@ async def connect(host: str, port: int, *, ssl_context: ssl.SSLContext | None = 
 class ClientCall(Generic[Req, Res]):
     """One call. One task may send while another receives."""
 
-    def __init__(self, exchange: CallStream, method: Method[Req, Res]) -> None:
-        self._exchange = exchange
+    def __init__(self, stream: CallStream, method: Method[Req, Res]) -> None:
+        self._stream = stream
         self._method = method
 
     async def send(self, request: Req) -> None:
-        """Send a message; waits while the server or the wire takes no more.
+        """Send a message; waits while flow control or the transport is blocked.
 
         Raises:
             RpcError: the call has ended.
         """
-        await self._exchange.send(request.SerializeToString())
+        await self._stream.send(request.SerializeToString())
 
     async def done_sending(self) -> None:
-        """Tell the server that there is no more to come."""
-        self._exchange.end_request()
+        """Half-close the call: no more messages follow."""
+        self._stream.half_close()
         await trio.lowlevel.checkpoint()
 
     async def receive(self) -> Res:
         """Return the server's next message.
 
         Raises:
-            trio.EndOfChannel: the call has ended well.
-            RpcError: it has ended otherwise.
+            trio.EndOfChannel: the call has ended with status OK.
+            RpcError: it has ended with another status.
         """
-        data = await self._exchange.receive()
+        data = await self._stream.receive()
         try:
             return self._method.response_type.FromString(data)
         except DecodeError:
@@ -98,24 +99,24 @@ class Channel:
     async def open_call(
         self, method: Method[Req, Res], *, metadata: Metadata = (), timeout_s: float | None = None
     ) -> AsyncIterator[ClientCall[Req, Res]]:
-        """Begin a call; leaving the context before it has ended cancels it.
+        """Open a call; leaving the context before it has ended cancels it.
 
-        The deadline is a part of the call (the server is told), not of the caller's patience.
+        The deadline is a part of the call, sent to the server as `grpc-timeout`.
 
         Raises:
-            RpcError: UNAVAILABLE when the connection is gone; DEADLINE_EXCEEDED once `timeout_s` is over.
+            RpcError: UNAVAILABLE when the connection is closed; DEADLINE_EXCEEDED once `timeout_s` is over.
         """
-        exchange = self._begin(method, metadata, timeout_s)
+        stream = self._start(method, metadata, timeout_s)
         deadline = trio.CancelScope()
         if timeout_s is not None:
             deadline.deadline = trio.current_time() + timeout_s
         try:
             with deadline:
-                yield ClientCall(exchange, method)
+                yield ClientCall(stream, method)
         finally:
-            if not (exchange.remote_ended and exchange.local_ended):
-                exchange.reset(ErrorCodes.CANCEL)
-            self._connection.finished(exchange)
+            if not (stream.remote_closed and stream.local_closed):
+                stream.reset(ErrorCodes.CANCEL)
+            self._connection.close_stream(stream)
         if deadline.cancelled_caught:
             raise RpcError(StatusCode.DEADLINE_EXCEEDED, f"the call took longer than {timeout_s} s")
 
@@ -127,10 +128,10 @@ class Channel:
         metadata: Metadata = (),
         timeout_s: float | None = None,
     ) -> Res:
-        """Send one message and return the one that answers it.
+        """Send one message and return the response.
 
         Raises:
-            RpcError: the call did not end well.
+            RpcError: the call ended with a status other than OK.
         """
         async with self.open_call(method, metadata=metadata, timeout_s=timeout_s) as call:
             await call.send(request)
@@ -145,10 +146,10 @@ class Channel:
                 return response
             raise RpcError(StatusCode.INTERNAL, "the server answered more than once")
 
-    def _begin(self, method: Method[Any, Any], metadata: Metadata, timeout_s: float | None) -> CallStream:
+    def _start(self, method: Method[Any, Any], metadata: Metadata, timeout_s: float | None) -> CallStream:
         connection = self._connection
-        if connection.end_reason is not None:
-            raise RpcError(StatusCode.UNAVAILABLE, connection.end_reason)
+        if connection.close_reason is not None:
+            raise RpcError(StatusCode.UNAVAILABLE, connection.close_reason)
         if connection.draining:
             raise RpcError(StatusCode.UNAVAILABLE, "the peer is going away")
         core = connection.core
@@ -166,20 +167,18 @@ class Channel:
             raise RpcError(StatusCode.RESOURCE_EXHAUSTED, "the server takes no more calls at once") from None
         except h2.exceptions.ProtocolError as error:
             raise RpcError(StatusCode.UNAVAILABLE, f"the connection takes no more calls: {error}") from None
-        exchange = CallStream(connection, stream_id)
-        connection.opened(exchange)
-        connection.flush_soon()
-        return exchange
+        connection.outbound.flush_soon()
+        return connection.open_stream(stream_id)
 
 
 @asynccontextmanager
 async def open_channel(
     stream: trio.abc.Stream, *, authority: str, options: ConnectionOptions = _DEFAULTS
 ) -> AsyncIterator[Channel]:
-    """Speak gRPC over a connected stream, which is closed at the end.
+    """Open a gRPC channel on a connected stream, which is closed at the end.
 
-    The connection's tasks live in a nursery of this context, which never shows: what is raised
-    inside comes out as it is, and what happens to the connection is told by the calls.
+    The connection's tasks run in a nursery of this context. An exception of the body is raised as it is,
+    without a group; a lost connection is reported by the calls.
 
     Raises:
         RpcError: UNAVAILABLE: the TLS handshake failed.
@@ -194,35 +193,34 @@ async def open_channel(
         raise
     scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
     connection = Connection(stream, client_side=True, options=options)
-    connection.on_headers = lambda event: _take_headers(connection, event)
     raised: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(connection.run)
+            nursery.start_soon(connection.run, partial(_on_headers, connection))
             try:
                 yield Channel(connection, scheme=scheme, authority=authority)
             except Exception as caught:  # noqa: BLE001  # raised below: the nursery would wrap it
                 raised = caught
-            connection.end("the channel was closed")
+            connection.close("the channel was closed")
     finally:
         if raised is not None:
             raise raised
 
 
-def _take_headers(connection: Connection, event: h2.events.Event) -> None:
-    exchange = connection.exchanges.get(event.stream_id)
-    if exchange is None:
+def _on_headers(connection: Connection, event: h2.events.Event) -> None:
+    stream = connection.streams.get(event.stream_id)
+    if stream is None:
         return
     try:
         if isinstance(event, h2.events.ResponseReceived):
             error = read_response(event.headers)
             if error is not None:
-                exchange.remote_end_arrived(error)
+                stream.close_remote(error)
                 return
             if event.stream_ended is None:
                 return
-            # An answer of trailers alone.
-        exchange.remote_end_arrived(read_trailers(event.headers))
+            # A response of trailers only.
+        stream.close_remote(read_trailers(event.headers))
     except MalformedHeadersError as malformed:
-        exchange.remote_end_arrived(RpcError(StatusCode.INTERNAL, f"the peer's headers: {malformed}"))
-        exchange.reset(ErrorCodes.PROTOCOL_ERROR)
+        stream.close_remote(RpcError(StatusCode.INTERNAL, f"the peer's headers: {malformed}"))
+        stream.reset(ErrorCodes.PROTOCOL_ERROR)

@@ -1,6 +1,6 @@
-"""One connection's tasks: a reader, a writer and a watch for silence, over any Trio stream.
+"""One connection's tasks over any Trio stream: a reader, a writer and a keepalive.
 
-It knows calls only as exchanges; what begins and ends them lives in `server` and `client`.
+It feeds the calls' streams; `server` and `client` decide which calls are opened and what runs in them.
 """
 
 from collections.abc import Callable
@@ -15,423 +15,359 @@ from h2.errors import ErrorCodes
 from trioder.rpc.call_stream import CallStream
 from trioder.rpc.core import Core, ProtocolViolationError
 from trioder.rpc.options import ConnectionOptions
-from trioder.rpc.peers import CALL_BYTES, PeerAccount, unlimited_account
-from trioder.rpc.rates import PeerRates
+from trioder.rpc.outbound import Outbound
+from trioder.rpc.peer_limits import CALL_BYTES, PeerBudget, unlimited_budget
+from trioder.rpc.refusals import PeerRates
 from trioder.rpc.status import RpcError, StatusCode, error_name, error_of_reset
 
 log = structlog.stdlib.get_logger(__name__)
 
-# Small messages take a while to work through, and nobody else runs meanwhile. A peer is read in smaller
-# pieces while it sends so many messages in one of these, and before it is registered.
+# Small messages take long to process, and no other task runs meanwhile. Reads are smaller while a peer
+# sends many messages in one, and before it is registered.
 _READ_BYTES = 64 * 1024
 _READ_BYTES_OF_MANY = 8 * 1024
 _MANY = 1024
 _READ_BYTES_UNREGISTERED = 16 * 1024
 # What most honest peers send until they are registered: SETTINGS, their acknowledgement, HEADERS, a few
-# WINDOW_UPDATEs and PINGs, and so much DATA. What follows waits for a turn that all unregistered peers share.
-_FRAMES_BEFORE_TURNS = 32
-_BYTES_BEFORE_TURNS = 64 * 1024
-# A peer that takes none of so many bytes for so long is gone.
-_WRITE_BYTES = 256 * 1024
+# WINDOW_UPDATEs and PINGs, and so much DATA. What follows is processed in slices that they all share.
+_FRAMES_BEFORE_SHARING = 32
+_BYTES_BEFORE_SHARING = 64 * 1024
+_HEADERS_EVENTS = (h2.events.RequestReceived, h2.events.ResponseReceived, h2.events.TrailersReceived)
 _WRITE_WITHIN_S = 30.0
 _CLOSE_WITHIN_S = 1.0
-# Answers to a peer that asks and does not read: acknowledgements, statuses, resets.
-_UNREAD_ANSWERS_BYTES = 1024 * 1024
-_UNREAD_ANSWERS_BYTES_UNREGISTERED = 64 * 1024
+# Responses that the peer does not read: acknowledgements, statuses, resets.
+_UNREAD_RESPONSES_BYTES = 1024 * 1024
+_UNREAD_RESPONSES_BYTES_UNREGISTERED = 64 * 1024
 
 
 class Connection:
     """One HTTP/2 connection; `run` owns its tasks.
 
     Attributes:
-        on_headers: called with each HEADERS event (a request, a response or its trailers).
-        exchanges: the calls whose handlers or callers are not done with them, by stream.
-        unfinished_bytes: what all calls hold of messages whose rest has not arrived.
-        account: what the peer may make us hold, together with all others.
-        large_call: the one call of an unregistered peer whose first message may be larger than its bound.
+        streams: the calls whose handlers or callers have not finished, by stream id.
+        budget: what the peer may make us hold, together with all others.
+        large_call: the one call of an unregistered peer whose first message may exceed that peer's bound.
+        draining: no more calls are opened.
+        close_reason: why the connection was closed; None while it is open.
     """
 
     def __init__(
         self,
-        stream: trio.abc.Stream,
+        transport: trio.abc.Stream,
         *,
         client_side: bool,
         options: ConnectionOptions,
-        account: PeerAccount | None = None,
+        budget: PeerBudget | None = None,
     ) -> None:
-        self._stream = stream
-        self.account = account or unlimited_account()
-        self.account.connection = self
+        self._transport = transport
+        self.budget = budget or unlimited_budget()
+        self.budget.terminate_connection = self.terminate
         self.large_call: CallStream | None = None
         self.options = options
-        self.client_side = client_side
-        self.unfinished_bytes = 0
-        # A client's last word is an empty frame, a server's is a status.
+        self._client_side = client_side
+        # A client ends a call with an empty frame, a server with a status.
         self._end_without_status = (
             RpcError(StatusCode.INTERNAL, "the peer ended the call without a status") if client_side else None
         )
         self.core = Core(client_side=client_side, options=options)
-        self.exchanges: dict[int, CallStream] = {}
-        self.on_headers: Callable[[h2.events.Event], None] = _pass_over
+        self.outbound = Outbound(transport, self.core, options)
+        self.streams: dict[int, CallStream] = {}
         self.draining = False
-        self.end_reason: str | None = None
-        self._takers: dict[type[h2.events.Event], Callable[[Any], None]] = {
-            h2.events.DataReceived: self._take_data,
-            h2.events.StreamEnded: self._take_stream_end,
-            h2.events.StreamReset: self._take_reset,
-            h2.events.WindowUpdated: self._take_window,
-            h2.events.RemoteSettingsChanged: self._make_room_for_all,
-            h2.events.ConnectionTerminated: self._take_goaway,
-            h2.events.RequestReceived: self._take_headers,
-            h2.events.ResponseReceived: self._take_headers,
-            h2.events.TrailersReceived: self._take_headers,
+        self.close_reason: str | None = None
+        self._on_event: dict[type[h2.events.Event], Callable[[Any], None]] = {
+            h2.events.DataReceived: self._on_data,
+            h2.events.StreamEnded: self._on_stream_end,
+            h2.events.StreamReset: self._on_reset,
+            h2.events.WindowUpdated: self._on_window_update,
+            h2.events.RemoteSettingsChanged: self._wake_senders,
+            h2.events.ConnectionTerminated: self._on_goaway,
         }
-        self._over = trio.Event()
+        self._closed = trio.Event()
         self._lifetime = trio.CancelScope()
-        self._outbound = trio.Event()
-        self._outbound.set()  # the preface and our settings go first, whoever speaks first
-        self._outbound_room = trio.lowlevel.ParkingLot()
-        # Since when, on Trio's clock, the wire takes none of what is being sent; None between sends.
-        self._sending_since_s: float | None = None
-        self._heard_at = trio.current_time()
+        self._last_received_s = trio.current_time()
         self._messages_read = 0
         self._bytes_read = 0
-        # Received, and not worked through yet.
-        self._waiting_bytes = 0
-        self._in_flight_bytes = 0
-        # Nothing more is read of a peer that floods; what is pending is still sent.
-        self._deaf = False
-        self._parting_code: ErrorCodes | None = None
-        self._rates = PeerRates(options, now_s=self._heard_at)
+        # Received, and not processed yet.
+        self._unprocessed_bytes = 0
+        # Nothing more is read of a peer that was refused; what is pending is still sent.
+        self._reading_stopped = False
+        self._goaway_code: ErrorCodes | None = None
+        self._rates = PeerRates(options, now_s=self._last_received_s)
 
-    async def run(self) -> None:
-        """Serve the connection until it ends, for whatever reason; then every call has ended too.
+    async def run(self, on_headers: Callable[[Any], None]) -> None:
+        """Serve the connection until it is closed, for whatever reason; then every call has ended too.
 
-        Resource handling: the stream is closed. Error handling: what the peer or the wire does is told
-        in `end_reason`, never raised.
+        Args:
+            on_headers: called with each HEADERS event (a request, a response or its trailers).
+
+        Resource handling: the stream is closed. Error handling: what the peer or the network does is
+        reported in `close_reason`, never raised.
         """
+        self._on_event |= dict.fromkeys(_HEADERS_EVENTS, on_headers)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read)
                 nursery.start_soon(self._write)
-                nursery.start_soon(self._watch_for_silence)
+                nursery.start_soon(self._keep_alive)
                 with self._lifetime:
-                    await self._over.wait()
+                    await self._closed.wait()
                 nursery.cancel_scope.cancel()
         except Exception:
-            # The last wall: a defect of ours ends one connection, and its calls are told so.
+            # A defect of ours ends this connection and its calls, nothing else.
             log.exception("connection crashed")
         finally:
-            self.end("the connection was closed")
-            error = RpcError(StatusCode.UNAVAILABLE, self.end_reason or "")
-            for exchange in list(self.exchanges.values()):
-                exchange.failed(error)
-                exchange.scope.cancel()
-            self.exchanges.clear()
-            self._outbound_room.unpark_all()
+            self.close("the connection was closed")
+            error = RpcError(StatusCode.UNAVAILABLE, self.close_reason or "")
+            for stream in list(self.streams.values()):
+                stream.close(error)
+                stream.scope.cancel()
+            self.streams.clear()
+            self.outbound.wake_senders()
             with trio.move_on_after(_CLOSE_WITHIN_S, shield=True):
-                await self._say_farewell()
+                # A GOAWAY, the last status: if the transport still takes it.
+                self._send_goaway()
+                await self.outbound.send_last()
             with trio.move_on_after(_CLOSE_WITHIN_S, shield=True), suppress(trio.BrokenResourceError):
-                await self._stream.aclose()  # closes it, even when it runs out of time
+                await self._transport.aclose()  # closes it, even when it runs out of time
 
-    def end(self, reason: str) -> None:
-        """End the connection soon; the first reason given is the one that is told."""
-        if self.end_reason is None:
-            self.end_reason = reason
-        self._over.set()
+    def close(self, reason: str) -> None:
+        """Close the connection soon; the first reason given is the one that is reported."""
+        if self.close_reason is None:
+            self.close_reason = reason
+        self.outbound.closed = True
+        self._closed.set()
 
-    def dismiss(self, error: RpcError, error_code: ErrorCodes | None) -> None:
-        """End every call with an error now, release what they hold, and end the connection soon after.
+    def terminate(self, error: RpcError, error_code: ErrorCodes | None) -> None:
+        """End every call with an error now, release what they hold, and close the connection soon after.
 
         Args:
             error: of the calls.
-            error_code: of the GOAWAY; None where it is written already.
+            error_code: of the GOAWAY; None where it is sent already.
         """
-        if self._over.is_set():
+        if self._closed.is_set():
             return
-        for exchange in list(self.exchanges.values()):
-            exchange.abort(error)
-        # After the statuses, which `_part` waits for: some clients take nothing after a GOAWAY with an error.
-        self._parting_code = error_code
+        for stream in list(self.streams.values()):
+            stream.cancel(error)
+        # Sent after the statuses: some clients read nothing after a GOAWAY with an error.
+        self._goaway_code = error_code
         self.draining = True
-        if self.end_reason is None:
-            self.end_reason = error.message
+        if self.close_reason is None:
+            self.close_reason = error.message
         self._lifetime.deadline = trio.current_time() + _CLOSE_WITHIN_S
-        self.flush_soon()
+        self.outbound.flush_soon()
 
     def drain(self) -> None:
-        """Let no more calls begin, and end once those that stand have ended."""
+        """Send GOAWAY, and close once the open calls have ended."""
         if not self.draining:
             self.draining = True
             self.core.goaway()
-            self.flush_soon()
+            self.outbound.flush_soon()
 
-    def opened(self, exchange: CallStream) -> None:
-        """Count a call in."""
-        self.exchanges[exchange.stream_id] = exchange
-        self.account.hold(CALL_BYTES)
+    def accepts_call(self) -> bool:
+        """Whether the peer may open one call more."""
+        return len(self.streams) < self.options.max_concurrent_calls and self.budget.accepts_call()
 
-    def finished(self, exchange: CallStream) -> None:
-        """Count a call out, whatever is left of it."""
-        if self.exchanges.pop(exchange.stream_id, None) is not None:
-            self.account.hold(-CALL_BYTES)
-        if exchange is self.large_call:
+    def open_stream(self, stream_id: int) -> CallStream:
+        """Return a new call's stream, to be closed with `close_stream`."""
+        stream = CallStream(stream_id, outbound=self.outbound, budget=self.budget, options=self.options)
+        self.streams[stream_id] = stream
+        self.budget.charge(CALL_BYTES)
+        return stream
+
+    def close_stream(self, stream: CallStream) -> None:
+        """Release what a call holds, once its handler or caller has finished."""
+        if self.streams.pop(stream.stream_id, None) is not None:
+            self.budget.charge(-CALL_BYTES)
+        if stream is self.large_call:
             self.large_call = None
-            self.account.larger_by = 0
-        exchange.release_all()
+            self.budget.extra_bytes = 0
+        stream.release()
         if self.draining:
-            self.flush_soon()  # the writer ends the connection after its last word
-
-    def acknowledge(self, stream_id: int, flow_controlled_length: int) -> None:
-        """Let the peer send as much again."""
-        if not self._over.is_set():
-            self.core.acknowledge(stream_id, flow_controlled_length)
-            self.flush_soon()
-
-    def flush_soon(self) -> None:
-        """Have the writer send what is pending, with all that is added until it gets to it."""
-        self._outbound.set()
-
-    @property
-    def outbound_full(self) -> bool:
-        """Whether the wire takes less than is sent."""
-        return self.core.pending_bytes > self.options.outbound_bytes and not self._over.is_set()
-
-    async def outbound_room(self) -> None:
-        """Wait while the wire takes less than is sent."""
-        while self.outbound_full:
-            await self._outbound_room.park()
-
-    def check_unfinished(self) -> None:
-        """Check the bound of what the calls hold of unfinished messages.
-
-        Raises:
-            RpcError: RESOURCE_EXHAUSTED; the call that got more has to end.
-        """
-        if self.unfinished_bytes > self.options.connection_window_bytes:
-            raise RpcError(
-                StatusCode.RESOURCE_EXHAUSTED,
-                f"more than {self.options.connection_window_bytes} bytes of unfinished messages",
-            )
-
-    def takes_call(self) -> bool:
-        """Whether the peer may hold one call more."""
-        return len(self.exchanges) < self.options.max_concurrent_calls and self.account.takes_call()
+            self.outbound.flush_soon()  # the writer closes the connection after the last status
 
     async def _read(self) -> None:
-        account = self.account
+        budget = self.budget
         try:
-            while data := await self._stream.receive_some(self._read_bytes()):
-                self._heard_at = account.heard_s = trio.current_time()
+            while data := await self._transport.receive_some(self._read_bytes()):
+                self._last_received_s = budget.last_received_s = trio.current_time()
                 self._messages_read = 0
                 self._bytes_read += len(data)
-                self._waiting_bytes = len(data)
-                for number, piece in enumerate(self.core.turns(data)):
-                    await self._next_turn(first=number == 0)
-                    self._take_piece(piece)
-                    if self._over.is_set() or self._deaf:
+                self._unprocessed_bytes = len(data)
+                for number, piece in enumerate(self.core.slices(data)):
+                    await self._next_slice(first=number == 0)
+                    self._process(piece)
+                    if self.outbound.closed or self._reading_stopped:
                         return
-                self._waiting_bytes = 0
-                self._count_buffers()
-            self.end("the peer closed the connection")
+                self._unprocessed_bytes = 0
+                self._charge_buffers()
+            self.close("the peer closed the connection")
         except ProtocolViolationError as violation:
-            # A GOAWAY says so, which the writer may be at.
-            self._leave(
+            # Its GOAWAY is pending already.
+            self._refuse_peer(
                 "protocol_violation", f"protocol violation: {violation}", StatusCode.UNAVAILABLE, None
             )
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self.end(f"the connection was lost: {error.__cause__ or error}")
+            self.close(f"the connection was lost: {error.__cause__ or error}")
 
     def _read_bytes(self) -> int:
-        if self.account.unregistered and not self._shares_turns():
+        if self.budget.unregistered and not self._shares_slices():
             return _READ_BYTES_UNREGISTERED
         return _READ_BYTES if self._messages_read < _MANY else _READ_BYTES_OF_MANY
 
-    def _shares_turns(self) -> bool:
-        return self.account.unregistered and (
-            self.core.other_frames > _FRAMES_BEFORE_TURNS or self._bytes_read > _BYTES_BEFORE_TURNS
+    def _shares_slices(self) -> bool:
+        return self.budget.unregistered and (
+            self.core.other_frames > _FRAMES_BEFORE_SHARING or self._bytes_read > _BYTES_BEFORE_SHARING
         )
 
-    async def _next_turn(self, *, first: bool) -> None:
-        if self._shares_turns():
-            self._count_buffers()
-            await self.account.limits.next_turn()
+    async def _next_slice(self, *, first: bool) -> None:
+        if self._shares_slices():
+            self._charge_buffers()
+            await self.budget.limits.next_slice()
         elif not first:
             await trio.lowlevel.checkpoint()
 
-    def _take_piece(self, piece: bytes) -> None:
+    def _process(self, piece: bytes) -> None:
         for event in self.core.receive(piece):
-            self._take(event)
-        self._bound_rates()
-        self._bound_unread_answers()
-        limits = self.account.limits
-        if limits.held_bytes > limits.options.memory_bytes:
-            limits.relieve()
+            handle = self._on_event.get(type(event))
+            if handle is not None:
+                handle(event)
+        self._check_rates()
+        self._check_unread_responses()
+        limits = self.budget.limits
+        if limits.used_bytes > limits.options.memory_bytes:
+            limits.shed_load()
         if self.core.pending_bytes:
-            self.flush_soon()
+            self.outbound.flush_soon()
 
-    def _count_buffers(self) -> None:
+    def _charge_buffers(self) -> None:
         core = self.core
-        self.account.hold_buffers(
-            self._waiting_bytes + core.arriving_bytes + core.pending_bytes + self._in_flight_bytes
+        self.budget.charge_buffers(
+            self._unprocessed_bytes + core.arriving_bytes + core.pending_bytes + self.outbound.in_flight_bytes
         )
 
     async def _write(self) -> None:
+        outbound = self.outbound
         try:
             while True:
-                await self._outbound.wait()
-                self._outbound = trio.Event()
-                while data := self.core.data_to_send():
-                    self._in_flight_bytes = len(data)
-                    await self._send(data)
-                    self._in_flight_bytes = 0
-                    self._count_buffers()
-                    self._outbound_room.unpark_all()
-                if self.draining and not self.exchanges:
-                    self._part()
+                await outbound.wait_pending()
+                while await outbound.send_pending():
+                    self._charge_buffers()
+                if self.draining and not self.streams:
+                    self._finish_drain()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self.end(f"the connection was lost: {error.__cause__ or error}")
+            self.close(f"the connection was lost: {error.__cause__ or error}")
 
-    async def _send(self, data: bytes) -> None:
-        for start in range(0, len(data), _WRITE_BYTES):
-            # The watch has the time limit: a cancel scope a write costs as much as a small write.
-            self._sending_since_s = trio.current_time()
-            await self._stream.send_all(
-                data if len(data) <= _WRITE_BYTES else data[start : start + _WRITE_BYTES]
-            )
-        self._sending_since_s = None
-
-    def _part(self) -> None:
-        """End a drained connection whose last word is sent."""
-        if self._parting_code is not None:
-            self._write_parting_code()
-        elif self.client_side or self._deaf:
-            self.end("the peer is going away")
-        elif self.end_reason is None:
-            # The client closes first: a socket closed on bytes that nobody read resets the connection, and
-            # the client could lose what was sent last.
-            self.end_reason = "the connection was drained"
+    def _finish_drain(self) -> None:
+        """Close a drained connection: the last call's status is sent."""
+        if self._goaway_code is not None:
+            self._send_goaway()
+        elif self._client_side or self._reading_stopped:
+            self.close("the peer is going away")
+        elif self.close_reason is None:
+            # The client closes first: a socket closed with unread bytes resets the connection, and the
+            # client could lose what was sent last.
+            self.close_reason = "the connection was drained"
             self._lifetime.deadline = trio.current_time() + _CLOSE_WITHIN_S
 
-    def _write_parting_code(self) -> None:
-        if self._parting_code is not None:
-            self.core.goaway(error_code=self._parting_code)
-            self._parting_code = None
-            self.flush_soon()
+    def _send_goaway(self) -> None:
+        if self._goaway_code is not None:
+            self.core.goaway(error_code=self._goaway_code)
+            self._goaway_code = None
+            self.outbound.flush_soon()
 
-    async def _watch_for_silence(self) -> None:
+    async def _keep_alive(self) -> None:
         options = self.options
         while True:
-            heard_at = self._heard_at
-            await trio.sleep_until(heard_at + options.ping_interval_s)
-            since_s = self._sending_since_s
-            if since_s is not None and trio.current_time() - since_s > _WRITE_WITHIN_S:
-                self._end_unread(f"the peer read nothing for {_WRITE_WITHIN_S:g} s")
+            last_received_s = self._last_received_s
+            await trio.sleep_until(last_received_s + options.ping_interval_s)
+            if self.outbound.blocked_s > _WRITE_WITHIN_S:
+                self._close_unread(f"the peer read nothing for {_WRITE_WITHIN_S:g} s")
                 return
-            if self._heard_at != heard_at:
+            if self._last_received_s != last_received_s:
                 continue
             self.core.ping()
-            self.flush_soon()
-            # From now on, not from what was heard last: this process may have been stopped meanwhile.
+            self.outbound.flush_soon()
+            # Counted from the PING, not from the last byte: this process may have been suspended meanwhile.
             await trio.sleep(options.ping_timeout_s)
-            await trio.lowlevel.checkpoint()  # the reader goes first if it was woken together with us
-            if self._heard_at == heard_at:
-                silence_s = trio.current_time() - heard_at
-                self.end(f"the peer was silent for {silence_s:.0f} s")
+            await trio.lowlevel.checkpoint()  # the reader runs first if both were woken
+            if self._last_received_s == last_received_s:
+                silence_s = trio.current_time() - last_received_s
+                self.close(f"the peer was silent for {silence_s:.0f} s")
                 return
 
-    def _take(self, event: h2.events.Event) -> None:
-        take = self._takers.get(type(event))
-        if take is not None:
-            take(event)
+    def _on_stream_end(self, event: h2.events.StreamEnded) -> None:
+        if stream := self.streams.get(event.stream_id):
+            stream.close_remote(self._end_without_status)
 
-    def _take_headers(self, event: h2.events.Event) -> None:
-        self.on_headers(event)
-
-    def _take_stream_end(self, event: h2.events.StreamEnded) -> None:
-        if exchange := self.exchanges.get(event.stream_id):
-            exchange.remote_end_arrived(self._end_without_status)
-
-    def _take_window(self, event: h2.events.WindowUpdated) -> None:
+    def _on_window_update(self, event: h2.events.WindowUpdated) -> None:
         if event.stream_id == 0:
-            self._make_room_for_all(event)
-        elif exchange := self.exchanges.get(event.stream_id):
-            exchange.room_made()
+            self._wake_senders(event)
+        elif stream := self.streams.get(event.stream_id):
+            stream.wake_sender()
 
-    def _make_room_for_all(self, _: h2.events.Event) -> None:
-        for exchange in self.exchanges.values():
-            exchange.room_made()
+    def _wake_senders(self, _: h2.events.Event) -> None:
+        for stream in self.streams.values():
+            stream.wake_sender()
 
-    def _take_data(self, event: h2.events.DataReceived) -> None:
-        exchange = self.exchanges.get(event.stream_id)
-        if exchange is None or exchange.closed or exchange.remote_ended:
+    def _on_data(self, event: h2.events.DataReceived) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is None or stream.closed or stream.remote_closed:
             # Sent before the peer knew that the call had ended.
-            self.acknowledge(event.stream_id, event.flow_controlled_length)
+            self.outbound.acknowledge(event.stream_id, event.flow_controlled_length)
             return
         try:
-            self._messages_read += exchange.data_arrived(event.data, event.flow_controlled_length)
+            self._messages_read += stream.receive_data(event.data, event.flow_controlled_length)
         except RpcError as error:
-            self.account.refuse("call_bounds", error.message)
-            # A new one, without the traceback that refers to the call.
-            refusal = RpcError(error.status, error.message)
-            if self.client_side:
-                exchange.remote_end_arrived(refusal)
-                exchange.reset(ErrorCodes.CANCEL)
+            self.budget.refuse("call_bounds", error.message)
+            if self._client_side:
+                stream.close_remote(error.fresh())
+                stream.reset(ErrorCodes.CANCEL)
             else:
-                exchange.abort(refusal)
+                stream.cancel(error.fresh())
 
-    def _take_reset(self, event: h2.events.StreamReset) -> None:
-        # It counts as a call until its handler is done: so opening and resetting gains nothing.
-        if exchange := self.exchanges.get(event.stream_id):
-            exchange.failed(error_of_reset(event.error_code))
-            exchange.scope.cancel()
+    def _on_reset(self, event: h2.events.StreamReset) -> None:
+        # It counts as a call until its handler has finished: opening and resetting gains nothing.
+        if stream := self.streams.get(event.stream_id):
+            stream.close(error_of_reset(event.error_code))
+            stream.scope.cancel()
 
-    def _take_goaway(self, event: h2.events.ConnectionTerminated) -> None:
-        if not self.client_side:
-            return  # it only means that it would take no calls of ours, and a server makes none
+    def _on_goaway(self, event: h2.events.ConnectionTerminated) -> None:
+        if not self._client_side:
+            return  # the client would refuse calls of the server, which opens none
         self.draining = True
         reason = f"the peer is going away ({error_name(event.error_code)})"
-        for stream_id, exchange in self.exchanges.items():
+        for stream_id, stream in self.streams.items():
             if stream_id > event.last_stream_id:
-                exchange.failed(RpcError(StatusCode.UNAVAILABLE, reason))
-        self.flush_soon()
+                stream.close(RpcError(StatusCode.UNAVAILABLE, reason))
+        self.outbound.flush_soon()
 
-    def _bound_rates(self) -> None:
+    def _check_rates(self) -> None:
         core = self.core
         exceeded = self._rates.exceeded(
-            control_frames=core.control_frames, calls=core.requests, now_s=self._heard_at
+            control_frames=core.control_frames, calls=core.requests, now_s=self._last_received_s
         )
         if exceeded is not None:
-            self._leave(*exceeded, StatusCode.RESOURCE_EXHAUSTED, ErrorCodes.ENHANCE_YOUR_CALM)
+            self._refuse_peer(*exceeded, StatusCode.RESOURCE_EXHAUSTED, ErrorCodes.ENHANCE_YOUR_CALM)
 
-    def _bound_unread_answers(self) -> None:
+    def _check_unread_responses(self) -> None:
         most = (
-            _UNREAD_ANSWERS_BYTES_UNREGISTERED
-            if self.account.unregistered
-            else self.options.outbound_bytes + _UNREAD_ANSWERS_BYTES
+            _UNREAD_RESPONSES_BYTES_UNREGISTERED
+            if self.budget.unregistered
+            else self.options.outbound_bytes + _UNREAD_RESPONSES_BYTES
         )
         if self.core.pending_bytes > most:
-            self._end_unread("the peer does not read what it asks for")
+            self._close_unread("the peer does not read what it asks for")
 
-    def _end_unread(self, detail: str) -> None:
-        self.account.refuse("unread_responses", detail)
-        self.end(detail)
+    def _close_unread(self, detail: str) -> None:
+        self.budget.refuse("unread_responses", detail)
+        self.close(detail)
 
-    def _leave(self, reason: str, detail: str, status: StatusCode, error_code: ErrorCodes | None) -> None:
-        """Read no more of the peer, and end the connection once what is pending is sent."""
-        self.account.refuse(reason, detail)
-        self._deaf = True
-        self.dismiss(RpcError(status, detail), error_code)
-        if self.client_side:
-            self.end(detail)  # its callers need not be done for that
-
-    async def _say_farewell(self) -> None:
-        # A GOAWAY, the last status: if the wire still takes it.
-        self._write_parting_code()
-        if self._sending_since_s is None and (data := self.core.data_to_send()):
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._stream.send_all(data)
-
-
-def _pass_over(_: h2.events.Event) -> None:
-    """Headers before anybody listens for them: there are none."""
+    def _refuse_peer(
+        self, reason: str, detail: str, status: StatusCode, error_code: ErrorCodes | None
+    ) -> None:
+        """Stop reading, and close the connection once what is pending is sent."""
+        self.budget.refuse(reason, detail)
+        self._reading_stopped = True
+        self.terminate(RpcError(status, detail), error_code)
+        if self._client_side:
+            self.close(detail)  # without waiting for the callers

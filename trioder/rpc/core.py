@@ -1,7 +1,7 @@
-"""HTTP/2 and gRPC without I/O: purerpc's sans-I/O connection, with our settings and its gaps closed.
+"""HTTP/2 and gRPC without I/O: purerpc's sans-I/O connection, with our settings and stricter checks.
 
-Bytes go in and events come out; what is to be sent gathers in `pending`. Who waits for what is the
-business of `connection`.
+Bytes go in and events come out; what is to be sent is pending until the connection takes it. Who waits for
+what is the business of `connection`.
 """
 
 from collections.abc import Callable
@@ -29,8 +29,8 @@ from purerpc.grpclib.config import GRPCConfiguration
 from purerpc.grpclib.connection import GRPCConnection
 from purerpc.grpclib.status import Status
 
-from trioder.rpc.coalescing import PREFACE_BYTES, DataJoiner, FrameTooLargeError, HeaderBlockTooLargeError
-from trioder.rpc.headers import Metadata, written_timeout
+from trioder.rpc.coalescing import PREFACE_BYTES, DataCoalescer, FrameTooLargeError
+from trioder.rpc.headers import Metadata, encode_timeout
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.status import RpcError, StatusCode
 
@@ -38,26 +38,27 @@ _MAX_FRAME_BYTES = 64 * 1024
 _MAX_HEADER_LIST_BYTES = 16 * 1024
 _MAX_STATUS_MESSAGE_BYTES = 1024
 _HTTP2_DEFAULT_WINDOW_BYTES = 65_535
-# What we keep to compress header fields that we send; a peer may ask for 4 GiB.
+# The compression table of the header fields that we send; a peer may ask for 4 GiB.
 _MAX_ENCODER_TABLE_BYTES = 4096
-# h2 keeps a value for each number that a SETTINGS frame has named, of 65,536 that there are.
+# h2 keeps a value for each setting that it receives, of 65,536 possible ones.
 _KNOWN_SETTINGS = frozenset(int(code) for code in SettingCodes)
-# How streams ended, of the last ones: h2 keeps 65,536, some 6 MiB a connection.
+# How many closed streams are remembered: by default 65,536, some 6 MiB a connection.
 _CLOSED_STREAMS_KEPT = 2048
-# The highest stream there can be: a GOAWAY that still lets in what was already sent.
+# The highest stream id: a GOAWAY with it permits the calls that are already in flight.
 _EVERY_STREAM = 2**31 - 1
 
 _Dispatched = tuple[list[Frame], list[h2.events.Event]]
 
 
 class ProtocolViolationError(Exception):
-    """The peer broke the protocol; the connection is over once `pending` is sent."""
+    """The peer broke the protocol; the connection is over once what is pending is sent."""
 
 
 class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
     """One connection's state machine.
 
     Attributes:
+        client_side: which end of the connection it is.
         control_frames: RST_STREAM, PING, SETTINGS, PRIORITY and unknown frames that the peer sent so far, and
             DATA frames that are empty or of a closed stream; a flood of them costs us more than it costs the
             peer (CVE-2023-44487 and kin), so the caller bounds their rate.
@@ -66,9 +67,10 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
 
     def __init__(self, *, client_side: bool, options: ConnectionOptions) -> None:
         self._options = options
+        self.client_side = client_side
         self.control_frames = 0
         self.requests = 0
-        self._joiner = DataJoiner(
+        self._coalescer = DataCoalescer(
             preface_bytes=0 if client_side else PREFACE_BYTES, max_frame_bytes=_MAX_FRAME_BYTES
         )
         super().__init__(
@@ -77,10 +79,10 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
         self.h2_connection.config.validate_inbound_headers = False  # `headers` does, a stream at a time
         self.h2_connection.decoder.max_header_list_size = _MAX_HEADER_LIST_BYTES
         self.h2_connection._closed_streams._size_limit = _CLOSED_STREAMS_KEPT  # noqa: SLF001  # no public setting
-        dispatch = self.h2_connection._frame_dispatch_table  # noqa: SLF001  # h2 has no public hook for these
+        dispatch = self.h2_connection._frame_dispatch_table  # noqa: SLF001  # h2 has no public hook
         # h2 forbids every frame after a GOAWAY; a graceful one lets the calls in flight end.
         dispatch[GoAwayFrame] = _on_goaway
-        # Deprecated, and may be ignored (RFC 9113, 5.3.2); h2 ends the connection over some.
+        # Deprecated, and may be ignored (RFC 9113, 5.3.2); some make h2 end the connection.
         dispatch[PriorityFrame] = _ignore
         dispatch[SettingsFrame] = _with_known_settings(dispatch[SettingsFrame])
         dispatch[RstStreamFrame] = self._of_open_stream(dispatch[RstStreamFrame])
@@ -91,7 +93,7 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
         dispatch[DataFrame] = self._counted_if_useless(dispatch[DataFrame])
         dispatch[HeadersFrame] = self._counted_if_request(dispatch[HeadersFrame])
         self.initiate_connection()
-        # h2 ends the whole connection over one call too many; the server refuses that call alone.
+        # h2 would end the connection at one call above the limit; the server refuses only that call.
         self.h2_connection.local_settings = self._settings(max_concurrent_calls=_EVERY_STREAM)
 
     def _set_h2_connection_local_settings(self) -> None:
@@ -119,26 +121,23 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
             self._options.connection_window_bytes - _HTTP2_DEFAULT_WINDOW_BYTES
         )
 
-    def turns(self, data: bytes | bytearray) -> list[bytes]:
-        """Take bytes from the peer and return them in pieces for `receive`, one a turn of the event loop.
+    def slices(self, data: bytes | bytearray) -> list[bytes]:
+        """Take bytes from the peer and return them in pieces for `receive`, one for each slice of work.
 
         Raises:
             ProtocolViolationError: a frame, or a header block, is larger than any may be.
         """
         try:
-            return self._joiner.feed(data)
+            return self._coalescer.feed(data)
         except FrameTooLargeError as error:
-            self.goaway(last_stream_id=0, error_code=ErrorCodes.FRAME_SIZE_ERROR)
-            raise ProtocolViolationError(str(error)) from None
-        except HeaderBlockTooLargeError as error:
-            self.goaway(last_stream_id=0, error_code=ErrorCodes.ENHANCE_YOUR_CALM)
+            self.goaway(last_stream_id=0, error_code=error.error_code)
             raise ProtocolViolationError(str(error)) from None
 
     def receive(self, piece: bytes) -> list[h2.events.Event]:
-        """Take a piece of `turns` and return what it means.
+        """Take a piece of `slices` and return its events.
 
         Raises:
-            ProtocolViolationError: it means nothing that HTTP/2 allows; a GOAWAY says so.
+            ProtocolViolationError: HTTP/2 forbids it; a GOAWAY is pending.
         """
         try:
             events: list[h2.events.Event] = self.h2_connection.receive_data(piece)
@@ -154,34 +153,34 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
     @property
     def other_frames(self) -> int:
         """Frames other than DATA that the peer sent so far."""
-        return self._joiner.other_frames
+        return self._coalescer.other_frames
 
     @property
     def arriving_bytes(self) -> int:
-        """How much is held of a frame, or a header block, whose rest has not arrived."""
+        """The size of the part of a frame, or a header block, that has arrived."""
         buffer = self.h2_connection.incoming_buffer
         block: int = sum(len(frame.data) for frame in buffer._headers_buffer)  # noqa: SLF001  # empty, as a rule
         return len(buffer.data) + block
 
     @property
     def pending_bytes(self) -> int:
-        """How much waits to be sent."""
-        return len(self.h2_connection._data_to_send)  # noqa: SLF001  # asked for at every send; the public call would take it
+        """How much is pending to be sent."""
+        return len(self.h2_connection._data_to_send)  # noqa: SLF001  # read at every send; the public call would consume it
 
     def goaway(self, *, last_stream_id: int = _EVERY_STREAM, error_code: int = ErrorCodes.NO_ERROR) -> None:
-        """Tell the peer to begin no more calls; those in flight go on."""
+        """Send GOAWAY: the peer opens no more calls; those in flight go on."""
         frame = GoAwayFrame(0)
         frame.last_stream_id = last_stream_id
         frame.error_code = error_code
         self.h2_connection._data_to_send += frame.serialize()  # noqa: SLF001  # close_connection() would end it at once
 
     def ping(self) -> None:
-        """Ask for a sign of life; nothing happens if the connection is over."""
+        """Send PING; nothing happens if the connection is over."""
         with suppress(h2.exceptions.ProtocolError):
             self.h2_connection.ping(b"trioder\0")
 
     def acknowledge(self, stream_id: int, flow_controlled_length: int) -> None:
-        """Let the peer send as much again; nothing happens if the connection is over."""
+        """Open the flow-control windows by as much; nothing happens if the connection is over."""
         with suppress(h2.exceptions.ProtocolError):
             self.acknowledge_received_data(stream_id, flow_controlled_length)
 
@@ -190,7 +189,7 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
         return min(int(self.flow_control_window(stream_id)), _MAX_FRAME_BYTES)
 
     def reset(self, stream_id: int, error_code: int) -> None:
-        """End a stream at once; nothing happens if it has ended."""
+        """Send RST_STREAM; nothing happens if the stream has ended."""
         with suppress(h2.exceptions.ProtocolError):
             self.reset_stream(stream_id, error_code)
 
@@ -220,18 +219,18 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
             *metadata,
         ]
         if timeout_s is not None:
-            fields.append(("grpc-timeout", written_timeout(timeout_s)))
+            fields.append(("grpc-timeout", encode_timeout(timeout_s)))
         self.h2_connection.send_headers(stream_id, fields)
 
-    def answer_http_status(self, stream_id: int, http_status: str) -> None:
-        """Answer a request that is not gRPC.
+    def send_http_status(self, stream_id: int, http_status: str) -> None:
+        """Send the response to a request that is not gRPC.
 
         Raises:
             h2.exceptions.ProtocolError: the stream is closed: the peer reset it in the same read.
         """
         self.h2_connection.send_headers(stream_id, [(":status", http_status)], end_stream=True)
 
-    def end_call(self, stream_id: int, outcome: RpcError | None, *, started: bool) -> None:
+    def send_status(self, stream_id: int, outcome: RpcError | None, *, started: bool) -> None:
         """Send a call's status: as trailers after a response, or alone.
 
         Raises:
@@ -240,7 +239,7 @@ class Core(GRPCConnection):  # type: ignore[misc]  # purerpc has no types
         status = (
             Status(StatusCode.OK.value)
             if outcome is None
-            else Status(outcome.status.value, _short(outcome.message))
+            else Status(outcome.status.value, _truncated(outcome.message))
         )
         send: Callable[..., None] = self.end_response if started else self.respond_status
         send(stream_id, status)
@@ -310,18 +309,18 @@ def _with_known_settings(dispatch: Callable[[Frame], _Dispatched]) -> Callable[[
 
 
 def _unless_stream_closed(dispatch: Callable[[Frame], _Dispatched]) -> Callable[[Frame], _Dispatched]:
-    """A late word about a stream that has ended is no breach: the two sides cross."""
+    """Ignore late frames of a closed stream: the peer sent them before it knew."""
 
-    def dispatch_or_pass(frame: Frame) -> _Dispatched:
+    def dispatch_or_ignore(frame: Frame) -> _Dispatched:
         try:
             return dispatch(frame)
         except h2.exceptions.StreamClosedError:
             return [], []
 
-    return dispatch_or_pass
+    return dispatch_or_ignore
 
 
-def _short(message: str) -> str:
-    # A status travels in a header, three bytes for one, and grpcio takes no more than 8 KiB of headers.
+def _truncated(message: str) -> str:
+    # A status is percent-encoded in a header (three bytes for one), and grpcio accepts 8 KiB of headers.
     encoded = message.encode(errors="replace")
     return encoded[:_MAX_STATUS_MESSAGE_BYTES].decode(errors="ignore")

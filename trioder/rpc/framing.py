@@ -1,4 +1,4 @@
-"""Messages in the data of a stream: one byte of flags, four of length, the message."""
+"""gRPC framing: one byte of flags, four of length, the message."""
 
 from struct import Struct
 
@@ -13,7 +13,7 @@ def framed(message: bytes) -> bytes:
 
 
 class MessageDecoder:
-    """Cuts the data of one stream into messages; synchronous, holds one unfinished message at most."""
+    """Splits the data of one stream into messages; synchronous, holds one unfinished message at most."""
 
     __slots__ = ("_buffer", "max_message_bytes")
 
@@ -23,7 +23,7 @@ class MessageDecoder:
 
     @property
     def unfinished_bytes(self) -> int:
-        """How much of a message is there whose rest is not."""
+        """The size of the part of a message that has arrived."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -34,20 +34,20 @@ class MessageDecoder:
         """
         if self._buffer:
             self._buffer += data
-            messages, end = self._cut(self._buffer)
+            messages, end = self._split(self._buffer)
             del self._buffer[:end]
         else:
             # Most often: the data is one message, or several.
-            messages, end = self._cut(data)
+            messages, end = self._split(data)
             if end < len(data):
                 self._buffer += data[end:]
         return messages
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Drop an unfinished message."""
         self._buffer = bytearray()
 
-    def _cut(self, data: bytes | bytearray) -> tuple[list[bytes], int]:
+    def _split(self, data: bytes | bytearray) -> tuple[list[bytes], int]:
         messages = []
         start = 0
         while len(data) - start >= _PREFIX.size:

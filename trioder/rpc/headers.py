@@ -1,7 +1,7 @@
-"""Requests and responses as headers: what is checked of a peer's, and what they mean for the call.
+"""Header fields of requests and responses: validation, and what they mean for the call.
 
-h2 3.2 lets through header fields that later versions refuse (published advisories), and ends the whole
-connection over others. So its checks are off, and these here stand in their place.
+h2 3.2 accepts header fields that later versions refuse (published advisories), and ends the whole
+connection over others. Its checks are off; these replace them.
 """
 
 import re
@@ -35,11 +35,11 @@ _STATUS_OF_HTTP = {
 
 
 class MalformedHeadersError(Exception):
-    """The fields break HTTP/2 itself: the stream is reset, nobody is told more."""
+    """The fields break HTTP/2 itself: the stream is reset, without a status."""
 
 
 class NotGrpcError(Exception):
-    """A well-formed HTTP request that is not gRPC; answered with an HTTP status."""
+    """A well-formed HTTP request that is not gRPC; the response is an HTTP status."""
 
     def __init__(self, http_status: str) -> None:
         super().__init__(http_status)
@@ -48,7 +48,7 @@ class NotGrpcError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestHead:
-    """The start of a call, checked."""
+    """A request's header fields, validated."""
 
     path: str
     metadata: Metadata
@@ -56,7 +56,7 @@ class RequestHead:
 
 
 def read_request(fields: Iterable[tuple[str, str]]) -> RequestHead:
-    """Check a request's header fields and return what they say.
+    """Validate a request's header fields.
 
     Raises:
         MalformedHeadersError: a field that HTTP/2 forbids, or a pseudo-header missing or repeated.
@@ -79,7 +79,7 @@ def read_request(fields: Iterable[tuple[str, str]]) -> RequestHead:
 
 
 def read_response(fields: Iterable[tuple[str, str]]) -> RpcError | None:
-    """Check a response's header fields; return the error that they alone stand for, if any.
+    """Validate a response's header fields; return the error that they alone mean, if any.
 
     Raises:
         MalformedHeadersError: a field that HTTP/2 forbids, or no status.
@@ -117,8 +117,8 @@ def read_trailers(fields: Iterable[tuple[str, str]]) -> RpcError | None:
     return None if status is StatusCode.OK else RpcError(status, message)
 
 
-def written_timeout(timeout_s: float) -> str:
-    """Return a grpc-timeout: at most 8 digits, in the finest unit that they reach."""
+def encode_timeout(timeout_s: float) -> str:
+    """Return a grpc-timeout: at most 8 digits, in the finest unit that fits."""
     timeout_s = min(timeout_s, 99_999_999.0)
     for unit, factor in (("u", 1e6), ("m", 1e3)):
         if (count := round(timeout_s * factor)) < 10**8:

@@ -1,4 +1,4 @@
-"""grpc.health.v1.Health: whether the server and each of its services serve."""
+"""grpc.health.v1.Health: the serving status of the server and of each service."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import trio
 
 from trioder.rpc import health_pb2 as pb
 from trioder.rpc.method import Method, method_of
-from trioder.rpc.server import Handler, ServerCall
+from trioder.rpc.services import Handler, ServerCall
 from trioder.rpc.status import RpcError, StatusCode
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["Health"]
@@ -16,48 +16,48 @@ HEALTH_WATCH: Method[pb.HealthCheckRequest, pb.HealthCheckResponse] = method_of(
 _Call = ServerCall[pb.HealthCheckRequest, pb.HealthCheckResponse]
 
 
-class HealthBoard:
-    """What serves and what does not; "" is the server as a whole."""
+class HealthStatus:
+    """The serving status by service; "" is the server as a whole."""
 
     def __init__(self) -> None:
         self._serving: dict[str, bool] = {"": True}
         self._changed = trio.Event()
 
     def set_serving(self, service: str, serving: bool) -> None:
-        """Set the state of a service and tell those who watch."""
+        """Set the status of a service and wake the watchers."""
         self._serving[service] = serving
         self._changed.set()
         self._changed = trio.Event()
 
     def state(self, service: str) -> bool | None:
-        """Return whether a service serves; None if it is not known."""
+        """Return whether a service is serving; None if it is unknown."""
         return self._serving.get(service)
 
     async def wait_changed(self) -> None:
-        """Wait until some service's state is set."""
+        """Wait until the status of any service is set."""
         await self._changed.wait()
 
 
-def health_services(board: HealthBoard) -> dict[Method[Any, Any], Handler]:
-    """Return the standard health service over a board."""
+def health_services(health: HealthStatus) -> dict[Method[Any, Any], Handler]:
+    """Return the handlers of the standard health service."""
 
     async def check(call: _Call) -> None:
         service = (await call.receive()).service
-        serving = board.state(service)
+        serving = health.state(service)
         if serving is None:
             raise RpcError(StatusCode.NOT_FOUND, f"no service {service[:200]!r} is known here")
         await call.send(_response(serving=serving))
 
     async def watch(call: _Call) -> None:
         service = (await call.receive()).service
-        told: pb.HealthCheckResponse | None = None
+        sent: pb.HealthCheckResponse | None = None
         while True:
-            response = _response(serving=board.state(service))
-            if response != told:
+            response = _response(serving=health.state(service))
+            if response != sent:
                 await call.send(response)
-                told = response
+                sent = response
             else:
-                await board.wait_changed()
+                await health.wait_changed()
 
     return {HEALTH_CHECK: check, HEALTH_WATCH: watch}
 

@@ -1,4 +1,4 @@
-"""What a method is: its name on the wire and the messages that go each way."""
+"""A method of a service: its path and the types of its messages."""
 
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar

@@ -1,4 +1,4 @@
-"""Who is at the other end of a stream, as far as the stream can tell."""
+"""The peer of a stream: its address, and its certificate."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,16 @@ import trio
 
 
 class TlsRefusedError(Exception):
-    """The TLS session is not one for gRPC."""
+    """The TLS session did not negotiate HTTP/2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """The other end.
+    """The peer of a connection.
 
     Attributes:
         address: "host:port", or "in memory" for a stream that has none.
-        certificate: the peer's certificate, DER; None without TLS or when it showed none.
+        certificate: the peer's certificate, DER; None without TLS or when it presented none.
     """
 
     address: str
@@ -23,7 +23,7 @@ class Peer:
 
 
 async def peer_of(stream: trio.abc.Stream) -> Peer:
-    """Return who is at the other end; a TLS stream has shaken hands then.
+    """Return the peer, after the handshake of a TLS stream.
 
     Raises:
         TlsRefusedError: h2 was not negotiated.
@@ -40,13 +40,13 @@ async def peer_of(stream: trio.abc.Stream) -> Peer:
 
 
 def address_of(stream: trio.abc.Stream) -> str:
-    """Return the host at the other end, before any handshake."""
+    """Return the peer's host, before any handshake."""
     address = _address(stream.transport_stream if isinstance(stream, trio.SSLStream) else stream)
     return address.rpartition(":")[0].strip("[]") or address
 
 
 async def first_byte(stream: trio.abc.Stream) -> None:
-    """Wait until the other end has sent something, which is left there, or has closed."""
+    """Wait until the peer has sent something, which is not consumed, or has closed."""
     transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
     if isinstance(transport, trio.SocketStream):
         await trio.lowlevel.wait_readable(transport.socket)

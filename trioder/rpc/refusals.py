@@ -1,9 +1,11 @@
-"""What a server refuses its peers: counted by reason, and logged a few times in ten seconds."""
+"""Rates that a peer may not exceed, and a count and a log of what was refused."""
 
 from dataclasses import dataclass
 
 import structlog
 import trio
+
+from trioder.rpc.options import ConnectionOptions
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -38,7 +40,7 @@ class Refusals:
         self._windows: dict[str, _Window] = {}
 
     def add(self, reason: str, **details: object) -> None:
-        """Count one, and log it unless enough of its kind were logged: a flood must not fill the log."""
+        """Count one, and log it unless enough of the same reason were: a flood must not fill the log."""
         self.counts[reason] += 1
         now_s = trio.current_time()
         window = self._windows.setdefault(reason, _Window())
@@ -53,3 +55,50 @@ class Refusals:
             details["suppressed_before"] = window.suppressed
             window.suppressed = 0
         log.warning("peer refused", reason=reason, **details)
+
+
+class PeerRates:
+    """How often one peer may open calls, and send control frames."""
+
+    def __init__(self, options: ConnectionOptions, *, now_s: float) -> None:
+        self._options = options
+        self._control_frames = _TokenBucket(
+            burst=options.control_frames_at_once, per_s=options.control_frames_per_s, now_s=now_s
+        )
+        self._calls = _TokenBucket(burst=options.calls_at_once, per_s=options.calls_per_s, now_s=now_s)
+
+    def exceeded(self, *, control_frames: int, calls: int, now_s: float) -> tuple[str, str] | None:
+        """Return which rate was exceeded, if any: one of REASONS, and a text.
+
+        Args:
+            control_frames: total so far.
+            calls: total so far.
+            now_s: the time now.
+        """
+        if self._control_frames.exceeded(control_frames, now_s=now_s):
+            count = self._options.control_frames_at_once
+            return "control_frame_rate", f"the peer sent more than {count} control frames at once"
+        if self._calls.exceeded(calls, now_s=now_s):
+            return "call_rate", f"the peer opened more than {self._options.calls_at_once} calls at once"
+        return None
+
+
+class _TokenBucket:
+    """A token bucket over a counter that only grows; it starts full."""
+
+    def __init__(self, *, burst: int, per_s: float, now_s: float) -> None:
+        self._burst = burst
+        self._per_s = per_s
+        self._tokens = float(burst)
+        self._counter = 0
+        self._refilled_s = now_s
+
+    def exceeded(self, counter: int, *, now_s: float) -> bool:
+        """Take as many tokens as the counter has grown by; True if there were fewer."""
+        growth = counter - self._counter
+        if growth == 0:
+            return False
+        self._counter = counter
+        self._tokens = min(self._burst, self._tokens + (now_s - self._refilled_s) * self._per_s) - growth
+        self._refilled_s = now_s
+        return self._tokens < 0

@@ -1,4 +1,4 @@
-"""How a call ends: the status codes of gRPC, and the one error that carries them."""
+"""How a call ends: the status codes of gRPC, and the error that carries them."""
 
 from enum import IntEnum
 
@@ -30,13 +30,21 @@ class StatusCode(IntEnum):
 class RpcError(Exception):
     """A call ended with a status other than OK.
 
-    A handler raises it to tell the peer; a client's methods raise what the peer told.
+    A handler raises it to send the status; a client's methods raise the status that they received.
     """
 
     def __init__(self, status: StatusCode, message: str = "") -> None:
         super().__init__(f"{status.name}: {message}" if message else status.name)
         self.status = status
         self.message = message
+
+    def fresh(self) -> "RpcError":
+        """Return the same error without a traceback.
+
+        An error that is kept with its traceback is a reference cycle (traceback, frame, variable) that holds
+        all that the frames hold, some messages among them, until a collector runs.
+        """
+        return RpcError(self.status, self.message)
 
 
 _STATUS_OF_RESET: dict[int, StatusCode] = {
@@ -48,13 +56,13 @@ _STATUS_OF_RESET: dict[int, StatusCode] = {
 
 
 def error_of_reset(code: int) -> RpcError:
-    """Return the error that RST_STREAM with an HTTP/2 error code stands for."""
+    """Return the error for RST_STREAM with an HTTP/2 error code."""
     status = _STATUS_OF_RESET.get(code, StatusCode.INTERNAL)
     return RpcError(status, f"the peer reset the call ({error_name(code)})")
 
 
 def error_name(code: int) -> str:
-    """Return the name of an HTTP/2 error code, as far as it has one."""
+    """Return the name of an HTTP/2 error code; its number if it has none."""
     try:
         return str(ErrorCodes(code).name)
     except ValueError:

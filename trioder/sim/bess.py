@@ -5,8 +5,8 @@ The source of each formula, and the meaning of the aux load, are in `docs/model.
 
 import math
 
-from trioder.domain.assets import Asset
-from trioder.domain.telemetry import BessState, Telemetry, status_of
+from trioder.domain.assets import Asset, sustainable_mw
+from trioder.domain.telemetry import BessState
 
 START_SOC_PCT = 50.0
 
@@ -66,7 +66,7 @@ def tick_asset(asset: Asset, state: BessState, dt_secs: float) -> BessState:
     """
     soc_mwhr, last_mw, setpoint_mw, _, _ = state
     total = soc_mwhr + last_mw + setpoint_mw + dt_secs
-    # NaN and infinity survive a sum, and less itself it is not 0. So does an overflow, which is told apart.
+    # NaN and infinity survive a sum, and less itself it is not 0. So does an overflow, which is not refused.
     if total - total != 0.0 or dt_secs < 0.0:
         _refuse_bad_numbers(state, dt_secs)
 
@@ -102,55 +102,6 @@ def tick_asset(asset: Asset, state: BessState, dt_secs: float) -> BessState:
         setpoint_mw,
         max(0.0, discharge_mw),
         charge_mw,
-    )
-
-
-def sustainable_mw(asset: Asset, soc_mwhr: float, hours: float) -> tuple[float, float]:
-    """Return the meter's highest power and, as a magnitude, its lowest that can be held for `hours`.
-
-    The first is negative where the battery cannot carry its own aux load: the grid then does. With 0 hours
-    the energy limits nothing within its window. Self-discharge meanwhile is the caller's.
-    """
-    aux_mw = asset.aux_load_mw
-    discharge_mw = asset.max_mw
-    charge_mw = 0.0 - asset.min_mw  # not -0.0
-    above_mwhr = soc_mwhr - asset.min_soc_mwhr
-    if above_mwhr <= 0.0:
-        discharge_mw = -aux_mw
-    elif hours > 0.0:
-        held_mw = above_mwhr * asset.discharge_efficiency / hours - aux_mw
-        discharge_mw = min(discharge_mw, held_mw)
-    below_mwhr = asset.max_soc_mwhr - soc_mwhr
-    if below_mwhr <= 0.0:
-        charge_mw = aux_mw
-    elif hours > 0.0:
-        held_mw = below_mwhr / asset.charge_efficiency / hours + aux_mw
-        charge_mw = min(charge_mw, held_mw)
-    return discharge_mw, charge_mw
-
-
-def soc_pct(asset: Asset, soc_mwhr: float) -> float:
-    """Return the stored energy as 0..100 % of the capacity; a full battery gives exactly 100."""
-    return soc_mwhr / asset.capacity_mwhr * 100.0
-
-
-def telemetry_of(asset: Asset, state: BessState, ts_unix_ms: int) -> Telemetry:
-    """Return the sample that tells this state in full."""
-    return Telemetry(
-        asset_id=asset.id,
-        site_id=asset.site_id,
-        site_name=asset.site_name,
-        ts_unix_ms=ts_unix_ms,
-        soc_mwhr=state.soc_mwhr,
-        soc_pct=soc_pct(asset, state.soc_mwhr),
-        capacity_mwhr=asset.capacity_mwhr,
-        current_mw=state.current_mw,
-        setpoint_mw=state.setpoint_mw,
-        max_mw=asset.max_mw,
-        min_mw=asset.min_mw,
-        available_discharge_mw=state.available_discharge_mw,
-        available_charge_mw=state.available_charge_mw,
-        status=status_of(state.current_mw),
     )
 
 

@@ -1,4 +1,1 @@
-"""The contract on the wire: generated messages, and the only code that converts them.
-
-protobuf is seen here and in the transport's typing, nowhere else.
-"""
+"""The wire contract: generated messages, and the only code that converts them to and from our own records."""

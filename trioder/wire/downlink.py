@@ -1,14 +1,14 @@
-"""Headend to agent: each message, written by the headend and read, checked, by the agent."""
+"""Headend to agent: each message, as the headend encodes it and the agent decodes it."""
 
 from collections.abc import Iterable
 
 from trioder.domain.dispatch import Setpoint
 from trioder.wire import agent_link_pb2 as pb
-from trioder.wire.records import BatchesKept, Downlink, ReplayRequest, SessionGrant, Setpoints
+from trioder.wire.records import BatchAck, Downlink, ReplayRequest, SessionGrant, Setpoints
 
 
 def write_grant(grant: SessionGrant) -> pb.HeadendToAgent:
-    """Return the message that answers a registration."""
+    """Encode the response to a registration."""
     return pb.HeadendToAgent(
         registered=pb.Registered(
             session_id=grant.session_id,
@@ -21,41 +21,39 @@ def write_grant(grant: SessionGrant) -> pb.HeadendToAgent:
     )
 
 
-def write_kept(batch_seq: int) -> pb.HeadendToAgent:
-    """Return the message that acknowledges every batch up to `batch_seq`."""
+def write_batch_ack(batch_seq: int) -> pb.HeadendToAgent:
+    """Encode the acknowledgement of every batch up to `batch_seq`."""
     return pb.HeadendToAgent(telemetry_ack=pb.TelemetryAck(batch_seq=batch_seq))
 
 
 def write_replay(from_batch_seq: int) -> pb.HeadendToAgent:
-    """Return the message that asks for the batches from `from_batch_seq` on."""
+    """Encode the request to send the batches from `from_batch_seq` on again."""
     return pb.HeadendToAgent(replay=pb.Replay(from_batch_seq=from_batch_seq))
 
 
-def write_setpoint(dispatch: Setpoint) -> pb.HeadendToAgent:
-    """Return one dispatch as a message of its own, as every agent of the protocol understands."""
-    return pb.HeadendToAgent(setpoint=_setpoint(dispatch))
+def write_setpoint(setpoint: Setpoint) -> pb.HeadendToAgent:
+    """Encode one setpoint as a message of its own, for agents of every protocol version."""
+    return pb.HeadendToAgent(setpoint=_write(setpoint))
 
 
-def write_setpoints(dispatches: Iterable[Setpoint]) -> pb.HeadendToAgent:
-    """Return many dispatches as one message, for agents of protocol 1 and later."""
-    return pb.HeadendToAgent(
-        setpoint_batch=pb.SetpointBatch(setpoints=[_setpoint(dispatch) for dispatch in dispatches])
-    )
+def write_setpoints(setpoints: Iterable[Setpoint]) -> pb.HeadendToAgent:
+    """Encode many setpoints as one message, for agents of protocol 1 and later."""
+    return pb.HeadendToAgent(setpoint_batch=pb.SetpointBatch(setpoints=map(_write, setpoints)))
 
 
 def read_downlink(message: pb.HeadendToAgent) -> Downlink | None:
     """Decode one message from the headend.
 
     Returns:
-        None for a kind of message that is not known here (from a newer headend).
+        None for an unknown kind of message (from a newer headend).
     """
     match message.WhichOneof("msg"):
         case "setpoint":
-            return Setpoints(dispatches=(_dispatch(message.setpoint),))
+            return Setpoints(setpoints=(_read(message.setpoint),))
         case "setpoint_batch":
-            return Setpoints(dispatches=tuple(map(_dispatch, message.setpoint_batch.setpoints)))
+            return Setpoints(setpoints=tuple(map(_read, message.setpoint_batch.setpoints)))
         case "telemetry_ack":
-            return BatchesKept(batch_seq=message.telemetry_ack.batch_seq)
+            return BatchAck(batch_seq=message.telemetry_ack.batch_seq)
         case "replay":
             return ReplayRequest(from_batch_seq=message.replay.from_batch_seq)
         case "registered":
@@ -74,20 +72,20 @@ def read_downlink(message: pb.HeadendToAgent) -> Downlink | None:
             return None
 
 
-def _setpoint(dispatch: Setpoint) -> pb.Setpoint:
+def _write(setpoint: Setpoint) -> pb.Setpoint:
     return pb.Setpoint(
-        asset_id=dispatch.asset_id,
-        mw=dispatch.mw,
-        duration_s=dispatch.duration_s,
-        dispatch_id=dispatch.dispatch_id,
-        group_id=dispatch.group_id,
-        # As absent as in other headends of the protocol, unless there is something to say.
-        reversion_mw=dispatch.reversion_mw or None,
-        valid_until_unix_ms=dispatch.valid_until_ms,
+        asset_id=setpoint.asset_id,
+        mw=setpoint.mw,
+        duration_s=setpoint.duration_s,
+        dispatch_id=setpoint.dispatch_id,
+        group_id=setpoint.group_id,
+        # Left out when it is 0, as other headends of the protocol do.
+        reversion_mw=setpoint.reversion_mw or None,
+        valid_until_unix_ms=setpoint.valid_until_ms,
     )
 
 
-def _dispatch(setpoint: pb.Setpoint) -> Setpoint:
+def _read(setpoint: pb.Setpoint) -> Setpoint:
     return Setpoint(
         dispatch_id=setpoint.dispatch_id,
         asset_id=setpoint.asset_id.lower(),

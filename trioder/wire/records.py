@@ -1,4 +1,4 @@
-"""What the messages mean, once decoded and checked: the values both ends work with."""
+"""The messages once decoded and validated: the records that both ends work with."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ CLOCK_STEP = "CLOCK_STEP"
 
 
 class Nameplate(NamedTuple):
-    """An asset's rating as its site has it, unchecked; signs and units as of `trioder.sim.model.Asset`."""
+    """An asset's rating as the agent reports it, unchecked; signs and units as in `trioder.domain.assets`."""
 
     capacity_mwhr: float
     max_mw: float
@@ -21,17 +21,17 @@ class Nameplate(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """An agent's introduction.
+    """The first message of a session.
 
     Attributes:
-        agent_id: who holds the session; a single-asset agent without one is named by its gateway or asset.
-        epoch: the agent's boot, growing; 0 when it tells none.
-        protocol: 0 understands Setpoint only.
-        outbox_id: names the sequence of its batches; empty when it sends none.
-        replaces_outbox_id: the outbox before this one, when the agent's state was set back; else empty.
+        agent_id: of a single-asset agent that sends none, the id of its gateway or asset.
+        epoch: counts the agent's boots; 0 when it sends none.
+        protocol: 0 supports Setpoint only.
+        outbox_id: identifies the sequence of its batches; empty when it sends none.
+        replaces_outbox_id: the outbox before its state was restored from an older copy; empty if it was not.
         asset_ids: distinct, canonical; the position of an id is its index in batches.
-        nameplates: of the assets whose agent reports one, by asset id.
-        backlog_only: it claims none of them, and only hands over what was told of them before.
+        nameplates: of the assets for which the agent reports one, by asset id.
+        backlog_only: it claims none of the assets, and only delivers stored batches.
         clock_unix_ms: the agent's clock when it sent this; None from an older agent.
     """
 
@@ -46,7 +46,7 @@ class Registration:
     clock_unix_ms: int | None = None
 
 
-# Not frozen, though nothing changes it once it is made: that would double what each costs to make.
+# Not frozen, though never changed: that would double the cost of making one.
 @dataclass(slots=True, kw_only=True)
 class Batch:
     """One pulse of one agent, as columns of equal length; units as in the names.
@@ -55,13 +55,13 @@ class Batch:
         batch_seq: from 1, without gaps within an outbox.
         gap_from_seq: the batches from here to batch_seq - 1 are no longer in the outbox.
         lost_batches: how many of those were dropped unacknowledged; None when the agent does not report it.
-        live_only: an early copy for the latest value; not to be persisted.
+        live_only: an early copy for the latest value; not persisted.
         asset_index: distinct positions in Registration.asset_ids.
-        ts_unix_ms: as the agent's clock has it, within the years 1970 to 9999.
+        ts_unix_ms: by the agent's clock, within the years 1970 to 9999.
         soc_mwhr: this and the other values may be NaN or infinite.
         available_discharge_mw: magnitudes.
         available_charge_mw: magnitudes.
-        quality: the device's own judgement, a `trioder.domain.quality.Quality` code a row; empty: all good.
+        quality: as the device reports it, a `trioder.domain.quality.Quality` code a row; empty: all good.
     """
 
     batch_seq: int
@@ -82,9 +82,9 @@ class SingleSample(NamedTuple):
     """One sample in a message of its own, as agents without an outbox send it; values may be NaN or infinite.
 
     Attributes:
-        available_discharge_mw: a magnitude, as the next.
-        soc_pct: this and the nameplate's values are checked, and not stored.
-        quality: the device's own judgement.
+        available_discharge_mw: a magnitude, like available_charge_mw.
+        soc_pct: this and the nameplate's values are validated, and not stored.
+        quality: as the device reports it.
     """
 
     asset_id: str
@@ -103,12 +103,12 @@ class SingleSample(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledgement:
-    """What an agent made of a dispatch; `status` is the agent's own word.
+    """An agent's acknowledgement of a setpoint; `status` is the agent's own text.
 
     Attributes:
-        setpoint_mw: what is asked of the asset now, where the agent tells it.
-        remaining_s: how long that holds on; None for ever, or where the agent does not tell.
-        reversion_mw: what follows then.
+        setpoint_mw: the asset's setpoint now, if the agent reports it.
+        remaining_s: how long it remains in force; None for ever, or if the agent does not report it.
+        reversion_mw: the setpoint after that.
     """
 
     dispatch_id: str
@@ -123,7 +123,7 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentEvent:
-    """Something an agent wants known."""
+    """An event that an agent reports."""
 
     event_id: str
     asset_id: str
@@ -136,12 +136,12 @@ class AgentEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionGrant:
-    """The headend's answer to a registration.
+    """The headend's response to a registration.
 
     Attributes:
-        committed_batch_seq: every batch up to this one is kept; 0 when none is.
-        committed_ts_unix_ms: the time of that batch, where it is on record.
-        unknown_asset_ids: registered, and not in the headend's fleet; the session stands for the others.
+        committed_batch_seq: every batch up to this one is committed; 0 when none is.
+        committed_ts_unix_ms: the time of that batch, if recorded.
+        unknown_asset_ids: registered, and not in the headend's fleet; the session is open for the others.
         clock_unix_ms: the headend's clock when it sent this; None from an older headend.
     """
 
@@ -155,11 +155,11 @@ class SessionGrant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """A sign of life, for the clock that it carries; the transport has signs of life of its own.
+    """A reading of the agent's clock; liveness is checked by the transport.
 
     Attributes:
-        asset_id: as sent; empty from an agent that speaks for all its assets.
-        clock_unix_ms: the agent's clock when it sent this; None when it carries none that can be read.
+        asset_id: as sent; empty from an agent that sends one for all its assets.
+        clock_unix_ms: the agent's clock when it sent this; None when it carries none that can be parsed.
     """
 
     asset_id: str
@@ -167,25 +167,25 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchesKept:
-    """Every batch up to and including this one is kept: the outbox may drop them."""
+class BatchAck:
+    """Every batch up to and including this one is committed: the outbox may drop them."""
 
     batch_seq: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRequest:
-    """Send again, in order, from this batch on."""
+    """A request to send again, in order, from this batch on."""
 
     from_batch_seq: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setpoints:
-    """Dispatches in the order they were given; their values are for the asset to judge and answer."""
+    """Setpoints in the order of dispatch; the asset validates the values and acknowledges each."""
 
-    dispatches: tuple[Setpoint, ...]
+    setpoints: tuple[Setpoint, ...]
 
 
 Uplink = Registration | SingleSample | Heartbeat | Acknowledgement | AgentEvent | Batch
-Downlink = SessionGrant | BatchesKept | ReplayRequest | Setpoints
+Downlink = SessionGrant | BatchAck | ReplayRequest | Setpoints

@@ -1,4 +1,4 @@
-"""The one method of the wire contract, as the transport calls and serves it."""
+"""The method of the wire contract, as `rpc` calls and serves it."""
 
 from trioder.rpc import Method, method_of
 from trioder.wire import agent_link_pb2 as pb
@@ -7,5 +7,5 @@ AGENT_LINK_STREAM: Method[pb.AgentToHeadend, pb.HeadendToAgent] = method_of(
     pb.DESCRIPTOR.services_by_name["AgentLink"], "Stream"
 )
 
-# What this code speaks; Register.protocol carries it.
+# The version that this code implements, sent as Register.protocol.
 PROTOCOL = 1

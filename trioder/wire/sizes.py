@@ -1,12 +1,12 @@
-"""How many fields an agent's message has, counted in its bytes before protobuf makes objects of them.
+"""Limits on the fields of an agent's message, counted in its bytes before protobuf decodes it.
 
-A field of two bytes becomes an object of a hundred. The scan reads heads and skips contents, and stops at the
-first field too many.
+A field of two bytes becomes an object of a hundred. The scan reads tags and lengths, skips contents, and
+stops at the first field too many.
 """
 
 from trioder.wire.checks import WireError
 
-# What a descriptor with two UUIDs and three names of 80 characters takes, rounded up.
+# The size of a descriptor with two UUIDs and three names of 80 characters, rounded up.
 DESCRIPTOR_BYTES = 512
 # Fields of Register beside its descriptors, and of the message around it, with room for newer agents'.
 _OTHER_FIELDS = 64
@@ -21,13 +21,13 @@ _FIXED_BYTES = {1: 8, 5: 4}
 def most_descriptors(assets: int) -> int:
     """Return how many assets one Register may name, for a fleet of `assets`.
 
-    An agent may name assets that the fleet file does not have (any more), so there is room for as many again.
+    An agent may name assets that the fleet file does not have (any more), so the limit is twice the fleet.
     """
     return 2 * assets + 1000
 
 
 def check_register_bytes(data: bytes, *, most: int) -> None:
-    """Check the first message of an agent, not decoded yet.
+    """Check the first message of an agent before it is decoded.
 
     Args:
         data: an AgentToHeadend.
@@ -46,7 +46,7 @@ def check_register_bytes(data: bytes, *, most: int) -> None:
 
 
 def check_message_bytes(data: bytes) -> None:
-    """Check any later message of an agent, not decoded yet: each field of it makes an object.
+    """Check any later message of an agent before it is decoded.
 
     Raises:
         WireError: it has more fields than such a message may have, or is malformed.

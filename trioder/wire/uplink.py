@@ -1,4 +1,4 @@
-"""Agent to headend: each message, written by the agent and read, checked, by the headend."""
+"""Agent to headend: each message, as the agent encodes it and the headend decodes and validates it."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -31,8 +31,8 @@ from trioder.wire.records import (
 
 # The last instant that RFC 3339 can write: the end of the year 9999.
 _MAX_TS_UNIX_MS = 253_402_300_799_999
-# Far beyond any plant and any lease; times and sums made of what lies below can be told.
-_MAX_ANSWERED = 1e9
+# Far above any plant's power and any lease's seconds; sums and times of smaller values do not overflow.
+_MAX_REPORTED = 1e9
 _MAX_REASON_LENGTH = 500
 _MAX_TIMESTAMP_LENGTH = 64
 
@@ -40,7 +40,7 @@ _MAX_TIMESTAMP_LENGTH = 64
 def write_registration(
     *, agent_id: str, epoch: int, protocol: int, outbox_id: str, assets: Iterable[Asset]
 ) -> pb.AgentToHeadend:
-    """Return the message that opens a session for `assets`, in their batch order."""
+    """Encode the message that opens a session for `assets`, in their batch order."""
     descriptors = [
         pb.AssetDescriptor(
             asset_id=asset.id,
@@ -63,7 +63,7 @@ def write_registration(
 def write_backlog_registration(
     *, agent_id: str, epoch: int, protocol: int, outbox_id: str, asset_ids: Iterable[str]
 ) -> pb.AgentToHeadend:
-    """Return the message that opens a session for what is left of an outbox, and for nothing else."""
+    """Encode the message that opens a session only to deliver what is left in an outbox."""
     register = pb.Register(
         assets=[pb.AssetDescriptor(asset_id=asset_id) for asset_id in asset_ids],
         agent_id=agent_id,
@@ -76,14 +76,14 @@ def write_backlog_registration(
 
 
 def write_heartbeat(clock_unix_ms: int) -> pb.AgentToHeadend:
-    """Return the message that shows the agent's clock, for all its assets."""
+    """Encode a reading of the agent's clock, for all its assets."""
     return pb.AgentToHeadend(
         heartbeat=pb.Heartbeat(timestamp=format_ms(clock_unix_ms), clock_unix_ms=clock_unix_ms)
     )
 
 
 def write_batch(batch: Batch) -> pb.AgentToHeadend:
-    """Return the message that carries one pulse."""
+    """Encode one pulse."""
     return pb.AgentToHeadend(
         telemetry_batch=pb.TelemetryBatch(
             batch_seq=batch.batch_seq,
@@ -103,13 +103,13 @@ def write_batch(batch: Batch) -> pb.AgentToHeadend:
 
 
 def batch_ts_unix_ms(payload: bytes) -> int | None:
-    """Return the time of a batch that `write_batch` made, from its bytes; None of another message."""
+    """Return the time of a batch that `write_batch` encoded; None for another message."""
     message = pb.AgentToHeadend.FromString(payload)
     return message.telemetry_batch.ts_unix_ms if message.HasField("telemetry_batch") else None
 
 
 def write_acknowledgement(acknowledgement: Acknowledgement) -> pb.AgentToHeadend:
-    """Return the message that tells what became of a dispatch."""
+    """Encode the acknowledgement of a setpoint."""
     return pb.AgentToHeadend(
         dispatch_ack=pb.DispatchAck(
             dispatch_id=acknowledgement.dispatch_id,
@@ -125,7 +125,7 @@ def write_acknowledgement(acknowledgement: Acknowledgement) -> pb.AgentToHeadend
 
 
 def write_event(event: AgentEvent) -> pb.AgentToHeadend:
-    """Return the message that tells an event."""
+    """Encode an event."""
     return pb.AgentToHeadend(
         event=pb.Event(
             id=event.event_id,
@@ -140,14 +140,14 @@ def write_event(event: AgentEvent) -> pb.AgentToHeadend:
 
 
 def read_uplink(message: pb.AgentToHeadend, *, asset_count: int) -> Uplink | None:
-    """Decode and check one message from an agent.
+    """Decode and validate one message from an agent.
 
     Args:
         message: as received.
         asset_count: how many assets the session has registered; 0 before it has.
 
     Returns:
-        None for a kind of message that is not known here (from a newer agent).
+        None for an unknown kind of message (from a newer agent).
 
     Raises:
         WireError: the message breaks the contract.
@@ -180,8 +180,8 @@ def _read_registration(register: pb.Register) -> Registration:
     else:
         raise WireError("Register names no asset: neither assets nor asset_id is set")
     if len(set(asset_ids)) != len(asset_ids):
-        [(twice, times)] = Counter(asset_ids).most_common(1)
-        raise WireError(f"Register names asset {twice} {times} times")
+        [(asset_id, times)] = Counter(asset_ids).most_common(1)
+        raise WireError(f"Register names asset {asset_id} {times} times")
     if register.backlog_only and not register.outbox_id:
         raise WireError("Register.backlog_only is set, but outbox_id is empty")
     return Registration(
@@ -201,7 +201,7 @@ def _read_registration(register: pb.Register) -> Registration:
         replaces_outbox_id=checked_name("Register.replaces_outbox_id", register.replaces_outbox_id)
         if register.replaces_outbox_id
         else "",
-        # Any number will do: however wrong a clock is, its agent is not refused.
+        # Any number is accepted: an agent is not refused for a wrong clock.
         clock_unix_ms=register.clock_unix_ms if register.HasField("clock_unix_ms") else None,
     )
 
@@ -211,7 +211,7 @@ def _read_heartbeat(heartbeat: pb.Heartbeat) -> Heartbeat:
     if heartbeat.HasField("clock_unix_ms"):
         clock_unix_ms = heartbeat.clock_unix_ms
     elif len(heartbeat.timestamp) <= _MAX_TIMESTAMP_LENGTH:
-        # Of an older agent, of which it was never asked to be a time.
+        # An older agent's timestamp was never required to be a time.
         with suppress(ValueError):
             clock_unix_ms = parse_ms(heartbeat.timestamp)
     return Heartbeat(asset_id=heartbeat.asset_id, clock_unix_ms=clock_unix_ms)
@@ -225,7 +225,7 @@ def _read_batch(batch: pb.TelemetryBatch, asset_count: int) -> Batch:
         raise WireError(
             f"TelemetryBatch.gap_from_seq is {gap_from_seq}; it must be in 1..{batch.batch_seq - 1}"
         )
-    asset_index = batch.asset_index[:]  # into a list, faster than list()
+    asset_index = batch.asset_index[:]  # a list, faster than list()
     rows = len(asset_index)
     if rows and max(asset_index) >= asset_count:
         raise WireError(
@@ -235,7 +235,7 @@ def _read_batch(batch: pb.TelemetryBatch, asset_count: int) -> Batch:
         raise WireError("TelemetryBatch.asset_index names an asset twice")
     return Batch(
         batch_seq=batch.batch_seq,
-        # A clock that was never set must not block the outbox; the receiver stores both ends as wrong times.
+        # An unset clock must not block the outbox; the receiver stores both limits as wrong times.
         ts_unix_ms=min(max(batch.ts_unix_ms, 0), _MAX_TS_UNIX_MS),
         gap_from_seq=gap_from_seq,
         lost_batches=_lost_batches(batch, gap_from_seq),
@@ -267,7 +267,7 @@ def _lost_batches(batch: pb.TelemetryBatch, gap_from_seq: int | None) -> int | N
 
 def _read_telemetry(telemetry: pb.Telemetry) -> SingleSample:
     max_mw, min_mw = telemetry.max_mw, telemetry.min_mw
-    # An agent that does not report what it could hold is taken at its limits.
+    # An agent that does not report its available power is assumed to have all of its limits.
     discharge = telemetry.available_discharge_mw if telemetry.HasField("available_discharge_mw") else max_mw
     charge = telemetry.available_charge_mw if telemetry.HasField("available_charge_mw") else -min_mw
     return SingleSample(
@@ -288,7 +288,7 @@ def _read_telemetry(telemetry: pb.Telemetry) -> SingleSample:
 
 def _read_acknowledgement(acknowledgement: pb.DispatchAck) -> Acknowledgement:
     return Acknowledgement(
-        # A setpoint without an id, such as one that ends a share, may be answered without one.
+        # A setpoint without an id, such as one that releases an asset, may be acknowledged without one.
         dispatch_id=checked_name("DispatchAck.dispatch_id", acknowledgement.dispatch_id)
         if acknowledgement.dispatch_id
         else "",
@@ -308,8 +308,8 @@ def _optional(
     if not acknowledgement.HasField(name):
         return None
     value = checked_finite(f"DispatchAck.{name}", getattr(acknowledgement, name))
-    if abs(value) > _MAX_ANSWERED:
-        raise WireError(f"DispatchAck.{name} is {value}; it must be at most {_MAX_ANSWERED:g} in size")
+    if abs(value) > _MAX_REPORTED:
+        raise WireError(f"DispatchAck.{name} is {value}; it must be at most {_MAX_REPORTED:g} in size")
     return value
 
 

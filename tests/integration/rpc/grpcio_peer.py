@@ -1,7 +1,7 @@
 """grpcio at the other end, in a process of its own: a server of the probe's methods, and clients.
 
 Run as a program: `grpcio_peer.py serve [cert key ca]` prints its port; `grpcio_peer.py hang PORT` opens
-a call that never ends, says so, and waits to be killed.
+a call that never ends, prints so, and waits to be killed.
 """
 
 import sys

@@ -15,7 +15,7 @@ from tests.integration.rpc.grpcio_peer import BIG, Stubs
 from tests.unit.rpc.probe import UNICODE, message
 from trioder.rpc import Services
 from trioder.rpc import health_pb2 as pb
-from trioder.rpc.health import HealthBoard, health_services
+from trioder.rpc.health import HealthStatus, health_services
 
 T = TypeVar("T")
 
@@ -53,14 +53,14 @@ async def test_every_kind_of_call_is_answered(serve: Serve) -> None:
 
 async def test_bidirectional_messages_are_answered_one_by_one(serve: Serve) -> None:
     def use(stubs: Stubs) -> list[bytes]:
-        said: SimpleQueue[bytes | None] = SimpleQueue()
-        answers = stubs.echo(map(message, iter(said.get, None)))
+        requests: SimpleQueue[bytes | None] = SimpleQueue()
+        answers = stubs.echo(map(message, iter(requests.get, None)))
         heard = []
         for number in range(5):
-            # The next is said only once the one before is answered.
-            said.put(b"%d" % number)
+            # The next is sent only after the response to the one before.
+            requests.put(b"%d" % number)
             heard.append(next(answers).value)
-        said.put(None)
+        requests.put(None)
         return heard
 
     async with serve() as server:
@@ -69,16 +69,16 @@ async def test_bidirectional_messages_are_answered_one_by_one(serve: Serve) -> N
 
 async def test_a_refusal_carries_its_status_and_text(serve: Serve) -> None:
     async with serve() as server:
-        told = await with_stubs(server.port, lambda stubs: failure(lambda: stubs.refuse(message(b""))))
+        received = await with_stubs(server.port, lambda stubs: failure(lambda: stubs.refuse(message(b""))))
 
-    assert told == ("FAILED_PRECONDITION", UNICODE)
+    assert received == ("FAILED_PRECONDITION", UNICODE)
 
 
-async def test_a_crash_is_internal_and_tells_nothing(serve: Serve) -> None:
+async def test_a_crash_is_internal_and_its_text_is_not_sent(serve: Serve) -> None:
     async with serve() as server:
-        told = await with_stubs(server.port, lambda stubs: failure(lambda: stubs.crash(message(b""))))
+        received = await with_stubs(server.port, lambda stubs: failure(lambda: stubs.crash(message(b""))))
 
-    assert told == ("INTERNAL", "internal error")
+    assert received == ("INTERNAL", "internal error")
 
 
 async def test_an_unknown_method_is_unimplemented(serve: Serve) -> None:
@@ -145,12 +145,12 @@ async def test_compression_is_refused_clearly(serve: Serve) -> None:
         return failure(lambda: stubs.unary(message(bytes(2000)), compression=grpc.Compression.Gzip))
 
     async with serve() as server:
-        told = await with_stubs(server.port, use)
+        received = await with_stubs(server.port, use)
 
-    assert told == ("UNIMPLEMENTED", "compressed messages are not supported")
+    assert received == ("UNIMPLEMENTED", "compressed messages are not supported")
 
 
-async def test_a_thousand_calls_stand_on_one_connection(serve: Serve) -> None:
+async def test_a_thousand_calls_are_open_on_one_connection(serve: Serve) -> None:
     def use(stubs: Stubs) -> int:
         calls = [stubs.hang(iter([message(b"")])) for _ in range(200)]
         pending = [stubs.unary.future(message(b"%d" % number)) for number in range(1000)]
@@ -165,14 +165,14 @@ async def test_a_thousand_calls_stand_on_one_connection(serve: Serve) -> None:
 
 async def test_draining_lets_the_calls_in_flight_end(serve: Serve) -> None:
     def use(stubs: Stubs) -> tuple[bytes, bytes, str]:
-        said: SimpleQueue[bytes | None] = SimpleQueue()
-        answers = stubs.echo(map(message, iter(said.get, None)))
-        said.put(b"before")
+        requests: SimpleQueue[bytes | None] = SimpleQueue()
+        answers = stubs.echo(map(message, iter(requests.get, None)))
+        requests.put(b"before")
         before = next(answers).value
         trio.from_thread.run_sync(server.drain.set)
-        said.put(b"after")
+        requests.put(b"after")
         after = next(answers).value
-        said.put(None)
+        requests.put(None)
         assert list(answers) == []
         return before, after, answers.code().name
 
@@ -182,7 +182,7 @@ async def test_draining_lets_the_calls_in_flight_end(serve: Serve) -> None:
 
 
 async def test_health_is_checked_and_watched(serve: Serve) -> None:
-    board = HealthBoard()
+    board = HealthStatus()
     board.set_serving("probe.Probe", False)
 
     def run() -> tuple[str, list[int], list[int]]:

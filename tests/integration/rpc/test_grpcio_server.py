@@ -59,7 +59,7 @@ async def test_every_kind_of_call_is_answered(shared_grpcio_server: GrpcioServer
 
 
 async def test_what_came_before_an_early_end_is_still_received(shared_grpcio_server: GrpcioServer) -> None:
-    # The server ends the call and resets the stream while the client has not said all.
+    # The server ends the call and resets the stream before the client has half-closed it.
     async with channel_to(shared_grpcio_server) as channel, channel.open_call(ECHO) as call:
         await call.send(message(b"one"))
         await call.send(message(b"enough"))
@@ -115,7 +115,7 @@ async def test_messages_of_4_mib_go_both_ways(shared_grpcio_server: GrpcioServer
     assert answer.value == payload
 
 
-async def test_a_thousand_calls_stand_on_one_connection(shared_grpcio_server: GrpcioServer) -> None:
+async def test_a_thousand_calls_are_open_on_one_connection(shared_grpcio_server: GrpcioServer) -> None:
     answers: set[bytes] = set()
 
     async def ask(channel: Channel, number: int) -> None:

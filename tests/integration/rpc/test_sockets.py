@@ -66,7 +66,7 @@ async def test_a_client_that_stops_reading_stops_only_its_own_handler(serve: Ser
 
 
 class _Deaf(trio.abc.Stream):
-    """A stream that takes in nothing after the first word."""
+    """A stream that reads nothing after the first bytes."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream

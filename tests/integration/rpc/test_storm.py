@@ -13,7 +13,7 @@ AGENTS = 300
 IDLE = 20
 
 
-async def test_a_storm_of_one_address_is_paced_and_nobody_is_refused() -> None:
+async def test_a_storm_of_one_address_is_paced_and_none_is_refused() -> None:
     registered: list[int] = []
     everyone_is_here = trio.Event()
 
@@ -38,7 +38,7 @@ async def test_a_storm_of_one_address_is_paced_and_nobody_is_refused() -> None:
             serve = partial(serve_rpc, listeners, server.services, drain=trio.Event(), limits=server.limits)
             await nursery.start(serve)
             for _ in range(IDLE):
-                # They never speak, so they keep nobody's place.
+                # They never send anything, so they are not admitted.
                 idle.push_async_callback((await trio.open_tcp_stream("127.0.0.1", port)).aclose)
             async with trio.open_nursery() as agents:
                 for number in range(AGENTS):

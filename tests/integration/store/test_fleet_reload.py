@@ -16,7 +16,7 @@ async def test_samples_of_an_added_asset_are_kept_and_those_of_a_changed_one_hav
     async with open_store_on(database_url, fleet=fleet) as store:
         store.keep(samples(NOW_MS, keys=range(2)))
         await store.wait_idle()
-        fleet.take_over(Fleet(sites=(SITE,), assets=(asset(3), asset(1, capacity_mwhr=80.0))))
+        fleet.reload(Fleet(sites=(SITE,), assets=(asset(3), asset(1, capacity_mwhr=80.0))))
         store.fleet_changed()
         store.keep(samples(NOW_MS + 1000, keys=range(3)))
         await store.wait_idle()
@@ -52,7 +52,7 @@ async def test_a_retired_asset_whose_site_has_gone_too_does_not_keep_the_databas
     retired = replace(asset(2), site_id=other_site.id)
     fleet = Fleet(sites=(SITE, other_site), assets=(asset(1), retired))
     # The database has never seen either.
-    fleet.take_over(Fleet(sites=(SITE,), assets=(asset(1),)))
+    fleet.reload(Fleet(sites=(SITE,), assets=(asset(1),)))
     async with open_store_on(database_url, fleet=fleet) as store:
         store.keep(samples(NOW_MS))
         await store.wait_idle()

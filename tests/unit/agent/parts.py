@@ -23,7 +23,7 @@ from trioder.process.wall_time import WallClock
 from trioder.rpc import RpcError, ServerCall, Services, serve_connection
 from trioder.sim.bess import tick_asset
 from trioder.wire import agent_link_pb2 as pb
-from trioder.wire.downlink import write_grant, write_kept
+from trioder.wire.downlink import write_batch_ack, write_grant
 from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Heartbeat, Registration, SessionGrant
 from trioder.wire.service import AGENT_LINK_STREAM
 from trioder.wire.uplink import read_uplink
@@ -138,7 +138,7 @@ class FakeHeadend:
                     self.batches.append(batch)
                     if self.keeps and not batch.live_only:
                         self.committed_seq = batch.batch_seq
-                        await call.send(write_kept(batch.batch_seq))
+                        await call.send(write_batch_ack(batch.batch_seq))
                 case Acknowledgement() as answer:
                     self.answers.append(answer)
                 case AgentEvent() as event:

@@ -20,7 +20,7 @@ from trioder.domain.assets import Asset
 from trioder.domain.telemetry import BessState
 from trioder.rpc import RpcError, StatusCode
 from trioder.sim.bess import tick_asset
-from trioder.wire.downlink import write_kept, write_replay, write_setpoint, write_setpoints
+from trioder.wire.downlink import write_batch_ack, write_replay, write_setpoint, write_setpoints
 
 
 async def test_the_agent_registers_its_assets_and_sends_one_batch_a_pulse(
@@ -123,7 +123,7 @@ async def test_a_replay_is_answered_with_what_is_still_kept(
     headend = FakeHeadend(keeps=False)
     await start_agent(nursery, headend)
     await trio.sleep(9.0)
-    await headend.send(write_kept(1))
+    await headend.send(write_batch_ack(1))
     await headend.send(write_replay(2))
     await trio.sleep(0.1)
     assert [batch.batch_seq for batch in headend.batches] == [1, 2, 3, 2, 3]

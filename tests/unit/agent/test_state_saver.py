@@ -3,8 +3,7 @@
 import pytest
 
 from tests.unit.agent.parts import START_UNIX_S, asset_id
-from trioder.agent.battery import AgentMessage
-from trioder.agent.persistence.state_saver import StateSaver
+from trioder.agent.persistence.state_saver import AgentMessage, StateSaver
 from trioder.agent.persistence.state_store import InMemoryStateStore, SavedBattery
 from trioder.process.wall_time import WallClock
 from trioder.wire.records import Acknowledgement, AgentEvent

@@ -13,7 +13,7 @@ from trioder.domain.dispatch import DispatchRequest
 from trioder.domain.fleet import Fleet
 from trioder.domain.quality import Quality
 from trioder.fleet import Fault, FleetFileError
-from trioder.wire.records import BatchesKept, SessionGrant, Setpoints
+from trioder.wire.records import BatchAck, SessionGrant, Setpoints
 
 
 @dataclass
@@ -92,12 +92,12 @@ async def test_a_session_continues_with_its_other_assets_when_one_is_retired(aut
         # The retired battery is released from its setpoint.
         released = await agent.hear()
         assert isinstance(released, Setpoints)
-        assert [(one.asset_id, one.mw) for one in released.dispatches] == [(asset_id(1), 0.0)]
+        assert [(one.asset_id, one.mw) for one in released.setpoints] == [(asset_id(1), 0.0)]
         record = rig.headend.dispatcher.find(made.dispatch_id)
         assert record is not None
         assert (record.state, record.members[0].reason) == ("failed", "its asset has left the fleet")
         await agent.say(pulse(1, 0, 1, 2, soc=21.0))
-        assert await agent.hear() == BatchesKept(batch_seq=1)
+        assert await agent.hear() == BatchAck(batch_seq=1)
         assert rig.headend.sessions.assets_connected == 2
         assert rig.headend.counters.samples_unknown == 1
 

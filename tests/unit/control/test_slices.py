@@ -213,7 +213,7 @@ async def test_an_asset_that_is_retired_meanwhile_is_not_commanded(known: bool) 
     reached = (lambda: is_known(parts)) if known else (lambda: next(turns, None) is None)
     async with group_under_way(parts, reached, resplit=False) as (_, records):
         newer = Fleet(sites=parts.fleet.sites, assets=parts.fleet.assets[:-1])
-        parts.dispatcher.fleet_changed(parts.fleet.take_over(newer))
+        parts.dispatcher.fleet_changed(parts.fleet.reload(newer))
     [record] = records
     last = record.members[ASSETS - 1]
     assert (last.state, last.reason) == ("failed", "its asset has left the fleet")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trioder.control.allocation import Split, Strategy, split
 from trioder.control.candidates import Candidate, Exclusion
-from trioder.sim.holdable import Limit
+from trioder.domain.holdable import Limit
 
 NAN, INFINITY = float("nan"), float("inf")
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)

@@ -1,4 +1,4 @@
-"""What readings of a peer's clock, late as they are, say about it."""
+"""The skew that delayed readings of a peer's clock give."""
 
 import random
 

@@ -31,7 +31,7 @@ def fleet(*assets: Asset) -> Fleet:
 
 def test_added_changed_and_retired_assets_are_named() -> None:
     live = fleet(asset(1), asset(2), asset(3))
-    change = live.take_over(fleet(asset(4), asset(3, capacity_mwhr=9.0), asset(1)))
+    change = live.reload(fleet(asset(4), asset(3, capacity_mwhr=9.0), asset(1)))
     assert (list(change.added), list(change.changed), list(change.retired)) == ([3], [2], [1])
     assert list(live.keys) == [3, 2, 0]
     assert live.assets[2].capacity_mwhr == 9.0
@@ -42,8 +42,8 @@ def test_added_changed_and_retired_assets_are_named() -> None:
 
 def test_a_retired_asset_returns_to_its_place() -> None:
     live = fleet(asset(1), asset(2))
-    live.take_over(fleet(asset(1)))
-    change = live.take_over(fleet(replace(asset(2), name="renamed"), asset(1)))
+    live.reload(fleet(asset(1)))
+    change = live.reload(fleet(replace(asset(2), name="renamed"), asset(1)))
     assert (list(change.added), list(change.changed), list(change.retired)) == ([1], [], [])
     assert live.assets[1].name == "renamed"
 
@@ -51,7 +51,7 @@ def test_a_retired_asset_returns_to_its_place() -> None:
 def test_the_lists_that_others_hold_follow() -> None:
     live = fleet(asset(1))
     assets, asset_ids = live.assets, live.asset_ids
-    live.take_over(fleet(asset(1), asset(2)))
+    live.reload(fleet(asset(1), asset(2)))
     assert [one.id for one in assets] == asset_ids == [asset(1).id, asset(2).id]
 
 
@@ -61,7 +61,7 @@ def test_positions_never_move_and_the_fleet_is_the_newest_file(files: list[list[
     position_by_id: dict[str, int] = {}
     for numbers in files[1:]:
         before = set(live.index_by_id)
-        change = live.take_over(fleet(*map(asset, numbers)))
+        change = live.reload(fleet(*map(asset, numbers)))
         assert [live.assets[key].id for key in live.keys] == [asset(number).id for number in numbers]
         assert {live.asset_ids[key] for key in change.added} == set(live.index_by_id) - before
         assert {live.asset_ids[key] for key in change.retired} == before - set(live.index_by_id)

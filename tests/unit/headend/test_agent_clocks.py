@@ -12,7 +12,7 @@ from trioder.gateway.sessions import Session
 from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
 from trioder.wire import agent_link_pb2 as pb
-from trioder.wire.records import CLOCK_STEP, AgentEvent, BatchesKept, SessionGrant
+from trioder.wire.records import CLOCK_STEP, AgentEvent, BatchAck, SessionGrant
 from trioder.wire.uplink import write_event, write_heartbeat
 
 
@@ -193,7 +193,7 @@ async def test_batches_of_an_older_agent_show_its_clock_but_not_those_of_a_backl
         await heard(rig, agent, early)
         for seq in range(1, 5):
             await agent.say(pulse(seq, 0, ts_ms=now_ms(-600.0)))
-            assert await agent.hear() == BatchesKept(batch_seq=seq)
+            assert await agent.hear() == BatchAck(batch_seq=seq)
             await trio.sleep(4.0)
         for seq in (6, 7):
             await heard(rig, agent, pulse(seq, 0, ts_ms=now_ms(7.0)))
@@ -257,7 +257,7 @@ async def test_nobody_is_behind_because_of_its_clock(autojump_clock: object, ahe
         agent = await registered(rig, 0, ahead_s=ahead_s)
         await heard(rig, agent, write_heartbeat(now_ms(ahead_s)))
         await agent.say(pulse(1, 0, ts_ms=now_ms(ahead_s)))
-        assert await agent.hear() == BatchesKept(batch_seq=1)
+        assert await agent.hear() == BatchAck(batch_seq=1)
         await trio.sleep(4.0)
         assert rig.headend.ingest.furthest_behind_s() == pytest.approx(4.0, abs=0.01)
 

@@ -9,7 +9,7 @@ from trioder.gateway.sessions import ClaimRefusedError, SessionRegistry
 from trioder.rpc import StatusCode
 from trioder.store.none import NoneStore
 from trioder.store.records import SessionRecord
-from trioder.wire.records import BatchesKept, SessionGrant
+from trioder.wire.records import BatchAck, SessionGrant
 from trioder.wire.uplink import write_backlog_registration
 
 UNKNOWN = asset_id(77)
@@ -49,7 +49,7 @@ async def test_it_is_kept_while_another_agent_drives_the_asset(autojump_clock: o
         former = await hand_over(rig, asset_id(1), asset_id(0))
         assert isinstance(await former.hear(), SessionGrant)
         await former.say(pulse(1, 0, 1, soc=11.0, ts_ms=None))
-        assert await former.hear() == BatchesKept(batch_seq=1)
+        assert await former.hear() == BatchAck(batch_seq=1)
         state = rig.headend.latest.state(0)
         assert state is not None
         assert state.soc_mwhr == 33.0
@@ -66,7 +66,7 @@ async def test_samples_of_unknown_assets_are_dropped_and_the_sequence_goes_on(au
         await former.hear()
         await former.say(pulse(1, 0, 1))
         await former.say(pulse(2, 0))
-        while await former.hear() != BatchesKept(batch_seq=2):
+        while await former.hear() != BatchAck(batch_seq=2):
             pass
         assert [(seq, keys) for seq, keys, _ in store.submitted] == [(1, [0]), (2, [])]
         assert rig.headend.counters.samples_unknown == 2

@@ -10,7 +10,7 @@ from tests.unit.headend.stores import SlowStore
 from trioder.domain.dispatch import DispatchRequest
 from trioder.rpc import StatusCode
 from trioder.wire import agent_link_pb2 as pb
-from trioder.wire.records import BatchesKept, ReplayRequest, SessionGrant, Setpoints
+from trioder.wire.records import BatchAck, ReplayRequest, SessionGrant, Setpoints
 
 
 def soc(rig: Rig, key: int = 0) -> float | None:
@@ -49,7 +49,7 @@ async def test_a_batch_is_shown_and_acknowledged(autojump_clock: object) -> None
         agent = await rig.agent()
         await agent.register(2, 0)
         await agent.say(pulse(1, 1, soc=33.0))
-        assert await agent.hear() == BatchesKept(batch_seq=1)
+        assert await agent.hear() == BatchAck(batch_seq=1)
         assert (soc(rig, 0), soc(rig, 2)) == (33.0, None)
 
 
@@ -82,7 +82,7 @@ async def test_a_dispatch_arrives(autojump_clock: object) -> None:
         assert made.state == "sent"
         heard = await agent.hear()
         assert isinstance(heard, Setpoints)
-        [told] = heard.dispatches
+        [told] = heard.setpoints
         assert (told.dispatch_id, told.mw, told.duration_s) == (made.dispatch_id, -4.0, made.duration_s)
 
 
@@ -94,7 +94,7 @@ async def test_a_dispatch_made_while_the_agent_was_away_arrives(autojump_clock: 
         await agent.register(0)
         heard = await agent.hear()
         assert isinstance(heard, Setpoints)
-        [told] = heard.dispatches
+        [told] = heard.setpoints
         assert (told.dispatch_id, told.mw, told.duration_s) == (made.dispatch_id, -4.0, made.duration_s)
 
 
@@ -106,7 +106,7 @@ async def test_many_dispatches_go_as_one_message(autojump_clock: object) -> None
             rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(key), mw=1.0))
         heard = await agent.hear()
         assert isinstance(heard, Setpoints)
-        assert [dispatch.asset_id for dispatch in heard.dispatches] == [asset_id(0), asset_id(1)]
+        assert [dispatch.asset_id for dispatch in heard.setpoints] == [asset_id(0), asset_id(1)]
 
 
 async def test_an_answer_to_a_dispatch_is_noted(autojump_clock: object) -> None:
@@ -213,7 +213,7 @@ async def test_unknown_assets_do_not_refuse_their_neighbours(autojump_clock: obj
         assert sorted(grant.unknown_asset_ids) == [asset_id(7), asset_id(8)]
         assert rig.headend.sessions.assets_connected == 2
         await agent.say(pulse(1, 0, 1, 2, 3, soc=21.0))
-        assert await agent.hear() == BatchesKept(batch_seq=1)
+        assert await agent.hear() == BatchAck(batch_seq=1)
         assert [rig.headend.latest.state(key) is not None for key in range(3)] == [True, True, False]
         await agent.say(telemetry(8, soc_mwhr=1.0))
         await agent.say(telemetry(0, soc_mwhr=2.0))
@@ -261,7 +261,7 @@ async def test_a_newer_session_supersedes_and_the_late_end_of_the_old_one_harms_
         assert session is not None
         assert session.session_id == grant.session_id
         await new.say(pulse(1, 0))
-        assert await new.hear() == BatchesKept(batch_seq=1)
+        assert await new.hear() == BatchAck(batch_seq=1)
 
 
 async def test_an_older_boot_is_refused(autojump_clock: object) -> None:
@@ -307,7 +307,7 @@ async def test_a_malformed_message_ends_its_session_and_nothing_else(
         await trio.testing.wait_all_tasks_blocked()
         assert rig.headend.sessions.session_of(0) is None
         await other.say(pulse(1, 0))
-        assert await other.hear() == BatchesKept(batch_seq=1)
+        assert await other.hear() == BatchAck(batch_seq=1)
 
 
 async def test_batches_without_an_outbox_are_refused(autojump_clock: object) -> None:
@@ -324,7 +324,7 @@ async def test_an_unknown_kind_of_message_is_passed_over(autojump_clock: object)
         await agent.register(0)
         await agent.say(pb.AgentToHeadend())
         await agent.say(pulse(1, 0))
-        assert await agent.hear() == BatchesKept(batch_seq=1)
+        assert await agent.hear() == BatchAck(batch_seq=1)
 
 
 async def test_an_agent_that_closes_or_vanishes_is_no_longer_connected(autojump_clock: object) -> None:
@@ -377,4 +377,4 @@ async def test_the_grant_comes_before_everything_else(autojump_clock: object) ->
         await agent.say(pulse(1, 0))
         heard = [type(await agent.hear()) for _ in range(3)]
         assert heard[0] is SessionGrant
-        assert set(heard[1:]) == {Setpoints, BatchesKept}
+        assert set(heard[1:]) == {Setpoints, BatchAck}

@@ -62,14 +62,14 @@ class Limited:
         stream_id: int = client.h2.get_next_available_stream_id()
         client.h2.send_headers(stream_id, calling("Register"))
         client.h2.send_data(stream_id, written(10))
-        await client.hear()
+        await client.receive()
         return stream_id
 
     async def _serve(self, stream: trio.abc.Stream, address: str) -> None:
-        account = self.limits.accepted(address)
-        with account.scope:
-            async with self.limits.serving(account):
-                await serve_connection(stream, self.services, options=self._connection, account=account)
+        budget = self.limits.open_budget(address)
+        with budget.scope:
+            async with self.limits.serving(budget):
+                await serve_connection(stream, self.services, options=self._connection, budget=budget)
 
     async def _register(self, call: ServerCall[Any, Any]) -> None:
         await call.receive()

@@ -1,4 +1,4 @@
-"""A peer that speaks HTTP/2 frame by frame, also what no honest peer would say."""
+"""A client that sends HTTP/2 frame by frame, including frames that no honest client sends."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -38,17 +38,17 @@ class RawClient:
         self.server_ended = trio.Event()
 
     async def flush(self) -> None:
-        await self.say(b"")
+        await self.send(b"")
 
-    async def say(self, raw: bytes) -> None:
-        """Send what is due and, as it is, what is given."""
+    async def send(self, raw: bytes) -> None:
+        """Send what is pending, and raw bytes after it."""
         try:
             await self.stream.send_all(self.h2.data_to_send() + raw)
         except trio.BrokenResourceError:
             self.server_ended.set()
 
-    async def hear(self) -> list[h2.events.Event]:
-        """Everything that the server says until it has no more to say for now."""
+    async def receive(self) -> list[h2.events.Event]:
+        """Receive until the server sends nothing more for now; return all events so far."""
         await self.flush()
         while True:
             with trio.move_on_after(0.1) as quiet:
@@ -71,14 +71,14 @@ class RawClient:
         return stream_id
 
     def headers_frame(self, stream_id: int, fields: Fields = REQUEST) -> bytes:
-        """A frame whose stream the state machine here knows nothing of."""
+        """A frame of a stream that the state machine does not track."""
         frame = HeadersFrame(stream_id)
         frame.data = self.h2.encoder.encode(fields)
         frame.flags.add("END_HEADERS")
         return bytes(frame.serialize())
 
     def fields_on(self, stream_id: int) -> dict[str, str]:
-        """All header fields and trailers that came on a stream."""
+        """All header fields and trailers received on a stream."""
         return {
             name: value
             for event in self.events

@@ -24,7 +24,7 @@ async def sent_until_stuck(call: ClientCall[Any, Any], size: int) -> int:
 
 
 @pytest.mark.parametrize("size", [0, 100, 10_000])
-async def test_a_sender_waits_when_nobody_receives(autojump_clock: MockClock, size: int) -> None:
+async def test_a_sender_waits_for_a_receiver(autojump_clock: MockClock, size: int) -> None:
     async with open_probe(Probe()) as channel, channel.open_call(HANG) as call:
         count = await sent_until_stuck(call, size)
 
@@ -32,7 +32,7 @@ async def test_a_sender_waits_when_nobody_receives(autojump_clock: MockClock, si
     assert 0 < count * (size + 5) <= queue_and_window + 2 * (size + 10)
 
 
-async def test_a_sender_goes_on_once_the_receiver_does(autojump_clock: MockClock) -> None:
+async def test_a_sender_resumes_with_the_receiver(autojump_clock: MockClock) -> None:
     total = 2000
 
     async def send_all(call: ClientCall[Any, Any]) -> None:
@@ -68,7 +68,7 @@ async def test_a_client_that_does_not_receive_stops_its_handler_and_no_other_cal
         assert flooded * 1000 <= queue_and_window + 2000
 
 
-async def test_abandoned_calls_give_their_share_of_the_connection_back(autojump_clock: MockClock) -> None:
+async def test_abandoned_calls_release_their_share_of_the_window(autojump_clock: MockClock) -> None:
     narrow = replace(DEFAULTS, connection_window_bytes=256 * 1024)
     async with open_probe(Probe(), client_options=narrow) as channel:
         for _ in range(20):
@@ -92,14 +92,14 @@ async def test_many_unfinished_messages_are_bounded_together(autojump_clock: Moc
                 if count:
                     client.h2.send_data(stream_id, rest[:count])
                     rest = rest[count:]
-                await client.hear()
+                await client.receive()
             status = client.fields_on(stream_id).get("grpc-status")
             refused += status == str(StatusCode.RESOURCE_EXHAUSTED.value)
 
     assert refused == 1
 
 
-async def test_a_chatty_call_does_not_starve_another(autojump_clock: MockClock) -> None:
+async def test_a_busy_call_does_not_starve_another(autojump_clock: MockClock) -> None:
     async def chat(channel: Channel) -> None:
         async with channel.open_call(ECHO) as call, trio.open_nursery() as nursery:
             nursery.start_soon(sent_until_stuck, call, 10)
@@ -113,7 +113,7 @@ async def test_a_chatty_call_does_not_starve_another(autojump_clock: MockClock) 
         nursery.cancel_scope.cancel()
 
 
-async def test_a_peer_that_asks_and_never_reads_is_left(autojump_clock: MockClock) -> None:
+async def test_a_peer_that_sends_requests_and_never_reads_is_closed(autojump_clock: MockClock) -> None:
     async with open_raw_client(lockstep=True) as client:
         await client.flush()
         with trio.fail_after(120):
@@ -124,7 +124,7 @@ async def test_a_peer_that_asks_and_never_reads_is_left(autojump_clock: MockCloc
                 await trio.sleep(1)
 
 
-async def test_a_caller_learns_that_the_server_takes_no_more_calls(autojump_clock: MockClock) -> None:
+async def test_a_call_above_the_servers_limit_is_refused(autojump_clock: MockClock) -> None:
     async with open_probe(Probe(), server_options=replace(DEFAULTS, max_concurrent_calls=2)) as channel:
         async with channel.open_call(ECHO) as call, channel.open_call(HANG):
             await call.send(message(b""))

@@ -80,14 +80,14 @@ async def test_a_refusal_carries_its_status_and_text(autojump_clock: MockClock) 
     assert (error.status, error.message) == (StatusCode.FAILED_PRECONDITION, UNICODE)
 
 
-async def test_a_refusal_from_within_a_handlers_nursery_is_told_all_the_same(
+async def test_a_refusal_from_within_a_handlers_nursery_is_sent_all_the_same(
     autojump_clock: MockClock,
 ) -> None:
     async with open_probe(Probe()) as channel:
         assert (await failure(channel, GROUP)).status is StatusCode.FAILED_PRECONDITION
 
 
-async def test_a_crash_is_logged_and_tells_the_peer_nothing(autojump_clock: MockClock) -> None:
+async def test_a_crash_is_logged_and_its_text_is_not_sent(autojump_clock: MockClock) -> None:
     with structlog.testing.capture_logs() as logs:
         async with open_probe(Probe()) as channel:
             error = await failure(channel, CRASH)
@@ -188,7 +188,7 @@ async def test_a_call_may_have_all_the_time_there_is(autojump_clock: MockClock) 
         assert (await channel.unary(UNARY, message(b"x"), timeout_s=math.inf)).value == b"x"
 
 
-async def test_what_is_raised_inside_a_channel_comes_out_as_it_is(autojump_clock: MockClock) -> None:
+async def test_an_exception_inside_a_channel_is_raised_as_it_is(autojump_clock: MockClock) -> None:
     with pytest.RaisesGroup(LookupError):  # one level: the nursery in `open_probe`
         async with open_probe(Probe()) as channel, channel.open_call(HANG):
             raise LookupError("mine")
@@ -217,7 +217,7 @@ async def test_a_lost_connection_ends_a_waiting_call_as_unavailable(autojump_clo
         await theirs.aclose()
 
 
-async def test_a_server_that_is_cancelled_never_says_ok(autojump_clock: MockClock) -> None:
+async def test_a_server_that_is_cancelled_never_sends_ok(autojump_clock: MockClock) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     probe = Probe()
     async with trio.open_nursery() as nursery:

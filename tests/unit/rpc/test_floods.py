@@ -1,4 +1,4 @@
-"""Frames that cost more to receive than to send: whoever sends them yields to the others, and is ended."""
+"""Frames that cost more to receive than to send: they starve no other task, and end the connection."""
 
 import gc
 from struct import pack
@@ -18,13 +18,13 @@ from tests.unit.rpc.raw_peer import REQUEST, RawClient, open_raw_client
 from tests.unit.rpc.test_malformed import PREFACE, raw_frame, still_answers
 from trioder.rpc import ConnectionOptions, serve_connection
 from trioder.rpc.call_stream import CallStream
-from trioder.rpc.coalescing import PREFACE_BYTES, DataJoiner
+from trioder.rpc.coalescing import PREFACE_BYTES, DataCoalescer
 from trioder.rpc.core import Core
 
 CANCEL = pack(">I", int(ErrorCodes.CANCEL))
 SETTINGS = raw_frame(4, 0, 0, b"")
-# Tasks run in any order within a pass: a turn at the end of one, another at the beginning of the next.
-TWO_TURNS = 10
+# Tasks run in any order within a pass: a slice at the end of one, another at the start of the next.
+TWO_SLICES = 10
 
 
 def header_frames(client: RawClient, count: int, *, name: str = "Nowhere", flags: int = 5) -> bytes:
@@ -35,7 +35,7 @@ def header_frames(client: RawClient, count: int, *, name: str = "Nowhere", flags
 
 
 @pytest.mark.parametrize(
-    ("frames", "a_turn"),
+    ("frames", "a_slice"),
     [
         (b"".join(raw_frame(1, 5, number, b"\x82") for number in range(1, 2001, 2)), 5),
         (raw_frame(6, 0, 0, b"12345678") * 1000, 17),
@@ -44,17 +44,17 @@ def header_frames(client: RawClient, count: int, *, name: str = "Nowhere", flags
         (b"".join(raw_frame(0, 0, number, b"x") for number in range(1, 2001, 2)), 17),
     ],
 )
-def test_a_read_is_worked_through_in_turns(frames: bytes, a_turn: int) -> None:
-    joiner = DataJoiner(preface_bytes=PREFACE_BYTES, max_frame_bytes=1000)
-    turns = joiner.feed(PREFACE + frames)
+def test_a_read_is_processed_in_slices(frames: bytes, a_slice: int) -> None:
+    coalescer = DataCoalescer(preface_bytes=PREFACE_BYTES, max_frame_bytes=1000)
+    slices = coalescer.feed(PREFACE + frames)
 
-    assert b"".join(turns) == PREFACE + frames
+    assert b"".join(slices) == PREFACE + frames
     size = len(frames) // 1000
-    assert all(len(turn) <= a_turn * size + len(PREFACE) for turn in turns)
+    assert all(len(piece) <= a_slice * size + len(PREFACE) for piece in slices)
 
 
 async def most_requests_a_pass(clients: list[RawClient], cores: list[Core]) -> int:
-    """How many requests of all clients the server works through before others run."""
+    """How many requests of all clients the server processes before other tasks run."""
 
     def requests() -> int:
         return sum(core.requests for core in cores)
@@ -62,7 +62,7 @@ async def most_requests_a_pass(clients: list[RawClient], cores: list[Core]) -> i
     most = 0
     async with trio.open_nursery() as nursery:
         for client in clients:
-            nursery.start_soon(client.say, header_frames(client, 500))
+            nursery.start_soon(client.send, header_frames(client, 500))
         last = requests()
         while last < 500 * len(clients):
             await trio.lowlevel.checkpoint()
@@ -84,22 +84,22 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> list[Core]:
     return made
 
 
-async def test_a_flood_of_calls_leaves_the_others_their_turn(
+async def test_a_flood_of_calls_does_not_starve_other_tasks(
     cores: list[Core], autojump_clock: MockClock
 ) -> None:
     async with open_raw_client() as client:
-        await client.hear()
-        assert await most_requests_a_pass([client], cores) <= TWO_TURNS
+        await client.receive()
+        assert await most_requests_a_pass([client], cores) <= TWO_SLICES
 
 
-async def test_unregistered_peers_share_a_turn(cores: list[Core], autojump_clock: MockClock) -> None:
+async def test_unregistered_peers_share_slices(cores: list[Core], autojump_clock: MockClock) -> None:
     async with open_limited() as server:
         clients = [await server.client() for _ in range(8)]
         for client in clients:
             # Beyond the frames that each may send at once.
-            await client.say(SETTINGS * 40)
-            await client.hear()
-        assert await most_requests_a_pass(clients, cores) <= TWO_TURNS
+            await client.send(SETTINGS * 40)
+            await client.receive()
+        assert await most_requests_a_pass(clients, cores) <= TWO_SLICES
 
 
 @pytest.mark.parametrize("name", ["Nowhere", "Unary", "Hang"])
@@ -110,8 +110,8 @@ async def test_a_reset_in_the_same_read_ends_the_call_alone(
     async with open_raw_client() as client:
         client.h2.send_headers(1, calling(name), end_stream=headers == 5)
         with structlog.testing.capture_logs() as logs:
-            await client.say(raw_frame(3, 0, 1, CANCEL))
-            await client.hear()
+            await client.send(raw_frame(3, 0, 1, CANCEL))
+            await client.receive()
 
         assert not [line for line in logs if line["log_level"] in ("warning", "error", "critical")]
         assert not client.server_ended.is_set()
@@ -132,8 +132,8 @@ async def test_a_refused_call_that_is_reset_in_the_same_read(
 ) -> None:
     async with open_raw_client() as client:
         client.h2.send_headers(1, fields, end_stream=True)
-        await client.say(raw_frame(3, 0, 1, CANCEL))
-        await client.hear()
+        await client.send(raw_frame(3, 0, 1, CANCEL))
+        await client.receive()
         assert await still_answers(client)
 
 
@@ -167,8 +167,8 @@ async def test_a_breach_ends_what_it_must_and_nothing_crashes(
     async with open_raw_client() as client:
         client.h2.send_headers(1, calling("Hang"))
         with structlog.testing.capture_logs() as logs:
-            await client.say(frames)
-            await client.hear()
+            await client.send(frames)
+            await client.receive()
 
         assert not [line for line in logs if line["log_level"] in ("error", "critical")]
         assert len(logs) <= 1
@@ -185,29 +185,29 @@ async def test_a_breach_ends_what_it_must_and_nothing_crashes(
 async def test_continuations_without_end_are_not_held(size: int, autojump_clock: MockClock) -> None:
     async with open_raw_client() as client:
         await client.flush()
-        await client.say(raw_frame(1, 0, 1, b"\x82") + raw_frame(9, 0, 1, bytes(size)) * 70)
-        await client.hear()
+        await client.send(raw_frame(1, 0, 1, b"\x82") + raw_frame(9, 0, 1, bytes(size)) * 70)
+        await client.receive()
         assert client.server_ended.is_set()
 
 
-def test_what_a_peer_sets_is_not_kept_without_bound() -> None:
+def test_unknown_settings_are_not_kept() -> None:
     core = Core(client_side=False, options=ConnectionOptions())
-    for piece in core.turns(PREFACE + SETTINGS):
+    for piece in core.slices(PREFACE + SETTINGS):
         core.receive(piece)
     before = len(core.h2_connection.remote_settings)
     for code in range(100, 1000):
         setting = pack(">HI", code, 1) + pack(">HI", SettingCodes.HEADER_TABLE_SIZE, 2**32 - 1)
-        for piece in core.turns(raw_frame(4, 0, 0, setting)):
+        for piece in core.slices(raw_frame(4, 0, 0, setting)):
             core.receive(piece)
 
     assert len(core.h2_connection.remote_settings) == before
     assert core.h2_connection.encoder.header_table_size == 4096
 
 
-def test_how_streams_ended_is_not_kept_without_bound() -> None:
+def test_closed_streams_are_not_kept_without_bound() -> None:
     core = Core(client_side=False, options=ConnectionOptions())
     client = RawClient(trio.testing.memory_stream_pair()[0])
-    for piece in core.turns(PREFACE + SETTINGS + header_frames(client, 5000)):
+    for piece in core.slices(PREFACE + SETTINGS + header_frames(client, 5000)):
         core.receive(piece)
         for number in list(core.h2_connection.streams):
             core.reset(number, ErrorCodes.REFUSED_STREAM)
@@ -229,7 +229,7 @@ async def test_a_refused_call_leaves_nothing_to_the_collector(
         try:
             for _ in range(5):
                 await client.request(calling(name), body)
-                await client.hear()
+                await client.receive()
             server.probe.last_call = None
             kept = [thing for thing in gc.get_objects() if type(thing) is CallStream]
         finally:
@@ -250,7 +250,7 @@ async def test_a_call_that_exceeds_a_bound_leaves_nothing_to_the_collector(
                 client.h2.send_headers(stream_id := client.h2.get_next_available_stream_id(), calling("Hang"))
                 client.h2.send_data(stream_id, written(30_000)[:16_000])
                 client.h2.send_data(stream_id, written(30_000)[16_000:])
-                await client.hear()
+                await client.receive()
             kept = [thing for thing in gc.get_objects() if type(thing) is CallStream]
         finally:
             gc.enable()

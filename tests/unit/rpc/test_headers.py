@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 from trioder.rpc import StatusCode
 from trioder.rpc.headers import (
     MalformedHeadersError,
+    encode_timeout,
     read_request,
     read_response,
     read_trailers,
-    written_timeout,
 )
 
 REQUEST = [(":method", "POST"), (":scheme", "http"), (":path", "/a/B"), ("content-type", "application/grpc")]
@@ -16,7 +16,7 @@ REQUEST = [(":method", "POST"), (":scheme", "http"), (":path", "/a/B"), ("conten
 
 @given(st.floats(min_value=0, allow_nan=False))
 def test_a_timeout_is_read_as_it_was_written(timeout_s: float) -> None:
-    text = written_timeout(timeout_s)
+    text = encode_timeout(timeout_s)
     read_s = read_request([*REQUEST, ("grpc-timeout", text)]).timeout_s
 
     assert read_s == pytest.approx(min(timeout_s, 99_999_999), rel=1e-4, abs=1e-6)

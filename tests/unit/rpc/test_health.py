@@ -4,13 +4,13 @@ import trio.testing
 from trio.testing import MockClock
 
 from trioder.rpc import RpcError, Services, StatusCode, health_pb2, open_channel, serve_connection
-from trioder.rpc.health import HEALTH_CHECK, HEALTH_WATCH, HealthBoard, health_services
+from trioder.rpc.health import HEALTH_CHECK, HEALTH_WATCH, HealthStatus, health_services
 
 STATES = health_pb2.HealthCheckResponse
 
 
-async def test_a_check_tells_the_state_of_a_service(autojump_clock: MockClock) -> None:
-    board = HealthBoard()
+async def test_a_check_returns_the_status_of_a_service(autojump_clock: MockClock) -> None:
+    board = HealthStatus()
     board.set_serving("down", False)
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
@@ -27,17 +27,17 @@ async def test_a_check_tells_the_state_of_a_service(autojump_clock: MockClock) -
     assert caught.value.status is StatusCode.NOT_FOUND
 
 
-async def test_a_watch_tells_each_change_once(autojump_clock: MockClock) -> None:
-    board = HealthBoard()
+async def test_a_watch_sends_each_change_once(autojump_clock: MockClock) -> None:
+    board = HealthStatus()
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve_connection, theirs, Services(health_services(board)))
         async with open_channel(ours, authority="x") as channel, channel.open_call(HEALTH_WATCH) as call:
             await call.send(health_pb2.HealthCheckRequest(service="new"))
-            told = [(await call.receive()).status]
+            statuses = [(await call.receive()).status]
             for serving in (True, True, False):
                 board.set_serving("new", serving)
                 await trio.testing.wait_all_tasks_blocked()
-            told += [(await call.receive()).status for _ in range(2)]
+            statuses += [(await call.receive()).status for _ in range(2)]
 
-    assert told == [STATES.SERVICE_UNKNOWN, STATES.SERVING, STATES.NOT_SERVING]
+    assert statuses == [STATES.SERVICE_UNKNOWN, STATES.SERVING, STATES.NOT_SERVING]

@@ -1,4 +1,4 @@
-"""Peers that break the rules: their call or their connection ends, and nothing else does."""
+"""Peers that violate the protocol: their call or their connection ends, and nothing else."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -27,7 +27,7 @@ def raw_frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
 
 async def still_answers(client: RawClient) -> bool:
     stream_id = await client.request(REQUEST)
-    await client.hear()
+    await client.receive()
     return client.fields_on(stream_id).get("grpc-status") == "0"
 
 
@@ -58,7 +58,7 @@ def replaced(name: str, value: str) -> Fields:
 async def test_a_malformed_request_is_reset_alone(fields: Fields, autojump_clock: MockClock) -> None:
     async with open_raw_client() as client:
         stream_id = await client.request(fields)
-        await client.hear()
+        await client.receive()
 
         assert client.resets() == {stream_id: ErrorCodes.PROTOCOL_ERROR}
         assert await still_answers(client)
@@ -83,7 +83,7 @@ async def test_a_request_that_cannot_be_served_is_answered(
 ) -> None:
     async with open_raw_client() as client:
         stream_id = await client.request(fields)
-        await client.hear()
+        await client.receive()
 
         assert client.fields_on(stream_id)[name] == value
         assert await still_answers(client)
@@ -102,7 +102,7 @@ async def test_a_request_that_cannot_be_served_is_answered(
 async def test_a_malformed_message_ends_its_call(body: bytes, status: str, autojump_clock: MockClock) -> None:
     async with open_raw_client() as client:
         stream_id = await client.request(REQUEST, body)
-        await client.hear()
+        await client.receive()
 
         assert client.fields_on(stream_id)["grpc-status"] == status
         assert await still_answers(client)
@@ -114,11 +114,11 @@ async def test_one_call_too_many_is_refused_and_may_be_tried_again(autojump_cloc
         hang = replaced(":path", "/probe.Probe/Hang")
         first, _ = [await client.request(hang, None) for _ in range(2)]
         refused = await client.request(REQUEST)
-        await client.hear()
+        await client.receive()
         assert client.resets() == {refused: ErrorCodes.REFUSED_STREAM}
 
         client.h2.reset_stream(first, ErrorCodes.CANCEL)
-        await client.hear()
+        await client.receive()
         assert await still_answers(client)
 
 
@@ -130,7 +130,7 @@ async def test_resets_as_fast_as_can_be_end_the_connection(autojump_clock: MockC
             + raw_frame(3, 0, stream_id, b"\0\0\0\x08")
             for stream_id in range(1, 22_001, 2)
         )
-        await client.say(opened_and_reset)
+        await client.send(opened_and_reset)
         with trio.fail_after(1):
             while await client.stream.receive_some():
                 pass  # until the server closes the connection
@@ -145,15 +145,15 @@ async def test_resets_as_fast_as_can_be_end_the_connection(autojump_clock: MockC
         raw_frame(4, 0, 0, b""),  # SETTINGS
         raw_frame(2, 0, 1, b"\0\0\0\0\1"),  # PRIORITY
         raw_frame(3, 0, 1, b"\0\0\0\0"),  # RST_STREAM of a stream that is over
-        raw_frame(0, 0, 1, b""),  # DATA that says nothing
+        raw_frame(0, 0, 1, b""),  # empty DATA
     ],
 )
 async def test_a_flood_of_control_frames_ends_the_connection(frame: bytes, autojump_clock: MockClock) -> None:
     async with open_raw_client() as client:
         client.h2.send_headers(1, replaced(":path", "/probe.Probe/Hang"))
         for _ in range(11):
-            await client.say(frame * 1000)
-        await client.hear()
+            await client.send(frame * 1000)
+        await client.receive()
 
         assert client.server_ended.is_set()
 
@@ -185,7 +185,7 @@ async def test_garbage_ends_the_connection(raw: bytes, autojump_clock: MockClock
 async def test_a_header_bomb_ends_the_connection(autojump_clock: MockClock) -> None:
     async with open_raw_client() as client:
         await client.request([*REQUEST, ("x-big", "a" * 20_000)])
-        await client.hear()
+        await client.receive()
 
         assert client.server_ended.is_set()
 
@@ -211,7 +211,7 @@ def recorded_session() -> bytes:
 
 
 HONEST = recorded_session()
-SAID = st.one_of(
+SENT = st.one_of(
     st.binary(max_size=300).map(lambda tail: PREFACE + tail),
     st.lists(
         st.tuples(st.integers(0, 11), st.integers(0, 255), st.integers(0, 5), st.binary(max_size=40)),
@@ -228,14 +228,14 @@ def _changed(changes: dict[int, int]) -> bytes:
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(said=SAID, cut=st.integers(1, 400))
-def test_whatever_a_client_says_nothing_escapes_and_the_connection_ends(said: bytes, cut: int) -> None:
+@given(sent=SENT, cut=st.integers(1, 400))
+def test_whatever_a_client_sends_nothing_escapes_and_the_connection_ends(sent: bytes, cut: int) -> None:
     async def check() -> None:
         ours, theirs = trio.testing.memory_stream_pair()
 
         async def talk() -> None:
             with suppress(trio.BrokenResourceError):
-                for piece in (said[:cut], said[cut:]):
+                for piece in (sent[:cut], sent[cut:]):
                     await ours.send_all(piece)
                     await trio.sleep(0.1)
             await ours.aclose()
@@ -262,7 +262,7 @@ def test_whatever_a_client_says_nothing_escapes_and_the_connection_ends(said: by
         max_size=12,
     )
 )
-def test_whatever_a_server_says_a_call_ends_with_an_rpc_error(
+def test_whatever_a_server_sends_a_call_ends_with_an_rpc_error(
     frames: list[tuple[int, int, int, bytes]],
 ) -> None:
     async def check() -> None:

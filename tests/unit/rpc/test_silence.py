@@ -22,13 +22,13 @@ async def test_a_silent_client_is_found_within_15_s(autojump_clock: trio.testing
     probe = Probe()
     async with open_raw_client(probe) as client:
         await client.request([*REQUEST[:2], (":path", "/probe.Probe/Hang"), *REQUEST[3:]])
-        said = trio.current_time()
+        sent_s = trio.current_time()
         await probe.cancelled.wait()
 
-    assert trio.current_time() - said <= 15.5
+    assert trio.current_time() - sent_s <= 15.5
 
 
-async def test_a_quiet_connection_lives_on(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_quiet_connection_stays_open(autojump_clock: trio.testing.MockClock) -> None:
     async with open_probe(Probe()) as channel:
         async with channel.open_call(HANG):
             await trio.sleep(3600)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from trioder.domain.assets import Asset
+from trioder.domain.assets import Asset, soc_pct
 from trioder.domain.telemetry import BessState, status_of
-from trioder.sim.bess import initial_state, soc_pct, telemetry_of, tick_asset, with_setpoint
+from trioder.sim.bess import initial_state, tick_asset, with_setpoint
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -106,7 +106,7 @@ def test_a_battery_run_empty_is_exactly_empty_and_reports_no_discharge(asset: As
     assert state.soc_mwhr == asset.min_soc_mwhr
     assert state.current_mw == 0.0
     assert state.setpoint_mw == asset.max_mw
-    assert telemetry_of(asset, state, 0).status == "idle"
+    assert status_of(state.current_mw) == "idle"
 
 
 def test_a_battery_stops_at_its_soc_window() -> None:
@@ -374,13 +374,8 @@ def test_the_status_has_an_idle_band(mw: float, status: str) -> None:
     assert status_of(mw) == status
 
 
-def test_a_sample_tells_the_state_in_full() -> None:
+def test_a_setpoint_above_the_limit_yields_the_limit() -> None:
     state = tick_asset(INSTANT, with_setpoint(initial_state(INSTANT), 30.0), 4.0)
-    sample = telemetry_of(INSTANT, state, 1_700_000_000_000)
-    assert (sample.asset_id, sample.site_id, sample.site_name) == (PLAIN.id, PLAIN.site_id, "Plain")
-    assert (sample.ts_unix_ms, sample.capacity_mwhr) == (1_700_000_000_000, 100.0)
-    assert (sample.setpoint_mw, sample.current_mw, sample.status) == (30.0, 25.0, "discharging")
-    assert (sample.max_mw, sample.min_mw) == (25.0, -20.0)
-    assert sample.soc_pct == sample.soc_mwhr
-    assert sample.available_discharge_mw == 25.0
-    assert sample.available_charge_mw == 20.0
+    assert (state.setpoint_mw, state.current_mw, status_of(state.current_mw)) == (30.0, 25.0, "discharging")
+    assert (state.available_discharge_mw, state.available_charge_mw) == (25.0, 20.0)
+    assert soc_pct(INSTANT, state.soc_mwhr) == state.soc_mwhr  # of 100 MWh

@@ -24,7 +24,7 @@ def test_its_bytes() -> None:
     assert pb.Register.FromString(b"\xa0\x01\x01").backlog_only
 
 
-def test_an_agent_that_does_not_say_so_is_none() -> None:
+def test_a_registration_without_the_field_is_none() -> None:
     message = pb.AgentToHeadend(register=pb.Register(asset_id=ASSET))
     registration = read_uplink(message, asset_count=0)
     assert isinstance(registration, Registration)

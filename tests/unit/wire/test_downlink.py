@@ -1,4 +1,4 @@
-"""What the headend says arrives at the agent as it was meant."""
+"""The headend's messages are decoded as they were encoded."""
 
 from dataclasses import replace
 
@@ -8,13 +8,13 @@ from trioder.domain.dispatch import Setpoint
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import (
     read_downlink,
+    write_batch_ack,
     write_grant,
-    write_kept,
     write_replay,
     write_setpoint,
     write_setpoints,
 )
-from trioder.wire.records import BatchesKept, Downlink, ReplayRequest, SessionGrant, Setpoints
+from trioder.wire.records import BatchAck, Downlink, ReplayRequest, SessionGrant, Setpoints
 
 HOLD = Setpoint(dispatch_id="d-1", asset_id="7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a10", mw=-3.5)
 TIMED = Setpoint(dispatch_id="d-2", asset_id="7b1f0d6e-8a55-5c3a-9a0f-0d3f7f1f2a11", mw=0.0, duration_s=0)
@@ -35,11 +35,11 @@ TIMED_GRANT = replace(GRANT, clock_unix_ms=1_800_000_000_123)
     [
         (write_grant(GRANT), GRANT),
         (write_grant(TIMED_GRANT), TIMED_GRANT),
-        (write_kept(42), BatchesKept(batch_seq=42)),
+        (write_batch_ack(42), BatchAck(batch_seq=42)),
         (write_replay(43), ReplayRequest(from_batch_seq=43)),
-        (write_setpoint(HOLD), Setpoints(dispatches=(HOLD,))),
-        (write_setpoints([HOLD, TIMED]), Setpoints(dispatches=(HOLD, TIMED))),
-        (write_setpoint(LEASED), Setpoints(dispatches=(LEASED,))),
+        (write_setpoint(HOLD), Setpoints(setpoints=(HOLD,))),
+        (write_setpoints([HOLD, TIMED]), Setpoints(setpoints=(HOLD, TIMED))),
+        (write_setpoint(LEASED), Setpoints(setpoints=(LEASED,))),
         (pb.HeadendToAgent(), None),
     ],
 )

@@ -45,7 +45,7 @@ def test_an_honest_register_passes(assets: list[pb.AssetDescriptor], agent_id: s
     "fields",
     [
         b"\x32\x00" * 10_000,  # empty descriptors
-        b"\x3a\x00" * 10_000,  # fields that nobody knows
+        b"\x3a\x00" * 10_000,  # unknown fields
         b"\x38\x01" * 10_000,
         b"\xb8\x3e\x01" * 10_000,  # with a number of two bytes
         (b"\x32\x03\x0a\x01x") * 10_000,

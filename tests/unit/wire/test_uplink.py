@@ -1,4 +1,4 @@
-"""What the headend refuses of an agent, and that what it accepts arrives as it was written."""
+"""The messages of an agent that the headend refuses, and those that it decodes as they were encoded."""
 
 import math
 from contextlib import suppress
@@ -185,13 +185,13 @@ def test_a_batch_of_any_time_is_accepted_within_the_years_that_can_be_written(
     assert batch.ts_unix_ms == read_ms
 
 
-def test_what_a_device_says_of_its_values_arrives() -> None:
+def test_the_quality_that_a_device_reports_arrives() -> None:
     batch = replace(BATCH, quality=bytes([Quality.GOOD, Quality.BAD]))
     assert read(write_batch(batch)) == batch
 
 
 @pytest.mark.parametrize("code", [1, 3, 4, 255, 256, 2**32 - 1])
-def test_a_quality_that_nobody_knows_is_suspect(code: int) -> None:
+def test_an_unknown_quality_is_suspect(code: int) -> None:
     message = write_batch(BATCH)
     message.telemetry_batch.quality.extend([0, code])
     batch = read(message)
@@ -221,7 +221,7 @@ def test_a_malformed_sample_is_refused(field: str, value: str | float, rule: str
         read(pb.AgentToHeadend(telemetry=telemetry))
 
 
-def test_a_sample_that_tells_what_it_could_hold_is_taken_at_its_word() -> None:
+def test_the_available_power_that_a_sample_reports_arrives() -> None:
     sample = read(
         pb.AgentToHeadend(
             telemetry=pb.Telemetry(
@@ -251,7 +251,7 @@ def test_an_event_arrives_as_written() -> None:
     assert read(write_event(event)) == event
 
 
-def test_an_unknown_kind_of_message_is_passed_over() -> None:
+def test_an_unknown_kind_of_message_is_ignored() -> None:
     from_a_newer_agent = bytes([0xFA, 0x07, 0x00])  # field 127, length 0
     assert read_uplink(pb.AgentToHeadend.FromString(from_a_newer_agent), asset_count=0) is None
 
@@ -266,8 +266,8 @@ def test_whatever_the_bytes_only_a_wire_error_is_raised(data: bytes) -> None:
         read_uplink(message, asset_count=3)
 
 
-def test_an_answer_that_tells_what_is_in_force_arrives_as_written() -> None:
-    answer = Acknowledgement(
+def test_an_acknowledgement_with_the_setpoint_in_force_arrives_as_written() -> None:
+    acknowledgement = Acknowledgement(
         dispatch_id="d-1",
         asset_id=ASSETS[0].id,
         status="active",
@@ -276,33 +276,33 @@ def test_an_answer_that_tells_what_is_in_force_arrives_as_written() -> None:
         remaining_s=12.5,
         reversion_mw=-1.0,
     )
-    assert read(write_acknowledgement(answer)) == answer
+    assert read(write_acknowledgement(acknowledgement)) == acknowledgement
 
 
-def test_an_answer_with_a_number_that_is_none_is_refused() -> None:
-    answer = Acknowledgement(
+def test_an_acknowledgement_with_nan_is_refused() -> None:
+    acknowledgement = Acknowledgement(
         dispatch_id="d-1", asset_id=ASSETS[0].id, status="active", ts_unix_ms=1, setpoint_mw=math.nan
     )
     with pytest.raises(WireError, match=r"DispatchAck.setpoint_mw is nan; it must be a finite number"):
-        read(write_acknowledgement(answer))
+        read(write_acknowledgement(acknowledgement))
 
 
 @pytest.mark.parametrize("name", ["setpoint_mw", "remaining_s", "reversion_mw"])
-def test_an_answer_with_a_number_beyond_any_plant_and_any_lease_is_refused(name: str) -> None:
-    answer = Acknowledgement(dispatch_id="d", asset_id=ASSETS[0].id, status="active", ts_unix_ms=1)
+def test_an_acknowledgement_with_an_absurd_number_is_refused(name: str) -> None:
+    acknowledgement = Acknowledgement(dispatch_id="d", asset_id=ASSETS[0].id, status="active", ts_unix_ms=1)
     with pytest.raises(WireError, match=rf"DispatchAck.{name} is -1e\+300; it must be at most 1e\+09"):
-        read(write_acknowledgement(replace(answer, **{name: -1e300})))
+        read(write_acknowledgement(replace(acknowledgement, **{name: -1e300})))
 
 
-def test_an_answers_reason_is_kept_as_far_as_people_read() -> None:
-    answer = Acknowledgement(
+def test_a_long_reason_is_truncated() -> None:
+    acknowledgement = Acknowledgement(
         dispatch_id="d", asset_id=ASSETS[0].id, status="rejected", ts_unix_ms=1, reason="no " * 1_000_000
     )
-    told = read(write_acknowledgement(answer))
-    assert isinstance(told, Acknowledgement)
-    assert len(told.reason or "") == 500
+    received = read(write_acknowledgement(acknowledgement))
+    assert isinstance(received, Acknowledgement)
+    assert len(received.reason or "") == 500
 
 
-def test_a_setpoint_without_an_id_may_be_answered_without_one() -> None:
-    answer = Acknowledgement(dispatch_id="", asset_id=ASSETS[0].id, status="applied", ts_unix_ms=1)
-    assert read_uplink(write_acknowledgement(answer), asset_count=1) == answer
+def test_a_setpoint_without_an_id_may_be_acknowledged_without_one() -> None:
+    acknowledgement = Acknowledgement(dispatch_id="", asset_id=ASSETS[0].id, status="applied", ts_unix_ms=1)
+    assert read_uplink(write_acknowledgement(acknowledgement), asset_count=1) == acknowledgement

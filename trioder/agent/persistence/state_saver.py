@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Never
 
-from trioder.agent.battery import AgentMessage
 from trioder.agent.persistence.state_store import SavedBattery, StateStore
 from trioder.agent.wakeup import Wakeup
 from trioder.process.wall_time import WallClock
-from trioder.wire.records import Acknowledgement
+from trioder.wire.records import Acknowledgement, AgentEvent
 
+# What a battery sends to the headend.
+AgentMessage = Acknowledgement | AgentEvent
 # Acknowledgements of dispatches that changed nothing.
 _NOTHING_TO_SAVE = frozenset({"rejected", "expired", "superseded"})
 

@@ -123,7 +123,7 @@ def _clock_metrics(clocks: SkewSummary) -> Iterator[Metric]:
 
 
 def _peer_metrics(peers: PeerLimits) -> Iterator[Metric]:
-    yield _gauge("grpc_peer_memory_bytes", "Memory used on behalf of gRPC peers.", peers.held_bytes)
+    yield _gauge("grpc_peer_memory_bytes", "Memory used on behalf of gRPC peers.", peers.used_bytes)
     yield _gauge(
         "grpc_peer_memory_limit_bytes",
         "Limit of that memory (HEADEND_PEER_MEMORY_MB).",

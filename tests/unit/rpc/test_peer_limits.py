@@ -1,4 +1,4 @@
-"""Peers that want more than their share: of memory, of connections, of time to register."""
+"""Peers that exceed the shared limits: of memory, of connections, of time to register."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from tests.unit.rpc.probe import DEFAULTS, Probe
 from tests.unit.rpc.raw_peer import RawClient
 from trioder.rpc import PeerLimits, PeerOptions, StatusCode, serve_rpc
 from trioder.rpc.framing import framed
-from trioder.rpc.peers import CALL_BYTES
+from trioder.rpc.peer_limits import CALL_BYTES
 
 EXHAUSTED = str(StatusCode.RESOURCE_EXHAUSTED.value)
 
@@ -33,7 +33,7 @@ async def hold(client: RawClient, count: int, name: str = "Hang") -> int:
         room = min(client.h2.local_flow_control_window(stream_id), 16_384, len(rest))
         client.h2.send_data(stream_id, rest[:room])
         rest = rest[room:]
-        await client.hear()
+        await client.receive()
         if client.fields_on(stream_id) or stream_id in client.resets() or goaways(client):
             break
     return stream_id
@@ -50,14 +50,14 @@ async def test_an_unregistered_peer_holds_so_much_and_not_more(autojump_clock: M
         assert server.limits.refusals.counts["call_bounds"] == 1
 
 
-async def test_messages_that_nobody_receives_count_as_well(autojump_clock: MockClock) -> None:
+async def test_unreceived_messages_count_as_well(autojump_clock: MockClock) -> None:
     async with open_limited(unregistered_bytes=50_000) as server:
         client = await server.client()
         stream_id: int = client.h2.get_next_available_stream_id()
         client.h2.send_headers(stream_id, calling("Hang"))
         for _ in range(10):
             client.h2.send_data(stream_id, framed(b"") * 200)  # 1,000 bytes each time
-        await client.hear()
+        await client.receive()
 
         assert client.fields_on(stream_id)["grpc-status"] == EXHAUSTED
 
@@ -67,7 +67,7 @@ async def test_calls_count_as_well(autojump_clock: MockClock) -> None:
         client = await server.client()
         for _ in range(8):
             await client.request(calling("Hang"), None)
-        await client.hear()
+        await client.receive()
 
         assert list(client.resets().values()) == [ErrorCodes.REFUSED_STREAM] * 3
         assert server.probe.hanging == 5
@@ -93,21 +93,21 @@ async def test_what_a_peer_holds_is_counted_until_it_is_received_or_its_connecti
     autojump_clock: MockClock,
 ) -> None:
     async with open_limited() as server:
-        empty = server.limits.held_bytes
+        empty = server.limits.used_bytes
         registered = await server.registered()
         client = await server.client()
-        idle = server.limits.held_bytes
+        idle = server.limits.used_bytes
         await hold(client, 40_000)
-        assert server.limits.held_bytes >= idle + 40_000
+        assert server.limits.used_bytes >= idle + 40_000
 
         await client.request(calling("Unary"), written(5000))
-        await client.hear()
-        assert server.limits.held_bytes < idle + 46_000
+        await client.receive()
+        assert server.limits.used_bytes < idle + 46_000
 
         await client.stream.aclose()
         await registered.stream.aclose()
         await trio.sleep(5)
-        assert server.limits.held_bytes == empty == 0
+        assert server.limits.used_bytes == empty == 0
         assert server.limits.connections == 0
 
 
@@ -118,7 +118,7 @@ async def test_all_together_hold_no_more_than_the_budget(autojump_clock: MockClo
         clients = [await server.client(f"192.0.2.{number}") for number in range(20)]
         for client in clients:
             await hold(client, 200_000, "Register")
-            most = max(most, server.limits.held_bytes)
+            most = max(most, server.limits.used_bytes)
 
         assert budget / 2 < most <= budget + 70_000  # what was read last is counted before it is dropped
         ended = [client for client in clients if goaways(client) or client.server_ended.is_set()]
@@ -126,7 +126,7 @@ async def test_all_together_hold_no_more_than_the_budget(autojump_clock: MockClo
         assert all(goaways(client) in ([], [ErrorCodes.ENHANCE_YOUR_CALM]) for client in ended)
 
 
-async def test_unregistered_peers_go_before_registered_ones(autojump_clock: MockClock) -> None:
+async def test_unregistered_peers_are_closed_before_registered_ones(autojump_clock: MockClock) -> None:
     async with open_limited(memory_bytes=700_000, register_within_s=1e6) as server:
         agent = await server.registered()
         await hold(agent, 50_000)
@@ -134,14 +134,14 @@ async def test_unregistered_peers_go_before_registered_ones(autojump_clock: Mock
         for stranger in strangers:
             await hold(stranger, 150_000, "Register")
         await trio.sleep(3)
-        await agent.hear()
+        await agent.receive()
 
         assert server.limits.refusals.counts["memory"] >= 2
         assert not goaways(agent)
         assert server.limits.registered_count == 1
 
 
-async def test_the_largest_goes_first_and_is_told(autojump_clock: MockClock) -> None:
+async def test_the_largest_is_closed_first_with_a_status(autojump_clock: MockClock) -> None:
     async with open_limited(memory_bytes=700_000, register_within_s=1e6) as server:
         small = await server.client()
         await hold(small, 20_000, "Register")
@@ -149,8 +149,8 @@ async def test_the_largest_goes_first_and_is_told(autojump_clock: MockClock) -> 
         stream_id = await hold(large, 250_000, "Register")
         for _ in range(2):
             await hold(await server.client(), 150_000, "Register")
-        await large.hear()
-        await small.hear()
+        await large.receive()
+        await small.receive()
 
         assert large.fields_on(stream_id)["grpc-status"] == EXHAUSTED
         assert goaways(large) == [ErrorCodes.ENHANCE_YOUR_CALM]
@@ -163,14 +163,14 @@ async def test_a_peer_has_so_long_to_register(autojump_clock: MockClock) -> None
         stranger = await server.client()
         call = await stranger.request(calling("Hang"), None)
         for _ in range(9):
-            await stranger.hear()
+            await stranger.receive()
             await trio.sleep(1)
-        await stranger.hear()
+        await stranger.receive()
         assert not goaways(stranger)
         for _ in range(2):
             await trio.sleep(1)
-            await stranger.hear()
-            await agent.hear()
+            await stranger.receive()
+            await agent.receive()
 
         assert stranger.fields_on(call)["grpc-status"] == str(StatusCode.DEADLINE_EXCEEDED.value)
         assert goaways(stranger) == [ErrorCodes.NO_ERROR]
@@ -184,12 +184,12 @@ async def test_a_peer_that_leaves_has_as_long_to_register_again(autojump_clock: 
         call = await server.register(agent)
         assert (server.limits.registered_count, server.limits.unregistered_count) == (1, 0)
         agent.h2.reset_stream(call, ErrorCodes.CANCEL)
-        await agent.hear()
+        await agent.receive()
         assert (server.limits.registered_count, server.limits.unregistered_count) == (0, 1)
         await trio.sleep(8)
         await server.register(agent)
         await trio.sleep(8)
-        await agent.hear()
+        await agent.receive()
 
         assert not goaways(agent)
 
@@ -198,23 +198,23 @@ async def until_answered(client: RawClient) -> float:
     """Return the time at which a request is answered."""
     stream_id = await client.request(calling("Unary"))
     while "grpc-status" not in client.fields_on(stream_id):
-        await client.hear()
+        await client.receive()
     return trio.current_time()
 
 
-async def test_peers_of_one_address_wait_for_each_other_and_for_nobody_else(
+async def test_peers_of_one_address_wait_for_each_other_only(
     autojump_clock: MockClock,
 ) -> None:
     async with open_limited(max_unregistered_per_address=2) as server:
         first, _ = [await server.client("192.0.2.1") for _ in range(2)]
         waiting = await server.client("192.0.2.1")
         stream_id = await waiting.request(calling("Unary"))
-        await waiting.hear()
+        await waiting.receive()
         assert not waiting.events
         assert await until_answered(await server.client("192.0.2.2")) < 1
 
         await server.register(first)
-        await waiting.hear()
+        await waiting.receive()
         assert waiting.fields_on(stream_id)["grpc-status"] == "0"
 
 
@@ -229,13 +229,13 @@ async def test_a_crowd_of_one_address_is_all_registered_in_order(autojump_clock:
         assert sum(server.limits.refusals.counts.values()) == 0
 
 
-async def test_silent_peers_make_room_for_those_who_wait(autojump_clock: MockClock) -> None:
+async def test_silent_peers_are_closed_for_those_that_wait(autojump_clock: MockClock) -> None:
     async with open_limited(max_unregistered_per_address=2) as server:
         silent = [await server.client() for _ in range(2)]
         waiting = await server.client()
         assert 5 < await until_answered(waiting) < 7
         for client in silent:
-            await client.hear()
+            await client.receive()
 
         assert sum(len(goaways(client)) for client in silent) == 1
         assert server.limits.refusals.counts["silent"] == 1
@@ -256,13 +256,13 @@ async def test_a_site_of_ipv6_is_one_address(
     async with open_limited(max_unregistered_per_address=1) as server:
         await server.client(one)
         second = await server.client(other)
-        await second.hear()
+        await second.receive()
 
         assert bool(second.events) is not together
 
 
 class _Listener(trio.abc.Listener[trio.abc.Stream]):
-    """Hands out streams in memory, and raises what it is told to."""
+    """Hands out streams in memory, and raises the errors that it is given."""
 
     def __init__(self, *errors: OSError) -> None:
         self.accepted: list[RawClient] = []
@@ -300,7 +300,7 @@ async def test_no_more_connections_are_accepted_than_there_is_room_for(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_want_of_descriptors_is_waited_out(autojump_clock: MockClock) -> None:
+async def test_accept_is_retried_when_descriptors_are_exhausted(autojump_clock: MockClock) -> None:
     listener = _Listener(*(OSError(24, "Too many open files") for _ in range(50)))
     limits = PeerLimits()
     with structlog.testing.capture_logs() as logs:
@@ -338,15 +338,15 @@ async def test_calls_as_fast_as_can_be_end_the_connection(autojump_clock: MockCl
         hasty = await server.client()
         for number in range(1, 121, 2):
             hasty.h2.send_headers(number, calling("Nowhere"), end_stream=True)
-        await hasty.hear()
-        await honest.hear()
+        await hasty.receive()
+        await honest.receive()
 
         assert goaways(hasty) == [ErrorCodes.ENHANCE_YOUR_CALM]
         assert not goaways(honest)
         assert server.limits.refusals.counts["call_rate"] == 1
 
 
-async def test_a_peer_that_reads_nothing_is_left(autojump_clock: MockClock) -> None:
+async def test_a_peer_that_reads_nothing_is_closed(autojump_clock: MockClock) -> None:
     ours, theirs = trio.testing.lockstep_stream_pair()
     async with open_limited() as server, trio.open_nursery() as nursery:
         nursery.start_soon(server._serve, theirs, "192.0.2.1")
@@ -355,7 +355,7 @@ async def test_a_peer_that_reads_nothing_is_left(autojump_clock: MockClock) -> N
         await client.request(calling("Register"), written(10))
         with trio.fail_after(60):
             while server.limits.connections:
-                await client.say(b"\0\0\4\x08\0\0\0\0\0\0\0\0\1")  # WINDOW_UPDATE: a sign of life
+                await client.send(b"\0\0\4\x08\0\0\0\0\0\0\0\0\1")  # WINDOW_UPDATE: not silent
                 await trio.sleep(1)
 
         assert server.limits.refusals.counts["unread_responses"] == 1

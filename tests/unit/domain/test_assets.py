@@ -1,4 +1,4 @@
-"""An asset that breaks a rule cannot be made."""
+"""An asset that breaks a rule cannot be constructed."""
 
 from typing import Any
 
@@ -39,13 +39,13 @@ GOOD: dict[str, Any] = {
         ({"self_discharge_pct_per_day": 100.0}, "self_discharge_pct_per_day is 100.0; it must be within"),
     ],
 )
-def test_a_broken_rule_is_told_with_its_numbers(change: dict[str, float], message: str) -> None:
+def test_a_broken_rule_is_reported_with_its_numbers(change: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
         Asset(**GOOD | change)
     assert str(caught.value).startswith(message)
 
 
-def test_every_broken_rule_is_told() -> None:
+def test_every_broken_rule_is_reported() -> None:
     with pytest.raises(ValueError, match=r"capacity_mwhr is -1.0; .*; ramp_rate_mw_per_min is -2.0; "):
         Asset(**GOOD | {"capacity_mwhr": -1.0, "ramp_rate_mw_per_min": -2.0})
 

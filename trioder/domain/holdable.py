@@ -1,13 +1,12 @@
-"""What power a battery can reach soon and then hold for a time, and which of its limits that is.
+"""The power that a battery can reach soon and then hold for a time, and the limit that decides it.
 
-The formulas are in `docs/model.md`; what a headend makes of the answer is in `headend.dispatch`.
+The formulas are in `docs/model.md`; allocation and totals use them.
 """
 
 import math
 from typing import Literal
 
-from trioder.domain.assets import Asset
-from trioder.sim.bess import sustainable_mw
+from trioder.domain.assets import Asset, sustainable_mw
 
 Limit = Literal["nameplate", "available", "energy", "ramp"]
 
@@ -60,10 +59,9 @@ def holdable(
 ) -> tuple[float, Limit]:
     """Return the highest power in one direction that the battery can reach and hold, and what limits it.
 
-    A setpoint of this power, given now, is reached within `ramp_s` seconds and not fallen short of before
-    `hold_s` seconds from now. It is a bound from above only: a battery that does more now than it is asked
-    for may need longer to come down. Of limits that are equal, the first of nameplate, energy, ramp and
-    available is returned.
+    A setpoint of this power, applied now, is reached within `ramp_s` seconds and held until `hold_s` seconds
+    from now. It is an upper bound only: a battery whose power is higher now may take longer to ramp down. Of
+    limits that are equal, the first of nameplate, energy, ramp and available is returned.
 
     Args:
         asset: the nameplate.
@@ -71,9 +69,9 @@ def holdable(
         current_mw: power at the meter now, + discharges.
         hold_s: s, > 0; the time of the ramp is a part of it.
         ramp_s: s, >= 0.
-        charging: which direction is asked for.
-        available_mw: what the device reports that it can do now in that direction, as a magnitude >= 0; it
-            knows of faults and deratings that the nameplate does not show. None when it reports nothing.
+        charging: the direction.
+        available_mw: the available power that the device reports in that direction, a magnitude >= 0; it
+            reflects faults and deratings that the nameplate does not show. None when it reports none.
 
     Returns:
         A magnitude in MW at the meter, >= 0, and its limit.
@@ -91,7 +89,7 @@ def holdable(
 
     hours = hold_s / 3600.0
     if charging:
-        # The room that self-discharge makes meanwhile is not counted on.
+        # The capacity that self-discharge frees meanwhile is not counted.
         _, held_mw = sustainable_mw(asset, soc_mwhr, hours)
         from_mw, nameplate_mw, least_mw = -current_mw, -asset.min_mw, asset.aux_load_mw
     else:
@@ -116,10 +114,10 @@ def holdable(
 
 
 def _ramp_down_costs_mw(beyond_mw: float, ramp_mw_per_h: float, hours: float) -> float:
-    """Return by how much a power must be lower than could be held, for the ramp down to it takes energy too.
+    """Return how much lower the held power must be because the ramp down to it consumes energy too.
 
-    `beyond_mw` is how far the ramp begins above what could be held. Infinite where the energy does not last
-    for the ramp, wherever that is to end.
+    `beyond_mw` is the excess of the power at the start of the ramp. Infinite where the energy does not
+    suffice for any ramp.
     """
     # Down by x from the first power: (x - beyond) hours = x^2 / (2 ramp); its smaller root.
     root = hours * hours - 2.0 * beyond_mw * hours / ramp_mw_per_h

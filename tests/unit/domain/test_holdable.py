@@ -1,4 +1,4 @@
-"""What a battery is said to be able to hold, against what the tick model then does."""
+"""The holdable power, against what the battery model then does."""
 
 import math
 from dataclasses import replace
@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from trioder.domain.assets import Asset
+from trioder.domain.holdable import holdable, holdable_mw
 from trioder.domain.telemetry import BessState
 from trioder.sim.bess import initial_state, tick_asset, with_setpoint
-from trioder.sim.holdable import holdable, holdable_mw
 
 NAN, INFINITY = float("nan"), float("inf")
 

@@ -1,4 +1,4 @@
-"""DATA frames that are joined say what they said apart, however the bytes arrive."""
+"""Coalesced DATA frames mean the same as before, however the bytes arrive."""
 
 from dataclasses import dataclass
 from struct import Struct
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.rpc.coalescing import DataJoiner, FrameTooLargeError
+from trioder.rpc.coalescing import DataCoalescer, FrameTooLargeError
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEAD = Struct(">BHBBI")
@@ -27,7 +27,7 @@ class Frame:
         return HEAD.pack(size >> 16, size & 0xFFFF, self.kind, self.flags, self.stream_id) + self.payload
 
     def may_join(self, other: "Frame") -> bool:
-        """Whether both are DATA that says nothing but its bytes."""
+        """Whether both are plain DATA: no padding, no flags."""
         return all(
             frame.kind == DATA and frame.flags == 0 and frame.payload and frame.stream_id == self.stream_id
             for frame in (self, other)
@@ -46,7 +46,7 @@ def read(data: bytes) -> list[Frame]:
 
 
 def joined_freely(frames: list[Frame]) -> list[Frame]:
-    """All neighbours that may be joined, without any bound."""
+    """All adjacent frames coalesced, without any bound."""
     joined: list[Frame] = []
     for frame in frames:
         if joined and joined[-1].may_join(frame):
@@ -67,16 +67,16 @@ frames = st.builds(
 
 
 @given(st.data(), st.lists(frames, max_size=30), st.booleans())
-def test_the_peer_says_the_same_in_frames_that_are_not_too_large(
+def test_the_meaning_is_the_same_in_frames_that_are_not_too_large(
     data: st.DataObject, sent: list[Frame], has_preface: bool
 ) -> None:
     preface = PREFACE if has_preface else b""
     wire = preface + b"".join(frame.written() for frame in sent)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=10)))
-    joiner = DataJoiner(preface_bytes=len(preface), max_frame_bytes=MAX_BYTES)
+    coalescer = DataCoalescer(preface_bytes=len(preface), max_frame_bytes=MAX_BYTES)
     seen = b""
     for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True):
-        seen += b"".join(joiner.feed(wire[start:end]))
+        seen += b"".join(coalescer.feed(wire[start:end]))
     assert seen.startswith(preface)
     received = read(seen[len(preface) :])
     assert joined_freely(received) == joined_freely(sent)
@@ -85,25 +85,25 @@ def test_the_peer_says_the_same_in_frames_that_are_not_too_large(
 
 @given(st.lists(st.binary(min_size=1, max_size=10), min_size=1, max_size=30))
 def test_messages_that_arrive_together_are_one_frame(payloads: list[bytes]) -> None:
-    joiner = DataJoiner(preface_bytes=0, max_frame_bytes=MAX_BYTES)
+    coalescer = DataCoalescer(preface_bytes=0, max_frame_bytes=MAX_BYTES)
     wire = b"".join(Frame(DATA, 0, 1, payload).written() for payload in payloads)
-    assert read(b"".join(joiner.feed(wire))) == [Frame(DATA, 0, 1, b"".join(payloads))]
+    assert read(b"".join(coalescer.feed(wire))) == [Frame(DATA, 0, 1, b"".join(payloads))]
 
 
 @given(st.lists(frames, min_size=1, max_size=5), st.integers(1, 8))
-def test_what_has_arrived_of_a_frame_is_not_held_back(sent: list[Frame], missing: int) -> None:
-    joiner = DataJoiner(preface_bytes=0, max_frame_bytes=MAX_BYTES)
+def test_an_incomplete_frame_is_passed_on(sent: list[Frame], missing: int) -> None:
+    coalescer = DataCoalescer(preface_bytes=0, max_frame_bytes=MAX_BYTES)
     *whole, last = sent
     cut = last.written()[:-missing]
-    seen = b"".join(joiner.feed(b"".join(frame.written() for frame in whole) + cut))
+    seen = b"".join(coalescer.feed(b"".join(frame.written() for frame in whole) + cut))
     held = len(cut) if len(cut) < HEAD.size else 0
     expected = b"".join(frame.written() for frame in joined_freely(whole))
     assert len(seen) + held >= len(expected) + len(cut)
     assert seen.endswith(cut[: len(cut) - held])
 
 
-def test_a_frame_that_is_too_large_is_refused_at_its_head() -> None:
-    joiner = DataJoiner(preface_bytes=0, max_frame_bytes=MAX_BYTES)
+def test_a_frame_that_is_too_large_is_refused_at_its_header() -> None:
+    coalescer = DataCoalescer(preface_bytes=0, max_frame_bytes=MAX_BYTES)
     head = Frame(DATA, 0, 1, bytes(MAX_BYTES + 1)).written()[: HEAD.size]
     with pytest.raises(FrameTooLargeError, match="a frame of 301 bytes; at most 300 are taken"):
-        joiner.feed(head)
+        coalescer.feed(head)
