@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from uuid import UUID, uuid5
 
-from trioder.agent.persistence.state_saver import AgentMessage
 from trioder.agent.persistence.state_store import SavedBattery
 from trioder.agent.validation import validate
 from trioder.agent.wakeup import Wakeup
@@ -18,7 +17,7 @@ from trioder.domain.quality import Quality
 from trioder.domain.telemetry import BessState
 from trioder.process.wall_time import WallClock
 from trioder.sim.bess import initial_state, restored_state, with_setpoint
-from trioder.wire.records import Acknowledgement, AgentEvent
+from trioder.wire.records import Acknowledgement, AgentEvent, AgentMessage
 
 Tick = Callable[[Asset, BessState, float], BessState]
 

@@ -10,7 +10,6 @@ import trio
 
 from trioder.agent.battery import Battery, Tick
 from trioder.agent.frame import Frame
-from trioder.agent.persistence.state_saver import AgentMessage
 from trioder.agent.persistence.state_store import SavedBattery
 from trioder.agent.pulse import Lateness, PulseGrid
 from trioder.agent.timers import LeaseTimer
@@ -19,7 +18,7 @@ from trioder.domain.dispatch import Setpoint
 from trioder.process.backoff import Backoff
 from trioder.process.clock_discipline import ClockStep
 from trioder.process.wall_time import WallClock
-from trioder.wire.records import Acknowledgement
+from trioder.wire.records import Acknowledgement, AgentMessage
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -11,10 +11,9 @@ import structlog
 
 from trioder.agent.frame import Frame
 from trioder.agent.persistence.outbox import Outbox, Outgoing
-from trioder.agent.persistence.state_saver import AgentMessage
 from trioder.agent.wakeup import Wakeup
 from trioder.wire import agent_link_pb2 as pb
-from trioder.wire.records import Acknowledgement, AgentEvent
+from trioder.wire.records import Acknowledgement, AgentEvent, AgentMessage
 from trioder.wire.uplink import write_acknowledgement, write_batch, write_event
 
 log = structlog.stdlib.get_logger(__name__)

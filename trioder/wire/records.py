@@ -134,6 +134,10 @@ class AgentEvent:
     message: str
 
 
+# What an agent reports of a battery apart from telemetry.
+AgentMessage = Acknowledgement | AgentEvent
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionGrant:
     """The headend's response to a registration.

@@ -3,10 +3,10 @@
 import pytest
 
 from tests.unit.agent.parts import START_UNIX_S, asset_id
-from trioder.agent.persistence.state_saver import AgentMessage, StateSaver
+from trioder.agent.persistence.state_saver import StateSaver
 from trioder.agent.persistence.state_store import InMemoryStateStore, SavedBattery
 from trioder.process.wall_time import WallClock
-from trioder.wire.records import Acknowledgement, AgentEvent
+from trioder.wire.records import Acknowledgement, AgentEvent, AgentMessage
 
 EVENT = AgentEvent(
     event_id="e", asset_id=asset_id(0), site_id="", ts_unix_ms=1, event_type="t", severity="", message=""

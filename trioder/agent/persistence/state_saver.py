@@ -6,10 +6,8 @@ from typing import Never
 from trioder.agent.persistence.state_store import SavedBattery, StateStore
 from trioder.agent.wakeup import Wakeup
 from trioder.process.wall_time import WallClock
-from trioder.wire.records import Acknowledgement, AgentEvent
+from trioder.wire.records import Acknowledgement, AgentMessage
 
-# What a battery sends to the headend.
-AgentMessage = Acknowledgement | AgentEvent
 # Acknowledgements of dispatches that changed nothing.
 _NOTHING_TO_SAVE = frozenset({"rejected", "expired", "superseded"})
 
