@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: exponential back-off with full jitter."""
+"""Exponential back-off, with or without jitter."""
 
 import random
 
@@ -6,8 +6,11 @@ import random
 class Backoff:
     """Delays whose bound doubles from `first_s` to `max_s`, until `reset`.
 
-    Jitter spreads clients that lost the same peer at once. Each delay is at least a tenth of its bound, so
-    that a series of low draws does not become a tight loop. Without `rng` each delay is the bound itself.
+    Args:
+        first_s: the first bound.
+        max_s: the largest bound.
+        rng: for full jitter, which spreads peers that retry at once; a delay is at least 0.1 of its bound.
+            Without it a delay is its bound.
     """
 
     __slots__ = ("_bound_s", "_first_s", "_max_s", "_rng")
@@ -19,11 +22,11 @@ class Backoff:
         self._rng = rng
 
     def next_delay_s(self) -> float:
-        """Return the delay before the next attempt, and double the bound of the one after."""
+        """Return the delay before the next try, and double the bound."""
         bound_s = self._bound_s
         self._bound_s = min(self._max_s, 2.0 * bound_s)
         return bound_s if self._rng is None else self._rng.uniform(0.1 * bound_s, bound_s)
 
     def reset(self) -> None:
-        """Begin again with the shortest delay: an attempt has succeeded."""
+        """Restart with the first delay, after a success."""
         self._bound_s = self._first_s
