@@ -14,15 +14,9 @@ from tests.unit.store import model_dispatches
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.telemetry import PastSample
-from trioder.store.postgres.database import (
-    DatabaseError,
-    Maintenance,
-    Note,
-    PendingBatch,
-    SessionNote,
-    Watermarks,
-    Written,
-)
+from trioder.store.postgres.batch_queue import PendingBatch
+from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
+from trioder.store.postgres.record_queue import PendingRecord, PendingSession
 from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 T = TypeVar("T")
@@ -49,7 +43,7 @@ class DatabaseServer:
         self.delay_s = 0.01
         self.batches: dict[str, list[PendingBatch]] = defaultdict(list)
         self.marks: dict[str, Watermark] = {}
-        self.sessions: dict[str, SessionNote] = {}
+        self.sessions: dict[str, PendingSession] = {}
         self.dispatches: dict[str, DispatchRecord] = {}
         self.commits_unheard = 0
         self.late_commits = 0
@@ -198,7 +192,7 @@ class DatabaseClient:
             self._check_there()
             for key in server.open_sessions:
                 note = server.sessions[key]
-                server.sessions[key] = SessionNote(
+                server.sessions[key] = PendingSession(
                     session=note.session, disconnected_ms=note.session.connected_ms, reason="headend ended"
                 )
         return Watermarks(by_outbox=dict(server.marks))
@@ -228,23 +222,23 @@ class DatabaseClient:
             for batch in fresh if rows else ():
                 server.batches[batch.outbox_id].append(batch)
             server.marks.update(after)
-            return Written(marks=after, rows=sum(batch.rows for batch in fresh) if rows else 0)
+            return Written(watermarks=after, rows=sum(batch.rows for batch in fresh) if rows else 0)
 
         return await server.execute(self, outbox_ids=outbox_ids, begin=begin, commit=commit)
 
-    async def note(self, notes: Iterable[Note]) -> None:
+    async def write_records(self, records: Iterable[PendingRecord]) -> None:
         self._check_there()
-        wanted = list(notes)
+        wanted = list(records)
 
         def commit() -> None:
             for note in wanted:
-                if isinstance(note, SessionNote):
+                if isinstance(note, PendingSession):
                     self._server.sessions[note.session.session_id] = note
                 else:
                     model_dispatches.keep(self._server.dispatches, note)
 
         ids = [
-            note.session.session_id if isinstance(note, SessionNote) else note.dispatch.dispatch_id
+            note.session.session_id if isinstance(note, PendingSession) else note.dispatch.dispatch_id
             for note in wanted
         ]
         await self._server.execute(self, note_ids=ids, begin=lambda: None, commit=commit)
@@ -258,7 +252,7 @@ class DatabaseClient:
         self._check_there()
         return False
 
-    async def tend(self) -> Maintenance:
+    async def maintain(self) -> Maintenance:
         self._check_there()
         await trio.sleep(self._server.delay_s / 2)
         self._check_there()

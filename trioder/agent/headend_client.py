@@ -15,6 +15,7 @@ from trioder.agent.backoff import Backoff
 from trioder.agent.outbox import Outbox
 from trioder.agent.send_queue import SendQueue
 from trioder.domain.dispatch import Setpoint
+from trioder.process.nurseries import leaf_exceptions
 from trioder.process.wall_time import WallClock
 from trioder.rpc import ClientCall, RpcError, StatusCode, open_channel
 from trioder.wire import agent_link_pb2 as pb
@@ -321,7 +322,5 @@ def _words(error: RpcError) -> str:
 
 def _dial_words(error: OSError) -> str:
     # Trio tells that it failed; why stands in the attempts behind it.
-    cause = error.__cause__
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
+    cause = leaf_exceptions(error.__cause__)[0] if error.__cause__ else None
     return f"{error}: {cause.strerror}" if isinstance(cause, OSError) and cause.strerror else str(error)

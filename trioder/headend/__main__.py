@@ -27,6 +27,7 @@ from trioder.process.addresses import Address, AddressType
 from trioder.process.descriptors import RESERVED_DESCRIPTORS, peer_descriptors, raise_descriptor_limit
 from trioder.process.gc_freeze import freeze_gc
 from trioder.process.logs import LogFormat, configure_logging
+from trioder.process.nurseries import leaf_exceptions
 from trioder.process.options import logging_options
 from trioder.process.queued_output import flush_standard_error, queue_standard_error
 from trioder.process.signals import StopSignal, open_stop_signal
@@ -235,7 +236,7 @@ def main(
     try:
         trio.run(run)
     except* (_PortError, StoreConfigurationError) as group:
-        refused = _leaves(group)
+        refused = leaf_exceptions(group)
     if refused:
         click.echo("\n".join(f"Error: {error}" for error in refused), err=True)
         sys.exit(2)
@@ -358,7 +359,7 @@ async def _open_watch(stop: StopSignal) -> AsyncIterator[trio.Event]:
             if not started.is_set():
                 nursery.cancel_scope.cancel()
             await trio.sleep(_STOP_WITHIN_S)
-            # An embedded server that hangs is its guardian's to end, and the next start's to look for.
+            # An embedded server that hangs is its watchdog's to stop, and the next start's to look for.
             log.warning("leaving before everything has stopped", after_s=_STOP_WITHIN_S)
             flush_standard_error(within_s=_FLUSH_WITHIN_S)
             os._exit(0)
@@ -371,14 +372,6 @@ async def _open_watch(stop: StopSignal) -> AsyncIterator[trio.Event]:
             yield started
         finally:
             block_runs.cancel()
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """Return the exceptions of a group, however nested."""
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves
 
 
 async def _listen(address: Address, variable: str, ports: AsyncExitStack) -> list[trio.SocketListener]:

@@ -258,7 +258,7 @@ class Ingest:
         stream = self._streams[session]
         received = stream.intake.single(asset_key, sample, received_ms=now_ms)
         self._take(session, stream, received, now_ms, None)
-        self._store.keep(received.samples)
+        self._store.store_unsequenced(received.samples)
 
     def nameplates_changed(self) -> None:
         """The fleet's nameplates are others by now: what comes is judged by them."""
@@ -289,7 +289,7 @@ class Ingest:
         else:
             self._forget_if_settled(outbox_id, feed)
 
-    def batches_let_go(self, outbox_id: str) -> None:
+    def batches_released(self, outbox_id: str) -> None:
         """See `StoreListener`: go back to what is committed."""
         feed = self._feeds.get(outbox_id)
         if feed is None:
@@ -300,7 +300,7 @@ class Ingest:
         else:
             self._forget_if_settled(outbox_id, feed)
 
-    def room_again(self) -> None:
+    def capacity_available(self) -> None:
         """See `StoreListener`: ask for what was turned away."""
         for feed in self._feeds.values():
             if feed.cursor.room_again():

@@ -17,6 +17,7 @@ import trio
 from google.protobuf.message import DecodeError
 from h2.errors import ErrorCodes
 
+from trioder.process.nurseries import leaf_exceptions
 from trioder.rpc.call_stream import CallStream
 from trioder.rpc.connection import Connection
 from trioder.rpc.headers import MalformedHeadersError, Metadata, NotGrpcError, RequestHead, read_request
@@ -398,6 +399,7 @@ def _refusal_in(error: Exception) -> RpcError | None:
     A new one: a local variable that keeps a caught exception is a cycle (traceback, frame, variable) that
     holds all that the handler's frames held, until a collector looks.
     """
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return RpcError(error.status, error.message) if isinstance(error, RpcError) else None
+    match leaf_exceptions(error):
+        case [RpcError() as refusal]:
+            return RpcError(refusal.status, refusal.message)
+    return None

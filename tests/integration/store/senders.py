@@ -37,16 +37,13 @@ class Sender:
         self._news = trio.Event()
         store.listen(self)
 
-    def batches_committed(self, outbox_id: str, mark: Watermark) -> None:
-        self.kept[outbox_id] = max(self.kept[outbox_id], mark.batch_seq)
-        self.next[outbox_id] = max(self.next[outbox_id], mark.batch_seq + 1)
+    def batches_committed(self, outbox_id: str, watermark: Watermark) -> None:
+        self.kept[outbox_id] = max(self.kept[outbox_id], watermark.batch_seq)
+        self.next[outbox_id] = max(self.next[outbox_id], watermark.batch_seq + 1)
         self._news.set()
         self._news = trio.Event()
 
-    def batches_let_go(self, outbox_id: str) -> None:
-        self.next[outbox_id] = self.kept[outbox_id] + 1
-
-    def room_again(self) -> None:
+    def capacity_available(self) -> None:
         self.held_back.clear()
 
     def send(self, outbox_id: str = "box-0", *, keys: range = range(1)) -> None:

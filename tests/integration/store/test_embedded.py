@@ -100,7 +100,7 @@ async def test_a_killed_server_is_started_again(state_dir: Path) -> None:
         assert server_pid(DataFolder.below(state_dir)) != first
 
 
-async def test_a_killed_guardian_is_replaced_and_its_server_with_it(state_dir: Path) -> None:
+async def test_a_killed_watchdog_is_replaced_and_its_server_with_it(state_dir: Path) -> None:
     async with open_embedded_server(state_dir) as url:
         first = server_pid(DataFolder.below(state_dir))
         os.kill(os.getsid(first), signal.SIGKILL)
@@ -111,14 +111,14 @@ async def test_a_killed_guardian_is_replaced_and_its_server_with_it(state_dir: P
 async def test_the_server_ends_with_its_owner_however_that_ends(state_dir: Path) -> None:
     owner = start_owner(state_dir)
     pid = server_pid(DataFolder.below(state_dir))
-    guardian = os.getsid(pid)
+    watchdog = os.getsid(pid)
     owner.kill()
     owner.communicate()
     await until_gone(pid)
-    await until_gone(guardian)
+    await until_gone(watchdog)
 
 
-async def test_what_a_killed_owner_and_guardian_left_behind_is_ended_at_the_next_start(
+async def test_what_a_killed_owner_and_watchdog_left_behind_is_ended_at_the_next_start(
     state_dir: Path,
 ) -> None:
     owner = start_owner(state_dir)

@@ -46,7 +46,7 @@ class SlowStore(NoneStore):
         self.times_ms[outbox_id, batch_seq] = samples.ts_unix_ms
         return True
 
-    def keep(self, samples: Samples) -> None:
+    def store_unsequenced(self, samples: Samples) -> None:
         self.kept.append(samples)
 
     def record_dispatch(
@@ -75,11 +75,11 @@ class SlowStore(NoneStore):
         assert self._told is not None
         dropped, self.taken = self.taken, []
         for outbox_id in dict.fromkeys(outbox_id for outbox_id, _ in dropped):
-            self._told.batches_let_go(outbox_id)
+            self._told.batches_released(outbox_id)
         self._tell_room()
 
     def _tell_room(self) -> None:
         assert self._told is not None
         if self._refused and len(self.taken) < self.room:
             self._refused = False
-            self._told.room_again()
+            self._told.capacity_available()

@@ -50,15 +50,12 @@ class Listener:
         self.committed: dict[str, int] = {}
         self._news = trio.Event()
 
-    def batches_committed(self, outbox_id: str, mark: Watermark) -> None:
-        self.committed[outbox_id] = mark.batch_seq
+    def batches_committed(self, outbox_id: str, watermark: Watermark) -> None:
+        self.committed[outbox_id] = watermark.batch_seq
         self._news.set()
         self._news = trio.Event()
 
-    def batches_let_go(self, outbox_id: str) -> None:
-        raise AssertionError(f"{outbox_id}: nothing should be let go of here")
-
-    def room_again(self) -> None:
+    def capacity_available(self) -> None:
         raise AssertionError("nothing was refused")
 
     async def until_committed(self, outbox_id: str, batch_seq: int) -> None:
@@ -128,7 +125,7 @@ async def test_sessions_dispatches_and_loose_samples_are_taken_without_waiting(o
             )
         )
         hand_over(store.record_dispatch, dispatch_record("3f1d2c4b-0000-4000-8000-000000000004", "queued"))
-        store.keep(samples(1_800_000_000_000))
+        store.store_unsequenced(samples(1_800_000_000_000))
         store.close_session(
             "3f1d2c4b-0000-4000-8000-000000000003", disconnected_ms=1_800_000_000_001, reason="gone"
         )
