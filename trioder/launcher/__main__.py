@@ -18,10 +18,9 @@ from trioder.launcher.shards import DEFAULT_OUTBOX_MAX_MB, Shard, cut_shards
 from trioder.launcher.supervisor import LaunchSettings
 from trioder.process.addresses import Address, AddressType
 from trioder.process.agent_files import gathered_states_file, orphaned_files
-from trioder.process.descriptors import raise_descriptor_limit
-from trioder.process.logs import LogFormat, configure_logging
-from trioder.process.options import logging_options
+from trioder.process.logs import LogFormat, configure_logging, logging_options
 from trioder.process.queued_output import queue_standard_error
+from trioder.process.runtime_limits import raise_descriptor_limit
 
 
 def _headend(_context: click.Context, _option: click.Parameter, value: Address) -> Address:

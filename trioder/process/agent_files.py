@@ -1,4 +1,4 @@
-"""Where agents keep what outlives them, as both the launcher and the agents know it: names, not contents."""
+"""Paths of agents' files, as used by the launcher and the agents."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ _MAX_STEM = 120
 
 
 def agent_file(state_dir: Path, agent_id: str) -> Path:
-    """Return the file of an agent; ids that differ have different files."""
+    """Return the file of an agent; different ids have different files."""
     stem = quote(agent_id, safe=" ")
     if len(stem) > _MAX_STEM:
         digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()
@@ -19,15 +19,15 @@ def agent_file(state_dir: Path, agent_id: str) -> Path:
 
 
 def gathered_states_file(state_dir: Path) -> Path:
-    """Return the file with the batteries' states of former agents, there until the present ones read it."""
+    """Return the file with the battery states of former agents, until the present ones have read it."""
     return state_dir / "agents" / "former-states.db"
 
 
 def orphaned_files(state_dir: Path, agent_ids: Iterable[str]) -> tuple[Path, ...]:
-    """Return the files that belong to none of these agents, in the order of their names.
+    """Return the files that belong to none of these agents, sorted by name.
 
     Raises:
-        OSError: the folder is there, and cannot be read.
+        OSError: the folder exists and cannot be read.
     """
     owned = {agent_file(state_dir, agent_id) for agent_id in agent_ids}
     return tuple(sorted(path for path in (state_dir / "agents").glob("*" + _SUFFIX) if path not in owned))
