@@ -296,7 +296,7 @@ class DatabaseClient:
         await trio.lowlevel.checkpoint()
         return ()
 
-    async def reported_times(self, asset_ids: Sequence[str], *, limit: int) -> Mapping[str, Sequence[int]]:
+    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         await trio.lowlevel.checkpoint()
         return {}
 

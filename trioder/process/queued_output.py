@@ -59,7 +59,6 @@ class OutputQueue:
         self._lock = threading.RLock()
         self._wakeups: SimpleQueue[None] = SimpleQueue()
         self._woken = False
-        self._closed = False
         threading.Thread(target=self._run, name=f"write-{descriptor}", daemon=True).start()
 
     def put(self, data: bytes) -> None:
@@ -98,13 +97,8 @@ class OutputQueue:
             time.sleep(_POLL_S)
         return True
 
-    def close(self) -> None:
-        """End the thread once it has written the queue; the descriptor stays open."""
-        self._closed = True
-        self._wakeups.put(None)
-
     def _run(self) -> None:
-        while not self._closed:
+        while True:
             self._wakeups.get()
             # Before the queue is read: whoever adds to it from now on wakes this thread again.
             self._woken = False

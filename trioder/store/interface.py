@@ -22,7 +22,40 @@ class StoreListener(Protocol):
         """After a refused `submit`: batches are accepted again."""
 
 
-class Store(Protocol):
+class Queries(Protocol):
+    """What is read from a database alone; a store's raise `StoreUnavailableError` if it does not answer."""
+
+    async def dispatches(
+        self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False
+    ) -> Sequence[DispatchRecord]:
+        """Return the last `limit` dispatches, newest first; only those to `asset` and in `state`, if given.
+
+        With the assets' shares if `whole`.
+        """
+
+    async def history(
+        self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
+    ) -> Sequence[PastSample]:
+        """Return the newest `limit` samples of an asset in [start_ms, end_ms), newest first."""
+
+    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
+        """Return the times of the newest samples reported by agents, by asset id, oldest first.
+
+        Args:
+            assets: those without a sample are missing in the result.
+            limit: the number of newest samples read per asset.
+        """
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        """Return an asset that is no longer in the fleet; None if there is none of this id."""
+
+    async def sessions(
+        self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
+    ) -> Sequence[PastSession]:
+        """Return the last `limit` sessions, newest first; only those of `asset` and `agent_id`, if given."""
+
+
+class Store(Queries, Protocol):
     """Stores telemetry, sessions and dispatches.
 
     An outbox's watermark and its rows are written in one transaction, so that they agree after any crash.
@@ -81,66 +114,14 @@ class Store(Protocol):
         """The fleet was reloaded: mirror it before anything that refers to it is written."""
 
     async def open_dispatches(self) -> Sequence[DispatchRecord]:
-        """Return the dispatches that have not ended, oldest first, for recovery.
-
-        Raises:
-            StoreUnavailableError: the database does not answer.
-        """
+        """Return the dispatches that have not ended, oldest first, for recovery."""
 
     async def find_dispatch(
         self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
     ) -> DispatchRecord | None:
         """Return the dispatch with this id or idempotency key, written or waiting; None if there is none.
 
-        Raises:
-            StoreUnavailableError: the database does not answer, or not within about 2 s.
-        """
-
-    async def dispatches(
-        self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False
-    ) -> Sequence[DispatchRecord]:
-        """Return the last `limit` dispatches, newest first; only those to `asset` and in `state`, if given.
-
-        With the assets' shares if `whole`.
-
-        Raises:
-            StoreUnavailableError: the database does not answer.
-        """
-
-    async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
-    ) -> Sequence[PastSample]:
-        """Return the newest `limit` samples of an asset in [start_ms, end_ms), newest first.
-
-        Raises:
-            StoreUnavailableError: the database does not answer.
-        """
-
-    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
-        """Return the times of the newest samples reported by agents, by asset id, oldest first.
-
-        Args:
-            assets: those without a sample are missing in the result.
-            limit: the number of newest samples read per asset.
-
-        Raises:
-            StoreUnavailableError: the database does not answer.
-        """
-
-    async def find_retired_asset(self, asset_id: str) -> Asset | None:
-        """Return an asset that is no longer in the fleet; None if there is none of this id.
-
-        Raises:
-            StoreUnavailableError: the database does not answer.
-        """
-
-    async def sessions(
-        self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
-    ) -> Sequence[PastSession]:
-        """Return the last `limit` sessions, newest first; only those of `asset` and `agent_id`, if given.
-
-        Raises:
-            StoreUnavailableError: the database does not answer.
+        Also raises if the database does not answer within about 2 s.
         """
 
 

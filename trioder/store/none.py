@@ -76,56 +76,26 @@ class NoneStore:
         """Return none."""
         return ()
 
-    async def find_dispatch(
-        self,
-        *,
-        dispatch_id: str | None = None,  # noqa: ARG002  # the interface's
-        idempotency_key: str | None = None,  # noqa: ARG002  # the interface's
-    ) -> DispatchRecord | None:
+    async def find_dispatch(self, **_query: object) -> DispatchRecord | None:
         """Return none."""
         return None
 
-    async def dispatches(
-        self,
-        *,
-        limit: int,  # noqa: ARG002  # the interface's
-        asset: Asset | None = None,  # noqa: ARG002  # the interface's
-        state: str | None = None,  # noqa: ARG002  # the interface's
-        whole: bool = False,  # noqa: ARG002  # the interface's
-    ) -> Sequence[DispatchRecord]:
+    async def dispatches(self, **_query: object) -> Sequence[DispatchRecord]:
         """Return none."""
         return ()
 
-    async def history(
-        self,
-        asset: Asset,  # noqa: ARG002  # the interface's
-        *,
-        limit: int,  # noqa: ARG002  # the interface's
-        start_ms: int | None = None,  # noqa: ARG002  # the interface's
-        end_ms: int | None = None,  # noqa: ARG002  # the interface's
-    ) -> Sequence[PastSample]:
+    async def history(self, *_asset: object, **_query: object) -> Sequence[PastSample]:
         """Return none."""
         return ()
 
-    async def reported_times(
-        self,
-        assets: Sequence[Asset],  # noqa: ARG002  # the interface's
-        *,
-        limit: int,  # noqa: ARG002  # the interface's
-    ) -> Mapping[str, Sequence[int]]:
+    async def reported_times(self, *_assets: object, **_query: object) -> Mapping[str, Sequence[int]]:
         """Return none."""
         return {}
 
-    async def find_retired_asset(self, asset_id: str) -> Asset | None:  # noqa: ARG002  # the interface's
+    async def find_retired_asset(self, *_asset_id: object, **_query: object) -> Asset | None:
         """Return none."""
         return None
 
-    async def sessions(
-        self,
-        *,
-        limit: int,  # noqa: ARG002  # the interface's
-        asset: Asset | None = None,  # noqa: ARG002  # the interface's
-        agent_id: str | None = None,  # noqa: ARG002  # the interface's
-    ) -> Sequence[PastSession]:
+    async def sessions(self, **_query: object) -> Sequence[PastSession]:
         """Return none."""
         return ()

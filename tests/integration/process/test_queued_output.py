@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,18 +30,14 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def queued(pipe: tuple[int, int], **options: int) -> Iterator[QueuedText]:
-    """Yield a stream into the pipe, whose thread has ended afterwards: without a reader nothing blocks it."""
-    before = set(threading.enumerate())
+    """Yield a stream into the pipe, whose thread is idle afterwards: without a reader nothing blocks it."""
     queue = OutputQueue(pipe[1], **options)
-    [thread] = set(threading.enumerate()) - before
     try:
         yield QueuedText(queue)
     finally:
         with suppress(OSError):
             os.close(pipe[0])
-        queue.close()
-        thread.join(WITHIN_S)
-        assert not thread.is_alive()
+        assert queue.flush(within_s=WITHIN_S, stalled_after_s=WITHIN_S)
 
 
 def until(condition: object) -> None:

@@ -3,9 +3,8 @@
 The headend reads it with its next maintenance, or after its next start.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -15,8 +14,7 @@ from trioder.store.postgres.pg_connection import checked_conninfo
 _CONNECT_WITHIN_S = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldTelemetry:
+class HeldTelemetry(NamedTuple):
     """The days of telemetry that wait for a confirmation.
 
     Attributes:
@@ -48,10 +46,7 @@ def held_telemetry(url: str) -> HeldTelemetry | None:
             ).fetchone()
     except psycopg.Error as error:
         raise _query_error(error) from None
-    if row is None:
-        return None
-    days, first, before, newest_day, reason = row
-    return HeldTelemetry(days=days, first=first, before=before, newest_day=newest_day, reason=reason)
+    return None if row is None else HeldTelemetry(*row)
 
 
 def confirm(url: str, held: HeldTelemetry) -> None:

@@ -11,12 +11,11 @@ from typing import Protocol, TypeVar
 import structlog
 import trio
 
-from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
-from trioder.domain.telemetry import PastSample
+from trioder.store.interface import Queries
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.record_queue import PendingRecord
-from trioder.store.records import PastSession, Watermark
+from trioder.store.records import Watermark
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -135,8 +134,8 @@ class Maintenance:
     days_held: int = 0
 
 
-class Database(Protocol):
-    """One database with one telemetry writer; what reads may run concurrently with the writers."""
+class Database(Queries, Protocol):
+    """One database with one telemetry writer; reads may run concurrently with the writers."""
 
     async def connect(self, *, first: bool) -> Watermarks:
         """Connect anew; prepare schema, fleet and partitions.
@@ -171,31 +170,10 @@ class Database(Protocol):
     async def watermark(self, outbox_id: str) -> Watermark:
         """See `Store.watermark`."""
 
-    async def find_retired_asset(self, asset_id: str) -> Asset | None:
-        """See `Store.find_retired_asset`."""
-
-    async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
-    ) -> Sequence[PastSample]:
-        """See `Store.history`."""
-
-    async def reported_times(self, asset_ids: Sequence[str], *, limit: int) -> Mapping[str, Sequence[int]]:
-        """See `Store.reported_times`."""
-
-    async def sessions(
-        self, *, limit: int, asset: Asset | None, agent_id: str | None
-    ) -> Sequence[PastSession]:
-        """See `Store.sessions`."""
-
     async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
-        """The newest `limit` of `Store.open_dispatches`."""
+        """Return the newest `limit` of `Store.open_dispatches`."""
 
     async def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
     ) -> DispatchRecord | None:
-        """See `Store.find_dispatch`; the assets' shares are read if `whole`."""
-
-    async def dispatches(
-        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool
-    ) -> Sequence[DispatchRecord]:
-        """See `Store.dispatches`."""
+        """See `Store.find_dispatch`; with the assets' shares if `whole`."""

@@ -168,17 +168,17 @@ class PsycopgDatabase:
         return await self._read(read_retired_asset, asset_id)
 
     async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
+        self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
     ) -> Sequence[PastSample]:
         """See `Database.history`."""
         return await self._read(read_history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
 
-    async def reported_times(self, asset_ids: Sequence[str], *, limit: int) -> Mapping[str, Sequence[int]]:
+    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """See `Database.reported_times`."""
-        return await self._read(read_reported_times, asset_ids, limit=limit)
+        return await self._read(read_reported_times, assets, limit=limit)
 
     async def sessions(
-        self, *, limit: int, asset: Asset | None, agent_id: str | None
+        self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
     ) -> Sequence[PastSession]:
         """See `Database.sessions`."""
         return await self._read(read_sessions, limit=limit, asset=asset, agent_id=agent_id)
@@ -196,7 +196,7 @@ class PsycopgDatabase:
         )
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool
+        self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False
     ) -> Sequence[DispatchRecord]:
         """See `Database.dispatches`."""
         return await self._read(read_dispatches, limit=limit, asset=asset, state=state, whole=whole)

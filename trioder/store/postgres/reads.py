@@ -167,10 +167,12 @@ async def read_history(
 
 
 async def read_reported_times(
-    connection: Connection, asset_ids: Sequence[str], *, limit: int
+    connection: Connection, assets: Sequence[Asset], *, limit: int
 ) -> Mapping[str, Sequence[int]]:
     """See `Store.reported_times`; of an asset with several nameplates, `limit` of each."""
-    found = await connection.execute(_REPORTED_TIMES, {"asset_ids": list(asset_ids), "limit": limit})
+    found = await connection.execute(
+        _REPORTED_TIMES, {"asset_ids": [asset.id for asset in assets], "limit": limit}
+    )
     return dict(await found.fetchall())
 
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import structlog
 import trio
@@ -39,6 +39,7 @@ _FIND_WITHIN_S = 2.0
 _MAX_OPEN_DISPATCHES = 10_000
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -160,28 +161,25 @@ class PostgresStore:
         self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
     ) -> Sequence[PastSample]:
         """See `Store.history`."""
-        return await self._read(
-            lambda: self._database.history(asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
-        )
+        return await self._read(self._database.history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """See `Store.reported_times`."""
-        asset_ids = [asset.id for asset in assets]
-        return await self._read(lambda: self._database.reported_times(asset_ids, limit=limit))
+        return await self._read(self._database.reported_times, assets, limit=limit)
 
     async def find_retired_asset(self, asset_id: str) -> Asset | None:
         """See `Store.find_retired_asset`."""
-        return await self._read(lambda: self._database.find_retired_asset(asset_id))
+        return await self._read(self._database.find_retired_asset, asset_id)
 
     async def sessions(
         self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
     ) -> Sequence[PastSession]:
         """See `Store.sessions`."""
-        return await self._read(lambda: self._database.sessions(limit=limit, asset=asset, agent_id=agent_id))
+        return await self._read(self._database.sessions, limit=limit, asset=asset, agent_id=agent_id)
 
     async def open_dispatches(self) -> Sequence[DispatchRecord]:
         """See `Store.open_dispatches`."""
-        return await self._read(lambda: self._database.open_dispatches(limit=_MAX_OPEN_DISPATCHES))
+        return await self._read(self._database.open_dispatches, limit=_MAX_OPEN_DISPATCHES)
 
     async def find_dispatch(
         self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
@@ -195,12 +193,12 @@ class PostgresStore:
             return with_shares(record.dispatch, record.shares)
         find = partial(self._database.find_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key)
         with trio.move_on_after(_FIND_WITHIN_S) as within:
-            found = await self._read(partial(find, whole=False))
+            found = await self._read(find, whole=False)
         if within.cancelled_caught:
             raise StoreUnavailableError(f"the database did not answer within {_FIND_WITHIN_S:g} s")
         if found is not None:
             # Existence must be known soon; reading the shares of 100,000 assets takes longer.
-            found = await self._read(partial(find, whole=True))
+            found = await self._read(find, whole=True)
         if record is None:
             return found
         written: Sequence[ShareRecord] = () if found is None else (*found.members, *found.left_out)
@@ -210,9 +208,7 @@ class PostgresStore:
         self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False
     ) -> Sequence[DispatchRecord]:
         """See `Store.dispatches`."""
-        return await self._read(
-            lambda: self._database.dispatches(limit=limit, asset=asset, state=state, whole=whole)
-        )
+        return await self._read(self._database.dispatches, limit=limit, asset=asset, state=state, whole=whole)
 
     async def wait_attempted(self) -> None:
         """Wait until the first attempt to connect has succeeded or failed."""
@@ -375,11 +371,11 @@ class PostgresStore:
         self._attempted.set()
         self._idle.set()
 
-    async def _read(self, query: Callable[[], Awaitable[T]]) -> T:
+    async def _read(self, query: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._health.reason:
             raise StoreUnavailableError(self._health.reason)
         try:
-            return await query()
+            return await query(*args, **kwargs)
         except DatabaseError as error:
             raise StoreUnavailableError(str(error)) from None
 
