@@ -11,10 +11,10 @@ from typing import Never
 import structlog
 import trio
 
-from trioder.agent.backoff import Backoff
 from trioder.agent.battery import AgentMessage, Battery
 from trioder.agent.frame import Frame
 from trioder.agent.leases import LeaseTimer
+from trioder.process.backoff import Backoff
 
 log = structlog.stdlib.get_logger(__name__)
 

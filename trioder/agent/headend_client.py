@@ -11,10 +11,10 @@ from typing import Literal
 import structlog
 import trio
 
-from trioder.agent.backoff import Backoff
 from trioder.agent.outbox import Outbox
 from trioder.agent.send_queue import SendQueue
 from trioder.domain.dispatch import Setpoint
+from trioder.process.backoff import Backoff
 from trioder.process.nurseries import leaf_exceptions
 from trioder.process.wall_time import WallClock
 from trioder.rpc import ClientCall, RpcError, StatusCode, open_channel

@@ -86,12 +86,12 @@ def test_a_writer_never_waits_the_oldest_go_and_a_note_takes_their_place(pipe: t
         assert stream.queue.lines_dropped > 18_000
         lines = read_lines(pipe[0], last="019999")
         assert stream.queue.flush(within_s=WITHIN_S)
-        notes = [(at, line) for at, line in enumerate(lines) if "dropped" in line]
-        assert notes
-        assert sum(int(line.split()[0]) for _, line in notes) == stream.queue.lines_dropped
-        for at, note in notes:
+        notices = [(at, line) for at, line in enumerate(lines) if "dropped" in line]
+        assert notices
+        assert sum(int(line.split()[0]) for _, line in notices) == stream.queue.lines_dropped
+        for at, notice in notices:
             before = int(lines[at - 1][:6]) if at else -1
-            assert int(lines[at + 1][:6]) - before - 1 == int(note.split()[0])
+            assert int(lines[at + 1][:6]) - before - 1 == int(notice.split()[0])
         numbers = [int(line[:6]) for line in lines if "dropped" not in line]
         assert numbers == sorted(set(numbers))
         assert len(numbers) + stream.queue.lines_dropped == 20_000

@@ -27,7 +27,7 @@ def samples(
 
 
 class Sender:
-    """Outboxes with a go-back-N cursor each; every batch tells its own number as its energy."""
+    """Outboxes with a go-back-N cursor each; every batch has its own number as its energy."""
 
     def __init__(self, store: PostgresStore, outboxes: int = 1) -> None:
         self.store = store

@@ -110,7 +110,7 @@ async def test_data_that_the_database_refuses_costs_that_batch_alone(database_ur
     assert run_sql(database_url, "SELECT count(*) FROM samples") == [(14,)]
 
 
-async def test_a_full_disk_is_told_and_survived(database_url: str) -> None:
+async def test_a_full_disk_is_reported_and_survived(database_url: str) -> None:
     async with open_store_on(database_url) as store:
         # As the server itself says it, when the disk is full: nothing here may fill a real one.
         run_sql(
@@ -131,7 +131,7 @@ async def test_a_full_disk_is_told_and_survived(database_url: str) -> None:
     assert run_sql(database_url, "SELECT count(*) FROM samples") == [(1,)]
 
 
-async def test_a_mark_has_the_time_of_its_batch_after_reconnects_and_restarts(
+async def test_a_watermark_has_the_time_of_its_batch_after_reconnects_and_restarts(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first_ms = 1_800_000_000_000

@@ -97,7 +97,7 @@ def names(url: str, column: str, table: str) -> list[str]:
     return [name for (name,) in run_sql(url, f"SELECT {column} FROM {table} ORDER BY 1")]
 
 
-async def test_what_is_old_and_over_goes_with_all_that_belongs_to_it(database_url: str) -> None:
+async def test_old_ended_records_are_deleted_with_their_rows_elsewhere(database_url: str) -> None:
     async with open_store_on(database_url):
         pass
     dispatch(database_url, "old", 11 * DAYS)
@@ -174,7 +174,9 @@ async def test_a_clock_that_is_behind_deletes_nothing(database_url: str) -> None
     assert names(database_url, "idempotency_key", "dispatches") == ["old"]
 
 
-async def test_a_large_dispatch_goes_in_steps(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_dispatch_is_deleted_in_steps(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(record_retention, "_ROWS_PER_STEP", 100)
     async with open_store_on(database_url):
         pass
@@ -206,7 +208,7 @@ async def test_of_too_many_sessions_the_short_ones_go_first(
     assert names(database_url, "agent_id", "sessions") == ["honest 1", "honest 2", "honest 3", "storm 8"]
 
 
-async def test_of_too_many_marks_those_of_hardly_used_outboxes_go_first_and_no_recent_one(
+async def test_surplus_watermarks_are_deleted_from_hardly_used_outboxes_first_and_never_recent_ones(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record_retention, "MAX_WATERMARKS", 4)

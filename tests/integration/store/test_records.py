@@ -26,7 +26,7 @@ from trioder.store.postgres.record_writes import write_records
 from trioder.store.records import SessionRecord
 
 
-async def test_sessions_and_dispatches_are_told_with_names(database_url: str) -> None:
+async def test_sessions_and_dispatches_are_shown_by_name_in_views(database_url: str) -> None:
     session = SessionRecord(
         session_id="3f1d2c4b-0000-4000-8000-0000000000aa",
         agent_id="agent",
@@ -237,8 +237,8 @@ async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str)
         assert await store.open_dispatches() == [found]
 
         async def listed(**wanted: object) -> list[str]:
-            told = await store.dispatches(limit=10, **wanted)  # type: ignore[arg-type]  # a test's shorthand
-            return [record.dispatch_id[-2:] for record in told]
+            found = await store.dispatches(limit=10, **wanted)  # type: ignore[arg-type]  # a test's shorthand
+            return [record.dispatch_id[-2:] for record in found]
 
         assert await listed() == ["cc", "bb"]
         [_, slim] = await store.dispatches(limit=10)

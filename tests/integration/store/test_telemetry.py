@@ -34,10 +34,10 @@ async def test_people_find_what_was_kept_in_the_view(database_url: str) -> None:
         ]
         found = dict(zip(columns, row, strict=True))
         [past] = await store.history(FLEET.assets[0], limit=10)
-    told = past.telemetry
+    sample = past.telemetry
     assert found["ts"].timestamp() == pytest.approx(1_800_000_000.123)
-    assert (told.ts_unix_ms, told.current_mw, told.setpoint_mw) == (1_800_000_000_123, 1.0 / 3.0, -2.5)
-    assert (str(found["asset_id"]), str(found["site_id"])) == (told.asset_id, told.site_id)
+    assert (sample.ts_unix_ms, sample.current_mw, sample.setpoint_mw) == (1_800_000_000_123, 1.0 / 3.0, -2.5)
+    assert (str(found["asset_id"]), str(found["site_id"])) == (sample.asset_id, sample.site_id)
     assert found["source"] == past.source == "agent"
     for name in (
         "soc_mwhr",
@@ -49,7 +49,7 @@ async def test_people_find_what_was_kept_in_the_view(database_url: str) -> None:
         "min_mw",
         "status",
     ):
-        assert found[name] == getattr(told, name), name
+        assert found[name] == getattr(sample, name), name
 
 
 async def test_history_is_bounded_newest_first_and_within_its_times(database_url: str) -> None:
@@ -152,7 +152,7 @@ async def test_in_one_batch_each_row_has_its_own_quality(database_url: str) -> N
         "SELECT array_agg(quality ORDER BY asset_id) FROM telemetry GROUP BY ts ORDER BY ts",
     )
     names = ["good", "suspect", "bad", "wrong_time"] * 10
-    assert [told for (told,) in rows] == [names, ["good"] * 40, names, ["synthesized"] * 40]
+    assert [quality for (quality,) in rows] == [names, ["good"] * 40, names, ["synthesized"] * 40]
 
 
 async def test_values_that_are_no_numbers_are_kept_with_their_quality(database_url: str) -> None:

@@ -271,7 +271,7 @@ async def test_a_confirmation_drops_what_was_held(database_url: str, quick: None
         assert await confirm() == (0, "No telemetry waits for a confirmation.\n")
 
 
-async def test_a_confirmation_that_rests_on_a_day_to_come_is_refused(database_url: str) -> None:
+async def test_a_confirmation_that_depends_on_a_future_day_is_refused(database_url: str) -> None:
     today = datetime.now(UTC).date()
     async with open_upkeep(database_url, retention_days=1) as upkeep:
         await upkeep.make(today, today - DAY, today=today)
@@ -319,7 +319,7 @@ async def test_wild_samples_go_with_the_others_and_those_of_the_future_stay(data
         add_samples(database_url, TODAY)
         wild = [date(1970, 1, 1), date(2000, 1, 1), date(2001, 5, 5), TODAY + 4_000 * DAY, date(9999, 12, 31)]
         add_samples(database_url, *wild)
-        # All that a clock that was never set has told of an asset of the fleet stays until there is better.
+        # Samples dated by a clock that was never set stay until an asset of the fleet has better ones.
         add_samples(database_url, date(2000, 1, 1), date(1999, 12, 31), number=2)
         await upkeep.run(TODAY)
         found = run_sql(database_url, "SELECT ts::date FROM samples_default ORDER BY ts")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.agent.backoff import Backoff
 from trioder.agent.pulse import Lateness, PulseGrid
+from trioder.process.backoff import Backoff
 
 
 def test_a_late_pulse_does_not_shift_the_next() -> None:

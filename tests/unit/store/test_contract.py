@@ -82,7 +82,7 @@ async def test_an_outbox_never_seen_has_nothing_committed(open_store: OpenStore)
         assert await store.watermark("new") == NOTHING_COMMITTED
 
 
-async def test_what_was_submitted_is_committed_and_said_so(open_store: OpenStore) -> None:
+async def test_submitted_batches_are_committed_and_reported(open_store: OpenStore) -> None:
     async with open_store() as store:
         listener = Listener()
         store.listen(listener)
@@ -112,7 +112,9 @@ async def test_a_sequence_may_go_on_after_a_gap(open_store: OpenStore) -> None:
         await listener.until_committed("box", 7)
 
 
-async def test_sessions_dispatches_and_loose_samples_are_taken_without_waiting(open_store: OpenStore) -> None:
+async def test_records_and_unsequenced_samples_are_accepted_without_waiting(
+    open_store: OpenStore,
+) -> None:
     async with open_store() as store:
         store.open_session(
             SessionRecord(

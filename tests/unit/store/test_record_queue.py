@@ -22,7 +22,7 @@ def session(session_id: str) -> SessionRecord:
     )
 
 
-def test_a_session_that_came_and_went_is_one_note() -> None:
+def test_a_session_opened_and_closed_is_one_record() -> None:
     records = RecordQueue(max_bytes=1_000_000)
     records.open_session(session("a"))
     records.close_session("a", disconnected_ms=5, reason="gone")

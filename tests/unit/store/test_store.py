@@ -117,7 +117,7 @@ async def test_samples_without_an_outbox_are_kept_once_and_leave_room_for_the_ot
     assert len(database.rows) == 150 - dropped + 1
 
 
-async def test_what_comes_close_together_is_one_transaction_and_committed_within_a_second(
+async def test_batches_close_together_are_one_transaction_and_committed_within_a_second(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()
@@ -150,7 +150,7 @@ async def test_a_database_too_slow_for_a_full_group_gets_on_with_smaller_ones(
     assert len(database.rows) == 6_000
 
 
-async def test_only_the_batch_that_the_database_refuses_is_dropped_and_the_sequence_goes_on(
+async def test_only_the_batch_that_the_database_refuses_is_dropped_and_the_sequence_continues(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()
@@ -205,7 +205,7 @@ async def test_closing_does_not_wait_for_a_database_that_is_away(autojump_clock:
     assert trio.current_time() - before < 1
 
 
-async def test_a_store_that_has_never_read_its_marks_holds_nobody_up_for_long(
+async def test_a_store_that_has_not_read_its_watermarks_delays_callers_only_briefly(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()
@@ -220,7 +220,7 @@ async def test_a_store_that_has_never_read_its_marks_holds_nobody_up_for_long(
         assert await store.watermark("box") == Watermark(7, 70)
 
 
-async def test_marks_are_told_while_the_database_is_away(autojump_clock: MockClock) -> None:
+async def test_watermarks_are_known_while_the_database_is_away(autojump_clock: MockClock) -> None:
     database = steady_database()
     database.watermarks["box"] = Watermark(7, 70)
     async with open_over(database) as store:
@@ -230,7 +230,7 @@ async def test_marks_are_told_while_the_database_is_away(autojump_clock: MockClo
             assert await store.watermark("box") == Watermark(7, 70)
 
 
-async def test_a_refused_batch_moves_the_mark_with_its_time(autojump_clock: MockClock) -> None:
+async def test_a_refused_batch_advances_the_watermark_with_its_time(autojump_clock: MockClock) -> None:
     database = steady_database()
     database.refuses = lambda batch: batch.batch_seq == 2
     async with open_over(database) as store:

@@ -132,9 +132,9 @@ async def test_records_that_have_no_room_are_counted_and_logged(
         stats = store.stats
         assert stats.records_dropped == 300 - stats.records_waiting
         assert stats.shares_dropped > 0
-        told = [line for line in lines if line["event"].startswith("records dropped")]
-        assert sum(line["sessions_and_dispatches"] for line in told) == stats.records_dropped
-        assert sum(line["shares_of_dispatches"] for line in told) == stats.shares_dropped
+        found = [line for line in lines if line["event"].startswith("records dropped")]
+        assert sum(line["sessions_and_dispatches"] for line in found) == stats.records_dropped
+        assert sum(line["shares_of_dispatches"] for line in found) == stats.shares_dropped
 
 
 async def test_old_records_that_cannot_be_deleted_do_no_harm(

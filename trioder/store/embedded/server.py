@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from trioder.process.backoff import Backoff
 from trioder.process.nurseries import open_background_nursery
 from trioder.store.embedded.binaries import (
     Installation,
@@ -173,7 +174,7 @@ async def _start(folder: DataFolder, installation: Installation) -> trio.Process
 
 
 async def _keep_running(watchdog: trio.Process, folder: DataFolder, installation: Installation) -> None:
-    pause_s = _SHORTEST_PAUSE_S
+    backoff = Backoff(first_s=_SHORTEST_PAUSE_S, max_s=_LONGEST_PAUSE_S)
     while True:
         started_s = trio.current_time()
         try:
@@ -184,10 +185,9 @@ async def _keep_running(watchdog: trio.Process, folder: DataFolder, installation
                 await _stop(watchdog, folder)
         log.error("database server ended; it is started again", exit_code=code, reason=_log_tail(folder))
         if trio.current_time() - started_s > _HEALTHY_AFTER_S:
-            pause_s = _SHORTEST_PAUSE_S
+            backoff.reset()
         await stop_orphan_server(folder, patience_s=0.0)
-        await trio.sleep(pause_s)
-        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        await trio.sleep(backoff.next_delay_s())
         try:
             # Its process id may belong to another process by now.
             remove_stale_lock_files(folder)

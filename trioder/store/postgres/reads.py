@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, LiteralString
 
 import msgspec
+from psycopg.rows import class_row
 
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord, LeftOutRecord, MemberRecord
@@ -228,32 +229,17 @@ async def read_sessions(
 
 async def read_retired_asset(connection: Connection, asset_id: str) -> Asset | None:
     """See `Store.find_retired_asset`."""
-    found = await connection.execute(
-        """
-        SELECT asset.name, site_id::text, site.name, asset.location, capacity_mwhr, max_mw, min_mw,
-            charge_efficiency, discharge_efficiency, ramp_rate_mw_per_min
-        FROM assets AS asset JOIN sites AS site ON site.id = site_id
-        WHERE asset.id = %s::uuid AND NOT asset.in_fleet
-        """,
-        [asset_id],
-    )
-    row = await found.fetchone()
-    if row is None:
-        return None
-    name, site_id, site_name, location, capacity_mwhr, max_mw, min_mw, charging, discharging, ramp = row
-    return Asset(
-        id=asset_id,
-        name=name,
-        site_id=site_id,
-        site_name=site_name,
-        location=location,
-        capacity_mwhr=capacity_mwhr,
-        max_mw=max_mw,
-        min_mw=min_mw,
-        charge_efficiency=charging,
-        discharge_efficiency=discharging,
-        ramp_rate_mw_per_min=ramp,
-    )
+    async with connection.cursor(row_factory=class_row(Asset)) as cursor:
+        await cursor.execute(
+            """
+            SELECT asset.id::text, asset.name, site_id::text, site.name AS site_name, asset.location,
+                capacity_mwhr, max_mw, min_mw, charge_efficiency, discharge_efficiency, ramp_rate_mw_per_min
+            FROM assets AS asset JOIN sites AS site ON site.id = site_id
+            WHERE asset.id = %s::uuid AND NOT asset.in_fleet
+            """,
+            [asset_id],
+        )
+        return await cursor.fetchone()
 
 
 async def read_open_dispatches(connection: Connection, *, limit: int) -> Sequence[DispatchRecord]:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 import trio
 
+from trioder.process.backoff import Backoff
 from trioder.store.postgres.database import Database, DatabaseError, bisect
 from trioder.store.postgres.record_queue import Dropped, PendingDispatch, PendingRecord, RecordQueue
 from trioder.store.stats import StoreStats
@@ -76,7 +77,7 @@ class RecordWriter:
 
     async def run(self) -> None:
         """Write what is queued, until cancelled."""
-        pause_s = _SHORTEST_PAUSE_S
+        backoff = Backoff(first_s=_SHORTEST_PAUSE_S, max_s=_LONGEST_PAUSE_S)
         drop_at_s = trio.current_time() + _DROP_FIRST_AFTER_S
         while True:
             await self._connected.wait()
@@ -84,10 +85,9 @@ class RecordWriter:
                 started_s = trio.current_time()
                 self.reason = await self._attempt(self._write)
                 if self.reason:
-                    await trio.sleep(pause_s)
-                    pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+                    await trio.sleep(backoff.next_delay_s())
                 else:
-                    pause_s = _SHORTEST_PAUSE_S
+                    backoff.reset()
                     self._on_written()
                     await trio.sleep_until(started_s + _PACE_S)
                 continue

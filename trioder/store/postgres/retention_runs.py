@@ -13,6 +13,7 @@ import structlog
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from trioder.process.backoff import Backoff
 from trioder.store.postgres.partitions import (
     DEFAULT_PARTITION,
     Partitions,
@@ -85,7 +86,7 @@ class Retention:
         self._retention_days = retention_days
         self._today: date | None = None
         self._next_s = 0.0
-        self._pause_s = _SHORTEST_PAUSE_S
+        self._backoff = Backoff(first_s=_SHORTEST_PAUSE_S, max_s=_LONGEST_PAUSE_S)
         self._confirmed_before: date | None = None
         self._reported: Held | None = None
         self._has_telemetry = False
@@ -102,21 +103,17 @@ class Retention:
                 return
             # Before the run: one that loses the connection must not be repeated on the next at once.
             self._today = today
-            self._pause(now_s)
+            self._next_s = now_s + self._backoff.next_delay_s()
             if await self._run(connection, partitions, today):
-                self._pause_s = _SHORTEST_PAUSE_S
+                self._backoff.reset()
                 again_s = _AGAIN_AFTER_S if self._has_telemetry else _AGAIN_WITHOUT_TELEMETRY_S
                 self._next_s = asyncio.get_running_loop().time() + again_s
         except psycopg.Error as error:
             if is_connection_lost(connection):
                 raise
-            self._pause(now_s)
+            self._next_s = now_s + self._backoff.next_delay_s()
             reason = (error.diag.message_primary or str(error)).partition("\n")[0]
             log.warning("retention not run; it is tried again", reason=reason)
-
-    def _pause(self, now_s: float) -> None:
-        self._next_s = now_s + self._pause_s
-        self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _was_confirmed(self, connection: Connection) -> bool:
         if not self.days_held:

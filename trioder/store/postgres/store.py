@@ -16,6 +16,7 @@ import trio
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord, ShareOf, ShareRecord, with_shares
 from trioder.domain.telemetry import PastSample, Samples
+from trioder.process.backoff import Backoff
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import StoreHealth, StoreListener, StoreUnavailableError
 from trioder.store.postgres.batch_queue import BatchQueue, PendingBatch, UnsequencedBuffer
@@ -233,16 +234,15 @@ class PostgresStore:
                 await self._database.disconnect()
 
     async def _run_batches(self) -> None:
-        pause_s = _SHORTEST_PAUSE_S
+        backoff = Backoff(first_s=_SHORTEST_PAUSE_S, max_s=_LONGEST_PAUSE_S)
         while True:
             await self._attempt(self._connect_and_write)
             if self._health.recovered:
-                pause_s = _SHORTEST_PAUSE_S
+                backoff.reset()
                 self._health.recovered = False
             self._record_writer.set_connected(connected=False)
             await self._database.disconnect()
-            await trio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            await trio.sleep(backoff.next_delay_s())
 
     async def _connect_and_write(self) -> None:
         watermarks = await self._database.connect(first=not self._watermarks_read.is_set())
