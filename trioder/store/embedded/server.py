@@ -110,50 +110,39 @@ async def _create_cluster(folder: DataFolder, installation: Installation) -> Non
     """
     if (folder.data / "PG_VERSION").exists():
         return
+
+    async def run(program: str, *arguments: str, stdin: bytes = b"") -> None:
+        done = await trio.run_process(
+            installation.command(program, *arguments),
+            check=False,
+            stdin=stdin,
+            capture_stdout=True,
+            capture_stderr=True,
+            cwd=folder.root,
+            env=server_environment(),
+            **installation.account,
+        )
+        if done.returncode != 0:
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            raise StoreConfigurationError(
+                f"no database could be made in {folder.root}: {' '.join(lines[-3:])}"
+            )
+
     log.info("making the database", path=str(folder.data))
     unfinished = folder.data.with_name(folder.data.name + ".new")
     if unfinished.exists():
         await trio.to_thread.run_sync(shutil.rmtree, unfinished)
-    await _run(
-        installation.command(
-            "initdb",
-            f"--pgdata={unfinished}",
-            f"--username={USER}",
-            "--auth=trust",  # only the owner can enter the socket's folder
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-instructions",
-        ),
-        stdin=b"",
-        folder=folder,
-        installation=installation,
-    )
-    single = installation.command("postgres", "--single", "-D", str(unfinished), "postgres")
-    await _run(
-        single, stdin=b"CREATE DATABASE %b\n" % DATABASE.encode(), folder=folder, installation=installation
-    )
+    options = ("--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions")
+    # Trust: only the owner can enter the socket's folder.
+    await run("initdb", f"--pgdata={unfinished}", f"--username={USER}", *options)
+    create = f"CREATE DATABASE {DATABASE}\n".encode()
+    await run("postgres", "--single", "-D", str(unfinished), "postgres", stdin=create)
     try:
         unfinished.rename(folder.data)
     except OSError as error:
         raise StoreConfigurationError(
             f"{folder.data} is no database of ours and in its way: {error.strerror}"
         ) from None
-
-
-async def _run(command: list[str], *, stdin: bytes, folder: DataFolder, installation: Installation) -> None:
-    done = await trio.run_process(
-        command,
-        check=False,
-        stdin=stdin,
-        capture_stdout=True,
-        capture_stderr=True,
-        cwd=folder.root,
-        env=server_environment(),
-        **installation.account,
-    )
-    if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise StoreConfigurationError(f"no database could be made in {folder.root}: {' '.join(lines[-3:])}")
 
 
 async def _start(folder: DataFolder, installation: Installation) -> trio.Process:
@@ -192,11 +181,8 @@ async def _keep_running(watchdog: trio.Process, folder: DataFolder, installation
             # Its process id may belong to another process by now.
             remove_stale_lock_files(folder)
             watchdog = await _spawn(folder, installation)
-        except StoreConfigurationError as error:
-            log.error("database server cannot be started", reason=str(error))  # noqa: TRY400  # no bug to trace
-            continue
-        except OSError as error:
-            # The process or file table is full: the loop sees the ended watchdog and retries.
+        except (StoreConfigurationError, OSError) as error:
+            # Also a full process or file table: the loop sees the ended watchdog and retries.
             log.error("database server cannot be started", reason=str(error))  # noqa: TRY400  # no bug to trace
             continue
         log.info("database server started", pid=watchdog.pid)
