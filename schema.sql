@@ -1,9 +1,9 @@
--- The whole database of a headend, as it stands. Idempotent: applied by the headend whenever it finds the
--- database without it; by hand with psql it does no harm either. An older database is brought here by the
--- numbered migrations in trioder/store/postgres/migrations. Every change of this file raises the version
--- (below, and in trioder/store/postgres/schema.py) and has a migration of that number.
+-- The headend's whole schema at its present version. Idempotent: the headend applies it to a database without
+-- it; applying it with psql is harmless. The numbered migrations in trioder/store/postgres/migrations bring an
+-- older database to it. Every change of a statement raises the version (below, and in
+-- trioder/store/postgres/schema.py) and needs a migration of that number.
 
--- digest: read by headends of version 2, which refuse a newer database in plain words because they find it.
+-- digest: unused; headends of schema version 2 select it, and refuse a newer database properly only if it exists.
 
 CREATE TABLE IF NOT EXISTS schema_version (
     version     integer PRIMARY KEY,
@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS schema_version (
     applied_at  timestamptz NOT NULL DEFAULT now()
 );
 
--- The fleet file as the headend read it last. What left the file stays, for the sake of its history.
+-- The fleet file as last loaded by the headend. What was removed from the file stays, for its history.
 
 CREATE TABLE IF NOT EXISTS sites (
     id        uuid PRIMARY KEY,
@@ -40,8 +40,8 @@ CREATE TABLE IF NOT EXISTS assets (
     in_fleet                    boolean NOT NULL
 );
 
--- An asset with the nameplate that its samples are to be read by; a changed one is a new key, so that
--- history keeps the capacity and the limits of its time.
+-- An asset with one of its nameplates, and the key that its samples have. A changed nameplate gets a new key, so
+-- that history is read with the capacity and limits of its time.
 
 CREATE TABLE IF NOT EXISTS asset_versions (
     asset_key      integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -54,10 +54,9 @@ CREATE TABLE IF NOT EXISTS asset_versions (
     UNIQUE (asset_id, site_id, capacity_mwhr, max_mw, min_mw)
 );
 
--- One partition a day (UTC), samples_YYYYMMDD, made by the headend ahead of need; what lies far outside
--- of the present goes to samples_default. No unique key: that a sample is kept once is seen to by
--- ingest_watermarks. source: 0 agent, 1 synthesized. quality: as in trioder/domain/quality.py; synthesized rows
--- of versions before 3 have 0.
+-- One partition per UTC day, samples_YYYYMMDD, created ahead by the headend; times far from the present go to
+-- samples_default. No unique key: ingest_watermarks makes writes exactly once. source: 0 agent, 1 synthesized.
+-- quality: see trioder/domain/quality.py; synthesized rows from before schema version 3 have 0.
 
 CREATE TABLE IF NOT EXISTS samples (
     ts                      timestamptz NOT NULL,
@@ -107,9 +106,9 @@ SELECT
 FROM samples AS sample
 JOIN asset_versions AS version USING (asset_key);
 
--- How far each agent's outbox is kept: changed in the transaction that writes the rows, and only there.
--- The sequence is the wire's uint64. batch_ts_unix_ms is the time that the batch batch_seq says of itself: an
--- agent that has another batch of that number was set back to an older copy. NULL: not known.
+-- The last committed batch of each agent's outbox, updated in the transaction that writes its rows. batch_seq is
+-- a uint64. batch_ts_unix_ms is that batch's time, NULL if unknown: an agent whose batch of this number has
+-- another time was restored from an older copy.
 
 CREATE TABLE IF NOT EXISTS ingest_watermarks (
     outbox_id         text PRIMARY KEY,
@@ -118,7 +117,7 @@ CREATE TABLE IF NOT EXISTS ingest_watermarks (
     batch_ts_unix_ms  bigint
 );
 
--- Sessions. An agent comes back with the same assets over and over: each list of them is kept once.
+-- Sessions. Agents reconnect with the same assets, so each list of assets is stored once.
 
 CREATE TABLE IF NOT EXISTS asset_lists (
     list_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -163,8 +162,7 @@ JOIN asset_versions AS version USING (asset_key)
 JOIN assets AS asset ON asset.id = version.asset_id
 JOIN sites AS site ON site.id = version.site_id;
 
--- Every dispatch, to one asset or to many, and what became of it. living: something may still become of it.
--- by_state: how many of its members are in each state.
+-- Every dispatch, to one asset or many. living: it has not ended. by_state: the number of assets in each state.
 
 CREATE TABLE IF NOT EXISTS dispatches (
     dispatch_id      uuid PRIMARY KEY,
@@ -194,9 +192,9 @@ CREATE INDEX IF NOT EXISTS dispatches_living ON dispatches (dispatched_at DESC) 
 CREATE INDEX IF NOT EXISTS dispatches_idempotency_key ON dispatches (idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 
--- What each asset was given of a dispatch, and what became of that; or, where left_out, why it was given
--- nothing. position: the asset's place in the fleet file. Its dispatch's dispatched_at is repeated here for
--- the index. Written anew as each member moves on, hence the room left in its pages.
+-- Each asset's share of a dispatch and its state; or, if left_out, why it has none. position: the asset's place
+-- in the fleet file. dispatched_at repeats the dispatch's, for the index. Rows are updated at each change of
+-- state, hence the fill factor.
 
 CREATE TABLE IF NOT EXISTS dispatch_shares (
     dispatch_id    uuid NOT NULL,
@@ -225,7 +223,7 @@ CREATE TABLE IF NOT EXISTS dispatch_shares (
 
 CREATE INDEX IF NOT EXISTS dispatch_shares_asset_id ON dispatch_shares (asset_id, dispatched_at DESC);
 
--- The times that the shares of a dispatch were allocated anew, in order; dropped: [[asset id, reason], ...].
+-- Reallocations of a dispatch's shares, in order; dropped: [[asset id, reason], ...].
 
 CREATE TABLE IF NOT EXISTS dispatch_resplits (
     dispatch_id   uuid NOT NULL,
@@ -252,8 +250,8 @@ SELECT dispatch_id, asset_id, code, allocation, dispatched_at
 FROM dispatch_shares
 WHERE left_out;
 
--- What retention of telemetry goes by from run to run (one row), and what it holds back until an operator
--- confirms (python -m trioder.store confirm-retention). Days are UTC; *_before: everything that is dated before.
+-- The state of telemetry retention between runs (one row), and what it holds until an operator confirms
+-- (python -m trioder.store confirm-retention). Days are UTC; *_before: everything dated before.
 
 CREATE TABLE IF NOT EXISTS telemetry_retention (
     only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),

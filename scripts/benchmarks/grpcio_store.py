@@ -11,14 +11,12 @@ from trioder.domain.fleet import Fleet
 from trioder.domain.telemetry import Samples
 from trioder.process.wall_time import WallClock
 from trioder.store.none import NoneStore
-from trioder.store.postgres.database import PendingBatch
+from trioder.store.postgres.batch_queue import BatchQueue, PendingBatch, UnsequencedBuffer
+from trioder.store.postgres.batch_writes import write_batches
 from trioder.store.postgres.partitions import Partitions, day_of, days_of
 from trioder.store.postgres.pg_connection import Connection, open_connection
-from trioder.store.postgres.queue import BatchQueue
 from trioder.store.postgres.schema import apply_schema, mirror_fleet
 from trioder.store.postgres.store import GROUP_ROWS, PACE_S, QUEUE_BYTES
-from trioder.store.postgres.unsequenced import UnsequencedBuffer
-from trioder.store.postgres.writes import write_batches
 from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 
@@ -55,8 +53,8 @@ class AsyncioStore(NoneStore):
         self._wake()
         return True
 
-    def keep(self, samples: Samples) -> None:
-        """See `Store.keep`."""
+    def store_unsequenced(self, samples: Samples) -> None:
+        """See `Store.store_unsequenced`."""
         if self._loose.put(samples):
             self._wake()
 
@@ -85,9 +83,9 @@ class AsyncioStore(NoneStore):
         self._queue.remove_first(len(group))
         if self._listener is None:
             return
-        for outbox_id, mark in written.marks.items():
+        for outbox_id, mark in written.watermarks.items():
             self._listener.batches_committed(outbox_id, mark)
-        if self._queue.take_room_again():
+        if self._queue.take_capacity_available():
             self._listener.capacity_available()
 
     async def _pace(self, until_s: float) -> None:

@@ -28,8 +28,8 @@ from trioder.domain.assets import Asset
 from trioder.domain.fleet import shard_fleet
 from trioder.fleet import load_fleet
 from trioder.process.addresses import Address, AddressType
-from trioder.process.descriptors import raise_descriptor_limit
 from trioder.process.logs import configure_logging
+from trioder.process.runtime_limits import raise_descriptor_limit
 from trioder.process.wall_time import WallClock
 from trioder.rpc import connect
 from trioder.wire.service import PROTOCOL

@@ -27,8 +27,8 @@ from trioder.agent.pulse import Lateness
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.domain.assets import Asset
 from trioder.process.addresses import Address
-from trioder.process.gc_freeze import freeze_gc
 from trioder.process.logs import configure_logging
+from trioder.process.runtime_limits import freeze_gc
 from trioder.process.wall_time import WallClock
 from trioder.rpc import connect
 

@@ -14,15 +14,9 @@ from tests.unit.store import model_dispatches
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.telemetry import PastSample
-from trioder.store.postgres.database import (
-    DatabaseError,
-    Maintenance,
-    Note,
-    PendingBatch,
-    SessionNote,
-    Watermarks,
-    Written,
-)
+from trioder.store.postgres.batch_queue import PendingBatch
+from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
+from trioder.store.postgres.record_queue import PendingRecord, PendingSession
 from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 T = TypeVar("T")
@@ -49,14 +43,14 @@ class DatabaseServer:
         self.delay_s = 0.01
         self.batches: dict[str, list[PendingBatch]] = defaultdict(list)
         self.marks: dict[str, Watermark] = {}
-        self.sessions: dict[str, SessionNote] = {}
+        self.sessions: dict[str, PendingSession] = {}
         self.dispatches: dict[str, DispatchRecord] = {}
         self.commits_unheard = 0
         self.late_commits = 0
         self._rng = rng
         self._nursery = nursery
         self._locked: set[str] = set()
-        self._notes_under_way = 0
+        self._records_under_way = 0
         self._unlocked = trio.Event()
         self._run = 0
 
@@ -70,14 +64,14 @@ class DatabaseServer:
 
     @property
     def open_sessions(self) -> set[str]:
-        return {key for key, note in self.sessions.items() if note.disconnected_ms is None}
+        return {key for key, record in self.sessions.items() if record.disconnected_ms is None}
 
     async def execute(
         self,
         client: "DatabaseClient",
         *,
         outbox_ids: Collection[str] = (),
-        note_ids: Collection[str] = (),
+        record_ids: Collection[str] = (),
         begin: Callable[[], None],
         commit: Callable[[], T],
     ) -> T:
@@ -95,15 +89,15 @@ class DatabaseServer:
 
         async def transact() -> None:
             locked = await self._lock(self.marks.keys() & set(outbox_ids))
-            self._notes_under_way += bool(note_ids)
+            self._records_under_way += bool(record_ids)
             try:
                 await self._reach(client, delays_s[0], fails=refused)
                 # Rows that are written are locked, new ones as well: who writes them next waits.
-                locked |= await self._lock(note_ids)
+                locked |= await self._lock(record_ids)
                 answer.append(await self._transact(client, begin, commit, delays_s[1]))
             except DatabaseError as error:
                 answer.append(error)
-            self._notes_under_way -= bool(note_ids)
+            self._records_under_way -= bool(record_ids)
             self._unlock(locked)
             done.set()
 
@@ -122,10 +116,10 @@ class DatabaseServer:
             raise DatabaseError("the connection was lost while it committed")
         return result
 
-    async def wait_for_notes(self) -> None:
-        """Wait until nobody writes notes, as the lock that their transactions share makes one wait."""
+    async def wait_for_records(self) -> None:
+        """Wait until nobody writes records, as the lock that their transactions share makes one wait."""
         with trio.move_on_after(_LOCK_WITHIN_S):
-            while self._notes_under_way:
+            while self._records_under_way:
                 await self._unlocked.wait()
             return
         raise DatabaseError("canceling statement due to lock timeout")
@@ -194,12 +188,14 @@ class DatabaseClient:
         self._connections += 1
         self.connection = self._connections
         if first:
-            await server.wait_for_notes()
+            await server.wait_for_records()
             self._check_there()
             for key in server.open_sessions:
-                note = server.sessions[key]
-                server.sessions[key] = SessionNote(
-                    session=note.session, disconnected_ms=note.session.connected_ms, reason="headend ended"
+                record = server.sessions[key]
+                server.sessions[key] = PendingSession(
+                    session=record.session,
+                    disconnected_ms=record.session.connected_ms,
+                    reason="headend ended",
                 )
         return Watermarks(by_outbox=dict(server.marks))
 
@@ -228,26 +224,26 @@ class DatabaseClient:
             for batch in fresh if rows else ():
                 server.batches[batch.outbox_id].append(batch)
             server.marks.update(after)
-            return Written(marks=after, rows=sum(batch.rows for batch in fresh) if rows else 0)
+            return Written(watermarks=after, rows=sum(batch.rows for batch in fresh) if rows else 0)
 
         return await server.execute(self, outbox_ids=outbox_ids, begin=begin, commit=commit)
 
-    async def note(self, notes: Iterable[Note]) -> None:
+    async def write_records(self, records: Iterable[PendingRecord]) -> None:
         self._check_there()
-        wanted = list(notes)
+        wanted = list(records)
 
         def commit() -> None:
-            for note in wanted:
-                if isinstance(note, SessionNote):
-                    self._server.sessions[note.session.session_id] = note
+            for record in wanted:
+                if isinstance(record, PendingSession):
+                    self._server.sessions[record.session.session_id] = record
                 else:
-                    model_dispatches.keep(self._server.dispatches, note)
+                    model_dispatches.keep(self._server.dispatches, record)
 
         ids = [
-            note.session.session_id if isinstance(note, SessionNote) else note.dispatch.dispatch_id
-            for note in wanted
+            record.session.session_id if isinstance(record, PendingSession) else record.dispatch.dispatch_id
+            for record in wanted
         ]
-        await self._server.execute(self, note_ids=ids, begin=lambda: None, commit=commit)
+        await self._server.execute(self, record_ids=ids, begin=lambda: None, commit=commit)
 
     async def mirror_fleet(self) -> None:
         self._check_there()
@@ -258,7 +254,7 @@ class DatabaseClient:
         self._check_there()
         return False
 
-    async def tend(self) -> Maintenance:
+    async def maintain(self) -> Maintenance:
         self._check_there()
         await trio.sleep(self._server.delay_s / 2)
         self._check_there()
@@ -302,7 +298,7 @@ class DatabaseClient:
         await trio.lowlevel.checkpoint()
         return ()
 
-    async def reported_times(self, asset_ids: Sequence[str], *, limit: int) -> Mapping[str, Sequence[int]]:
+    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         await trio.lowlevel.checkpoint()
         return {}
 

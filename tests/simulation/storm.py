@@ -46,7 +46,7 @@ async def calm_down(world: World) -> None:
     )
     await world.until(lambda: not server.open_sessions, "no session is left open", within_s=30)
     assert world.store is not None
-    world.report.refused = world.store.figures.batches_refused
+    world.report.refused = world.store.stats.batches_refused
     with trio.fail_after(30):
         await world.stop_headend()
 

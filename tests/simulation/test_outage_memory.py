@@ -84,7 +84,7 @@ async def test_an_hour_without_a_database_is_bounded_in_memory_and_felt_by_nobod
                     order = DispatchRequest(asset_id=asset_id(number), mw=1.0, duration_s=None)
                     assert headend.dispatcher.dispatch(order).state == "sent"
             tracemalloc.stop()
-            assert store.figures.queue_bytes <= QUEUE_BYTES
+            assert store.stats.queue_bytes <= QUEUE_BYTES
             assert headend.counters.batches_refused > 0.9 * PULSES * AGENTS
             # The queue is full after the first hundred pulses; the other eight hundred add nothing.
             assert max(memory_bytes) - memory_bytes[0] < 2_000_000

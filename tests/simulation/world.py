@@ -157,7 +157,7 @@ class World:
 
     def check_bounds(self) -> None:
         if self.store is not None:
-            queue_bytes = self.store.figures.queue_bytes
+            queue_bytes = self.store.stats.queue_bytes
             self.report.queue_bytes_max = max(self.report.queue_bytes_max, queue_bytes)
             assert queue_bytes <= self.storm.queue_bytes
 

@@ -30,10 +30,9 @@ from trioder.agent.persistence.state_file import StateFileInUseError, StateFileU
 from trioder.agent.service import run_agent
 from trioder.process.agent_files import agent_file
 from trioder.process.clock_discipline import discipline_clock
-from trioder.process.gc_freeze import freeze_gc
-from trioder.process.logs import LogFormat, configure_logging
-from trioder.process.options import logging_options
+from trioder.process.logs import LogFormat, configure_logging, logging_options
 from trioder.process.queued_output import OutputQueue, queue_standard_error
+from trioder.process.runtime_limits import freeze_gc
 from trioder.process.signals import open_stop_signal
 from trioder.process.wall_time import WallClock
 from trioder.rpc import connect

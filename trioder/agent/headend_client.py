@@ -17,6 +17,7 @@ from trioder.agent.persistence.state_store import StateStore
 from trioder.agent.send_queue import SendQueue
 from trioder.domain.dispatch import Setpoint
 from trioder.process.backoff import Backoff
+from trioder.process.nurseries import leaf_exceptions
 from trioder.process.wall_time import WallClock
 from trioder.rpc import ClientCall, RpcError, StatusCode, open_channel
 from trioder.wire import agent_link_pb2 as pb
@@ -361,7 +362,5 @@ def _status_text(error: RpcError) -> str:
 
 def _dial_error(error: OSError) -> str:
     # Trio's error has no reason; those of the attempts have.
-    cause = error.__cause__
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
+    cause = leaf_exceptions(error.__cause__)[0] if error.__cause__ else None
     return f"{error}: {cause.strerror}" if isinstance(cause, OSError) and cause.strerror else str(error)

@@ -24,11 +24,15 @@ from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
-from trioder.process.descriptors import RESERVED_DESCRIPTORS, peer_descriptors, raise_descriptor_limit
-from trioder.process.gc_freeze import freeze_gc
-from trioder.process.logs import LogFormat, configure_logging
-from trioder.process.options import logging_options
+from trioder.process.logs import LogFormat, configure_logging, logging_options
+from trioder.process.nurseries import leaf_exceptions
 from trioder.process.queued_output import flush_standard_error, queue_standard_error
+from trioder.process.runtime_limits import (
+    RESERVED_DESCRIPTORS,
+    freeze_gc,
+    peer_descriptors,
+    raise_descriptor_limit,
+)
 from trioder.process.signals import StopSignal, open_stop_signal
 from trioder.process.wall_time import WallClock
 from trioder.rpc import ConnectionOptions, PeerLimits, PeerOptions, serve_rpc
@@ -218,7 +222,7 @@ def main(
     try:
         trio.run(run)
     except* (_PortError, StoreConfigurationError) as group:
-        refused = _leaves(group)
+        refused = leaf_exceptions(group)
     if refused:
         click.echo("\n".join(f"Error: {error}" for error in refused), err=True)
         sys.exit(2)
@@ -354,14 +358,6 @@ async def _open_stop_watchdog(stop: StopSignal) -> AsyncIterator[trio.Event]:
             yield started
         finally:
             block_runs.cancel()
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """Return the exceptions of a group, however nested."""
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves
 
 
 async def _listen(address: Address, variable: str, ports: AsyncExitStack) -> list[trio.SocketListener]:

@@ -26,6 +26,7 @@ from trioder.headend.ticker import Ticker
 from trioder.ingest.latest import LatestState
 from trioder.ingest.service import Ingest
 from trioder.process.clock_discipline import ClockStep, discipline_clock
+from trioder.process.nurseries import open_background_nursery
 from trioder.process.wall_time import WallClock
 from trioder.rpc import PeerLimits, Services, StatusCode
 from trioder.rpc.health import HealthStatus, health_services
@@ -131,8 +132,12 @@ async def open_headend(
     health = HealthStatus()
     health.set_serving(AGENT_LINK_STREAM.service, True)
     await _recover_dispatches(dispatcher, store)
-    error: Exception | None = None
-    async with trio.open_nursery() as nursery:
+
+    async def stop() -> None:
+        closing.set()
+        dispatcher.flush()
+
+    async with open_background_nursery(before_cancel=stop) as nursery:
         nursery.start_soon(_end_sessions, closing, sessions, health)
         nursery.start_soon(_maintain_dispatches, dispatcher)
         nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
@@ -158,15 +163,7 @@ async def open_headend(
             closing=closing,
             reloader=reloader,
         )
-        try:
-            yield headend
-        except Exception as caught:  # noqa: BLE001  # raised below, outside of the nursery that would wrap it
-            error = caught
-        closing.set()
-        dispatcher.flush()
-        nursery.cancel_scope.cancel()
-    if error is not None:
-        raise error
+        yield headend
 
 
 def _handle_fleet_changes(

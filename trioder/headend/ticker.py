@@ -83,7 +83,7 @@ class Ticker:
             available_charge_mw=available_charge_mw,
         )
         self._latest.apply_synthesized(samples)
-        self._store.keep(samples)
+        self._store.store_unsequenced(samples)
         self._counters.samples_synthesized += len(unattended)
 
     def _next_state(self, key: int, dt_secs: float, now_ms: int) -> BessState:

@@ -177,7 +177,7 @@ class Ingest:
         state = self._sessions[session]
         received = state.intake.single(asset_key, sample, received_ms=now_ms)
         self._accept(session, state, received, now_ms, None)
-        self._store.keep(received.samples)
+        self._store.store_unsequenced(received.samples)
 
     def nameplates_changed(self) -> None:
         """The fleet's nameplates have changed: later samples are checked against the new ones."""

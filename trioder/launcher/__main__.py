@@ -16,10 +16,9 @@ from trioder.launcher.run import run_launcher
 from trioder.launcher.shards import DEFAULT_OUTBOX_MAX_MB, LaunchSettings, RetiredAgents, Shard, cut_shards
 from trioder.process.addresses import Address, AddressType
 from trioder.process.agent_files import gathered_states_file, retired_files
-from trioder.process.descriptors import raise_descriptor_limit
-from trioder.process.logs import LogFormat, configure_logging
-from trioder.process.options import logging_options
+from trioder.process.logs import LogFormat, configure_logging, logging_options
 from trioder.process.queued_output import queue_standard_error
+from trioder.process.runtime_limits import raise_descriptor_limit
 
 
 def _headend(_context: click.Context, _option: click.Parameter, value: Address) -> Address:

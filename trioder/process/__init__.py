@@ -1,4 +1,1 @@
-"""What every executable of trioder needs around its work: options, logs, signals, wall time.
-
-Nothing in here knows of batteries, of the wire or of the fleet.
-"""
+"""What every executable needs: options, logs, signals, wall time. Imports nothing of the other packages."""

@@ -1,4 +1,4 @@
-"""Addresses as people write them: ``host:port`` or ``http://host:port``, IPv6 in brackets."""
+"""Parses addresses: ``host:port`` or ``http://host:port``, IPv6 in brackets."""
 
 import ipaddress
 import re
@@ -14,7 +14,7 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?", re.ASCI
 
 
 class Address(NamedTuple):
-    """Where to listen, or whom to dial; an IPv6 host stands here without its brackets."""
+    """An address to listen on or connect to; an IPv6 host is without brackets."""
 
     host: str
     port: int
@@ -24,10 +24,10 @@ class Address(NamedTuple):
 
 
 def parse_address(text: str) -> Address:
-    """Read one address.
+    """Parse one address.
 
     Raises:
-        ValueError: names the text and the rule that it breaks.
+        ValueError: the text says what is wrong.
     """
     match = _ADDRESS.fullmatch(text.strip())
     if match is None:
@@ -51,12 +51,12 @@ def _host(text: str, match: re.Match[str]) -> str:
 
 
 class AddressType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    """The type of an option that takes an address; yields an `Address`."""
+    """The type of an option whose value is an `Address`."""
 
     name = "host:port"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
-        """Take an `Address` as it is and text as `parse_address` reads it."""
+        """Return an `Address` as it is, and text parsed by `parse_address`."""
         if isinstance(value, Address):
             return value
         try:

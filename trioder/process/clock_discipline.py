@@ -1,7 +1,7 @@
-"""Keeps a process's wall time at the system's: small differences are slewed, large ones that last are steps.
+"""Keeps a process's wall time at the system's: small differences are slewed, large lasting ones stepped.
 
-Linux's `adjtime` moves Trio's clock and the wall clock alike, so what is seen here is somebody's setting of
-the clock, a suspended machine, or two clocks of unlike rates.
+Linux's `adjtime` moves Trio's clock and the wall clock alike, so a difference here means that the clock was
+set, that the machine was suspended, or that the two clocks run at different rates.
 """
 
 from collections.abc import Callable
@@ -16,24 +16,24 @@ from trioder.process.wall_time import SystemClock, WallClock
 log = structlog.stdlib.get_logger(__name__)
 
 CHECK_EVERY_S = 1.0
-# A difference beyond this is a step, once so many checks in a row agree on it.
+# A larger difference is a step, once this many consecutive checks agree on it.
 STEP_S = 1.0
 STEP_CHECKS = 3
 # As the kernel's own: 500 ppm.
 MAX_SLEW = 500e-6
-# A process that was preempted between the two clocks has read none.
+# If reading both clocks takes longer, the process was preempted in between: the reading is discarded.
 _READ_WITHIN_S = 0.01
-# The two clocks whose difference is the suspension are read one after the other.
+# The suspension is the difference of two clocks that are not read at the same instant.
 _SUSPENDED_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockStep:
-    """The wall time has jumped.
+    """A step of the wall time.
 
     Attributes:
-        by_s: by so much; + is forward.
-        suspended_s: the machine was suspended for so long: of `by_s`, time that has passed, unseen by timers.
+        by_s: its size; + is forward.
+        suspended_s: the part of `by_s` that passed while the machine was suspended, unseen by timers.
     """
 
     by_s: float
@@ -41,49 +41,49 @@ class ClockStep:
 
     @property
     def corrected_s(self) -> float:
-        """By how much the clock had been wrong; the rest of `by_s` has passed."""
+        """The error of the clock; the rest of `by_s` is time that passed."""
         return self.by_s - self.suspended_s
 
     def __str__(self) -> str:
-        """One sentence for people."""
+        """Return one sentence for an operator."""
         if self.suspended_s:
             return f"the machine was suspended for {self.suspended_s:.3f} s"
         return f"the clock was set by {self.by_s:+.3f} s"
 
 
 class StepFilter:
-    """Decides what becomes of the differences that are seen one after the other. No I/O."""
+    """Decides on each difference in turn. No I/O."""
 
     def __init__(self) -> None:
-        self._seen = 0
+        self._agreeing = 0
         self._last_s = 0.0
 
     def correction(self, difference_s: float, *, elapsed_s: float) -> tuple[float, bool]:
-        """Return by how much to correct the wall time now, and whether that is a step.
+        """Return the correction of the wall time, and whether it is a step.
 
         Args:
-            difference_s: of the system's clock; + is ahead of the wall time.
-            elapsed_s: since the difference before.
+            difference_s: + if the system's clock is ahead of the wall time.
+            elapsed_s: since the last difference.
         """
         if abs(difference_s) <= STEP_S:
-            self._seen = 0
-            most_s = MAX_SLEW * elapsed_s
-            return min(max(difference_s, -most_s), most_s), False
-        agrees = self._seen > 0 and abs(difference_s - self._last_s) <= STEP_S
-        self._seen = self._seen + 1 if agrees else 1
+            self._agreeing = 0
+            max_slew_s = MAX_SLEW * elapsed_s
+            return min(max(difference_s, -max_slew_s), max_slew_s), False
+        agrees = self._agreeing > 0 and abs(difference_s - self._last_s) <= STEP_S
+        self._agreeing = self._agreeing + 1 if agrees else 1
         self._last_s = difference_s
-        if self._seen < STEP_CHECKS:
+        if self._agreeing < STEP_CHECKS:
             return 0.0, False
-        self._seen = 0
+        self._agreeing = 0
         return difference_s, True
 
 
 async def discipline_clock(wall: WallClock, *, stepped: Callable[[ClockStep], None]) -> Never:
-    """Keep `wall` at its system's clock until cancelled; without one, leave it alone.
+    """Keep `wall` at its system's clock until cancelled; do nothing if it has none.
 
     Args:
         wall: corrected in place.
-        stepped: called with each step, once the clock has the new time.
+        stepped: called after each step.
     """
     system = wall.system
     if system is None:
@@ -121,7 +121,7 @@ def _step(wall: WallClock, step: ClockStep, stepped: Callable[[ClockStep], None]
 
 
 def _read(system: SystemClock) -> tuple[float, float] | None:
-    """Return the system's wall time and when it was that, on Trio's clock; None when that is not known."""
+    """Return the system's wall time and Trio's time of the reading; None if they may not match."""
     before_s = trio.current_time()
     unix_s = system.unix_s()
     after_s = trio.current_time()

@@ -1,34 +1,37 @@
 """Logging of a whole process: structlog and the standard library's loggers, one line each, to stderr.
 
-Modules say ``log = structlog.stdlib.get_logger(__name__)`` and ``log.info("words", key=value)``. That a
-stopped reader of stderr blocks nobody is the matter of `trioder.process.queued_output`.
+Modules use ``log = structlog.stdlib.get_logger(__name__)`` and ``log.info("message", key=value)``.
+`trioder.process.queued_output` keeps a stalled reader of stderr from blocking the process.
 """
 
 import logging
 import os
 import sys
-from typing import Literal, Protocol
+from collections.abc import Callable
+from typing import Literal, Protocol, TypeVar
 
+import click
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from trioder.process.queued_output import QueuedText
 from trioder.process.rfc3339 import format_ms
 
+Command = TypeVar("Command", bound=Callable[..., object])
 LogFormat = Literal["auto", "console", "json"]
 
 
 class LogStream(Protocol):
-    """What log lines are written to; a text file is one."""
+    """A destination of log lines, such as a text file."""
 
     def write(self, text: str, /) -> object:
         """Write one or more whole lines."""
 
     def flush(self) -> object:
-        """Write out what is held back."""
+        """Write buffered lines."""
 
     def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
+        """Return whether it is a terminal."""
 
 
 _RESET = "\x1b[0m"
@@ -37,14 +40,37 @@ _CYAN = "\x1b[36m"
 _LEVEL_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[1;31m"}
 
 
-def configure_logging(*, level: str, format: LogFormat, stream: LogStream | None = None) -> None:  # noqa: A002 - what the option is called
+def logging_options(command: Command) -> Command:
+    """Add --log-level and --log-format to a command, as `log_level` and `log_format`."""
+    level = click.option(
+        "--log-level",
+        envvar="LOG_LEVEL",
+        type=click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False),
+        default="info",
+        show_default=True,
+        show_envvar=True,
+        help="The least serious level that is logged.",
+    )
+    line_format = click.option(
+        "--log-format",
+        envvar="LOG_FORMAT",
+        type=click.Choice(["auto", "console", "json"], case_sensitive=False),
+        default="auto",
+        show_default=True,
+        show_envvar=True,
+        help="json: one object a line; console: plain text; auto: that, in colour on a terminal.",
+    )
+    return level(line_format(command))
+
+
+def configure_logging(*, level: str, format: LogFormat, stream: LogStream | None = None) -> None:  # noqa: A002  # the name of the option
     """Send every log line of the process to `stream`; safe to call again.
 
     Args:
-        level: a name of the standard library's, in any case; below it nothing is logged.
+        level: the least serious level that is logged; a standard library name, in any case.
         format: ``json`` is one JSON object a line; ``console`` is plain text with key=value;
             ``auto`` is that too, with colours on a terminal.
-        stream: standard error, unless given.
+        stream: by default standard error.
     """
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
@@ -73,7 +99,7 @@ def configure_logging(*, level: str, format: LogFormat, stream: LogStream | None
 
 
 def _describe_dropped(handler: logging.Handler, lines: int) -> str:
-    """Return the log line that stands where lines are missing."""
+    """Return the log line that replaces dropped ones."""
     record = logging.LogRecord(
         __name__, logging.WARNING, __file__, 0, f"{lines} log lines dropped: nobody read them", None, None
     )
@@ -81,7 +107,7 @@ def _describe_dropped(handler: logging.Handler, lines: int) -> str:
     return handler.format(record) + "\n"
 
 
-def _line_processors(*, format: LogFormat, colours: bool) -> list[Processor]:  # noqa: A002 - as above
+def _line_processors(*, format: LogFormat, colours: bool) -> list[Processor]:  # noqa: A002  # as above
     common: list[Processor] = [
         _add_record,
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -109,7 +135,7 @@ def _add_record(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> 
 class _ConsoleRenderer:
     """Writes ``time LEVEL logger: event key=value ...``, and below it the traceback, if any.
 
-    What peers and users sent never breaks the line nor reaches the terminal as control characters.
+    Line breaks and control characters in values are escaped.
     """
 
     def __init__(self, *, colours: bool) -> None:
@@ -120,10 +146,10 @@ class _ConsoleRenderer:
         head = self._paint(str(event_dict.pop("timestamp")), _DIM)
         head += " " + self._paint(f"{level.upper():<8}", _LEVEL_COLOURS.get(level, ""))
         head += " " + self._paint(f"{event_dict.pop('logger')}:", _DIM)
-        words = _one_line(str(event_dict.pop("event", "")))
+        message = _one_line(str(event_dict.pop("event", "")))
         blocks = [str(event_dict.pop(key)) for key in ("stack", "exception") if key in event_dict]
         pairs = [f"{self._paint(_one_line(key), _CYAN)}={_value(value)}" for key, value in event_dict.items()]
-        return "\n".join([" ".join([head, words, *pairs]), *blocks])
+        return "\n".join([" ".join([head, message, *pairs]), *blocks])
 
     def _paint(self, text: str, colour: str) -> str:
         return f"{colour}{text}{_RESET}" if self._colours and colour else text

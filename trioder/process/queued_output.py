@@ -1,7 +1,7 @@
-"""Standard streams that never block their writer: a bounded queue of lines and one thread that writes.
+"""Standard streams that never block their writer: a bounded queue of lines and a writing thread.
 
-A terminal stopped with Ctrl-S, or a pipe that nobody reads, blocks `write`; on an event loop that stops
-everything else as well. O_NONBLOCK would not do: it belongs to the open file, which other processes share.
+A terminal stopped with Ctrl-S, or a pipe that nobody reads, blocks `write` and with it the event loop.
+O_NONBLOCK is no solution: it belongs to the open file, which other processes share.
 """
 
 import atexit
@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
-# Some 8,000 log lines; what is beyond, the oldest of them, is dropped and counted.
+# Some 8,000 log lines; beyond this the oldest are dropped and counted.
 MAX_QUEUED_BYTES = 1024 * 1024
-_BYTES_A_WRITE = 64 * 1024
-# At the exit: SIGTERM promises it within 10 s, most of which others may have used already.
+_BYTES_PER_WRITE = 64 * 1024
+# At exit: within 10 s of SIGTERM, most of which may be used up.
 _FLUSH_WITHIN_S = 2.0
 _STALLED_AFTER_S = 0.3
 _POLL_S = 0.002
@@ -27,22 +27,22 @@ _CLEAR_LINE = b"\r\x1b[K"
 
 
 class OutputQueue:
-    """Writes to a file descriptor from a thread of its own; beyond its bound the oldest is dropped.
+    """Writes to a file descriptor from its own thread; beyond its bound the oldest chunks are dropped.
 
-    What one `put` takes is written or dropped as a whole. A failed write (no reader, no space) drops what it
-    was to write. Where lines are missing, a note takes their place as soon as the descriptor accepts data.
+    The data of one `put` is written or dropped as a whole, and dropped if its write fails (no reader, no
+    space). A notice replaces dropped lines as soon as the descriptor accepts data.
 
     Args:
-        descriptor: open for as long as the process lives; its flags stay as they are.
-        max_bytes: held for it at most, besides the one write that is under way (64 KiB or one chunk).
+        descriptor: must stay open; its flags are not changed.
+        max_bytes: the bound, besides the write in progress (64 KiB or one chunk).
 
     Attributes:
-        lines_dropped: since the start, those of failed writes included.
-        describe: returns the note, a whole line or nothing, for a number of lines dropped. It runs on
+        lines_dropped: since the start, including failed writes.
+        describe: returns the notice, a whole line or nothing, for a number of dropped lines. Called on
             the writing thread.
 
     Raises:
-        RuntimeError: the system has no room for a thread.
+        RuntimeError: the thread cannot be started.
     """
 
     def __init__(self, descriptor: int, *, max_bytes: int = MAX_QUEUED_BYTES) -> None:
@@ -52,18 +52,17 @@ class OutputQueue:
         self._max_bytes = max_bytes
         self._chunks: deque[bytes] = deque()
         self._queued_bytes = 0
-        self._lines_noted = 0
+        self._lines_reported = 0
         self._writing = False
         self._written_bytes = 0
-        # Both are safe in a signal handler that interrupts their holder.
+        # Both may be used in a signal handler that interrupts their holder.
         self._lock = threading.RLock()
         self._wakeups: SimpleQueue[None] = SimpleQueue()
         self._woken = False
-        self._closed = False
         threading.Thread(target=self._run, name=f"write-{descriptor}", daemon=True).start()
 
     def put(self, data: bytes) -> None:
-        """Have this written; returns at once."""
+        """Queue data; returns at once."""
         if not data:
             return
         with self._lock:
@@ -79,9 +78,9 @@ class OutputQueue:
         self._wakeups.put(None)
 
     def flush(self, *, within_s: float = _FLUSH_WITHIN_S, stalled_after_s: float = _STALLED_AFTER_S) -> bool:
-        """Wait for all of it to be written; return whether it is.
+        """Wait until everything is written; return whether it is.
 
-        It takes no lock, so that a signal handler may call it, and blocks: for the end of a process.
+        Blocks; takes no lock, so that a signal handler may call it. For the end of a process.
 
         Args:
             within_s: gives up after this long ...
@@ -98,15 +97,10 @@ class OutputQueue:
             time.sleep(_POLL_S)
         return True
 
-    def close(self) -> None:
-        """End the thread once it has written what is queued; the descriptor stays open."""
-        self._closed = True
-        self._wakeups.put(None)
-
     def _run(self) -> None:
-        while not self._closed:
+        while True:
             self._wakeups.get()
-            # Before the queue is looked at: whoever adds to it from now on wakes this up again.
+            # Before the queue is read: whoever adds to it from now on wakes this thread again.
             self._woken = False
             while True:
                 chunks, dropped = self._take()
@@ -116,13 +110,13 @@ class OutputQueue:
                 self._writing = False
 
     def _take(self) -> tuple[list[bytes], int]:
-        """Return what to write next, and how many lines were dropped before it."""
+        """Return the next chunks to write, and the number of lines dropped before them."""
         chunks: list[bytes] = []
         size = 0
         with self._lock:
-            # First of all: `flush` looks without the lock, and must not find neither of the two.
+            # First: `flush` reads without the lock, and must see either chunks or `_writing`.
             self._writing = True
-            while self._chunks and (not chunks or size + len(self._chunks[0]) <= _BYTES_A_WRITE):
+            while self._chunks and (not chunks or size + len(self._chunks[0]) <= _BYTES_PER_WRITE):
                 chunk = self._chunks.popleft()
                 size += len(chunk)
                 chunks.append(chunk)
@@ -131,22 +125,22 @@ class OutputQueue:
             return chunks, self.lines_dropped
 
     def _write(self, chunks: list[bytes], dropped: int) -> None:
-        note = self._note(dropped - self._lines_noted) if dropped > self._lines_noted else b""
+        notice = self._notice(dropped - self._lines_reported) if dropped > self._lines_reported else b""
         data = b"".join(chunks)
         try:
-            self._write_all(note + data)
+            self._write_all(notice + data)
         except OSError:
             with self._lock:
                 self.lines_dropped += data.count(b"\n")
         else:
-            self._lines_noted = dropped
+            self._lines_reported = dropped
 
-    def _note(self, lines: int) -> bytes:
+    def _notice(self, lines: int) -> bytes:
         try:
             text = self.describe(lines)
-        except Exception:  # noqa: BLE001  # whatever a formatter may raise, this thread goes on
+        except Exception:  # noqa: BLE001  # the thread must survive any formatter
             text = f"{lines} log lines dropped\n"
-        # On a terminal the last line may be one that is shown live.
+        # On a terminal the last line may be a live display.
         return _CLEAR_LINE * (text != "" and os.isatty(self.descriptor)) + text.encode(errors="replace")
 
     def _write_all(self, data: bytes) -> None:
@@ -155,7 +149,7 @@ class OutputQueue:
             try:
                 written = os.write(self.descriptor, rest)
             except BlockingIOError:
-                # Somebody who shares the open file has made it non-blocking.
+                # Another process that shares the open file has made it non-blocking.
                 poll = select.poll()
                 poll.register(self.descriptor, select.POLLOUT)
                 poll.poll()
@@ -165,7 +159,7 @@ class OutputQueue:
 
 
 class QueuedText(io.TextIOBase):
-    """A text stream over an `OutputQueue`; may stand in for `sys.stderr`."""
+    """A text stream over an `OutputQueue`; may replace `sys.stderr`."""
 
     def __init__(self, queue: OutputQueue, *, encoding: str = "utf-8") -> None:
         self.queue = queue
@@ -173,12 +167,12 @@ class QueuedText(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """As of the stream that it stands in for."""
+        """The encoding of the stream that it replaces."""
         return self._encoding
 
     @property
     def errors(self) -> str:  # type: ignore[override]
-        """What cannot be encoded is escaped: no log line fails."""
+        """Unencodable characters are escaped, so that no log line fails."""
         return "backslashreplace"
 
     def write(self, text: str) -> int:
@@ -187,27 +181,27 @@ class QueuedText(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: writing begins at once. See `OutputQueue.flush`."""
+        """Do nothing: writing starts at once. See `OutputQueue.flush`."""
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def fileno(self) -> int:
-        """Return the descriptor below."""
+        """Return the descriptor."""
         return self.queue.descriptor
 
     def isatty(self) -> bool:
-        """Whether the descriptor is a terminal."""
+        """Return whether the descriptor is a terminal."""
         return os.isatty(self.queue.descriptor)
 
 
 def queue_standard_error() -> None:
-    """Let nothing that this process writes to `sys.stderr` block it: logs, usage errors, tracebacks.
+    """Replace `sys.stderr` so that writing to it (logs, usage errors, tracebacks) never blocks.
 
-    For the `__main__` modules, first thing. What is queued is written before the process exits, within 2 s,
-    and 0.3 s if nobody reads it; `os._exit` needs `flush_standard_error` before it. A closed standard error
-    stays without effect, and its descriptor, which the next file takes, is never written to.
+    For the `__main__` modules, first thing. The queue is written before the process exits, within 2 s, or
+    0.3 s if nobody reads; call `flush_standard_error` before `os._exit`. If standard error is closed, its
+    descriptor, which the next opened file gets, is never written to.
     """
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # as long as the process
@@ -217,12 +211,12 @@ def queue_standard_error() -> None:
     try:
         stream = QueuedText(OutputQueue(before.fileno()), encoding=before.encoding)
     except RuntimeError:
-        # Not even one thread: what this process does will fail in its own way, which is to be read.
+        # Not even one thread: the process is about to fail, and its errors must be readable.
         return
     sys.stderr = stream
 
     def finish() -> None:
-        # What the interpreter says while it finishes is written by itself, unless that would block.
+        # Messages of the interpreter's shutdown are written directly, unless that would block.
         if stream.queue.flush():
             sys.stderr = before
 
@@ -230,11 +224,11 @@ def queue_standard_error() -> None:
 
 
 def flush_standard_error(*, within_s: float) -> None:
-    """Write what is queued for `sys.stderr`, for a limited time; for `os._exit`, in signal handlers too."""
+    """Write the queue of `sys.stderr`, for a limited time; before `os._exit`, in signal handlers too."""
     if isinstance(sys.stderr, QueuedText):
         sys.stderr.queue.flush(within_s=within_s)
 
 
 def log_lines_dropped() -> int:
-    """Return how many lines for `sys.stderr` were dropped since the start."""
+    """Return the number of lines for `sys.stderr` dropped since the start."""
     return sys.stderr.queue.lines_dropped if isinstance(sys.stderr, QueuedText) else 0

@@ -1,20 +1,17 @@
-"""Times as text: RFC 3339 in UTC with milliseconds, to and from milliseconds since the Unix epoch.
-
-What tells the time lives in `trioder.process.wall_time`.
-"""
+"""Formats and parses RFC 3339 times, to and from milliseconds since the Unix epoch."""
 
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Of what `format_ms` returns.
+# The length of what `format_ms` returns.
 _WRITTEN_LENGTH = 24
 _MILLISECOND = timedelta(milliseconds=1)
 _FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
-# RFC 3339, section 5.6. `datetime.fromisoformat` takes far more than this (dates alone, weeks).
+# RFC 3339, section 5.6. `datetime.fromisoformat` accepts far more than this (dates alone, weeks).
 _RFC3339 = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)[Tt ](?P<minute>\d\d:\d\d):(?P<second>\d\d)(?:\.(?P<fraction>\d+))?"
     r"(?:[Zz]|(?P<sign>[+-])(?P<offset_h>[01]\d|2[0-3]):(?P<offset_min>[0-5]\d))",
@@ -34,7 +31,7 @@ def format_ms(ts_unix_ms: int) -> str:
     return f"{_second_text(second)}.{millisecond:03}Z"
 
 
-# What is told and parsed is mostly the time now.
+# Most times are the present.
 @lru_cache(maxsize=256)
 def _second_text(unix_s: int) -> str:
     moment = _EPOCH + timedelta(seconds=unix_s)
@@ -42,14 +39,14 @@ def _second_text(unix_s: int) -> str:
 
 
 def parse_ms(text: str) -> int:
-    """Return the milliseconds since the Unix epoch; what is finer than that is cut off.
+    """Return the milliseconds since the Unix epoch; finer fractions are truncated.
 
-    A leap second (``:60``) counts as the first instant of the next minute, as Unix time has it.
+    A leap second (``:60``) is the first instant of the next minute, as in Unix time.
 
     Raises:
-        ValueError: the text is no RFC 3339 time, or not one in the years 1 to 9999.
+        ValueError: the text is no RFC 3339 time, or not in the years 1 to 9999.
     """
-    # As `format_ms` writes it: many samples are of one second, and the rest is quickly checked.
+    # Fast path for the format of `format_ms`: many samples are of the same second.
     fraction = text[20:23]
     try:
         if len(text) == _WRITTEN_LENGTH and text[19] == "." and text[23] == "Z" and _is_number(fraction):

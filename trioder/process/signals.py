@@ -1,8 +1,8 @@
-"""SIGTERM and SIGINT: the first asks for an orderly stop, the second ends the process at once.
+"""SIGTERM and SIGINT: the first signal requests an orderly stop, the second ends the process at once.
 
-A SIGINT that was ignored when the process started stays ignored: shells start background jobs this way, as
-the terminal's Ctrl-C is not meant for them. SIGTERM always counts: supervisors have nothing else. SIGHUP is
-not touched here: it ends the process, unless that is started under nohup or has a use for it.
+If SIGINT was ignored when the process started it stays ignored: shells start background jobs this way, as the
+terminal's Ctrl-C is not meant for them. SIGTERM is always handled: supervisors have nothing else. SIGHUP is
+left alone.
 """
 
 import os
@@ -23,10 +23,10 @@ _FLUSH_WITHIN_S = 0.3
 
 
 class StopSignal:
-    """Whether the process was asked to stop.
+    """The request to stop.
 
     Attributes:
-        requested: set once SIGTERM or SIGINT has arrived.
+        requested: set once SIGTERM or SIGINT was received.
     """
 
     def __init__(self) -> None:
@@ -35,27 +35,26 @@ class StopSignal:
 
 @asynccontextmanager
 async def open_stop_signal() -> AsyncIterator[StopSignal]:
-    """Own SIGTERM and SIGINT for as long as the block runs; the outermost context of a process.
+    """Handle SIGTERM and SIGINT while the block runs; the outermost context of a process.
 
-    It needs the main thread, as every signal handler does. The second signal ends the process with
-    exit code 1, even if the event loop hangs: it is acted on in the handler itself. SIGINT stays ignored if
-    it is.
+    Needs the main thread. The second signal ends the process with exit code 1 in the handler itself, so even
+    if the event loop hangs.
     """
     stop = StopSignal()
     token = trio.lowlevel.current_trio_token()
-    asked = False
+    stop_requested = False
 
-    def note(name: str) -> None:
+    def request_stop(name: str) -> None:
         log.info("stop requested", signal=name)
         stop.requested.set()
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal stop_requested
+        if stop_requested:
             flush_standard_error(within_s=_FLUSH_WITHIN_S)
             os._exit(1)
-        asked = True
-        token.run_sync_soon(note, signal.Signals(number).name)
+        stop_requested = True
+        token.run_sync_soon(request_stop, signal.Signals(number).name)
 
     previous = {number: signal.signal(number, handle) for number in stop_signals()}
     try:
@@ -66,7 +65,7 @@ async def open_stop_signal() -> AsyncIterator[StopSignal]:
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Return the signals that ask this process to stop: SIGTERM, and SIGINT unless it is ignored."""
+    """Return the signals that stop this process: SIGTERM, and SIGINT unless it is ignored."""
     return [
         number
         for number in _STOP_SIGNALS

@@ -1,7 +1,6 @@
-"""Wall time as an offset to Trio's clock: steady between corrections, and virtual when Trio's clock is.
+"""Wall time as an offset to Trio's clock: steady between corrections, and virtual if Trio's clock is.
 
-A simulated day has simulated timestamps. Who compares it with the system's clock, and corrects it, is
-`trioder.process.clock_discipline`.
+`trioder.process.clock_discipline` compares it with the system's clock and corrects it.
 """
 
 import time
@@ -11,14 +10,14 @@ import trio
 
 
 class SystemClock(Protocol):
-    """The machine's clocks, which somebody may set, and which a sleeping machine may stop."""
+    """The machine's clocks, which may be set, and stop while the machine is suspended."""
 
     def unix_s(self) -> float:
         """Return the wall time in seconds since the Unix epoch."""
         ...
 
     def suspended_s(self) -> float:
-        """Return for how long the machine was suspended since some instant: time that Trio's clock lacks."""
+        """Return the time suspended since some fixed instant, which Trio's clock lacks."""
         ...
 
 
@@ -30,8 +29,8 @@ class MachineClock:
         return time.time()
 
     def suspended_s(self) -> float:
-        """See `SystemClock`; 0 where the system has no such clock: a suspension then looks like a step."""
-        # Linux: CLOCK_MONOTONIC, which is Trio's, stops while the machine is suspended.
+        """See `SystemClock`; 0 without CLOCK_BOOTTIME: a suspension is then seen as a step."""
+        # On Linux CLOCK_MONOTONIC, which is Trio's, stops while the machine is suspended.
         if not hasattr(time, "CLOCK_BOOTTIME"):
             return 0.0
         return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
@@ -43,7 +42,7 @@ class WallClock:
     Args:
         start_unix_s: the wall time, in seconds since the Unix epoch, ...
         start_trio_s: ... at this `trio.current_time()`.
-        system: what it is to be compared with, by whoever disciplines it; None for nothing.
+        system: the clock that it follows, if disciplined; None if none.
     """
 
     __slots__ = ("_offset_s", "system")
@@ -56,12 +55,12 @@ class WallClock:
 
     @classmethod
     def starting_now(cls) -> "WallClock":
-        """Take the system's time as it is now, to follow it; for the `__main__` modules only."""
+        """Start at the system's present time; for the `__main__` modules only."""
         return cls.following(MachineClock())
 
     @classmethod
     def following(cls, system: SystemClock) -> "WallClock":
-        """Take the time of `system` as it is now, to follow it."""
+        """Start at the present time of `system`."""
         return cls(system.unix_s(), trio.current_time(), system=system)
 
     def now_s(self) -> float:
@@ -73,9 +72,9 @@ class WallClock:
         return round(self.now_s() * 1000)
 
     def unix_s(self, trio_s: float) -> float:
-        """Return the wall time, in seconds since the Unix epoch, at an instant of Trio's clock.
+        """Return the wall time, in seconds since the Unix epoch, at a time of Trio's clock.
 
-        As it is known now: a correction counts for earlier instants as well.
+        Corrections apply to earlier times as well.
         """
         return self._offset_s + trio_s
 
@@ -84,9 +83,9 @@ class WallClock:
         return round(self.unix_s(trio_s) * 1000)
 
     def trio_s(self, unix_s: float) -> float:
-        """Return the instant of Trio's clock at which it is this wall time; infinity for infinity."""
+        """Return Trio's time at this wall time; infinity for infinity."""
         return unix_s - self._offset_s
 
     def adjust(self, by_s: float) -> None:
-        """Put the clock forward, or back, by `by_s`."""
+        """Move the clock forward, or back, by `by_s`."""
         self._offset_s += by_s

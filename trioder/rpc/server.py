@@ -15,6 +15,7 @@ import structlog
 import trio
 from h2.errors import ErrorCodes
 
+from trioder.process.nurseries import leaf_exceptions
 from trioder.rpc.call_stream import CallStream
 from trioder.rpc.connection import Connection
 from trioder.rpc.headers import MalformedHeadersError, NotGrpcError, RequestHead, read_request
@@ -237,6 +238,7 @@ class _Calls:
 
 def _rpc_error_in(error: Exception) -> RpcError | None:
     """The RpcError that a handler raised, also from within its nurseries."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error.fresh() if isinstance(error, RpcError) else None
+    match leaf_exceptions(error):
+        case [RpcError() as refusal]:
+            return refusal.fresh()
+    return None

@@ -9,8 +9,7 @@ from typing import TypeVar
 
 import click
 
-from trioder.store.embedded.binaries import find_installation
-from trioder.store.embedded.environment import pg_variables, pg_variables_hidden
+from trioder.store.embedded.binaries import find_installation, pg_variables, pg_variables_hidden
 from trioder.store.embedded.layout import DataFolder
 from trioder.store.interface import StoreConfigurationError
 from trioder.store.postgres.confirmation import confirm, held_telemetry
@@ -30,22 +29,22 @@ def _state_dir_option(command: Command) -> Command:
     )(command)
 
 
-@click.group(help="The database, for people.")
+@click.group(help="Commands for the headend's database.")
 def main() -> None:
     """Group the commands."""
 
 
-@main.command(help="Print the URL of the embedded database; it answers while the headend runs.")
+@main.command(help="Print the URL of the embedded database, which runs while the headend does.")
 @_state_dir_option
 def url(*, state_dir: Path) -> None:
-    """Print the URL on standard output, and on standard error how the bundled psql takes it."""
+    """Print the URL on standard output, and the command line of the bundled psql on standard error."""
     folder = _folder(state_dir)
     click.echo(folder.url)
     try:
         psql = find_installation().bin_dir / "psql"
     except StoreConfigurationError:
         return
-    # What is set here for another server would reach psql as well.
+    # psql would read what is set for another server.
     without = ["env", *(word for name in pg_variables(os.environ) for word in ("-u", name))]
     command = [*(without if len(without) > 1 else []), str(psql), folder.url]
     click.echo(shlex.join(command), err=True)
@@ -53,8 +52,8 @@ def url(*, state_dir: Path) -> None:
 
 @main.command(
     "confirm-retention",
-    help="Show the old telemetry that retention holds back, and let it be dropped. The headend has to run if "
-    "the database is the embedded one.",
+    help="Show the old telemetry that retention holds, and approve dropping it. "
+    "An embedded database needs the headend to run.",
 )
 @_state_dir_option
 @click.option(
@@ -63,13 +62,13 @@ def url(*, state_dir: Path) -> None:
     default="embedded",
     show_default=True,
     show_envvar=True,
-    help="As the headend has it.",
+    help="The same as the headend's.",
 )
 @click.option("--yes", is_flag=True, help="Confirm without asking.")
 def confirm_retention(*, state_dir: Path, database_url: str, yes: bool) -> None:
-    """Show what is held, ask, and confirm; exit 1 when something is held and was not confirmed."""
-    with _database(database_url, state_dir) as reached, _errors_for_people():
-        held = held_telemetry(reached)
+    """Show what is held, ask, and confirm; exit 1 if something is held and not confirmed."""
+    with _database(database_url, state_dir) as database, _readable_errors():
+        held = held_telemetry(database)
         if held is None:
             click.echo("No telemetry waits for a confirmation.")
             return
@@ -81,7 +80,7 @@ def confirm_retention(*, state_dir: Path, database_url: str, yes: bool) -> None:
         )
         if not yes:
             click.confirm("Drop it?", abort=True)
-        confirm(reached, held)
+        confirm(database, held)
         click.echo("Confirmed: the headend drops it with its next maintenance.")
 
 
@@ -107,7 +106,7 @@ def _database(database_url: str, state_dir: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _errors_for_people() -> Iterator[None]:
+def _readable_errors() -> Iterator[None]:
     try:
         yield
     except StoreConfigurationError as error:

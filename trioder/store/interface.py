@@ -1,8 +1,4 @@
-"""What the headend asks of persistence. Each way of remembering is one class of this shape.
-
-Nothing but what reads may wait: a slow or dead database is never felt
-on a stream.
-"""
+"""The interface of persistence. Only reads may wait: a slow or dead database never delays a stream."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, Protocol
@@ -17,148 +13,121 @@ StoreHealth = Literal["ok", "error", "disabled"]
 
 
 class StoreListener(Protocol):
-    """Who is told what became of submitted batches; called between two checkpoints, and must not raise."""
+    """Receives the outcome of submitted batches; synchronous, and must not raise."""
 
-    def batches_committed(self, outbox_id: str, mark: Watermark) -> None:
-        """Every batch of the outbox up to `mark` is kept for good."""
-
-    def batches_released(self, outbox_id: str) -> None:
-        """The store dropped every batch of the outbox that it had not committed."""
+    def batches_committed(self, outbox_id: str, watermark: Watermark) -> None:
+        """Every batch of the outbox up to `watermark` is durable."""
 
     def capacity_available(self) -> None:
-        """After a refused `submit`: batches are taken again."""
+        """After a refused `submit`: batches are accepted again."""
 
 
-class Store(Protocol):
-    """Remembers telemetry, sessions and dispatches.
-
-    The sequence of an outbox and its rows are kept in one transaction, so that after any crash
-    `watermark` and the rows agree.
-    """
-
-    @property
-    def health(self) -> StoreHealth:
-        """Whether what is handed over now is likely to be kept; `disabled` when nothing ever is."""
-
-    @property
-    def health_reason(self) -> str:
-        """Why health is `error`, in words for an operator; empty when it is not."""
-
-    @property
-    def figures(self) -> StoreStats:
-        """What the store has done and has still to do, as numbers."""
-
-    def listen(self, listener: StoreListener) -> None:
-        """Tell `listener` from now on; there is one at a time."""
-
-    async def watermark(self, outbox_id: str) -> Watermark:
-        """The last batch of the outbox that is kept; `NOTHING_COMMITTED` when there is none.
-
-        Waits a moment at most while the store has not been able to read its marks since it started, and then
-        answers that nothing is: too low does no harm, what is committed is not written again.
-        """
-
-    def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
-        """Hand over the batch that follows the last one submitted for this outbox.
-
-        The store becomes the owner of the columns.
-
-        Returns:
-            False when there is no room: nothing was taken, and `capacity_available` follows.
-        """
-
-    def keep(self, samples: Samples) -> None:
-        """Hand over samples that no outbox stands behind; without room they are dropped, and counted."""
-
-    def open_session(self, session: SessionRecord) -> None:
-        """A session begins."""
-
-    def close_session(self, session_id: str, *, disconnected_ms: int, reason: str) -> None:
-        """A session has ended."""
-
-    def record_dispatch(
-        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
-    ) -> None:
-        """A dispatch was made, or something has become of it.
-
-        Args:
-            dispatch: as it is now, without members and left_out.
-            changed: the keys of the assets whose share is not what was recorded last; at first, of all.
-            share_of: called for these, when they are written: what is newest then is recorded.
-        """
-
-    def fleet_changed(self) -> None:
-        """The fleet was reloaded: mirror it before anything of it is written."""
-
-    async def open_dispatches(self) -> Sequence[DispatchRecord]:
-        """The dispatches that nobody has seen the end of, oldest first: what a headend goes on with.
-
-        Raises:
-            StoreUnavailableError: the database does not answer.
-        """
-
-    async def find_dispatch(
-        self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
-    ) -> DispatchRecord | None:
-        """The dispatch with this id, or the one that was made under this key; None when there is none.
-
-        What waits to be written counts as well.
-
-        Raises:
-            StoreUnavailableError: the database does not answer, or not within about 2 s.
-        """
+class Queries(Protocol):
+    """What is read from a database alone; a store's raise `StoreUnavailableError` if it does not answer."""
 
     async def dispatches(
         self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False
     ) -> Sequence[DispatchRecord]:
-        """The last `limit` dispatches, newest first; those to one asset, in one state, or both, when named.
+        """Return the last `limit` dispatches, newest first; only those to `asset` and in `state`, if given.
 
-        `whole` with what each asset has.
-
-        Raises:
-            StoreUnavailableError: the database does not answer.
+        With the assets' shares if `whole`.
         """
 
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
     ) -> Sequence[PastSample]:
-        """The newest `limit` samples of an asset in [start_ms, end_ms), newest first.
-
-        Raises:
-            StoreUnavailableError: the database does not answer.
-        """
+        """Return the newest `limit` samples of an asset in [start_ms, end_ms), newest first."""
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
-        """The times of the newest samples that agents reported, by asset id, the oldest first.
+        """Return the times of the newest samples reported by agents, by asset id, oldest first.
 
         Args:
-            assets: which; those without a sample are missing in what is returned.
-            limit: of each asset, how many of its newest samples are read.
-
-        Raises:
-            StoreUnavailableError: the database does not answer.
+            assets: those without a sample are missing in the result.
+            limit: the number of newest samples read per asset.
         """
 
     async def find_retired_asset(self, asset_id: str) -> Asset | None:
-        """An asset that has been in the fleet, as it was then; None when it never was.
-
-        Raises:
-            StoreUnavailableError: the database does not answer.
-        """
+        """Return an asset that is no longer in the fleet; None if there is none of this id."""
 
     async def sessions(
         self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
     ) -> Sequence[PastSession]:
-        """The last `limit` sessions, newest first; those of one asset, of one agent, or both, when named.
+        """Return the last `limit` sessions, newest first; only those of `asset` and `agent_id`, if given."""
 
-        Raises:
-            StoreUnavailableError: the database does not answer.
+
+class Store(Queries, Protocol):
+    """Stores telemetry, sessions and dispatches.
+
+    An outbox's watermark and its rows are written in one transaction, so that they agree after any crash.
+    """
+
+    @property
+    def health(self) -> StoreHealth:
+        """Whether writes succeed at present; `disabled` if nothing is ever stored."""
+
+    @property
+    def health_reason(self) -> str:
+        """Why health is `error`, for an operator; else empty."""
+
+    @property
+    def stats(self) -> StoreStats:
+        """Counters and gauges."""
+
+    def listen(self, listener: StoreListener) -> None:
+        """Set the listener; there is one at a time."""
+
+    async def watermark(self, outbox_id: str) -> Watermark:
+        """Return the last committed batch of the outbox; `NOTHING_COMMITTED` if there is none.
+
+        Waits at most a moment if the store has not read its watermarks since it started, then returns
+        `NOTHING_COMMITTED`. Too low a watermark is harmless: what is committed is not written again.
+        """
+
+    def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
+        """Submit the batch that follows the last one submitted for this outbox. The store owns its columns.
+
+        Returns:
+            False if there is no room: the batch was refused, and `capacity_available` follows.
+        """
+
+    def store_unsequenced(self, samples: Samples) -> None:
+        """Submit samples without an outbox; if there is no room they are dropped, and counted."""
+
+    def open_session(self, session: SessionRecord) -> None:
+        """Record the start of a session."""
+
+    def close_session(self, session_id: str, *, disconnected_ms: int, reason: str) -> None:
+        """Record the end of a session."""
+
+    def record_dispatch(
+        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
+    ) -> None:
+        """Record a dispatch in its present state.
+
+        Args:
+            dispatch: without members and left_out.
+            changed: the keys of the assets whose share has changed since the last call; at first, all.
+            share_of: called for these when they are written, so that their newest state is recorded.
+        """
+
+    def fleet_changed(self) -> None:
+        """The fleet was reloaded: mirror it before anything that refers to it is written."""
+
+    async def open_dispatches(self) -> Sequence[DispatchRecord]:
+        """Return the dispatches that have not ended, oldest first, for recovery."""
+
+    async def find_dispatch(
+        self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
+    ) -> DispatchRecord | None:
+        """Return the dispatch with this id or idempotency key, written or waiting; None if there is none.
+
+        Also raises if the database does not answer within about 2 s.
         """
 
 
 class StoreConfigurationError(Exception):
-    """The store cannot be had as it was asked for; its text says why and what to do."""
+    """The store cannot be opened as configured; the text says why and what to do."""
 
 
 class StoreUnavailableError(Exception):
-    """What was asked cannot be answered now; its text says why."""
+    """A query failed for now; the text says why."""

@@ -1,4 +1,4 @@
-"""The store that forgets: every batch counts as kept once it is in the headend's memory."""
+"""The store without a database: a batch counts as committed once the headend has it."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
@@ -10,32 +10,32 @@ from trioder.store.interface import StoreHealth, StoreListener
 from trioder.store.records import NOTHING_COMMITTED, PastSession, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
 
-# Outboxes are named by agents; no number of names may fill the memory. One forgotten starts again at 0.
+# Agents choose outbox ids, so their number is bounded. An evicted one starts again at 0.
 MAX_OUTBOXES = 100_000
 
 
 class NoneStore:
-    """A `Store` that keeps only where each outbox stands, for as long as the headend runs."""
+    """A `Store` that keeps only the watermarks, in memory."""
 
     def __init__(self) -> None:
         self._listener: StoreListener | None = None
         self._committed: OrderedDict[str, Watermark] = OrderedDict()
-        self._figures = StoreStats()
+        self._stats = StoreStats()
 
     @property
     def health(self) -> StoreHealth:
-        """Nothing is kept, on purpose."""
+        """Always `disabled`."""
         return "disabled"
 
     @property
     def health_reason(self) -> str:
-        """There is nothing to fail."""
+        """Always empty."""
         return ""
 
     @property
-    def figures(self) -> StoreStats:
+    def stats(self) -> StoreStats:
         """All 0."""
-        return self._figures
+        return self._stats
 
     def listen(self, listener: StoreListener) -> None:
         """See `Store.listen`."""
@@ -47,85 +47,55 @@ class NoneStore:
 
     def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
         """Acknowledge the batch at once."""
-        self._committed[outbox_id] = mark = Watermark(batch_seq, samples.ts_unix_ms)
+        self._committed[outbox_id] = watermark = Watermark(batch_seq, samples.ts_unix_ms)
         self._committed.move_to_end(outbox_id)
         if len(self._committed) > MAX_OUTBOXES:
             self._committed.popitem(last=False)
         if self._listener is not None:
-            self._listener.batches_committed(outbox_id, mark)
+            self._listener.batches_committed(outbox_id, watermark)
         return True
 
-    def keep(self, samples: Samples) -> None:
-        """Forget them."""
+    def store_unsequenced(self, samples: Samples) -> None:
+        """Discard them."""
 
     def open_session(self, session: SessionRecord) -> None:
-        """Forget it."""
+        """Discard it."""
 
     def close_session(self, session_id: str, *, disconnected_ms: int, reason: str) -> None:
-        """Forget it."""
+        """Discard it."""
 
     def record_dispatch(
         self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
     ) -> None:
-        """Forget it."""
+        """Discard it."""
 
     def fleet_changed(self) -> None:
-        """There is nothing to mirror it in."""
+        """Do nothing."""
 
     async def open_dispatches(self) -> Sequence[DispatchRecord]:
-        """There are none."""
+        """Return none."""
         return ()
 
-    async def find_dispatch(
-        self,
-        *,
-        dispatch_id: str | None = None,  # noqa: ARG002  # the interface's
-        idempotency_key: str | None = None,  # noqa: ARG002  # the interface's
-    ) -> DispatchRecord | None:
-        """There is none."""
+    async def find_dispatch(self, **_query: object) -> DispatchRecord | None:
+        """Return none."""
         return None
 
-    async def dispatches(
-        self,
-        *,
-        limit: int,  # noqa: ARG002  # the interface's
-        asset: Asset | None = None,  # noqa: ARG002  # the interface's
-        state: str | None = None,  # noqa: ARG002  # the interface's
-        whole: bool = False,  # noqa: ARG002  # the interface's
-    ) -> Sequence[DispatchRecord]:
-        """There are none."""
+    async def dispatches(self, **_query: object) -> Sequence[DispatchRecord]:
+        """Return none."""
         return ()
 
-    async def history(
-        self,
-        asset: Asset,  # noqa: ARG002  # the interface's
-        *,
-        limit: int,  # noqa: ARG002  # the interface's
-        start_ms: int | None = None,  # noqa: ARG002  # the interface's
-        end_ms: int | None = None,  # noqa: ARG002  # the interface's
-    ) -> Sequence[PastSample]:
-        """There is none."""
+    async def history(self, *_asset: object, **_query: object) -> Sequence[PastSample]:
+        """Return none."""
         return ()
 
-    async def reported_times(
-        self,
-        assets: Sequence[Asset],  # noqa: ARG002  # the interface's
-        *,
-        limit: int,  # noqa: ARG002  # the interface's
-    ) -> Mapping[str, Sequence[int]]:
-        """There are none."""
+    async def reported_times(self, *_assets: object, **_query: object) -> Mapping[str, Sequence[int]]:
+        """Return none."""
         return {}
 
-    async def find_retired_asset(self, asset_id: str) -> Asset | None:  # noqa: ARG002  # the interface's
-        """Nothing is on record."""
+    async def find_retired_asset(self, *_asset_id: object, **_query: object) -> Asset | None:
+        """Return none."""
         return None
 
-    async def sessions(
-        self,
-        *,
-        limit: int,  # noqa: ARG002  # the interface's
-        asset: Asset | None = None,  # noqa: ARG002  # the interface's
-        agent_id: str | None = None,  # noqa: ARG002  # the interface's
-    ) -> Sequence[PastSession]:
-        """There are none."""
+    async def sessions(self, **_query: object) -> Sequence[PastSession]:
+        """Return none."""
         return ()

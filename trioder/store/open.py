@@ -16,10 +16,10 @@ from trioder.store.postgres.pg_connection import checked_conninfo
 
 
 def check_database_url(database_url: str) -> None:
-    """Check what can be checked before anything is opened.
+    """Check a URL before anything is opened.
 
     Raises:
-        StoreConfigurationError: neither a word that is known nor a well-formed URL.
+        StoreConfigurationError: it is neither a known keyword nor a well-formed URL.
     """
     if database_url not in {"embedded", "none"}:
         checked_conninfo(database_url)
@@ -35,20 +35,20 @@ async def open_store(
     retention_days: int = 0,
     records_retention_days: int = 0,
 ) -> AsyncIterator[Store]:
-    """Open the store; what of it is ours is closed on leaving.
+    """Open the store, and close it on exit.
 
     Args:
         database_url: `embedded`, `none`, or a URL.
-        state_dir: where the embedded server's data lies.
-        fleet: whose telemetry it is.
+        state_dir: the folder for the embedded server's data.
+        fleet: mirrored to the database; asset keys are positions in it.
         wall: the wall time.
-        retention_days: telemetry older than this is dropped, by whole days; 0 keeps all.
-        records_retention_days: sessions and ended dispatches older than this are dropped; 0 keeps all.
+        retention_days: older telemetry is dropped, in whole days; 0 keeps all.
+        records_retention_days: older sessions and ended dispatches are deleted; 0 keeps all.
 
-    *Resource handling*: needs `trio_asyncio.open_loop()` around it, unless the store is `none`.
+    *Resource handling*: needs `trio_asyncio.open_loop()`, unless the store is `none`.
 
     Raises:
-        StoreConfigurationError: it cannot be had; a server that does not answer now is no such reason.
+        StoreConfigurationError: it cannot be opened. An unavailable server is no error: it is retried.
     """
     open_on = partial(
         open_postgres_store,
@@ -71,6 +71,6 @@ async def open_store(
 
 
 def _without_password_file(url: str, state_dir: Path) -> str:
-    """The URL of the embedded server, for which ~/.pgpass is not even looked at."""
-    nowhere = quote(str(state_dir.resolve() / "postgres" / "no-pgpass"), errors="replace")
-    return f"{url}&passfile={nowhere}"
+    """Return the URL with a password file that does not exist, so that libpq does not read ~/.pgpass."""
+    missing = quote(str(state_dir.resolve() / "postgres" / "no-pgpass"), errors="replace")
+    return f"{url}&passfile={missing}"

@@ -1,4 +1,4 @@
-"""What only the store and its users share: sessions and how far outboxes are committed."""
+"""The store's own values: sessions, and watermarks of outboxes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 
 class Watermark(NamedTuple):
-    """How far an outbox is committed.
+    """The last committed batch of an outbox.
 
     Attributes:
-        batch_seq: of the last committed batch; 0 when there is none.
-        ts_unix_ms: the time of exactly that batch; None when there is none, or its time is not on record.
+        batch_seq: its sequence number; 0 if there is none.
+        ts_unix_ms: its time; None if there is none, or it is not recorded.
     """
 
     batch_seq: int
@@ -22,7 +22,7 @@ NOTHING_COMMITTED = Watermark(0, None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
-    """One agent's session, as it opened."""
+    """One agent's session when it opened."""
 
     session_id: str
     agent_id: str
@@ -34,10 +34,10 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastSession:
-    """One session as it is remembered.
+    """One session read back.
 
     Attributes:
-        assets: how many it drove.
+        assets: the number of its assets.
         disconnected_ms: None while it is open.
         reason: why it ended; None while it is open.
     """

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,18 +30,14 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def queued(pipe: tuple[int, int], **options: int) -> Iterator[QueuedText]:
-    """Yield a stream into the pipe, whose thread has ended afterwards: without a reader nothing blocks it."""
-    before = set(threading.enumerate())
+    """Yield a stream into the pipe, whose thread is idle afterwards: without a reader nothing blocks it."""
     queue = OutputQueue(pipe[1], **options)
-    [thread] = set(threading.enumerate()) - before
     try:
         yield QueuedText(queue)
     finally:
         with suppress(OSError):
             os.close(pipe[0])
-        queue.close()
-        thread.join(WITHIN_S)
-        assert not thread.is_alive()
+        assert queue.flush(within_s=WITHIN_S, stalled_after_s=WITHIN_S)
 
 
 def until(condition: object) -> None:
@@ -91,12 +86,12 @@ def test_a_writer_never_waits_the_oldest_go_and_a_note_takes_their_place(pipe: t
         assert stream.queue.lines_dropped > 18_000
         lines = read_lines(pipe[0], last="019999")
         assert stream.queue.flush(within_s=WITHIN_S)
-        notes = [(at, line) for at, line in enumerate(lines) if "dropped" in line]
-        assert notes
-        assert sum(int(line.split()[0]) for _, line in notes) == stream.queue.lines_dropped
-        for at, note in notes:
+        notices = [(at, line) for at, line in enumerate(lines) if "dropped" in line]
+        assert notices
+        assert sum(int(line.split()[0]) for _, line in notices) == stream.queue.lines_dropped
+        for at, notice in notices:
             before = int(lines[at - 1][:6]) if at else -1
-            assert int(lines[at + 1][:6]) - before - 1 == int(note.split()[0])
+            assert int(lines[at + 1][:6]) - before - 1 == int(notice.split()[0])
         numbers = [int(line[:6]) for line in lines if "dropped" not in line]
         assert numbers == sorted(set(numbers))
         assert len(numbers) + stream.queue.lines_dropped == 20_000

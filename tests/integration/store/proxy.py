@@ -8,7 +8,7 @@ import trio
 
 
 class Proxy:
-    """Forwards, until told otherwise.
+    """Forwards, until switched off.
 
     Attributes:
         url: leads through it.

@@ -27,7 +27,7 @@ def samples(
 
 
 class Sender:
-    """Outboxes with a go-back-N cursor each; every batch tells its own number as its energy."""
+    """Outboxes with a go-back-N cursor each; every batch has its own number as its energy."""
 
     def __init__(self, store: PostgresStore, outboxes: int = 1) -> None:
         self.store = store
@@ -37,14 +37,11 @@ class Sender:
         self._news = trio.Event()
         store.listen(self)
 
-    def batches_committed(self, outbox_id: str, mark: Watermark) -> None:
-        self.kept[outbox_id] = max(self.kept[outbox_id], mark.batch_seq)
-        self.next[outbox_id] = max(self.next[outbox_id], mark.batch_seq + 1)
+    def batches_committed(self, outbox_id: str, watermark: Watermark) -> None:
+        self.kept[outbox_id] = max(self.kept[outbox_id], watermark.batch_seq)
+        self.next[outbox_id] = max(self.next[outbox_id], watermark.batch_seq + 1)
         self._news.set()
         self._news = trio.Event()
-
-    def batches_released(self, outbox_id: str) -> None:
-        self.next[outbox_id] = self.kept[outbox_id] + 1
 
     def capacity_available(self) -> None:
         self.held_back.clear()

@@ -48,7 +48,7 @@ async def test_an_ordinary_login_with_a_database_of_its_own_is_enough(password_u
         assert len(await store.history(FLEET.assets[0], limit=5)) == 1
 
 
-async def test_a_refused_login_is_told_without_the_password_and_forgiven(password_url: str) -> None:
+async def test_a_refused_login_is_reported_without_the_password_and_retried(password_url: str) -> None:
     run_sql(password_url, "DROP ROLE IF EXISTS late")
     url = password_url.replace("boss:s3cret", "late:hush-hush").replace("/postgres?", "/late?")
     async with open_store_on(url) as store:
@@ -61,7 +61,7 @@ async def test_a_refused_login_is_told_without_the_password_and_forgiven(passwor
         await until_health(store, "ok")
 
 
-async def test_a_server_that_is_not_there_is_told() -> None:
+async def test_an_unavailable_server_is_reported() -> None:
     async with open_store_on("postgresql://nobody@127.0.0.1:1/none") as store:
         assert store.health == "error"
         assert "Connection refused" in store.health_reason

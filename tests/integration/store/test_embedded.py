@@ -100,7 +100,7 @@ async def test_a_killed_server_is_started_again(state_dir: Path) -> None:
         assert server_pid(DataFolder.below(state_dir)) != first
 
 
-async def test_a_killed_guardian_is_replaced_and_its_server_with_it(state_dir: Path) -> None:
+async def test_a_killed_watchdog_is_replaced_and_its_server_with_it(state_dir: Path) -> None:
     async with open_embedded_server(state_dir) as url:
         first = server_pid(DataFolder.below(state_dir))
         os.kill(os.getsid(first), signal.SIGKILL)
@@ -111,26 +111,26 @@ async def test_a_killed_guardian_is_replaced_and_its_server_with_it(state_dir: P
 async def test_the_server_ends_with_its_owner_however_that_ends(state_dir: Path) -> None:
     owner = start_owner(state_dir)
     pid = server_pid(DataFolder.below(state_dir))
-    guardian = os.getsid(pid)
+    watchdog = os.getsid(pid)
     owner.kill()
     owner.communicate()
     await until_gone(pid)
-    await until_gone(guardian)
+    await until_gone(watchdog)
 
 
-async def test_what_a_killed_owner_and_guardian_left_behind_is_ended_at_the_next_start(
+async def test_what_a_killed_owner_and_watchdog_left_behind_is_ended_at_the_next_start(
     state_dir: Path,
 ) -> None:
     owner = start_owner(state_dir)
-    stray = server_pid(DataFolder.below(state_dir))
-    os.kill(os.getsid(stray), signal.SIGSTOP)
+    orphan = server_pid(DataFolder.below(state_dir))
+    os.kill(os.getsid(orphan), signal.SIGSTOP)
     owner.kill()
     owner.communicate()
-    os.kill(os.getsid(stray), signal.SIGKILL)
-    assert is_running(stray)
+    os.kill(os.getsid(orphan), signal.SIGKILL)
+    assert is_running(orphan)
     with trio.fail_after(30):
         async with open_embedded_server(state_dir) as url:
-            assert not is_running(stray)
+            assert not is_running(orphan)
             await until_it_answers(url)
 
 
@@ -179,15 +179,15 @@ async def test_an_error_inside_comes_out_as_itself(state_dir: Path) -> None:
             raise LookupError
 
 
-async def test_its_url_is_told_on_the_command_line(state_dir: Path) -> None:
+async def test_its_url_is_printed_on_the_command_line(state_dir: Path) -> None:
     command = [sys.executable, "-m", "trioder.store", "url", "--state-dir", str(state_dir)]
     before = await trio.run_process(command, cwd=ROOT, capture_stdout=True, capture_stderr=True, check=False)
     assert before.returncode == 1
     assert "there is no database in" in before.stderr.decode()
     async with open_embedded_server(state_dir) as url:
-        told = await trio.run_process(command, cwd=ROOT, capture_stdout=True, capture_stderr=True)
-        assert told.stdout.decode().strip() == url
-        psql = told.stderr.decode().split()[0]
+        printed = await trio.run_process(command, cwd=ROOT, capture_stdout=True, capture_stderr=True)
+        assert printed.stdout.decode().strip() == url
+        psql = printed.stderr.decode().split()[0]
         asked = await trio.run_process([psql, url, "-Atc", "SELECT current_user"], capture_stdout=True)
         assert asked.stdout == b"trioder\n"
 

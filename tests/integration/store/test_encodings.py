@@ -103,7 +103,7 @@ async def test_an_outbox_whose_name_does_not_fit_stops_no_other(make_database: C
         sender.send()
         await sender.until_all_kept(1)
         with trio.fail_after(10):
-            while store.figures.batches_unwritable == 0:
+            while store.stats.batches_unwritable == 0:
                 await trio.sleep(0.01)
         sender.send()
         await sender.until_all_kept(2)

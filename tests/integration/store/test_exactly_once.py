@@ -37,7 +37,7 @@ async def test_each_batch_is_kept_once_while_connections_are_killed(database_url
                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                         "WHERE datname = current_database() AND pid != pg_backend_pid()",
                     )
-        assert store.figures.database_failures > 0
+        assert store.stats.database_failures > 0
     counts = run_sql(database_url, "SELECT soc_mwhr, count(*) FROM samples GROUP BY soc_mwhr ORDER BY 1")
     assert counts == [(float(seq), 4 * 40) for seq in range(1, last + 1)]
 
@@ -106,11 +106,11 @@ async def test_data_that_the_database_refuses_costs_that_batch_alone(database_ur
         with trio.fail_after(30):
             while sender.kept != {"box-0": 10, "box-1": 5}:
                 await trio.sleep(0.01)
-        assert store.figures.batches_unwritable == 1
+        assert store.stats.batches_unwritable == 1
     assert run_sql(database_url, "SELECT count(*) FROM samples") == [(14,)]
 
 
-async def test_a_full_disk_is_told_and_survived(database_url: str) -> None:
+async def test_a_full_disk_is_reported_and_survived(database_url: str) -> None:
     async with open_store_on(database_url) as store:
         # As the server itself says it, when the disk is full: nothing here may fill a real one.
         run_sql(
@@ -131,7 +131,7 @@ async def test_a_full_disk_is_told_and_survived(database_url: str) -> None:
     assert run_sql(database_url, "SELECT count(*) FROM samples") == [(1,)]
 
 
-async def test_a_mark_has_the_time_of_its_batch_after_reconnects_and_restarts(
+async def test_a_watermark_has_the_time_of_its_batch_after_reconnects_and_restarts(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first_ms = 1_800_000_000_000
@@ -151,8 +151,8 @@ async def test_a_mark_has_the_time_of_its_batch_after_reconnects_and_restarts(
         sender.send("box-1")
         await sender.until_all_kept(4)
         assert await store.watermark("box-0") == Watermark(4, first_ms + 4)
-    # With fewer marks read at its start than there are, the other one is looked up.
-    monkeypatch.setattr("trioder.store.postgres.open.MAX_MARKS", 1)
+    # With fewer watermarks read at its start than there are, the other one is looked up.
+    monkeypatch.setattr(psycopg_database, "MAX_WATERMARKS", 1)
     async with open_store_on(database_url) as store:
         for outbox_id in ("box-0", "box-1"):
             assert await store.watermark(outbox_id) == Watermark(4, first_ms + 4)
@@ -162,7 +162,7 @@ async def test_a_mark_has_the_time_of_its_batch_after_reconnects_and_restarts(
         store.submit("box-2", 1, samples(-(2**63)))
         await store.wait_idle()
         assert await store.watermark("box-0") == Watermark(4, first_ms + 4)
-        # A time that no row can have is one that a mark can.
+        # A time that no row can have is one that a watermark can.
         assert await store.watermark("box-2") == Watermark(1, -(2**63))
     assert run_sql(
         database_url,
@@ -178,5 +178,5 @@ async def test_a_batch_whose_rows_are_refused_leaves_its_time(database_url: str)
         sender.send()
         sender.send()
         await sender.until_all_kept(2)
-        assert store.figures.batches_unwritable == 1
+        assert store.stats.batches_unwritable == 1
         assert await store.watermark("box-0") == Watermark(2, 1_800_000_000_002)

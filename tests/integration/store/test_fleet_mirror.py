@@ -18,7 +18,7 @@ NAMES = [
 ]
 
 
-def told(database_url: str) -> list[tuple[object, ...]]:
+def found(database_url: str) -> list[tuple[object, ...]]:
     return run_sql(
         database_url,
         "SELECT id::text, name, location, capacity_mwhr, max_mw, min_mw, in_fleet FROM assets ORDER BY id",
@@ -46,18 +46,18 @@ async def test_every_name_and_number_arrives_as_it_is(database_url: str) -> None
     async with open_store_on(database_url, fleet=fleet) as store:
         await store.wait_idle()
         assert store.health == "ok"
-    assert told(database_url) == expected(fleet)
+    assert found(database_url) == expected(fleet)
     assert run_sql(database_url, "SELECT id::text, name, location, lat, lon FROM sites ORDER BY id") == [
         (site.id, site.name, site.location, site.lat, site.lon)
         for site in sorted(fleet.sites, key=lambda site: site.id)
     ]
 
 
-async def test_what_has_left_the_fleet_stays_and_is_told_apart(database_url: str) -> None:
+async def test_what_left_the_fleet_is_kept_and_marked_as_such(database_url: str) -> None:
     before = Fleet(sites=(SITE,), assets=(asset(1), asset(2)))
     after = Fleet(sites=(SITE,), assets=(replace(asset(2), name="renamed"),))
     for fleet in (before, after):
         async with open_store_on(database_url, fleet=fleet) as store:
             await store.wait_idle()
     gone = Fleet(sites=(SITE,), assets=(asset(1),))
-    assert told(database_url) == [*expected(gone, in_fleet=False), *expected(after)]
+    assert found(database_url) == [*expected(gone, in_fleet=False), *expected(after)]

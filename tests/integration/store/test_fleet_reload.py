@@ -14,11 +14,11 @@ async def test_samples_of_an_added_asset_are_kept_and_those_of_a_changed_one_hav
 ) -> None:
     fleet = Fleet(sites=(SITE,), assets=(asset(1), asset(2)))
     async with open_store_on(database_url, fleet=fleet) as store:
-        store.keep(samples(NOW_MS, keys=range(2)))
+        store.store_unsequenced(samples(NOW_MS, keys=range(2)))
         await store.wait_idle()
         fleet.reload(Fleet(sites=(SITE,), assets=(asset(3), asset(1, capacity_mwhr=80.0))))
         store.fleet_changed()
-        store.keep(samples(NOW_MS + 1000, keys=range(3)))
+        store.store_unsequenced(samples(NOW_MS + 1000, keys=range(3)))
         await store.wait_idle()
         assert store.health == "ok"
         assert len(await store.history(fleet.assets[2], limit=10)) == 1
@@ -33,7 +33,7 @@ async def test_a_retired_asset_and_its_history_are_found_after_a_restart(databas
     retired = replace(asset(2), site_id=other_site.id, name="Former battery")
     fleet = Fleet(sites=(SITE, other_site), assets=(asset(1), retired))
     async with open_store_on(database_url, fleet=fleet) as store:
-        store.keep(samples(NOW_MS, keys=range(2)))
+        store.store_unsequenced(samples(NOW_MS, keys=range(2)))
         await store.wait_idle()
     async with open_store_on(database_url, fleet=Fleet(sites=(SITE,), assets=(asset(1),))) as store:
         await store.wait_idle()
@@ -54,7 +54,7 @@ async def test_a_retired_asset_whose_site_has_gone_too_does_not_keep_the_databas
     # The database has never seen either.
     fleet.reload(Fleet(sites=(SITE,), assets=(asset(1),)))
     async with open_store_on(database_url, fleet=fleet) as store:
-        store.keep(samples(NOW_MS))
+        store.store_unsequenced(samples(NOW_MS))
         await store.wait_idle()
         assert store.health == "ok"
         assert len(await store.history(fleet.assets[0], limit=10)) == 1

@@ -54,7 +54,7 @@ async def test_a_group_larger_than_what_once_was_dropped_is_recorded_whole(datab
         with trio.fail_after(60):
             await store.wait_idle()
         found = await store.find_dispatch(dispatch_id=DISPATCH_ID)
-        assert store.figures.notes_dropped == 0
+        assert store.stats.records_dropped == 0
     assert found is not None
     assert tuple(found.members) == recorded.members
     assert tuple(found.left_out) == recorded.left_out

@@ -89,9 +89,9 @@ async def test_samples_of_before_have_the_quality_of_their_source(version: int, 
     async with open_store_on(database_url) as store:
         await until_health(store, "ok")
         past = await store.history(FLEET.assets[0], limit=10)
-    told = [(sample.telemetry.soc_mwhr, sample.quality) for sample in past]
-    assert told == [(21.0, "synthesized"), (20.0, "good"), (22.0, "good")]
-    assert run_sql(database_url, "SELECT soc_mwhr, quality FROM telemetry ORDER BY ts DESC") == told
+    found = [(sample.telemetry.soc_mwhr, sample.quality) for sample in past]
+    assert found == [(21.0, "synthesized"), (20.0, "good"), (22.0, "good")]
+    assert run_sql(database_url, "SELECT soc_mwhr, quality FROM telemetry ORDER BY ts DESC") == found
 
 
 async def test_a_quality_column_is_added_without_touching_the_rows(database_url: str) -> None:
@@ -108,9 +108,7 @@ async def test_a_quality_column_is_added_without_touching_the_rows(database_url:
 
 
 @pytest.mark.parametrize("version", _OLDER)
-async def test_marks_of_before_have_no_time_until_their_outbox_goes_on(
-    version: int, database_url: str
-) -> None:
+async def test_older_watermarks_have_no_time_until_their_next_batch(version: int, database_url: str) -> None:
     make_database_of(version, database_url)
     run_sql(database_url, "INSERT INTO ingest_watermarks (outbox_id, batch_seq) VALUES ('box-0', 7)")
     async with open_store_on(database_url) as store:

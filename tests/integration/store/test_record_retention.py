@@ -12,7 +12,7 @@ import trio_asyncio
 
 from tests.integration.store.servers import open_store_on, run_sql
 from trioder.store.postgres import record_retention, record_writer
-from trioder.store.postgres.pg_connection import open_link
+from trioder.store.postgres.pg_connection import open_pg_connection
 from trioder.store.postgres.record_retention import RecordRetention
 
 NOW = datetime.now(UTC)
@@ -27,14 +27,14 @@ async def retention_on(url: str, *, days: int, now: datetime = NOW) -> AsyncIter
         pass
     retention = RecordRetention(retention_days=days)
     async with trio_asyncio.open_loop():
-        link = await open_link(url, statement_timeout_s=10)
-        await link.run(partial(retention.learn, now=now), within_s=10)
+        pg_connection = await open_pg_connection(url, statement_timeout_s=10)
+        await pg_connection.run(partial(retention.learn, now=now), within_s=10)
 
         async def drop(*, now: datetime = NOW, run_s: float = 0.0) -> bool:
-            return await link.run(partial(retention.drop_old, now=now, run_s=run_s), within_s=10)
+            return await pg_connection.run(partial(retention.drop_old, now=now, run_s=run_s), within_s=10)
 
         yield drop
-        await link.aclose()
+        await pg_connection.aclose()
 
 
 def dispatch(
@@ -89,7 +89,7 @@ def session(
     )
 
 
-def mark(url: str, outbox_id: str, age: timedelta, *, batch_seq: int = 1_000) -> None:
+def watermark(url: str, outbox_id: str, age: timedelta, *, batch_seq: int = 1_000) -> None:
     run_sql(url, "INSERT INTO ingest_watermarks VALUES (%s, %s, %s)", outbox_id, batch_seq, NOW - age)
 
 
@@ -97,7 +97,7 @@ def names(url: str, column: str, table: str) -> list[str]:
     return [name for (name,) in run_sql(url, f"SELECT {column} FROM {table} ORDER BY 1")]
 
 
-async def test_what_is_old_and_over_goes_with_all_that_belongs_to_it(database_url: str) -> None:
+async def test_old_ended_records_are_deleted_with_their_rows_elsewhere(database_url: str) -> None:
     async with open_store_on(database_url):
         pass
     dispatch(database_url, "old", 11 * DAYS)
@@ -108,8 +108,8 @@ async def test_what_is_old_and_over_goes_with_all_that_belongs_to_it(database_ur
     session(database_url, "open", 11 * DAYS, lasted=None)
     session(database_url, "ended lately", 11 * DAYS, lasted=5 * DAYS)
     session(database_url, "young", timedelta(0))
-    mark(database_url, "old", 11 * DAYS)
-    mark(database_url, "young", 9 * DAYS)
+    watermark(database_url, "old", 11 * DAYS)
+    watermark(database_url, "young", 9 * DAYS)
     async with retention_on(database_url, days=10) as drop:
         assert not await drop()
     assert names(database_url, "idempotency_key", "dispatches") == ["ended lately", "lives", "young"]
@@ -124,7 +124,7 @@ async def test_zero_keeps_all(database_url: str) -> None:
         pass
     dispatch(database_url, "old", 5_000 * DAYS)
     session(database_url, "old", 5_000 * DAYS)
-    mark(database_url, "old", 5_000 * DAYS)
+    watermark(database_url, "old", 5_000 * DAYS)
     async with retention_on(database_url, days=0) as drop:
         assert not await drop()
     assert run_sql(
@@ -174,8 +174,10 @@ async def test_a_clock_that_is_behind_deletes_nothing(database_url: str) -> None
     assert names(database_url, "idempotency_key", "dispatches") == ["old"]
 
 
-async def test_a_large_dispatch_goes_in_steps(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_retention, "_ROWS_A_STEP", 100)
+async def test_a_large_dispatch_is_deleted_in_steps(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_retention, "_ROWS_PER_STEP", 100)
     async with open_store_on(database_url):
         pass
     dispatch(database_url, "large", 12 * DAYS, members=250)
@@ -206,17 +208,17 @@ async def test_of_too_many_sessions_the_short_ones_go_first(
     assert names(database_url, "agent_id", "sessions") == ["honest 1", "honest 2", "honest 3", "storm 8"]
 
 
-async def test_of_too_many_marks_those_of_hardly_used_outboxes_go_first_and_no_recent_one(
+async def test_surplus_watermarks_are_deleted_from_hardly_used_outboxes_first_and_never_recent_ones(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record_retention, "MAX_WATERMARKS", 4)
     async with open_store_on(database_url):
         pass
-    mark(database_url, "away for a week", 7 * DAYS)
-    mark(database_url, "away for long", 40 * DAYS)
-    mark(database_url, "recent", timedelta(hours=1), batch_seq=1)
+    watermark(database_url, "away for a week", 7 * DAYS)
+    watermark(database_url, "away for long", 40 * DAYS)
+    watermark(database_url, "recent", timedelta(hours=1), batch_seq=1)
     for number in range(5):
-        mark(database_url, f"flood {number}", (20 - number) * DAYS, batch_seq=1)
+        watermark(database_url, f"flood {number}", (20 - number) * DAYS, batch_seq=1)
     async with retention_on(database_url, days=0) as drop:
         await drop()
         assert names(database_url, "outbox_id", "ingest_watermarks") == [
@@ -226,7 +228,7 @@ async def test_of_too_many_marks_those_of_hardly_used_outboxes_go_first_and_no_r
             "recent",
         ]
         for number in range(5, 9):
-            mark(database_url, f"flood {number}", timedelta(hours=2), batch_seq=1)
+            watermark(database_url, f"flood {number}", timedelta(hours=2), batch_seq=1)
         await drop()
     # Recent ones stay, however many.
     assert names(database_url, "outbox_id", "ingest_watermarks") == [
@@ -242,7 +244,7 @@ async def test_a_list_of_assets_that_is_about_to_be_used_is_left_alone(database_
     run_sql(database_url, "INSERT INTO asset_lists (digest, asset_keys) VALUES ('x', ARRAY[1])")
     async with retention_on(database_url, days=10) as drop:
         with psycopg.connect(database_url) as other:
-            other.execute("SELECT pg_advisory_xact_lock_shared(%s)", [record_retention.NOTES_LOCK])
+            other.execute("SELECT pg_advisory_xact_lock_shared(%s)", [record_retention.RECORDS_LOCK])
             await drop()
             assert run_sql(database_url, "SELECT count(*) FROM asset_lists") == [(1,)]
         await drop()

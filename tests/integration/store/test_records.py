@@ -26,13 +26,13 @@ from trioder.domain.dispatch import (
 )
 from trioder.process.wall_time import WallClock
 from trioder.store.postgres import open_postgres_store
-from trioder.store.postgres.database import SessionNote
-from trioder.store.postgres.pg_connection import open_link
-from trioder.store.postgres.write_records import write_notes
+from trioder.store.postgres.pg_connection import open_pg_connection
+from trioder.store.postgres.record_queue import PendingSession
+from trioder.store.postgres.record_writes import write_records
 from trioder.store.records import SessionRecord
 
 
-async def test_sessions_and_dispatches_are_told_with_names(database_url: str) -> None:
+async def test_sessions_and_dispatches_are_shown_by_name_in_views(database_url: str) -> None:
     session = SessionRecord(
         session_id="3f1d2c4b-0000-4000-8000-0000000000aa",
         agent_id="agent",
@@ -142,7 +142,7 @@ async def test_sessions_that_a_dead_headend_left_open_are_closed(database_url: s
 
 
 async def test_a_session_that_a_dead_headend_was_still_writing_is_closed_as_well(database_url: str) -> None:
-    note = SessionNote(
+    record = PendingSession(
         session=SessionRecord(
             session_id="3f1d2c4b-0000-4000-8000-000000000001",
             agent_id="agent",
@@ -158,7 +158,7 @@ async def test_a_session_that_a_dead_headend_was_still_writing_is_closed_as_well
 
     async def write_slowly(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
         async with connection.transaction():
-            await write_notes(connection, [note], keys)
+            await write_records(connection, [record], keys)
             written.set()
             await commit.wait()
 
@@ -167,15 +167,15 @@ async def test_a_session_that_a_dead_headend_was_still_writing_is_closed_as_well
         commit.set()
 
     async with trio_asyncio.open_loop(), trio.open_nursery() as nursery:
-        link = await open_link(database_url, statement_timeout_s=10)
-        nursery.start_soon(partial(link.run, write_slowly, within_s=20))
+        pg_connection = await open_pg_connection(database_url, statement_timeout_s=10)
+        nursery.start_soon(partial(pg_connection.run, write_slowly, within_s=20))
         await trio_asyncio.aio_as_trio(written.wait)()
         nursery.start_soon(let_it_commit)
         wall = WallClock.starting_now()
         async with open_postgres_store(database_url, fleet=FLEET, wall=wall) as store:
             await until_health(store, "ok")
             assert run_sql(database_url, "SELECT reason FROM sessions") == [("headend ended",)]
-        await link.aclose()
+        await pg_connection.aclose()
 
 
 async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str) -> None:
@@ -243,8 +243,8 @@ async def test_dispatches_are_read_back_as_they_were_recorded(database_url: str)
         assert await store.open_dispatches() == [found]
 
         async def listed(**wanted: object) -> list[str]:
-            told = await store.dispatches(limit=10, **wanted)  # type: ignore[arg-type]  # a test's shorthand
-            return [record.dispatch_id[-2:] for record in told]
+            found = await store.dispatches(limit=10, **wanted)  # type: ignore[arg-type]  # a test's shorthand
+            return [record.dispatch_id[-2:] for record in found]
 
         assert await listed() == ["cc", "bb"]
         [_, slim] = await store.dispatches(limit=10)

@@ -16,7 +16,7 @@ from tests.integration.store.servers import run_sql
 from trioder.store.embedded import server as server_module
 from trioder.store.embedded.binaries import find_installation
 from trioder.store.embedded.layout import DataFolder
-from trioder.store.embedded.orphan_process import end_stray_server, remove_stale_lock_files, server_pid
+from trioder.store.embedded.orphan_process import remove_stale_lock_files, server_pid, stop_orphan_server
 from trioder.store.embedded.server import open_embedded_server
 from trioder.store.interface import StoreConfigurationError
 
@@ -125,7 +125,7 @@ async def test_the_pid_file_names_the_server_of_another_cluster(stopped: DataFol
 
 async def test_a_server_of_ours_is_found_though_its_pid_file_is_cut_off(stopped: DataFolder) -> None:
     installation = find_installation()
-    stray = start(
+    orphan = start(
         *installation.command(
             "postgres",
             *("-D", str(stopped.data), "-c", "listen_addresses="),
@@ -139,8 +139,8 @@ async def test_a_server_of_ours_is_found_though_its_pid_file_is_cut_off(stopped:
             await trio.sleep(0.02)
     stopped.pid_file.write_text("")
     with trio.fail_after(30):
-        await end_stray_server(stopped, patience_s=0.0)
-    assert stray.wait(10) == 0
+        await stop_orphan_server(stopped, patience_s=0.0)
+    assert orphan.wait(10) == 0
     stopped.pid_file.write_text("")
     await starts(stopped)
 
@@ -169,11 +169,11 @@ async def test_a_restart_after_a_crash_passes_over_a_reused_number(
     stopped: DataFolder, bystander: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def ended_and_reused(folder: DataFolder, *, patience_s: float) -> None:
-        await end_stray_server(folder, patience_s=patience_s)
+        await stop_orphan_server(folder, patience_s=patience_s)
         folder.pid_file.write_text(left_behind(folder, bystander.pid))
 
     async with open_embedded_server(stopped.root.parent) as url:
-        monkeypatch.setattr(server_module, "end_stray_server", ended_and_reused)
+        monkeypatch.setattr(server_module, "stop_orphan_server", ended_and_reused)
         os.kill(server_pid(stopped), signal.SIGKILL)
         with trio.fail_after(20):
             while server_pid(stopped) == bystander.pid or not is_answered(url):

@@ -34,10 +34,10 @@ async def test_people_find_what_was_kept_in_the_view(database_url: str) -> None:
         ]
         found = dict(zip(columns, row, strict=True))
         [past] = await store.history(FLEET.assets[0], limit=10)
-    told = past.telemetry
+    sample = past.telemetry
     assert found["ts"].timestamp() == pytest.approx(1_800_000_000.123)
-    assert (told.ts_unix_ms, told.current_mw, told.setpoint_mw) == (1_800_000_000_123, 1.0 / 3.0, -2.5)
-    assert (str(found["asset_id"]), str(found["site_id"])) == (told.asset_id, told.site_id)
+    assert (sample.ts_unix_ms, sample.current_mw, sample.setpoint_mw) == (1_800_000_000_123, 1.0 / 3.0, -2.5)
+    assert (str(found["asset_id"]), str(found["site_id"])) == (sample.asset_id, sample.site_id)
     assert found["source"] == past.source == "agent"
     for name in (
         "soc_mwhr",
@@ -49,7 +49,7 @@ async def test_people_find_what_was_kept_in_the_view(database_url: str) -> None:
         "min_mw",
         "status",
     ):
-        assert found[name] == getattr(told, name), name
+        assert found[name] == getattr(sample, name), name
 
 
 async def test_history_is_bounded_newest_first_and_within_its_times(database_url: str) -> None:
@@ -71,7 +71,7 @@ async def test_history_keeps_the_nameplate_of_its_time(database_url: str) -> Non
         await keep(store, samples(1_800_000_000_000))
     larger = Fleet(sites=(SITE,), assets=(asset(1, capacity_mwhr=80.0), *FLEET.assets[1:-1]))
     async with open_store_on(database_url, fleet=larger) as store:
-        store.keep(samples(1_800_000_001_000, source="synthesized"))
+        store.store_unsequenced(samples(1_800_000_001_000, source="synthesized"))
         await store.wait_idle()
         past = await store.history(larger.assets[0], limit=10)
     assert [(each.telemetry.soc_pct, each.source) for each in past] == [
@@ -142,17 +142,17 @@ async def test_in_one_batch_each_row_has_its_own_quality(database_url: str) -> N
     start, all_keys = 1_800_000_000_000, range(40)
     mixed = replace(samples(start, keys=all_keys), quality=bytes([0, 1, 2, 4] * 10))
     async with open_store_on(database_url) as store:
-        # In one transaction, and in one batch of loose samples.
+        # In one transaction, and in one batch of unsequenced samples.
         await keep(store, samples(start + 1, keys=all_keys), mixed)
-        store.keep(replace(mixed, ts_unix_ms=start + 2))
-        store.keep(samples(start + 3, keys=all_keys, source="synthesized"))
+        store.store_unsequenced(replace(mixed, ts_unix_ms=start + 2))
+        store.store_unsequenced(samples(start + 3, keys=all_keys, source="synthesized"))
         await store.wait_idle()
     rows = run_sql(
         database_url,
         "SELECT array_agg(quality ORDER BY asset_id) FROM telemetry GROUP BY ts ORDER BY ts",
     )
     names = ["good", "suspect", "bad", "wrong_time"] * 10
-    assert [told for (told,) in rows] == [names, ["good"] * 40, names, ["synthesized"] * 40]
+    assert [quality for (quality,) in rows] == [names, ["good"] * 40, names, ["synthesized"] * 40]
 
 
 async def test_values_that_are_no_numbers_are_kept_with_their_quality(database_url: str) -> None:
@@ -176,7 +176,7 @@ async def test_the_times_that_agents_reported_are_those_of_each_assets_newest_sa
     start = 1_800_000_000_000
     async with open_store_on(database_url) as store:
         await keep(store, *(samples(start + at, keys=[0, 1]) for at in (0, 1, DAY_MS)))
-        store.keep(samples(start + 2, keys=[0], source="synthesized"))
+        store.store_unsequenced(samples(start + 2, keys=[0], source="synthesized"))
         await store.wait_idle()
         assets = FLEET.assets[:3]
         found = await store.reported_times(assets, limit=2)

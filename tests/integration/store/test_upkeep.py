@@ -18,7 +18,12 @@ from trioder.process.wall_time import WallClock
 from trioder.store.postgres import partitions as partitions_module
 from trioder.store.postgres import store as store_module
 from trioder.store.postgres.partitions import Partitions
-from trioder.store.postgres.pg_connection import Connection, PgConnection, checked_conninfo, open_link
+from trioder.store.postgres.pg_connection import (
+    Connection,
+    PgConnection,
+    checked_conninfo,
+    open_pg_connection,
+)
 from trioder.store.postgres.retention_runs import Retention
 from trioder.store.postgres.schema import apply_schema, mirror_fleet
 
@@ -32,7 +37,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Upkeep often enough for a test."""
-    monkeypatch.setattr(store_module, "TEND_EVERY_S", 0.05)
+    monkeypatch.setattr(store_module, "MAINTAIN_EVERY_S", 0.05)
     monkeypatch.setattr(partitions_module, "_SHORTEST_PAUSE_S", 0.1)
     monkeypatch.setattr(partitions_module, "_LONGEST_PAUSE_S", 0.2)
 
@@ -68,14 +73,14 @@ def reader_of(url: str, table: str = "samples") -> Iterator[psycopg.Connection]:
 class Upkeep:
     """The upkeep alone, one run at a time."""
 
-    def __init__(self, link: PgConnection, retention_days: int) -> None:
-        self._link = link
+    def __init__(self, pg_connection: PgConnection, retention_days: int) -> None:
+        self._connection = pg_connection
         self.partitions = Partitions()
         self.retention_days = retention_days
         self.retention = Retention(retention_days=retention_days)
 
     async def do(self, job: Callable[[Connection], Awaitable[None]]) -> None:
-        await self._link.run(job, within_s=30)
+        await self._connection.run(job, within_s=30)
 
     async def run(self, today: date, *, restarted: bool = True) -> None:
         if restarted:
@@ -98,18 +103,18 @@ class Upkeep:
 @asynccontextmanager
 async def open_upkeep(url: str, *, retention_days: int = 0, fleet: Fleet = FLEET) -> AsyncIterator[Upkeep]:
     async with trio_asyncio.open_loop():
-        link = await open_link(checked_conninfo(url), statement_timeout_s=30)
+        pg_connection = await open_pg_connection(checked_conninfo(url), statement_timeout_s=30)
 
         async def prepare(connection: Connection) -> None:
             await apply_schema(connection)
             await mirror_fleet(connection, fleet)
 
-        upkeep = Upkeep(link, retention_days)
+        upkeep = Upkeep(pg_connection, retention_days)
         await upkeep.do(prepare)
         try:
             yield upkeep
         finally:
-            await link.aclose()
+            await pg_connection.aclose()
 
 
 # Locks.
@@ -128,7 +133,7 @@ async def test_writes_go_on_while_a_reader_keeps_the_day_from_its_partition(
                 assert store.submit("box-0", seq, samples(yesterday + seq))
                 await sender.until_all_kept(seq)
             with trio.fail_after(20):
-                while store.figures.partition_failures < 3:
+                while store.stats.partition_failures < 3:
                     await trio.sleep(0.01)
             assert store.health == "ok"
             assert rows_by_partition(database_url) == {"samples_20270115": 1, "samples_default": 10}
@@ -139,7 +144,7 @@ async def test_writes_go_on_while_a_reader_keeps_the_day_from_its_partition(
                 await sender.until_all_kept(seq)
                 seq += 1
                 await trio.sleep(0.02)
-        assert store.figures.database_failures == 0
+        assert store.stats.database_failures == 0
     assert "samples_default" not in rows_by_partition(database_url)
     assert run_sql(database_url, "SELECT count(*), count(DISTINCT ts) FROM samples") == [(seq - 1, seq - 1)]
 
@@ -164,7 +169,7 @@ async def test_a_cancelled_statement_is_no_end_of_the_database(
         monkeypatch.setattr(partitions_module, "_STATEMENT_WITHIN_S", 0.2)
         with reader_of(database_url):
             await keep(store, samples(NOW_MS - DAY_MS))
-            assert store.figures.database_failures == 0
+            assert store.stats.database_failures == 0
     assert rows_by_partition(database_url) == {"samples_default": 1}
 
 
@@ -216,20 +221,20 @@ async def test_a_clock_that_is_wrong_for_a_boot_drops_nothing(database_url: str,
         await keep(store, samples(NOW_MS))
     for wrong in (400 * DAY_MS, -400 * DAY_MS):
         async with open_store_on(database_url, wall=wall(NOW_MS + wrong), retention_days=2) as store:
-            store.keep(samples(NOW_MS + wrong, source="synthesized"))
+            store.store_unsequenced(samples(NOW_MS + wrong, source="synthesized"))
             await store.wait_idle()
             # It runs when the day changes, at a start, and after hours: here is one that comes after hours.
         async with open_store_on(database_url, wall=wall(NOW_MS + wrong + DAY_MS), retention_days=2) as store:
             with trio.fail_after(10):
-                while wrong > 0 and not store.figures.retention_days_held:
+                while wrong > 0 and not store.stats.retention_days_held:
                     await trio.sleep(0.01)
-            assert store.figures.retention_days_dropped == 0
+            assert store.stats.retention_days_dropped == 0
     async with open_store_on(database_url, wall=wall(), retention_days=2) as store:
         past = await store.history(FLEET.assets[0], limit=10)
         # What was dated 400 days ago, and nothing else, is as old as it says.
         assert [each.telemetry.ts_unix_ms for each in past] == [NOW_MS + 400 * DAY_MS, NOW_MS]
         await until_health(store, "ok")
-        assert store.figures.retention_days_held == 0
+        assert store.stats.retention_days_held == 0
 
 
 async def test_a_confirmation_drops_what_was_held(database_url: str, quick: None) -> None:
@@ -250,7 +255,7 @@ async def test_a_confirmation_drops_what_was_held(database_url: str, quick: None
         add_samples(database_url, today - 400 * DAY, number=2)
     async with open_store_on(database_url, wall=clock, retention_days=3) as store:
         with trio.fail_after(10):
-            while store.figures.retention_days_held != 6:
+            while store.stats.retention_days_held != 6:
                 await trio.sleep(0.01)
         code, said = await confirm(stdin=b"n\n")
         assert code == 1
@@ -260,13 +265,13 @@ async def test_a_confirmation_drops_what_was_held(database_url: str, quick: None
         code, said = await confirm("--yes")
         assert code == 0, said
         with trio.fail_after(10):
-            while store.figures.retention_days_held or store.figures.retention_days_dropped < 8:
+            while store.stats.retention_days_held or store.stats.retention_days_dropped < 8:
                 await trio.sleep(0.01)
         assert run_sql(database_url, "SELECT count(*), min(ts)::date FROM samples") == [(4, today - 3 * DAY)]
         assert await confirm() == (0, "No telemetry waits for a confirmation.\n")
 
 
-async def test_a_confirmation_that_rests_on_a_day_to_come_is_refused(database_url: str) -> None:
+async def test_a_confirmation_that_depends_on_a_future_day_is_refused(database_url: str) -> None:
     today = datetime.now(UTC).date()
     async with open_upkeep(database_url, retention_days=1) as upkeep:
         await upkeep.make(today, today - DAY, today=today)
@@ -314,7 +319,7 @@ async def test_wild_samples_go_with_the_others_and_those_of_the_future_stay(data
         add_samples(database_url, TODAY)
         wild = [date(1970, 1, 1), date(2000, 1, 1), date(2001, 5, 5), TODAY + 4_000 * DAY, date(9999, 12, 31)]
         add_samples(database_url, *wild)
-        # All that a clock that was never set has told of an asset of the fleet stays until there is better.
+        # Samples dated by a clock that was never set stay until an asset of the fleet has better ones.
         add_samples(database_url, date(2000, 1, 1), date(1999, 12, 31), number=2)
         await upkeep.run(TODAY)
         found = run_sql(database_url, "SELECT ts::date FROM samples_default ORDER BY ts")

@@ -23,7 +23,7 @@ class AwayStore(NoneStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self._figures = StoreStats(queue_rows=300)
+        self._stats = StoreStats(queue_rows=300)
 
     @property
     def health(self) -> StoreHealth:

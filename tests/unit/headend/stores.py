@@ -46,7 +46,7 @@ class SlowStore(NoneStore):
         self.times_ms[outbox_id, batch_seq] = samples.ts_unix_ms
         return True
 
-    def keep(self, samples: Samples) -> None:
+    def store_unsequenced(self, samples: Samples) -> None:
         self.kept.append(samples)
 
     def record_dispatch(

@@ -2,7 +2,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from trioder.process.options import logging_options
+from trioder.process.logs import logging_options
 
 
 @click.command()

@@ -9,20 +9,14 @@ from tests.unit.store import model_dispatches
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
 from trioder.domain.telemetry import PastSample
-from trioder.store.postgres.database import (
-    DatabaseError,
-    Maintenance,
-    Note,
-    PendingBatch,
-    SessionNote,
-    Watermarks,
-    Written,
-)
+from trioder.store.postgres.batch_queue import PendingBatch
+from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
+from trioder.store.postgres.record_queue import PendingRecord, PendingSession
 from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 
 class ModelDatabase:
-    """Keeps rows and marks together. A failed write may have happened or not, as in life.
+    """Keeps rows and watermarks together. A failed write may have happened or not, as in life.
 
     Args:
         rng: decides each write's fate.
@@ -38,16 +32,16 @@ class ModelDatabase:
         self.in_time_rows = 1_000_000
         self.refuses = lambda batch: False
         self.rows: list[tuple[str, int, int, float]] = []
-        self.marks: dict[str, Watermark] = {}
-        self.sessions: dict[str, SessionNote] = {}
+        self.watermarks: dict[str, Watermark] = {}
+        self.sessions: dict[str, PendingSession] = {}
         self.recorded: dict[str, DispatchRecord] = {}
         self.shares_written: list[int] = []
         self.answers_within_s = 0.0
-        self.notes_delay_s = 0.0
-        self.refuses_notes = ""
+        self.records_delay_s = 0.0
+        self.refuses_records = ""
         self.connected = False
         self.connects = 0
-        self.tended = 0
+        self.maintained = 0
         self.mirrored = 0
         self.groups: list[int] = []
 
@@ -56,7 +50,7 @@ class ModelDatabase:
         self.connects += 1
         self._check_there()
         self.connected = True
-        return Watermarks(by_outbox=dict(self.marks))
+        return Watermarks(by_outbox=dict(self.watermarks))
 
     async def disconnect(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -73,35 +67,35 @@ class ModelDatabase:
         if fails and self._rng.random() < 0.5:
             raise DatabaseError("failed before the commit")
         if rows and any(self.refuses(batch) for batch in batches):
-            raise DatabaseError("refused", of_data=True)
+            raise DatabaseError("refused", is_data_error=True)
         added = 0
-        marks = {}
+        watermarks = {}
         for batch in batches:
-            if batch.batch_seq > self.marks.get(batch.outbox_id, NOTHING_COMMITTED).batch_seq:
-                self.marks[batch.outbox_id] = batch.watermark
+            if batch.batch_seq > self.watermarks.get(batch.outbox_id, NOTHING_COMMITTED).batch_seq:
+                self.watermarks[batch.outbox_id] = batch.watermark
                 if rows:
                     added += batch.rows
                     self.rows.extend(
                         (batch.outbox_id, batch.batch_seq, key, soc)
                         for key, soc in zip(batch.asset_keys, batch.soc_mwhr, strict=True)
                     )
-            marks[batch.outbox_id] = self.marks[batch.outbox_id]
+            watermarks[batch.outbox_id] = self.watermarks[batch.outbox_id]
         self.groups.append(added)
         if fails:
             raise DatabaseError("failed after the commit")
-        return Written(marks=marks, rows=added)
+        return Written(watermarks=watermarks, rows=added)
 
-    async def note(self, notes: Iterable[Note]) -> None:
-        await trio.sleep(self._rng.random() * self.delay_s + self.notes_delay_s)
+    async def write_records(self, records: Iterable[PendingRecord]) -> None:
+        await trio.sleep(self._rng.random() * self.delay_s + self.records_delay_s)
         self._check_there()
-        if self.refuses_notes:
-            raise DatabaseError(self.refuses_notes)
-        for note in notes:
-            if isinstance(note, SessionNote):
-                self.sessions[note.session.session_id] = note
+        if self.refuses_records:
+            raise DatabaseError(self.refuses_records)
+        for record in records:
+            if isinstance(record, PendingSession):
+                self.sessions[record.session.session_id] = record
             else:
-                model_dispatches.keep(self.recorded, note)
-                self.shares_written.append(len(note.changed))
+                model_dispatches.keep(self.recorded, record)
+                self.shares_written.append(len(record.changed))
 
     async def drop_old_records(self) -> bool:
         await trio.lowlevel.checkpoint()
@@ -113,16 +107,16 @@ class ModelDatabase:
         self.mirrored += 1
         self._check_there()
 
-    async def tend(self) -> Maintenance:
+    async def maintain(self) -> Maintenance:
         await trio.lowlevel.checkpoint()
-        self.tended += 1
+        self.maintained += 1
         self._check_there()
         return Maintenance()
 
     async def watermark(self, outbox_id: str) -> Watermark:
         await trio.lowlevel.checkpoint()
         self._check_there()
-        return self.marks.get(outbox_id, NOTHING_COMMITTED)
+        return self.watermarks.get(outbox_id, NOTHING_COMMITTED)
 
     async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
@@ -157,7 +151,7 @@ class ModelDatabase:
         await trio.lowlevel.checkpoint()
         return ()
 
-    async def reported_times(self, asset_ids: Sequence[str], *, limit: int) -> Mapping[str, Sequence[int]]:
+    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         await trio.lowlevel.checkpoint()
         return {}
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord, with_allocations
-from trioder.store.postgres.database import DispatchNote
+from trioder.store.postgres.record_queue import PendingDispatch
 
 T = TypeVar("T")
 
@@ -23,11 +23,11 @@ def hand_over(
     )
 
 
-def keep(records: dict[str, DispatchRecord], note: DispatchNote) -> None:
-    """Write a note: what it does not bring stays as it was."""
-    former = records.get(note.dispatch.dispatch_id)
+def keep(records: dict[str, DispatchRecord], record: PendingDispatch) -> None:
+    """Write a record: what it does not bring stays as it was."""
+    former = records.get(record.dispatch.dispatch_id)
     shares = () if former is None else (*former.members, *former.left_out)
-    records[note.dispatch.dispatch_id] = with_allocations(note.dispatch, note.shares, former=shares)
+    records[record.dispatch.dispatch_id] = with_allocations(record.dispatch, record.shares, former=shares)
 
 
 def living(records: Iterable[DispatchRecord], *, limit: int) -> Sequence[DispatchRecord]:

@@ -50,13 +50,10 @@ class Listener:
         self.committed: dict[str, int] = {}
         self._news = trio.Event()
 
-    def batches_committed(self, outbox_id: str, mark: Watermark) -> None:
-        self.committed[outbox_id] = mark.batch_seq
+    def batches_committed(self, outbox_id: str, watermark: Watermark) -> None:
+        self.committed[outbox_id] = watermark.batch_seq
         self._news.set()
         self._news = trio.Event()
-
-    def batches_released(self, outbox_id: str) -> None:
-        raise AssertionError(f"{outbox_id}: nothing should be let go of here")
 
     def capacity_available(self) -> None:
         raise AssertionError("nothing was refused")
@@ -85,7 +82,7 @@ async def test_an_outbox_never_seen_has_nothing_committed(open_store: OpenStore)
         assert await store.watermark("new") == NOTHING_COMMITTED
 
 
-async def test_what_was_submitted_is_committed_and_said_so(open_store: OpenStore) -> None:
+async def test_submitted_batches_are_committed_and_reported(open_store: OpenStore) -> None:
     async with open_store() as store:
         listener = Listener()
         store.listen(listener)
@@ -115,7 +112,9 @@ async def test_a_sequence_may_go_on_after_a_gap(open_store: OpenStore) -> None:
         await listener.until_committed("box", 7)
 
 
-async def test_sessions_dispatches_and_loose_samples_are_taken_without_waiting(open_store: OpenStore) -> None:
+async def test_records_and_unsequenced_samples_are_accepted_without_waiting(
+    open_store: OpenStore,
+) -> None:
     async with open_store() as store:
         store.open_session(
             SessionRecord(
@@ -128,7 +127,7 @@ async def test_sessions_dispatches_and_loose_samples_are_taken_without_waiting(o
             )
         )
         hand_over(store.record_dispatch, dispatch_record("3f1d2c4b-0000-4000-8000-000000000004", "queued"))
-        store.keep(samples(1_800_000_000_000))
+        store.store_unsequenced(samples(1_800_000_000_000))
         store.close_session(
             "3f1d2c4b-0000-4000-8000-000000000003", disconnected_ms=1_800_000_000_001, reason="gone"
         )

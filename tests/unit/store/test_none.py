@@ -17,5 +17,5 @@ async def test_the_outbox_not_heard_of_longest_is_forgotten_first(monkeypatch: p
     store = NoneStore()
     for seq, outbox_id in enumerate(["a", "b", "a", "c"], start=1):
         store.submit(outbox_id, seq, samples(1))
-    marks = [await store.watermark(outbox_id) for outbox_id in "abc"]
-    assert marks == [Watermark(3, 1), NOTHING_COMMITTED, Watermark(4, 1)]
+    watermarks = [await store.watermark(outbox_id) for outbox_id in "abc"]
+    assert watermarks == [Watermark(3, 1), NOTHING_COMMITTED, Watermark(4, 1)]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioder.domain.telemetry import Samples
-from trioder.store.postgres.database import PendingBatch
-from trioder.store.postgres.packing import packed
+from trioder.store.postgres.batch_queue import PendingBatch
+from trioder.store.postgres.batch_writes import pack_rows
 
 KEYS = array("i", [7, 2**31 - 1, 1, 500, 3])
 EPOCH_OFFSET_US = 946_684_800_000_000
@@ -60,4 +60,4 @@ def row_by_row(part: Samples) -> bytes:
 @given(st.lists(st.lists(samples(), max_size=3), max_size=5))
 def test_packing_by_columns_gives_the_bytes_of_packing_by_rows(group: list[list[Samples]]) -> None:
     batches = [PendingBatch.of("box", seq, *parts) for seq, parts in enumerate(group, start=1)]
-    assert packed(batches, KEYS) == b"".join(row_by_row(part) for parts in group for part in parts)
+    assert pack_rows(batches, KEYS) == b"".join(row_by_row(part) for parts in group for part in parts)

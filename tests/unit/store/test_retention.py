@@ -45,7 +45,7 @@ class Database:
         )
 
 
-def test_day_by_day_the_oldest_goes() -> None:
+def test_the_oldest_day_is_dropped_daily() -> None:
     database = Database(*range(-30, 1))
     for number in range(100):
         today = D + number * DAY
@@ -135,7 +135,7 @@ def test_after_a_longer_outage_telemetry_itself_proves_the_time() -> None:
     assert min(database.days) == D - 6 * DAY
 
 
-def test_more_than_a_run_may_drop_goes_in_growing_steps() -> None:
+def test_more_than_a_run_may_drop_is_dropped_in_growing_steps() -> None:
     database = Database(*range(-100, 1))
     counts = []
     for number in range(10):
@@ -200,7 +200,7 @@ def test_the_newest_day_of_an_asset_stays_until_confirmed() -> None:
     assert len(database.days) == 31
 
 
-def test_what_is_dated_before_2000_goes_without_being_counted() -> None:
+def test_what_is_dated_before_2000_is_dropped_without_being_counted() -> None:
     database = Database(*range(-30, 1))
     database.days |= {date(1970, 1, 1) + number * DAY for number in range(50)}
     assert database.run().held is None

@@ -43,14 +43,11 @@ class Sender:
         self.held_back: set[str] = set()
         store.listen(self)
 
-    def batches_committed(self, outbox_id: str, mark: Watermark) -> None:
-        assert mark.batch_seq >= self.kept[outbox_id]
-        assert mark.ts_unix_ms == 1_800_000_000_000 + mark.batch_seq
-        self.kept[outbox_id] = mark.batch_seq
-        self.next[outbox_id] = max(self.next[outbox_id], mark.batch_seq + 1)
-
-    def batches_released(self, outbox_id: str) -> None:
-        self.next[outbox_id] = self.kept[outbox_id] + 1
+    def batches_committed(self, outbox_id: str, watermark: Watermark) -> None:
+        assert watermark.batch_seq >= self.kept[outbox_id]
+        assert watermark.ts_unix_ms == 1_800_000_000_000 + watermark.batch_seq
+        self.kept[outbox_id] = watermark.batch_seq
+        self.next[outbox_id] = max(self.next[outbox_id], watermark.batch_seq + 1)
 
     def capacity_available(self) -> None:
         self.held_back.clear()
@@ -79,7 +76,7 @@ async def test_every_batch_is_kept_exactly_once_whatever_the_writes_do(
                 outbox_id = rng.choice(list(sender.next))
                 if sender.next[outbox_id] <= last:
                     sender.send(outbox_id)
-                assert store.figures.queue_bytes <= 100_000
+                assert store.stats.queue_bytes <= 100_000
                 await trio.sleep(rng.random() * 0.1)
     for outbox_id in sender.next:
         assert [row[1] for row in database.rows if row[0] == outbox_id] == list(range(1, last + 1))
@@ -95,13 +92,13 @@ async def test_while_the_database_is_away_the_queue_fills_and_then_refuses(autoj
             sender.send("box-1")
             await trio.sleep(1)
         assert (store.health, store.health_reason) == ("error", "server closed the connection")
-        assert store.figures.queue_bytes <= 20_000
+        assert store.stats.queue_bytes <= 20_000
         assert sender.held_back == {"box-0", "box-1"}
         database.away = ""
         await trio.sleep(10)
         assert store.health == "ok"
         assert not sender.held_back
-        assert store.figures.queue_rows == 0
+        assert store.stats.queue_rows == 0
 
 
 async def test_samples_without_an_outbox_are_kept_once_and_leave_room_for_the_others(
@@ -111,8 +108,8 @@ async def test_samples_without_an_outbox_are_kept_once_and_leave_room_for_the_ot
     async with open_over(database, queue_bytes=20_000) as store:
         database.away = "away"
         for second in range(150):
-            store.keep(samples(second))
-        dropped = store.figures.samples_dropped
+            store.store_unsequenced(samples(second))
+        dropped = store.stats.samples_dropped
         assert store.submit("box", 1, samples(1))
         database.away = ""
         await trio.sleep(60)
@@ -120,7 +117,7 @@ async def test_samples_without_an_outbox_are_kept_once_and_leave_room_for_the_ot
     assert len(database.rows) == 150 - dropped + 1
 
 
-async def test_what_comes_close_together_is_one_transaction_and_committed_within_a_second(
+async def test_batches_close_together_are_one_transaction_and_committed_within_a_second(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()
@@ -153,7 +150,7 @@ async def test_a_database_too_slow_for_a_full_group_gets_on_with_smaller_ones(
     assert len(database.rows) == 6_000
 
 
-async def test_only_the_batch_that_the_database_refuses_is_dropped_and_the_sequence_goes_on(
+async def test_only_the_batch_that_the_database_refuses_is_dropped_and_the_sequence_continues(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()
@@ -165,7 +162,7 @@ async def test_only_the_batch_that_the_database_refuses_is_dropped_and_the_seque
                 sender.send(outbox_id)
         await trio.sleep(5)
         assert set(sender.kept.values()) == {5}
-        assert store.figures.batches_unwritable == 1
+        assert store.stats.batches_unwritable == 1
         assert store.health == "ok"
     assert len(database.rows) == 14
     assert ("box-1", 3) not in {row[:2] for row in database.rows}
@@ -208,11 +205,11 @@ async def test_closing_does_not_wait_for_a_database_that_is_away(autojump_clock:
     assert trio.current_time() - before < 1
 
 
-async def test_a_store_that_has_never_read_its_marks_holds_nobody_up_for_long(
+async def test_a_store_that_has_not_read_its_watermarks_delays_callers_only_briefly(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()
-    database.marks["box"] = Watermark(7, 70)
+    database.watermarks["box"] = Watermark(7, 70)
     database.away = "not there yet"
     async with open_over(database) as store:
         assert store.health == "error"
@@ -223,9 +220,9 @@ async def test_a_store_that_has_never_read_its_marks_holds_nobody_up_for_long(
         assert await store.watermark("box") == Watermark(7, 70)
 
 
-async def test_marks_are_told_while_the_database_is_away(autojump_clock: MockClock) -> None:
+async def test_watermarks_are_known_while_the_database_is_away(autojump_clock: MockClock) -> None:
     database = steady_database()
-    database.marks["box"] = Watermark(7, 70)
+    database.watermarks["box"] = Watermark(7, 70)
     async with open_over(database) as store:
         database.away = "away"
         await trio.sleep(10)
@@ -233,20 +230,20 @@ async def test_marks_are_told_while_the_database_is_away(autojump_clock: MockClo
             assert await store.watermark("box") == Watermark(7, 70)
 
 
-async def test_a_refused_batch_moves_the_mark_with_its_time(autojump_clock: MockClock) -> None:
+async def test_a_refused_batch_advances_the_watermark_with_its_time(autojump_clock: MockClock) -> None:
     database = steady_database()
     database.refuses = lambda batch: batch.batch_seq == 2
     async with open_over(database) as store:
         for seq in (1, 2):
             store.submit("box", seq, samples(1_000 + seq))
         await store.wait_idle()
-        assert store.figures.batches_unwritable == 1
-        assert await store.watermark("box") == database.marks["box"] == Watermark(2, 1_002)
+        assert store.stats.batches_unwritable == 1
+        assert await store.watermark("box") == database.watermarks["box"] == Watermark(2, 1_002)
 
 
 async def test_a_batch_that_is_committed_already_does_not_change_its_time(autojump_clock: MockClock) -> None:
     database = steady_database()
-    database.marks["box"], database.marks["old"] = Watermark(7, 70), Watermark(7, None)
+    database.watermarks["box"], database.watermarks["old"] = Watermark(7, 70), Watermark(7, None)
     async with open_over(database) as store:
         for outbox_id in ("box", "old"):
             store.submit(outbox_id, 7, samples(71))

@@ -18,7 +18,7 @@ from trioder.store.postgres.database import DatabaseError
 
 async def test_telemetry_does_not_wait_for_records(autojump_clock: MockClock) -> None:
     database = steady_database()
-    database.notes_delay_s = 15.0
+    database.records_delay_s = 15.0
     async with open_over(database) as store:
         sender = Sender(store, outboxes=1)
         hand_over(store.record_dispatch, dispatch_record("d"))
@@ -26,25 +26,25 @@ async def test_telemetry_does_not_wait_for_records(autojump_clock: MockClock) ->
             sender.send("box-0")
             await trio.sleep(1)
         assert sender.kept["box-0"] == 10
-        assert store.figures.notes_waiting == 1
+        assert store.stats.records_waiting == 1
         await trio.sleep(10)
-        assert store.figures.notes_waiting == 0
+        assert store.stats.records_waiting == 0
 
 
 async def test_records_that_cannot_be_written_are_a_database_that_is_not_well(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()
-    database.refuses_notes = "permission denied for table dispatches"
+    database.refuses_records = "permission denied for table dispatches"
     async with open_over(database) as store:
         sender = Sender(store, outboxes=1)
         hand_over(store.record_dispatch, dispatch_record("d"))
         for _ in range(10):
             sender.send("box-0")
             await trio.sleep(1)
-        assert (store.health, store.health_reason) == ("error", database.refuses_notes)
+        assert (store.health, store.health_reason) == ("error", database.refuses_records)
         assert sender.kept["box-0"] == 10
-        database.refuses_notes = ""
+        database.refuses_records = ""
         await trio.sleep(10)
         assert store.health == "ok"
         assert database.recorded["d"] == dispatch_record("d")
@@ -112,7 +112,7 @@ async def test_what_has_changed_and_waits_counts_more_than_what_is_written(autoj
     async with open_over(database) as store:
         hand_over(store.record_dispatch, group)
         await trio.sleep(1)
-        database.notes_delay_s = 15.0
+        database.records_delay_s = 15.0
         moved = replace(members[1], state="accepted")
         group = replace(group, members=(members[0], moved, members[2]))
         hand_over(store.record_dispatch, group, changed=[1])
@@ -122,19 +122,19 @@ async def test_what_has_changed_and_waits_counts_more_than_what_is_written(autoj
 async def test_records_that_have_no_room_are_counted_and_logged(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_writer, "NOTES_BYTES", 100_000)
+    monkeypatch.setattr(record_writer, "QUEUE_BYTES", 100_000)
     database = steady_database()
     async with open_over(database) as store:
         database.away = "away"
         with capture_logs() as lines:
             for number in range(300):
                 hand_over(store.record_dispatch, dispatch_record(f"d{number}", "completed"))
-        figures = store.figures
-        assert figures.notes_dropped == 300 - figures.notes_waiting
-        assert figures.shares_dropped > 0
-        told = [line for line in lines if line["event"].startswith("records dropped")]
-        assert sum(line["sessions_and_dispatches"] for line in told) == figures.notes_dropped
-        assert sum(line["shares_of_dispatches"] for line in told) == figures.shares_dropped
+        stats = store.stats
+        assert stats.records_dropped == 300 - stats.records_waiting
+        assert stats.shares_dropped > 0
+        found = [line for line in lines if line["event"].startswith("records dropped")]
+        assert sum(line["sessions_and_dispatches"] for line in found) == stats.records_dropped
+        assert sum(line["shares_of_dispatches"] for line in found) == stats.shares_dropped
 
 
 async def test_old_records_that_cannot_be_deleted_do_no_harm(
@@ -161,19 +161,19 @@ async def test_old_records_that_cannot_be_deleted_do_no_harm(
 async def test_a_store_whose_unwritten_records_had_to_go_is_well_again(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_writer, "NOTES_BYTES", 20_000)
+    monkeypatch.setattr(record_writer, "QUEUE_BYTES", 20_000)
     database = steady_database()
-    database.refuses_notes = "permission denied for table sessions"
+    database.refuses_records = "permission denied for table sessions"
     async with open_over(database) as store:
         for number in range(100):
             hand_over(store.record_dispatch, dispatch_record(f"d{number}", "completed"))
         await trio.sleep(10)
         assert store.health == "error"
-        database.refuses_notes = ""
+        database.refuses_records = ""
         await trio.sleep(10)
         assert store.health == "ok"
-        assert store.figures.notes_waiting == 0
-        assert len(database.recorded) == 100 - store.figures.notes_dropped
+        assert store.stats.records_waiting == 0
+        assert len(database.recorded) == 100 - store.stats.records_dropped
 
 
 async def test_records_wait_until_the_fleet_is_mirrored_however_often_it_changes(

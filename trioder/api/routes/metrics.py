@@ -109,7 +109,7 @@ class _HeadendCollector(Collector):
         yield dropped
         for figure in fields(StoreStats):
             family = CounterMetricFamily if figure.metadata["kind"] == "counter" else GaugeMetricFamily
-            value = getattr(headend.store.figures, figure.name)
+            value = getattr(headend.store.stats, figure.name)
             yield family(f"trioder_store_{figure.name}", figure.metadata["help"], value=value)
         for counter in fields(Counters):
             value = getattr(headend.counters, counter.name)

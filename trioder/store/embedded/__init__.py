@@ -1,4 +1,1 @@
-"""A PostgreSQL server of our own: found, made, run as a child, and never left behind.
-
-What is said to it lives in `trioder.store.postgres`.
-"""
+"""A PostgreSQL server of our own, run as a child process. Its clients are in `trioder.store.postgres`."""

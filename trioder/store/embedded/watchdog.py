@@ -1,6 +1,6 @@
-"""A small parent for the database server, which ends it when the headend is gone, however that went.
+"""The database server's parent process: stops it when the headend ends in any way.
 
-Run as a program with the server's command line as arguments; imports nothing of the rest.
+Run as a program with the server's command line as arguments; imports nothing of trioder.
 """
 
 import os
@@ -9,21 +9,21 @@ import subprocess
 import sys
 import threading
 
-# A fast shutdown ends sessions and writes a checkpoint; an immediate one leaves that to the next start.
+# A fast shutdown ends sessions and writes a checkpoint; an immediate one leaves recovery to the next start.
 _FAST_S = 5.0
 _IMMEDIATE_S = 2.0
 
 
 def main() -> None:
     """Start the server; stop it when standard input ends or on SIGTERM; exit as it does."""
-    # Ctrl-C in a terminal is for the headend, which closes our standard input in its own time.
+    # Ctrl-C in a terminal is for the headend, which closes our standard input when it is done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)  # noqa: S603  # the headend's own command
-    # In threads both: the main one sits in wait(), which a handler within it could not see the end of.
+    # Both in threads: the main one is in wait(), and a handler running in it could not wait for the end.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=_stop, args=(server,)).start())
     threading.Thread(target=_stop_at_end_of_input, args=(server,), daemon=True).start()
     code = server.wait()
-    # Not sys.exit: the thread above sits in a read that only the headend ends.
+    # Not sys.exit: the thread above is in a read that only the headend ends.
     os._exit(code if code >= 0 else 128 - code)
 
 
@@ -34,7 +34,7 @@ def _stop_at_end_of_input(server: "subprocess.Popen[bytes]") -> None:
 
 
 def _stop(server: "subprocess.Popen[bytes]") -> None:
-    # When the server has ended, so has this process, in the main thread.
+    # Once the server has ended, the main thread ends this process.
     for signum, patience_s in ((signal.SIGINT, _FAST_S), (signal.SIGQUIT, _IMMEDIATE_S)):
         server.send_signal(signum)
         try:

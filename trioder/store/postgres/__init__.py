@@ -1,9 +1,9 @@
-"""Persistence in PostgreSQL: a synchronous queue, one writer, and the only code that knows psycopg.
+"""Persistence in PostgreSQL: bounded queues, two writers, and the only code that uses psycopg.
 
-Under trio-asyncio: whoever opens the store is inside of `trio_asyncio.open_loop()`.
+The caller runs `trio_asyncio.open_loop()`.
 """
 
-# Before psycopg, which keeps the functions of asyncio that this replaces.
+# Before psycopg, which keeps references to the functions of asyncio that this replaces.
 import trio_asyncio  # noqa: F401
 
 from trioder.store.postgres.open import open_postgres_store

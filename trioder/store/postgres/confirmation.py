@@ -1,11 +1,10 @@
-"""An operator's answer to telemetry that retention holds: what waits is read, and confirmed, in the database.
+"""An operator's confirmation that telemetry held by retention may be dropped, written to the database.
 
-The headend, which may run or not, sees the confirmation with its next maintenance.
+The headend reads it with its next maintenance, or after its next start.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -15,16 +14,15 @@ from trioder.store.postgres.pg_connection import checked_conninfo
 _CONNECT_WITHIN_S = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldTelemetry:
-    """What waits.
+class HeldTelemetry(NamedTuple):
+    """The days of telemetry that wait for a confirmation.
 
     Attributes:
-        days: how many days of telemetry, ...
-        first: ... the oldest of them.
-        before: what a confirmation approves: all telemetry that is dated before this day.
-        newest_day: the day that the telemetry has come to; a confirmation says that this is right.
-        reason: why it is held.
+        days: their number.
+        first: the oldest.
+        before: a confirmation approves all telemetry dated before this day.
+        newest_day: the newest day of telemetry, which a confirmation trusts.
+        reason: why they are held.
     """
 
     days: int
@@ -35,10 +33,10 @@ class HeldTelemetry:
 
 
 def held_telemetry(url: str) -> HeldTelemetry | None:
-    """Read what waits for a confirmation; None when nothing does.
+    """Read what waits for a confirmation; None if nothing does.
 
     Raises:
-        StoreConfigurationError: the URL is none, or the database cannot be asked.
+        StoreConfigurationError: the URL is malformed, or the database cannot be queried.
     """
     try:
         with _connect(url) as connection:
@@ -47,19 +45,16 @@ def held_telemetry(url: str) -> HeldTelemetry | None:
                 "FROM telemetry_retention WHERE held_days > 0"
             ).fetchone()
     except psycopg.Error as error:
-        raise _refused(error) from None
-    if row is None:
-        return None
-    days, first, before, newest_day, reason = row
-    return HeldTelemetry(days=days, first=first, before=before, newest_day=newest_day, reason=reason)
+        raise _query_error(error) from None
+    return None if row is None else HeldTelemetry(*row)
 
 
 def confirm(url: str, held: HeldTelemetry) -> None:
-    """Approve that what is held goes.
+    """Approve dropping what is held.
 
     Raises:
-        StoreConfigurationError: the database cannot be asked, holds something else by now, or what is held
-            rests on a day that has not come.
+        StoreConfigurationError: the database cannot be queried, what is held has changed, or it depends on
+            a day in the future.
     """
     if held.newest_day > datetime.now(UTC).date() + timedelta(days=1):
         raise StoreConfigurationError(
@@ -68,16 +63,16 @@ def confirm(url: str, held: HeldTelemetry) -> None:
         )
     try:
         with _connect(url) as connection:
-            done = connection.execute(
+            updated = connection.execute(
                 "UPDATE telemetry_retention SET confirmed_before = held_before, "
                 "newest_day = greatest(newest_day, held_newest_day), updated_at = now() "
                 "WHERE held_days > 0 AND held_before = %s AND held_newest_day = %s",
                 [held.before, held.newest_day],
             )
     except psycopg.Error as error:
-        raise _refused(error) from None
-    if done.rowcount != 1:
-        raise StoreConfigurationError("what is held has changed meanwhile; nothing is confirmed: look again")
+        raise _query_error(error) from None
+    if updated.rowcount != 1:
+        raise StoreConfigurationError("what is held has changed meanwhile; nothing is confirmed: try again")
 
 
 def _connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
@@ -89,6 +84,6 @@ def _connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
     )
 
 
-def _refused(error: psycopg.Error) -> StoreConfigurationError:
+def _query_error(error: psycopg.Error) -> StoreConfigurationError:
     reason = " ".join((error.diag.message_primary or str(error)).split())
     return StoreConfigurationError(f"the database cannot be asked (does the headend run?): {reason}")

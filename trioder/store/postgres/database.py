@@ -1,193 +1,97 @@
-"""What the store asks of its database: few, whole transactions. The real one is in `psycopg_database`.
+"""The database as the store sees it: few, whole transactions, its errors, and its health.
 
-Every call may fail with `DatabaseError`, and may then have happened or not: each can be made again.
+Every call may raise `DatabaseError` with or without having taken effect: each can be repeated.
+The implementation is `psycopg_database`.
 """
 
-from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import chain
-from operator import attrgetter
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
-from trioder.domain.assets import Asset
-from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord
-from trioder.domain.quality import Quality
-from trioder.domain.telemetry import PastSample, Samples, Source
-from trioder.store.records import PastSession, SessionRecord, Watermark
+import structlog
+import trio
 
-# A batch's own objects, apart from its columns.
-_BATCH_BYTES = 1_200
-_NOTE_BYTES = 1_000
-_KEY_BYTES = 64
-_SHARE_BYTES = 500
+from trioder.domain.dispatch import DispatchRecord
+from trioder.store.interface import Queries
+from trioder.store.postgres.batch_queue import PendingBatch
+from trioder.store.postgres.record_queue import PendingRecord
+from trioder.store.records import Watermark
+
+log = structlog.stdlib.get_logger(__name__)
+
+# Watermarks held in memory, and kept in the database.
+MAX_WATERMARKS = 200_000
+_REMIND_EVERY_S = 60.0
+
+T = TypeVar("T")
 
 
 class DatabaseError(Exception):
-    """The database did not do what was asked; the text is for an operator.
+    """An operation failed; the text is for an operator.
 
     Attributes:
-        of_data: it is there and refuses the data itself: to ask again would fail again.
+        is_data_error: the database is available and refuses the data itself: a retry would fail again.
     """
 
-    def __init__(self, reason: str, *, of_data: bool = False) -> None:
+    def __init__(self, reason: str, *, is_data_error: bool = False) -> None:
         super().__init__(reason)
-        self.of_data = of_data
+        self.is_data_error = is_data_error
 
 
-# As the column `source` has them.
-SOURCE_CODES: Mapping[Source, int] = {"agent": 0, "synthesized": 1}
+async def bisect(
+    items: Sequence[T],
+    write: Callable[[Sequence[T]], Awaitable[None]],
+    on_refused: Callable[[T, DatabaseError], Awaitable[None]],
+) -> None:
+    """Write all items; on a data error write halves, in order, down to the single items that are refused."""
+    try:
+        await write(items)
+    except DatabaseError as error:
+        if not error.is_data_error:
+            raise
+        if len(items) == 1:
+            await on_refused(items[0], error)
+            return
+        middle = len(items) // 2
+        await bisect(items[:middle], write, on_refused)
+        await bisect(items[middle:], write, on_refused)
 
 
-# Not frozen, though nothing changes it once it is made: that would double what each costs to make.
-@dataclass(slots=True, kw_only=True)
-class PendingBatch:
-    """A batch on its way to the database, its columns packed (44 bytes a row, 14 a run).
-
-    `quality` is empty when every row is good, or synthesized by its source; else a code a row.
-
-    Attributes:
-        run_ts_unix_ms: rows that follow each other and are of one instant are a run; the instant of each, ...
-        run_sources: ... its source as `SOURCE_CODES` has it, ...
-        run_rows: ... and how many rows it has.
-    """
-
-    outbox_id: str
-    batch_seq: int
-    run_ts_unix_ms: "array[int]"
-    run_sources: "array[int]"
-    run_rows: "array[int]"
-    asset_keys: "array[int] | range"
-    soc_mwhr: "array[float]"
-    current_mw: "array[float]"
-    setpoint_mw: "array[float]"
-    available_discharge_mw: "array[float]"
-    available_charge_mw: "array[float]"
-    quality: bytes = b""
-
-    @classmethod
-    def of(cls, outbox_id: str, batch_seq: int, *parts: Samples) -> "PendingBatch":
-        """Pack the columns of one part or more, in order."""
-        return cls(
-            outbox_id=outbox_id,
-            batch_seq=batch_seq,
-            run_ts_unix_ms=array("q", [part.ts_unix_ms for part in parts]),
-            run_sources=array("h", [SOURCE_CODES[part.source] for part in parts]),
-            run_rows=array("i", [len(part.asset_keys) for part in parts]),
-            asset_keys=_keys(parts),
-            soc_mwhr=_joined(parts, "soc_mwhr"),
-            current_mw=_joined(parts, "current_mw"),
-            setpoint_mw=_joined(parts, "setpoint_mw"),
-            available_discharge_mw=_joined(parts, "available_discharge_mw"),
-            available_charge_mw=_joined(parts, "available_charge_mw"),
-            quality=_joined_qualities(parts),
-        )
-
-    @property
-    def watermark(self) -> Watermark:
-        """Its outbox's mark once this batch is committed; an agent's batch is of one instant."""
-        return Watermark(self.batch_seq, self.run_ts_unix_ms[-1])
-
-    @property
-    def rows(self) -> int:
-        """How many samples it holds."""
-        return len(self.asset_keys)
-
-    @property
-    def size(self) -> int:
-        """Its memory, in bytes."""
-        return _BATCH_BYTES + 44 * len(self.asset_keys) + 14 * len(self.run_rows) + len(self.quality)
-
-
-def _joined_qualities(parts: Sequence[Samples]) -> bytes:
-    if len(parts) == 1:
-        return parts[0].quality
-    return b"".join(map(_qualities, parts)) if any(part.quality for part in parts) else b""
-
-
-def _qualities(part: Samples) -> bytes:
-    usual = Quality.GOOD if part.source == "agent" else Quality.SYNTHESIZED
-    return part.quality or bytes([usual]) * len(part.asset_keys)
-
-
-def _keys(parts: Sequence[Samples]) -> "array[int] | range":
-    # Neighbours, as a shard's assets are, stay a range: the database's keys of a range are a slice.
-    if len(parts) == 1 and isinstance(keys := parts[0].asset_keys, range) and keys.step == 1:
-        return keys
-    return array("i", chain.from_iterable(part.asset_keys for part in parts))
-
-
-def _joined(parts: Sequence[Samples], name: str) -> "array[float]":
-    """One column of all parts; that of a single part as it is, if it is packed."""
-    if len(parts) == 1 and isinstance(column := getattr(parts[0], name), array):
-        return column
-    return array("d", chain.from_iterable(map(attrgetter(name), parts)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionNote:
-    """A session as it is to be remembered now; a later note of the same session replaces it."""
-
-    session: SessionRecord
-    disconnected_ms: int | None = None
-    reason: str | None = None
-
-    @property
-    def size(self) -> int:
-        """Its memory, in bytes."""
-        return _NOTE_BYTES + 4 * len(self.session.asset_keys)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchNote:
-    """A dispatch as it is to be remembered now, with what has changed of it since it was last written.
+class DatabaseHealth:
+    """Whether the database works. Logs each change, and a reminder once a minute; starts as not connected.
 
     Attributes:
-        dispatch: without members and left_out.
-        changed: the keys of the assets whose share is to be written.
-        share_of: an asset's share as it is when asked.
+        reason: why it does not work; empty when it does.
+        recovered: it has worked since this was last cleared.
     """
 
-    dispatch: DispatchRecord
-    changed: frozenset[int]
-    share_of: AllocationOf
+    def __init__(self) -> None:
+        self.reason = "not connected yet"
+        self.recovered = False
+        self._away_since_s: float | None = None
+        self._logged_s = 0.0
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing of it is in the database alone."""
-        return len(self.changed) == self._assets
+    def ok(self) -> None:
+        """Record a success."""
+        self.recovered = True
+        if not self.reason:
+            return
+        self.reason = ""
+        if self._away_since_s is None:
+            log.info("database connected")
+        else:
+            log.info("database available again", away_s=round(trio.current_time() - self._away_since_s, 1))
+            self._away_since_s = None
 
-    @property
-    def size(self) -> int:
-        """The memory that it takes, or keeps from being freed, in bytes."""
-        if self.dispatch.is_open or not self.changed:
-            # The headend has the shares in memory anyway.
-            return _NOTE_BYTES + _KEY_BYTES * len(self.changed)
-        return _NOTE_BYTES + _KEY_BYTES * len(self.changed) + _SHARE_BYTES * self._assets
-
-    @property
-    def _assets(self) -> int:
-        return sum(self.dispatch.by_state.values()) + self.dispatch.assets_left_out
-
-    @property
-    def shares(self) -> list[AllocationRecord]:
-        """Those that have changed, in fleet order."""
-        return [self.share_of(key) for key in sorted(self.changed)]
-
-    def followed_by(self, newer: "DispatchNote") -> "DispatchNote":
-        """Both as one."""
-        return replace(newer, changed=self.changed | newer.changed)
-
-    def without_shares(self) -> "DispatchNote":
-        """What is left of it when there is no room for more."""
-        return replace(self, changed=frozenset(), share_of=_no_share)
-
-
-def _no_share(key: int) -> AllocationRecord:
-    raise KeyError(key)
-
-
-Note = SessionNote | DispatchNote
+    def failed(self, reason: str) -> None:
+        """Record a failure."""
+        now_s = trio.current_time()
+        if self._away_since_s is None:
+            self._away_since_s = now_s
+        if reason != self.reason or now_s - self._logged_s >= _REMIND_EVERY_S:
+            log.error("database unavailable", reason=reason, away_s=round(now_s - self._away_since_s, 1))
+            self._logged_s = now_s
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +99,7 @@ class Watermarks:
     """The last committed batch of each outbox.
 
     Attributes:
-        complete: an outbox that is not among them has none.
+        complete: an outbox that is not listed has none.
     """
 
     by_outbox: Mapping[str, Watermark] = field(default_factory=dict)
@@ -204,25 +108,25 @@ class Watermarks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What a transaction came to.
+    """The result of a telemetry transaction.
 
     Attributes:
-        marks: of each outbox in it: the last batch that is committed now.
-        rows: how many samples it added; those of batches that were there already are not among them.
+        watermarks: the last committed batch of each outbox in it.
+        rows: samples added, without those of batches that were committed before.
     """
 
-    marks: Mapping[str, Watermark]
+    watermarks: Mapping[str, Watermark]
     rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maintenance:
-    """What the upkeep of the telemetry has come to since the headend started.
+    """Totals of telemetry maintenance since the headend started.
 
     Attributes:
-        partition_failures: attempts to make or drop a day's partition that failed; they are repeated.
-        days_dropped: days of telemetry that retention has dropped.
-        days_held: days that retention would drop, and that wait for an operator.
+        partition_failures: failed attempts to create or drop a day's partition; they are retried.
+        days_dropped: days of telemetry dropped by retention.
+        days_held: days that retention would drop and that wait for an operator's confirmation.
     """
 
     partition_failures: int = 0
@@ -230,70 +134,46 @@ class Maintenance:
     days_held: int = 0
 
 
-class Database(Protocol):
-    """One database, one writer."""
+class Database(Queries, Protocol):
+    """One database with one telemetry writer; reads may run concurrently with the writers."""
 
     async def connect(self, *, first: bool) -> Watermarks:
-        """Connect anew and make everything ready for what follows.
+        """Connect anew; prepare schema, fleet and partitions.
 
         Args:
-            first: this is the headend's first: sessions that are open in the database are a dead one's.
+            first: the headend's first connection: sessions open in the database are a dead headend's.
         """
 
     async def disconnect(self) -> None:
-        """Let go of the connection, in whatever state; never fails."""
+        """Close the connections, in whatever state; never fails."""
 
     async def write(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> Written:
-        """Commit, in one transaction, the batches that are not committed yet, and their outboxes' marks.
+        """Commit, in one transaction, those batches not yet committed and their outboxes' watermarks.
 
         Args:
             batches: those of one outbox in sequence.
-            rows: False moves the marks alone.
+            rows: False writes the watermarks alone.
         """
 
-    async def note(self, notes: Iterable[Note]) -> None:
-        """Write sessions and dispatches as they are now, in one transaction. Besides the writer."""
+    async def write_records(self, records: Iterable[PendingRecord]) -> None:
+        """Write sessions and dispatches in one transaction, concurrently with telemetry."""
 
     async def drop_old_records(self) -> bool:
-        """Delete some of the records that are too old, in one transaction; whether there are more of them.
-
-        Besides the writer; not while `note` runs.
-        """
+        """Delete some expired records; return whether there are more. Not while `write_records` runs."""
 
     async def mirror_fleet(self) -> None:
-        """Make the database's fleet that of the headend, which has changed since the connection was made."""
+        """Copy the headend's fleet, which has changed since `connect`, to the database."""
 
-    async def tend(self) -> Maintenance:
-        """What is due from time to time: see that it answers, make partitions ahead, drop old ones."""
+    async def maintain(self) -> Maintenance:
+        """Run periodic work: check the connection, create partitions ahead, drop old ones."""
 
     async def watermark(self, outbox_id: str) -> Watermark:
-        """The outbox's mark, `NOTHING_COMMITTED` when it has none. Besides the writer."""
-
-    async def find_retired_asset(self, asset_id: str) -> Asset | None:
-        """An asset that is not in the fleet any more. Besides the writer."""
-
-    async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
-    ) -> Sequence[PastSample]:
-        """See `Store.history`. Besides the writer."""
-
-    async def reported_times(self, asset_ids: Sequence[str], *, limit: int) -> Mapping[str, Sequence[int]]:
-        """See `Store.reported_times`. Besides the writer."""
-
-    async def sessions(
-        self, *, limit: int, asset: Asset | None, agent_id: str | None
-    ) -> Sequence[PastSession]:
-        """See `Store.sessions`. Besides the writer."""
+        """See `Store.watermark`."""
 
     async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
-        """The last `limit` of those that `Store.living_dispatches` tells of. Besides the writer."""
+        """Return the newest `limit` of `Store.open_dispatches`."""
 
     async def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
     ) -> DispatchRecord | None:
-        """See `Store.find_dispatch`; `whole` with what each asset has. Besides the writer."""
-
-    async def dispatches(
-        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool
-    ) -> Sequence[DispatchRecord]:
-        """See `Store.dispatches`. Besides the writer."""
+        """See `Store.find_dispatch`; with the assets' shares if `whole`."""

@@ -1,8 +1,7 @@
-"""The partitions of `samples`, one a UTC day: made ahead, or when a backlog needs them.
+"""The partitions of `samples`, one per UTC day: created ahead, or when a backlog needs them.
 
-Changing them needs locks that readers hold off. No write waits for that: an attempt gives up after a moment,
-the day's samples go to `samples_default` meanwhile, and the next attempt, after a pause that doubles, moves
-them.
+Creating or dropping one needs locks that readers may hold. No write waits for that: an attempt gives up soon,
+the day's samples go to `samples_default` meanwhile, and a later attempt, with back-off, moves them.
 """
 
 import asyncio
@@ -15,57 +14,57 @@ import psycopg
 import structlog
 from psycopg import sql
 
-from trioder.store.postgres.database import PendingBatch
+from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.pg_connection import Connection
 
 log = structlog.stdlib.get_logger(__name__)
 
 DEFAULT_PARTITION = sql.Identifier("samples_default")
 _AHEAD = timedelta(days=2)
-# A clock that is wrong by more than this must not make partitions without end: its samples go to the default.
+# A clock that is wrong by more than this must not create partitions endlessly: its samples go to the default.
 _BACK = timedelta(days=366)
 _DAY_MS = 24 * 60 * 60 * 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_DAY = (date.max - _EPOCH.date()).days
-# Others queue behind a lock that is waited for, so it is not waited for longer than a slow query takes.
+# Others queue behind a lock that is waited for, so this is no longer than a slow query takes.
 _LOCK_WITHIN_MS = 200
 _STATEMENT_WITHIN_S = 3
 # All attempts between two writes.
 _ATTEMPTS_WITHIN_S = 3.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 300.0
-# About a second's work, in which nobody reads the default partition. A day with more in it stays there.
+# Moving these takes about a second, during which nobody can read the default partition. More stay there.
 _MAX_MOVED_ROWS = 250_000
 
 
 def day_of(ts_unix_ms: int) -> date:
-    """The UTC day of an instant."""
+    """Return the UTC day of a time."""
     return (_EPOCH + timedelta(milliseconds=ts_unix_ms)).date()
 
 
 def days_of(batches: Iterable[PendingBatch]) -> list[date]:
-    """The UTC days of all samples, in order; without those that no calendar has."""
+    """Return the UTC days of all samples, in order, without those outside of the calendar."""
     days = {ts_ms // _DAY_MS for batch in batches for ts_ms in batch.run_ts_unix_ms}
     return [day_of(day * _DAY_MS) for day in sorted(days) if -_LAST_DAY < day <= _LAST_DAY]
 
 
 def start_of(day: date) -> datetime:
-    """The instant at which a UTC day begins."""
+    """Return the start of a UTC day."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def name_of(day: date) -> sql.Identifier:
-    """The partition of the day."""
+    """Return the name of the day's partition."""
     return sql.Identifier(f"samples_{day:%Y%m%d}")
 
 
-def is_lost(connection: Connection) -> bool:
-    """Whether an error was the connection's end, and not just a statement's."""
+def is_connection_lost(connection: Connection) -> bool:
+    """Return whether the connection is lost, and not just a statement failed."""
     return connection.closed or connection.broken
 
 
 @asynccontextmanager
-async def brief_locks(connection: Connection, *, statement_s: float) -> AsyncIterator[None]:
-    """A transaction that waits for no lock for long, and has no statement that runs for long."""
+async def short_lock_transaction(connection: Connection, *, statement_s: float) -> AsyncIterator[None]:
+    """A transaction with short limits for locks and statements."""
     async with connection.transaction():
         await connection.execute(
             "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)",
@@ -75,16 +74,16 @@ async def brief_locks(connection: Connection, *, statement_s: float) -> AsyncIte
 
 
 class Partitions:
-    """Which days have their partition.
+    """Creates and drops partitions.
 
     Attributes:
-        failures: how many attempts to make or to drop one have failed.
+        failures: failed attempts to create or drop one.
     """
 
     def __init__(self) -> None:
         self.failures = 0
         self._days: set[date] = set()
-        # When a day may be attempted again, and the pause before that.
+        # By day: when to retry, and the pause before that.
         self._retries: dict[date, tuple[float, float]] = {}
         self._stay_in_default: set[date] = set()
 
@@ -94,7 +93,7 @@ class Partitions:
         return self._days
 
     async def read(self, connection: Connection) -> None:
-        """Read which there are; another headend, or an operator, may have changed them."""
+        """Read which exist; another headend or an operator may have changed them."""
         found = await connection.execute(
             "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid "
             "WHERE inhparent = 'samples'::regclass AND relname ~ '^samples_[0-9]{8}$'"
@@ -104,20 +103,20 @@ class Partitions:
             try:
                 days.add(datetime.strptime(name, "samples_%Y%m%d").replace(tzinfo=UTC).date())
             except ValueError:
-                # Somebody else's, of a name like ours.
+                # Not ours, but with a similar name.
                 continue
         self._days = days
 
     async def make_ahead(self, connection: Connection, today: date) -> None:
-        """Make those of today and the next days."""
+        """Create those of today and the next two days."""
         await self.read(connection)
         ahead = (today + timedelta(days=days) for days in range(_AHEAD.days + 1))
         await self.make(connection, ahead, today)
 
     async def make(self, connection: Connection, days: Iterable[date], today: date) -> None:
-        """Make those of these days that are missing, within reason and not attempted a moment ago.
+        """Create those missing, for days near today and not in back-off.
 
-        One that cannot be made now only sends its samples to the default partition.
+        If one cannot be created now, its samples go to the default partition.
         """
         now_s = asyncio.get_running_loop().time
         stop_s = now_s() + _ATTEMPTS_WITHIN_S
@@ -131,19 +130,19 @@ class Partitions:
             try:
                 await self._make(connection, day)
             except psycopg.Error as error:
-                if is_lost(connection):
+                if is_connection_lost(connection):
                     raise
                 await self.read(connection)
                 if day not in self._days:
                     self._failed(day, error, now_s())
 
     async def drop(self, connection: Connection, day: date) -> bool:
-        """Drop one; False when that cannot be done now."""
+        """Drop one; return False if that is not possible now."""
         try:
-            async with brief_locks(connection, statement_s=_STATEMENT_WITHIN_S):
+            async with short_lock_transaction(connection, statement_s=_STATEMENT_WITHIN_S):
                 await connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name_of(day)))
         except psycopg.Error as error:
-            if is_lost(connection):
+            if is_connection_lost(connection):
                 raise
             self.failures += 1
             log.warning(
@@ -156,8 +155,8 @@ class Partitions:
     async def _make(self, connection: Connection, day: date) -> None:
         name = name_of(day)
         start, end = sql.Literal(start_of(day)), sql.Literal(start_of(day + timedelta(days=1)))
-        async with brief_locks(connection, statement_s=_STATEMENT_WITHIN_S):
-            # First: no row of the day may get into the default partition between the move and the attachment.
+        async with short_lock_transaction(connection, statement_s=_STATEMENT_WITHIN_S):
+            # First: no row of the day may enter the default partition between the move and ATTACH.
             await connection.execute(
                 sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(DEFAULT_PARTITION)
             )
@@ -195,7 +194,7 @@ class Partitions:
         self.failures += 1
         _, last_pause_s = self._retries.get(day, (0.0, _SHORTEST_PAUSE_S / 2))
         pause_s = min(last_pause_s * 2, _LONGEST_PAUSE_S)
-        # Days that are past attempting are not remembered for ever.
+        # Forget days that nobody retries any more.
         self._retries = {
             each: retry for each, retry in self._retries.items() if retry[0] > now_s - _LONGEST_PAUSE_S
         }

@@ -1,12 +1,11 @@
-"""The database as it is, through psycopg: a connection for telemetry, one for records, a few for readers."""
+"""The `Database` on psycopg: one connection for telemetry, one for records, a few for reads."""
 
 from array import array
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
-import psycopg
 import trio
 
 from trioder.domain.assets import Asset
@@ -14,57 +13,57 @@ from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
 from trioder.domain.telemetry import PastSample
 from trioder.process.wall_time import WallClock
-from trioder.store.postgres.database import (
-    DatabaseError,
-    DispatchNote,
-    Maintenance,
-    Note,
-    PendingBatch,
-    Watermarks,
-    Written,
-)
-from trioder.store.postgres.encoding import names_refused, warn_of_encoding
-from trioder.store.postgres.held_connection import KeptLink
+from trioder.store.postgres.batch_queue import PendingBatch
+from trioder.store.postgres.batch_writes import write_batches
+from trioder.store.postgres.database import MAX_WATERMARKS, DatabaseError, Maintenance, Watermarks, Written
 from trioder.store.postgres.partitions import Partitions, day_of, days_of
-from trioder.store.postgres.pg_connection import Connection, PgConnection, open_link
-from trioder.store.postgres.read_dispatches import read_dispatch, read_dispatches, read_open_dispatches
-from trioder.store.postgres.readers import Readers
+from trioder.store.postgres.pg_connection import (
+    Connection,
+    ConnectionPool,
+    PgConnection,
+    open_pg_connection,
+)
 from trioder.store.postgres.reads import (
+    read_dispatch,
+    read_dispatches,
     read_history,
-    read_mark,
-    read_marks,
+    read_open_dispatches,
     read_reported_times,
     read_retired_asset,
     read_sessions,
+    read_watermark,
+    read_watermarks,
 )
+from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord
 from trioder.store.postgres.record_retention import RecordRetention
+from trioder.store.postgres.record_writes import close_stale_sessions, write_records
 from trioder.store.postgres.retention_runs import Retention
-from trioder.store.postgres.schema import apply_schema, mirror_fleet, schema_is_current
-from trioder.store.postgres.write_records import clean_up_after_predecessor, write_notes
-from trioder.store.postgres.writes import write_batches
+from trioder.store.postgres.schema import apply_schema, mirror_fleet, schema_is_current, warn_about_encoding
 from trioder.store.records import PastSession, Watermark
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # A migration rewrites every old record.
 _MIGRATE_WITHIN_S = 4 * 3600.0
-_PREPARE_WITHIN_S = 60.0  # the fleet of 100,000 assets is mirrored in it
+_PREPARE_WITHIN_S = 60.0  # includes mirroring a fleet of 100,000 assets
 _WRITE_WITHIN_S = 20.0
-# Of a dispatch to many assets; a database that is slower is as good as away.
-_SHARES_A_S = 1_000
-_TEND_WITHIN_S = 60.0  # a partition with its gigabytes is dropped
+_READ_WITHIN_S = 10.0
+_MAX_READERS = 3
+# Extra time for a dispatch to many assets; a slower database counts as unavailable.
+_SHARES_PER_S = 1_000
+_MAINTAIN_WITHIN_S = 60.0  # includes dropping a partition of several gigabytes
 
 
 class PsycopgDatabase:
     """A `Database`.
 
     Args:
-        conninfo: whom to connect to.
-        fleet: what `sites` and `assets` mirror, and what asset keys stand for.
-        wall: tells which day it is.
+        conninfo: of the server.
+        fleet: mirrored to the database; asset keys are positions in it.
+        wall: gives the present day.
         retention_days: see `Retention`.
         records_retention_days: see `RecordRetention`.
-        max_marks: how many marks `connect` returns.
     """
 
     def __init__(
@@ -75,47 +74,48 @@ class PsycopgDatabase:
         wall: WallClock,
         retention_days: int,
         records_retention_days: int,
-        max_marks: int,
     ) -> None:
         self._conninfo = conninfo
         self._fleet = fleet
         self._wall = wall
-        self._max_marks = max_marks
         self._partitions = Partitions()
         self._retention = Retention(retention_days=retention_days)
-        self._keys = array("i")
-        self._link: PgConnection | None = None
-        self._readers = Readers(conninfo)
-        self._records = KeptLink(conninfo, statement_timeout_s=_WRITE_WITHIN_S)
+        # The database's key of each asset, by its position in the fleet.
+        self._db_keys = array("i")
+        self._connection: PgConnection | None = None
+        self._read_pool = ConnectionPool(
+            conninfo, max_connections=_MAX_READERS, statement_timeout_s=_READ_WITHIN_S
+        )
+        self._record_pool = ConnectionPool(conninfo, max_connections=1, statement_timeout_s=_WRITE_WITHIN_S)
         self._record_retention = RecordRetention(retention_days=records_retention_days)
         self._first_connected_s = trio.current_time()
 
     async def connect(self, *, first: bool) -> Watermarks:
         """See `Database.connect`."""
-        self._link = await open_link(self._conninfo, statement_timeout_s=_PREPARE_WITHIN_S)
+        self._connection = await open_pg_connection(self._conninfo, statement_timeout_s=_PREPARE_WITHIN_S)
         if not await self._run(schema_is_current, within_s=_PREPARE_WITHIN_S):
             await self._run(apply_schema, within_s=_MIGRATE_WITHIN_S)
         now = self._now()
 
         async def prepare(connection: Connection) -> Watermarks:
-            await self._mirror(connection)
+            await self._mirror_fleet(connection)
             if first:
-                warn_of_encoding(connection)
+                warn_about_encoding(connection)
                 await self._record_retention.learn(connection, now)
                 self._first_connected_s = trio.current_time()
-                await clean_up_after_predecessor(connection, now)
+                await close_stale_sessions(connection, now)
             await self._maintain(connection)
-            return await read_marks(connection, limit=self._max_marks)
+            return await read_watermarks(connection, limit=MAX_WATERMARKS)
 
         return await self._run(prepare, within_s=_PREPARE_WITHIN_S)
 
     async def disconnect(self) -> None:
         """See `Database.disconnect`."""
-        link, self._link = self._link, None
-        if link is not None:
-            await link.aclose()
-        await self._readers.aclose()
-        await self._records.aclose()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
+        await self._read_pool.aclose()
+        await self._record_pool.aclose()
 
     async def write(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> Written:
         """See `Database.write`."""
@@ -123,19 +123,19 @@ class PsycopgDatabase:
 
         async def write(connection: Connection) -> Written:
             await self._partitions.make(connection, days, self._today())
-            return await write_batches(connection, batches, self._keys, rows=rows)
+            return await write_batches(connection, batches, self._db_keys, rows=rows)
 
         return await self._run(write, within_s=_WRITE_WITHIN_S)
 
-    async def note(self, notes: Iterable[Note]) -> None:
-        """See `Database.note`."""
-        wanted = list(notes)
-        shares = sum(len(note.changed) for note in wanted if isinstance(note, DispatchNote))
+    async def write_records(self, records: Iterable[PendingRecord]) -> None:
+        """See `Database.write_records`."""
+        pending = list(records)
+        shares = sum(len(record.changed) for record in pending if isinstance(record, PendingDispatch))
 
         async def write(connection: Connection) -> None:
-            await write_notes(connection, wanted, self._keys)
+            await write_records(connection, pending, self._db_keys)
 
-        await self._records.run(write, within_s=_WRITE_WITHIN_S + shares / _SHARES_A_S)
+        await self._record_pool.run(write, within_s=_WRITE_WITHIN_S + shares / _SHARES_PER_S)
 
     async def drop_old_records(self) -> bool:
         """See `Database.drop_old_records`."""
@@ -144,19 +144,15 @@ class PsycopgDatabase:
             now=self._now(),
             run_s=trio.current_time() - self._first_connected_s,
         )
-        return await self._records.run(drop, within_s=_TEND_WITHIN_S)
+        return await self._record_pool.run(drop, within_s=_MAINTAIN_WITHIN_S)
 
     async def mirror_fleet(self) -> None:
         """See `Database.mirror_fleet`."""
-        await self._run(self._mirror, within_s=_PREPARE_WITHIN_S)
+        await self._run(self._mirror_fleet, within_s=_PREPARE_WITHIN_S)
 
-    async def tend(self) -> Maintenance:
-        """See `Database.tend`."""
-
-        async def tend(connection: Connection) -> None:
-            await self._maintain(connection)
-
-        await self._run(tend, within_s=_TEND_WITHIN_S)
+    async def maintain(self) -> Maintenance:
+        """See `Database.maintain`."""
+        await self._run(self._maintain, within_s=_MAINTAIN_WITHIN_S)
         return Maintenance(
             partition_failures=self._partitions.failures,
             days_dropped=self._retention.days_dropped,
@@ -165,55 +161,48 @@ class PsycopgDatabase:
 
     async def watermark(self, outbox_id: str) -> Watermark:
         """See `Database.watermark`."""
-        return await self._readers.run(partial(read_mark, outbox_id=outbox_id))
+        return await self._read(read_watermark, outbox_id)
 
     async def find_retired_asset(self, asset_id: str) -> Asset | None:
         """See `Database.find_retired_asset`."""
-        return await self._readers.run(partial(read_retired_asset, asset_id=asset_id))
+        return await self._read(read_retired_asset, asset_id)
 
     async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
+        self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
     ) -> Sequence[PastSample]:
         """See `Database.history`."""
-        return await self._readers.run(
-            partial(read_history, asset=asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
-        )
+        return await self._read(read_history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
 
-    async def reported_times(self, asset_ids: Sequence[str], *, limit: int) -> Mapping[str, Sequence[int]]:
+    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """See `Database.reported_times`."""
-        return await self._readers.run(partial(read_reported_times, asset_ids=asset_ids, limit=limit))
+        return await self._read(read_reported_times, assets, limit=limit)
 
     async def sessions(
-        self, *, limit: int, asset: Asset | None, agent_id: str | None
+        self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
     ) -> Sequence[PastSession]:
         """See `Database.sessions`."""
-        return await self._readers.run(partial(read_sessions, limit=limit, asset=asset, agent_id=agent_id))
+        return await self._read(read_sessions, limit=limit, asset=asset, agent_id=agent_id)
 
     async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
-        """See `Database.living_dispatches`."""
-        return await self._readers.run(partial(read_open_dispatches, limit=limit))
+        """See `Database.open_dispatches`."""
+        return await self._read(read_open_dispatches, limit=limit)
 
     async def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
     ) -> DispatchRecord | None:
         """See `Database.find_dispatch`."""
-        return await self._readers.run(
-            partial(read_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key, whole=whole)
+        return await self._read(
+            read_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key, whole=whole
         )
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool
+        self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False
     ) -> Sequence[DispatchRecord]:
         """See `Database.dispatches`."""
-        return await self._readers.run(
-            partial(read_dispatches, limit=limit, asset=asset, state=state, whole=whole)
-        )
+        return await self._read(read_dispatches, limit=limit, asset=asset, state=state, whole=whole)
 
-    async def _mirror(self, connection: Connection) -> None:
-        try:
-            self._keys = await mirror_fleet(connection, self._fleet)
-        except psycopg.errors.UntranslatableCharacter as error:
-            raise names_refused(connection, error, self._fleet) from error
+    async def _mirror_fleet(self, connection: Connection) -> None:
+        self._db_keys = await mirror_fleet(connection, self._fleet)
 
     async def _maintain(self, connection: Connection) -> None:
         today = self._today()
@@ -226,7 +215,17 @@ class PsycopgDatabase:
     def _today(self) -> date:
         return day_of(self._wall.now_ms())
 
+    async def _read(
+        self,
+        query: Callable[Concatenate[Connection, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return await self._read_pool.run(
+            lambda connection: query(connection, *args, **kwargs), within_s=_READ_WITHIN_S + 2
+        )
+
     async def _run(self, job: Callable[[Connection], Awaitable[T]], *, within_s: float) -> T:
-        if self._link is None:
+        if self._connection is None:
             raise DatabaseError("not connected")
-        return await self._link.run(job, within_s=within_s)
+        return await self._connection.run(job, within_s=within_s)

@@ -1,15 +1,22 @@
-"""What is read back: marks, an asset's past, past sessions."""
+"""Everything read back: watermarks, samples, sessions, assets, dispatches."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, LiteralString
+
+import msgspec
+from psycopg.rows import class_row
 
 from trioder.domain.assets import Asset
+from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, ExcludedAssetRecord
 from trioder.domain.quality import QUALITY_NAMES, Quality
 from trioder.domain.telemetry import PastSample, Telemetry, status_of
 from trioder.store.postgres.database import Watermarks
-from trioder.store.postgres.pg_connection import Connection
-from trioder.store.postgres.values import instant
+from trioder.store.postgres.pg_connection import Connection, timestamp
 from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
+
+# Decoding these takes about 3 ms.
+_SHARES_PER_FETCH = 1_000
 
 _HISTORY = """
     SELECT sample.*, version.site_id::text, version.capacity_mwhr, version.max_mw, version.min_mw
@@ -50,23 +57,98 @@ _SESSIONS = """
         ))
     ORDER BY connected_at DESC LIMIT %(limit)s
 """
+_DISPATCH: LiteralString = """
+    SELECT json_build_object(
+        'dispatch_id', dispatch.dispatch_id,
+        'target', json_build_object('kind', target, 'id', coalesce(target_id::text, '')),
+        'mw', mw,
+        'allocated_mw', allocated_mw,
+        'shortfall_mw', shortfall_mw,
+        'duration_s', duration_s,
+        'valid_until_ms', (extract(epoch FROM valid_until) * 1000)::bigint,
+        'reversion_mw', reversion_mw,
+        'expires_in_s', expires_in_s,
+        'strategy', strategy,
+        'resplit', resplit,
+        'dispatched_ms', (extract(epoch FROM dispatched_at) * 1000)::bigint,
+        'ends_ms', (extract(epoch FROM ends_at) * 1000)::bigint,
+        'state', state,
+        'is_open', living,
+        'idempotency_key', idempotency_key,
+        'request_digest', request_digest,
+        'by_state', by_state,
+        'assets_left_out', assets_left_out,
+        'resplits', (
+            SELECT coalesce(json_agg(json_build_object(
+                'at_ms', (extract(epoch FROM at) * 1000)::bigint,
+                'wire_id', wire_id,
+                'dropped', dropped,
+                'adjusted', adjusted,
+                'joined', joined,
+                'changed', changed,
+                'shortfall_mw', resplit.shortfall_mw
+            ) ORDER BY number), '[]')
+            FROM dispatch_resplits AS resplit WHERE resplit.dispatch_id = dispatch.dispatch_id
+        )
+    )::text
+    FROM dispatches AS dispatch
+"""
+_BY_ASSET: LiteralString = """
+    JOIN (
+        SELECT dispatch_id, dispatched_at AS share_at FROM dispatch_shares
+        WHERE asset_id = %(asset_id)s AND NOT left_out
+    ) AS share USING (dispatch_id)
+"""
+_SHARES: LiteralString = """
+    SELECT
+        dispatch_id::text,
+        CASE WHEN left_out THEN
+            json_build_object('asset_id', asset_id, 'code', code, 'allocation', allocation)
+        ELSE
+            json_build_object(
+                'asset_id', asset_id,
+                'mw', mw,
+                'reversion_mw', reversion_mw,
+                'wire_id', wire_id,
+                'code', code,
+                'allocation', allocation,
+                'state', state,
+                'held_mw', held_mw,
+                'mean_mw', mean_mw,
+                'answer', answer,
+                'reason', reason,
+                'sent_ms', (extract(epoch FROM sent_at) * 1000)::bigint,
+                'answered_ms', (extract(epoch FROM answered_at) * 1000)::bigint,
+                'tracking_ms', (extract(epoch FROM tracking_at) * 1000)::bigint,
+                'ends_ms', (extract(epoch FROM ends_at) * 1000)::bigint,
+                'queue_until_ms', (extract(epoch FROM queue_until) * 1000)::bigint,
+                'ended_ms', (extract(epoch FROM ended_at) * 1000)::bigint
+            )
+        END::text,
+        left_out
+    FROM dispatch_shares WHERE dispatch_id = ANY (%s::uuid[])
+    ORDER BY dispatch_id, position
+"""
+_dispatch_decoder = msgspec.json.Decoder(DispatchRecord)
+_member_decoder = msgspec.json.Decoder(AssetSetpointRecord)
+_left_out_decoder = msgspec.json.Decoder(ExcludedAssetRecord)
 
 
-async def read_marks(connection: Connection, *, limit: int) -> Watermarks:
-    """The marks that moved last."""
+async def read_watermarks(connection: Connection, *, limit: int) -> Watermarks:
+    """Return the most recently updated watermarks."""
     found = await connection.execute(
         "SELECT outbox_id, batch_seq, batch_ts_unix_ms FROM ingest_watermarks "
         "ORDER BY updated_at DESC LIMIT %s",
         [limit + 1],
     )
     newest = {outbox_id: Watermark(int(seq), ts_ms) for outbox_id, seq, ts_ms in await found.fetchall()}
-    # Oldest first, as they are forgotten when there are more.
+    # Oldest first: the store evicts from the front.
     by_outbox = dict(reversed(newest.items()))
     return Watermarks(by_outbox=by_outbox, complete=len(by_outbox) <= limit)
 
 
-async def read_mark(connection: Connection, outbox_id: str) -> Watermark:
-    """One outbox's mark; `NOTHING_COMMITTED` when it has none."""
+async def read_watermark(connection: Connection, outbox_id: str) -> Watermark:
+    """Return one outbox's watermark."""
     found = await connection.execute(
         "SELECT batch_seq, batch_ts_unix_ms FROM ingest_watermarks WHERE outbox_id = %s", [outbox_id]
     )
@@ -77,19 +159,21 @@ async def read_mark(connection: Connection, outbox_id: str) -> Watermark:
 async def read_history(
     connection: Connection, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
 ) -> Sequence[PastSample]:
-    """See `Store.history`; each sample with the nameplate of its time."""
+    """See `Store.history`; each sample has the nameplate valid at its time."""
     found = await connection.execute(
         _HISTORY,
-        {"asset_id": asset.id, "limit": limit, "start": instant(start_ms), "end": instant(end_ms)},
+        {"asset_id": asset.id, "limit": limit, "start": timestamp(start_ms), "end": timestamp(end_ms)},
     )
     return [_past_sample(asset, row) for row in await found.fetchall()]
 
 
 async def read_reported_times(
-    connection: Connection, asset_ids: Sequence[str], *, limit: int
+    connection: Connection, assets: Sequence[Asset], *, limit: int
 ) -> Mapping[str, Sequence[int]]:
-    """See `Store.reported_times`; of an asset whose nameplate was changed, `limit` of each nameplate."""
-    found = await connection.execute(_REPORTED_TIMES, {"asset_ids": list(asset_ids), "limit": limit})
+    """See `Store.reported_times`; of an asset with several nameplates, `limit` of each."""
+    found = await connection.execute(
+        _REPORTED_TIMES, {"asset_ids": [asset.id for asset in assets], "limit": limit}
+    )
     return dict(await found.fetchall())
 
 
@@ -114,7 +198,7 @@ def _past_sample(asset: Asset, row: tuple[Any, ...]) -> PastSample:
             status=status_of(current_mw),
         ),
         source="agent" if source == 0 else "synthesized",
-        # Synthesized rows from before there were codes have 0.
+        # Synthesized rows from before schema version 3 have 0.
         quality="synthesized" if source and not code else QUALITY_NAMES[Quality(code)],
     )
 
@@ -143,31 +227,83 @@ async def read_sessions(
     ]
 
 
-async def read_retired_asset(connection: Connection, *, asset_id: str) -> Asset | None:
-    """An asset that is not in the fleet any more; None when there is none of this id."""
-    found = await connection.execute(
-        """
-        SELECT asset.name, site_id::text, site.name, asset.location, capacity_mwhr, max_mw, min_mw,
-            charge_efficiency, discharge_efficiency, ramp_rate_mw_per_min
-        FROM assets AS asset JOIN sites AS site ON site.id = site_id
-        WHERE asset.id = %s::uuid AND NOT asset.in_fleet
-        """,
-        [asset_id],
+async def read_retired_asset(connection: Connection, asset_id: str) -> Asset | None:
+    """See `Store.find_retired_asset`."""
+    async with connection.cursor(row_factory=class_row(Asset)) as cursor:
+        await cursor.execute(
+            """
+            SELECT asset.id::text, asset.name, site_id::text, site.name AS site_name, asset.location,
+                capacity_mwhr, max_mw, min_mw, charge_efficiency, discharge_efficiency, ramp_rate_mw_per_min
+            FROM assets AS asset JOIN sites AS site ON site.id = site_id
+            WHERE asset.id = %s::uuid AND NOT asset.in_fleet
+            """,
+            [asset_id],
+        )
+        return await cursor.fetchone()
+
+
+async def read_open_dispatches(connection: Connection, *, limit: int) -> Sequence[DispatchRecord]:
+    """See `Store.open_dispatches`."""
+    newest = await _read(connection, _DISPATCH + "WHERE living ORDER BY dispatched_at DESC LIMIT %s", [limit])
+    return await _with_shares(connection, list(reversed(newest)))
+
+
+async def read_dispatch(
+    connection: Connection, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
+) -> DispatchRecord | None:
+    """See `Store.find_dispatch`."""
+    found = await _read(
+        connection,
+        _DISPATCH + "WHERE dispatch_id = %s::uuid OR idempotency_key = %s::text "
+        "ORDER BY dispatched_at DESC LIMIT 1",
+        [dispatch_id, idempotency_key],
     )
-    row = await found.fetchone()
-    if row is None:
-        return None
-    name, site_id, site_name, location, capacity_mwhr, max_mw, min_mw, charging, discharging, ramp = row
-    return Asset(
-        id=asset_id,
-        name=name,
-        site_id=site_id,
-        site_name=site_name,
-        location=location,
-        capacity_mwhr=capacity_mwhr,
-        max_mw=max_mw,
-        min_mw=min_mw,
-        charge_efficiency=charging,
-        discharge_efficiency=discharging,
-        ramp_rate_mw_per_min=ramp,
+    if whole:
+        found = await _with_shares(connection, found)
+    return found[0] if found else None
+
+
+async def read_dispatches(
+    connection: Connection, *, limit: int, asset: Asset | None, state: str | None, whole: bool
+) -> Sequence[DispatchRecord]:
+    """See `Store.dispatches`."""
+    query = _DISPATCH + (
+        "WHERE (%(state)s::text IS NULL OR state = %(state)s) ORDER BY dispatched_at DESC LIMIT %(limit)s"
+        if asset is None
+        # The index of shares has this time.
+        else _BY_ASSET
+        + "WHERE (%(state)s::text IS NULL OR state = %(state)s) ORDER BY share_at DESC LIMIT %(limit)s"
     )
+    found = await _read(
+        connection,
+        query,
+        {"asset_id": None if asset is None else asset.id, "state": state, "limit": limit},
+    )
+    return await _with_shares(connection, found) if whole else found
+
+
+async def _read(
+    connection: Connection, query: LiteralString, values: Sequence[object] | dict[str, object]
+) -> list[DispatchRecord]:
+    found = await connection.execute(query, values)
+    return [_dispatch_decoder.decode(text) for (text,) in await found.fetchall()]
+
+
+async def _with_shares(connection: Connection, dispatches: Sequence[DispatchRecord]) -> list[DispatchRecord]:
+    """Return the dispatches with their assets' shares."""
+    members: dict[str, list[AssetSetpointRecord]] = {dispatch.dispatch_id: [] for dispatch in dispatches}
+    others: dict[str, list[ExcludedAssetRecord]] = {dispatch.dispatch_id: [] for dispatch in dispatches}
+    if dispatches:
+        # A server-side cursor: receiving the rows of 100,000 assets at once would block the event loop.
+        async with connection.transaction(), connection.cursor(name="shares") as cursor:
+            await cursor.execute(_SHARES, [list(members)])
+            while rows := await cursor.fetchmany(_SHARES_PER_FETCH):
+                for dispatch_id, text, left_out in rows:
+                    if left_out:
+                        others[dispatch_id].append(_left_out_decoder.decode(text))
+                    else:
+                        members[dispatch_id].append(_member_decoder.decode(text))
+    return [
+        replace(dispatch, members=members[dispatch.dispatch_id], left_out=others[dispatch.dispatch_id])
+        for dispatch in dispatches
+    ]

@@ -1,177 +1,251 @@
-"""Sessions and dispatches that wait to be written: the newest state of each wins. Synchronous, bounded.
+"""Sessions and dispatches waiting to be written: the newest state of each wins. Synchronous, bounded.
 
-What must not be forgotten (the end of a session that the database knows, a dispatch that lives) never is.
-There are no more of those than sessions that were open when the database went away, and than the headend
-has dispatches in memory.
+The end of a session that the database has open, and an open dispatch, are never dropped. There are no more
+of these than sessions open when the database went away, and than dispatches in the headend's memory.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from trioder.domain.dispatch import AllocationOf, DispatchRecord
-from trioder.store.postgres.database import DispatchNote, Note, SessionNote
+from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord
 from trioder.store.records import SessionRecord
 
-# As many shares are written in one transaction, or those of one dispatch.
-_SHARES_A_GROUP = 20_000
+_RECORD_BYTES = 1_000
+_KEY_BYTES = 64
+_SHARE_BYTES = 500
+# Written in one transaction, unless a single dispatch has more.
+_SHARES_PER_GROUP = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingSession:
+    """A session to be written; a later record of the same session replaces it."""
+
+    session: SessionRecord
+    disconnected_ms: int | None = None
+    reason: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The session's id."""
+        return self.session.session_id
+
+    @property
+    def size(self) -> int:
+        """Memory used, in bytes."""
+        return _RECORD_BYTES + 4 * len(self.session.asset_keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingDispatch:
+    """A dispatch to be written, with what has changed since it was last written.
+
+    Attributes:
+        dispatch: without members and left_out.
+        changed: the keys of the assets whose share is to be written.
+        share_of: returns an asset's present share.
+    """
+
+    dispatch: DispatchRecord
+    changed: frozenset[int]
+    share_of: AllocationOf
+
+    @property
+    def key(self) -> str:
+        """The dispatch's id."""
+        return self.dispatch.dispatch_id
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every share is to be written: nothing is in the database alone."""
+        return len(self.changed) == self._assets
+
+    @property
+    def size(self) -> int:
+        """Memory used, or kept from being freed, in bytes."""
+        if self.dispatch.is_open or not self.changed:
+            # The headend holds the shares anyway.
+            return _RECORD_BYTES + _KEY_BYTES * len(self.changed)
+        return _RECORD_BYTES + _KEY_BYTES * len(self.changed) + _SHARE_BYTES * self._assets
+
+    @property
+    def _assets(self) -> int:
+        return sum(self.dispatch.by_state.values()) + self.dispatch.assets_left_out
+
+    @property
+    def shares(self) -> list[AllocationRecord]:
+        """The changed shares, in fleet order."""
+        return [self.share_of(key) for key in sorted(self.changed)]
+
+    def merged_with(self, newer: "PendingDispatch") -> "PendingDispatch":
+        """Return one record of both changes."""
+        return replace(newer, changed=self.changed | newer.changed)
+
+    def without_shares(self) -> "PendingDispatch":
+        """Return the dispatch's own row alone."""
+        return replace(self, changed=frozenset(), share_of=_no_share)
+
+
+def _no_share(key: int) -> AllocationRecord:
+    raise KeyError(key)
+
+
+PendingRecord = PendingSession | PendingDispatch
 
 
 class Dropped(NamedTuple):
-    """What had to go for want of room: whole notes, and shares of dispatches that are noted otherwise."""
+    """What was dropped for lack of room: whole records, and shares of dispatches that stay otherwise."""
 
-    notes: int = 0
+    records: int = 0
     shares: int = 0
 
 
 class RecordQueue:
-    """One pending note for each session and each dispatch.
+    """One pending record per session and per dispatch.
 
-    When there is no more room, these go, the oldest first, until there is: sessions that came and went
-    unwritten; the shares of dispatches that have ended, but not of the newest; such dispatches themselves.
+    When full, these are dropped, oldest first: sessions opened and closed while unwritten; the shares of
+    ended dispatches, except the newest; then such dispatches themselves.
 
     Args:
-        max_bytes: from here on.
+        max_bytes: the bound.
     """
 
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._size = 0
-        self._pending: dict[str, Note] = {}
-        # Those that `first` gave out last, and of which nobody has said yet that they are written.
-        self._given: dict[str, Note] = {}
-        self._live: dict[str, SessionRecord] = {}
-        # The live sessions that the database knows.
+        self._pending: dict[str, PendingRecord] = {}
+        # Returned by the last `first`, and not known to be written.
+        self._in_flight: dict[str, PendingRecord] = {}
+        self._open_sessions: dict[str, SessionRecord] = {}
+        # The open sessions that the database has.
         self._written: set[str] = set()
 
     def __len__(self) -> int:
-        """How many notes wait."""
+        """The number of records waiting."""
         return len(self._pending)
 
     def open_session(self, session: SessionRecord) -> Dropped:
-        """A session begins; returns what had to go for it."""
-        self._live[session.session_id] = session
-        return self._put(session.session_id, SessionNote(session=session))
+        """Add a session; return what was dropped for it."""
+        self._open_sessions[session.session_id] = session
+        return self._put(PendingSession(session=session))
 
     def close_session(self, session_id: str, *, disconnected_ms: int, reason: str) -> Dropped:
-        """A session has ended; returns what had to go for it."""
-        session = self._live.pop(session_id, None)
+        """Add the end of a session; return what was dropped for it."""
+        session = self._open_sessions.pop(session_id, None)
         if session is None:
             return Dropped()
-        return self._put(
-            session_id, SessionNote(session=session, disconnected_ms=disconnected_ms, reason=reason)
-        )
+        return self._put(PendingSession(session=session, disconnected_ms=disconnected_ms, reason=reason))
 
     def record_dispatch(
         self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
     ) -> Dropped:
-        """A dispatch is as it says now; returns what had to go for it."""
+        """Add a dispatch in its present state; return what was dropped for it."""
         key = dispatch.dispatch_id
-        note = DispatchNote(dispatch=dispatch, changed=frozenset(changed), share_of=share_of)
-        former = self._pending.get(key)
-        # What is being written now is not written again, unless that fails.
-        if isinstance(former, DispatchNote) and self._given.get(key) is not former:
-            note = former.followed_by(note)
-        return self._put(key, note)
+        record = PendingDispatch(dispatch=dispatch, changed=frozenset(changed), share_of=share_of)
+        previous = self._pending.get(key)
+        # What is being written now is written again only if that fails.
+        if isinstance(previous, PendingDispatch) and self._in_flight.get(key) is not previous:
+            record = previous.merged_with(record)
+        return self._put(record)
 
-    def find_dispatch(self, *, dispatch_id: str | None, idempotency_key: str | None) -> DispatchNote | None:
-        """The note of the dispatch with this id, or with this key."""
+    def find_dispatch(
+        self, *, dispatch_id: str | None, idempotency_key: str | None
+    ) -> PendingDispatch | None:
+        """Return the pending record of the dispatch with this id, or this idempotency key."""
         if dispatch_id is not None and dispatch_id in self._pending:
-            return self._whole_note(dispatch_id)
+            return self._unwritten_dispatch(dispatch_id)
         if idempotency_key is not None:
-            for key, note in self._pending.items():
-                if isinstance(note, DispatchNote) and note.dispatch.idempotency_key == idempotency_key:
-                    return self._whole_note(key)
+            for key, record in self._pending.items():
+                if isinstance(record, PendingDispatch) and record.dispatch.idempotency_key == idempotency_key:
+                    return self._unwritten_dispatch(key)
         return None
 
-    def first(self, count: int) -> list[Note]:
-        """The notes that wait longest; they stay. Those that were given out before were not written."""
-        for key in self._given.keys() & self._pending.keys():
-            unwritten = self._whole_note(key)
+    def first(self, count: int) -> list[PendingRecord]:
+        """Return the oldest records without removing them; those returned before were not written."""
+        for key in self._in_flight.keys() & self._pending.keys():
+            unwritten = self._unwritten_dispatch(key)
             if unwritten is not None:
-                self._replace(key, unwritten)
-        self._given = {}
+                self._replace(unwritten)
+        self._in_flight = {}
         shares = 0
-        for key, note in self._pending.items():
-            shares += len(note.changed) if isinstance(note, DispatchNote) else 0
-            if self._given and (len(self._given) == count or shares > _SHARES_A_GROUP):
+        for key, record in self._pending.items():
+            shares += len(record.changed) if isinstance(record, PendingDispatch) else 0
+            if self._in_flight and (len(self._in_flight) == count or shares > _SHARES_PER_GROUP):
                 break
-            self._given[key] = note
-        return list(self._given.values())
+            self._in_flight[key] = record
+        return list(self._in_flight.values())
 
-    def dealt_with(self, notes: Sequence[Note]) -> None:
-        """These are written, or never will be; one that has changed meanwhile stays."""
-        for note in notes:
-            key = _key_of(note)
-            if isinstance(note, SessionNote):
-                if key in self._live:
+    def remove_written(self, records: Sequence[PendingRecord]) -> None:
+        """Remove records that are written, or never will be; one that has changed meanwhile stays."""
+        for record in records:
+            key = record.key
+            if isinstance(record, PendingSession):
+                if key in self._open_sessions or record.disconnected_ms is None:
+                    # If it was closed while its opening was written, its end waits and must be written.
                     self._written.add(key)
-                elif note.disconnected_ms is not None:
-                    self._written.discard(key)
                 else:
-                    # It ended while its beginning was written: its end waits, and must.
-                    self._written.add(key)
-            self._given.pop(key, None)
-            if self._pending.get(key) is note:
+                    self._written.discard(key)
+            self._in_flight.pop(key, None)
+            if self._pending.get(key) is record:
                 self._remove(key)
 
-    def _whole_note(self, key: str) -> DispatchNote | None:
-        """A dispatch's note with what was given out to be written and may never be."""
-        note, given = self._pending[key], self._given.get(key)
-        if not isinstance(note, DispatchNote):
+    def _unwritten_dispatch(self, key: str) -> PendingDispatch | None:
+        """A dispatch's record merged with the one in flight, which may never be written."""
+        record, in_flight = self._pending[key], self._in_flight.get(key)
+        if not isinstance(record, PendingDispatch):
             return None
-        return given.followed_by(note) if isinstance(given, DispatchNote) else note
+        return in_flight.merged_with(record) if isinstance(in_flight, PendingDispatch) else record
 
-    def _put(self, key: str, note: Note) -> Dropped:
-        if key in self._pending:
-            # A note keeps its place: what changes all the time must be written, too.
-            self._replace(key, note)
+    def _put(self, record: PendingRecord) -> Dropped:
+        if record.key in self._pending:
+            # It keeps its place: what changes all the time must be written, too.
+            self._replace(record)
         else:
-            self._size += note.size
-            self._pending[key] = note
-        if self._size <= self._max_bytes:
-            return Dropped()
-        return self._make_room()
+            self._size += record.size
+            self._pending[record.key] = record
+        return Dropped() if self._size <= self._max_bytes else self._free_memory()
 
-    def _make_room(self) -> Dropped:
-        # A quarter at a time: the search below is not for every note.
+    def _free_memory(self) -> Dropped:
+        # A quarter at a time: this search is too slow for every record.
         goal = self._max_bytes * 3 // 4
-        sessions = [key for key, note in self._pending.items() if self._may_go(key, note)]
-        # What is being written goes by itself.
-        ended = [key for key, note in self._pending.items() if _has_ended(note) and key not in self._given]
-        dropped_notes = dropped_shares = 0
+        sessions = [key for key, record in self._pending.items() if self._is_droppable_session(record)]
+        # Those in flight are removed soon anyway; the newest stays.
+        ended = [
+            record
+            for key, record in self._pending.items()
+            if isinstance(record, PendingDispatch)
+            and not record.dispatch.is_open
+            and key not in self._in_flight
+        ][:-1]
+        dropped_records = dropped_shares = 0
         for key in sessions:
             if self._size <= goal:
                 break
             self._remove(key)
-            dropped_notes += 1
-        for key in ended[:-1]:
-            note = self._pending[key]
+            dropped_records += 1
+        for record in ended:
             if self._size <= goal:
                 break
-            if isinstance(note, DispatchNote):
-                dropped_shares += len(note.changed)
-                self._replace(key, note.without_shares())
-        for key in ended[:-1]:
+            dropped_shares += len(record.changed)
+            self._replace(record.without_shares())
+        for record in ended:
             if self._size <= goal:
                 break
-            self._remove(key)
-            dropped_notes += 1
-        return Dropped(dropped_notes, dropped_shares)
+            self._remove(record.key)
+            dropped_records += 1
+        return Dropped(dropped_records, dropped_shares)
 
-    def _may_go(self, key: str, note: Note) -> bool:
-        return isinstance(note, SessionNote) and note.disconnected_ms is not None and key not in self._written
+    def _is_droppable_session(self, record: PendingRecord) -> bool:
+        return (
+            isinstance(record, PendingSession)
+            and record.disconnected_ms is not None
+            and record.key not in self._written
+        )
 
-    def _replace(self, key: str, note: Note) -> None:
-        self._size += note.size - self._pending[key].size
-        self._pending[key] = note
+    def _replace(self, record: PendingRecord) -> None:
+        self._size += record.size - self._pending[record.key].size
+        self._pending[record.key] = record
 
     def _remove(self, key: str) -> None:
         self._size -= self._pending.pop(key).size
-
-
-def _key_of(note: Note) -> str:
-    return note.dispatch.dispatch_id if isinstance(note, DispatchNote) else note.session.session_id
-
-
-def _has_ended(note: Note) -> bool:
-    return isinstance(note, DispatchNote) and not note.dispatch.is_open

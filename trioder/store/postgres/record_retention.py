@@ -1,6 +1,6 @@
-"""Old records are deleted: dispatches that have ended, sessions, and marks of outboxes that are gone.
+"""Deletes old records: ended dispatches, sessions, and watermarks of unused outboxes.
 
-In small transactions, and never by a clock alone: see `RecordRetention`.
+In small transactions, and never by one clock alone: see `RecordRetention`.
 """
 
 from datetime import datetime, timedelta
@@ -8,19 +8,18 @@ from typing import LiteralString
 
 import structlog
 
+from trioder.store.postgres.database import MAX_WATERMARKS
 from trioder.store.postgres.pg_connection import Connection
-from trioder.store.postgres.write_records import NOTES_LOCK
+from trioder.store.postgres.record_writes import RECORDS_LOCK
 
 log = structlog.stdlib.get_logger(__name__)
 
-_ROWS_A_STEP = 10_000
-_DISPATCHES_A_STEP = 1_000
-# How much later than the newest record the present may be taken to be.
+_ROWS_PER_STEP = 10_000
+_DISPATCHES_PER_STEP = 1_000
+# The present is assumed to be at most this much later than the newest record.
 _SLACK = timedelta(days=1)
-# Beyond so many, short sessions go first: an agent that reconnects in a loop must not push out the others'.
+# Beyond this, short sessions are deleted first: an agent that reconnects in a loop must not evict others'.
 MAX_SESSIONS = 2_000_000
-# As many marks as the store holds in memory. Beyond that those of outboxes that were hardly used go first.
-MAX_WATERMARKS = 200_000
 
 _NEWEST: LiteralString = """
     SELECT greatest(
@@ -63,14 +62,14 @@ _DELETE_LISTS: LiteralString = """
         LIMIT %s
     ))
 """
-_DELETE_OLD_MARKS: LiteralString = """
+_DELETE_OLD_WATERMARKS: LiteralString = """
     DELETE FROM ingest_watermarks WHERE outbox_id = ANY (ARRAY(
         SELECT outbox_id FROM ingest_watermarks WHERE updated_at < %s LIMIT %s
     ))
 """
-# A mark that is deleted while its agent is away costs no sample, but what the agent had sent and not seen
-# acknowledged would be kept twice: so those of outboxes that have hardly sent, and of the longest silent.
-_DELETE_SURPLUS_MARKS: LiteralString = """
+# Deleting the watermark of a live outbox loses no sample, but what its agent had sent without seeing the
+# acknowledgement would be written twice: so only those of outboxes hardly used, or silent for a month.
+_DELETE_SURPLUS_WATERMARKS: LiteralString = """
     DELETE FROM ingest_watermarks WHERE outbox_id = ANY (ARRAY(
         SELECT outbox_id FROM ingest_watermarks
         WHERE updated_at < %(day_ago)s AND batch_seq <= 100 OR updated_at < %(month_ago)s
@@ -81,14 +80,14 @@ _DELETE_SURPLUS_MARKS: LiteralString = """
 
 
 class RecordRetention:
-    """Decides what is old.
+    """Decides which records are old, and deletes them.
 
-    A clock that is wrong must not delete everything. So the present is the earliest of: the headend's clock;
-    the database's; and the newest record from before this headend's start (its start, where there is none)
-    plus the time that it has run, plus a day.
+    A wrong clock must not delete everything, so the present is the earliest of: the headend's clock; the
+    database's; and the newest record from before this headend's start (its start, if there is none) plus
+    its uptime, plus a day.
 
     Args:
-        retention_days: 0 keeps all records; marks of outboxes are bounded in number nevertheless.
+        retention_days: 0 keeps all records; the number of watermarks is bounded nevertheless.
     """
 
     def __init__(self, *, retention_days: int) -> None:
@@ -96,18 +95,18 @@ class RecordRetention:
         self._newest: datetime | None = None
 
     async def learn(self, connection: Connection, now: datetime) -> None:
-        """Read how new the newest record is, before this headend adds its own."""
+        """Read the time of the newest record, before this headend adds its own."""
         found = await connection.execute(_NEWEST)
         newest, database_now = (await found.fetchone()) or (None, now)
         self._newest = newest or min(now, database_now)
 
     async def drop_old(self, connection: Connection, *, now: datetime, run_s: float) -> bool:
-        """Delete some of what is old, 10,000 rows of each kind at most; whether there is more.
+        """Delete at most 10,000 old rows of each kind; return whether there are more.
 
         Args:
-            connection: nobody writes notes on another of this headend's meanwhile.
+            connection: this headend's only one that writes records.
             now: by the headend's clock.
-            run_s: for how long this headend has run since `learn`.
+            run_s: the time since `learn`.
         """
         if self._newest is None:
             return False
@@ -119,48 +118,50 @@ class RecordRetention:
         if self._retention is not None:
             oldest = present - self._retention
             deleted["dispatches"], more = await self._drop_dispatches(connection, oldest)
-            limits = {"oldest": oldest, "most": MAX_SESSIONS, "limit": _ROWS_A_STEP}
+            limits = {"oldest": oldest, "most": MAX_SESSIONS, "limit": _ROWS_PER_STEP}
             deleted["sessions"] = await _count(connection, _DELETE_OLD_SESSIONS, limits)
             if await _count(connection, "SELECT FROM sessions OFFSET %(most)s LIMIT 1", limits):
                 deleted["surplus_sessions"] = await _count(connection, _DELETE_SURPLUS_SESSIONS, limits)
             deleted["asset_lists"] = await self._drop_lists(connection)
-            deleted["watermarks"] = await _count(connection, _DELETE_OLD_MARKS, [oldest, _ROWS_A_STEP])
+            deleted["watermarks"] = await _count(connection, _DELETE_OLD_WATERMARKS, [oldest, _ROWS_PER_STEP])
         deleted["surplus_watermarks"] = await _count(
             connection,
-            _DELETE_SURPLUS_MARKS,
+            _DELETE_SURPLUS_WATERMARKS,
             {
                 "day_ago": present - timedelta(days=1),
                 "month_ago": present - timedelta(days=30),
                 "most": MAX_WATERMARKS,
-                "limit": _ROWS_A_STEP,
+                "limit": _ROWS_PER_STEP,
             },
         )
         if any(deleted.values()):
             log.info("old records deleted", **{kind: count for kind, count in deleted.items() if count})
-        return more or any(count >= _ROWS_A_STEP for count in deleted.values())
+        return more or any(count >= _ROWS_PER_STEP for count in deleted.values())
 
     async def _drop_dispatches(self, connection: Connection, oldest: datetime) -> tuple[int, bool]:
         async with connection.transaction():
-            found = await connection.execute(_OLD_DISPATCHES, {"oldest": oldest, "limit": _DISPATCHES_A_STEP})
+            found = await connection.execute(
+                _OLD_DISPATCHES, {"oldest": oldest, "limit": _DISPATCHES_PER_STEP}
+            )
             ids = [dispatch_id for (dispatch_id,) in await found.fetchall()]
             if not ids:
                 return 0, False
-            if await _count(connection, _DELETE_SHARES, [ids, _ROWS_A_STEP]) >= _ROWS_A_STEP:
+            if await _count(connection, _DELETE_SHARES, [ids, _ROWS_PER_STEP]) >= _ROWS_PER_STEP:
                 return 0, True
             await connection.execute("DELETE FROM dispatch_resplits WHERE dispatch_id = ANY (%s)", [ids])
             deleted = await _count(connection, "DELETE FROM dispatches WHERE dispatch_id = ANY (%s)", [ids])
-            return deleted, len(ids) == _DISPATCHES_A_STEP
+            return deleted, len(ids) == _DISPATCHES_PER_STEP
 
     async def _drop_lists(self, connection: Connection) -> int:
         async with connection.transaction():
-            # Not while another headend is about to refer to one of them.
-            found = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [NOTES_LOCK])
-            [alone] = (await found.fetchone()) or (False,)
-            return await _count(connection, _DELETE_LISTS, [_ROWS_A_STEP]) if alone else 0
+            # Not while another headend may be about to refer to one.
+            found = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [RECORDS_LOCK])
+            [locked] = (await found.fetchone()) or (False,)
+            return await _count(connection, _DELETE_LISTS, [_ROWS_PER_STEP]) if locked else 0
 
 
 async def _count(
     connection: Connection, statement: LiteralString, values: list[object] | dict[str, object]
 ) -> int:
-    """How many rows a statement concerns."""
+    """Return the statement's row count."""
     return (await connection.execute(statement, values)).rowcount

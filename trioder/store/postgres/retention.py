@@ -1,8 +1,8 @@
-"""Which days of telemetry may be dropped: a decision that no wrong clock can trick. Synchronous.
+"""Decides which days of telemetry may be dropped, safely even if a clock is wrong. Synchronous.
 
-Days go by the newest telemetry that was received, not by the clock alone; a jump of that is not believed; the
-newest 24 h of each asset stay; and one run drops little more than the one before. What exceeds this waits for
-an operator (`python -m trioder.store confirm-retention`). See docs/decisions/retention.md.
+Age is measured from the newest telemetry received, not by the clock alone; a jump in that is not trusted; the
+newest 24 h of each asset are kept; and one run drops little more than the one before. What exceeds this waits
+for an operator (`python -m trioder.store confirm-retention`). See docs/decisions/retention.md.
 """
 
 from collections.abc import Set as AbstractSet
@@ -10,24 +10,24 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 _DAY = timedelta(days=1)
-# So many days without telemetry are no jump: a weekend.
+# Up to this many days without telemetry are no jump: a weekend.
 _GAP_DAYS = 2
-# A run may drop so many more days than the last one did.
+# A run may drop this many more days than the last one did.
 _MORE_DAYS = 2
-# Whatever is dated earlier comes of a clock that was never set: it counts as no day of telemetry.
+# Earlier dates come from a clock that was never set, and are ignored.
 EARLIEST = date(2000, 1, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionState:
-    """What is remembered from run to run, in the table `telemetry_retention`.
+    """The state kept between runs, in the table `telemetry_retention`.
 
     Attributes:
-        newest_day: the newest day of telemetry that was believed.
-        approved_before: days before this may go; they were within a run's bounds, or confirmed.
-        confirmed_before: days before this go even where they hold an asset's newest telemetry.
+        newest_day: the newest day of telemetry that was trusted.
+        approved_before: days before this may be dropped: within a run's limit, or confirmed.
+        confirmed_before: days before this may be dropped even if they hold an asset's newest telemetry.
         run_day: `newest_day` of the last run that dropped something, ...
-        run_days: ... and how many days of telemetry that were.
+        run_days: ... and the number of days it dropped.
     """
 
     newest_day: date | None = None
@@ -39,10 +39,10 @@ class RetentionState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """What the database holds.
+    """The days in the database.
 
     Attributes:
-        days: the days (UTC) with telemetry, wherever it lies.
+        days: the days (UTC) with telemetry, in any partition.
         pinned: those that hold the newest 24 h of an asset of the fleet.
     """
 
@@ -52,12 +52,12 @@ class Holdings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """Days that are due by the clock and are kept until an operator confirms.
+    """Expired days that are kept until an operator confirms.
 
     Attributes:
-        days: which, oldest first.
-        before: what a confirmation approves: everything that is dated before this day.
-        newest_day: the day that the telemetry has come to, as a confirmation takes for true.
+        days: oldest first.
+        before: a confirmation approves everything dated before this day.
+        newest_day: the newest day of telemetry, which a confirmation trusts.
         reason: why they are held, for an operator.
     """
 
@@ -72,9 +72,9 @@ class RetentionPlan:
     """What to do.
 
     Attributes:
-        state: to be remembered before anything is dropped.
-        drop_before: days before this go, if they are not in `keep`; None drops nothing.
-        keep: days that stay although they are older.
+        state: to be saved before anything is dropped.
+        drop_before: days before this are dropped unless in `keep`; None drops nothing.
+        keep: older days that are kept.
         held: days that wait for an operator.
     """
 
@@ -84,12 +84,12 @@ class RetentionPlan:
     held: Held | None = None
 
     def drops(self, day: date) -> bool:
-        """Whether this day goes."""
+        """Return whether this day is dropped."""
         return self.drop_before is not None and day < self.drop_before and day not in self.keep
 
 
 def newest_day_of(holdings: Holdings, today: date) -> date | None:
-    """The newest day of telemetry; none that is ahead of the clock counts."""
+    """Return the newest day of telemetry that is not ahead of the clock."""
     return max((day for day in holdings.days if EARLIEST <= day <= today), default=None)
 
 
@@ -100,15 +100,15 @@ def plan_retention(
 
     Args:
         state: of the last run.
-        holdings: what there is.
+        holdings: the days in the database.
         today: by the headend's clock.
-        retention_days: 0 keeps all; the newest day is noted nevertheless.
+        retention_days: 0 keeps all; the newest day is recorded nevertheless.
     """
     newest = newest_day_of(holdings, today)
     if newest is None:
         return RetentionPlan(state=state)
-    gap_days, believed = _judge_jump(state, holdings, newest, retention_days)
-    if believed:
+    gap_days, trusted = _check_gap(state, holdings, newest, retention_days)
+    if trusted:
         state = replace(state, newest_day=max(newest, state.newest_day or newest))
     if not retention_days:
         return RetentionPlan(state=state)
@@ -120,7 +120,7 @@ def plan_retention(
     due = sorted(day for day in holdings.days if max(approved_before, EARLIEST) <= day < cutoff)
     due = [day for day in due if day not in keep]
     held = None
-    if not believed:
+    if not trusted:
         if due:
             held = Held(
                 days=tuple(due),
@@ -131,16 +131,16 @@ def plan_retention(
             )
         return RetentionPlan(state=state, drop_before=approved_before, keep=keep, held=held)
 
-    # Believed: an approval that was given under another clock ends here.
+    # Trusted: an approval given under another clock ends here.
     state = replace(state, confirmed_before=None if state.confirmed_before is None else confirmed_before)
     if due:
         allowance = state.run_days + _MORE_DAYS
-        # One run for each day that telemetry has come to, however often this is asked.
-        taken = due[:allowance] if state.run_day is None or newest > state.run_day else []
-        rest = due[len(taken) :]
+        # One run per newest day, however often this is called.
+        dropped = due[:allowance] if state.run_day is None or newest > state.run_day else []
+        rest = due[len(dropped) :]
         approved_before = rest[0] if rest else cutoff
-        if taken:
-            state = replace(state, run_day=newest, run_days=len(taken))
+        if dropped:
+            state = replace(state, run_day=newest, run_days=len(dropped))
         if rest:
             held = Held(
                 days=tuple(rest),
@@ -154,14 +154,13 @@ def plan_retention(
     return RetentionPlan(state=state, drop_before=approved_before, keep=keep, held=held)
 
 
-def _judge_jump(
+def _check_gap(
     state: RetentionState, holdings: Holdings, newest: date, retention_days: int
 ) -> tuple[int, bool]:
-    """How many days without telemetry lie between the last newest day and this, and whether that can be.
+    """Return the days without telemetry between the last newest day and this, and whether to trust them.
 
-    A gap is believed as well once as many days of telemetry lie behind it: a clock that is wrong for a while
-    makes one or two. With a short retention less is believed, so that no run drops what the last one knew as
-    the newest day.
+    A longer gap is trusted once as many days of telemetry follow it: a clock that is wrong for a while makes
+    one or two. With a short retention fewer are trusted, so that no run drops the last one's newest day.
     """
     if state.newest_day is None or newest <= state.newest_day:
         return 0, True

@@ -1,6 +1,6 @@
-"""Drops old telemetry as `retention` decides, a day at a time, and remembers what it did.
+"""Drops old telemetry as `retention` decides, day by day, and records what it did.
 
-Whatever fails here is tried again later; none of it is the database's absence, unless the connection is lost.
+Failures are retried later; they do not count as the database's, unless the connection is lost.
 """
 
 import asyncio
@@ -13,12 +13,13 @@ import structlog
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from trioder.process.backoff import Backoff
 from trioder.store.postgres.partitions import (
     DEFAULT_PARTITION,
     Partitions,
-    brief_locks,
-    is_lost,
+    is_connection_lost,
     name_of,
+    short_lock_transaction,
     start_of,
 )
 from trioder.store.postgres.pg_connection import Connection
@@ -44,8 +45,7 @@ _STATE = ("newest_day", "approved_before", "confirmed_before", "run_day", "run_d
 _DAY_NUMBER = "floor(extract(epoch FROM ts) / 86400)::bigint"
 _EPOCH = date(1970, 1, 1)
 _DAY = timedelta(days=1)
-# The assets of the fleet, less those that were found in a partition already. For each key the index is asked,
-# not the partition read: LIMIT keeps the planner to that.
+# The assets of the fleet not yet found in a partition. LIMIT makes the planner look each key up in the index.
 _ASSETS = """
     CREATE TEMPORARY TABLE unfound_assets ON COMMIT DROP AS
     SELECT asset_id, asset_key FROM asset_versions JOIN assets ON assets.id = asset_id WHERE in_fleet
@@ -73,11 +73,11 @@ class Retention:
     """Runs about once a day, and at once after a confirmation.
 
     Args:
-        retention_days: 0 keeps all; what the newest telemetry is, is remembered nevertheless.
+        retention_days: 0 keeps all; the newest day is recorded nevertheless.
 
     Attributes:
-        days_held: days that are due and wait for an operator.
-        days_dropped: since this was made.
+        days_held: expired days that wait for an operator.
+        days_dropped: since the start.
     """
 
     def __init__(self, *, retention_days: int) -> None:
@@ -86,13 +86,13 @@ class Retention:
         self._retention_days = retention_days
         self._today: date | None = None
         self._next_s = 0.0
-        self._pause_s = _SHORTEST_PAUSE_S
+        self._backoff = Backoff(first_s=_SHORTEST_PAUSE_S, max_s=_LONGEST_PAUSE_S)
         self._confirmed_before: date | None = None
         self._reported: Held | None = None
         self._has_telemetry = False
 
     async def run(self, connection: Connection, partitions: Partitions, today: date) -> None:
-        """Drop what may be dropped now, if it is time for that.
+        """Drop what may be dropped now, if a run is due.
 
         Raises:
             psycopg.Error: the connection is lost.
@@ -101,23 +101,19 @@ class Retention:
         try:
             if today == self._today and now_s < self._next_s and not await self._was_confirmed(connection):
                 return
-            # Before it begins: one that ends the connection must not be repeated as soon as there is another.
+            # Before the run: one that loses the connection must not be repeated on the next at once.
             self._today = today
-            self._pause(now_s)
+            self._next_s = now_s + self._backoff.next_delay_s()
             if await self._run(connection, partitions, today):
-                self._pause_s = _SHORTEST_PAUSE_S
+                self._backoff.reset()
                 again_s = _AGAIN_AFTER_S if self._has_telemetry else _AGAIN_WITHOUT_TELEMETRY_S
                 self._next_s = asyncio.get_running_loop().time() + again_s
         except psycopg.Error as error:
-            if is_lost(connection):
+            if is_connection_lost(connection):
                 raise
-            self._pause(now_s)
+            self._next_s = now_s + self._backoff.next_delay_s()
             reason = (error.diag.message_primary or str(error)).partition("\n")[0]
             log.warning("retention not run; it is tried again", reason=reason)
-
-    def _pause(self, now_s: float) -> None:
-        self._next_s = now_s + self._pause_s
-        self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _was_confirmed(self, connection: Connection) -> bool:
         if not self.days_held:
@@ -127,8 +123,8 @@ class Retention:
         return row is not None and row[0] != self._confirmed_before
 
     async def _run(self, connection: Connection, partitions: Partitions, today: date) -> bool:
-        """Whether all that may be dropped is."""
-        async with brief_locks(connection, statement_s=_STATEMENT_WITHIN_S):
+        """Return whether everything that may be dropped was."""
+        async with short_lock_transaction(connection, statement_s=_STATEMENT_WITHIN_S):
             await connection.execute("INSERT INTO telemetry_retention DEFAULT VALUES ON CONFLICT DO NOTHING")
             state = await _read_state(connection)
             days = await _days_with_samples(connection, partitions.days)
@@ -184,19 +180,23 @@ class Retention:
             if day in counted:
                 self.days_dropped += 1
                 log.info("old telemetry dropped", day=str(day))
-        strays = sorted(day for day in in_default if plan.drops(day))
-        while strays:
+        default_days = sorted(day for day in in_default if plan.drops(day))
+        while default_days:
             if asyncio.get_running_loop().time() > stop_s:
                 return False
-            rows = await _delete_from_default(connection, strays)
+            rows = await _delete_from_default(connection, default_days)
             if rows < _DELETED_AT_ONCE:
-                log.info("old telemetry deleted from samples_default", days=len(strays), first=str(strays[0]))
+                log.info(
+                    "old telemetry deleted from samples_default",
+                    days=len(default_days),
+                    first=str(default_days[0]),
+                )
                 break
         return True
 
 
 async def _read_state(connection: Connection) -> RetentionState:
-    # Locked: of two headends on one database, each sees what the other has decided.
+    # Locked: two headends on one database see each other's decisions.
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute("SELECT * FROM telemetry_retention FOR UPDATE")
         row = await cursor.fetchone() or {}
@@ -224,7 +224,7 @@ def _held_row(held: Held) -> tuple[int, date, date, date, str]:
 
 
 async def _days_with_samples(connection: Connection, days: Iterable[date]) -> set[date]:
-    """Those of the days whose partition is not empty."""
+    """Return the days whose partition is not empty."""
     queries = [
         sql.SQL("SELECT {}::date WHERE EXISTS (SELECT FROM {})").format(sql.Literal(day), name_of(day))
         for day in days
@@ -253,10 +253,9 @@ async def _pinned_days(
     newest: date,
     cutoff: date,
 ) -> set[date]:
-    """The days before `cutoff` that hold some of the newest 24 h of an asset of the fleet.
+    """Return the days before `cutoff` that hold some of the newest 24 h of an asset of the fleet.
 
-    From the newest day back: whoever is found on a day is not looked for on an older one. What is ahead of
-    the clock does not count.
+    From the newest day back, without days ahead of the clock: an asset found on a day is not searched again.
     """
     await connection.execute(_ASSETS)
     await _find_assets(connection, DEFAULT_PARTITION, cutoff + _DAY, newest + _DAY)
@@ -282,7 +281,7 @@ async def _find_assets(connection: Connection, relation: sql.Identifier, start: 
 
 
 async def _delete_from_default(connection: Connection, days: Iterable[date]) -> int:
-    async with brief_locks(connection, statement_s=_STATEMENT_WITHIN_S):
+    async with short_lock_transaction(connection, statement_s=_STATEMENT_WITHIN_S):
         deleted = await connection.execute(
             sql.SQL(
                 "DELETE FROM {default} WHERE ctid = ANY (ARRAY("

@@ -1,9 +1,15 @@
-"""The schema is applied or migrated, and the fleet mirrored: what a headend does to a database at first."""
+"""Prepares a database for a headend: applies or migrates the schema, and mirrors the fleet.
 
+A database need not be in UTF8: the server converts. SQL_ASCII stores every byte as it is; other encodings,
+such as LATIN1, lack some characters.
+"""
+
+import re
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
+import psycopg
 import structlog
 
 from trioder.domain.assets import Asset
@@ -19,42 +25,44 @@ _RELATIONS = [
     *("ingest_watermarks", "asset_lists", "sessions", "agent_sessions", "dispatches", "dispatch_shares"),
     *("dispatch_resplits", "dispatch_members", "dispatch_left_out", "telemetry_retention"),
 ]
-# Any number, the same for every headend: one at a time changes the schema.
+# Any number, the same for every headend: one at a time changes the schema or the fleet.
 _LOCK = 7_204_331_100
-_ASSETS_A_STATEMENT = 5_000
+_ASSETS_PER_STATEMENT = 5_000
+# Encodings in which every text can be stored.
+_COMPLETE_ENCODINGS = ("UTF8", "SQL_ASCII")
+_REMEDY = "make a database with ENCODING 'UTF8' TEMPLATE template0, and name it in DATABASE_URL"
 
 
 def schema_text() -> str:
-    """The text of schema.sql, which lies beside this module in an installed package."""
+    """Return schema.sql, which is beside this module in an installed package."""
     beside = Path(__file__).with_name("schema.sql")
     path = beside if beside.exists() else Path(__file__).parents[3] / "schema.sql"
     return path.read_text(encoding="utf-8")
 
 
 def migrations() -> dict[int, str]:
-    """The SQL that leads to each version from the one before, by version; there is none to version 1."""
+    """Return the SQL of each migration by the version that it leads to, from 2 on."""
     files = sorted(Path(__file__).with_name("migrations").glob("[0-9]*.sql"))
     return {int(file.name.partition("_")[0]): file.read_text(encoding="utf-8") for file in files}
 
 
 async def schema_is_current(connection: Connection) -> bool:
-    """Whether the database has this schema, whole.
+    """Return whether the database has this version of the schema and all of its relations.
 
     Raises:
-        DatabaseError: the database has a newer one.
+        DatabaseError: the database has a newer version.
     """
     version, whole = await _version_of(connection)
     return whole and version == SCHEMA_VERSION
 
 
 async def apply_schema(connection: Connection) -> None:
-    """Bring the database to this schema, in one transaction; touch nothing when it is there.
+    """Bring the database to this version of the schema in one transaction; do nothing if it is current.
 
-    It waits for whoever reads the tables and views. A migration takes as long as it takes: every row of the
-    old records is read.
+    It waits for readers of the tables and views. There is no time limit: a migration reads every old record.
 
     Raises:
-        DatabaseError: the database has a newer one.
+        DatabaseError: the database has a newer version.
     """
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
@@ -67,12 +75,12 @@ async def apply_schema(connection: Connection) -> None:
                 if number > version:
                     log.info("database schema migrates", from_version=number - 1, to_version=number)
                     await connection.execute(text.encode())
-        # After a migration as well: for what was added to version 2 without a number.
+        # After a migration as well: it adds what version 2 gained without a number.
         await connection.execute(schema_text().encode())
 
 
 async def _version_of(connection: Connection) -> tuple[int, bool]:
-    """The schema's version, 0 where there is none, and whether all of its relations are there."""
+    """Return the schema's version, 0 if there is none, and whether all of its relations exist."""
     found = await connection.execute(
         "SELECT to_regclass('schema_version') IS NOT NULL, bool_and(to_regclass(name) IS NOT NULL) "
         "FROM unnest(%s::text[]) AS name",
@@ -92,24 +100,35 @@ async def _version_of(connection: Connection) -> tuple[int, bool]:
 
 
 async def mirror_fleet(connection: Connection, fleet: Fleet) -> "array[int]":
-    """Make `sites` and `assets` those of the fleet; return the database's key of every asset it has had."""
-    keys = array("i")
+    """Copy the fleet to `sites` and `assets`; return the database's key of every asset, by its position.
+
+    Raises:
+        DatabaseError: a name cannot be stored in the database's encoding.
+    """
+    try:
+        return await _mirror_fleet(connection, fleet)
+    except psycopg.errors.UntranslatableCharacter as error:
+        raise _unencodable_name_error(connection, error, fleet) from error
+
+
+async def _mirror_fleet(connection: Connection, fleet: Fleet) -> "array[int]":
+    db_keys = array("i")
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         await _mirror_sites(connection, fleet)
-        for assets in _in_steps(fleet):
+        for assets in _chunks(fleet):
             await _mirror_assets(connection, assets)
-            keys.extend(await _keys_of(connection, assets))
+            db_keys.extend(await _db_keys_of(connection, assets))
         await connection.execute(
             "UPDATE assets SET in_fleet = false WHERE in_fleet AND id != ALL (%s::uuid[])",
             [_array(list(fleet.index_by_id))],
         )
-    return keys
+    return db_keys
 
 
-def _in_steps(fleet: Fleet) -> list[Sequence[Asset]]:
-    """The assets in file order, as many as one statement takes at a time."""
-    step = _ASSETS_A_STATEMENT
+def _chunks(fleet: Fleet) -> list[Sequence[Asset]]:
+    """The assets in fleet order, in chunks of one statement's size."""
+    step = _ASSETS_PER_STATEMENT
     return [fleet.assets[start : start + step] for start in range(0, len(fleet.assets), step)]
 
 
@@ -161,7 +180,7 @@ _MIRROR_ASSETS = f"""
         = ({", ".join(f"excluded.{name}" for name in _COLUMNS)}, true)
     WHERE ({", ".join(f"old.{name}" for name in _COLUMNS)}, old.in_fleet)
         IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _COLUMNS)}, true)
-"""  # noqa: S608  # names of ours alone
+"""  # noqa: S608  # constants only
 
 
 async def _mirror_assets(connection: Connection, assets: Sequence[Asset]) -> None:
@@ -170,12 +189,12 @@ async def _mirror_assets(connection: Connection, assets: Sequence[Asset]) -> Non
     )
 
 
-async def _keys_of(connection: Connection, assets: Sequence[Asset]) -> list[int]:
+async def _db_keys_of(connection: Connection, assets: Sequence[Asset]) -> list[int]:
     columns = [
         _array([getattr(asset, name) for asset in assets])
         for name in ("id", "site_id", "capacity_mwhr", "max_mw", "min_mw")
     ]
-    # Not ON CONFLICT: each row that is there already would use a number up.
+    # Not ON CONFLICT: every existing row would use up a number of the sequence.
     await connection.execute(
         """
         INSERT INTO asset_versions (asset_id, site_id, capacity_mwhr, max_mw, min_mw)
@@ -199,7 +218,7 @@ async def _keys_of(connection: Connection, assets: Sequence[Asset]) -> list[int]
 
 
 def _array(values: Sequence[str] | Sequence[float | None]) -> str:
-    """An array in PostgreSQL's own text: psycopg takes several times as long over the elements of a list."""
+    """An array in PostgreSQL's text format: several times faster than psycopg's conversion of a list."""
     return "{" + ",".join(map(_element, values)) + "}"
 
 
@@ -211,3 +230,37 @@ def _element(value: str | float | None) -> str:
             return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
         case _:
             return repr(value)
+
+
+def _encoding_of(connection: Connection) -> str:
+    """The encoding of the database itself, as PostgreSQL names it."""
+    return connection.info.parameter_status("server_encoding") or "unknown"
+
+
+def warn_about_encoding(connection: Connection) -> None:
+    """Log if texts may not be storable in the database's encoding."""
+    encoding = _encoding_of(connection)
+    if encoding not in _COMPLETE_ENCODINGS:
+        log.warning(
+            "the database is not in UTF8: records with a text that it cannot hold are dropped and counted",
+            encoding=encoding,
+            remedy=_REMEDY,
+        )
+
+
+def _unencodable_name_error(
+    connection: Connection, error: psycopg.errors.UntranslatableCharacter, fleet: Fleet
+) -> DatabaseError:
+    """The error for a fleet with a name that the database cannot store; quotes the first one."""
+    # Such as: byte sequence 0xe9 0x9b 0xbb in encoding "UTF8"; in every language of the server.
+    sequence = re.search(r"0x[0-9a-f]{2}(?: 0x[0-9a-f]{2})*", str(error))
+    character = ""
+    if sequence is not None:
+        character = bytes.fromhex(sequence[0].replace("0x", "")).decode(errors="replace")
+    texts = [text for site in fleet.sites for text in (site.name, site.location)]
+    texts += [text for asset in fleet.assets for text in (asset.name, asset.location)]
+    name = next((text for text in texts if character and character in text), "?")
+    return DatabaseError(
+        f"the database's encoding is {_encoding_of(connection)}, which cannot hold the name {name!r} of the "
+        f"fleet file; UTF8 can: {_REMEDY}"
+    )

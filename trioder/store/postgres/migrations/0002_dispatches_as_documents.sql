@@ -1,5 +1,5 @@
--- From single dispatches as columns to dispatches of many assets as JSON documents. The former rows stay
--- aside, as dispatches_v1.
+-- Turns dispatches to single assets, as columns, into dispatches to many assets, as JSON documents. The old rows
+-- are kept in dispatches_v1.
 
 ALTER TABLE dispatches RENAME TO dispatches_v1;
 ALTER INDEX dispatches_pkey RENAME TO dispatches_v1_pkey;

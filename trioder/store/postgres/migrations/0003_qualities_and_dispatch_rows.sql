@@ -1,8 +1,9 @@
--- Samples get a quality, marks the time of their batch; dispatches go from JSON documents to rows, those of version 1 included.
+-- Adds the quality of samples and the time of watermarks; turns dispatches from JSON documents into rows, including
+-- those of version 1.
 
 ALTER TABLE samples ADD COLUMN quality smallint NOT NULL DEFAULT 0;
 
--- NULL: not known, of marks from before.
+-- NULL in existing rows: unknown.
 ALTER TABLE ingest_watermarks ADD COLUMN batch_ts_unix_ms bigint;
 
 CREATE OR REPLACE VIEW telemetry AS
@@ -150,7 +151,7 @@ ALTER TABLE dispatches
     ADD COLUMN by_state jsonb NOT NULL DEFAULT '{}',
     ADD COLUMN assets_left_out integer NOT NULL DEFAULT 0;
 
--- The documents go with the old versions of the rows.
+-- Vacuum frees the documents with the old row versions.
 UPDATE dispatches SET
     valid_until = timestamptz 'epoch' + (record ->> 'valid_until_ms')::bigint * interval '1 millisecond',
     expires_in_s = coalesce((record ->> 'expires_in_s')::double precision, 60),
@@ -168,39 +169,47 @@ ALTER TABLE dispatches
     DROP COLUMN asset_ids,
     DROP COLUMN record;
 
-DO $$ BEGIN
-    IF to_regclass('dispatches_v1') IS NULL THEN
-        RETURN;
-    END IF;
-    -- Nothing becomes of them any more; their states are told in today's terms.
-    CREATE TEMPORARY TABLE former ON COMMIT DROP AS
-    SELECT
-        dispatch_id, asset_id, mw, duration_s, dispatched_at, sent_at, answer, reason,
-        -- A duration that leads out of the calendar has no end.
-        CASE WHEN duration_s < 1000000000 THEN dispatched_at + duration_s * interval '1 second' END AS ends_at,
-        CASE state
-            WHEN 'replaced' THEN 'superseded'
-            WHEN 'dropped' THEN 'expired'
-            WHEN 'acknowledged' THEN 'accepted'
-            ELSE state
-        END AS state
-    FROM dispatches_v1
-    WHERE dispatch_id NOT IN (SELECT dispatch_id FROM dispatches);
-    INSERT INTO dispatches
-    SELECT
-        dispatch_id, 'asset', asset_id, mw, mw, 0, duration_s, 0, NULL, dispatched_at,
-        ends_at, state, false, NULL, NULL, 60, false, NULL,
-        jsonb_build_object(state, 1), 0
-    FROM former;
-    INSERT INTO dispatch_shares (
-        dispatch_id, asset_id, wire_id, dispatched_at, mw, reversion_mw, sent_at, ends_at, position, left_out,
-        state, code, allocation, answer, reason
-    )
-    SELECT
-        dispatch_id, asset_id, dispatch_id, dispatched_at, mw, 0, sent_at, ends_at, 1, false, state, '', '', answer, reason
-    FROM former;
-    DROP TABLE dispatches_v1;
-END $$;
+-- Created by migration 2; a database that began with version 2 has none.
+CREATE TABLE IF NOT EXISTS dispatches_v1 (
+    dispatch_id    uuid,
+    asset_id       uuid,
+    mw             double precision,
+    duration_s     bigint,
+    dispatched_at  timestamptz,
+    sent_at        timestamptz,
+    state          text,
+    answer         text,
+    reason         text
+);
+
+-- They have all ended; their states get the present names.
+CREATE TEMPORARY TABLE former ON COMMIT DROP AS
+SELECT
+    dispatch_id, asset_id, mw, duration_s, dispatched_at, sent_at, answer, reason,
+    -- A duration beyond the calendar has no end.
+    CASE WHEN duration_s < 1000000000 THEN dispatched_at + duration_s * interval '1 second' END AS ends_at,
+    CASE state
+        WHEN 'replaced' THEN 'superseded'
+        WHEN 'dropped' THEN 'expired'
+        WHEN 'acknowledged' THEN 'accepted'
+        ELSE state
+    END AS state
+FROM dispatches_v1
+WHERE dispatch_id NOT IN (SELECT dispatch_id FROM dispatches);
+INSERT INTO dispatches
+SELECT
+    dispatch_id, 'asset', asset_id, mw, mw, 0, duration_s, 0, NULL, dispatched_at,
+    ends_at, state, false, NULL, NULL, 60, false, NULL,
+    jsonb_build_object(state, 1), 0
+FROM former;
+INSERT INTO dispatch_shares (
+    dispatch_id, asset_id, wire_id, dispatched_at, mw, reversion_mw, sent_at, ends_at, position, left_out,
+    state, code, allocation, answer, reason
+)
+SELECT
+    dispatch_id, asset_id, dispatch_id, dispatched_at, mw, 0, sent_at, ends_at, 1, false, state, '', '', answer, reason
+FROM former;
+DROP TABLE dispatches_v1;
 
 CREATE INDEX dispatch_shares_asset_id ON dispatch_shares (asset_id, dispatched_at DESC);
 

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from trioder.domain.telemetry import Samples
-from trioder.store.postgres.database import PendingBatch
-from trioder.store.postgres.queue import BatchQueue
+from trioder.store.postgres.batch_queue import BatchQueue, PendingBatch
 
 
 def batch(seq: int, rows: int) -> PendingBatch:
@@ -37,7 +36,7 @@ def test_what_others_have_precedence_over_is_refused_quietly() -> None:
     assert queue.put(batch(1, 10), share=0.25)
     assert not queue.put(batch(2, 10), share=0.25)
     queue.remove_first(1)
-    assert not queue.take_room_again()
+    assert not queue.take_capacity_available()
 
 
 def test_groups_are_smaller_after_each_failure_and_larger_after_each_success() -> None:
@@ -92,7 +91,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def look_for_room(self) -> None:
         half_free = sum(each.size for each in self.model) <= 10_000
-        assert self.queue.take_room_again() == (self.refused and half_free)
+        assert self.queue.take_capacity_available() == (self.refused and half_free)
         self.refused = self.refused and not half_free
 
     @invariant()

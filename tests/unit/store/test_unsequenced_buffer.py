@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioder.domain.telemetry import Samples
-from trioder.store.postgres.queue import BatchQueue
-from trioder.store.postgres.unsequenced import UnsequencedBuffer
+from trioder.store.postgres.batch_queue import BatchQueue, UnsequencedBuffer
 
 MAX_BYTES = 40_000
 
@@ -31,18 +30,18 @@ def opened(max_bytes: int = MAX_BYTES) -> tuple[BatchQueue, UnsequencedBuffer]:
 
 @given(st.lists(st.one_of(st.none(), st.integers(1, 30)), max_size=60))
 def test_all_that_was_taken_is_in_the_queue_once_and_in_order(steps: list[int | None]) -> None:
-    queue, loose = opened()
+    queue, unsequenced = opened()
     taken: list[tuple[int, int]] = []
     for number, rows in enumerate(steps):
         if rows is None:
-            loose.seal()
-        elif loose.put(some(number, rows, "agent" if number % 2 else "synthesized")):
+            unsequenced.seal()
+        elif unsequenced.put(some(number, rows, "agent" if number % 2 else "synthesized")):
             taken.append((number, rows))
-        assert queue.size + loose.rows * 44 <= MAX_BYTES
+        assert queue.size + unsequenced.rows * 44 <= MAX_BYTES
     queued = []
     seqs = []
     while True:
-        loose.seal()
+        unsequenced.seal()
         if not queue:
             break
         batch = queue.first_group()[0]
@@ -56,18 +55,18 @@ def test_all_that_was_taken_is_in_the_queue_once_and_in_order(steps: list[int | 
 
 
 def test_it_leaves_room_for_what_has_precedence_and_is_refused_quietly() -> None:
-    queue, loose = opened()
-    while loose.put(some(1)):
-        loose.seal()
+    queue, unsequenced = opened()
+    while unsequenced.put(some(1)):
+        unsequenced.seal()
     assert queue.size <= MAX_BYTES / 4
-    loose.seal()
+    unsequenced.seal()
     queue.remove_first(len(queue))
-    assert not queue.take_room_again()
-    assert loose.put(some(2))
+    assert not queue.take_capacity_available()
+    assert unsequenced.put(some(2))
 
 
 def test_what_alone_is_larger_than_all_room_is_taken_when_nothing_else_waits() -> None:
-    queue, loose = opened(max_bytes=1_000)
-    assert loose.put(some(1, rows=2_000))
-    assert not loose.put(some(2))
+    queue, unsequenced = opened(max_bytes=1_000)
+    assert unsequenced.put(some(1, rows=2_000))
+    assert not unsequenced.put(some(2))
     assert queue.rows == 2_000

@@ -6,7 +6,7 @@ import sys
 
 _RAISED = """
 import resource
-from trioder.process.descriptors import raise_descriptor_limit
+from trioder.process.runtime_limits import raise_descriptor_limit
 print(raise_descriptor_limit(), *resource.getrlimit(resource.RLIMIT_NOFILE))
 """
 

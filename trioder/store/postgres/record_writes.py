@@ -1,0 +1,238 @@
+"""Writes sessions and dispatches; the shares of a large dispatch in several statements.
+
+Neither the event loop nor a statement is blocked for long by 100,000 shares.
+"""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from hashlib import sha256
+
+import msgspec
+
+from trioder.domain.dispatch import DispatchRecord
+from trioder.store.postgres.pg_connection import Connection, timestamp
+from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord, PendingSession
+
+# Held, shared, by writers of records until the commit; a headend that takes over from another waits for it.
+RECORDS_LOCK = 0x7472696F
+# Encoding these takes about 3 ms.
+_SHARES_PER_STATEMENT = 500
+
+_DISPATCH = """
+    INSERT INTO dispatches (
+        dispatch_id, target, target_id, mw, allocated_mw, shortfall_mw, duration_s, reversion_mw, strategy,
+        dispatched_at, ends_at, state, living, idempotency_key, valid_until, expires_in_s, resplit,
+        request_digest, by_state, assets_left_out
+    )
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s)
+    ON CONFLICT (dispatch_id) DO UPDATE SET (
+        allocated_mw, shortfall_mw, ends_at, state, living, by_state, assets_left_out
+    ) = (
+        excluded.allocated_mw, excluded.shortfall_mw, excluded.ends_at, excluded.state, excluded.living,
+        excluded.by_state, excluded.assets_left_out
+    )
+"""
+_MS = "timestamptz 'epoch' + {} * interval '1 millisecond'"
+_SHARES = f"""
+    INSERT INTO dispatch_shares AS old (
+        dispatch_id, asset_id, wire_id, dispatched_at, mw, reversion_mw, held_mw, mean_mw, sent_at,
+        answered_at, tracking_at, ends_at, queue_until, ended_at, position, left_out, state, code,
+        allocation, answer, reason
+    )
+    SELECT
+        %s, asset_id, wire_id, %s, coalesce(mw, 0), coalesce(reversion_mw, 0), held_mw, mean_mw,
+        {_MS.format("sent_ms")}, {_MS.format("answered_ms")}, {_MS.format("tracking_ms")},
+        {_MS.format("ends_ms")}, {_MS.format("queue_until_ms")}, {_MS.format("ended_ms")},
+        position, state IS NULL, state, code, allocation, answer, reason
+    FROM ROWS FROM (
+        json_to_recordset(%s::json) AS (
+            asset_id uuid, wire_id uuid, mw float8, reversion_mw float8, held_mw float8, mean_mw float8,
+            sent_ms bigint, answered_ms bigint, tracking_ms bigint, ends_ms bigint, queue_until_ms bigint,
+            ended_ms bigint, state text, code text, allocation text, answer text, reason text
+        ),
+        unnest(%s::integer[])
+    ) AS share (
+        asset_id, wire_id, mw, reversion_mw, held_mw, mean_mw, sent_ms, answered_ms, tracking_ms, ends_ms,
+        queue_until_ms, ended_ms, state, code, allocation, answer, reason, position
+    )
+    ON CONFLICT (dispatch_id, asset_id) DO UPDATE SET (
+        wire_id, mw, reversion_mw, held_mw, mean_mw, sent_at, answered_at, tracking_at, ends_at,
+        queue_until, ended_at, position, left_out, state, code, allocation, answer, reason
+    ) = (
+        excluded.wire_id, excluded.mw, excluded.reversion_mw, excluded.held_mw, excluded.mean_mw,
+        excluded.sent_at, excluded.answered_at, excluded.tracking_at, excluded.ends_at,
+        excluded.queue_until, excluded.ended_at, excluded.position, excluded.left_out, excluded.state,
+        excluded.code, excluded.allocation, excluded.answer, excluded.reason
+    )
+"""  # noqa: S608  # constants only
+
+
+async def write_records(
+    connection: Connection, records: Iterable[PendingRecord], db_keys: "array[int]"
+) -> None:
+    """See `Database.write_records`."""
+    # The last record of a session wins: one statement cannot write a row twice.
+    sessions: dict[str, PendingSession] = {}
+    dispatches: list[PendingDispatch] = []
+    for record in records:
+        if isinstance(record, PendingSession):
+            sessions[record.session.session_id] = record
+        else:
+            dispatches.append(record)
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [RECORDS_LOCK])
+        await _write_sessions(connection, list(sessions.values()), db_keys)
+        # In order: otherwise two headends' transactions could deadlock.
+        for dispatch in sorted(dispatches, key=lambda record: record.dispatch.dispatch_id):
+            await _write_dispatch(connection, dispatch)
+
+
+async def close_stale_sessions(connection: Connection, now: datetime) -> None:
+    """Close the sessions that a dead headend left open, once its transactions have ended."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [RECORDS_LOCK])
+        await connection.execute(
+            "UPDATE sessions SET disconnected_at = greatest(connected_at, %s), reason = 'headend ended' "
+            "WHERE disconnected_at IS NULL",
+            [now],
+        )
+        # Watermarks of headends' unsequenced samples, one per start.
+        await connection.execute(r"DELETE FROM ingest_watermarks WHERE outbox_id LIKE E'\theadend %%'", [])
+
+
+async def _write_sessions(
+    connection: Connection, records: Sequence[PendingSession], db_keys: "array[int]"
+) -> None:
+    """Write all with three statements: thousands of agents connect at once when a headend starts."""
+    if not records:
+        return
+    lists = [array("i", [db_keys[key] for key in record.session.asset_keys]) for record in records]
+    digests = [sha256(asset_keys.tobytes()).digest() for asset_keys in lists]
+    await _write_asset_lists(connection, dict(zip(digests, lists, strict=True)))
+    sessions = [record.session for record in records]
+    await connection.execute(
+        """
+        INSERT INTO sessions
+            (session_id, agent_id, epoch, peer, list_id, connected_at, disconnected_at, reason)
+        SELECT session_id, agent_id, epoch, peer, list_id, connected_at, disconnected_at, reason
+        FROM unnest(
+            %s::uuid[], %s::text[], %s::numeric[], %s::text[], %s::bytea[], %s::timestamptz[],
+            %s::timestamptz[], %s::text[]
+        ) AS pending (
+            session_id, agent_id, epoch, peer, digest, connected_at, disconnected_at, reason
+        ) JOIN asset_lists USING (digest)
+        ON CONFLICT (session_id) DO UPDATE SET (connected_at, disconnected_at, reason)
+            = (excluded.connected_at, excluded.disconnected_at, excluded.reason)
+        """,
+        [
+            [session.session_id for session in sessions],
+            [_storable(session.agent_id) for session in sessions],
+            [session.epoch for session in sessions],
+            [_storable(session.peer) for session in sessions],
+            digests,
+            [timestamp(session.connected_ms) for session in sessions],
+            [timestamp(record.disconnected_ms) for record in records],
+            [_storable(record.reason) for record in records],
+        ],
+    )
+
+
+async def _write_asset_lists(connection: Connection, lists: "dict[bytes, array[int]]") -> None:
+    found = await connection.execute("SELECT digest FROM asset_lists WHERE digest = ANY (%s)", [list(lists)])
+    known = {digest for (digest,) in await found.fetchall()}
+    # In order: otherwise two headends' transactions could deadlock.
+    new = sorted(lists.keys() - known)
+    if new:
+        await connection.execute(
+            # As text: an SQL array cannot hold arrays of different lengths.
+            "INSERT INTO asset_lists (digest, asset_keys) SELECT digest, asset_keys::integer[] "
+            "FROM unnest(%s::bytea[], %s::text[]) AS wanted (digest, asset_keys) ON CONFLICT DO NOTHING",
+            [new, ["{" + ",".join(map(str, lists[digest])) + "}" for digest in new]],
+        )
+
+
+async def _write_dispatch(connection: Connection, record: PendingDispatch) -> None:
+    """Write a dispatch and its changed shares."""
+    dispatch = record.dispatch
+    await _write_dispatch_row(connection, dispatch)
+    if dispatch.resplits:
+        await _write_resplits(connection, dispatch)
+    changed = sorted(record.changed)
+    for start in range(0, len(changed), _SHARES_PER_STATEMENT):
+        share_keys = changed[start : start + _SHARES_PER_STATEMENT]
+        await connection.execute(
+            _SHARES.encode(),
+            [
+                dispatch.dispatch_id,
+                timestamp(dispatch.dispatched_ms),
+                _json([record.share_of(key) for key in share_keys]),
+                "{" + ",".join(map(str, share_keys)) + "}",
+            ],
+        )
+
+
+async def _write_dispatch_row(connection: Connection, dispatch: DispatchRecord) -> None:
+    await connection.execute(
+        _DISPATCH.encode(),
+        [
+            dispatch.dispatch_id,
+            dispatch.target.kind,
+            dispatch.target.id or None,
+            dispatch.mw,
+            dispatch.allocated_mw,
+            dispatch.shortfall_mw,
+            dispatch.duration_s,
+            dispatch.reversion_mw,
+            dispatch.strategy,
+            timestamp(dispatch.dispatched_ms),
+            timestamp(dispatch.ends_ms),
+            dispatch.state,
+            dispatch.is_open,
+            _storable(dispatch.idempotency_key),
+            timestamp(dispatch.valid_until_ms),
+            dispatch.expires_in_s,
+            dispatch.resplit,
+            dispatch.request_digest,
+            _json(dispatch.by_state),
+            dispatch.assets_left_out,
+        ],
+    )
+
+
+async def _write_resplits(connection: Connection, dispatch: DispatchRecord) -> None:
+    """Add those not yet written; written ones never change."""
+    found = await connection.execute(
+        "SELECT count(*) FROM dispatch_resplits WHERE dispatch_id = %s", [dispatch.dispatch_id]
+    )
+    [written] = (await found.fetchone()) or (0,)
+    for number, resplit in enumerate(dispatch.resplits[written:], start=written + 1):
+        await connection.execute(
+            """
+            INSERT INTO dispatch_resplits
+                (dispatch_id, number, at, wire_id, changed, shortfall_mw, dropped, adjusted, joined)
+            VALUES (%s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s::jsonb)
+            ON CONFLICT DO NOTHING
+            """,
+            [
+                dispatch.dispatch_id,
+                number,
+                timestamp(resplit.at_ms),
+                resplit.wire_id,
+                resplit.changed,
+                resplit.shortfall_mw,
+                _json(resplit.dropped),
+                _json(resplit.adjusted),
+                _json(resplit.joined),
+            ],
+        )
+
+
+def _json(value: object) -> str:
+    # An agent may send NUL, which neither a JSON nor a text column can hold.
+    return msgspec.json.encode(value).decode().replace("\\u0000", "\ufffd")
+
+
+def _storable(text: str | None) -> str | None:
+    """Return the text without NUL, which an agent may send and a text column cannot hold."""
+    return None if text is None else text.replace("\0", "\N{REPLACEMENT CHARACTER}")
