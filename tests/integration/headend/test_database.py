@@ -233,7 +233,7 @@ async def test_it_stops_with_its_server(tmp_path: Path) -> None:
 async def test_it_stops_in_time_though_its_server_hangs(tmp_path: Path) -> None:
     async with open_plant(tmp_path) as plant:
         await plant.start_agent()
-        guardian = plant.processes.pids(containing="guardian.py")
+        guardian = plant.processes.pids(containing="watchdog.py")
         for pid in set(plant.processes.pids(containing="postgres")).difference(guardian):
             os.kill(pid, signal.SIGSTOP)
         # More than one pulse: something waits to be written.

@@ -29,7 +29,7 @@ from trioder.store.interface import StoreConfigurationError
 
 log = structlog.stdlib.get_logger(__name__)
 
-_GUARDIAN = Path(__file__).with_name("guardian.py")
+_GUARDIAN = Path(__file__).with_name("watchdog.py")
 _START_WITHIN_S = 60.0  # a recovery after a crash replays its log first
 _GUARDIAN_STOPS_WITHIN_S = 8.0
 _STOP_WITHIN_S = 15.0
