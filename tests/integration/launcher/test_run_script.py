@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from tests.integration.launcher.pids import until, with_environment
+from tests.ports import free_port
 from tests.unit.launcher.fleets import fleet_of
 from trioder.fleet import dump_fleet
 
@@ -72,11 +73,6 @@ async def running(folder: Path, **variables: str) -> AsyncIterator[Script]:
                 for pid in script.pids():
                     os.kill(pid, signal.SIGKILL)
                 await process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
