@@ -37,6 +37,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         end_processes(os.environ.pop(_RUN))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """End the run at an interrupt that a nursery has wrapped, which would otherwise be one test's failure."""
+    error = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(KeyboardInterrupt) is not None:
+        item.session.shouldstop = "interrupted"
+    return (yield)
+
+
 def is_worker(config: pytest.Config) -> bool:
     """Whether this is one of the processes of pytest-xdist."""
     return hasattr(config, "workerinput")
