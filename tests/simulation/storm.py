@@ -113,7 +113,7 @@ def _errors_into(errors: list[str]) -> Iterator[None]:
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """What the database and the journals keep is looked through less often: a sixth of the time."""
+    """Look through all that a simulation keeps less often: it takes a sixth of the time."""
     before = gc.get_threshold()
     gc.set_threshold(50_000, 20, 100)
     try:

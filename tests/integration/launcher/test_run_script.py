@@ -111,7 +111,7 @@ async def test_if_one_dies_the_other_is_stopped_and_the_script_fails(name: str, 
         with trio.fail_after(40):
             assert await script.process.wait() == 128 + signal.SIGKILL
             # Agents whose launcher was killed end by themselves, a moment later.
-            await until(lambda: script.pids() == [])
+            await until(lambda: script.pids() == [], every_s=0.2)
         assert f"trioder: the {name} ended with exit code 137; stopping the rest" in script.output()
 
 
