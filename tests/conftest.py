@@ -4,7 +4,8 @@ import os
 import re
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -38,7 +39,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """End the run at an interrupt that a nursery has wrapped, which would otherwise be one test's failure."""
     error = call.excinfo.value if call.excinfo is not None else None
     if isinstance(error, BaseExceptionGroup) and error.subgroup(KeyboardInterrupt) is not None:
@@ -55,10 +58,12 @@ def end_processes(run: str) -> None:
     left = [process for process in psutil.process_iter() if _belongs_to(process, run)]
     # Watchdogs stop their servers at SIGTERM.
     for process in left:
-        process.terminate()
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
     _, left = psutil.wait_procs(left, timeout=_STOP_WITHIN_S)
     for process in left:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _belongs_to(process: psutil.Process, run: str) -> bool:
