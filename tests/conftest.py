@@ -1,10 +1,20 @@
-"""Before every test module: psycopg must not be imported before trio-asyncio, whichever test comes first."""
+"""Before every test module: the import order of psycopg and trio-asyncio, signals, and the end of a run."""
 
+import os
+import re
 import signal
-from collections.abc import Iterator
+import uuid
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import pytest
 import trio_asyncio  # noqa: F401  # replaces functions of asyncio that psycopg keeps when it is imported
+
+# In the environment of every process that a run starts.
+_RUN = "TRIODER_TEST_RUN"
+_STOP_WITHIN_S = 10.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -13,6 +23,61 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--seed", default=None, help="Of the chaos test and the simulations: a number, or 'random'."
     )
     parser.addoption("--seeds", default=20, type=int, help="How many seeds the simulations run with.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not is_worker(config):
+        os.environ[_RUN] = uuid.uuid4().hex
+        # Otherwise neither fixtures nor what follows below would run.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End whatever a run leaves behind that was interrupted or whose worker crashed."""
+    if not is_worker(config):
+        end_processes(os.environ.pop(_RUN))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """End the run at an interrupt that a nursery has wrapped, which would otherwise be one test's failure."""
+    error = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(KeyboardInterrupt) is not None:
+        item.session.shouldstop = "interrupted"
+    return (yield)
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this is one of the processes of pytest-xdist."""
+    return hasattr(config, "workerinput")
+
+
+def end_processes(run: str) -> None:
+    left = [process for process in psutil.process_iter() if _belongs_to(process, run)]
+    # Watchdogs stop their servers at SIGTERM.
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, left = psutil.wait_procs(left, timeout=_STOP_WITHIN_S)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _belongs_to(process: psutil.Process, run: str) -> bool:
+    try:
+        return process.pid != os.getpid() and process.environ().get(_RUN) == run
+    except psutil.Error:  # it has ended, or is another user's
+        return False
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a short name: a socket below it has at most 103 bytes, also in a worker."""
+    name = re.sub(r"\W", "_", request.node.name.removeprefix("test_"))
+    return tmp_path_factory.mktemp(name[:10])
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.simulation.exactly_once import check_exactly_once
 from tests.simulation.storm import run_storm
 from tests.simulation.world import Report, Storm
@@ -19,15 +17,6 @@ ROOT = Path(__file__).parents[2]
 SHORT = Storm(
     fleet=make_fleet(12), shard_size=3, tick_s=4.0, lasts_s=900.0, attack_every_s=5.0, queue_bytes=20_000
 )
-HOUR = Storm(
-    fleet=make_fleet(1_250),
-    shard_size=25,
-    tick_s=4.0,
-    lasts_s=3_600.0,
-    attack_every_s=10.0,
-    queue_bytes=400_000,
-)
-
 IN_ANOTHER_PROCESS = """
 from tests.simulation.test_exactly_once import SHORT, run
 print(run(SHORT, 7).digest)
@@ -71,10 +60,3 @@ def test_a_seed_runs_the_same_way_again_in_another_process() -> None:
         check=True,
     )
     assert there.stdout.split()[-1] == here.digest
-
-
-@pytest.mark.timeout(300)
-def test_an_hour_of_fifty_agents(pytestconfig: pytest.Config) -> None:
-    report = run(HOUR, int(pytestconfig.getoption("--seed") or 0))
-    # Nearly all pulses of the hour, less those of crashed agents.
-    assert report.rows > 0.8 * 1_250 * 900

@@ -283,6 +283,7 @@ async def _run(
                 read_fleet=partial(load_fleet, assets_path),
                 peers=PeerLimits(peers),
             ) as headend,
+            _open_reload_on_hangup(headend.reloader),
             trio.open_nursery() as edge,
         ):
             rest = partial(
@@ -303,7 +304,6 @@ async def _run(
                 drain=headend.closing,
             )
             await edge.start(grpc)
-            await edge.start(_reload_on_hangup, headend.reloader)
             started.set()
             freeze_gc()
             log.info(
@@ -318,6 +318,15 @@ async def _run(
             headend.closing.set()
             edge.cancel_scope.deadline = trio.current_time() + _GRACE_S
     log.info("headend stopped")
+
+
+@asynccontextmanager
+async def _open_reload_on_hangup(reloader: FleetReloader) -> AsyncIterator[None]:
+    """Reload at SIGHUP around the block; apart from the edge, whose end is waited for at a stop."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_reload_on_hangup, reloader)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 async def _reload_on_hangup(

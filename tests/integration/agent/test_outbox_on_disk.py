@@ -3,7 +3,6 @@
 import json
 import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import trio
 
+from tests.ports import free_port
 from tests.unit.headend.parts import asset_id, make_fleet
 from trioder.api.context import Headend
 from trioder.domain.dispatch import DispatchRequest
@@ -51,13 +51,6 @@ class Database(NoneStore):
         for outbox_id, batch_seq, _ in self.batches:
             found.setdefault(outbox_id, []).append(batch_seq)
         return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

@@ -11,11 +11,11 @@ import trio
 
 from tests.integration.agent.test_outbox_on_disk import (
     Database,
-    free_port,
     open_headend_at,
     shard_line,
     until,
 )
+from tests.ports import free_port
 from tests.unit.headend.parts import asset_id, make_fleet
 from trioder.domain.dispatch import DispatchRequest
 

@@ -1,5 +1,6 @@
 """The headend as a process: what it refuses to start with, and how it says so."""
 
+import json
 import os
 import re
 import resource
@@ -9,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import trio
@@ -88,8 +90,26 @@ async def running(
 async def test_it_stops_as_asked(fleet_file: Path, signum: signal.Signals) -> None:
     async with running(variables(fleet_file)) as (process, _):
         process.send_signal(signum)
-        with trio.fail_after(10):
+        # Nothing is under way: there is no reason to use up the grace, of 3.5 s.
+        with trio.fail_after(3):
             assert await process.wait() == 0
+
+
+async def health(http: str) -> dict[str, object]:
+    def ask() -> dict[str, object]:
+        with urlopen(f"http://{http}/health", timeout=5) as answer:
+            return json.load(answer)
+
+    return await trio.to_thread.run_sync(ask)
+
+
+async def test_a_hangup_reloads_the_fleet_file(fleet_file: Path) -> None:
+    async with running(variables(fleet_file)) as (process, addresses):
+        fleet_file.write_text(dump_fleet(make_fleet(3), form="yaml"))
+        process.send_signal(signal.SIGHUP)
+        with trio.fail_after(10):
+            while (await health(addresses["http"]))["assets"] != 3:
+                await trio.sleep(0.02)
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,12 @@ def with_environment(text: str) -> list[tuple[int, str]]:
     return found
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that gives no event: a process, a file."""
+async def until(condition: Callable[[], bool], *, every_s: float = 0.02) -> None:
+    """Wait for something that gives no event: a process, a file; to look at all processes takes long."""
     while True:
         if condition():
             return
-        await trio.sleep(0.02)
+        await trio.sleep(every_s)
 
 
 def _is_alive(pid: int) -> bool:

@@ -77,7 +77,7 @@ async def test_a_signal_stops_everything_with_exit_code_0(number: signal.Signals
 async def test_an_agent_that_hangs_does_not_hold_up_the_stop(tmp_path: Path) -> None:
     async with running_fleet("hangs", tmp_path) as launcher:
         launcher.process.send_signal(signal.SIGTERM)
-        # 8 s are the agent's own; the stand-in would take ten minutes.
+        # The stand-in itself would take ten minutes.
         with trio.fail_after(30):
             assert await launcher.process.wait() == 0
         assert running_pids(tmp_path) == []

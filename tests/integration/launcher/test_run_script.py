@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from tests.integration.launcher.pids import until, with_environment
+from tests.ports import free_port
 from tests.unit.launcher.fleets import fleet_of
 from trioder.fleet import dump_fleet
 
@@ -74,11 +75,6 @@ async def running(folder: Path, **variables: str) -> AsyncIterator[Script]:
                 await process.wait()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_stop_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     async with running(tmp_path) as script:
@@ -115,7 +111,7 @@ async def test_if_one_dies_the_other_is_stopped_and_the_script_fails(name: str, 
         with trio.fail_after(40):
             assert await script.process.wait() == 128 + signal.SIGKILL
             # Agents whose launcher was killed end by themselves, a moment later.
-            await until(lambda: script.pids() == [])
+            await until(lambda: script.pids() == [], every_s=0.2)
         assert f"trioder: the {name} ended with exit code 137; stopping the rest" in script.output()
 
 

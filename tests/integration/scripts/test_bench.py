@@ -190,7 +190,7 @@ async def test_growth_tells_and_draws_what_a_sample_costs(tmp_path: Path) -> Non
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_stop_in_the_middle_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     async with running(tmp_path, *SHORT_INGEST, "--seconds", "3") as script:
-        await until(lambda: script.pids("scripts.benchmarks.load") != [])
+        await until(lambda: script.pids("scripts.benchmarks.load") != [], every_s=0.2)
         # A terminal's Ctrl-C goes to the whole group.
         os.killpg(script.process.pid, number)
         with trio.fail_after(60):

@@ -2,7 +2,6 @@
 
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -16,6 +15,7 @@ import psycopg
 import trio
 import trio_asyncio
 
+from tests.ports import free_port
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet, Site
 from trioder.process.wall_time import WallClock
@@ -178,12 +178,6 @@ def run_password_server(password: str) -> Iterator[str]:
             server.wait(20)
     finally:
         shutil.rmtree(folder)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def until_answers(url: str) -> None:
