@@ -6,7 +6,6 @@ All of it is synchronous, and is called in a thread.
 import struct
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -32,19 +31,6 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _PULSE_US = 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """The rows of `samples`, and how many different (asset, instant) they have."""
-
-    rows: int
-    distinct: int
-
-    def compared_to(self, samples: int) -> dict[str, int]:
-        """Return the rows, and how many of the samples sent are missing or there more than once."""
-        lost, doubled = samples - self.distinct, self.rows - self.distinct
-        return {"rows": self.rows, "rows_lost": lost, "rows_doubled": doubled}
-
-
 def server_version(url: str) -> str:
     """Return the server's version, such as 18.1."""
     with _connect(url) as connection:
@@ -53,13 +39,14 @@ def server_version(url: str) -> str:
         return f"{major}.{minor}"
 
 
-def count_rows(url: str) -> Counts:
-    """Count `samples` in both ways."""
+def count_rows(url: str, samples: int) -> dict[str, int]:
+    """Count `samples`, and how many of those sent are missing or there more than once."""
     with _connect(url) as connection:
         connection.execute("ANALYZE samples")
         rows = _one_int(connection, "SELECT count(*) FROM samples")
         pairs = "SELECT count(*) FROM (SELECT DISTINCT asset_key, ts FROM samples) AS pairs"
-        return Counts(rows=rows, distinct=_one_int(connection, pairs))
+        distinct = _one_int(connection, pairs)
+    return {"rows": rows, "rows_lost": samples - distinct, "rows_doubled": rows - distinct}
 
 
 def make_database(url: str, name: str) -> str:

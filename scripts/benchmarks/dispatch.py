@@ -1,9 +1,13 @@
 """`scripts/bench dispatch`: from a POST to a setpoint that is applied at its asset, alone and under load.
 
-A real headend and real agents; the dispatches are sent by `dispatch_calls`.
+A real headend and real agents. Applied is by the agent's own clock, which the headend logs.
 """
 
-from collections.abc import Sequence
+import json
+import random
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,14 +17,30 @@ import click
 import trio
 
 from scripts.benchmarks.command import BenchmarkError, json_option, number, run_benchmark
-from scripts.benchmarks.dispatch_calls import figures_of, measure_groups, send_singles
 from scripts.benchmarks.headend import RunningHeadend, invented_fleet, open_bench, open_launcher, write_fleet
+from scripts.benchmarks.http_client import HttpConnection, open_http
 from scripts.benchmarks.load import open_load
-from scripts.benchmarks.report import Figures, Report
+from scripts.benchmarks.report import Figures, Report, spread_ms
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet
+from trioder.process.addresses import Address
+from trioder.process.rfc3339 import parse_ms
 from trioder.process.wall_time import WallClock
 
+_WAIT_S = 30
+_START_DELAY_S = 0.2
+_LOGGED_WITHIN_S = 10.0
+_HOLDS_WITHIN_S = 60.0
+_POLL_S = 0.1
+_SINGLE_DURATION_S = 60
+_GROUP_DURATION_S = 300
+_CONNECTIONS = 4
+# The agent reports whole ms, and its clock and ours were set within so much of each other.
+_CLOCK_SLACK_S = 0.003
+# What remains to be done of a group dispatch (records, the agents' files) must not overlap the next.
+_PAUSE_S = 1.0
+# Of the fleet's rating, in turn: small enough to be held by all, and each differs from the one before.
+_SHARES = (0.1, -0.1)
 # The dispatches beside the load may take so much longer than their rate says.
 _MARGIN_S = 5.0
 _TELEMETRY = (
@@ -57,7 +77,7 @@ async def _measure(plan: SimpleNamespace) -> Report:
             size = -(-plan.group_assets // plan.group_agents)
             async with open_launcher(headend, headend.fleet_path, shard_size=size, tick_s=plan.tick_s):
                 groups = await measure_groups(headend.http, headend.fleet.assets, repeats=plan.group_repeats)
-    return _report(plan, cases, groups, version=version)
+    return _report(plan, version, cases, groups)
 
 
 async def _measure_singles(plan: SimpleNamespace) -> tuple[str, list[Figures]]:
@@ -66,7 +86,6 @@ async def _measure_singles(plan: SimpleNamespace) -> tuple[str, list[Figures]]:
     stream_assets = -(-round(plan.samples_per_s * plan.tick_s) // plan.streams)
     fleet = invented_fleet(plan.agent_assets + plan.streams * stream_assets)
     async with open_bench(fleet) as headend:
-        version = await headend.version()
         own = Fleet(sites=fleet.sites, assets=fleet.assets[: plan.agent_assets])
         others = Fleet(sites=fleet.sites, assets=fleet.assets[plan.agent_assets :])
         own_path = write_fleet(own, headend.folder / "own.json")
@@ -91,7 +110,7 @@ async def _measure_singles(plan: SimpleNamespace) -> tuple[str, list[Figures]]:
         "acknowledged_p99_ms": 1000 * totals["p99_s"],
         "generator_cpu_pct": 100 * totals["cpu_s"] / totals["elapsed_s"],
     }
-    return version, [alone, beside]
+    return headend.postgres, [alone, beside]
 
 
 async def _measure_case(
@@ -103,9 +122,154 @@ async def _measure_case(
     return {"load": None, "dispatches": await figures_of(sent, headend.program.log, wall=wall), **shares}
 
 
-def _report(
-    plan: SimpleNamespace, cases: Sequence[Figures], groups: Figures | None, *, version: str
-) -> Report:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """One dispatch, on Trio's clock.
+
+    Attributes:
+        waited: the response was to come once the agent had acknowledged it.
+    """
+
+    dispatch_id: str
+    due_s: float
+    sent_s: float
+    answered_s: float
+    waited: bool
+
+
+async def send_singles(address: Address, assets: Sequence[Asset], *, count: int, per_s: float) -> list[Sent]:
+    """Dispatch to the assets in turn, one each 1 / `per_s` seconds, whatever the state of those before.
+
+    Every other one requests its response only once its agent has acknowledged it.
+
+    Raises:
+        BenchmarkError: one was not accepted.
+    """
+    sent: list[Sent] = []
+    failed: list[BenchmarkError] = []
+    rng = random.Random(1)  # noqa: S311  # no secrets here
+    async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+        # As many connections as there are requests at once: none waits for the response to another.
+        idle = [await stack.enter_async_context(open_http(address)) for _ in range(_CONNECTIONS)]
+
+        async def send(body: dict[str, Any], due_s: float, waited: bool) -> None:
+            path = f"/dispatch?wait=ack&wait_s={_WAIT_S}" if waited else "/dispatch"
+            try:
+                connection = idle.pop() if idle else await stack.enter_async_context(open_http(address))
+                sent_s = trio.current_time()
+                dispatch_id = (await connection.ask("POST", path, body))["dispatch_id"]
+            except BenchmarkError as error:
+                failed.append(error)
+                return
+            answered_s = trio.current_time()
+            idle.append(connection)
+            times = {"due_s": due_s, "sent_s": sent_s, "answered_s": answered_s}
+            sent.append(Sent(dispatch_id=dispatch_id, waited=waited, **times))
+
+        start_s = trio.current_time() + _START_DELAY_S
+        for position in range(count):
+            due_s = start_s + position / per_s
+            await trio.sleep_until(due_s)
+            asset = assets[position % len(assets)]
+            mw = round(rng.uniform(asset.min_mw, asset.max_mw), 3)
+            body = {"asset_id": asset.id, "mw": mw, "duration_s": _SINGLE_DURATION_S}
+            nursery.start_soon(send, body, due_s, position % 2 == 1)
+            if failed:
+                break
+    if failed:
+        raise failed[0]
+    return sent
+
+
+async def figures_of(sent: Sequence[Sent], log: Path, *, wall: WallClock) -> dict[str, Any]:
+    """Return the spreads from the first byte of a POST on, once the headend has logged all acknowledgements.
+
+    Args:
+        sent: all dispatches of one case.
+        log: of the headend.
+        wall: set when the agent was started, so that it runs with the agent's.
+
+    Raises:
+        BenchmarkError: one was never acknowledged by its agent, or was applied before it was sent, or after
+            it was acknowledged, by more than the clocks may differ.
+    """
+    applied_ms = await _until_logged(log, {one.dispatch_id for one in sent})
+    applied_s: list[float] = []
+    answered_s: dict[bool, list[float]] = {False: [], True: []}
+    for one in sent:
+        answered_s[one.waited].append(one.answered_s - one.sent_s)
+        took_s = applied_ms[one.dispatch_id] / 1000 - wall.unix_s(one.sent_s)
+        latest_s = one.answered_s - one.sent_s if one.waited else float("inf")
+        if not -_CLOCK_SLACK_S <= took_s <= latest_s + _CLOCK_SLACK_S:
+            raise BenchmarkError(
+                f"dispatch {one.dispatch_id} was applied {1000 * took_s:.1f} ms after it was sent, and "
+                f"acknowledged after {1000 * latest_s:.1f} ms: the clocks do not agree"
+            )
+        applied_s.append(took_s)
+    return {
+        "answered": spread_ms(answered_s[False]),
+        "applied": spread_ms(applied_s),
+        "acknowledged": spread_ms(answered_s[True]),
+        "sent_late_max_ms": 1000 * max(one.sent_s - one.due_s for one in sent),
+    }
+
+
+async def _until_logged(log: Path, dispatch_ids: set[str]) -> dict[str, int]:
+    """Return when each dispatch was applied, Unix time in ms by the agent's clock."""
+    missing = dispatch_ids
+    with trio.move_on_after(_LOGGED_WITHIN_S):
+        while True:
+            lines = log.read_text(errors="replace").splitlines()  # noqa: ASYNC240  # a small file
+            whole = [line for line in lines if '"dispatch answered"' in line and line.endswith("}")]
+            entries = [json.loads(line) for line in whole]
+            applied_ms = {entry["dispatch_id"]: parse_ms(entry["agent_time"]) for entry in entries}
+            missing = dispatch_ids - applied_ms.keys()
+            if not missing:
+                return applied_ms
+            await trio.sleep(_POLL_S)
+    raise BenchmarkError(
+        f"{len(missing)} of {len(dispatch_ids)} dispatches were not acknowledged by their agent within "
+        f"{_LOGGED_WITHIN_S:g} s, or were superseded before: one is {min(missing)}"
+    )
+
+
+async def measure_groups(address: Address, assets: Sequence[Asset], *, repeats: int) -> dict[str, Any]:
+    """Dispatch to the whole fleet, `repeats` times without waiting and as often with waiting for all agents.
+
+    One after the other, and none before all agents have acknowledged the one before.
+
+    Raises:
+        BenchmarkError: a response is not 200, does not cover the whole fleet, or something takes too long.
+    """
+    rating_mw = sum(min(asset.max_mw, -asset.min_mw) for asset in assets)
+    took_s: dict[bool, list[float]] = {False: [], True: []}
+    async with open_http(address) as connection:
+        await _until(connection, "/fleet", lambda fleet: fleet["live_assets"] == len(assets))
+        for position in range(2 * repeats):
+            waits = position % 2 == 1
+            wait = f"&wait=ack&wait_s={_WAIT_S}" if waits else ""
+            mw = rating_mw * _SHARES[position // 2 % 2]
+            body = {"fleet": True, "mw": mw, "duration_s": _GROUP_DURATION_S}
+            began_s = trio.current_time()
+            response = await connection.ask("POST", f"/dispatch?allocations=false{wait}", body)
+            took_s[waits].append(trio.current_time() - began_s)
+            if response["members"] != len(assets):
+                raise BenchmarkError(f"{response['members']} of {len(assets)} assets have a share")
+            path = f"/dispatch/{response['dispatch_id']}?allocations=false"
+            await _until(connection, path, lambda one: not one["by_state"].keys() & {"queued", "sent"})
+            await trio.sleep(_PAUSE_S)
+    return {"answered": spread_ms(took_s[False]), "acknowledged": spread_ms(took_s[True])}
+
+
+async def _until(connection: HttpConnection, path: str, holds: Callable[[Any], bool]) -> None:
+    with trio.move_on_after(_HOLDS_WITHIN_S):
+        while not holds(await connection.ask("GET", path)):  # noqa: ASYNC110  # another process's state
+            await trio.sleep(_POLL_S)
+        return
+    raise BenchmarkError(f"GET {path} did not show what was expected within {_HOLDS_WITHIN_S:g} s")
+
+
+def _report(plan: SimpleNamespace, version: str, cases: Sequence[Figures], groups: Figures | None) -> Report:
     spreads: dict[str, Figures] = {}
     notes: list[str] = []
     for case in cases:

@@ -46,7 +46,7 @@ async def _measure(*, sizes: Sequence[int], shard_size: int | None, tick_s: floa
         cases.append(case)
     return Report(
         title=f"fleet: launcher and agents, {tick_s:g} s a pulse, {seconds:g} s measured",
-        postgres=base["version"],
+        postgres=base["postgres"],
         columns=["", *(f"{case['assets']:,} assets" for case in cases)],
         rows=table_rows(
             cases,
@@ -99,7 +99,6 @@ async def _run(assets: int, *, shard_size: int, tick_s: float, seconds: float) -
         ends = [json.loads(line) for line in lines if '"agent stops"' in line]
         late = [json.loads(line)["late_ms"] for line in lines if '"lateness of the last pulses"' in line]
         counted = await headend.count_rows(samples=sum(end["samples"] for end in ends))
-        version = await headend.version()
     # The last ones are those of the time that was measured.
     recent = max(1, int(used.at_s / tick_s))
     late_ms = sorted(value for values in late for value in values[-recent:])
@@ -123,5 +122,5 @@ async def _run(assets: int, *, shard_size: int, tick_s: float, seconds: float) -
         "headend_rss_bytes": headend_rss_bytes,
         **counted,
         "batches_unacknowledged": sum(end["batches_unacknowledged"] for end in ends),
-        "version": version,
+        "postgres": headend.postgres,
     }

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import click
@@ -40,7 +41,7 @@ from trioder.rpc import connect
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.records import Batch
 from trioder.wire.service import PROTOCOL
-from trioder.wire.uplink import batch_ts_unix_ms, write_batch, write_registration
+from trioder.wire.uplink import write_batch, write_registration
 
 _OUTBOX_BYTES = 256 * 1024 * 1024
 _REGISTERED_WITHIN_S = 180.0
@@ -77,14 +78,14 @@ class _TimedOutbox(Outbox):
 
     def take_next(self) -> Outgoing | None:
         outgoing = super().take_next()
-        if (
-            outgoing
-            and not outgoing.live_only
-            and outgoing.batch_seq > self.acknowledged_seq + len(self._sent_s)
-        ):
+        seen_seq = self.acknowledged_seq + len(self._sent_s)
+        if outgoing and not outgoing.live_only and outgoing.batch_seq > seen_seq:
             self._sent_s.append(time.perf_counter())
             self.first_sent_s = self.first_sent_s or self._sent_s[0]
         return outgoing
+
+    def is_set_back(self, *_committed: object) -> bool:
+        return False  # there is no earlier state
 
     def registered(self, committed_seq: int) -> None:
         super().registered(committed_seq)
@@ -162,15 +163,11 @@ class BatchQueue(SendQueue):
         self._sending = sending
         self._newest_ms = 0
         self._message = write_batch(batch_of(assets))
-        # The outbox keeps only what differs.
-        self._kept = pb.AgentToHeadend(telemetry_batch=pb.TelemetryBatch())
         super().__init__(self.outbox)
 
     def append(self) -> None:
-        """Put another batch into the outbox."""
-        self._kept.telemetry_batch.ts_unix_ms = self._next_ms()
-        self.outbox.append(self._kept.SerializeToString())
-        self.wakeup.wake()
+        """Put another batch into the outbox, which keeps only its time; whoever calls it wakes the sender."""
+        self.outbox.append(self._next_ms().to_bytes(8))
 
     def take_next(self) -> pb.AgentToHeadend | None:
         """Return the message to be sent now; None while there is none."""
@@ -184,7 +181,7 @@ class BatchQueue(SendQueue):
             return None
         batch = self._message.telemetry_batch
         batch.batch_seq, batch.live_only = outgoing.batch_seq, outgoing.live_only
-        batch.ts_unix_ms = batch_ts_unix_ms(outgoing.payload) or 0
+        batch.ts_unix_ms = int.from_bytes(outgoing.payload)
         return self._message
 
     def _next_ms(self) -> int:
@@ -258,7 +255,8 @@ async def _run(
         sending.at_will = not pulse_s
         for queue in queues:
             queue.wakeup.wake()
-        await _input_end()
+        async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
+            await stdin.receive_some()
         sending.at_will, sending.ended = False, True
         await _settle(queues, sending)
         cpu_s = time.process_time() - began_cpu_s
@@ -285,7 +283,7 @@ def _links_of(queues: Sequence[BatchQueue], sending: Sending, headend: Address) 
             # There is no battery that could follow a setpoint.
             deliver=lambda _setpoints: None,
             report=partial(sending.note, number),
-            renew_outbox=_refuse_renewal,
+            renew_outbox=str,  # which is never needed
             wall=wall,
             rng=random.Random(number),  # noqa: S311 - jitter, not secrets
         )
@@ -298,13 +296,8 @@ async def _pulse(queue: BatchQueue, grid: PulseGrid, sending: Sending) -> None:
     while not sending.ended:
         grid.strike(trio.current_time())
         queue.append()
+        queue.wakeup.wake()
         await trio.sleep_until(grid.due_s)
-
-
-async def _input_end() -> None:
-    async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
-        while await stdin.receive_some():
-            pass
 
 
 async def _settle(queues: Sequence[BatchQueue], sending: Sending) -> None:
@@ -318,18 +311,16 @@ async def _settle(queues: Sequence[BatchQueue], sending: Sending) -> None:
     raise RuntimeError(f"{waiting} agents have unacknowledged batches; {uncommitted} samples are uncommitted")
 
 
-def _totals(
-    queues: Sequence[BatchQueue], sending: Sending, grids: Sequence[PulseGrid]
-) -> dict[str, float | None]:
+def _totals(queues: Sequence[BatchQueue], sending: Sending, grids: Sequence[PulseGrid]) -> dict[str, Any]:
     outboxes = [queue.outbox for queue in queues]
     latencies_s = sorted(latency_s for outbox in outboxes for latency_s in outbox.latencies_s)
     late_s = sorted(late_s for grid in grids for late_s in grid.lateness.recent)
     began_s = sending.first_sent_s or min(outbox.first_sent_s for outbox in outboxes)
     ended_s = sending.last_committed_s or max(outbox.last_acknowledged_s for outbox in outboxes)
-    samples = sum(queue.outbox.acknowledged_seq * len(queue.assets) for queue in queues)
+    rows = sum(queue.outbox.acknowledged_seq * len(queue.assets) for queue in queues)
     return {
         "messages": sending.samples or sum(outbox.acknowledged_seq for outbox in outboxes),
-        "samples": sending.samples or samples,
+        "samples": sending.samples or rows,
         "elapsed_s": ended_s - began_s,
         "p50_s": quantile(latencies_s, 0.5) if latencies_s else None,
         "p99_s": quantile(latencies_s, 0.99) if latencies_s else None,
@@ -369,10 +360,6 @@ def _sample_of(asset: Asset) -> pb.AgentToHeadend:
         status="discharging",
     )
     return pb.AgentToHeadend(telemetry=telemetry)
-
-
-def _refuse_renewal(committed_seq: int) -> str:
-    raise RuntimeError(f"the headend has batch {committed_seq}, which was never made here")
 
 
 def write_line(**values: object) -> None:

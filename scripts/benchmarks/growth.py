@@ -16,7 +16,7 @@ from scripts.benchmarks.headend import RunningHeadend, invented_fleet, open_benc
 from scripts.benchmarks.http_client import open_http
 from scripts.benchmarks.load import Load, open_load
 from scripts.benchmarks.programs import peak_rss_mib
-from scripts.benchmarks.report import Report, row_faults, table_rows
+from scripts.benchmarks.report import Figures, Report, row_faults, table_rows
 
 _COMMITTED = "trioder_store_rows_committed_total "
 
@@ -48,10 +48,8 @@ async def _measure(
     *, sizes: Sequence[int], shard_size: int, samples_per_s: int, seconds: float, plot_path: Path | None
 ) -> Report:
     measured: list[dict[str, Any]] = []
-    version = ""
     for assets in sizes:
         async with open_bench(invented_fleet(assets)) as headend:
-            version = await headend.version()
             pulse_s = assets / samples_per_s
             load = open_load(headend.grpc, headend.fleet_path, shard_size=shard_size, pulse_s=pulse_s)
             async with load as generator:
@@ -59,7 +57,7 @@ async def _measure(
         measured.append({"assets": assets, "streams": -(-assets // shard_size), **figures})
     report = Report(
         title=f"growth: {samples_per_s:,} samples/s for {seconds:g} s per size",
-        postgres=version,
+        postgres=measured[0]["postgres"],
         columns=["", *(f"{size['assets']:,} assets" for size in measured)],
         rows=table_rows(
             measured,
@@ -82,9 +80,7 @@ async def _measure(
     return report
 
 
-async def _measure_size(
-    headend: RunningHeadend, load: Load, *, pulse_s: float, seconds: float
-) -> dict[str, Any]:
+async def _measure_size(headend: RunningHeadend, load: Load, *, pulse_s: float, seconds: float) -> Figures:
     await load.registered()
     # Registration is over, and what had accumulated until then is committed.
     await trio.sleep(max(2.0, 1.5 * pulse_s))
@@ -97,6 +93,7 @@ async def _measure_size(
     counted = await headend.count_rows(samples=totals["samples"])
     millions = max(rows, 1) / 1e6
     return {
+        "postgres": headend.postgres,
         "pulse_s": pulse_s,
         "elapsed_s": used.at_s,
         **counted,

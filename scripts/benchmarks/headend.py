@@ -45,19 +45,16 @@ class RunningHeadend:
     grpc: Address
     http: Address
     database_url: str
+    postgres: str
 
     def usage(self, agents_pid: int | None = None) -> Usage:
         """Read the CPU seconds of the headend, its database and a launcher's agents."""
         pid = self.program.pid
         return read_usage(server_pid=pid, headend_pid=pid, agents_pid=agents_pid)
 
-    async def version(self) -> str:
-        """Return the version of its database server."""
-        return await in_thread(server_version, self.database_url)
-
     async def count_rows(self, *, samples: int) -> dict[str, int]:
         """Return the rows in its database, and how many of the samples sent are lost or doubled."""
-        return (await in_thread(count_rows, self.database_url)).compared_to(samples)
+        return await in_thread(count_rows, self.database_url, samples)
 
 
 def invented_fleet(assets: int) -> Fleet:
@@ -108,16 +105,18 @@ async def open_headend(
         log = folder / "headend.log"
         async with open_program("trioder.headend", log=log, env=_environment(env)) as program:
             ready = json.loads(await _logged(program, '"headend ready"', within_s=_READY_WITHIN_S))
+            ready_s = time.monotonic()
             yield RunningHeadend(
                 program=program,
                 started_s=started_s,
-                ready_s=time.monotonic(),
+                ready_s=ready_s,
                 folder=folder,
                 fleet=fleet,
                 fleet_path=fleet_path,
                 grpc=parse_address(ready["grpc_addr"]),
                 http=parse_address(ready["http_addr"]),
                 database_url=database.url,
+                postgres=await in_thread(server_version, database.url),
             )
     finally:
         # It is outside the folder when its path there would be too long for a socket.

@@ -20,7 +20,6 @@ from scripts.benchmarks.load import open_load
 from scripts.benchmarks.programs import open_program, peak_rss_mib, read_usage
 from scripts.benchmarks.report import Figures, Report, row_faults, table_rows
 
-_READY_WITHIN_S = 60.0
 _COPY_WITHIN_S = 600.0
 # As many as are then measured, or somewhat fewer.
 _WARM_UP_ROWS_PER_S = 300_000
@@ -29,35 +28,33 @@ _SERVERS = ("headend", "grpcio")
 
 
 @click.command()
-@number(
-    "--assets", 1, 100_000, 10_000, "Batteries, in every case; the shard size decides of how many agents."
-)
+@number("--assets", 1, 100_000, 10_000, "Batteries in every case, of more or fewer agents.")
 @number("--shard-size shard_sizes", 1, 10_000, (25, 250, 1000), "Assets per agent; a case each, repeatable.")
 @number("--single-samples", 0, 10_000, 25, "Assets per agent that sends one message per sample; 0 omits it.")
 @number("--seconds", 0.1, 600.0, 15.0, "How long each case sends, to each server.")
 @json_option
-def ingest(
-    *, assets: int, shard_sizes: Sequence[int], single_samples: int, seconds: float, json_path: Path | None
-) -> None:
+def ingest(json_path: Path | None, **options: Any) -> None:
     """Samples per second committed in the database, end to end, beside a grpcio server and raw COPY."""
-    cases: list[dict[str, Any]] = []
-    for size, single in [*((size, False) for size in shard_sizes), (single_samples, True)]:
-        if size and assets % size:
+    run_benchmark(partial(_measure, _cases(**options)), json_path=json_path)
+
+
+def _cases(*, assets: int, shard_sizes: Sequence[int], single_samples: int, seconds: float) -> list[Figures]:
+    sizes = [(size, False) for size in shard_sizes] + [(single_samples, True)] * (single_samples > 0)
+    for size, _ in sizes:
+        if assets % size:
             raise click.UsageError(f"--assets {assets} is no multiple of {size}, the assets of an agent")
-        if size:
-            case = {"assets": assets, "assets_per_stream": size, "single_samples": single, "seconds": seconds}
-            cases.append(case)
-    run_benchmark(partial(_measure, cases), json_path=json_path)
+    return [
+        {"assets": assets, "assets_per_stream": size, "single_samples": single, "seconds": seconds}
+        for size, single in sizes
+    ]
 
 
 async def _measure(cases: Sequence[Figures]) -> Report:
     figures: list[Figures] = []
-    version = ""
     for case in cases:
         async with open_bench(invented_fleet(case["assets"])) as headend:
-            version = await headend.version()
             figures.append(await _measure_case(headend, case))
-    return report_of(figures, version=version)
+    return report_of(figures)
 
 
 async def _measure_case(headend: RunningHeadend, case: Figures) -> Figures:
@@ -70,7 +67,7 @@ async def _measure_case(headend: RunningHeadend, case: Figures) -> Figures:
     arguments = ("--fleet", str(headend.fleet_path), "--database", peer_url)
     log = headend.folder / "grpcio.log"
     async with open_program("scripts.benchmarks.grpcio_peer", *arguments, log=log) as peer:
-        port = int(await peer.line(within_s=_READY_WITHIN_S))
+        port = int(await peer.line())
         grpcio = await _measure_server(headend, case, f"127.0.0.1:{port}", peer.pid, peer_url)
     rows = served["rows"]
     copy_s = await in_thread(copy_rows, url, rows, assets, check, within_s=_COPY_WITHIN_S)
@@ -78,6 +75,7 @@ async def _measure_case(headend: RunningHeadend, case: Figures) -> Figures:
     copy_rows_per_s = max(rows / copy_s, warm_up_rows / warm_up_s)
     return {
         "case": case,
+        "postgres": headend.postgres,
         "agents": assets // case["assets_per_stream"],
         "headend": served,
         "grpcio": grpcio,
@@ -101,7 +99,7 @@ async def _measure_server(
         totals = await load.finish()
         used = read().since(began)
     peak_mib = peak_rss_mib(server_pid)
-    counted = (await in_thread(count_rows, url)).compared_to(totals["samples"])
+    counted = await in_thread(count_rows, url, totals["samples"])
     shares = used.pcts()
     return {
         "elapsed_s": totals["elapsed_s"],
@@ -119,26 +117,20 @@ async def _measure_server(
     }
 
 
-def report_of(figures: Sequence[Figures], *, version: str) -> Report:
+def report_of(figures: Sequence[Figures]) -> Report:
     """Return the report on all cases."""
     case = figures[0]["case"]
-    kinds = ["", ", one a message"]
-    heads = [
-        f"{of['assets_per_stream']:,} an agent{kinds[of['single_samples']]}"
-        for of in (of["case"] for of in figures)
-    ]
-    counted = [
-        (f"{head}, {server}", of[server])
-        for head, of in zip(heads, figures, strict=True)
-        for server in _SERVERS
-    ]
+    form = "{assets_per_stream:,} an agent"
+    heads = [(form + ", one a message" * of["case"]["single_samples"]).format(**of["case"]) for of in figures]
+    pairs = list(zip(heads, figures, strict=True))
+    counted = [(f"{head}, {server}", of[server]) for head, of in pairs for server in _SERVERS]
 
     def both(name: str, cell: str) -> list[tuple[str, str]]:
         return [(f"{server}: {name}", cell.replace("of[", f"{server}[")) for server in _SERVERS]
 
     return Report(
         title="ingest: {assets:,} batteries, as fast as acknowledged, {seconds:g} s a server".format(**case),
-        postgres=version,
+        postgres=figures[0]["postgres"],
         columns=["", *heads],
         rows=table_rows(
             figures,

@@ -55,12 +55,8 @@ async def open_load(
 ) -> AsyncIterator[Load]:
     """Run the agents of a fleet, one per shard, until `finish`.
 
-    Args:
-        address: the server that they connect to.
-        fleet_path: the fleet file.
-        shard_size: assets per agent.
-        pulse_s: seconds between the batches of an agent; 0 for as fast as they are acknowledged.
-        singles_url: send single samples; the database that they are committed to.
+    They send a batch every `pulse_s`, or as fast as they are acknowledged if that is 0; or single samples, if
+    there is a `singles_url`: the database that these are committed to.
     """
     arguments = ["--headend", str(address), "--fleet", str(fleet_path), "--shard-size", str(shard_size)]
     arguments += ["--pulse-s", str(pulse_s), *(["--single-samples", singles_url] if singles_url else [])]

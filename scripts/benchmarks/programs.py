@@ -33,7 +33,7 @@ class Program:
         self.pid = process.pid
         self.log = log
 
-    async def line(self, *, within_s: float) -> str:
+    async def line(self, *, within_s: float = 60.0) -> str:
         """Return the next line of its standard output.
 
         Raises:

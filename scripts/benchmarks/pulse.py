@@ -31,7 +31,6 @@ from trioder.process.logs import configure_logging
 from trioder.process.wall_time import WallClock
 from trioder.rpc import connect
 
-_PEER_WITHIN_S = 30.0
 _NOBODY = 9  # the port of the discard service
 _WORST_SHOWN = 5
 
@@ -56,7 +55,7 @@ async def _measure(*, assets: int, tick_s: float, pulses: int, peer: bool) -> Re
         port = _NOBODY
         if peer:
             stub = open_program("scripts.benchmarks.stub_servers", "peer", log=folder / "peer.log")
-            port = int(await (await stack.enter_async_context(stub)).line(within_s=_PEER_WITHIN_S))
+            port = int(await (await stack.enter_async_context(stub)).line())
         config = AgentConfig(
             agent_id="bench",
             headend=Address("127.0.0.1", port),

@@ -27,8 +27,8 @@ from trioder.domain.fleet import Fleet
 from trioder.process.addresses import Address
 
 _EMPTY = "empty handler"
-_READY_WITHIN_S = 30.0
 _STREAM_ASSETS = 1_000
+_SENDING_S = 1.0
 _WARM_UP_S = 0.5
 # The system counts no finer.
 _CPU_RESOLUTION_S = 0.01
@@ -59,15 +59,14 @@ def rest(json_path: Path | None, **options: Any) -> None:
 async def _measure(*, assets: int, site_assets: int, clients: int, rounds: int, seconds: float) -> Report:
     fleet = _fleet_of_sites(assets, site_assets)
     async with open_bench(fleet) as headend:
-        version = await headend.version()
         # Every asset gets a sample, and nobody sends any more after that.
         async with open_load(headend.grpc, headend.fleet_path, shard_size=_STREAM_ASSETS) as load:
             await load.registered()
-            await trio.sleep(0.1)
+            await trio.sleep(_SENDING_S)
             await load.finish()
         log = headend.folder / "empty.log"
         async with open_program("scripts.benchmarks.stub_servers", "empty", log=log) as program:
-            port = int(await program.line(within_s=_READY_WITHIN_S))
+            port = int(await program.line())
             # In another order than the file's, as users would ask.
             shuffled = random.Random(1).sample  # noqa: S311  # no secrets here
             ids = shuffled(fleet.asset_ids, len(fleet.assets))
@@ -88,7 +87,7 @@ async def _measure(*, assets: int, site_assets: int, clients: int, rounds: int, 
     figures = [_figures(target, turns[target], turns[_EMPTY]) for target in turns]
     return Report(
         title=f"rest: {assets:,} assets, {clients} kept connections, {rounds} rounds of {seconds:g} s",
-        postgres=version,
+        postgres=headend.postgres,
         columns=["", *turns],
         rows=table_rows(
             figures,

@@ -58,7 +58,6 @@ async def _measure(*, streams: int, shard_size: int, pulse_s: float, seconds: fl
         await trio.sleep(seconds)
         totals = await load.finish(one_session=False)
         counted = await headend.count_rows(samples=totals["samples"])
-        version = await headend.version()
     figures = {
         "streams": streams,
         "assets": streams * shard_size,
@@ -91,7 +90,7 @@ async def _measure(*, streams: int, shard_size: int, pulse_s: float, seconds: fl
     return Report(
         title=f"storm: {streams:,} streams, {streams * shard_size:,} assets, {pulse_s:g} s a pulse; "
         "the headend is killed and started again",
-        postgres=version,
+        postgres=headend.postgres,
         columns=["", "s"],
         rows=table_rows(
             [figures],
