@@ -16,13 +16,13 @@ from trioder.process.addresses import Address, parse_address
 
 WAIT_S = 60.0
 LOOK_EVERY_S = 0.25
-# Each look at the fleet is a line in the headend's log.
+# Each request for the fleet is a line in the headend's log.
 LOOK_AT_FLEET_EVERY_S = 1.0
 
 
 def get(address: Address, path: str) -> Any:
     connection = http.client.HTTPConnection(address.host, address.port, timeout=5)
-    # A headend that was told its names answers for no others.
+    # A headend with configured host names responds to no others.
     host = os.environ.get("HEADEND_HTTP_HOSTS", "").split(",")[0].strip()
     try:
         connection.request("GET", path, headers={"Host": host} if host else {})
@@ -70,7 +70,7 @@ def print_lines_to_try(address: Address) -> None:
         f"curl -s {base}/agents",
         f"curl -s {base}/metrics",
     ]
-    # A live line of the launcher's may stand where this begins.
+    # The cursor may be behind a live line of the launcher's.
     start = "\r\x1b[K" if sys.stdout.isatty() else ""
     state = f"{health['assets_connected']} of {health['assets']} batteries are connected"
     print(f"{start}\n{state}. Try, in another terminal:\n\n  " + "\n  ".join(lines) + "\n", flush=True)
@@ -93,5 +93,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-        # Whether the headend lives is seen, and told, elsewhere.
+        # Whether the headend runs is checked, and reported, elsewhere.
         sys.exit(f"trioder: the headend could not be asked: {error}")

@@ -105,7 +105,7 @@ async def follow(signal: Signal, url: str, mw: float | None, speed: float) -> tu
     Returns what was recorded, and the capability in MW.
 
     Raises:
-        HeadendError: the headend does not answer at the start, or the fleet can do nothing.
+        HeadendError: the headend does not respond at the start, or the fleet can do nothing.
     """
     async with httpx2.AsyncClient(base_url=url) as client:
         headend = Headend(client)

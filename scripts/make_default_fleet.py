@@ -18,11 +18,11 @@ from trioder.fleet import dump_fleet
 # Ids come from EIA's own keys, so that they outlive every new making of the file.
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://www.eia.gov/electricity/data/eia860/")
 
-# What EIA does not tell. Measured plants show 84-87 % AC round trip (EIA-923, M5BAT): 0.927 squared is 86 %.
+# Not in EIA-860. Measured plants show 84-87 % AC round trip (EIA-923, M5BAT): 0.927 squared is 86 %.
 EFFICIENCY = 0.927
 # Measured plants move about 60 % of their rating in a second.
 RAMP_RATINGS_PER_MIN = 0.6 * 60.0
-# The median of the units whose energy is told.
+# The median of the units whose energy is reported.
 DURATION_H = 4.0
 
 _TECHNOLOGIES = {"NAB": "sodium", "FLB": "flow", "PBB": "lead-acid"}

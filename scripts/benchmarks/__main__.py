@@ -12,14 +12,12 @@ from scripts.benchmarks.storm import storm
 
 
 @click.group(
-    help="Measure the parts and the whole. Each benchmark prints one table, as docs/benchmarks.md tells."
+    commands=[dispatch, fleet, growth, ingest, pulse, rest, storm],
+    help="Measure the parts and the whole. Each benchmark prints one table, described in docs/benchmarks.md.",
 )
 def main() -> None:
     """Group the commands."""
 
-
-for _command in (dispatch, fleet, growth, ingest, pulse, rest, storm):
-    main.add_command(_command)
 
 if __name__ == "__main__":
     main(prog_name="scripts/bench")

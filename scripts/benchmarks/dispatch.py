@@ -1,285 +1,296 @@
 """`scripts/bench dispatch`: from a POST to a setpoint that is applied at its asset, alone and under load.
 
-A real headend and real agents; what is done is in `dispatch_singles` and `dispatch_groups`.
+A real headend and real agents. Applied is by the agent's own clock, which the headend logs.
 """
 
 import json
 import random
-import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
 import trio
 
-from scripts.benchmarks.agents import open_agents
-from scripts.benchmarks.command import BenchmarkError, json_option, run_benchmark
-from scripts.benchmarks.copying import server_version
-from scripts.benchmarks.dispatch_groups import GroupFigures, measure_groups
-from scripts.benchmarks.dispatch_singles import SingleFigures, figures_of, send_singles
-from scripts.benchmarks.headend import RunningHeadend, open_headend
-from scripts.benchmarks.programs import Program, open_program
-from scripts.benchmarks.report import Report
-from scripts.benchmarks.spread import Spread
-from scripts.benchmarks.usage import headend_usage
-from scripts.make_fleet import make_fleet
+from scripts.benchmarks.command import BenchmarkError, json_option, number, run_benchmark
+from scripts.benchmarks.headend import RunningHeadend, invented_fleet, open_bench, open_launcher, write_fleet
+from scripts.benchmarks.http_client import HttpConnection, open_http
+from scripts.benchmarks.load import open_load
+from scripts.benchmarks.report import Figures, Report, spread_ms
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet
-from trioder.fleet import dump_fleet
-from trioder.launcher.shards import cut_shards
+from trioder.process.addresses import Address
+from trioder.process.rfc3339 import parse_ms
 from trioder.process.wall_time import WallClock
 
-# The load goes on for so much longer than the dispatches should take.
-_LOAD_MARGIN_S = 5.0
-_LOAD_DONE_WITHIN_S = 90.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is measured, as the options say."""
-
-    dispatches: int
-    per_s: float
-    agent_assets: int
-    samples_per_s: int
-    streams: int
-    tick_s: float
-    group_assets: int
-    group_agents: int
-    group_repeats: int
-
-    @property
-    def stream_assets(self) -> int:
-        """So many a stream, rounded up, for the samples of all to be as many as they should."""
-        return -(-round(self.samples_per_s * self.tick_s) // self.streams)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """The telemetry that came in meanwhile, all of it committed; as its generator tells."""
-
-    samples_per_s: float
-    replays: int
-    acknowledged_p50_ms: float
-    acknowledged_p99_ms: float
-    generator_cpu_pct: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SinglesCase:
-    """Single dispatches; shares of CPU are of one core, in percent.
-
-    Attributes:
-        load: what they were beside; None when they were alone.
-    """
-
-    load: Load | None
-    dispatches: SingleFigures
-    headend_cpu_pct: float
-    postgres_cpu_pct: float
-    others_cpu_pct: float
+_WAIT_S = 30
+_START_DELAY_S = 0.2
+_LOGGED_WITHIN_S = 10.0
+_HOLDS_WITHIN_S = 60.0
+_POLL_S = 0.1
+_SINGLE_DURATION_S = 60
+_GROUP_DURATION_S = 300
+_CONNECTIONS = 4
+# The agent reports whole ms, and its clock and ours were set within so much of each other.
+_CLOCK_SLACK_S = 0.003
+# What remains to be done of a group dispatch (records, the agents' files) must not overlap the next.
+_PAUSE_S = 1.0
+# Of the fleet's rating, in turn: small enough to be held by all, and each differs from the one before.
+_SHARES = (0.1, -0.1)
+# The dispatches beside the load may take so much longer than their rate says.
+_MARGIN_S = 5.0
+_TELEMETRY = (
+    "telemetry: sent to acknowledged {acknowledged_p50_ms:.0f} ms p50, {acknowledged_p99_ms:.0f} ms p99; "
+    "replays {replays}; CPU of its generator {generator_cpu_pct:.0f} % of a core"
+)
+_CPU = (
+    "CPU of the headend {headend_cpu_pct:.0f} %, of PostgreSQL {postgres_cpu_pct:.0f} %, of all else "
+    "{others_cpu_pct:.0f} % of a core; a POST was sent {dispatches[sent_late_max_ms]:.1f} ms late at most"
+)
 
 
 @click.command()
-@click.option(
-    "--dispatches",
-    type=click.IntRange(2, 100_000),
-    default=1000,
-    show_default=True,
-    help="Of one asset each, a case; every other one waits for its acknowledgement.",
-)
-@click.option(
-    "--per-s", type=click.FloatRange(0.1, 1000.0), default=20.0, show_default=True, help="How many a second."
-)
-@click.option(
-    "--agent-assets",
-    type=click.IntRange(1, 10_000),
-    default=25,
-    show_default=True,
-    help="Of the agent that they go to.",
-)
-@click.option(
-    "--samples-per-s",
-    type=click.IntRange(1, 1_000_000),
-    default=25_000,
-    show_default=True,
-    help="Telemetry of others that comes in meanwhile, in the second case.",
-)
-@click.option(
-    "--streams",
-    type=click.IntRange(1, 1000),
-    default=100,
-    show_default=True,
-    help="Agents that it comes from.",
-)
-@click.option(
-    "--tick-s",
-    type=click.FloatRange(0.1, 60.0),
-    default=4.0,
-    show_default=True,
-    help="Seconds from one pulse of every agent to the next.",
-)
-@click.option(
-    "--group-assets", type=click.IntRange(1, 100_000), default=10_000, show_default=True, help="Of a group."
-)
-@click.option(
-    "--group-agents", type=click.IntRange(1, 100), default=10, show_default=True, help="Agents they are in."
-)
-@click.option(
-    "--group-repeats",
-    type=click.IntRange(0, 1000),
-    default=10,
-    show_default=True,
-    help="Dispatches to the group, in either way; 0 for none.",
-)
+@number("--dispatches", 2, 100_000, 1000, "To one asset each, per case; every other one waits for its ack.")
+@number("--per-s", 0.1, 1000.0, 20.0, "How many per second.")
+@number("--agent-assets", 1, 10_000, 25, "Of the agent that they are sent to.")
+@number("--samples-per-s", 1, 1_000_000, 25_000, "Telemetry of other agents meanwhile, in the second case.")
+@number("--streams", 1, 1000, 100, "Agents that send it.")
+@number("--tick-s", 0.1, 60.0, 4.0, "Seconds from one pulse of every agent to the next.")
+@number("--group-assets", 1, 100_000, 10_000, "Of a group.")
+@number("--group-agents", 1, 100, 10, "Agents that they belong to.")
+@number("--group-repeats", 0, 1000, 10, "Dispatches to the group, without and with waiting; 0 for none.")
 @json_option
 def dispatch(*, json_path: Path | None, **options: Any) -> None:
-    """From a POST to the setpoint's being applied at its asset, alone and beside telemetry; and of groups."""
-    run_benchmark(partial(_measure, Plan(**options)), json_path=json_path)
+    """From a POST to the setpoint applied at its asset, alone and beside telemetry; and of groups."""
+    run_benchmark(partial(_measure, SimpleNamespace(**options)), json_path=json_path)
 
 
-async def _measure(plan: Plan) -> Report:
+async def _measure(plan: SimpleNamespace) -> Report:
     version, cases = await _measure_singles(plan)
-    groups = await _measure_groups(plan) if plan.group_repeats else None
-    return _report(plan, cases, groups, version=version)
+    groups: Figures | None = None
+    if plan.group_repeats:
+        async with open_bench(invented_fleet(plan.group_assets)) as headend:
+            size = -(-plan.group_assets // plan.group_agents)
+            async with open_launcher(headend, headend.fleet_path, shard_size=size, tick_s=plan.tick_s):
+                groups = await measure_groups(headend.http, headend.fleet.assets, repeats=plan.group_repeats)
+    return _report(plan, version, cases, groups)
 
 
-async def _measure_singles(plan: Plan) -> tuple[str, list[SinglesCase]]:
-    """Measure on one headend, alone and then beside the load; and tell its database's version."""
-    count = plan.agent_assets + plan.streams * plan.stream_assets
-    async with _open_bench(count) as (folder, fleet, headend):
-        version = await trio.to_thread.run_sync(server_version, headend.database_url)
+async def _measure_singles(plan: SimpleNamespace) -> tuple[str, list[Figures]]:
+    """Measure on one headend, alone and then beside the load; return its database's version as well."""
+    # Rounded up, for all streams together to make enough samples.
+    stream_assets = -(-round(plan.samples_per_s * plan.tick_s) // plan.streams)
+    fleet = invented_fleet(plan.agent_assets + plan.streams * stream_assets)
+    async with open_bench(fleet) as headend:
         own = Fleet(sites=fleet.sites, assets=fleet.assets[: plan.agent_assets])
+        others = Fleet(sites=fleet.sites, assets=fleet.assets[plan.agent_assets :])
+        own_path = write_fleet(own, headend.folder / "own.json")
+        others_path = write_fleet(others, headend.folder / "others.json")
         measure = partial(_measure_case, plan, headend, own.assets, WallClock.starting_now())
-        async with open_agents(cut_shards(own, plan.agent_assets), headend, folder, tick_s=plan.tick_s):
+        async with open_launcher(headend, own_path, shard_size=plan.agent_assets, tick_s=plan.tick_s):
             alone = await measure()
-            others = Fleet(sites=fleet.sites, assets=fleet.assets[plan.agent_assets :])
-            (folder / "load.json").write_text(dump_fleet(others, form="json"), encoding="utf-8")
-            seconds = plan.dispatches / plan.per_s + plan.tick_s + _LOAD_MARGIN_S
-            load = open_program(
-                "scripts.benchmarks.load",
-                *("--headend", str(headend.grpc), "--fleet", str(folder / "load.json")),
-                *("--shard-size", str(plan.stream_assets)),
-                *("--every-s", str(plan.tick_s), "--seconds", str(seconds)),
-                log=folder / "load.log",
-            )
-            async with load as generator:
-                await generator.line()
-                until_s = trio.current_time() + seconds
+            agents = open_load(headend.grpc, others_path, shard_size=stream_assets, pulse_s=plan.tick_s)
+            async with agents as load:
+                await load.registered()
                 # Until each stream has begun.
                 await trio.sleep(plan.tick_s)
-                beside = await measure()
-                if trio.current_time() > until_s:
-                    raise BenchmarkError(f"the dispatches took longer than the load's {seconds:g} s")
-                told = await _told_at_the_end(generator, within_s=seconds + _LOAD_DONE_WITHIN_S)
-    return version, [alone, replace(beside, load=_load_of(told, plan.stream_assets))]
+                with trio.move_on_after(plan.dispatches / plan.per_s + _MARGIN_S) as patience:
+                    beside = await measure()
+                if patience.cancelled_caught:
+                    raise BenchmarkError("the dispatches took longer than their rate allows")
+                totals = await load.finish()
+    beside["load"] = {
+        "samples_per_s": totals["samples"] / totals["elapsed_s"],
+        "replays": totals["replays"],
+        "acknowledged_p50_ms": 1000 * totals["p50_s"],
+        "acknowledged_p99_ms": 1000 * totals["p99_s"],
+        "generator_cpu_pct": 100 * totals["cpu_s"] / totals["elapsed_s"],
+    }
+    return headend.postgres, [alone, beside]
 
 
 async def _measure_case(
-    plan: Plan, headend: RunningHeadend, assets: Sequence[Asset], wall: WallClock
-) -> SinglesCase:
-    pid = headend.program.pid
-    began_s, began = trio.current_time(), headend_usage(pid)
+    plan: SimpleNamespace, headend: RunningHeadend, assets: Sequence[Asset], wall: WallClock
+) -> dict[str, Any]:
+    began = headend.usage()
+    sent = await send_singles(headend.http, assets, count=plan.dispatches, per_s=plan.per_s)
+    shares = headend.usage().since(began).pcts()
+    return {"load": None, "dispatches": await figures_of(sent, headend.program.log, wall=wall), **shares}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """One dispatch, on Trio's clock.
+
+    Attributes:
+        waited: the response was to come once the agent had acknowledged it.
+    """
+
+    dispatch_id: str
+    due_s: float
+    sent_s: float
+    answered_s: float
+    waited: bool
+
+
+async def send_singles(address: Address, assets: Sequence[Asset], *, count: int, per_s: float) -> list[Sent]:
+    """Dispatch to the assets in turn, one each 1 / `per_s` seconds, whatever the state of those before.
+
+    Every other one requests its response only once its agent has acknowledged it.
+
+    Raises:
+        BenchmarkError: one was not accepted.
+    """
+    sent: list[Sent] = []
+    failed: list[BenchmarkError] = []
     rng = random.Random(1)  # noqa: S311  # no secrets here
-    singles = await send_singles(headend.http, assets, count=plan.dispatches, per_s=plan.per_s, rng=rng)
-    used = headend_usage(pid).since(began)
-    share = 100 / (trio.current_time() - began_s)
-    return SinglesCase(
-        load=None,
-        dispatches=await figures_of(singles, headend.program.log, wall=wall),
-        headend_cpu_pct=share * used.server_s,
-        postgres_cpu_pct=share * used.postgres_s,
-        others_cpu_pct=share * max(0.0, used.machine_s - used.server_s - used.postgres_s),
+    async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+        # As many connections as there are requests at once: none waits for the response to another.
+        idle = [await stack.enter_async_context(open_http(address)) for _ in range(_CONNECTIONS)]
+
+        async def send(body: dict[str, Any], due_s: float, waited: bool) -> None:
+            path = f"/dispatch?wait=ack&wait_s={_WAIT_S}" if waited else "/dispatch"
+            try:
+                connection = idle.pop() if idle else await stack.enter_async_context(open_http(address))
+                sent_s = trio.current_time()
+                dispatch_id = (await connection.ask("POST", path, body))["dispatch_id"]
+            except BenchmarkError as error:
+                failed.append(error)
+                return
+            answered_s = trio.current_time()
+            idle.append(connection)
+            times = {"due_s": due_s, "sent_s": sent_s, "answered_s": answered_s}
+            sent.append(Sent(dispatch_id=dispatch_id, waited=waited, **times))
+
+        start_s = trio.current_time() + _START_DELAY_S
+        for position in range(count):
+            due_s = start_s + position / per_s
+            await trio.sleep_until(due_s)
+            asset = assets[position % len(assets)]
+            mw = round(rng.uniform(asset.min_mw, asset.max_mw), 3)
+            body = {"asset_id": asset.id, "mw": mw, "duration_s": _SINGLE_DURATION_S}
+            nursery.start_soon(send, body, due_s, position % 2 == 1)
+            if failed:
+                break
+    if failed:
+        raise failed[0]
+    return sent
+
+
+async def figures_of(sent: Sequence[Sent], log: Path, *, wall: WallClock) -> dict[str, Any]:
+    """Return the spreads from the first byte of a POST on, once the headend has logged all acknowledgements.
+
+    Args:
+        sent: all dispatches of one case.
+        log: of the headend.
+        wall: set when the agent was started, so that it runs with the agent's.
+
+    Raises:
+        BenchmarkError: one was never acknowledged by its agent, or was applied before it was sent, or after
+            it was acknowledged, by more than the clocks may differ.
+    """
+    applied_ms = await _until_logged(log, {one.dispatch_id for one in sent})
+    applied_s: list[float] = []
+    answered_s: dict[bool, list[float]] = {False: [], True: []}
+    for one in sent:
+        answered_s[one.waited].append(one.answered_s - one.sent_s)
+        took_s = applied_ms[one.dispatch_id] / 1000 - wall.unix_s(one.sent_s)
+        latest_s = one.answered_s - one.sent_s if one.waited else float("inf")
+        if not -_CLOCK_SLACK_S <= took_s <= latest_s + _CLOCK_SLACK_S:
+            raise BenchmarkError(
+                f"dispatch {one.dispatch_id} was applied {1000 * took_s:.1f} ms after it was sent, and "
+                f"acknowledged after {1000 * latest_s:.1f} ms: the clocks do not agree"
+            )
+        applied_s.append(took_s)
+    return {
+        "answered": spread_ms(answered_s[False]),
+        "applied": spread_ms(applied_s),
+        "acknowledged": spread_ms(answered_s[True]),
+        "sent_late_max_ms": 1000 * max(one.sent_s - one.due_s for one in sent),
+    }
+
+
+async def _until_logged(log: Path, dispatch_ids: set[str]) -> dict[str, int]:
+    """Return when each dispatch was applied, Unix time in ms by the agent's clock."""
+    missing = dispatch_ids
+    with trio.move_on_after(_LOGGED_WITHIN_S):
+        while True:
+            lines = log.read_text(errors="replace").splitlines()  # noqa: ASYNC240  # a small file
+            whole = [line for line in lines if '"dispatch answered"' in line and line.endswith("}")]
+            entries = [json.loads(line) for line in whole]
+            applied_ms = {entry["dispatch_id"]: parse_ms(entry["agent_time"]) for entry in entries}
+            missing = dispatch_ids - applied_ms.keys()
+            if not missing:
+                return applied_ms
+            await trio.sleep(_POLL_S)
+    raise BenchmarkError(
+        f"{len(missing)} of {len(dispatch_ids)} dispatches were not acknowledged by their agent within "
+        f"{_LOGGED_WITHIN_S:g} s, or were superseded before: one is {min(missing)}"
     )
 
 
-async def _measure_groups(plan: Plan) -> GroupFigures:
-    async with _open_bench(plan.group_assets) as (folder, fleet, headend):
-        shards = cut_shards(fleet, -(-plan.group_assets // plan.group_agents))
-        async with open_agents(shards, headend, folder, tick_s=plan.tick_s):
-            return await measure_groups(headend.http, fleet.assets, repeats=plan.group_repeats)
+async def measure_groups(address: Address, assets: Sequence[Asset], *, repeats: int) -> dict[str, Any]:
+    """Dispatch to the whole fleet, `repeats` times without waiting and as often with waiting for all agents.
+
+    One after the other, and none before all agents have acknowledged the one before.
+
+    Raises:
+        BenchmarkError: a response is not 200, does not cover the whole fleet, or something takes too long.
+    """
+    rating_mw = sum(min(asset.max_mw, -asset.min_mw) for asset in assets)
+    took_s: dict[bool, list[float]] = {False: [], True: []}
+    async with open_http(address) as connection:
+        await _until(connection, "/fleet", lambda fleet: fleet["live_assets"] == len(assets))
+        for position in range(2 * repeats):
+            waits = position % 2 == 1
+            wait = f"&wait=ack&wait_s={_WAIT_S}" if waits else ""
+            mw = rating_mw * _SHARES[position // 2 % 2]
+            body = {"fleet": True, "mw": mw, "duration_s": _GROUP_DURATION_S}
+            began_s = trio.current_time()
+            response = await connection.ask("POST", f"/dispatch?allocations=false{wait}", body)
+            took_s[waits].append(trio.current_time() - began_s)
+            if response["members"] != len(assets):
+                raise BenchmarkError(f"{response['members']} of {len(assets)} assets have a share")
+            path = f"/dispatch/{response['dispatch_id']}?allocations=false"
+            await _until(connection, path, lambda one: not one["by_state"].keys() & {"queued", "sent"})
+            await trio.sleep(_PAUSE_S)
+    return {"answered": spread_ms(took_s[False]), "acknowledged": spread_ms(took_s[True])}
 
 
-@asynccontextmanager
-async def _open_bench(assets: int) -> AsyncIterator[tuple[Path, Fleet, RunningHeadend]]:
-    """Open a headend with so many assets, and the folder in which everything lies."""
-    fleet = make_fleet(assets, random.Random(1))  # noqa: S311  # no secrets here
-    # A server that had to be killed may still let go of its files.
-    with tempfile.TemporaryDirectory(prefix="trioder-bench-", ignore_cleanup_errors=True) as name:
-        async with open_headend(Path(name), fleet) as headend:
-            yield Path(name), fleet, headend
+async def _until(connection: HttpConnection, path: str, holds: Callable[[Any], bool]) -> None:
+    with trio.move_on_after(_HOLDS_WITHIN_S):
+        while not holds(await connection.ask("GET", path)):  # noqa: ASYNC110  # another process's state
+            await trio.sleep(_POLL_S)
+        return
+    raise BenchmarkError(f"GET {path} did not show what was expected within {_HOLDS_WITHIN_S:g} s")
 
 
-async def _told_at_the_end(generator: Program, *, within_s: float) -> dict[str, float]:
-    with trio.move_on_after(within_s):
-        told: dict[str, float] = json.loads(await generator.line())
-        return told
-    raise generator.failure(f"was not done after {within_s:g} s")
-
-
-def _load_of(told: dict[str, float], stream_assets: int) -> Load:
-    return Load(
-        samples_per_s=told["messages"] * stream_assets / told["elapsed_s"],
-        replays=int(told["replays"]),
-        acknowledged_p50_ms=1000 * told["p50_s"],
-        acknowledged_p99_ms=1000 * told["p99_s"],
-        generator_cpu_pct=100 * told["cpu_s"] / told["elapsed_s"],
-    )
-
-
-def _report(plan: Plan, cases: Sequence[SinglesCase], groups: GroupFigures | None, *, version: str) -> Report:
-    rows: list[list[str]] = []
+def _report(plan: SimpleNamespace, version: str, cases: Sequence[Figures], groups: Figures | None) -> Report:
+    spreads: dict[str, Figures] = {}
+    notes: list[str] = []
     for case in cases:
-        where = "alone" if case.load is None else f"beside {case.load.samples_per_s:,.0f} samples/s"
-        figures = case.dispatches
-        rows += [
-            _row(f"POST answered, {where}", figures.answered),
-            _row(f"POST to applied (agent's clock), {where}", figures.applied),
-            _row(f"POST to acknowledged, {where}", figures.acknowledged),
-        ]
+        load, dispatches = case["load"], case["dispatches"]
+        where = "alone" if load is None else f"beside {load['samples_per_s']:,.0f} samples/s"
+        spreads[f"POST answered, {where}"] = dispatches["answered"]
+        spreads[f"POST to applied (agent's clock), {where}"] = dispatches["applied"]
+        spreads[f"POST to acknowledged, {where}"] = dispatches["acknowledged"]
+        notes.append(("alone: " if load is None else "beside telemetry: ") + _CPU.format(**case))
+        notes += [] if load is None else [_TELEMETRY.format(**load)]
     if groups is not None:
-        what = f"group of {plan.group_assets:,}"
-        rows += [
-            _row(f"POST answered, {what}", groups.answered),
-            _row(f"POST to acknowledged by all, {what}", groups.acknowledged),
-        ]
+        group = f"group of {plan.group_assets:,}"
+        spreads[f"POST answered, {group}"] = groups["answered"]
+        spreads[f"POST to acknowledged by all, {group}"] = groups["acknowledged"]
+    cells = ("{p50_ms:,.1f}", "{p99_ms:,.1f}", "{max_ms:,.1f}", "{count:,}")
     return Report(
         title=f"dispatch: {plan.per_s:g}/s to {plan.agent_assets:,} assets of one agent; groups in "
         f"{plan.group_agents} agents",
         postgres=version,
         columns=["ms", "p50", "p99", "max", "of"],
-        rows=rows,
-        notes=[note for case in cases for note in _notes(case)],
-        figures={
-            "benchmark": "dispatch",
-            "plan": asdict(plan),
-            "singles": [asdict(case) for case in cases],
-            "groups": None if groups is None else asdict(groups),
-        },
+        rows=[[name, *(cell.format(**spread) for cell in cells)] for name, spread in spreads.items()],
+        notes=notes,
+        figures={"benchmark": "dispatch", "plan": vars(plan), "singles": cases, "groups": groups},
     )
-
-
-def _row(name: str, spread: Spread) -> list[str]:
-    return [name, *spread.cells(), f"{spread.count:,}"]
-
-
-def _notes(case: SinglesCase) -> list[str]:
-    load = case.load
-    where = "alone" if load is None else "beside telemetry"
-    cpu = (
-        f"{where}: CPU of the headend {case.headend_cpu_pct:.0f} %, of PostgreSQL "
-        f"{case.postgres_cpu_pct:.0f} %, of all else {case.others_cpu_pct:.0f} % of a core; "
-        f"a POST was sent {case.dispatches.sent_late_max_ms:.1f} ms late at most"
-    )
-    if load is None:
-        return [cpu]
-    telemetry = (
-        f"telemetry: sent to acknowledged {load.acknowledged_p50_ms:.0f} ms p50, "
-        f"{load.acknowledged_p99_ms:.0f} ms p99; replays {load.replays}; CPU of its generator "
-        f"{load.generator_cpu_pct:.0f} % of a core"
-    )
-    return [cpu, telemetry]

@@ -1,80 +1,37 @@
 """`scripts/bench growth`: what a committed sample costs the headend and its database as the fleet grows.
 
-The load is the same for each size, so many samples a second: a larger fleet has a longer pulse.
+The load is the same for each size, so many samples per second: a larger fleet has a longer pulse.
 """
 
-import random
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
 
-from scripts.benchmarks.command import json_option, run_benchmark
-from scripts.benchmarks.copying import Counts, count_distinct, server_version
-from scripts.benchmarks.generator import Generator, Totals, open_generator
-from scripts.benchmarks.headend import RunningHeadend, open_headend
-from scripts.benchmarks.looking import rows_committed
-from scripts.benchmarks.report import Report
-from scripts.benchmarks.threads import in_thread
-from scripts.benchmarks.usage import Usage, headend_usage, peak_rss_bytes
-from scripts.make_fleet import make_fleet
+from scripts.benchmarks.command import json_option, number, run_benchmark
+from scripts.benchmarks.headend import RunningHeadend, invented_fleet, open_bench
+from scripts.benchmarks.http_client import open_http
+from scripts.benchmarks.load import Load, open_load
+from scripts.benchmarks.programs import peak_rss_mib
+from scripts.benchmarks.report import Figures, Report, row_faults, table_rows
 
-_REGISTERED_WITHIN_S = 180.0
-_SETTLED_WITHIN_S = 120.0
-_ANSWER_WITHIN_S = 120.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizeFigures:
-    """What one size of the fleet came to; costs are CPU seconds a million committed samples."""
-
-    assets: int
-    streams: int
-    pulse_s: float
-    elapsed_s: float
-    rows: int
-    rows_per_s: float
-    rows_lost: int
-    rows_doubled: int
-    cost_s: float
-    headend_cost_s: float
-    postgres_cost_s: float
-    headend_peak_rss_mib: float
-    others_and_generator_cpu_pct: float
-    generator_late_p99_ms: float
+_COMMITTED = "trioder_store_rows_committed_total "
 
 
 @click.command()
-@click.option(
-    "--assets",
-    "sizes",
-    type=click.IntRange(1, 1_000_000),
-    multiple=True,
-    default=(1_000, 10_000, 100_000, 300_000),
-    show_default=True,
-    help="Sizes of the fleet; may be given more than once.",
-)
-@click.option(
-    "--shard-size", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="Assets an agent."
-)
-@click.option(
+@number("--assets sizes", 1, 1_000_000, (1_000, 10_000, 100_000, 300_000), "Sizes of the fleet; repeatable.")
+@number("--shard-size", 1, 10_000, 1000, "Assets per agent.")
+@number(
     "--samples-per-s",
-    type=click.IntRange(1, 1_000_000),
-    default=75_000,
-    show_default=True,
-    help="Of all agents together; 75,000 are 300,000 assets at 4 s a pulse.",
+    1,
+    1_000_000,
+    75_000,
+    "Of all agents together; 75,000 are 300,000 assets at 4 s a pulse.",
 )
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.1, 3600.0),
-    default=40.0,
-    show_default=True,
-    help="How long each size is measured.",
-)
+@number("--seconds", 0.1, 3600.0, 40.0, "How long each size is measured.")
 @click.option(
     "--plot",
     "plot_path",
@@ -82,158 +39,100 @@ class SizeFigures:
     help="Draw the costs into this PNG.",
 )
 @json_option
-def growth(
-    *,
-    sizes: Sequence[int],
-    shard_size: int,
-    samples_per_s: int,
-    seconds: float,
-    plot_path: Path | None,
-    json_path: Path | None,
-) -> None:
-    """CPU seconds a million committed samples, for fleets of several sizes."""
-    run_benchmark(
-        partial(
-            _measure,
-            sizes=sizes,
-            shard_size=shard_size,
-            samples_per_s=samples_per_s,
-            seconds=seconds,
-            plot_path=plot_path,
-        ),
-        json_path=json_path,
-    )
+def growth(json_path: Path | None, **options: Any) -> None:
+    """CPU seconds per million committed samples, for fleets of several sizes."""
+    run_benchmark(partial(_measure, **options), json_path=json_path)
 
 
 async def _measure(
     *, sizes: Sequence[int], shard_size: int, samples_per_s: int, seconds: float, plot_path: Path | None
 ) -> Report:
-    measured: list[SizeFigures] = []
-    version = ""
+    measured: list[dict[str, Any]] = []
     for assets in sizes:
-        # A server that had to be killed may still let go of its files.
-        with tempfile.TemporaryDirectory(prefix="trioder-bench-", ignore_cleanup_errors=True) as name:
-            fleet = make_fleet(assets, random.Random(1))  # noqa: S311  # no secrets here
+        async with open_bench(invented_fleet(assets)) as headend:
             pulse_s = assets / samples_per_s
-            async with open_headend(Path(name), fleet) as headend:
-                version = await in_thread(
-                    partial(server_version, headend.database_url), within_s=_ANSWER_WITHIN_S
-                )
-                load = open_generator(Path(name), headend, shard_size=shard_size, pulse_s=pulse_s)
-                async with load as generator:
-                    measured.append(
-                        await _measure_size(
-                            headend,
-                            generator,
-                            assets=assets,
-                            shard_size=shard_size,
-                            pulse_s=pulse_s,
-                            seconds=seconds,
-                        )
-                    )
-    report = _report(measured, version=version, samples_per_s=samples_per_s, seconds=seconds)
+            load = open_load(headend.grpc, headend.fleet_path, shard_size=shard_size, pulse_s=pulse_s)
+            async with load as generator:
+                figures = await _measure_size(headend, generator, pulse_s=pulse_s, seconds=seconds)
+        measured.append({"assets": assets, "streams": -(-assets // shard_size), **figures})
+    report = Report(
+        title=f"growth: {samples_per_s:,} samples/s for {seconds:g} s per size",
+        postgres=measured[0]["postgres"],
+        columns=["", *(f"{size['assets']:,} assets" for size in measured)],
+        rows=table_rows(
+            measured,
+            ("CPU s per million samples", "{cost_s:.2f}"),
+            ("of them the headend", "{headend_cost_s:.2f}"),
+            ("of them PostgreSQL", "{postgres_cost_s:.2f}"),
+            ("streams", "{streams:,}"),
+            ("s a pulse", "{pulse_s:.3g}"),
+            ("rows/s committed", "{rows_per_s:,.0f}"),
+            ("rows lost / doubled", "{rows_lost} / {rows_doubled}"),
+            ("headend's peak memory, MiB", "{headend_peak_rss_mib:.0f}"),
+            ("CPU of generator and all else, %", "{others_and_generator_cpu_pct:.0f}"),
+            ("generator's lateness, p99, ms", "{generator_late_p99_ms:.0f}"),
+        ),
+        figures={"benchmark": "growth", "samples_per_s": samples_per_s, "sizes": measured},
+        faults=row_faults((f"{size['assets']} assets", size) for size in measured),
+    )
     if plot_path is not None:
-        # Only here: nothing else needs matplotlib.
-        from scripts.benchmarks.growth_plot import draw_costs  # noqa: PLC0415
-
-        draw_costs(measured, plot_path, title=report.title)
+        _draw_costs(measured, plot_path, title=report.title)
     return report
 
 
-async def _measure_size(
-    headend: RunningHeadend,
-    generator: Generator,
-    *,
-    assets: int,
-    shard_size: int,
-    pulse_s: float,
-    seconds: float,
-) -> SizeFigures:
-    await generator.registered(within_s=_REGISTERED_WITHIN_S)
-    # Registration is over, and what had gathered until then is committed.
+async def _measure_size(headend: RunningHeadend, load: Load, *, pulse_s: float, seconds: float) -> Figures:
+    await load.registered()
+    # Registration is over, and what had accumulated until then is committed.
     await trio.sleep(max(2.0, 1.5 * pulse_s))
-    began_s, began = trio.current_time(), headend_usage(headend.program.pid)
-    rows_before = await in_thread(partial(rows_committed, headend.http), within_s=_ANSWER_WITHIN_S)
+    began, rows_before = headend.usage(), await _rows_committed(headend)
     await trio.sleep(seconds)
-    rows = await in_thread(partial(rows_committed, headend.http), within_s=_ANSWER_WITHIN_S) - rows_before
-    used, elapsed_s = headend_usage(headend.program.pid).since(began), trio.current_time() - began_s
-    peak_bytes = peak_rss_bytes(headend.program.pid)
-    totals = await generator.finish(within_s=_SETTLED_WITHIN_S)
-    counts = await in_thread(partial(count_distinct, headend.database_url), within_s=_ANSWER_WITHIN_S)
-    return _figures(
-        used,
-        totals,
-        counts,
-        assets=assets,
-        streams=-(-assets // shard_size),
-        pulse_s=pulse_s,
-        elapsed_s=elapsed_s,
-        rows=rows,
-        peak_bytes=peak_bytes,
-    )
-
-
-def _figures(
-    used: Usage,
-    totals: Totals,
-    counts: Counts,
-    *,
-    assets: int,
-    streams: int,
-    pulse_s: float,
-    elapsed_s: float,
-    rows: int,
-    peak_bytes: int,
-) -> SizeFigures:
+    rows = await _rows_committed(headend) - rows_before
+    used = headend.usage().since(began)
+    peak_mib = peak_rss_mib(headend.program.pid)
+    totals = await load.finish(one_session=False)
+    counted = await headend.count_rows(samples=totals["samples"])
     millions = max(rows, 1) / 1e6
-    others_s = used.machine_s - used.server_s - used.postgres_s
-    return SizeFigures(
-        assets=assets,
-        streams=streams,
-        pulse_s=pulse_s,
-        elapsed_s=elapsed_s,
-        rows=rows,
-        rows_per_s=rows / elapsed_s,
-        rows_lost=totals.samples - counts.distinct,
-        rows_doubled=counts.rows - counts.distinct,
-        cost_s=(used.server_s + used.postgres_s) / millions,
-        headend_cost_s=used.server_s / millions,
-        postgres_cost_s=used.postgres_s / millions,
-        headend_peak_rss_mib=peak_bytes / 2**20,
-        others_and_generator_cpu_pct=100 * others_s / elapsed_s,
-        generator_late_p99_ms=1000 * totals.late_p99_s,
-    )
+    return {
+        "postgres": headend.postgres,
+        "pulse_s": pulse_s,
+        "elapsed_s": used.at_s,
+        **counted,
+        "rows": rows,
+        "rows_per_s": rows / used.at_s,
+        "cost_s": (used.headend_s + used.postgres_s) / millions,
+        "headend_cost_s": used.headend_s / millions,
+        "postgres_cost_s": used.postgres_s / millions,
+        "headend_peak_rss_mib": peak_mib,
+        "others_and_generator_cpu_pct": used.pcts()["others_cpu_pct"],
+        "generator_late_p99_ms": 1000 * totals["late_p99_s"],
+    }
 
 
-def _report(sizes: Sequence[SizeFigures], *, version: str, samples_per_s: int, seconds: float) -> Report:
-    faults = [
-        f"{size.assets} assets: {size.rows_lost} rows lost, {size.rows_doubled} doubled"
-        for size in sizes
-        if size.rows_lost or size.rows_doubled
-    ]
-    return Report(
-        title=f"growth: {samples_per_s:,} samples/s for {seconds:g} s a size",
-        postgres=version,
-        columns=["", *(f"{size.assets:,} assets" for size in sizes)],
-        rows=[
-            ["CPU s a million samples", *(f"{size.cost_s:.2f}" for size in sizes)],
-            ["of them the headend", *(f"{size.headend_cost_s:.2f}" for size in sizes)],
-            ["of them PostgreSQL", *(f"{size.postgres_cost_s:.2f}" for size in sizes)],
-            ["streams", *(f"{size.streams:,}" for size in sizes)],
-            ["s a pulse", *(f"{size.pulse_s:.3g}" for size in sizes)],
-            ["rows/s committed", *(f"{size.rows_per_s:,.0f}" for size in sizes)],
-            ["rows lost / doubled", *(f"{size.rows_lost} / {size.rows_doubled}" for size in sizes)],
-            ["headend's peak memory, MiB", *(f"{size.headend_peak_rss_mib:.0f}" for size in sizes)],
-            [
-                "CPU of generator and all else, %",
-                *(f"{size.others_and_generator_cpu_pct:.0f}" for size in sizes),
-            ],
-            ["generator's lateness, p99, ms", *(f"{size.generator_late_p99_ms:.0f}" for size in sizes)],
-        ],
-        figures={
-            "benchmark": "growth",
-            "samples_per_s": samples_per_s,
-            "sizes": [asdict(size) for size in sizes],
-        },
-        faults=faults,
-    )
+async def _rows_committed(headend: RunningHeadend) -> int:
+    """Return how many rows the headend has committed since its start."""
+    async with open_http(headend.http) as connection:
+        text = (await connection.exchange(connection.request_bytes("GET", "/metrics"))).decode()
+    return int(float(text.partition(f"\n{_COMMITTED}")[2].partition("\n")[0]))
+
+
+def _draw_costs(sizes: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
+    """Write a PNG: one bar per size, the database's part on top of the headend's."""
+    # Nothing else needs matplotlib.
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(8.0, 4.5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    names = [f"{size['assets']:,}" for size in sizes]
+    headend_s, postgres_s = ([size[f"{of}_cost_s"] for size in sizes] for of in ("headend", "postgres"))
+    axes.bar(names, headend_s, width=0.6, color="#0b6e99", label="headend")
+    axes.bar(names, postgres_s, width=0.6, bottom=headend_s, color="#9aa5b1", label="PostgreSQL")
+    axes.set_xlabel("assets")
+    axes.set_ylabel("CPU seconds per million samples")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.grid(axis="y", linewidth=0.4)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    # Room for the legend above the bars.
+    axes.margins(y=0.2)
+    axes.legend(loc="upper right", ncols=2, frameon=False)
+    figure.savefig(path)

@@ -1,7 +1,7 @@
 """`python -m scripts.benchmarks.grpcio_peer`: the protocol's ingest served by grpcio's asyncio server.
 
 Decoding, checks, sequence, latest state and the transaction are the headend's own code; the transport and the
-event loop are grpcio's and asyncio's. It tells its port on standard output, and ends with SIGTERM.
+event loop are grpcio's and asyncio's. It writes its port to standard output, and ends with SIGTERM.
 """
 
 import asyncio
@@ -38,14 +38,10 @@ _MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 Call = Any
 
 
-class SystemClock(WallClock):
+class _SystemClock(WallClock):
     """The system's wall time; there is no Trio here."""
 
-    def __init__(self) -> None:
-        super().__init__(0.0, 0.0)
-
     def now_s(self) -> float:
-        """See `WallClock`."""
         return time.time()
 
 
@@ -67,7 +63,7 @@ class AsyncioDownlinkQueue(DownlinkQueue):
         self._changed.set()
 
     async def send(self, call: Call) -> None:
-        """Send what comes, until cancelled."""
+        """Send what is put, until cancelled."""
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -78,8 +74,8 @@ class AsyncioDownlinkQueue(DownlinkQueue):
                 await call.write(write_replay(pending.replay_from_seq))
 
 
-class Desk:
-    """What serves an agent's stream; one for all."""
+class _Service:
+    """Serves the agents' streams; one for all."""
 
     def __init__(self, fleet: Fleet, store: AsyncioStore, wall: WallClock) -> None:
         self._fleet = fleet
@@ -96,7 +92,6 @@ class Desk:
         store.listen(self._ingest)
 
     async def serve(self, messages: AsyncIterator[pb.AgentToHeadend], call: Call) -> None:
-        """Take what one agent sends until it ends the stream."""
         registration = read_uplink(await anext(messages), asset_count=0)
         if not isinstance(registration, Registration):
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be Register")
@@ -127,12 +122,12 @@ class Desk:
         own = set(session.asset_keys)
         try:
             async for message in messages:
-                self._take(message, session, own)
+                self._receive(message, session, own)
         finally:
             sending.cancel()
             self._ingest.session_closed(session)
 
-    def _take(self, message: pb.AgentToHeadend, session: Session, own: set[int]) -> None:
+    def _receive(self, message: pb.AgentToHeadend, session: Session, own: set[int]) -> None:
         match read_uplink(message, asset_count=len(session.asset_keys)):
             case Batch() as batch:
                 self._ingest.receive_batch(session, batch)
@@ -152,14 +147,14 @@ def main(*, fleet_path: Path, url: str) -> None:
 
 
 async def _serve(fleet: Fleet, url: str) -> None:
-    wall = SystemClock()
+    wall = _SystemClock(0.0, 0.0)
     store = AsyncioStore(url, fleet=fleet, wall=wall)
-    desk = Desk(fleet, store, wall)
+    service = _Service(fleet, store, wall)
     server = grpc.aio.server(
         options=[("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
     )
     handler = grpc.stream_stream_rpc_method_handler(
-        desk.serve,
+        service.serve,
         request_deserializer=pb.AgentToHeadend.FromString,
         response_serializer=pb.HeadendToAgent.SerializeToString,
     )

@@ -1,6 +1,6 @@
-"""The store of the grpcio peer: the headend's queue, groups and transaction, by one task of asyncio's.
+"""The store of the grpcio peer: the headend's queue, groups and transaction, in one asyncio task.
 
-There is no crossing from Trio to asyncio, and nobody minds a database that goes away.
+Nothing crosses from Trio to asyncio, and the loss of the database is not handled.
 """
 
 import asyncio
@@ -21,13 +21,7 @@ from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 
 class AsyncioStore(NoneStore):
-    """A `Store` of samples only; `run` keeps it going. It begins with an empty database.
-
-    Args:
-        url: of the database.
-        fleet: what asset keys stand for.
-        wall: tells which day it is.
-    """
+    """A `Store` of samples only, which `run` writes; it begins with an empty database."""
 
     def __init__(self, url: str, *, fleet: Fleet, wall: WallClock) -> None:
         super().__init__()
@@ -43,7 +37,7 @@ class AsyncioStore(NoneStore):
         self.ready = asyncio.Event()
 
     async def watermark(self, outbox_id: str) -> Watermark:  # noqa: ARG002  # the interface's
-        """No outbox has been here before."""
+        """No outbox has been committed before."""
         return NOTHING_COMMITTED
 
     def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
@@ -59,7 +53,7 @@ class AsyncioStore(NoneStore):
             self._wake()
 
     async def run(self) -> None:
-        """Write what comes, until cancelled."""
+        """Write what is submitted, until cancelled."""
         async with await open_connection(self._url) as connection:
             await connection.execute("SET TimeZone = 'UTC'")
             await apply_schema(connection)

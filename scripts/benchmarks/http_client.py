@@ -1,11 +1,11 @@
-"""As much of an HTTP/1.1 client as a benchmark needs: connections that are kept, answers with a length.
+"""As much of an HTTP/1.1 client as a benchmark needs: kept connections, responses with a content-length.
 
 A client that does more would take the CPU time that is measured.
 """
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -15,34 +15,18 @@ from scripts.benchmarks.command import BenchmarkError
 from trioder.process.addresses import Address
 
 _READ_BYTES = 65536
-_END_OF_HEADERS = b"\r\n\r\n"
-
-
-Dial = Callable[[], Awaitable[trio.abc.Stream]]
 
 
 class HttpConnection:
-    """One kept connection, for one request at a time; made anew once the server has ended it in order."""
+    """One kept connection, for one request at a time; dialled again once the server closed it."""
 
-    def __init__(self, dial: Dial, authority: str) -> None:
+    def __init__(self, dial: Callable[[], Awaitable[trio.abc.Stream]], authority: str) -> None:
         self._dial = dial
         self._authority = authority
-        self._stream: trio.abc.Stream | None = None
-
-    async def aclose(self) -> None:
-        """Close it, if it stands."""
-        if self._stream is not None:
-            await self._stream.aclose()
-            self._stream = None
-
-    async def stand(self) -> trio.abc.Stream:
-        """Connect, unless it stands already."""
-        if self._stream is None:
-            self._stream = await self._dial()
-        return self._stream
+        self.stream: trio.abc.Stream | None = None
 
     def request_bytes(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
-        """Return a request as it goes over the wire."""
+        """Return a request as it is sent."""
         head = f"{method} {path} HTTP/1.1\r\nhost: {self._authority}\r\n"
         if body is None:
             return f"{head}\r\n".encode()
@@ -50,86 +34,59 @@ class HttpConnection:
         head += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
         return head.encode() + content
 
-    async def exchange(self, request: bytes) -> tuple[int, bytes]:
-        """Send a request and return the status and the body of its answer, all of which has come.
+    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return a JSON response; raises as `exchange` does."""
+        return json.loads(await self.exchange(self.request_bytes(method, path, body)))
+
+    async def exchange(self, request: bytes) -> bytes:
+        """Send a request and return the body of its response, once it is complete.
 
         Raises:
-            BenchmarkError: the connection ends, or the answer tells no length.
+            BenchmarkError: the connection ends, the status is not 200, or there is no content-length.
         """
         try:
-            return await self._exchange(request)
+            status, body = await self._exchange(request)
         except trio.BrokenResourceError as error:
             raise BenchmarkError(f"a connection to {self._authority} broke: {error}") from None
+        if status != b"200":
+            line = request.partition(b" HTTP/")[0].decode()
+            raise BenchmarkError(f"{line}: {status.decode()}: {body.decode(errors='replace')}")
+        return body
 
-    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Return what is answered with 200, from JSON.
-
-        Raises:
-            BenchmarkError: as of `exchange`, or the status is another one.
-        """
-        status, content = await self.exchange(self.request_bytes(method, path, body))
-        if status != 200:
-            raise BenchmarkError(f"{method} {path}: {status}: {content.decode(errors='replace')}")
-        return json.loads(content)
-
-    async def _exchange(self, request: bytes) -> tuple[int, bytes]:
-        stream = await self.stand()
+    async def _exchange(self, request: bytes) -> tuple[bytes, bytes]:
+        self.stream = stream = self.stream or await self._dial()
         await stream.send_all(request)
         received = b""
-        while (at := received.find(_END_OF_HEADERS)) < 0:
+        while not (parts := received.partition(b"\r\n\r\n"))[1]:
             received += await self._more(stream)
-        head = received[:at].lower()
+        head, body = parts[0].lower(), parts[2]
         _, found, rest = head.partition(b"\r\ncontent-length: ")
         if not found:
-            raise BenchmarkError(f"an answer came without its length: {head.decode(errors='replace')}")
-        end = at + len(_END_OF_HEADERS) + int(rest.partition(b"\r\n")[0])
-        while len(received) < end:
-            received += await self._more(stream)
+            raise BenchmarkError(f"a response has no content-length: {head.decode(errors='replace')}")
+        length = int(rest.partition(b"\r\n")[0])
+        while len(body) < length:
+            body += await self._more(stream)
         if b"\r\nconnection: close" in head:
-            # As hypercorn does after a thousand answers.
-            await self.aclose()
-        return int(head[9:12]), received[at + len(_END_OF_HEADERS) : end]
+            # As hypercorn does after a thousand responses.
+            self.stream = None
+            await stream.aclose()
+        return head[9:12], body
 
     async def _more(self, stream: trio.abc.Stream) -> bytes:
         some = bytes(await stream.receive_some(_READ_BYTES))
         if not some:
-            raise BenchmarkError(f"{self._authority} closed a connection before it had answered")
+            raise BenchmarkError(f"{self._authority} closed a connection before its response was complete")
         return some
 
 
 @asynccontextmanager
 async def open_http(address: Address) -> AsyncIterator[HttpConnection]:
-    """Open a connection that stands."""
-    connection = HttpConnection(partial(trio.open_tcp_stream, address.host, address.port), str(address))
-    async with aclosing(connection):
-        await connection.stand()
+    """Open a connection."""
+    dial = partial(trio.open_tcp_stream, address.host, address.port)
+    connection = HttpConnection(dial, str(address))
+    connection.stream = await dial()
+    try:
         yield connection
-
-
-class HttpPool:
-    """As many connections as there are requests at once: none waits for the answer to another."""
-
-    def __init__(self, address: Address, stack: AsyncExitStack) -> None:
-        self._address = address
-        self._stack = stack
-        self._idle: list[HttpConnection] = []
-
-    async def take(self) -> HttpConnection:
-        """Return a connection that nobody uses."""
-        if self._idle:
-            return self._idle.pop()
-        return await self._stack.enter_async_context(open_http(self._address))
-
-    def give_back(self, connection: HttpConnection) -> None:
-        """It is used no longer, and all that was asked on it has been answered."""
-        self._idle.append(connection)
-
-
-@asynccontextmanager
-async def open_pool(address: Address, *, at_first: int) -> AsyncIterator[HttpPool]:
-    """Open a pool with some connections that stand."""
-    async with AsyncExitStack() as stack:
-        pool = HttpPool(address, stack)
-        for connection in [await pool.take() for _ in range(at_first)]:
-            pool.give_back(connection)
-        yield pool
+    finally:
+        if connection.stream is not None:
+            await connection.stream.aclose()

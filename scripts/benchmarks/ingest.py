@@ -1,136 +1,159 @@
-"""`scripts/bench ingest`: samples a second that are committed in the database, from the agents' streams on.
+"""`scripts/bench ingest`: samples per second committed in the database, from the agents' streams on.
 
-A real headend with its embedded server, and one process that is all agents; beside it, the same at a server
-of grpcio's, and what the same database makes of the same rows by COPY alone. One case is measured in `cases`.
+The same load goes to a real headend with its embedded server and to a server of grpcio's; beside them, the
+same rows into the same database by COPY alone.
 """
 
-import random
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
+import trio
 
-from scripts.benchmarks.cases import Case, CaseFigures, Served, measure_case
-from scripts.benchmarks.command import json_option, run_benchmark
-from scripts.benchmarks.copying import server_version
-from scripts.benchmarks.headend import open_headend
-from scripts.benchmarks.report import Report
-from scripts.benchmarks.threads import in_thread
-from scripts.make_fleet import make_fleet
+from scripts.benchmarks.command import in_thread, json_option, number, run_benchmark
+from scripts.benchmarks.database import copy_rows, count_rows, make_database, warm_up
+from scripts.benchmarks.headend import RunningHeadend, invented_fleet, open_bench
+from scripts.benchmarks.load import open_load
+from scripts.benchmarks.programs import open_program, peak_rss_mib, read_usage
+from scripts.benchmarks.report import Figures, Report, row_faults, table_rows
+
+_COPY_WITHIN_S = 600.0
+# As many as are then measured, or somewhat fewer.
+_WARM_UP_ROWS_PER_S = 300_000
+_PEER_DATABASE = "bench_grpcio"
+_SERVERS = ("headend", "grpcio")
 
 
 @click.command()
-@click.option(
-    "--assets",
-    type=click.IntRange(1, 100_000),
-    default=10_000,
-    show_default=True,
-    help="Batteries, in every case; how many agents they make depends on the shard size.",
-)
-@click.option(
-    "--shard-size",
-    "shard_sizes",
-    type=click.IntRange(1, 10_000),
-    multiple=True,
-    default=(25, 250, 1000),
-    show_default=True,
-    help="Assets an agent; a case each, may be given more than once.",
-)
-@click.option(
-    "--single-samples",
-    type=click.IntRange(0, 10_000),
-    default=25,
-    show_default=True,
-    help="Assets an agent in the case of one message a sample; 0 leaves that case out.",
-)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.1, 600.0),
-    default=15.0,
-    show_default=True,
-    help="How long each case sends, to each server.",
-)
+@number("--assets", 1, 100_000, 10_000, "Batteries in every case, of more or fewer agents.")
+@number("--shard-size shard_sizes", 1, 10_000, (25, 250, 1000), "Assets per agent; a case each, repeatable.")
+@number("--single-samples", 0, 10_000, 25, "Assets per agent that sends one message per sample; 0 omits it.")
+@number("--seconds", 0.1, 600.0, 15.0, "How long each case sends, to each server.")
 @json_option
-def ingest(
-    *, assets: int, shard_sizes: Sequence[int], single_samples: int, seconds: float, json_path: Path | None
-) -> None:
-    """Samples a second committed in the database, end to end, beside a grpcio server and raw COPY."""
-    for size in (*shard_sizes, *([single_samples] if single_samples else [])):
+def ingest(json_path: Path | None, **options: Any) -> None:
+    """Samples per second committed in the database, end to end, beside a grpcio server and raw COPY."""
+    run_benchmark(partial(_measure, _cases(**options)), json_path=json_path)
+
+
+def _cases(*, assets: int, shard_sizes: Sequence[int], single_samples: int, seconds: float) -> list[Figures]:
+    sizes = [(size, False) for size in shard_sizes] + [(single_samples, True)] * (single_samples > 0)
+    for size, _ in sizes:
         if assets % size:
             raise click.UsageError(f"--assets {assets} is no multiple of {size}, the assets of an agent")
-    wanted = [(size, False) for size in shard_sizes] + ([(single_samples, True)] if single_samples else [])
-    cases = [
-        Case(assets=assets, assets_per_stream=size, single_samples=single, seconds=seconds)
-        for size, single in wanted
+    return [
+        {"assets": assets, "assets_per_stream": size, "single_samples": single, "seconds": seconds}
+        for size, single in sizes
     ]
-    run_benchmark(partial(_measure, cases), json_path=json_path)
 
 
-async def _measure(cases: Sequence[Case]) -> Report:
-    figures: list[CaseFigures] = []
-    version = ""
+async def _measure(cases: Sequence[Figures]) -> Report:
+    figures: list[Figures] = []
     for case in cases:
-        # A server that had to be killed may still let go of its files.
-        with tempfile.TemporaryDirectory(prefix="trioder-bench-", ignore_cleanup_errors=True) as name:
-            fleet = make_fleet(case.assets, random.Random(1))  # noqa: S311  # no secrets
-            async with open_headend(Path(name), fleet) as headend:
-                version = await in_thread(partial(server_version, headend.database_url))
-                figures.append(await measure_case(headend, Path(name), case))
-    return _report(figures, version=version)
+        async with open_bench(invented_fleet(case["assets"])) as headend:
+            figures.append(await _measure_case(headend, case))
+    return report_of(figures)
 
 
-def _report(figures: Sequence[CaseFigures], *, version: str) -> Report:
-    def row(name: str, cell: Callable[[CaseFigures], str]) -> list[str]:
-        return [name, *map(cell, figures)]
+async def _measure_case(headend: RunningHeadend, case: Figures) -> Figures:
+    url, assets, check = headend.database_url, case["assets"], trio.from_thread.check_cancelled
+    warm_up_rows = math.ceil(case["seconds"] * _WARM_UP_ROWS_PER_S)
+    warm_up_s = await in_thread(warm_up, url, warm_up_rows, assets, check, within_s=_COPY_WITHIN_S)
+    served = await _measure_server(headend, case, str(headend.grpc), headend.program.pid, url)
+    # The peer uses the headend's database server while the headend is idle.
+    peer_url = await in_thread(make_database, url, _PEER_DATABASE)
+    arguments = ("--fleet", str(headend.fleet_path), "--database", peer_url)
+    log = headend.folder / "grpcio.log"
+    async with open_program("scripts.benchmarks.grpcio_peer", *arguments, log=log) as peer:
+        port = int(await peer.line())
+        grpcio = await _measure_server(headend, case, f"127.0.0.1:{port}", peer.pid, peer_url)
+    rows = served["rows"]
+    copy_s = await in_thread(copy_rows, url, rows, assets, check, within_s=_COPY_WITHIN_S)
+    # The better of the two: it is meant to be the limit.
+    copy_rows_per_s = max(rows / copy_s, warm_up_rows / warm_up_s)
+    return {
+        "case": case,
+        "postgres": headend.postgres,
+        "agents": assets // case["assets_per_stream"],
+        "headend": served,
+        "grpcio": grpcio,
+        "copy_rows_per_s": copy_rows_per_s,
+        "headend_per_copy": served["rows_per_s"] / copy_rows_per_s,
+        "headend_per_grpcio": served["rows_per_s"] / grpcio["rows_per_s"],
+    }
 
-    def both(name: str, cell: Callable[[Served], str]) -> list[list[str]]:
-        return [
-            row(f"headend: {name}", lambda of: cell(of.headend)),
-            row(f"grpcio: {name}", lambda of: cell(of.grpcio)),
-        ]
 
-    case = figures[0].case
+async def _measure_server(
+    headend: RunningHeadend, case: Figures, address: str, server_pid: int, url: str
+) -> Figures:
+    """Send the case's load to one server, whose database is empty."""
+    read = partial(read_usage, server_pid=server_pid, headend_pid=headend.program.pid)
+    singles_url = url if case["single_samples"] else None
+    agents = partial(open_load, address, headend.fleet_path, singles_url=singles_url)
+    async with agents(shard_size=case["assets_per_stream"]) as load:
+        await load.registered()
+        began = read()
+        await trio.sleep(case["seconds"])
+        totals = await load.finish()
+        used = read().since(began)
+    peak_mib = peak_rss_mib(server_pid)
+    counted = await in_thread(count_rows, url, totals["samples"])
+    shares = used.pcts()
+    return {
+        "elapsed_s": totals["elapsed_s"],
+        "messages": totals["messages"],
+        "rows_per_s": counted["rows"] / totals["elapsed_s"],
+        **counted,
+        "replays": totals["replays"],
+        "acknowledged_p50_ms": _in_ms(totals["p50_s"]),
+        "acknowledged_p99_ms": _in_ms(totals["p99_s"]),
+        "server_cpu_pct": shares["headend_cpu_pct"],
+        "postgres_cpu_pct": shares["postgres_cpu_pct"],
+        "generator_cpu_pct": 100 * totals["cpu_s"] / totals["elapsed_s"],
+        "others_cpu_pct": max(0.0, shares["others_cpu_pct"] - 100 * totals["cpu_s"] / used.at_s),
+        "peak_rss_mib": peak_mib,
+    }
+
+
+def report_of(figures: Sequence[Figures]) -> Report:
+    """Return the report on all cases."""
+    case = figures[0]["case"]
+    form = "{assets_per_stream:,} an agent"
+    heads = [(form + ", one a message" * of["case"]["single_samples"]).format(**of["case"]) for of in figures]
+    pairs = list(zip(heads, figures, strict=True))
+    counted = [(f"{head}, {server}", of[server]) for head, of in pairs for server in _SERVERS]
+
+    def both(name: str, cell: str) -> list[tuple[str, str]]:
+        return [(f"{server}: {name}", cell.replace("of[", f"{server}[")) for server in _SERVERS]
+
     return Report(
-        title=f"ingest: {case.assets:,} batteries, as fast as they are kept, {case.seconds:g} s a server",
-        postgres=version,
-        columns=["", *map(_head, figures)],
-        rows=[
-            row("agents", lambda of: f"{of.case.streams:,}"),
-            *both("rows/s committed", lambda of: f"{of.rows_per_s:,.0f}"),
-            row("rows/s of raw COPY", lambda of: f"{of.copy_rows_per_s:,.0f}"),
-            row("headend / COPY", lambda of: f"{of.headend_per_copy:.2f}"),
-            row("headend / grpcio", lambda of: f"{of.headend_per_grpcio:.2f}"),
-            *both("rows lost / doubled", lambda of: f"{of.rows_lost} / {of.rows_doubled}"),
-            *both("messages kept", lambda of: f"{of.messages:,}"),
-            *both("replays asked for", lambda of: f"{of.replays:,}"),
-            *both("send to acknowledgement, p50, ms", lambda of: _told_ms(of.acknowledged_p50_ms)),
-            *both("send to acknowledgement, p99, ms", lambda of: _told_ms(of.acknowledged_p99_ms)),
-            *both("CPU of the server, % of a core", lambda of: f"{of.server_cpu_pct:.0f}"),
-            *both("CPU of PostgreSQL, % of a core", lambda of: f"{of.postgres_cpu_pct:.0f}"),
-            *both("CPU of the generator, % of a core", lambda of: f"{of.generator_cpu_pct:.0f}"),
-            *both("CPU of all else on the machine, %", lambda of: f"{of.others_cpu_pct:.0f}"),
-            *both("peak memory, MiB", lambda of: f"{of.peak_rss_mib:.0f}"),
-        ],
-        figures={"benchmark": "ingest", "cases": [asdict(of) for of in figures]},
-        faults=[fault for of in figures for fault in _faults(of)],
+        title="ingest: {assets:,} batteries, as fast as acknowledged, {seconds:g} s a server".format(**case),
+        postgres=figures[0]["postgres"],
+        columns=["", *heads],
+        rows=table_rows(
+            figures,
+            ("agents", "{agents:,}"),
+            *both("rows/s committed", "{of[rows_per_s]:,.0f}"),
+            ("rows/s of raw COPY", "{copy_rows_per_s:,.0f}"),
+            ("headend / COPY", "{headend_per_copy:.2f}"),
+            ("headend / grpcio", "{headend_per_grpcio:.2f}"),
+            *both("rows lost / doubled", "{of[rows_lost]} / {of[rows_doubled]}"),
+            *both("messages committed", "{of[messages]:,}"),
+            *both("replays requested", "{of[replays]:,}"),
+            *both("sent to acknowledged, p50, ms", "{of[acknowledged_p50_ms]:,.0f}"),
+            *both("sent to acknowledged, p99, ms", "{of[acknowledged_p99_ms]:,.0f}"),
+            *both("CPU of the server, % of a core", "{of[server_cpu_pct]:.0f}"),
+            *both("CPU of PostgreSQL, % of a core", "{of[postgres_cpu_pct]:.0f}"),
+            *both("CPU of the generator, % of a core", "{of[generator_cpu_pct]:.0f}"),
+            *both("CPU of all else on the machine, %", "{of[others_cpu_pct]:.0f}"),
+            *both("peak memory, MiB", "{of[peak_rss_mib]:.0f}"),
+        ),
+        figures={"benchmark": "ingest", "cases": figures},
+        faults=row_faults(counted),
     )
 
 
-def _head(figures: CaseFigures) -> str:
-    case = figures.case
-    return f"{case.assets_per_stream:,} an agent" + (", one a message" if case.single_samples else "")
-
-
-def _told_ms(milliseconds: float | None) -> str:
-    return "-" if milliseconds is None else f"{milliseconds:,.0f}"
-
-
-def _faults(figures: CaseFigures) -> list[str]:
-    return [
-        f"{_head(figures)}, {name}: {served.rows_lost} rows lost, {served.rows_doubled} doubled"
-        for name, served in (("headend", figures.headend), ("grpcio", figures.grpcio))
-        if served.rows_lost or served.rows_doubled
-    ]
+def _in_ms(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds

@@ -1,14 +1,14 @@
-"""The store's modules under asyncio itself: to be imported before anything else of the store is.
+"""Undoes what trio-asyncio replaces in asyncio; to be imported before anything else of the store.
 
-They import trio-asyncio, which puts slower functions of its own in the place of asyncio's. A peer that
-runs on asyncio is not to pay for that, so that they are put back; the loop it has to choose itself.
+The store's modules import trio-asyncio, whose replacements of asyncio's functions are slower: a peer on
+asyncio must not pay for that.
 """
 
 import asyncio
 import asyncio.events
 import asyncio.tasks
 
-# They keep the functions that they find.
+# They keep references to the functions.
 import grpc.aio  # type: ignore[import-untyped]  # noqa: F401
 import psycopg  # noqa: F401
 
@@ -27,7 +27,7 @@ _found = [
     (module, name, getattr(module, name)) for module in _MODULES for name in _NAMES if hasattr(module, name)
 ]
 
-import trio_asyncio  # noqa: E402, F401  # now, and once for all
+import trio_asyncio  # noqa: E402, F401  # here, and only once
 
 for _module, _name, _function in _found:
     setattr(_module, _name, _function)

@@ -1,199 +1,176 @@
-"""`scripts/bench rest`: requests a second of the telemetry routes, beside a handler that does nothing.
+"""`scripts/bench rest`: requests per second of the telemetry routes, beside a handler that does nothing.
 
-A real headend whose assets have all told a sample; the clients, on kept connections, are this process.
+A real headend whose assets have all reported a sample; the clients, on kept connections, are this process.
 """
 
 import random
 import statistics
-import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
+import psutil
 import trio
 
-from scripts.benchmarks.command import BenchmarkError, json_option, run_benchmark
-from scripts.benchmarks.copying import server_version
-from scripts.benchmarks.headend import RunningHeadend, open_headend
-from scripts.benchmarks.programs import open_program
-from scripts.benchmarks.report import Report
-from scripts.benchmarks.rest_clients import Target, Turn, run_turn
-from scripts.make_fleet import make_fleet
+from scripts.benchmarks.command import BenchmarkError, json_option, number, run_benchmark
+from scripts.benchmarks.headend import invented_fleet, open_bench
+from scripts.benchmarks.http_client import HttpConnection, open_http
+from scripts.benchmarks.load import open_load
+from scripts.benchmarks.programs import cpu_s, open_program
+from scripts.benchmarks.report import Figures, Report, table_rows
 from trioder.domain.fleet import Fleet
 from trioder.process.addresses import Address
 
 _EMPTY = "empty handler"
-_ONE = "GET /telemetry/{id}"
-_SITE = "GET /telemetry?site_id="
-_READY_WITHIN_S = 30.0
-_TOLD_WITHIN_S = 60.0
 _STREAM_ASSETS = 1_000
+_SENDING_S = 1.0
 _WARM_UP_S = 0.5
+# The system counts no finer.
+_CPU_RESOLUTION_S = 0.01
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetFigures:
-    """One target in all rounds: medians, and the range of the ratio to the empty handler's same round.
-
-    Attributes:
-        requests_per_cpu_s: a second of the server's CPU time, which others on the machine do not take.
-    """
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is requested: the paths in turn, of a server with this process id."""
 
     name: str
-    requests_per_s: float
-    ratio: float
-    ratio_min: float
-    ratio_max: float
-    requests_per_cpu_s: float
-    cpu_ratio: float
-    body_bytes: float
-    server_cpu_pct: float
-    client_cpu_pct: float
+    address: Address
+    pid: int
+    paths: Sequence[str]
 
 
 @click.command()
-@click.option(
-    "--assets", type=click.IntRange(1, 100_000), default=10_000, show_default=True, help="Of the headend."
-)
-@click.option(
-    "--site-assets", type=click.IntRange(6, 500), default=100, show_default=True, help="Of each of its sites."
-)
-@click.option("--clients", type=click.IntRange(1, 100), default=4, show_default=True, help="Connections.")
-@click.option(
-    "--rounds",
-    type=click.IntRange(1, 1000),
-    default=5,
-    show_default=True,
-    help="Each is all targets in turn.",
-)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.1, 600.0),
-    default=4.0,
-    show_default=True,
-    help="Of each target in each round.",
-)
+@number("--assets", 1, 100_000, 10_000, "Of the headend.")
+@number("--site-assets", 6, 500, 100, "Of each of its sites.")
+@number("--clients", 1, 100, 4, "Connections.")
+@number("--rounds", 1, 1000, 5, "Each is all targets in turn.")
+@number("--seconds", 0.1, 600.0, 4.0, "Of each target in each round.")
 @json_option
-def rest(
-    *, assets: int, site_assets: int, clients: int, rounds: int, seconds: float, json_path: Path | None
-) -> None:
-    """Requests a second of the telemetry routes, beside an empty handler."""
-    run_benchmark(
-        partial(
-            _measure, assets=assets, site_assets=site_assets, clients=clients, rounds=rounds, seconds=seconds
-        ),
-        json_path=json_path,
-    )
+def rest(json_path: Path | None, **options: Any) -> None:
+    """Requests per second of the telemetry routes, beside an empty handler."""
+    run_benchmark(partial(_measure, **options), json_path=json_path)
 
 
 async def _measure(*, assets: int, site_assets: int, clients: int, rounds: int, seconds: float) -> Report:
     fleet = _fleet_of_sites(assets, site_assets)
-    # A server that had to be killed may still let go of its files.
-    with tempfile.TemporaryDirectory(prefix="trioder-bench-", ignore_cleanup_errors=True) as name:
-        async with open_headend(Path(name), fleet) as headend, _open_empty(Path(name)) as empty:
-            version = await trio.to_thread.run_sync(server_version, headend.database_url)
-            await _tell_samples(headend, Path(name))
-            targets = [empty, *_targets(headend, fleet)]
-            turns: dict[str, list[Turn]] = {target.name: [] for target in targets}
+    async with open_bench(fleet) as headend:
+        # Every asset gets a sample, and nobody sends any more after that.
+        async with open_load(headend.grpc, headend.fleet_path, shard_size=_STREAM_ASSETS) as load:
+            await load.registered()
+            await trio.sleep(_SENDING_S)
+            await load.finish()
+        log = headend.folder / "empty.log"
+        async with open_program("scripts.benchmarks.stub_servers", "empty", log=log) as program:
+            port = int(await program.line())
+            # In another order than the file's, as users would ask.
+            shuffled = random.Random(1).sample  # noqa: S311  # no secrets here
+            ids = shuffled(fleet.asset_ids, len(fleet.assets))
+            site_ids = shuffled([site.id for site in fleet.sites], len(fleet.sites))
+            one = [f"/telemetry/{asset_id}" for asset_id in ids]
+            site = [f"/telemetry?site_id={site_id}" for site_id in site_ids]
+            targets = [
+                Target(_EMPTY, Address("127.0.0.1", port), program.pid, ["/"]),
+                Target("GET /telemetry/{id}", headend.http, headend.program.pid, one),
+                Target("GET /telemetry?site_id=", headend.http, headend.program.pid, site),
+            ]
+            turns: dict[str, list[Figures]] = {target.name: [] for target in targets}
             for target in targets:
-                await run_turn(target, clients=clients, seconds=min(_WARM_UP_S, seconds))
+                await _run_turn(target, clients=clients, seconds=min(_WARM_UP_S, seconds))
             for _ in range(rounds):
                 for target in targets:
-                    turns[target.name].append(await run_turn(target, clients=clients, seconds=seconds))
+                    turns[target.name].append(await _run_turn(target, clients=clients, seconds=seconds))
     figures = [_figures(target, turns[target], turns[_EMPTY]) for target in turns]
     return Report(
         title=f"rest: {assets:,} assets, {clients} kept connections, {rounds} rounds of {seconds:g} s",
-        postgres=version,
-        columns=["", *(one.name for one in figures)],
-        rows=[
-            ["requests/s, median of rounds", *(f"{one.requests_per_s:,.0f}" for one in figures)],
-            ["/ empty handler, median of rounds", *(f"{one.ratio:.2f}" for one in figures)],
-            ["/ empty handler, range", *(f"{one.ratio_min:.2f} to {one.ratio_max:.2f}" for one in figures)],
-            ["requests a CPU second of the server", *(f"{one.requests_per_cpu_s:,.0f}" for one in figures)],
-            ["/ empty handler, by CPU time", *(f"{one.cpu_ratio:.2f}" for one in figures)],
-            ["bytes of an answer's body", *(f"{one.body_bytes:,.0f}" for one in figures)],
-            ["CPU of the server, % of a core", *(f"{one.server_cpu_pct:.0f}" for one in figures)],
-            ["CPU of the clients, % of a core", *(f"{one.client_cpu_pct:.0f}" for one in figures)],
-        ],
+        postgres=headend.postgres,
+        columns=["", *turns],
+        rows=table_rows(
+            figures,
+            ("requests/s, median of rounds", "{requests_per_s:,.0f}"),
+            ("/ empty handler, median of rounds", "{ratio:.2f}"),
+            ("/ empty handler, range", "{ratio_min:.2f} to {ratio_max:.2f}"),
+            ("requests per CPU second of the server", "{requests_per_cpu_s:,.0f}"),
+            ("/ empty handler, by CPU time", "{cpu_ratio:.2f}"),
+            ("bytes of a response's body", "{body_bytes:,.0f}"),
+            ("CPU of the server, % of a core", "{server_cpu_pct:.0f}"),
+            ("CPU of the clients, % of a core", "{client_cpu_pct:.0f}"),
+        ),
         figures={
             "benchmark": "rest",
             "assets": assets,
             "site_assets": site_assets,
             "clients": clients,
-            "targets": [asdict(one) for one in figures],
-            "rounds": {name: [asdict(turn) for turn in of_target] for name, of_target in turns.items()},
+            "targets": figures,
+            "rounds": turns,
         },
     )
 
 
 def _fleet_of_sites(assets: int, site_assets: int) -> Fleet:
     """Return a fleet whose sites have `site_assets` assets each; the last may have fewer."""
-    made = make_fleet(assets, random.Random(1))  # noqa: S311  # no secrets here
-    # They have six units at most there, so there are enough of them.
+    made = invented_fleet(assets)
+    # Its sites have six units at most, so there are enough of them.
     sites = made.sites[: -(-assets // site_assets)]
-    homes = (sites[number // site_assets] for number in range(assets))
-    moved = [
-        replace(asset, site_id=site.id, site_name=site.name)
-        for asset, site in zip(made.assets, homes, strict=True)
-    ]
-    return Fleet(sites=sites, assets=tuple(moved))
+    homes = [sites[position // site_assets] for position in range(assets)]
+    pairs = zip(made.assets, homes, strict=True)
+    moved = [replace(asset, site_id=site.id, site_name=site.name) for asset, site in pairs]
+    return Fleet(sites=sites, assets=moved)
 
 
-def _targets(headend: RunningHeadend, fleet: Fleet) -> list[Target]:
-    # In another order than the file's, as users would ask.
-    order = random.Random(1)  # noqa: S311  # no secrets here
-    ids = order.sample([asset.id for asset in fleet.assets], len(fleet.assets))
-    site_ids = order.sample([site.id for site in fleet.sites], len(fleet.sites))
-    of_headend = partial(Target, address=headend.http, pid=headend.program.pid)
-    return [
-        of_headend(name=_ONE, paths=[f"/telemetry/{asset_id}" for asset_id in ids]),
-        of_headend(name=_SITE, paths=[f"/telemetry?site_id={site_id}" for site_id in site_ids]),
-    ]
+async def _run_turn(target: Target, *, clients: int, seconds: float) -> Figures:
+    """Send requests on kept connections for so long, each as soon as the response before it has come."""
+    failed: list[BenchmarkError] = []
+    sizes: list[int] = []
+
+    async def ask(connection: HttpConnection, requests: Sequence[bytes], until_s: float) -> None:
+        count = 0
+        try:
+            while trio.current_time() < until_s:
+                sizes.append(len(await connection.exchange(requests[count % len(requests)])))
+                count += 1
+        except BenchmarkError as error:
+            failed.append(error)
+
+    server = psutil.Process(target.pid)
+    async with AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(open_http(target.address)) for _ in range(clients)]
+        shares = [target.paths[position::clients] or target.paths for position in range(clients)]
+        requests = [[connections[0].request_bytes("GET", path) for path in paths] for paths in shares]
+        began_s, server_s, client_s = trio.current_time(), cpu_s(server), time.process_time()
+        async with trio.open_nursery() as nursery:
+            for connection, own in zip(connections, requests, strict=True):
+                nursery.start_soon(ask, connection, own, began_s + seconds)
+        took_s, used_s = trio.current_time() - began_s, cpu_s(server) - server_s
+        client_cpu_s = time.process_time() - client_s
+    if failed:
+        raise failed[0]
+    return {
+        "requests_per_s": len(sizes) / took_s,
+        # Others on the machine do not take any of this time.
+        "requests_per_cpu_s": len(sizes) / max(_CPU_RESOLUTION_S, used_s),
+        "body_bytes": sum(sizes) / max(1, len(sizes)),
+        "server_cpu_pct": 100 * used_s / took_s,
+        "client_cpu_pct": 100 * client_cpu_s / took_s,
+    }
 
 
-@asynccontextmanager
-async def _open_empty(folder: Path) -> AsyncIterator[Target]:
-    async with open_program("scripts.benchmarks.empty_handler", log=folder / "empty.log") as program:
-        with trio.move_on_after(_READY_WITHIN_S) as patience:
-            port = int(await program.line())
-        if patience.cancelled_caught:
-            raise BenchmarkError(f"the empty handler did not start within {_READY_WITHIN_S:g} s")
-        yield Target(name=_EMPTY, address=Address("127.0.0.1", port), pid=program.pid, paths=["/"])
+def _figures(name: str, turns: Sequence[Figures], empty: Sequence[Figures]) -> dict[str, Any]:
+    """Return the medians of one target, and the range of its ratio to the empty handler in the same round."""
 
+    def ratios(figure: str) -> list[float]:
+        return [turn[figure] / beside[figure] for turn, beside in zip(turns, empty, strict=True)]
 
-async def _tell_samples(headend: RunningHeadend, folder: Path) -> None:
-    """Let every asset have a sample, and nobody send any more when this returns."""
-    load = open_program(
-        "scripts.benchmarks.load",
-        *("--headend", str(headend.grpc), "--fleet", str(headend.fleet_path)),
-        *("--shard-size", str(_STREAM_ASSETS), "--seconds", "0.1"),
-        log=folder / "load.log",
-    )
-    async with load as generator:
-        with trio.move_on_after(_TOLD_WITHIN_S):
-            await generator.line()
-            await generator.line()
-            return
-        raise generator.failure(f"was not done after {_TOLD_WITHIN_S:g} s")
-
-
-def _figures(name: str, turns: Sequence[Turn], empty: Sequence[Turn]) -> TargetFigures:
-    ratios = [turn.requests_per_s / beside.requests_per_s for turn, beside in zip(turns, empty, strict=True)]
-    return TargetFigures(
-        name=name,
-        requests_per_s=statistics.median(turn.requests_per_s for turn in turns),
-        ratio=statistics.median(ratios),
-        ratio_min=min(ratios),
-        ratio_max=max(ratios),
-        requests_per_cpu_s=statistics.median(turn.requests_per_cpu_s for turn in turns),
-        cpu_ratio=statistics.median(
-            turn.requests_per_cpu_s / beside.requests_per_cpu_s
-            for turn, beside in zip(turns, empty, strict=True)
-        ),
-        body_bytes=statistics.median(turn.body_bytes for turn in turns),
-        server_cpu_pct=statistics.median(turn.server_cpu_pct for turn in turns),
-        client_cpu_pct=statistics.median(turn.client_cpu_pct for turn in turns),
-    )
+    by_time = ratios("requests_per_s")
+    return {
+        "name": name,
+        **{figure: statistics.median(turn[figure] for turn in turns) for figure in turns[0]},
+        "ratio": statistics.median(by_time),
+        "ratio_min": min(by_time),
+        "ratio_max": max(by_time),
+        "cpu_ratio": statistics.median(ratios("requests_per_cpu_s")),
+    }

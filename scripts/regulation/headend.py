@@ -44,7 +44,7 @@ class Headend:
         """Return the fleet's live sums.
 
         Raises:
-            HeadendError: there is no answer, or none that holds them.
+            HeadendError: there is no response, or none that contains them.
         """
         answer = await self._ask("GET", "/fleet")
         try:
@@ -62,7 +62,7 @@ class Headend:
         """Ask the fleet for a total, divided by headroom; return the shortfall in MW.
 
         Raises:
-            HeadendError: there is no answer, or a refusal.
+            HeadendError: there is no response, or a refusal.
         """
         body = {
             "fleet": True,

@@ -24,10 +24,10 @@ START_DELAY_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """A dispatch that was taken.
+    """A dispatch that was accepted.
 
     Attributes:
-        took_s: until the answer had come.
+        took_s: until the response had arrived.
         shortfall_mw: what of it the fleet could not do.
     """
 
@@ -43,7 +43,7 @@ class Recording:
         asked_mw: for every step of the signal.
         resting_mw: the fleet's power before the first step.
         steps: how many have ended.
-        sent: the dispatches that were taken.
+        sent: the dispatches that were accepted.
         failed: those that were not, with the reason.
         read_mw: the fleet's power at the end of each step, where it could be read.
         read_failed: why it could not.

@@ -1,6 +1,6 @@
 """PJM's performance score of a regulation resource, as a pure function of two series.
 
-The formulas are those of PJM Manual 12 (Balancing Operations), section 4.5.6; `docs/regulation.md` tells
+The formulas are those of PJM Manual 12 (Balancing Operations), section 4.5.6; `docs/regulation.md` describes
 where this deviates, and from where the manual is quoted.
 """
 

@@ -58,7 +58,7 @@ def load_signal(which: str, *, day: str | None) -> Signal:
         day: of the CAISO signal, or the column of a file with several; None for the default one.
 
     Raises:
-        ValueError: the file breaks a rule, told with its line; or there is no such day.
+        ValueError: the file breaks a rule, reported with its line; or there is no such day.
         OSError: the file cannot be read.
     """
     match which:
@@ -103,7 +103,7 @@ def read_signal(
 
     Args:
         text: the whole file.
-        source: what faults are told of: the file's path.
+        source: the file's path, for error messages.
         column: its heading; None if there is but one.
         full_mw: the value that is 1 per unit; 1 if the values are per unit already.
 
@@ -130,7 +130,7 @@ def read_signal(
 
 
 def _rows(text: str, source: str) -> Iterator[tuple[str, list[str]]]:
-    """Where each row stands, and its fields."""
+    """The line number of each row, and its fields."""
     rows = csv.reader(io.StringIO(text, newline=None), strict=True)
     empty_since = ""
     try:

@@ -70,7 +70,7 @@ async def running(folder: Path, *arguments: str, **variables: str) -> AsyncItera
                 await process.wait()
 
 
-async def test_ingest_tells_what_the_database_has_committed(tmp_path: Path) -> None:
+async def test_ingest_reports_what_the_database_has_committed(tmp_path: Path) -> None:
     async with running(tmp_path, *SHORT_INGEST) as script:
         assert await script.process.wait() == 0, script.text()
         assert script.pids() == []
@@ -94,7 +94,7 @@ async def test_ingest_tells_what_the_database_has_committed(tmp_path: Path) -> N
         assert singles["headend"]["acknowledged_p50_ms"] is None
 
 
-async def test_dispatch_tells_when_setpoints_were_answered_applied_and_acknowledged(tmp_path: Path) -> None:
+async def test_dispatch_reports_when_setpoints_were_answered_applied_and_acknowledged(tmp_path: Path) -> None:
     arguments = (
         *("dispatch", "--dispatches", "10", "--per-s", "20", "--agent-assets", "5", "--tick-s", "0.5"),
         *("--samples-per-s", "100", "--streams", "2"),
@@ -117,7 +117,7 @@ async def test_dispatch_tells_when_setpoints_were_answered_applied_and_acknowled
         assert figures["groups"]["answered"]["count"] == figures["groups"]["acknowledged"]["count"] == 2
 
 
-async def test_rest_tells_requests_a_second_beside_an_empty_handler(tmp_path: Path) -> None:
+async def test_rest_reports_requests_per_second_beside_an_empty_handler(tmp_path: Path) -> None:
     arguments = (
         *("rest", "--assets", "50", "--site-assets", "10", "--clients", "2"),
         *("--rounds", "2", "--seconds", "0.3"),
@@ -129,22 +129,22 @@ async def test_rest_tells_requests_a_second_beside_an_empty_handler(tmp_path: Pa
         empty, one, site = script.figures()["targets"]
         assert (empty["ratio"], empty["body_bytes"]) == (1.0, 2)
         assert min(target["requests_per_s"] for target in (one, site)) > 0
-        # An answer of a site is ten of one asset's.
+        # The response for a site is ten of one asset's.
         assert 9 < site["body_bytes"] / one["body_bytes"] < 11
 
 
-async def test_pulse_tells_how_late_the_pulses_were(tmp_path: Path) -> None:
+async def test_pulse_reports_how_late_the_pulses_were(tmp_path: Path) -> None:
     arguments = ("pulse", "--assets", "10", "--tick-s", "0.2", "--pulses", "3")
     async with running(tmp_path, *arguments) as script:
         assert await script.process.wait() == 0, script.text()
         assert script.pids() == []
-        assert "| pulse: the clock strikes" in script.text()
+        assert "| pulse: the clock wakes the assets" in script.text()
         figures = script.figures()
         assert (figures["assets"], figures["pulses"], figures["connected"]) == (10, 3, True)
         assert 0 <= figures["pulse_lateness_ms"]["p50"] <= figures["pulse_lateness_ms"]["max"]
 
 
-async def test_fleet_tells_what_the_real_processes_take_and_loses_nothing(tmp_path: Path) -> None:
+async def test_fleet_reports_what_the_real_processes_use_and_loses_nothing(tmp_path: Path) -> None:
     arguments = ("fleet", "--assets", "20", "--shard-size", "10", "--tick-s", "0.5", "--seconds", "2")
     async with running(tmp_path, *arguments) as script:
         assert await script.process.wait() == 0, script.text()
@@ -157,7 +157,9 @@ async def test_fleet_tells_what_the_real_processes_take_and_loses_nothing(tmp_pa
         assert case["connected_s"] > 0
 
 
-async def test_storm_tells_when_all_streams_are_back_at_the_headends_second_life(tmp_path: Path) -> None:
+async def test_storm_reports_when_all_streams_have_reconnected_to_the_restarted_headend(
+    tmp_path: Path,
+) -> None:
     arguments = ("storm", "--streams", "10", "--shard-size", "2", "--pulse-s", "0.5", "--seconds", "1")
     async with running(tmp_path, *arguments) as script:
         assert await script.process.wait() == 0, script.text()
@@ -172,7 +174,7 @@ async def test_storm_tells_when_all_streams_are_back_at_the_headends_second_life
         assert (figures["rows_lost"], figures["rows_doubled"]) == (0, 0)
 
 
-async def test_growth_tells_and_draws_what_a_sample_costs(tmp_path: Path) -> None:
+async def test_growth_reports_and_draws_what_a_sample_costs(tmp_path: Path) -> None:
     plot = tmp_path / "growth.png"
     load = ("--shard-size", "10", "--samples-per-s", "400", "--seconds", "1")
     async with running(
@@ -190,7 +192,7 @@ async def test_growth_tells_and_draws_what_a_sample_costs(tmp_path: Path) -> Non
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_stop_in_the_middle_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     async with running(tmp_path, *SHORT_INGEST, "--seconds", "3") as script:
-        await until(lambda: script.pids("scripts.benchmarks.load") != [], every_s=0.2)
+        await until(lambda: script.pids("scripts.benchmarks.generator") != [], every_s=0.2)
         # A terminal's Ctrl-C goes to the whole group.
         os.killpg(script.process.pid, number)
         with trio.fail_after(60):
@@ -199,10 +201,10 @@ async def test_a_stop_in_the_middle_leaves_nothing_behind(number: signal.Signals
         assert list(script.temporary.iterdir()) == []
 
 
-async def test_a_headend_that_does_not_start_is_told_and_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_a_headend_that_does_not_start_is_an_error_and_leaves_nothing_behind(tmp_path: Path) -> None:
     async with running(tmp_path, *SHORT_INGEST, STALE_AFTER_S="-1") as script:
         assert await script.process.wait() == 1
         assert script.pids() == []
-        assert "trioder.headend did not start; its last words:" in script.text()
+        assert "trioder.headend did not start; the end of its log:" in script.text()
         assert "-1.0 is not a finite number of seconds" in script.text()
         assert list(script.temporary.iterdir()) == []
