@@ -317,7 +317,9 @@ class Dispatcher:
             for setpoint in part:
                 if self._registry.activate(setpoint):
                     assignment = self._delivery.assign(setpoint)
-                    if assignment is not None:
+                    if assignment is None:
+                        self._registry.active.schedule(setpoint)
+                    else:
                         assignments.append(assignment)
             yield _START_US * len(part)
         dispatch.set_if_answered()

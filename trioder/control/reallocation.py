@@ -84,8 +84,12 @@ class Reallocator:
     def check_due(self) -> None:
         """Reallocate each open group of which an asset has dropped out, can do less, or is good again."""
         now_ms = self._wall.now_ms()
-        for dispatch in self._registry.history:
-            if not (dispatch.resplit and dispatch.is_group) or dispatch.ended or dispatch.is_starting:
+        dispatches = tuple(self._registry.history)
+        if any(dispatch.is_starting for dispatch in dispatches):
+            # It supersedes others piece by piece, which must not be reallocated in between.
+            return
+        for dispatch in dispatches:
+            if not (dispatch.resplit and dispatch.is_group) or dispatch.ended:
                 continue
             if now_ms < dispatch.next_check_ms or (
                 dispatch.ends_ms is not None and now_ms >= dispatch.ends_ms

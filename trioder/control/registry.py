@@ -128,10 +128,9 @@ class ActiveSetpoints:
         return setpoint if setpoint is not None and setpoint.is_open else None
 
     def put(self, setpoint: AssetSetpoint) -> AssetSetpoint | None:
-        """Make it the asset's newest; return the former one if that is open."""
+        """Make it the asset's newest; return the former one if that is open. `schedule` it next."""
         former = self.current_open(setpoint.key)
         self._current[setpoint.key] = setpoint
-        self.schedule(setpoint)
         return former
 
     def remove(self, key: int) -> None:
@@ -197,6 +196,8 @@ class DispatchRegistry:
     def activate(self, setpoint: AssetSetpoint) -> bool:
         """Make a setpoint of a new dispatch its asset's; the former one is superseded.
 
+        It is not scheduled, as most are sent at once, which schedules them.
+
         Returns:
             False when the asset has a setpoint of a later dispatch, and this one is superseded; or when its
             asset was retired since the dispatch was built, and it has failed.
@@ -208,7 +209,7 @@ class DispatchRegistry:
         if current is not None and current.dispatch.number > setpoint.dispatch.number:
             self.transition(setpoint, "superseded", reason=f"by {current.dispatch.dispatch_id}")
             return False
-        self.make_current(setpoint)
+        self._supersede_by(setpoint)
         return True
 
     def recover(self, dispatch: Dispatch) -> None:
@@ -220,6 +221,10 @@ class DispatchRegistry:
 
     def make_current(self, setpoint: AssetSetpoint) -> None:
         """The setpoint is its asset's newest, and supersedes the former."""
+        self._supersede_by(setpoint)
+        self.active.schedule(setpoint)
+
+    def _supersede_by(self, setpoint: AssetSetpoint) -> None:
         former = self.active.put(setpoint)
         if former is not None:
             self.transition(former, "superseded", reason=f"by {setpoint.dispatch.dispatch_id}")

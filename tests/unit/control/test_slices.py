@@ -234,6 +234,20 @@ async def test_a_group_is_not_split_anew_before_all_have_their_share() -> None:
     assert len(dispatch.reallocations) == 1
 
 
+async def test_a_group_is_not_reallocated_while_another_supersedes_it() -> None:
+    parts, session = large_fleet()
+    await parts.dispatcher.dispatch_group_in_slices(request())
+    [former] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
+    take_setpoints(session)
+    half = ASSETS // 2
+    async with group_under_way(parts, lambda: former.count_by_state["superseded"] >= half, mw=3_000.0):
+        assert not former.ended
+        advance(parts, 0.1)
+    advance(parts, 1.0)
+    assert (former.ended, former.reallocations) == (True, [])
+    assert {message.mw for message in take_setpoints(session)} == {2.0}
+
+
 async def test_only_what_has_changed_is_recorded_again() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
