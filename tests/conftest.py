@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 import trio_asyncio  # noqa: F401  # replaces functions of asyncio that psycopg keeps when it is imported
 
 # In the environment of every process that a run starts.
@@ -26,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Where rich is installed, structlog would draw tracebacks with all variables: seconds for each.
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
     if not is_worker(config):
         os.environ[_RUN] = uuid.uuid4().hex
         # Otherwise neither fixtures nor what follows below would run.

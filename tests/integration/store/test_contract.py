@@ -11,7 +11,7 @@ from tests.unit.store.test_contract import (  # noqa: F401  # run here with the 
     test_an_asset_without_samples_has_no_history,
     test_an_outbox_never_seen_has_nothing_committed,
     test_outboxes_do_not_disturb_each_other,
-    test_sessions_dispatches_and_unsequenced_samples_are_accepted_without_waiting,
+    test_records_and_unsequenced_samples_are_accepted_without_waiting,
     test_submitted_batches_are_committed_and_reported,
 )
 

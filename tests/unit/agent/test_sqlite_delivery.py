@@ -97,15 +97,15 @@ class Delivery(RuleBasedStateMachine):
             out = self.under_way.popleft()
             if lost or out.live_only or self.cursor is None:
                 continue
-            match self.cursor.judge(out.batch_seq, out.gap_from_seq):
+            match self.cursor.check(out.batch_seq, out.gap_from_seq):
                 case SequenceCheck.NEXT:
                     self.gaps += out.batch_seq - self.cursor.next_seq
-                    self.cursor.take(out.batch_seq)
+                    self.cursor.submitted(out.batch_seq)
                     self.received.append(out.payload)
                     self.committed_seq = out.batch_seq
-                    self.cursor.commit(Watermark(out.batch_seq, None))
-                case SequenceCheck.AHEAD:
-                    if (from_seq := self.cursor.ask_replay()) is not None:
+                    self.cursor.committed(Watermark(out.batch_seq, None))
+                case SequenceCheck.OUT_OF_ORDER:
+                    if (from_seq := self.cursor.request_replay()) is not None:
                         self.outbox.replay_from(from_seq)
                 case _:
                     pass
