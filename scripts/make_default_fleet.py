@@ -40,10 +40,10 @@ From EIA-860:
   lat, lon              of the plant
   capacity_mwhr         nameplate energy (mwh)
   max_mw, min_mw        maximum discharge rate, and maximum charge rate with a minus
-Defaults, the same for all, since EIA-860 does not tell them:
+Defaults, the same for all, since EIA-860 does not report them:
   efficiency            {EFFICIENCY} one way, which is 86 % for the round trip (measured plants: 84-87 %)
   ramp_rate_mw_per_min  60 % of the larger rate a second, which is {RAMP_RATINGS_PER_MIN:g} times it a minute
-A comment above a unit tells what is particular about it.
+A comment above a unit names what is particular about it.
 """
 
 
@@ -122,11 +122,11 @@ def _note(row: Mapping[str, str]) -> str:
     lines = []
     if not row["mwh"]:
         lines.append(
-            f"EIA-860 tells no mwh: capacity_mwhr is a default, {DURATION_H:g} h (the median) of discharge."
+            f"EIA-860 reports no mwh: capacity_mwhr is a default, {DURATION_H:g} h (the median) of discharge."
         )
     mw, charge_mw, discharge_mw = row["mw"], row["charge_mw"], row["discharge_mw"]
     if {charge_mw, discharge_mw} != {mw}:
-        lines.append(f"EIA-860 tells {mw} MW nameplate, {charge_mw} MW charge, {discharge_mw} MW discharge.")
+        lines.append(f"EIA-860: {mw} MW nameplate, {charge_mw} MW charge, {discharge_mw} MW discharge.")
     technology = _TECHNOLOGIES.get(row["storage_tech"])
     if technology is not None:
         lines.append(f"A {technology} battery; the default efficiency is that of lithium-ion plants.")

@@ -156,7 +156,7 @@ async def test_a_group_is_answered_tracked_and_re_split_when_an_agent_falls_sile
         )
         assert {shares[key]["state"] for key in dropped} == {"failed"}
 
-        # Back again, and told to let go of what others have taken over.
+        # Back again, and reported to let go of what others have taken over.
         os.kill(silent, signal.SIGCONT)
         with trio.fail_after(WITHIN_S):
             while (await api.get("/fleet"))["current_mw"] != pytest.approx(500, rel=0.01):

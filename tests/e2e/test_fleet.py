@@ -105,7 +105,7 @@ async def test_the_default_fleet_is_seven_agents(tmp_path: Path) -> None:
         assert (health["status"], health["db"], health["agents"]) == ("ok", "disabled", AGENTS)
 
 
-async def test_a_killed_agent_comes_back_under_a_new_session(tmp_path: Path) -> None:
+async def test_a_killed_agent_reconnects_under_a_new_session(tmp_path: Path) -> None:
     async with open_fleet(tmp_path) as fleet:
         before = await fleet.api.connected()
         victim = fleet.processes.pids(containing="trioder.agent")[0]

@@ -41,7 +41,7 @@ def fill(path: Path) -> None:
 
 
 @pytest.mark.skipif(not small_disks_are_possible(), reason="user and mount namespaces are refused here")
-async def test_a_full_disk_is_told_and_what_waited_is_written_once_there_is_room(tmp_path: Path) -> None:
+async def test_a_full_disk_is_reported_and_what_waited_is_written_once_there_is_room(tmp_path: Path) -> None:
     state_dir, agents_dir = tmp_path / "small", tmp_path / "agents"
     state_dir.mkdir()
     async with open_processes() as processes:
@@ -69,8 +69,8 @@ async def test_a_full_disk_is_told_and_what_waited_is_written_once_there_is_room
                 [asset] = await api.get("/assets", limit=1)
                 disk = disk_of(processes, state_dir)
                 fill(disk / "filler")
-                told = await headend.logged("database unavailable")
-                assert "No space left on device" in told["reason"]
+                reported = await headend.logged("database unavailable")
+                assert "No space left on device" in reported["reason"]
                 assert (await api.health())["db"] == "error"
                 # Telemetry stays fresh, and dispatches work.
                 await api.post("/dispatch?wait=ack", {"asset_id": asset["id"], "mw": 1.0, "duration_s": 600})

@@ -83,7 +83,7 @@ async def _stop_the_headend(world: World) -> None:
 async def _take_the_database_away(world: World) -> None:
     world.server.crash("the server was killed")
     await trio.sleep(world.rng.choice([world.rng.uniform(0, 5), world.rng.uniform(5, 60)]))
-    world.server.come_back()
+    world.server.are_restored()
 
 
 async def _slow_the_database(world: World) -> None:

@@ -59,7 +59,7 @@ class DatabaseServer:
         self.away = reason
         self._run += 1
 
-    def come_back(self) -> None:
+    def are_restored(self) -> None:
         self.away = ""
 
     @property

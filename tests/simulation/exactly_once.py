@@ -60,7 +60,7 @@ def _kept_by_asset(world: World) -> dict[int, list[Sample]]:
     kept: dict[int, list[Sample]] = defaultdict(list)
     for batches in world.server.batches.values():
         for batch in batches:
-            # Agents' batches alone: what one tells at once is of one instant.
+            # Agents' batches alone: what one reports at once is of one instant.
             [ts_unix_ms] = batch.run_ts_unix_ms
             for key, *values in zip(
                 batch.asset_keys,

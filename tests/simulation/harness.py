@@ -62,7 +62,7 @@ class WireEnd(trio.abc.Stream):
 
     async def aclose(self) -> None:
         if self.is_cut:
-            # A cut wire tells the other end nothing.
+            # A cut wire reports the other end nothing.
             await trio.lowlevel.checkpoint()
         else:
             await self._stream.aclose()

@@ -21,7 +21,7 @@ _EXPECTED_ERRORS = frozenset({"database unavailable"})
 async def calm_down(world: World) -> None:
     """All faults end, and everything is stopped in good order once it is well again."""
     server = world.server
-    server.come_back()
+    server.are_restored()
     server.failure, server.delay_s = 0.0, 0.01
     await world.start_headend()
     for agent in world.agents:

@@ -263,6 +263,6 @@ async def test_a_step_makes_no_gap_and_no_double_in_a_backlog(autojump_clock: ob
         await trio.sleep(20.0)
         plant.set_clock("both", by_s)
         await trio.sleep(20.0)
-        plant.world.server.come_back()
+        plant.world.server.are_restored()
         await trio.sleep(60.0)
         assert plant.world.waiting(plant.world.agents[0]) <= 1

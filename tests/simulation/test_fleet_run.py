@@ -19,7 +19,7 @@ def order(world: World, key: int, mw: float, *, duration_s: int | None = None) -
     return world.headend.dispatcher.dispatch(request).state
 
 
-async def test_the_fleet_connects_and_is_told_by_its_agents(autojump_clock: object) -> None:
+async def test_the_fleet_connects_and_is_reported_by_its_agents(autojump_clock: object) -> None:
     async with open_world(make_fleet(20), store=NoneStore(), seed=1) as world:
         await world.start_agents(shard_size=5)
         await world.until_all_connected()

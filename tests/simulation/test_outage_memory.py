@@ -90,7 +90,7 @@ async def test_an_hour_without_a_database_is_bounded_in_memory_and_felt_by_nobod
             assert max(memory_bytes) - memory_bytes[0] < 2_000_000
             assert max(memory_bytes) < 4 * QUEUE_BYTES
 
-            server.come_back()
+            server.are_restored()
             await trio.sleep(30)
             assert store.health == "ok"
             taken = [batch.batch_seq for batch in server.batches["box-0"]]

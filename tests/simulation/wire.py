@@ -98,7 +98,7 @@ class Wire:
         near: the agent's end.
         far: the headend's.
         delay_s: how long bytes that are sent now are under way.
-        silent: nothing arrives, nobody is told.
+        silent: nothing arrives, nobody is reported.
     """
 
     def __init__(self, *, delay_s: float) -> None:

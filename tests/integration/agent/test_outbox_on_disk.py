@@ -104,7 +104,7 @@ def shard_line(fleet: Fleet, port: int, folder: Path, **changes: object) -> byte
     return json.dumps(document | changes).encode() + b"\n"
 
 
-async def test_an_agent_killed_in_midstream_comes_back_with_its_charge_its_setpoint_and_its_backlog(
+async def test_an_agent_killed_in_midstream_reconnects_with_its_charge_its_setpoint_and_its_backlog(
     tmp_path: Path,
 ) -> None:
     fleet, port, database = make_fleet(2), free_port(), Database()

@@ -258,6 +258,6 @@ async def test_a_second_headend_on_the_same_folder_is_refused(tmp_path: Path) ->
     async with open_plant(tmp_path) as plant:
         second = await plant.processes.start("trioder.headend", env=variables(tmp_path))
         assert await second.process.wait() == 2
-        told = await second.logged("^Error: ")
-        assert f"another headend runs the database in {tmp_path}" in told["event"]
+        reported = await second.logged("^Error: ")
+        assert f"another headend runs the database in {tmp_path}" in reported["event"]
         assert (await plant.ask("/health"))["db"] == "ok"

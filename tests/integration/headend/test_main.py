@@ -127,14 +127,14 @@ async def test_an_address_that_is_not_ours_is_named(fleet_file: Path) -> None:
     assert "HEADEND_GRPC_ADDR 192.0.2.1:0 cannot be listened on" in said
 
 
-async def test_every_fault_of_the_fleet_file_is_told(faulty_fleet_file: Path) -> None:
+async def test_every_fault_of_the_fleet_file_is_reported(faulty_fleet_file: Path) -> None:
     said = await refused(variables(faulty_fleet_file))
     assert "2 faults" in said
     assert said.count("max_mw") >= 2
     assert str(faulty_fleet_file) in said
 
 
-async def test_a_missing_fleet_file_is_told(tmp_path: Path) -> None:
+async def test_a_missing_fleet_file_is_reported(tmp_path: Path) -> None:
     said = await refused(variables(tmp_path / "none.yaml"))
     assert "none.yaml" in said
 
@@ -160,7 +160,7 @@ async def test_a_value_out_of_range_is_refused(fleet_file: Path, variable: str, 
     assert value in said
 
 
-async def test_too_few_open_files_for_the_fleet_are_told(fleet_file: Path) -> None:
+async def test_too_few_open_files_for_the_fleet_are_reported(fleet_file: Path) -> None:
     env = variables(fleet_file, HEADEND_HTTP_ADDR="192.0.2.1:1")
     headend = f"ulimit -n 128 && exec {sys.executable} -m trioder.headend"
     with trio.fail_after(20):

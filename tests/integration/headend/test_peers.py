@@ -83,7 +83,7 @@ async def refusal(channel: Channel, message: Any) -> RpcError:
         (b"\x32\x00" * 8_000_000, StatusCode.RESOURCE_EXHAUSTED, "a message of 16000005 bytes; at most"),
     ],
 )
-async def test_a_register_of_empty_descriptors_costs_little_and_is_told_why(
+async def test_a_register_of_empty_descriptors_costs_little_and_is_reported_why(
     fields: bytes, status: StatusCode, words: str, fleet_file: Path
 ) -> None:
     message = Bytes(b"\x0a" + length(len(fields)) + fields)

@@ -47,7 +47,7 @@ async def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-async def test_a_signal_is_followed_to_its_end_and_the_fleet_let_go(tmp_path: Path) -> None:
+async def test_a_signal_is_followed_to_its_end_and_the_fleet_released(tmp_path: Path) -> None:
     fleet = StubFleet()
     with trio.fail_after(WITHIN_S):
         async with serving(fleet) as url:
@@ -120,7 +120,7 @@ async def test_without_a_headend_the_failure_names_its_url(tmp_path: Path) -> No
     assert f"Error: http://127.0.0.1:{port}: GET /fleet: ".encode() in result.stderr
 
 
-async def test_a_refused_dispatch_is_told(tmp_path: Path) -> None:
+async def test_a_refused_dispatch_is_reported(tmp_path: Path) -> None:
     with trio.fail_after(WITHIN_S):
         async with serving(StubFleet(refuse="not today")) as url:
             result = await run(

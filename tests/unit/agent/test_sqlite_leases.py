@@ -65,7 +65,7 @@ def store(path: Path) -> Iterator[SqliteStateStore]:
         yield store
 
 
-def test_dispatches_come_back_and_go(path: Path) -> None:
+def test_dispatches_are_stored_and_removed(path: Path) -> None:
     for now_ms, ids in enumerate([("x", "y"), ("x", ""), ("", "z"), ("", "")]):
         with open_at(path) as store:
             store.save(states(*ids), now_ms=now_ms)

@@ -53,7 +53,7 @@ def store(path: Path) -> Iterator[SqliteStateStore]:
         yield store
 
 
-def test_batches_and_batteries_come_back_with_their_outbox(path: Path) -> None:
+def test_batches_and_batteries_are_restored_with_their_outbox(path: Path) -> None:
     with open_at(path) as store:
         store.batches.append(b"one")
         store.batches.append(b"two")
@@ -196,7 +196,7 @@ def test_unsaved_batches_count_towards_the_bound(store: SqliteStateStore) -> Non
     assert (outbox.dropped, store.batches.first_seq, store.batches.durable_seq) == (2, 3, 5)
 
 
-def test_a_damaged_batch_is_passed_over_and_told_as_a_gap(path: Path) -> None:
+def test_a_damaged_batch_is_passed_over_and_reported_as_a_gap(path: Path) -> None:
     with open_at(path) as store:
         for number in range(4):
             store.batches.append(b"%010d" % (number + 1))

@@ -51,7 +51,7 @@ def resumed(saved: SavedBattery) -> Battery:
     return battery
 
 
-async def test_after_a_crash_the_charge_the_setpoint_and_the_backlog_come_back(
+async def test_after_a_crash_the_charge_the_setpoint_and_the_backlog_are_restored(
     autojump_clock: MockClock,
 ) -> None:
     headend, store = FakeHeadend(), make_memory()

@@ -80,7 +80,7 @@ def acknowledge(
     setpoint_mw: float | None = None,
     remaining_s: float | None = None,
 ) -> None:
-    told = Acknowledgement(
+    reported = Acknowledgement(
         dispatch_id=setpoint.wire_id,
         asset_id=asset_id(setpoint.key),
         status=status,
@@ -89,7 +89,7 @@ def acknowledge(
         setpoint_mw=setpoint_mw,
         remaining_s=remaining_s,
     )
-    parts.dispatcher.acknowledged(told, session=session)
+    parts.dispatcher.acknowledged(reported, session=session)
 
 
 def only(dispatch: Dispatch) -> AssetSetpoint:

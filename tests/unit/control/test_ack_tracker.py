@@ -127,7 +127,7 @@ def test_a_dispatch_is_completed_by_the_clock_when_its_agent_does_not_say_so() -
     assert (dispatch.state, only(dispatch).reason) == ("completed", "its time is over")
 
 
-def test_the_agent_tells_how_long_its_setpoint_lasts_by_its_own_clock() -> None:
+def test_the_agent_reports_how_long_its_setpoint_lasts_by_its_own_clock() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0, duration_s=60)
@@ -172,7 +172,7 @@ def test_an_answer_that_comes_twice_or_late_changes_nothing() -> None:
     assert (older.state, newer.state) == ("superseded", "sent")
 
 
-def test_an_agent_that_comes_back_under_a_dispatch_has_taken_it() -> None:
+def test_an_agent_that_reconnects_under_a_dispatch_has_taken_it() -> None:
     parts = still_parts()
     first = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0, duration_s=600)
@@ -188,7 +188,7 @@ def test_a_dispatch_from_before_the_headends_start_is_adopted() -> None:
     parts = still_parts()
     session = connect(parts, 0, 1)
     for key, mw in ((0, 5.0), (1, -2.0)):
-        told = Acknowledgement(
+        reported = Acknowledgement(
             dispatch_id="of-another-life",
             asset_id=asset_id(key),
             status="active",
@@ -197,7 +197,7 @@ def test_a_dispatch_from_before_the_headends_start_is_adopted() -> None:
             remaining_s=30.0,
             reversion_mw=1.0,
         )
-        parts.dispatcher.acknowledged(told, session=session)
+        parts.dispatcher.acknowledged(reported, session=session)
     found = parts.dispatcher.find("of-another-life")
     assert found is not None
     assert (found.state, found.mw, [setpoint.mw for setpoint in found.members]) == (
@@ -217,7 +217,7 @@ def test_an_agent_cannot_make_dispatches_up_one_after_the_other() -> None:
     parts = still_parts()
 
     def report(number: int, session: Session) -> None:
-        told = Acknowledgement(
+        reported = Acknowledgement(
             dispatch_id=f"made up {number}",
             asset_id=asset_id(0),
             status="active",
@@ -225,7 +225,7 @@ def test_an_agent_cannot_make_dispatches_up_one_after_the_other() -> None:
             setpoint_mw=5.0,
             remaining_s=30.0,
         )
-        parts.dispatcher.acknowledged(told, session=session)
+        parts.dispatcher.acknowledged(reported, session=session)
 
     session = connect(parts, 0)
     for number in range(100):
@@ -242,8 +242,8 @@ def test_an_agent_cannot_make_dispatches_up_one_after_the_other() -> None:
 def test_an_answer_to_a_dispatch_that_nobody_made_is_passed_over() -> None:
     parts = still_parts()
     session = connect(parts, 0)
-    told = Acknowledgement(dispatch_id="never", asset_id=asset_id(0), status="applied", ts_unix_ms=1)
-    parts.dispatcher.acknowledged(told, session=session)
+    reported = Acknowledgement(dispatch_id="never", asset_id=asset_id(0), status="applied", ts_unix_ms=1)
+    parts.dispatcher.acknowledged(reported, session=session)
     assert parts.dispatcher.find("never") is None
     assert parts.counters.dispatches_acknowledged == 1
 
@@ -257,11 +257,11 @@ def test_an_agent_that_obeys_what_was_given_up_is_reported_to_end_it(word: str) 
     advance(parts, 30)
     assert dispatch.state == "failed"
     acknowledge(parts, session, only(dispatch), word, setpoint_mw=5.0)
-    assert [(told.mw, told.duration_s) for told in take_setpoints(session)] == [(-1.0, None)]
+    assert [(reported.mw, reported.duration_s) for reported in take_setpoints(session)] == [(-1.0, None)]
     assert dispatch.state == "failed"
 
 
-def test_what_an_undelivered_dispatch_was_to_supersede_is_ended_when_its_agent_comes_back_under_it() -> None:
+def test_what_an_undelivered_dispatch_was_to_supersede_is_ended_when_its_agent_reconnects_under_it() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     older = dispatch_one(parts, 5.0)
@@ -272,7 +272,7 @@ def test_what_an_undelivered_dispatch_was_to_supersede_is_ended_when_its_agent_c
     assert (older.state, newer.state) == ("superseded", "expired")
     back = connect(parts, 0, number=1)
     acknowledge(parts, back, only(older), "active", setpoint_mw=5.0)
-    assert [told.mw for told in take_setpoints(back)] == [0.0]
+    assert [reported.mw for reported in take_setpoints(back)] == [0.0]
 
 
 def test_an_agent_that_obeys_what_was_given_up_is_left_alone_when_a_newer_dispatch_has_its_asset() -> None:
@@ -335,14 +335,14 @@ def test_an_asset_that_is_sent_a_newer_dispatch_is_not_adopted_under_an_unknown_
     parts = still_parts()
     session = connect(parts, 0)
     newer = dispatch_one(parts, 6.0)
-    told = Acknowledgement(
+    reported = Acknowledgement(
         dispatch_id="of-another-life",
         asset_id=asset_id(0),
         status="active",
         ts_unix_ms=1,
         setpoint_mw=5.0,
     )
-    parts.dispatcher.acknowledged(told, session=session)
+    parts.dispatcher.acknowledged(reported, session=session)
     assert parts.dispatcher.find("of-another-life") is None
     assert newer.state == "sent"
 
@@ -350,16 +350,16 @@ def test_an_asset_that_is_sent_a_newer_dispatch_is_not_adopted_under_an_unknown_
 def test_an_adopted_dispatch_that_has_ended_registry_again_with_another_asset() -> None:
     parts = still_parts()
     session = connect(parts, 0, 1)
-    told = Acknowledgement(
+    reported = Acknowledgement(
         dispatch_id="of-another-life",
         asset_id=asset_id(0),
         status="active",
         ts_unix_ms=1,
         setpoint_mw=5.0,
     )
-    parts.dispatcher.acknowledged(told, session=session)
+    parts.dispatcher.acknowledged(reported, session=session)
     dispatch_one(parts, 1.0)
-    parts.dispatcher.acknowledged(replace(told, asset_id=asset_id(1)), session=session)
+    parts.dispatcher.acknowledged(replace(reported, asset_id=asset_id(1)), session=session)
     log = parts.dispatcher._registry.history
     assert "of-another-life" in {dispatch.dispatch_id for dispatch in log}
     assert log._ended_setpoints == 0
@@ -376,4 +376,4 @@ def test_what_was_superseded_by_one_that_its_agent_left_with_unread_is_ended_whe
     assert newer.state == "expired"
     back = connect(parts, 0, number=1)
     acknowledge(parts, back, only(older), "active", setpoint_mw=5.0)
-    assert [told.mw for told in take_setpoints(back)] == [0.0]
+    assert [reported.mw for reported in take_setpoints(back)] == [0.0]

@@ -76,7 +76,7 @@ def test_what_is_delivered_late_has_what_is_left_of_its_duration(by_s: float) ->
     dispatch_one(parts, 5.0, duration_s=600, expires_in_s=600.0)
     advance(parts, 100)
     step(parts, by_s)
-    assert [told.duration_s for told in take_setpoints(connect(parts, 0))] == [500]
+    assert [reported.duration_s for reported in take_setpoints(connect(parts, 0))] == [500]
 
 
 @every_step
@@ -118,7 +118,7 @@ def test_one_whose_valid_until_turns_out_to_be_over_is_ended_at_its_agent() -> N
     take_setpoints(session)
     step(parts, 3_600.0)
     assert dispatch.state == "not_tracked"
-    assert [(told.mw, told.duration_s) for told in take_setpoints(session)] == [(1.0, None)]
+    assert [(reported.mw, reported.duration_s) for reported in take_setpoints(session)] == [(1.0, None)]
 
 
 def test_one_that_waits_with_a_valid_until_that_is_over_expires() -> None:

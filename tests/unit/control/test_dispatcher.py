@@ -28,9 +28,9 @@ def test_a_connected_agent_is_sent_its_setpoint() -> None:
     session = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0, duration_s=60, reversion_mw=-1.0)
     assert dispatch.state == "sent"
-    [told] = take_setpoints(session)
-    assert (told.dispatch_id, told.mw, told.duration_s) == (dispatch.dispatch_id, 5.0, 60)
-    assert (told.reversion_mw, told.group_id, told.valid_until_ms) == (-1.0, "", None)
+    [reported] = take_setpoints(session)
+    assert (reported.dispatch_id, reported.mw, reported.duration_s) == (dispatch.dispatch_id, 5.0, 60)
+    assert (reported.reversion_mw, reported.group_id, reported.valid_until_ms) == (-1.0, "", None)
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ def test_an_unknown_asset_is_refused() -> None:
     assert refused.value.code == "not_found"
 
 
-def test_a_queued_dispatch_is_delivered_when_the_agent_comes_back_in_time() -> None:
+def test_a_queued_dispatch_is_delivered_when_the_agent_reconnects_in_time() -> None:
     parts = still_parts()
     dispatch = dispatch_one(parts, 5.0)
     assert dispatch.state == "queued"
     advance(parts, 59)
-    [told] = take_setpoints(connect(parts, 0))
-    assert told.dispatch_id == dispatch.dispatch_id
+    [reported] = take_setpoints(connect(parts, 0))
+    assert reported.dispatch_id == dispatch.dispatch_id
     assert dispatch.state == "sent"
 
 
@@ -104,8 +104,8 @@ def test_valid_until_goes_out_with_the_seconds_that_are_left_for_agents_that_kno
     parts = still_parts()
     session = connect(parts, 0)
     dispatch_one(parts, 5.0, valid_until_ms=NOW_MS + 4_200)
-    [told] = take_setpoints(session)
-    assert (told.valid_until_ms, told.duration_s) == (NOW_MS + 4_200, 5)
+    [reported] = take_setpoints(session)
+    assert (reported.valid_until_ms, reported.duration_s) == (NOW_MS + 4_200, 5)
 
 
 def test_a_dispatch_whose_time_is_over_is_not_delivered() -> None:
@@ -140,8 +140,8 @@ def test_one_that_is_overdue_is_not_delivered_though_nobody_has_looked_yet() -> 
 def test_a_newer_dispatch_supersedes_a_queued_one() -> None:
     parts = still_parts()
     older, newer = dispatch_one(parts, 5.0), dispatch_one(parts, -5.0)
-    [told] = take_setpoints(connect(parts, 0))
-    assert told.dispatch_id == newer.dispatch_id
+    [reported] = take_setpoints(connect(parts, 0))
+    assert reported.dispatch_id == newer.dispatch_id
     assert (older.state, newer.state) == ("superseded", "sent")
     assert only(older).reason == f"by {newer.dispatch_id}"
 
@@ -150,7 +150,7 @@ def test_a_newer_dispatch_replaces_one_that_has_not_left_yet() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     older, newer = dispatch_one(parts, 5.0), dispatch_one(parts, -5.0)
-    assert [told.dispatch_id for told in take_setpoints(session)] == [newer.dispatch_id]
+    assert [reported.dispatch_id for reported in take_setpoints(session)] == [newer.dispatch_id]
     assert (older.state, newer.state) == ("superseded", "sent")
 
 
@@ -181,7 +181,7 @@ def test_what_was_not_answered_goes_to_the_session_that_supersedes() -> None:
     dispatch = dispatch_one(parts, 5.0)
     newer = connect(parts, 0, number=1)
     parts.disconnect(older)
-    assert [told.dispatch_id for told in take_setpoints(newer)] == [dispatch.dispatch_id]
+    assert [reported.dispatch_id for reported in take_setpoints(newer)] == [dispatch.dispatch_id]
     assert dispatch.state == "sent"
 
 
@@ -192,7 +192,7 @@ def test_a_lost_dispatch_never_overwrites_a_newer_one() -> None:
     newer = connect(parts, 0, number=1)
     latest = dispatch_one(parts, 6.0)
     parts.disconnect(older)
-    assert [told.dispatch_id for told in take_setpoints(newer)] == [latest.dispatch_id]
+    assert [reported.dispatch_id for reported in take_setpoints(newer)] == [latest.dispatch_id]
 
 
 def test_an_agent_that_is_too_old_for_a_reversion_is_not_sent_one() -> None:

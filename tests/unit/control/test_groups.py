@@ -38,9 +38,13 @@ def test_each_agent_is_sent_its_assets_shares_under_one_id() -> None:
     parts, first, second = fleet_of_four()
     dispatch = dispatch_group(parts, 20.0, duration_s=60)
     sent = [*take_setpoints(first), *take_setpoints(second)]
-    assert [told.asset_id for told in sent] == [asset_id(key) for key in range(4)]
-    assert {told.dispatch_id for told in sent} == {told.group_id for told in sent} == {dispatch.dispatch_id}
-    assert [told.mw for told in sent] == [5.0] * 4
+    assert [reported.asset_id for reported in sent] == [asset_id(key) for key in range(4)]
+    assert (
+        {reported.dispatch_id for reported in sent}
+        == {reported.group_id for reported in sent}
+        == {dispatch.dispatch_id}
+    )
+    assert [reported.mw for reported in sent] == [5.0] * 4
     assert (dispatch.state, dispatch.shortfall_mw) == ("sent", 0.0)
     assert parts.counters.dispatches_group == 1
 
@@ -64,7 +68,7 @@ def test_what_nobody_can_hold_is_the_shortfall() -> None:
     parts, first, _ = fleet_of_four()
     dispatch = dispatch_group(parts, 50.0, duration_s=60)
     assert (dispatch.allocated_mw, dispatch.shortfall_mw) == (40.0, 10.0)
-    assert [told.mw for told in take_setpoints(first)] == [10.0, 10.0]
+    assert [reported.mw for reported in take_setpoints(first)] == [10.0, 10.0]
 
 
 def test_a_group_of_which_nobody_can_be_reached_has_failed() -> None:
@@ -87,7 +91,9 @@ def test_a_total_that_is_no_number_is_refused(asked: dict[str, float]) -> None:
 def test_a_reversion_is_split_as_well_and_refused_where_it_cannot_be_held() -> None:
     parts, first, second = fleet_of_four()
     dispatch_group(parts, 20.0, duration_s=60, reversion_mw=-8.0)
-    assert [told.reversion_mw for told in (*take_setpoints(first), *take_setpoints(second))] == [-2.0] * 4
+    assert [reported.reversion_mw for reported in (*take_setpoints(first), *take_setpoints(second))] == [
+        -2.0
+    ] * 4
     with pytest.raises(DispatchRefusedError, match=r"reversion_mw is 41\.0; .* can hold 40 MW"):
         dispatch_group(parts, 20.0, duration_s=60, reversion_mw=41.0)
 
@@ -122,7 +128,7 @@ def test_a_newer_group_supersedes_the_older_one_without_a_re_split() -> None:
     advance(parts, 1)
     assert (older.state, newer.state) == ("superseded", "sent")
     assert older.reallocations == newer.reallocations == []
-    assert [told.mw for told in (*take_setpoints(first), *take_setpoints(second))] == [-5.0] * 4
+    assert [reported.mw for reported in (*take_setpoints(first), *take_setpoints(second))] == [-5.0] * 4
 
 
 def test_a_setpoint_that_is_gone_for_long_is_re_split_onto_the_others_and_that_is_on_the_record() -> None:
@@ -136,7 +142,7 @@ def test_a_setpoint_that_is_gone_for_long_is_re_split_onto_the_others_and_that_i
     assert dispatch.reallocations == []
     report_sample(parts, 0, 1, mw=5.0, setpoint=5.0)
     advance(parts, 0.1)
-    assert [(told.asset_id, told.mw) for told in take_setpoints(first)] == [
+    assert [(reported.asset_id, reported.mw) for reported in take_setpoints(first)] == [
         (asset_id(0), 10.0),
         (asset_id(1), 10.0),
     ]
@@ -156,7 +162,7 @@ def test_a_setpoint_that_is_gone_for_long_is_re_split_onto_the_others_and_that_i
     assert dispatch.setpoints[0].state == "accepted"
 
 
-def test_an_asset_that_comes_back_after_its_share_was_released_ends_it() -> None:
+def test_an_asset_that_reconnects_after_its_share_was_released_ends_it() -> None:
     parts, first, second = fleet_of_four()
     dispatch = dispatch_group(parts, 20.0, duration_s=600)
     acknowledge(parts, second, dispatch.setpoints[2], "applied")
@@ -165,7 +171,7 @@ def test_an_asset_that_comes_back_after_its_share_was_released_ends_it() -> None
     advance(parts, 5)
     back = connect(parts, 2, 3, agent_id="b", number=1)
     ended = take_setpoints(back)
-    assert [(told.asset_id, told.mw, told.duration_s) for told in ended] == [
+    assert [(reported.asset_id, reported.mw, reported.duration_s) for reported in ended] == [
         (asset_id(2), 0.0, None),
         (asset_id(3), 0.0, None),
     ]

@@ -79,7 +79,7 @@ def test_one_battery_is_reported_of_alike_alone_and_as_a_group(
     if one.shortfall_mw:
         assert (only(one).code, only(one).allocation) == (only(many).code, only(many).allocation)
     # The user named the battery and the power: it does what it can of it.
-    assert [told.mw for told in take_setpoints(session)] == [mw]
+    assert [reported.mw for reported in take_setpoints(session)] == [mw]
 
 
 def test_nothing_is_said_of_what_one_can_hold_that_is_not_known() -> None:

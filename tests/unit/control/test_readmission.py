@@ -42,10 +42,10 @@ class BatteryPool:
 
     def pulse(self) -> None:
         for key, session in self.sessions.items():
-            for told in take_setpoints(session):
-                self.setpoints[key] = told.mw
+            for reported in take_setpoints(session):
+                self.setpoints[key] = reported.mw
                 setpoint = self.parts.dispatcher.in_force(key)
-                if setpoint is not None and setpoint.wire_id == told.dispatch_id:
+                if setpoint is not None and setpoint.wire_id == reported.dispatch_id:
                     acknowledge(self.parts, session, setpoint, "applied")
             available_mw = self.available.get(key, 10.0)
             mw = self.setpoints[key] * self.factors.get(key, 1.0)

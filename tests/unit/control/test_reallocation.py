@@ -40,7 +40,7 @@ def test_a_setpoint_that_is_away_for_a_moment_keeps_its_share_when_another_drops
     acknowledge(parts, first, dispatch.setpoints[0], "reverted", reason="out of order")
     advance(parts, 0.5)
     # Not 10 MW to the one that is there: the two that are away still give 3 MW each.
-    assert [told.mw for told in take_setpoints(first)] == [6.0]
+    assert [reported.mw for reported in take_setpoints(first)] == [6.0]
     assert [dispatch.setpoints[key].mw for key in (1, 2, 3)] == [6.0, 3.0, 3.0]
     assert dispatch.shortfall_mw == 0.0
 
@@ -51,7 +51,7 @@ def test_a_stale_setpoint_whose_share_goes_to_others_is_reported_to_end_it() -> 
     report_sample(parts, 0, 1, 2, mw=3.0, setpoint=3.0)
     advance(parts, 3)
     assert [dropped for dropped, _ in dispatch.reallocations[0].dropped] == [asset_id(3)]
-    assert (asset_id(3), 0.0) in [(told.asset_id, told.mw) for told in take_setpoints(second)]
+    assert (asset_id(3), 0.0) in [(reported.asset_id, reported.mw) for reported in take_setpoints(second)]
     assert len(take_setpoints(first)) == 2
 
 
@@ -66,8 +66,8 @@ def test_a_setpoint_that_has_not_answered_is_reported_to_end_what_goes_to_others
     report_sample(parts, 0, 1)
     advance(parts, 10)
     assert dispatch.setpoints[1].mw == 8.0
-    [told] = take_setpoints(slow)
-    assert (told.asset_id, told.mw) == (asset_id(0), 0.0)
+    [reported] = take_setpoints(slow)
+    assert (reported.asset_id, reported.mw) == (asset_id(0), 0.0)
 
 
 def test_the_order_to_end_a_share_is_not_reported_of_as_a_dispatch_when_the_agent_comes_anew() -> None:
@@ -75,7 +75,7 @@ def test_the_order_to_end_a_share_is_not_reported_of_as_a_dispatch_when_the_agen
     parts.disconnect(second)
     advance(parts, 5)
     ends = take_setpoints(connect(parts, 2, 3, agent_id="b", number=1))
-    assert [told.dispatch_id for told in ends] == ["", ""]
+    assert [reported.dispatch_id for reported in ends] == ["", ""]
 
 
 def test_a_share_that_was_released_is_ended_though_the_headend_has_started_anew_since() -> None:
@@ -93,7 +93,7 @@ def test_a_share_that_was_released_is_ended_though_the_headend_has_started_anew_
     after.dispatcher.recover(store.dispatches[-1:])
     back = connect(after, 1, agent_id="b")
     acknowledge(after, back, dispatch.setpoints[1], "active", setpoint_mw=4.0, remaining_s=590.0)
-    assert [(told.asset_id, told.mw) for told in take_setpoints(back)] == [(asset_id(1), 0.0)]
+    assert [(reported.asset_id, reported.mw) for reported in take_setpoints(back)] == [(asset_id(1), 0.0)]
 
 
 def test_when_nobody_is_left_to_take_over_the_shares_stay_where_they_are() -> None:
@@ -137,8 +137,8 @@ def test_a_new_share_may_wait_as_long_as_the_first_one_might() -> None:
     parts.disconnect(second)
     advance(parts, 2)
     assert dispatch.setpoints[2].state == "queued"
-    [told, _] = take_setpoints(connect(parts, 2, 3, agent_id="b", number=1))
-    assert (told.mw, told.duration_s) == (4.0, 498)
+    [reported, _] = take_setpoints(connect(parts, 2, 3, agent_id="b", number=1))
+    assert (reported.mw, reported.duration_s) == (4.0, 498)
 
 
 def test_who_has_dropped_out_before_a_restart_does_not_drop_out_again() -> None:
@@ -170,7 +170,7 @@ def test_a_setpoint_that_is_done_gets_no_other_share() -> None:
     advance(parts, 0.5)
     assert dispatch.setpoints[2].state == "completed"
     assert parts.dispatcher.in_force(2) is own.setpoints[2]
-    assert [told.asset_id for told in take_setpoints(second)] == [asset_id(3)]
+    assert [reported.asset_id for reported in take_setpoints(second)] == [asset_id(3)]
 
 
 def test_an_agent_may_answer_the_order_to_end_a_share() -> None:
@@ -179,8 +179,8 @@ def test_an_agent_may_answer_the_order_to_end_a_share() -> None:
     advance(parts, 5)
     back = connect(parts, 2, 3, agent_id="b", number=1)
     [ended, _] = take_setpoints(back)
-    told = Acknowledgement(dispatch_id="", asset_id=ended.asset_id, status="applied", ts_unix_ms=1)
-    parts.dispatcher.acknowledged(told, session=back)
+    reported = Acknowledgement(dispatch_id="", asset_id=ended.asset_id, status="applied", ts_unix_ms=1)
+    parts.dispatcher.acknowledged(reported, session=back)
     assert parts.dispatcher.in_force(2) is None
 
 

@@ -31,8 +31,8 @@ def test_what_was_queued_or_not_answered_is_sent_when_its_agent_comes() -> None:
     after = still_parts()
     advance(after, 30)
     after.dispatcher.recover(records(store))
-    told = take_setpoints(connect(after, 0, 1))
-    assert [one.dispatch_id for one in told] == [unanswered.dispatch_id, queued.dispatch_id]
+    reported = take_setpoints(connect(after, 0, 1))
+    assert [one.dispatch_id for one in reported] == [unanswered.dispatch_id, queued.dispatch_id]
 
 
 def test_what_has_expired_meanwhile_is_not_sent() -> None:
@@ -104,7 +104,7 @@ def test_a_group_whose_setpoint_does_not_come_back_is_re_split() -> None:
     advance(after, 34)
     report_sample(after, 0, mw=4.0, setpoint=4.0)
     advance(after, 1)
-    assert [told.mw for told in take_setpoints(back)] == [8.0]
+    assert [reported.mw for reported in take_setpoints(back)] == [8.0]
 
 
 def test_assets_that_have_left_the_fleet_have_failed_and_their_shares_are_short() -> None:
@@ -146,7 +146,7 @@ def test_what_assets_that_have_left_the_fleet_held_is_taken_over_by_the_others()
     advance(after, 10)
     report_sample(after, 0, 1, mw=2.0, setpoint=2.0)
     advance(after, 10)
-    assert [told.mw for told in take_setpoints(back)] == [4.0, 4.0]
+    assert [reported.mw for reported in take_setpoints(back)] == [4.0, 4.0]
     found = after.dispatcher.find(group.dispatch_id)
     assert found is not None
     assert (found.allocated_mw, found.shortfall_mw) == (8.0, 0.0)

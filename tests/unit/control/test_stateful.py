@@ -63,33 +63,33 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.tended = False
         # What batteries obey, by asset: the dispatch's id, and until when.
         self.obeyed: dict[int, tuple[str, float]] = {}
-        # The assets of which agents have told what is not so.
+        # The assets of which agents have reported what is not so.
         self.doubtful: set[int] = set()
 
     def read_mail(self, agent_id: str) -> list[tuple[int, str]]:
         """Let an agent obey what it is sent; returns what it has to answer."""
         read = []
         now_ms = self.parts.wall.now_ms()
-        for told in take_setpoints(self.sessions[agent_id]):
-            key = self.parts.fleet.index_by_id[told.asset_id]
-            if self.parts.dispatcher._registry.history.by_wire_id(told.dispatch_id) is None:
+        for reported in take_setpoints(self.sessions[agent_id]):
+            key = self.parts.fleet.index_by_id[reported.asset_id]
+            if self.parts.dispatcher._registry.history.by_wire_id(reported.dispatch_id) is None:
                 # It ends what the battery was under, and is no dispatch.
                 self.obeyed.pop(key, None)
                 continue
             setpoint = self.parts.dispatcher.in_force(key)
-            if setpoint is not None and setpoint.wire_id == told.dispatch_id:
+            if setpoint is not None and setpoint.wire_id == reported.dispatch_id:
                 assert setpoint.sent_ms is not None
                 assert setpoint.sent_ms <= setpoint.queue_until_ms
-            until_ms = math.inf if told.duration_s is None else now_ms + told.duration_s * 1000
-            self.obeyed[key] = told.dispatch_id, until_ms
-            self.wire_ids.append((told.dispatch_id, key))
-            read.append((key, told.dispatch_id))
+            until_ms = math.inf if reported.duration_s is None else now_ms + reported.duration_s * 1000
+            self.obeyed[key] = reported.dispatch_id, until_ms
+            self.wire_ids.append((reported.dispatch_id, key))
+            read.append((key, reported.dispatch_id))
         return read
 
     def say(
         self, agent_id: str, key: int, dispatch_id: str, word: str, remaining_s: float | None = None
     ) -> None:
-        told = Acknowledgement(
+        reported = Acknowledgement(
             dispatch_id=dispatch_id,
             asset_id=asset_id(key),
             status=word,
@@ -98,7 +98,7 @@ class DispatcherMachine(RuleBasedStateMachine):
             remaining_s=remaining_s,
         )
         session = self.sessions.get(agent_id) or make_session(agent_id, *AGENTS[agent_id])
-        self.parts.dispatcher.acknowledged(told, session=session)
+        self.parts.dispatcher.acknowledged(reported, session=session)
 
     def obeyed_now(self, key: int) -> str:
         dispatch_id, until_ms = self.obeyed.get(key, ("", math.inf))
@@ -112,7 +112,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     def all_agents_are_there(self) -> None:
         for agent_id in AGENTS:
             self.agent_comes(agent_id)
-            self.agent_tells(agent_id, True, 20.0)
+            self.agent_reports(agent_id, True, 20.0)
 
     @rule(agent_id=agents)
     def agent_comes(self, agent_id: str) -> None:
@@ -197,7 +197,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.say(agent_id, key, dispatch_id, word, remaining_s)
 
     @rule(agent_id=agents, obeys=st.booleans(), soc=st.sampled_from((0.5, 20.0, 39.5)))
-    def agent_tells(self, agent_id: str, obeys: bool, soc: float) -> None:
+    def agent_reports(self, agent_id: str, obeys: bool, soc: float) -> None:
         if agent_id not in self.sessions:
             return
         self.tended = False
@@ -258,7 +258,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.time_passes(13.0)
         for other in AGENTS:
             if other != agent_id:
-                self.agent_tells(other, True, 20.0)
+                self.agent_reports(other, True, 20.0)
         self.headend_tends()
 
     @rule()
@@ -278,7 +278,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         """Agents read, acknowledge and report, and the headend is maintained, until nothing changes."""
         for agent_id in self.sessions:
             self.agent_obeys_and_answers(agent_id)
-            self.agent_tells(agent_id, True, 20.0)
+            self.agent_reports(agent_id, True, 20.0)
         for _ in range(3):
             self.headend_tends()
             for agent_id in self.sessions:
@@ -286,12 +286,12 @@ class DispatcherMachine(RuleBasedStateMachine):
         for agent_id in self.sessions:
             for key in AGENTS[agent_id]:
                 setpoint = self.parts.dispatcher.in_force(key)
-                told = "" if setpoint is None else setpoint.wire_id
+                reported = "" if setpoint is None else setpoint.wire_id
                 # By its clock a battery may be done before the headend has heard; an old agent does not
                 # report what it still obeys.
                 silent = setpoint is None and agent_id == "old"
                 if key not in self.doubtful and not silent and (self.obeyed_now(key) or setpoint is None):
-                    assert told == self.obeyed_now(key)
+                    assert reported == self.obeyed_now(key)
 
     @invariant()
     def counts_agree_with_states(self) -> None:

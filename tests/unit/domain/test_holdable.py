@@ -178,7 +178,7 @@ def test_what_is_held_for_longer_is_never_more(
         (50.0, -15.0, 10.0, (0.0, "ramp"), (20.0, "nameplate")),
     ],
 )
-def test_the_lowest_of_nameplate_energy_and_ramp_is_told(
+def test_the_lowest_of_nameplate_energy_and_ramp_is_reported(
     soc_mwhr: float,
     current_mw: float,
     rate: float,

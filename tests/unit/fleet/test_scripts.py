@@ -33,7 +33,7 @@ def test_the_default_fleet_loads() -> None:
 
 def test_a_unit_without_energy_is_given_a_default_that_is_marked() -> None:
     lines = default_fleet_text(UNITS_CSV.read_text(encoding="utf-8")).splitlines()
-    [marked] = [number for number, line in enumerate(lines) if "EIA-860 tells no mwh" in line]
+    [marked] = [number for number, line in enumerate(lines) if "EIA-860 reports no mwh" in line]
     entry = lines[marked : marked + 8]
     assert any('"Bishop Ranch - BR 1-Y 4087B"' in line for line in entry)
     assert "    capacity_mwhr: 10.0" in entry

@@ -57,7 +57,7 @@ async def test_what_was_turned_away_counts_as_behind(autojump_clock: object) -> 
         assert rig.headend.ingest.furthest_behind_s() == 59
 
 
-async def test_the_furthest_behind_is_told_until_it_leaves(autojump_clock: object) -> None:
+async def test_the_furthest_behind_is_reported_until_it_leaves(autojump_clock: object) -> None:
     store = SlowStore()
     async with open_rig(store=store) as rig:
         behind, ahead = await rig.agent(), await rig.agent()
@@ -80,7 +80,7 @@ async def test_a_clock_that_is_ahead_is_not_behind(autojump_clock: object) -> No
         assert rig.headend.ingest.furthest_behind_s() == 0
 
 
-async def test_an_outbox_is_as_large_as_what_the_agent_has_told_of_less_what_is_kept(
+async def test_an_outbox_is_as_large_as_what_the_agent_has_reported_of_less_what_is_kept(
     autojump_clock: object,
 ) -> None:
     store = SlowStore()

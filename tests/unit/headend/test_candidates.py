@@ -33,7 +33,7 @@ def test_a_battery_is_a_candidate_with_what_it_can_hold_in_the_direction_asked_f
         (KNOWN._replace(age_s=99.0, commanded_otherwise=True), "stale"),
     ],
 )
-def test_what_keeps_a_battery_out_is_told(known: Known, excluded: Exclusion) -> None:
+def test_what_keeps_a_battery_out_is_reported(known: Known, excluded: Exclusion) -> None:
     assert candidates(known) == [Candidate(0, 40.0, 0.0, "nameplate", excluded, known.age_s)]
 
 

@@ -20,12 +20,12 @@ def words(total_mw: float, group: list[Candidate], strategy: Strategy = "headroo
         ("equal", "50 MW: an equal share (1 of 2 batteries not at their limit)"),
     ],
 )
-def test_a_share_is_told_with_the_numbers_that_made_it(strategy: Strategy, expected: str) -> None:
+def test_a_share_is_reported_with_the_numbers_that_made_it(strategy: Strategy, expected: str) -> None:
     group = [GROUP[0]._replace(limit_mw=51.0), GROUP[1]] if strategy == "equal" else GROUP
     assert words(100.0, group, strategy)[0] == expected
 
 
-def test_a_share_is_told_of_what_the_full_batteries_have_left() -> None:
+def test_a_share_is_reported_of_what_the_full_batteries_have_left() -> None:
     group = [Candidate(0, 40.0, 2.0, "energy"), Candidate(1, 40.0, 90.0), Candidate(2, 80.0, 90.0)]
     assert words(-32.0, group, "capacity") == [
         "limited by energy: -2 MW can be held for 900 s",
@@ -44,7 +44,7 @@ def test_a_share_is_told_of_what_the_full_batteries_have_left() -> None:
         ("delivery", "limited by delivery: 3.2 MW is what it gave when it was asked for more"),
     ],
 )
-def test_a_limit_is_told_with_what_it_allows(limited_by: ShareLimit, expected: str) -> None:
+def test_a_limit_is_reported_with_what_it_allows(limited_by: ShareLimit, expected: str) -> None:
     assert words(10.0, [Candidate(0, 40.0, 3.2, limited_by)]) == [expected]
 
 
@@ -58,9 +58,9 @@ def test_a_limit_is_told_with_what_it_allows(limited_by: ShareLimit, expected: s
         ("commanded_otherwise", "none: commanded otherwise"),
     ],
 )
-def test_an_exclusion_is_told(excluded: Exclusion, expected: str) -> None:
+def test_an_exclusion_is_reported(excluded: Exclusion, expected: str) -> None:
     assert words(10.0, [Candidate(0, 40.0, 0.0, "nameplate", excluded, 31.24)]) == [expected]
 
 
-def test_nothing_asked_is_told_as_such() -> None:
+def test_nothing_asked_is_reported_as_such() -> None:
     assert words(0.0, GROUP) == ["0 MW: 0 MW is asked of the whole group"] * 2

@@ -254,7 +254,7 @@ async def test_a_new_session_does_not_store_what_is_still_being_written(autojump
     assert pending_of(second).committed_seq == 1
 
 
-async def test_a_commit_after_the_session_is_told_to_the_next_one(autojump_clock: object) -> None:
+async def test_a_commit_after_the_session_is_reported_to_the_next_one(autojump_clock: object) -> None:
     store = SlowStore()
     parts = make_parts(assets=1, store=store)
     session = await attached(parts)

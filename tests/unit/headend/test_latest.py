@@ -34,7 +34,7 @@ def test_an_asset_without_a_sample_has_no_view(latest: LatestState) -> None:
     assert len(latest) == 0
 
 
-def test_a_sample_is_told_in_full(latest: LatestState) -> None:
+def test_a_sample_is_reported_in_full(latest: LatestState) -> None:
     latest.apply_agent(make_samples(1, ts_ms=NOW - 2000, soc=30.0, mw=-4.0, setpoint=-5.0), received_ms=NOW)
     view = latest.view(1, NOW)
     assert view is not None

@@ -61,7 +61,7 @@ async def test_a_missing_batch_is_asked_for(autojump_clock: object) -> None:
         assert await agent.hear() == ReplayRequest(from_batch_seq=1)
 
 
-async def test_a_new_session_is_told_what_is_committed(autojump_clock: object) -> None:
+async def test_a_new_session_is_reported_what_is_committed(autojump_clock: object) -> None:
     store = SlowStore()
     async with open_rig(store=store) as rig:
         agent = await rig.agent()

@@ -1,4 +1,4 @@
-"""Wrong usage of the script, told before anything is asked of a headend; and the picture it draws."""
+"""Wrong usage of the script, reported before anything is asked of a headend; and the picture it draws."""
 
 import math
 from pathlib import Path
@@ -23,7 +23,7 @@ from scripts.regulation.report import make_report
         (["--mw", "-1"], "'--mw'"),
     ],
 )
-def test_wrong_usage_is_told(arguments: list[str], message: str) -> None:
+def test_wrong_usage_is_reported(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     assert message in result.output

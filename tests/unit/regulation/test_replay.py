@@ -92,14 +92,14 @@ def test_a_dispatch_outlives_three_steps_and_ten_seconds(interval_s: float, dura
     assert lease_s(interval_s) == duration_s
 
 
-async def test_an_answer_without_the_sums_is_told() -> None:
+async def test_an_answer_without_the_sums_is_reported() -> None:
     transport = httpx2.MockTransport(lambda _request: httpx2.Response(200, json={"assets": 1}))
     async with httpx2.AsyncClient(transport=transport, base_url="http://stub") as client:
         with pytest.raises(HeadendError, match=r"GET /fleet: not the answer that was expected: KeyError"):
             await Headend(client).fleet()
 
 
-async def test_an_answer_that_is_not_json_is_told() -> None:
+async def test_an_answer_that_is_not_json_is_reported() -> None:
     transport = httpx2.MockTransport(lambda _request: httpx2.Response(502, text="Bad Gateway"))
     async with httpx2.AsyncClient(transport=transport, base_url="http://stub") as client:
         with pytest.raises(HeadendError, match="GET /fleet: 502, and not JSON"):
@@ -147,7 +147,7 @@ def test_energy_is_of_real_time() -> None:
     assert reported(recording, speed=4.0).asked_discharge_mwh == pytest.approx(0.005)
 
 
-def test_a_short_replay_tells_why_it_has_no_score() -> None:
+def test_a_short_replay_reports_why_it_has_no_score() -> None:
     report = reported(Recording(asked_mw=(1.0,) * 30, resting_mw=0.0, steps=30))
     assert report.score is None
     assert "score        none: a score needs 10 minutes; there are 1.0" in report_text(report)

@@ -1,4 +1,4 @@
-"""What signals are read from, and how faults of their files are told."""
+"""What signals are read from, and how faults of their files are reported."""
 
 import re
 from pathlib import Path
@@ -84,12 +84,12 @@ def test_minutes_without_a_step_are_refused() -> None:
         ("s,pu\n0,0.1\n2,0.1\n6,0.1\n", "test.csv, line 4: a step of 4 s; the first one was 2 s"),
     ],
 )
-def test_a_fault_is_told_with_its_line_and_rule(text: str, message: str) -> None:
+def test_a_fault_is_reported_with_its_line_and_rule(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         read(text)
 
 
-def test_a_column_that_is_not_there_is_told_with_those_that_are() -> None:
+def test_a_column_that_is_not_there_is_reported_with_those_that_are() -> None:
     with pytest.raises(
         ValueError, match=r"no column '2016-01-01'; there are 2016-04-18, 2016-05-19, 2016-09"
     ):

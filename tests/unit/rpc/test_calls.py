@@ -59,7 +59,7 @@ async def test_every_kind_of_call_is_answered(autojump_clock: MockClock) -> None
 
 
 @pytest.mark.parametrize("size", [0, 1, 16_379, 65_536, 300_000, 4 * 1024 * 1024 - 16])
-async def test_a_message_of_any_allowed_size_comes_back(autojump_clock: MockClock, size: int) -> None:
+async def test_a_message_of_any_allowed_size_is_echoed(autojump_clock: MockClock, size: int) -> None:
     async with open_probe(Probe()) as channel:
         assert len((await channel.unary(UNARY, message(bytes(size)))).value) == size
 
