@@ -1,6 +1,5 @@
 """The store without a database: a batch counts as committed once the headend has it."""
 
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 
 from trioder.domain.assets import Asset
@@ -10,16 +9,15 @@ from trioder.store.interface import StoreHealth, StoreListener
 from trioder.store.records import NOTHING_COMMITTED, PastSession, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
 
-# Agents choose outbox ids, so their number is bounded. An evicted one starts again at 0.
-MAX_OUTBOXES = 100_000
-
 
 class NoneStore:
-    """A `Store` that keeps only the watermarks, in memory."""
+    """A `Store` that keeps nothing: where an outbox stands is known for as long as its session lasts.
+
+    A reconnected agent sends what it still has, as after a restart of the headend.
+    """
 
     def __init__(self) -> None:
         self._listener: StoreListener | None = None
-        self._committed: OrderedDict[str, Watermark] = OrderedDict()
         self._stats = StoreStats()
 
     @property
@@ -41,18 +39,14 @@ class NoneStore:
         """See `Store.listen`."""
         self._listener = listener
 
-    async def watermark(self, outbox_id: str) -> Watermark:
+    async def watermark(self, outbox_id: str) -> Watermark:  # noqa: ARG002  # the interface's
         """See `Store.watermark`; does not wait."""
-        return self._committed.get(outbox_id, NOTHING_COMMITTED)
+        return NOTHING_COMMITTED
 
     def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
         """Acknowledge the batch at once."""
-        self._committed[outbox_id] = watermark = Watermark(batch_seq, samples.ts_unix_ms)
-        self._committed.move_to_end(outbox_id)
-        if len(self._committed) > MAX_OUTBOXES:
-            self._committed.popitem(last=False)
         if self._listener is not None:
-            self._listener.batches_committed(outbox_id, watermark)
+            self._listener.batches_committed(outbox_id, Watermark(batch_seq, samples.ts_unix_ms))
         return True
 
     def store_unsequenced(self, samples: Samples) -> None:
