@@ -114,7 +114,7 @@ class IdempotencyKeys:
         if found is None:
             raise ApiError(
                 409,
-                f"Idempotency-Key {preview(key)} was used for {used.dispatch_id}; no more is known of it now",
+                f"Idempotency-Key {preview(key)} was used for {used.dispatch_id}; it is not on record",
             )
         return found
 

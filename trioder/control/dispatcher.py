@@ -312,6 +312,16 @@ class Dispatcher:
 
     def _start_steps(self, dispatch: Dispatch) -> Steps[DispatchRecord]:
         self._registry.start(dispatch)
+        try:
+            record = yield from self._send_steps(dispatch)
+        finally:
+            # Even if it failed: while a dispatch is starting, no group is reallocated.
+            dispatch.is_starting = False
+        # Now, not with the next `maintain`: what was answered must be on record.
+        yield from self._registry.record_steps(dispatch)
+        return record
+
+    def _send_steps(self, dispatch: Dispatch) -> Steps[DispatchRecord]:
         assignments: list[Assignment] = []
         for part in parts_of(tuple(dispatch.setpoints.values())):
             for setpoint in part:
@@ -330,9 +340,6 @@ class Dispatcher:
             for assignment in assigned:
                 self._delivery.put(assignment)
             yield _PUT_US * len(assigned)
-        dispatch.is_starting = False
-        # Now, not with the next `maintain`: what was answered must be on record.
-        yield from self._registry.record_steps(dispatch)
         return record
 
     def _log_started(self, dispatch: Dispatch) -> None:

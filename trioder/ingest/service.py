@@ -30,6 +30,7 @@ from trioder.wire.records import Batch, SingleSample
 
 # Loading the recent sample times delays a session by no more than this.
 _LOAD_WITHIN_S = 2.0
+_ASSETS_A_QUERY = 250
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -110,14 +111,15 @@ class Ingest:
         if session.outbox_id:
             return
         unknown = [self._fleet.assets[key] for key in session.asset_keys if not self._recent_times.knows(key)]
-        if not unknown:
-            return
         with trio.move_on_after(_LOAD_WITHIN_S), suppress(StoreUnavailableError):
-            times_ms = await self._store.reported_times(unknown, limit=REMEMBERED)
-            for asset_id, reported_ms in times_ms.items():
-                # The fleet may have changed meanwhile.
-                if (key := self._fleet.index_by_id.get(asset_id)) is not None:
-                    self._recent_times.remember(key, reported_ms)
+            # What is loaded by the end of the time counts.
+            for start in range(0, len(unknown), _ASSETS_A_QUERY):
+                assets = unknown[start : start + _ASSETS_A_QUERY]
+                times_ms = await self._store.reported_times(assets, limit=REMEMBERED)
+                for asset_id, reported_ms in times_ms.items():
+                    # The fleet may have changed meanwhile.
+                    if (key := self._fleet.index_by_id.get(asset_id)) is not None:
+                        self._recent_times.remember(key, reported_ms)
 
     def session_closed(self, session: Session) -> None:
         """Detach a session from its outbox; a newer session of the outbox stays attached."""

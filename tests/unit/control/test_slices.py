@@ -334,3 +334,18 @@ def test_a_computation_pauses_by_what_its_steps_take() -> None:
 
     assert run_at_once(steps()) == "done"
     assert 1 <= trio.run(counted) <= 4
+
+
+async def test_a_group_whose_start_fails_does_not_keep_others_from_being_reallocated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parts, _ = large_fleet()
+
+    def fail(_assignment: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(parts.dispatcher._delivery, "put", fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        dispatch_group(parts, 1_500.0, duration_s=600)
+    [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda dispatch: dispatch.is_group)
+    assert not dispatch.is_starting

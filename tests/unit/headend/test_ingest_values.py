@@ -1,123 +1,11 @@
 """Samples that cannot be right: stored with their quality, one alarm, and no other row changes."""
 
 import math
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
 
 import pytest
-import structlog
-import trio
 
-from tests.unit.headend.parts import START_UNIX_S, Parts, StillWall, asset_id, make_parts, make_session
-from tests.unit.headend.stores import SlowStore
-from trioder.domain.quality import Quality
-from trioder.domain.telemetry import Samples
-from trioder.gateway.sessions import Session
-from trioder.ingest.latest import LatestView
-from trioder.store.interface import StoreUnavailableError
-from trioder.wire.records import Batch, SingleSample
-
-NOW = int(START_UNIX_S * 1000)
-DAY = 86_400_000
-GOOD, SUSPECT, BAD, WRONG_TIME = Quality.GOOD, Quality.SUSPECT, Quality.BAD, Quality.WRONG_TIME
-
-
-class RecordingStore(SlowStore):
-    """Remembers the samples of batches as well, and has a past."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.batches: dict[int, Samples] = {}
-        self.reported_ms: Mapping[str, Sequence[int]] = {}
-        self.is_away = False
-
-    def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
-        self.batches[batch_seq] = samples
-        return super().submit(outbox_id, batch_seq, samples)
-
-    async def reported_times(self, *_: Any, **__: Any) -> Mapping[str, Sequence[int]]:
-        if self.is_away:
-            raise StoreUnavailableError("away")
-        return self.reported_ms
-
-    def qualities(self, batch_seq: int) -> list[int]:
-        samples = self.batches[batch_seq]
-        return list(samples.quality or bytes(len(samples.asset_keys)))
-
-
-class Rig:
-    """A session of three batteries of 40 MWh and 10 MW, and the time in a test's hands."""
-
-    def __init__(self, *, assets: int = 3) -> None:
-        self.store = RecordingStore()
-        self.wall = StillWall()
-        self.parts: Parts = make_parts(assets=assets, store=self.store, wall=self.wall)
-        self.session = make_session("agent", *range(assets), outbox_id="box")
-        self.seq = 0
-
-    async def open(self, **changes: Any) -> Session:
-        if "clock_skew_s" in changes:
-            changes.setdefault("clock_error_s", 0.0)
-        for name, value in changes.items():
-            setattr(self.session, name, value)
-        await self.parts.ingest.session_opened(self.session)
-        await self.parts.ingest.load_recent_times(self.session)
-        return self.session
-
-    def batch(self, *powers: float, after_s: float = 4.0, ts_ms: int | None = None, **changes: Any) -> None:
-        """The next batch, of one row an asset, made `after_s` after the last."""
-        self.wall.passed_s += after_s
-        self.seq = changes.pop("batch_seq", self.seq + 1)
-        self.parts.ingest.receive_batch(self.session, self.made(powers, ts_ms, **changes))
-
-    def made(self, powers: Sequence[float], ts_ms: int | None, **changes: Any) -> Batch:
-        rows = len(powers)
-        return replace(
-            Batch(
-                batch_seq=self.seq,
-                ts_unix_ms=self.wall.now_ms() if ts_ms is None else ts_ms,
-                asset_index=list(range(rows)),
-                soc_mwhr=[20.0] * rows,
-                current_mw=list(powers),
-                setpoint_mw=[1.0] * rows,
-                available_discharge_mw=[10.0] * rows,
-                available_charge_mw=[10.0] * rows,
-            ),
-            **changes,
-        )
-
-    def single(self, mw: float = 1.0, *, ts_ms: int | None = None, key: int = 0, **changes: Any) -> None:
-        sample = SingleSample(
-            asset_id=asset_id(key),
-            ts_unix_ms=self.wall.now_ms() if ts_ms is None else ts_ms,
-            soc_mwhr=20.0,
-            current_mw=mw,
-            setpoint_mw=1.0,
-            available_discharge_mw=10.0,
-            available_charge_mw=10.0,
-            soc_pct=50.0,
-            capacity_mwhr=40.0,
-            max_mw=10.0,
-            min_mw=-10.0,
-        )._replace(**changes)
-        self.parts.ingest.receive_single(self.session, key, sample)
-
-    def view(self, key: int = 0) -> LatestView:
-        view = self.parts.latest.view(key, self.wall.now_ms())
-        assert view is not None
-        return view
-
-    def displayed(self, key: int = 0) -> tuple[str, float, float]:
-        view = self.view(key)
-        return view.quality, view.telemetry.current_mw, view.age_s
-
-
-@contextmanager
-def logged() -> Iterator[list[MutableMapping[str, Any]]]:
-    with structlog.testing.capture_logs() as entries:
-        yield entries
+from tests.unit.headend.parts import asset_id
+from tests.unit.headend.values_rig import BAD, DAY, GOOD, NOW, SUSPECT, WRONG_TIME, Rig, logged, slow
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308, 11.1, -11.1])
@@ -167,13 +55,6 @@ async def test_batches_of_changing_rows_are_each_judged_by_their_own_assets(auto
         rig.batch(*[99.0] * len(index), asset_index=index)
         assert list(rig.store.batches[rig.seq].asset_keys) == index
         assert rig.store.qualities(rig.seq) == [SUSPECT] * len(index)
-
-
-def slow(rig: Rig) -> None:
-    """Nameplates that ramp by 0.1 MW/s, so that 2 MW a pulse of 4 s may be."""
-    fleet = rig.parts.fleet
-    fleet.assets[:] = [replace(asset, ramp_rate_mw_per_min=6.0) for asset in fleet.assets]
-    rig.parts.ingest.nameplates_changed()
 
 
 async def test_a_step_faster_than_the_ramp_is_suspect_and_what_follows_is_not(autojump_clock: object) -> None:
@@ -333,86 +214,6 @@ async def test_a_step_of_the_headends_own_clock_ages_nothing(autojump_clock: obj
     rig.wall.passed_s += 20.0
     assert rig.displayed() == ("stale", 5.0, 22.0)
     assert rig.parts.ingest.furthest_behind_s() == 22.0
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"soc_mwhr": math.nan},
-        {"soc_pct": math.nan},
-        {"soc_pct": 102.1},
-        {"soc_pct": -2.1},
-        {"current_mw": 11.1},
-        {"setpoint_mw": -math.inf},
-        {"available_discharge_mw": math.nan},
-        {"capacity_mwhr": math.inf},
-        {"max_mw": math.nan},
-        {"min_mw": -math.inf},
-        {"quality": SUSPECT},
-    ],
-)
-async def test_a_single_sample_that_cannot_be_is_kept_as_suspect(
-    autojump_clock: object, change: dict[str, float]
-) -> None:
-    rig = Rig()
-    await rig.open(outbox_id="")
-    with logged() as entries:
-        rig.single(**change)
-    assert rig.store.kept[0].quality == bytes([SUSPECT])
-    assert rig.displayed()[0] == "suspect"
-    [entry] = entries
-    assert next(iter(change)) in entry["reason"] or "device" in entry["reason"]
-    rig.wall.passed_s += 4.0
-    rig.single()
-    assert rig.store.kept[1].quality == b""
-    assert rig.displayed()[0] == "good"
-
-
-async def test_single_samples_have_times_and_steps_as_well(autojump_clock: object) -> None:
-    rig = Rig()
-    slow(rig)
-    await rig.open(outbox_id="")
-    rig.single(9.0, ts_ms=NOW + DAY)
-    rig.single(1.0, quality=BAD)
-    rig.wall.passed_s += 4.0
-    rig.single(9.0)
-    rig.wall.passed_s += 4.0
-    rig.single(9.0)
-    qualities = [sample.quality for sample in rig.store.kept]
-    assert qualities == [bytes([WRONG_TIME]), bytes([BAD]), bytes([SUSPECT]), b""]
-    assert rig.displayed() == ("good", 9.0, 0.0)
-
-
-async def test_a_single_sample_that_comes_again_is_kept_once(autojump_clock: object) -> None:
-    rig = Rig()
-    await rig.open(outbox_id="")
-    for ts_ms in (NOW, NOW + 1000, NOW + 1000):
-        rig.single(ts_ms=ts_ms)
-    rig.parts.ingest.session_closed(rig.session)
-    rig.session = make_session("agent", 0, epoch=2)
-    await rig.open()
-    for ts_ms in (NOW, NOW + 1000, NOW + 2000):
-        rig.single(ts_ms=ts_ms)
-    assert [samples.ts_unix_ms - NOW for samples in rig.store.kept] == [0, 1000, 2000]
-    assert rig.parts.counters.samples_repeated == 3
-
-
-async def test_what_was_kept_before_the_headends_start_is_not_kept_again(autojump_clock: object) -> None:
-    rig = Rig(assets=1)
-    rig.store.reported_ms = {asset_id(0): [NOW - 5, NOW]}
-    await rig.open(outbox_id="")
-    rig.single(ts_ms=NOW)
-    rig.single(ts_ms=NOW + 5)
-    assert [samples.ts_unix_ms for samples in rig.store.kept] == [NOW + 5]
-
-
-async def test_a_store_that_is_away_delays_no_session(autojump_clock: object) -> None:
-    rig = Rig()
-    rig.store.is_away = True
-    with trio.fail_after(1):
-        await rig.open(outbox_id="")
-    rig.single()
-    assert len(rig.store.kept) == 1
 
 
 async def test_a_model_goes_on_from_the_last_state_that_can_be_trusted(autojump_clock: object) -> None:

@@ -1,9 +1,11 @@
 """COPY's bytes: whatever the batches, they are those that packing row by row would give."""
 
 from array import array
+from collections.abc import Sequence
 from itertools import chain
 from struct import Struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,15 +27,22 @@ rows = st.lists(
 def samples(draw: st.DrawFn) -> Samples:
     columns: list[list[float]] = [list(column) for column in zip(*draw(rows), strict=True)] or [[]] * 6
     coded = draw(st.booleans())
+    asset_keys: Sequence[int] = [int(key) for key in columns[0]]
+    floats: list[Sequence[float]] = list(columns[1:])
+    if draw(st.booleans()):
+        # As an agent's batch of a whole shard: neighbours in order, and packed columns.
+        first = draw(st.integers(0, len(KEYS) - len(asset_keys)))
+        asset_keys = range(first, first + len(asset_keys))
+        floats = [array("d", column) for column in floats]
     return Samples(
         ts_unix_ms=draw(st.integers(1, 253_402_300_799_999)),
         source=draw(st.sampled_from(["agent", "synthesized"])),
-        asset_keys=[int(key) for key in columns[0]],
-        soc_mwhr=columns[1],
-        current_mw=columns[2],
-        setpoint_mw=columns[3],
-        available_discharge_mw=columns[4],
-        available_charge_mw=columns[5],
+        asset_keys=asset_keys,
+        soc_mwhr=floats[0],
+        current_mw=floats[1],
+        setpoint_mw=floats[2],
+        available_discharge_mw=floats[3],
+        available_charge_mw=floats[4],
         quality=bytes(draw(st.integers(0, 4)) for _ in columns[0]) if coded else b"",
     )
 
@@ -61,3 +70,18 @@ def row_by_row(part: Samples) -> bytes:
 def test_packing_by_columns_gives_the_bytes_of_packing_by_rows(group: list[list[Samples]]) -> None:
     batches = [PendingBatch.of("box", seq, *parts) for seq, parts in enumerate(group, start=1)]
     assert pack_rows(batches, KEYS) == b"".join(row_by_row(part) for parts in group for part in parts)
+
+
+def test_an_asset_that_the_database_does_not_have_yet_is_no_other_one() -> None:
+    part = Samples(
+        ts_unix_ms=1,
+        source="agent",
+        asset_keys=range(4, 6),
+        soc_mwhr=[1.0, 2.0],
+        current_mw=[0.0, 0.0],
+        setpoint_mw=[0.0, 0.0],
+        available_discharge_mw=[0.0, 0.0],
+        available_charge_mw=[0.0, 0.0],
+    )
+    with pytest.raises(IndexError, match="asset key 5 of 5 assets"):
+        pack_rows([PendingBatch.of("box", 1, part)], KEYS)

@@ -159,6 +159,7 @@ def pack_rows(batches: Sequence[PendingBatch], db_keys: "array[int]") -> bytes:
 
     Raises:
         OverflowError: a time outside of the database's range.
+        IndexError: an asset that the database does not have yet.
     """
     rows = sum(batch.rows for batch in batches)
     stride = _STRIDE_ROWS * _ROW.size
@@ -205,6 +206,8 @@ def _columns(
         # A range is a shard's keys, or some of them.
         asset_keys = batch.asset_keys
         if isinstance(asset_keys, range):
+            if asset_keys.stop > len(db_keys):
+                raise IndexError(f"asset key {asset_keys.stop - 1} of {len(db_keys)} assets")
             key_column += db_keys[asset_keys.start : asset_keys.stop]
         else:
             key_column.extend(map(db_keys.__getitem__, asset_keys))
