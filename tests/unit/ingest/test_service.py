@@ -117,9 +117,7 @@ async def test_a_time_that_is_not_on_record_stays_unknown_until_the_next_commit(
     assert await parts.ingest.session_opened(session) == Watermark(8, NOW + 8)
 
 
-async def test_after_a_gap_and_after_dropped_batches_it_is_the_time_of_the_last_kept_one(
-    autojump_clock: object,
-) -> None:
+async def test_after_a_gap_it_is_the_time_of_the_last_committed_batch(autojump_clock: object) -> None:
     store = SlowStore()
     parts = make_parts(assets=1, store=store)
     session = await attached(parts)
@@ -127,7 +125,6 @@ async def test_after_a_gap_and_after_dropped_batches_it_is_the_time_of_the_last_
     parts.ingest.receive_batch(session, batch(5, gap_from=2))
     store.commit()
     parts.ingest.receive_batch(session, batch(6))
-    store.release()
     assert await parts.ingest.session_opened(session) == Watermark(5, NOW + 5)
 
 
@@ -227,19 +224,6 @@ async def test_a_batch_that_was_asked_for_and_found_no_room_is_asked_for_again(
     assert pending_of(session).replay_from_seq == 2
 
 
-async def test_what_the_store_dropped_is_asked_for_again_from_the_committed_one(
-    autojump_clock: object,
-) -> None:
-    store = SlowStore()
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    for seq in (1, 2, 3):
-        parts.ingest.receive_batch(session, batch(seq))
-    store.commit(1)
-    store.release()
-    assert pending_of(session).replay_from_seq == 2
-
-
 async def test_a_new_session_does_not_store_what_is_still_being_written(autojump_clock: object) -> None:
     store = SlowStore()
     parts = make_parts(assets=1, store=store)
@@ -266,7 +250,7 @@ async def test_a_commit_after_the_session_is_reported_to_the_next_one(autojump_c
 
 
 class Delivery(RuleBasedStateMachine):
-    """An agent's outbox, a wire that breaks and a store that fails, against the real receiver.
+    """An agent's outbox, a wire that breaks and a store that fills up, against the real receiver.
 
     As on a TCP stream, nothing is lost but with the session. Whatever happens, the store's rows are the
     agent's batches in order, each once, less what the agent itself has dropped; and once everything works
@@ -340,10 +324,6 @@ class Delivery(RuleBasedStateMachine):
     @rule(count=st.integers(1, 3))
     def commit(self, count: int) -> None:
         self.store.commit(count)
-
-    @rule()
-    def release(self) -> None:
-        self.store.release()
 
     @rule()
     def others_fill_the_store(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from tests.unit.headend.parts import asset_id, make_session
-from tests.unit.headend.values_rig import BAD, DAY, NOW, SUSPECT, WRONG_TIME, Rig, logged, slow
+from tests.unit.ingest.values_rig import BAD, DAY, NOW, SUSPECT, WRONG_TIME, Rig, logged, slow
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tests.unit.headend.parts import asset_id
-from tests.unit.headend.values_rig import BAD, DAY, GOOD, NOW, SUSPECT, WRONG_TIME, Rig, logged, slow
+from tests.unit.ingest.values_rig import BAD, DAY, GOOD, NOW, SUSPECT, WRONG_TIME, Rig, logged, slow
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308, 11.1, -11.1])
