@@ -11,7 +11,7 @@ import trio
 import trustme
 
 from tests.integration.rpc.conftest import GrpcioServer, Serve
-from tests.unit.rpc.probe import FLOOD, HANG, UNARY, Probe, message
+from tests.unit.rpc.probe import FLOOD, HANG, UNARY, Probe, call_unary, message
 from trioder.rpc import ConnectionOptions, RpcError, StatusCode, connect, open_channel, serve_rpc
 
 
@@ -21,7 +21,7 @@ async def test_a_thousand_connections_are_served(serve: Serve) -> None:
 
     async def ask(port: int, number: int) -> None:
         async with open_channel(await connect("127.0.0.1", port), authority="probe") as channel:
-            answers.add((await channel.unary(UNARY, message(b"%d" % number))).value)
+            answers.add((await call_unary(channel, UNARY, message(b"%d" % number))).value)
             if len(answers) == 1000:
                 everyone_is_here.set()
             await everyone_is_here.wait()
@@ -59,7 +59,7 @@ async def test_a_client_that_stops_reading_stops_only_its_own_handler(serve: Ser
             while last != server.probe.flooded or last == 0:
                 last = server.probe.flooded
                 await trio.sleep(0.2)
-            assert (await channel.unary(UNARY, message(b"on"))).value == b"on"
+            assert (await call_unary(channel, UNARY, message(b"on"))).value == b"on"
 
     # A client's window and the buffers of the socket, in messages of 1000 bytes.
     assert server.probe.flooded < 10_000
@@ -124,7 +124,7 @@ async def test_a_handler_sees_the_certificate_of_its_client() -> None:
     async with tls_server(tls) as (port, probe):
         stream = await connect("localhost", port, ssl_context=tls.client)
         async with open_channel(stream, authority="localhost") as channel:
-            assert (await channel.unary(UNARY, message(b"sealed"))).value == b"sealed"
+            assert (await call_unary(channel, UNARY, message(b"sealed"))).value == b"sealed"
 
     assert probe.last_call is not None
     shown = ssl.DER_cert_to_PEM_cert(probe.last_call.peer.certificate or b"")
@@ -163,6 +163,6 @@ async def test_our_client_and_a_grpcio_server_agree_on_tls(tmp_path: Path) -> No
         with trio.fail_after(10):
             stream = await connect("localhost", server.port, ssl_context=tls.client)
             async with open_channel(stream, authority="localhost") as channel:
-                assert (await channel.unary(UNARY, message(b"sealed"))).value == b"sealed"
+                assert (await call_unary(channel, UNARY, message(b"sealed"))).value == b"sealed"
     finally:
         server.close()
