@@ -167,7 +167,7 @@ async def all_is_kept(state_dir: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-async def test_each_sample_is_kept_once_whatever_is_killed(
+async def test_each_sample_is_stored_once_whatever_is_killed(
     tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     chaos_s = float(pytestconfig.getoption("--chaos-s"))

@@ -182,7 +182,7 @@ async def test_a_killed_headend_goes_on_with_its_dispatches_and_their_ends(tmp_p
             assert (await fleet.api.get(f"/telemetry/{assets[1]['id']}"))["setpoint_mw"] == 0.0
 
 
-async def test_batteries_that_are_without_a_headend_for_too_long_revert_and_say_so(tmp_path: Path) -> None:
+async def test_batteries_without_a_headend_for_too_long_revert_and_report_it(tmp_path: Path) -> None:
     async with open_fleet(tmp_path, COMMS_LOSS_HOLD_S="2") as fleet:
         [asset] = await fleet.api.get("/assets", limit=1)
         dispatch_id = await fleet.command(asset, 5.0, query=WAIT, duration_s=600, reversion_mw=-1.0)
@@ -196,7 +196,7 @@ async def test_batteries_that_are_without_a_headend_for_too_long_revert_and_say_
                 await trio.sleep(0.1)
 
 
-async def test_a_command_for_an_asset_that_is_away_is_delivered_or_expires(tmp_path: Path) -> None:
+async def test_a_dispatch_to_a_disconnected_asset_is_delivered_or_expires(tmp_path: Path) -> None:
     async with open_fleet(tmp_path) as fleet:
         with trio.fail_after(WITHIN_S):
             await fleet.stop_launcher()

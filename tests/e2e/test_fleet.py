@@ -138,7 +138,7 @@ async def test_a_killed_headend_gets_its_fleet_back(tmp_path: Path) -> None:
             await fleet.api.until_connected(ASSETS)
 
 
-async def test_everything_stops_as_asked_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_everything_stops_on_request_and_leaves_nothing(tmp_path: Path) -> None:
     async with open_fleet(tmp_path) as fleet:
         with trio.fail_after(STOP_WITHIN_S):
             assert await fleet.launcher.stop() == 0
@@ -162,7 +162,7 @@ async def test_a_killed_launcher_leaves_no_orphan(tmp_path: Path) -> None:
                 await trio.sleep(0.05)
 
 
-async def test_one_agent_stops_as_asked(tmp_path: Path) -> None:
+async def test_one_agent_stops_on_request(tmp_path: Path) -> None:
     async with open_processes() as processes:
         with trio.fail_after(CONNECT_WITHIN_S):
             _, http_addr, grpc_addr = await start_headend(processes, tmp_path)

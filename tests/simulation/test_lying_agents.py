@@ -80,7 +80,7 @@ async def commit_all(store: SlowStore) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_the_honest_are_served_as_if_they_were_alone(
+async def test_well_behaved_clients_are_served_as_if_they_were_alone(
     autojump_clock: MockClock, seed_of_storm: int
 ) -> None:
     store = SlowStore()

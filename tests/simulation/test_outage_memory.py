@@ -39,7 +39,7 @@ def pulse(number: int) -> Batch:
     )
 
 
-async def test_an_hour_without_a_database_is_bounded_in_memory_and_felt_by_nobody(
+async def test_an_hour_without_a_database_is_bounded_in_memory_and_delays_nobody(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     fleet = make_fleet(AGENTS * ASSETS_AN_AGENT)

@@ -142,7 +142,7 @@ async def test_the_history_has_rows_after_a_few_seconds(tmp_path: Path) -> None:
         assert {row["quality"] for row in others} == {"synthesized"}
 
 
-async def test_times_at_the_ends_of_the_calendar_can_be_asked_for(tmp_path: Path) -> None:
+async def test_times_at_the_ends_of_the_calendar_can_be_requested(tmp_path: Path) -> None:
     async with open_plant(tmp_path) as plant:
         await plant.until(HISTORY, lambda _, rows: len(rows) > 0)
         assert await plant.ask(HISTORY, start="0001-01-01T00:00:00Z", end="9999-12-31T23:59:59.999Z")
@@ -242,7 +242,7 @@ async def test_it_stops_in_time_though_its_server_hangs(tmp_path: Path) -> None:
             assert await plant.headend.stop() == 0
 
 
-async def test_a_stop_while_it_starts_is_obeyed_at_once(tmp_path: Path) -> None:
+async def test_a_stop_while_it_starts_takes_effect_at_once(tmp_path: Path) -> None:
     with trio.fail_after(20):
         async with open_processes() as processes:
             headend = await processes.start("trioder.headend", env=variables(tmp_path))

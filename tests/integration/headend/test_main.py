@@ -87,7 +87,7 @@ async def running(
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-async def test_it_stops_as_asked(fleet_file: Path, signum: signal.Signals) -> None:
+async def test_it_stops_on_request(fleet_file: Path, signum: signal.Signals) -> None:
     async with running(variables(fleet_file)) as (process, _):
         process.send_signal(signum)
         # Nothing is under way: there is no reason to use up the grace, of 3.5 s.

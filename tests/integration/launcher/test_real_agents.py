@@ -12,7 +12,7 @@ from trioder.launcher.shards import LaunchSettings
 from trioder.launcher.supervisor import run_fleet
 
 
-async def test_agents_take_their_shards_and_wait_for_a_headend_that_is_away(tmp_path: Path) -> None:
+async def test_agents_take_their_shards_and_wait_for_an_unavailable_headend(tmp_path: Path) -> None:
     progress, lines = await launch_until("not connected to the headend", folder=tmp_path)
     assert progress.snapshot().restarts == 0
     assert not any("Traceback" in line for line in lines)

@@ -103,7 +103,7 @@ async def test_a_fleet_of_which_every_agent_keeps_crashing_ends_the_launcher_wit
     assert running_pids(tmp_path) == []
 
 
-async def test_a_shard_that_keeps_crashing_is_quarantined_and_comes_out_of_it(tmp_path: Path) -> None:
+async def test_a_shard_that_keeps_crashing_is_quarantined_and_later_released(tmp_path: Path) -> None:
     launched = launch("first-crashes", tmp_path)
     limits = RestartLimits(
         first_delay_s=0.02, longest_delay_s=0.02, healthy_after_s=0.2, quarantine_retry_s=0.2

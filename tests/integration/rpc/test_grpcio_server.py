@@ -59,7 +59,7 @@ async def test_every_kind_of_call_is_answered(shared_grpcio_server: GrpcioServer
     assert (unary.value, counted, joined, echoed) == (b"one", [b"0", b"1", b"2"], [b"ab"], [b"x", b"y"])
 
 
-async def test_what_came_before_an_early_end_is_still_received(shared_grpcio_server: GrpcioServer) -> None:
+async def test_messages_before_an_early_end_are_still_received(shared_grpcio_server: GrpcioServer) -> None:
     # The server ends the call and resets the stream before the client has half-closed it.
     async with channel_to(shared_grpcio_server) as channel, channel.open_call(ECHO) as call:
         await call.send(message(b"one"))

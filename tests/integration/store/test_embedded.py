@@ -173,7 +173,7 @@ async def test_a_folder_that_others_may_enter_is_refused_and_not_changed(state_d
     assert folder.root.stat().st_mode & 0o777 == 0o755
 
 
-async def test_an_error_inside_comes_out_as_itself(state_dir: Path) -> None:
+async def test_an_error_inside_is_raised_as_itself(state_dir: Path) -> None:
     with pytest.raises(LookupError):
         async with open_embedded_server(state_dir):
             raise LookupError

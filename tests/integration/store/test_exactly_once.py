@@ -16,7 +16,7 @@ from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_each_batch_is_kept_once_while_connections_are_killed(database_url: str, seed: int) -> None:
+async def test_each_batch_is_stored_once_while_connections_are_killed(database_url: str, seed: int) -> None:
     rng = random.Random(seed)
     last = 150
     async with open_store_on(database_url) as store:

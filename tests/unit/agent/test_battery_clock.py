@@ -142,7 +142,7 @@ def test_with_the_right_clock_a_lease_ends_at_its_own_instant_across_a_restart()
     assert rebooted.lease_end_s == pytest.approx(30.0)
 
 
-def test_the_time_that_the_agent_was_away_counts_once_the_clock_is_right() -> None:
+def test_the_time_that_the_agent_was_disconnected_counts_once_the_clock_is_right() -> None:
     wall, battery = start()
     give(battery, make_setpoint(10.0, duration_s=3_600), 0.0)
     saved = save(battery, wall, 10.0)

@@ -35,7 +35,7 @@ def in_turn(outbox: Outbox) -> list[int]:
     return [outgoing.batch_seq for outgoing in take_all(outbox) if not outgoing.live_only]
 
 
-def test_nothing_is_sent_before_the_session_stands() -> None:
+def test_nothing_is_sent_before_the_session_is_granted() -> None:
     assert take_all(make_outbox(batches=3)) == []
 
 
@@ -46,7 +46,7 @@ def test_nothing_is_sent_after_the_session_has_ended() -> None:
     assert take_all(outbox) == []
 
 
-def test_batches_are_sent_as_they_come_in_one_copy() -> None:
+def test_batches_are_sent_in_order_of_arrival_in_one_copy() -> None:
     outbox = make_outbox()
     outbox.registered(0)
     sent = []

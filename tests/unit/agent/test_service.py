@@ -95,7 +95,7 @@ async def test_bad_dispatches_are_rejected_with_a_reason_and_the_good_one_beside
     assert answers["newer"] == ("clamped", "99 MW is outside of -40..50 MW; held at 50 MW")
 
 
-async def test_the_batteries_live_on_while_the_headend_is_away_and_nothing_is_lost(
+async def test_the_batteries_run_on_while_the_headend_is_down_and_nothing_is_lost(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
@@ -129,7 +129,7 @@ async def test_a_replay_is_answered_with_what_is_still_kept(
     assert [batch.batch_seq for batch in headend.batches] == [1, 2, 3, 2, 3]
 
 
-async def test_no_batch_goes_before_the_session_stands_and_an_unanswered_registration_is_tried_again(
+async def test_no_batch_is_sent_before_the_session_is_granted_and_an_unanswered_registration_is_retried(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend, reports = FakeHeadend(grants=False), []
@@ -239,7 +239,7 @@ async def test_a_dispatch_reaches_a_crashed_asset_once_it_is_back(
     assert [answer.status for answer in headend.answers] == ["applied"]
 
 
-async def test_when_stopping_what_is_kept_is_sent_and_the_stream_closed_in_good_order(
+async def test_when_stopping_the_outbox_is_sent_and_the_stream_closed_in_good_order(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend, stopping = FakeHeadend(), trio.Event()

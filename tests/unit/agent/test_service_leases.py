@@ -74,7 +74,7 @@ async def test_a_lease_ends_between_pulses_and_its_end_is_reported_at_once(
     assert batch.setpoint_mw[0] == -36.0
 
 
-async def test_one_that_comes_too_late_is_expired_at_once(
+async def test_a_setpoint_received_too_late_expires_at_once(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()

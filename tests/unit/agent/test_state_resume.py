@@ -80,7 +80,7 @@ async def test_after_a_crash_the_charge_the_setpoint_and_the_backlog_are_restore
         second.cancel_scope.cancel()
 
 
-async def test_a_setpoints_end_counts_on_while_the_agent_is_away(autojump_clock: MockClock) -> None:
+async def test_a_setpoints_end_counts_on_while_the_agent_is_disconnected(autojump_clock: MockClock) -> None:
     headend, store = FakeHeadend(), make_memory()
     wall = WallClock(START_UNIX_S, trio.current_time())
     async with trio.open_nursery() as first:

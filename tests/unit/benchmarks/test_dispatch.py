@@ -44,7 +44,7 @@ async def test_each_column_is_of_the_dispatches_that_have_it(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("applied_ms", [999_980, 1000_060])
-async def test_clocks_that_contradict_the_order_of_events_make_no_figures(
+async def test_clocks_that_contradict_the_order_of_events_yield_no_durations(
     applied_ms: int, tmp_path: Path
 ) -> None:
     wall = WallClock(start_unix_s=1000.0, start_trio_s=0.0)

@@ -117,7 +117,9 @@ def test_a_dispatch_whose_time_is_over_is_not_delivered() -> None:
 
 
 @pytest.mark.parametrize(("expires_in_s", "after_s"), [(None, 60.0), (2.5, 2.5)])
-def test_an_agent_that_stays_away_gets_no_old_dispatch(expires_in_s: float | None, after_s: float) -> None:
+def test_an_agent_that_reconnects_late_gets_no_old_dispatch(
+    expires_in_s: float | None, after_s: float
+) -> None:
     parts = still_parts()
     dispatch = dispatch_one(parts, 5.0, expires_in_s=expires_in_s)
     advance(parts, after_s - 0.1)
@@ -129,7 +131,7 @@ def test_an_agent_that_stays_away_gets_no_old_dispatch(expires_in_s: float | Non
     assert parts.counters.dispatches_expired == 1
 
 
-def test_one_that_is_overdue_is_not_delivered_though_nobody_has_looked_yet() -> None:
+def test_an_overdue_setpoint_is_not_delivered_even_before_the_next_check() -> None:
     parts = still_parts()
     dispatch = dispatch_one(parts, 5.0)
     parts.wall.passed_s += 60  # type: ignore[attr-defined]  # a still clock

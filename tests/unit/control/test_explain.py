@@ -62,5 +62,5 @@ def test_an_exclusion_is_reported(excluded: Exclusion, expected: str) -> None:
     assert words(10.0, [Candidate(0, 40.0, 0.0, "nameplate", excluded, 31.24)]) == [expected]
 
 
-def test_nothing_asked_is_reported_as_such() -> None:
+def test_a_request_for_0_mw_is_explained_as_such() -> None:
     assert words(0.0, GROUP) == ["0 MW: 0 MW is asked of the whole group"] * 2

@@ -57,7 +57,7 @@ def test_whatever_registry_can_be_superseded_and_can_fail(state: DispatchState) 
 
 
 @given(state=st.sampled_from(sorted(IN_FORCE)), following=st.sampled_from(sorted(PENDING)))
-def test_what_is_obeyed_is_never_unanswered_again(state: DispatchState, following: DispatchState) -> None:
+def test_an_applied_setpoint_is_never_pending_again(state: DispatchState, following: DispatchState) -> None:
     assert not can_transition(state, following)
 
 

@@ -106,7 +106,7 @@ def test_a_setpoint_that_trips_in_the_middle_has_failed() -> None:
     assert "dropped out: deviating: 0 MW instead of 4 MW" in (dispatch.setpoints[1].reason or "")
 
 
-def test_a_setpoint_that_delivers_a_part_is_asked_for_that_part_and_the_rest_goes_to_the_others() -> None:
+def test_a_setpoint_that_delivers_a_part_keeps_that_part_and_the_rest_goes_to_the_others() -> None:
     plant = plant_of(2)
     plant.factors[1] = 0.5
     dispatch = dispatch_group(plant.parts, 16.0, duration_s=600)
@@ -126,7 +126,7 @@ def test_when_all_deviate_nobody_is_released() -> None:
     assert shares(dispatch) == {0: 6.0, 1: 6.0}
 
 
-def test_re_splitting_that_is_turned_off_still_shows_who_deviates() -> None:
+def test_without_re_splitting_deviating_setpoints_are_still_reported() -> None:
     plant = plant_of(2)
     plant.factors = {0: -1.0}
     dispatch = dispatch_group(plant.parts, 12.0, duration_s=600, resplit=False)
@@ -171,7 +171,7 @@ def test_without_a_shortfall_nobody_joins() -> None:
     assert dispatch.reallocations == []
 
 
-def test_a_setpoint_that_was_away_returns_when_it_has_been_there_for_a_while() -> None:
+def test_a_disconnected_setpoint_returns_when_it_has_been_connected_for_a_while() -> None:
     plant = plant_of(2)
     dispatch = dispatch_group(plant.parts, 16.0, duration_s=6000)
     plant.run(20)
@@ -187,7 +187,7 @@ def test_a_setpoint_that_was_away_returns_when_it_has_been_there_for_a_while() -
     assert dispatch.shortfall_mw == 0.0
 
 
-def test_a_connection_that_comes_and_goes_moves_shares_ever_more_rarely() -> None:
+def test_a_flapping_connection_moves_shares_ever_more_rarely() -> None:
     plant = plant_of(2)
     dispatch = dispatch_group(plant.parts, 16.0)
     for _ in range(60):
@@ -210,7 +210,7 @@ def test_a_setpoint_with_a_swapped_sign_is_tried_again_ever_more_rarely() -> Non
     assert (shares(dispatch), plant.setpoints[1]) == ({0: 10.0}, 0.0)
 
 
-def test_a_setpoint_that_delivers_again_is_asked_for_more_after_a_while() -> None:
+def test_a_setpoint_that_delivers_again_gets_more_after_a_while() -> None:
     plant = plant_of(2)
     plant.factors[1] = 0.5
     dispatch = dispatch_group(plant.parts, 16.0, duration_s=6000)
@@ -247,7 +247,7 @@ def test_a_setpoint_that_was_dispatched_on_its_own_does_not_return() -> None:
     assert (shares(dispatch), dispatch.shortfall_mw) == ({0: 10.0}, 6.0)
 
 
-def test_a_setpoint_that_refuses_is_not_asked_again() -> None:
+def test_a_setpoint_that_was_rejected_is_not_sent_again() -> None:
     plant = plant_of(2)
     dispatch = dispatch_group(plant.parts, 16.0, duration_s=6000)
     acknowledge(plant.parts, plant.sessions[1], dispatch.setpoints[1], "rejected", reason="in maintenance")
@@ -295,7 +295,7 @@ def test_a_setpoint_whose_new_session_reports_nothing_drops_out() -> None:
     assert dispatch.reallocations[0].dropped[0][1].startswith("without a sample in this session for 13")
 
 
-def test_an_earlier_share_that_an_agent_still_obeys_is_released_when_the_later_one_was_lost() -> None:
+def test_an_earlier_share_still_applied_is_released_when_the_later_one_was_lost() -> None:
     parts = still_parts(assets=3)
     sessions = [connect(parts, key, agent_id=f"agent-{key}") for key in range(3)]
     first, second, third = sessions

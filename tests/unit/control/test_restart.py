@@ -22,7 +22,7 @@ def records(store: SlowStore) -> list[DispatchRecord]:
     return [record for record in newest.values() if record.is_open]
 
 
-def test_what_was_queued_or_not_answered_is_sent_when_its_agent_comes() -> None:
+def test_queued_and_unacknowledged_setpoints_are_sent_when_their_agent_connects() -> None:
     store = SlowStore()
     before = still_parts(store=store)
     session = connect(before, 0)
@@ -87,7 +87,7 @@ def test_the_newest_of_an_assets_dispatches_is_the_one_in_force() -> None:
     assert found.state == "superseded"
 
 
-def test_a_group_whose_setpoint_does_not_come_back_is_re_split() -> None:
+def test_a_group_whose_agent_does_not_reconnect_is_re_split() -> None:
     store = SlowStore()
     before = still_parts(assets=2, store=store)
     session = connect(before, 0, 1)

@@ -115,7 +115,7 @@ async def test_other_tasks_run_while_a_large_group_is_made_begun_and_recorded() 
     assert turns["known"] >= 4
 
 
-async def test_cancelled_while_it_is_made_it_was_never_given() -> None:
+async def test_a_group_cancelled_while_it_is_built_has_no_effect() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
     turns = iter(range(3))
@@ -133,7 +133,7 @@ async def test_cancelled_while_it_is_made_it_was_never_given() -> None:
         assert (await parts.dispatcher.dispatch_group_in_slices(request())).state == "sent"
 
 
-async def test_cancelled_while_it_is_handed_out_it_is_given_whole() -> None:
+async def test_a_group_cancelled_while_it_is_delivered_is_delivered_whole() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
     async with group_under_way(parts, lambda: is_known(parts)) as (scope, _):
@@ -146,7 +146,7 @@ async def test_cancelled_while_it_is_handed_out_it_is_given_whole() -> None:
 
 
 @pytest.mark.parametrize("known", [False, True])
-async def test_what_is_asked_of_an_asset_meanwhile_is_newer(known: bool) -> None:
+async def test_a_dispatch_to_an_asset_meanwhile_is_newer(known: bool) -> None:
     parts, session = large_fleet()
     last = ASSETS - 1
     turns = iter(range(3))
@@ -164,14 +164,14 @@ async def test_what_is_asked_of_an_asset_meanwhile_is_newer(known: bool) -> None
     ] == [7.0]
 
 
-async def test_what_was_asked_before_is_superseded() -> None:
+async def test_an_earlier_setpoint_is_superseded() -> None:
     parts, _ = large_fleet()
     single = dispatch_one(parts, 7.0, key=3)
     await parts.dispatcher.dispatch_group_in_slices(request())
     assert only(single).state == "superseded"
 
 
-async def test_of_two_large_groups_the_one_asked_later_is_in_force() -> None:
+async def test_of_two_large_groups_the_later_request_is_in_force() -> None:
     parts, session = large_fleet()
     records: dict[float, DispatchRecord] = {}
 
@@ -190,7 +190,7 @@ async def test_of_two_large_groups_the_one_asked_later_is_in_force() -> None:
     assert states == {1_500.0: {"superseded": ASSETS}, 3_000.0: {"sent": ASSETS}}
 
 
-async def test_an_agent_that_leaves_or_comes_meanwhile_is_dispatched_once() -> None:
+async def test_an_agent_that_disconnects_or_connects_meanwhile_is_dispatched_once() -> None:
     parts = still_parts(assets=ASSETS)
     connect(parts, *range(1, ASSETS - 1), agent_id="most")
     leaving = connect(parts, ASSETS - 1, agent_id="leaving")

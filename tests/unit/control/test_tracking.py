@@ -45,7 +45,7 @@ def do(
 
 
 @pytest.mark.parametrize("mw", [0.0, -5.0, 2.0, 9.0])
-def test_a_battery_that_never_does_what_it_was_asked_is_deviating_within_10_s(mw: float) -> None:
+def test_a_battery_that_never_follows_its_setpoint_is_deviating_within_10_s(mw: float) -> None:
     parts, _, dispatch = in_force(5.0, duration_s=60)
     do(parts, mw, setpoint=5.0, seconds=4)
     assert dispatch.state == "accepted"
@@ -80,7 +80,7 @@ def test_the_mean_leaves_out_the_way_there() -> None:
     assert only(dispatch).mean_mw == pytest.approx(4.95)
 
 
-def test_what_ended_before_its_ramp_could_is_not_judged_by_its_way() -> None:
+def test_a_setpoint_that_ended_within_its_ramp_is_not_judged_by_the_ramp() -> None:
     parts, session, dispatch = in_force(5.0, duration_s=1)
     acknowledge(parts, session, only(dispatch), "completed", reason="1 s was over")
     assert (dispatch.state, only(dispatch).reason) == (
@@ -165,7 +165,7 @@ def test_a_setpoint_that_is_renewed_every_2_s_is_never_deviating() -> None:
     assert (parts.counters.dispatches_deviating, parts.counters.dispatches_not_tracked) == (0, 0)
 
 
-def test_values_that_cannot_be_and_old_ones_say_nothing() -> None:
+def test_implausible_and_old_values_are_not_compared() -> None:
     parts, _, dispatch = in_force(5.0)
     for quality in (1, 2, 4):
         for _ in range(10):
@@ -198,7 +198,7 @@ def test_an_unknown_status_is_no_consent(status: str) -> None:
     )
 
 
-def test_a_battery_that_obeys_after_an_unknown_status_tracks() -> None:
+def test_a_battery_that_follows_its_setpoint_after_an_unknown_status_tracks() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0)

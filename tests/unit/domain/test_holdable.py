@@ -208,7 +208,7 @@ def test_the_grid_feeds_the_aux_load_of_a_full_battery_for_ever() -> None:
     assert holdable_mw(asset, 100.0, 0.0, hold_s=3600.0, ramp_s=60.0) == (25.0, 2.0)
 
 
-def test_a_full_battery_that_still_charges_is_fed_its_aux_load_once_it_has_come_down() -> None:
+def test_a_full_battery_that_still_charges_is_fed_its_aux_load_once_its_power_has_ramped_down() -> None:
     asset = replace(PLAIN, aux_load_mw=2.0, ramp_rate_mw_per_min=1.0)
     assert holdable(asset, 100.0, -20.0, hold_s=900.0, ramp_s=60.0, charging=True) == (2.0, "energy")
 

@@ -54,7 +54,7 @@ async def test_registered_shows_the_headends_clock(autojump_clock: object) -> No
 
 
 @pytest.mark.parametrize("ahead_s", [-86_400.0, -1.5, 0.0, 2.5, 365 * 86_400.0])
-async def test_the_skew_is_known_with_the_registration_and_its_error_with_the_first_heartbeat(
+async def test_the_skew_is_measured_by_the_registration_and_its_error_by_the_first_heartbeat(
     autojump_clock: object, ahead_s: float
 ) -> None:
     async with open_rig() as rig:
@@ -242,7 +242,7 @@ async def test_many_agents_are_a_few_numbers(autojump_clock: object) -> None:
         assert headend.clocks.summary(headend.sessions) == (pytest.approx(-30.0), pytest.approx(0.5), 1, 1)
 
 
-async def test_of_an_agent_that_is_gone_nothing_is_kept(autojump_clock: object) -> None:
+async def test_nothing_is_kept_of_a_disconnected_agent(autojump_clock: object) -> None:
     async with open_rig() as rig:
         agent = await registered(rig, 0, ahead_s=10.0)
         await agent.vanish()
@@ -252,7 +252,7 @@ async def test_of_an_agent_that_is_gone_nothing_is_kept(autojump_clock: object) 
 
 
 @pytest.mark.parametrize("ahead_s", [-86_400.0, 3_600.0])
-async def test_nobody_is_behind_because_of_its_clock(autojump_clock: object, ahead_s: float) -> None:
+async def test_no_agent_is_behind_because_of_its_clock(autojump_clock: object, ahead_s: float) -> None:
     async with open_rig() as rig:
         agent = await registered(rig, 0, ahead_s=ahead_s)
         await heard(rig, agent, write_heartbeat(now_ms(ahead_s)))
@@ -262,7 +262,7 @@ async def test_nobody_is_behind_because_of_its_clock(autojump_clock: object, ahe
         assert rig.headend.ingest.furthest_behind_s() == pytest.approx(4.0, abs=0.01)
 
 
-async def test_one_pulse_of_a_day_ahead_ages_an_agent_that_shows_no_clock_for_two_pulses_at_most(
+async def test_one_pulse_of_a_day_ahead_ages_an_agent_without_a_clock_for_two_pulses_at_most(
     autojump_clock: object,
 ) -> None:
     async with open_rig() as rig:

@@ -13,14 +13,16 @@ async def say_all(agent: ScriptedAgent, *seqs: int) -> None:
     await trio.testing.wait_all_tasks_blocked()
 
 
-async def test_nobody_is_behind_who_has_sent_nothing(autojump_clock: object) -> None:
+async def test_an_agent_that_has_sent_nothing_is_not_behind(autojump_clock: object) -> None:
     async with open_rig() as rig:
         await (await rig.agent()).register(0)
         await trio.sleep(100)
         assert rig.headend.ingest.furthest_behind_s() == 0
 
 
-async def test_who_is_kept_at_once_is_as_far_behind_as_the_last_pulse(autojump_clock: object) -> None:
+async def test_an_agent_whose_batches_are_committed_at_once_is_as_far_behind_as_its_last_pulse(
+    autojump_clock: object,
+) -> None:
     async with open_rig() as rig:
         agent = await rig.agent()
         await agent.register(0)
@@ -31,7 +33,7 @@ async def test_who_is_kept_at_once_is_as_far_behind_as_the_last_pulse(autojump_c
         assert rig.headend.ingest.furthest_behind_s() == 4
 
 
-async def test_what_waits_for_the_database_counts_as_behind(autojump_clock: object) -> None:
+async def test_batches_waiting_for_the_database_count_as_behind(autojump_clock: object) -> None:
     store = SlowStore()
     async with open_rig(store=store) as rig:
         agent = await rig.agent()
@@ -48,7 +50,7 @@ async def test_what_waits_for_the_database_counts_as_behind(autojump_clock: obje
         assert rig.headend.ingest.furthest_behind_s() == 0
 
 
-async def test_what_was_turned_away_counts_as_behind(autojump_clock: object) -> None:
+async def test_refused_batches_count_as_behind(autojump_clock: object) -> None:
     async with open_rig(store=SlowStore(room=0)) as rig:
         agent = await rig.agent()
         await agent.register(0)
@@ -80,7 +82,7 @@ async def test_a_clock_that_is_ahead_is_not_behind(autojump_clock: object) -> No
         assert rig.headend.ingest.furthest_behind_s() == 0
 
 
-async def test_an_outbox_is_as_large_as_what_the_agent_has_reported_of_less_what_is_kept(
+async def test_an_outbox_is_as_large_as_the_newest_batch_less_the_committed_ones(
     autojump_clock: object,
 ) -> None:
     store = SlowStore()

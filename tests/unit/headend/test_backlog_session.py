@@ -39,7 +39,7 @@ async def hand_over(rig: Rig, *asset_ids: str, agent_id: str = "former", epoch: 
     return agent
 
 
-async def test_it_is_kept_while_another_agent_drives_the_asset(autojump_clock: object) -> None:
+async def test_a_backlog_is_stored_while_another_agent_drives_the_asset(autojump_clock: object) -> None:
     store = ListeningStore()
     async with open_rig(store=store) as rig:
         live = await rig.agent()

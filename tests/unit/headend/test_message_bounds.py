@@ -42,7 +42,7 @@ async def test_a_large_fleet_may_have_one_agent(autojump_clock: MockClock) -> No
         assert rig.headend.counters.batches_received == 1
 
 
-async def test_a_name_longer_than_a_descriptor_may_be_is_no_matter_alone(autojump_clock: MockClock) -> None:
+async def test_a_name_longer_than_a_descriptor_may_be_passes_alone(autojump_clock: MockClock) -> None:
     async with open_rig(assets=1) as rig:
         agent = await rig.agent()
         message = registration(0)

@@ -44,7 +44,7 @@ async def test_a_registration_opens_a_session(autojump_clock: object) -> None:
         assert rig.headend.sessions.assets_connected == 2
 
 
-async def test_a_batch_is_shown_and_acknowledged(autojump_clock: object) -> None:
+async def test_a_batch_updates_the_latest_state_and_is_acknowledged(autojump_clock: object) -> None:
     async with open_rig() as rig:
         agent = await rig.agent()
         await agent.register(2, 0)
@@ -53,7 +53,7 @@ async def test_a_batch_is_shown_and_acknowledged(autojump_clock: object) -> None
         assert (soc(rig, 0), soc(rig, 2)) == (33.0, None)
 
 
-async def test_a_missing_batch_is_asked_for(autojump_clock: object) -> None:
+async def test_a_missing_batch_is_requested(autojump_clock: object) -> None:
     async with open_rig() as rig:
         agent = await rig.agent()
         await agent.register(0)
@@ -90,7 +90,7 @@ async def test_a_dispatch_arrives(autojump_clock: object) -> None:
         )
 
 
-async def test_a_dispatch_made_while_the_agent_was_away_arrives(autojump_clock: object) -> None:
+async def test_a_dispatch_made_while_the_agent_was_disconnected_arrives(autojump_clock: object) -> None:
     async with open_rig() as rig:
         made = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=-4.0))
         assert made.state == "queued"
@@ -153,7 +153,7 @@ async def test_an_agent_without_a_protocol_is_sent_setpoints_only(autojump_clock
         assert (message.setpoint.mw, message.setpoint.HasField("duration_s")) == (3.0, False)
 
 
-async def test_a_single_sample_is_kept_by_the_store(autojump_clock: object) -> None:
+async def test_a_single_sample_is_stored(autojump_clock: object) -> None:
     store = SlowStore()
     async with open_rig(store=store) as rig:
         agent = await rig.agent()
@@ -187,7 +187,7 @@ async def test_a_first_message_that_is_no_registration_is_refused(
         assert rig.headend.counters.wire_errors == 1
 
 
-async def test_an_agent_that_says_nothing_is_sent_away(autojump_clock: object) -> None:
+async def test_an_agent_that_does_not_register_is_refused(autojump_clock: object) -> None:
     async with open_rig() as rig:
         agent = await rig.agent()
         started_s = trio.current_time()
@@ -233,7 +233,7 @@ async def test_unknown_assets_do_not_refuse_their_neighbours(autojump_clock: obj
         assert rig.headend.counters.assets_unknown == 2
 
 
-async def test_a_claimed_asset_is_named_whatever_stands_before_it(autojump_clock: object) -> None:
+async def test_a_claimed_asset_is_named_whatever_precedes_it(autojump_clock: object) -> None:
     async with open_rig(assets=3) as rig:
         holder, rival = await rig.agent(), await rig.agent()
         await holder.register(1, agent_id="holder", outbox_id="1")
@@ -241,7 +241,7 @@ async def test_a_claimed_asset_is_named_whatever_stands_before_it(autojump_clock
         assert f"asset {asset_id(1)} is held by agent holder" in (await rival.refusal()).message
 
 
-async def test_anothers_asset_is_refused_until_the_other_is_gone(autojump_clock: object) -> None:
+async def test_anothers_asset_is_refused_until_the_other_disconnects(autojump_clock: object) -> None:
     async with open_rig() as rig:
         holder, rival = await rig.agent(), await rig.agent()
         await holder.register(0, 1, agent_id="holder", outbox_id="1")
@@ -377,7 +377,7 @@ async def test_a_headend_that_closes_says_so_and_takes_no_more(autojump_clock: o
         assert (await late.refusal()).status is StatusCode.UNAVAILABLE
 
 
-async def test_the_grant_comes_before_everything_else(autojump_clock: object) -> None:
+async def test_the_grant_precedes_everything_else(autojump_clock: object) -> None:
     async with open_rig() as rig:
         rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=1.0))
         agent = await rig.agent()

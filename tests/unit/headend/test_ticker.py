@@ -34,7 +34,7 @@ def order(parts: Parts, mw: float, duration_s: int | None = None, reversion_mw: 
     )
 
 
-async def test_the_fleet_is_shown_from_the_first_tick_on(autojump_clock: object) -> None:
+async def test_the_fleet_has_telemetry_from_the_first_tick_on(autojump_clock: object) -> None:
     parts = make_parts(assets=1201)
     async with ticking(parts):
         assert len(parts.latest) == 1201
@@ -44,7 +44,7 @@ async def test_the_fleet_is_shown_from_the_first_tick_on(autojump_clock: object)
         assert view(parts, 1200).telemetry.ts_unix_ms == first.telemetry.ts_unix_ms + 4000
 
 
-async def test_a_queued_setpoint_is_obeyed_until_its_end(autojump_clock: object) -> None:
+async def test_a_queued_setpoint_is_applied_until_its_end(autojump_clock: object) -> None:
     parts = make_parts(assets=1)
     async with ticking(parts):
         order(parts, 9.0, duration_s=8)
@@ -90,7 +90,7 @@ async def test_the_model_goes_on_from_where_the_agent_was(autojump_clock: object
         assert abs(view(parts).telemetry.soc_mwhr - (33.0 - 6.0 * 4 / 3600)) < 1e-9
 
 
-async def test_the_end_of_a_setpoint_that_the_agent_was_sent_is_kept_by_the_model(
+async def test_the_model_ends_a_setpoint_when_the_agent_would(
     autojump_clock: object,
 ) -> None:
     parts = make_parts(assets=1)
@@ -107,7 +107,7 @@ async def test_the_end_of_a_setpoint_that_the_agent_was_sent_is_kept_by_the_mode
         assert view(parts).telemetry.setpoint_mw == 0.0
 
 
-async def test_a_setpoint_that_the_agent_has_not_obeyed_is_not_forced_on_its_model(
+async def test_a_setpoint_that_the_agent_has_not_applied_is_not_forced_on_its_model(
     autojump_clock: object,
 ) -> None:
     parts = make_parts(assets=1)
@@ -122,7 +122,7 @@ async def test_a_setpoint_that_the_agent_has_not_obeyed_is_not_forced_on_its_mod
         assert view(parts).telemetry.setpoint_mw == 1.0
 
 
-async def test_an_order_that_only_the_model_has_obeyed_ends_with_the_agents_return(
+async def test_a_setpoint_that_only_the_model_has_applied_ends_when_the_agent_reconnects(
     autojump_clock: object,
 ) -> None:
     parts = make_parts(assets=1)

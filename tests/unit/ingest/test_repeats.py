@@ -18,7 +18,7 @@ def test_a_clock_that_was_set_back_makes_no_repeats() -> None:
     assert all(kept.add(0, ts_ms) for ts_ms in (1000, 2000, 500, 1500))
 
 
-def test_what_was_kept_before_the_start_is_known() -> None:
+def test_what_was_stored_before_the_start_is_known() -> None:
     kept = RecentTimes()
     assert not kept.knows(0)
     kept.remember(0, [1, 2, 3])

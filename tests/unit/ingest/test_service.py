@@ -128,7 +128,9 @@ async def test_after_a_gap_it_is_the_time_of_the_last_committed_batch(autojump_c
     assert await parts.ingest.session_opened(session) == Watermark(5, NOW + 5)
 
 
-async def test_out_of_sequence_is_shown_but_not_stored_and_asked_for_once(autojump_clock: object) -> None:
+async def test_out_of_sequence_updates_the_latest_state_but_is_not_stored_and_requested_once(
+    autojump_clock: object,
+) -> None:
     store = SlowStore()
     parts = make_parts(assets=1, store=store)
     session = await attached(parts)
@@ -143,7 +145,7 @@ async def test_out_of_sequence_is_shown_but_not_stored_and_asked_for_once(autoju
     assert state.soc_mwhr == 4.0
 
 
-async def test_each_gap_is_asked_for(autojump_clock: object) -> None:
+async def test_each_gap_is_requested(autojump_clock: object) -> None:
     parts = make_parts(assets=1, store=SlowStore())
     session = await attached(parts)
     parts.ingest.receive_batch(session, batch(2))
@@ -197,7 +199,9 @@ async def test_a_live_copy_is_shown_and_not_stored(autojump_clock: object) -> No
     assert pending_of(session).replay_from_seq is None
 
 
-async def test_a_full_store_lets_go_and_asks_again_when_there_is_room(autojump_clock: object) -> None:
+async def test_a_full_store_refuses_and_a_replay_is_requested_when_there_is_room(
+    autojump_clock: object,
+) -> None:
     store = SlowStore(room=1)
     parts = make_parts(assets=1, store=store)
     session = await attached(parts)
@@ -210,7 +214,7 @@ async def test_a_full_store_lets_go_and_asks_again_when_there_is_room(autojump_c
     assert parts.counters.batches_refused == 2
 
 
-async def test_a_batch_that_was_asked_for_and_found_no_room_is_asked_for_again(
+async def test_a_replayed_batch_that_the_store_refuses_is_requested_again(
     autojump_clock: object,
 ) -> None:
     store = SlowStore(room=1)

@@ -25,7 +25,7 @@ from tests.unit.ingest.values_rig import BAD, DAY, NOW, SUSPECT, WRONG_TIME, Rig
         {"quality": SUSPECT},
     ],
 )
-async def test_a_single_sample_that_cannot_be_is_kept_as_suspect(
+async def test_an_implausible_single_sample_is_stored_as_suspect(
     autojump_clock: object, change: dict[str, float]
 ) -> None:
     rig = Rig()
@@ -57,7 +57,7 @@ async def test_single_samples_have_times_and_steps_as_well(autojump_clock: objec
     assert rig.displayed() == ("good", 9.0, 0.0)
 
 
-async def test_a_single_sample_that_comes_again_is_kept_once(autojump_clock: object) -> None:
+async def test_a_repeated_single_sample_is_stored_once(autojump_clock: object) -> None:
     rig = Rig()
     await rig.open(outbox_id="")
     for ts_ms in (NOW, NOW + 1000, NOW + 1000):
@@ -71,7 +71,7 @@ async def test_a_single_sample_that_comes_again_is_kept_once(autojump_clock: obj
     assert rig.parts.counters.samples_repeated == 3
 
 
-async def test_what_was_kept_before_the_headends_start_is_not_kept_again(autojump_clock: object) -> None:
+async def test_what_was_stored_before_the_headends_start_is_not_stored_again(autojump_clock: object) -> None:
     rig = Rig(assets=1)
     rig.store.reported_ms = {asset_id(0): [NOW - 5, NOW]}
     await rig.open(outbox_id="")
@@ -80,7 +80,7 @@ async def test_what_was_kept_before_the_headends_start_is_not_kept_again(autojum
     assert [samples.ts_unix_ms for samples in rig.store.kept] == [NOW + 5]
 
 
-async def test_a_store_that_is_away_delays_no_session(autojump_clock: object) -> None:
+async def test_an_unavailable_store_delays_no_session(autojump_clock: object) -> None:
     rig = Rig()
     rig.store.is_away = True
     with trio.fail_after(1):

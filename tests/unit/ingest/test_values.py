@@ -48,7 +48,7 @@ async def test_rows_of_assets_that_are_not_in_the_fleet_take_their_quality_with_
     assert len(rig.parts.latest) == 0
 
 
-async def test_batches_of_changing_rows_are_each_judged_by_their_own_assets(autojump_clock: object) -> None:
+async def test_batches_of_changing_rows_are_each_checked_by_their_own_assets(autojump_clock: object) -> None:
     rig = Rig()
     await rig.open()
     for index in ([2], [0, 2], [1, 0], [], [0, 1, 2]):
@@ -141,7 +141,7 @@ async def test_a_backlog_raises_no_alarm(autojump_clock: object) -> None:
 
 
 @pytest.mark.parametrize("ts_ms", [NOW + DAY, NOW + 90_000, 0, 1, 946_684_799_999, 253_402_300_799_999])
-async def test_a_time_that_cannot_be_is_kept_and_never_the_latest(autojump_clock: object, ts_ms: int) -> None:
+async def test_a_wrong_time_is_stored_and_never_the_latest(autojump_clock: object, ts_ms: int) -> None:
     rig = Rig()
     await rig.open()
     with logged() as entries:
@@ -191,7 +191,7 @@ async def test_a_clock_whose_skew_is_known_is_fresh_and_its_backlog_old(
     assert rig.store.batches[1].ts_unix_ms == now_ms + ahead_ms - 300_000
 
 
-async def test_a_clock_a_day_behind_that_nobody_measured_is_good_once_samples_come_steadily(
+async def test_an_unmeasured_clock_a_day_behind_is_good_once_samples_arrive_steadily(
     autojump_clock: object,
 ) -> None:
     rig = Rig()

@@ -106,7 +106,7 @@ async def test_a_slow_drift_does_not_accumulate(autojump_clock: object) -> None:
 
 
 @pytest.mark.parametrize("for_s", STEPS_S)
-async def test_a_suspension_is_known_with_the_next_check(autojump_clock: object, for_s: float) -> None:
+async def test_a_suspension_is_detected_by_the_next_check(autojump_clock: object, for_s: float) -> None:
     async with open_followed() as followed:
         await trio.sleep(10.5)
         followed.system.sleep(for_s)

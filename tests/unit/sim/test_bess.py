@@ -313,7 +313,7 @@ def test_the_same_inputs_give_the_same_outputs(asset: Asset, history: list[tuple
 
 @quick
 @given(asset=assets(), start_pct=st.floats(0.0, 100.0), history=histories)
-def test_every_number_that_comes_out_is_finite_and_no_zero_is_negative(
+def test_every_result_is_finite_and_no_zero_is_negative(
     asset: Asset, start_pct: float, history: list[tuple[float, float]]
 ) -> None:
     for state in run(asset, initial_state(asset, start_pct), history):

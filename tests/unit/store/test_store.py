@@ -63,7 +63,7 @@ class Sender:
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_every_batch_is_kept_exactly_once_whatever_the_writes_do(
+async def test_every_batch_is_stored_exactly_once_whatever_the_writes_do(
     seed: int, autojump_clock: MockClock
 ) -> None:
     rng = random.Random(seed)
@@ -82,7 +82,9 @@ async def test_every_batch_is_kept_exactly_once_whatever_the_writes_do(
         assert [row[1] for row in database.rows if row[0] == outbox_id] == list(range(1, last + 1))
 
 
-async def test_while_the_database_is_away_the_queue_fills_and_then_refuses(autojump_clock: MockClock) -> None:
+async def test_while_the_database_is_unavailable_the_queue_fills_and_then_refuses(
+    autojump_clock: MockClock,
+) -> None:
     database = steady_database()
     async with open_over(database, queue_bytes=20_000) as store:
         sender = Sender(store, outboxes=2)
@@ -101,7 +103,7 @@ async def test_while_the_database_is_away_the_queue_fills_and_then_refuses(autoj
         assert store.stats.queue_rows == 0
 
 
-async def test_samples_without_an_outbox_are_kept_once_and_leave_room_for_the_others(
+async def test_samples_without_an_outbox_are_stored_once_and_leave_room_for_the_others(
     autojump_clock: MockClock,
 ) -> None:
     database = ModelDatabase(random.Random(3), failure=0.5)
@@ -195,7 +197,7 @@ async def test_what_waits_is_written_when_the_store_is_closed(autojump_clock: Mo
     assert not database.connected
 
 
-async def test_closing_does_not_wait_for_a_database_that_is_away(autojump_clock: MockClock) -> None:
+async def test_closing_does_not_wait_for_an_unavailable_database(autojump_clock: MockClock) -> None:
     database = steady_database()
     async with open_over(database) as store:
         database.away = "away"
@@ -220,7 +222,7 @@ async def test_a_store_that_has_not_read_its_watermarks_delays_callers_only_brie
         assert await store.watermark("box") == Watermark(7, 70)
 
 
-async def test_watermarks_are_known_while_the_database_is_away(autojump_clock: MockClock) -> None:
+async def test_watermarks_are_known_while_the_database_is_unavailable(autojump_clock: MockClock) -> None:
     database = steady_database()
     database.watermarks["box"] = Watermark(7, 70)
     async with open_over(database) as store:
@@ -252,7 +254,9 @@ async def test_a_batch_that_is_committed_already_does_not_change_its_time(autoju
         assert await store.watermark("old") == Watermark(7, None)
 
 
-async def test_an_idle_store_notices_that_its_database_is_gone_and_back(autojump_clock: MockClock) -> None:
+async def test_an_idle_store_notices_that_its_database_is_down_and_up_again(
+    autojump_clock: MockClock,
+) -> None:
     database = steady_database()
     async with open_over(database) as store:
         database.away = "away"
@@ -296,7 +300,7 @@ async def test_an_error_in_the_store_itself_is_survived(autojump_clock: MockCloc
     assert len(database.rows) == 1
 
 
-async def test_the_store_owns_the_columns_it_was_handed(autojump_clock: MockClock) -> None:
+async def test_the_store_owns_the_columns_submitted_to_it(autojump_clock: MockClock) -> None:
     database = steady_database()
     async with open_over(database) as store:
         column = [5.0]

@@ -67,7 +67,7 @@ async def test_a_dispatch_is_written_again_only_as_far_as_it_has_changed(autojum
     assert database.recorded["d"] == group
 
 
-async def test_whether_there_is_a_dispatch_cannot_be_known_before_the_database_was_reached(
+async def test_a_lookup_of_a_dispatch_fails_until_the_database_was_reached(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()
@@ -80,7 +80,7 @@ async def test_whether_there_is_a_dispatch_cannot_be_known_before_the_database_w
         assert await store.find_dispatch(idempotency_key="k") is None
 
 
-async def test_a_database_that_does_not_answer_soon_is_one_that_cannot_be_asked(
+async def test_a_database_that_does_not_answer_in_time_is_unavailable(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()
