@@ -156,7 +156,7 @@ async def test_a_group_is_answered_tracked_and_re_split_when_an_agent_falls_sile
         )
         assert {shares[key]["state"] for key in dropped} == {"failed"}
 
-        # Back again, and reported to let go of what others have taken over.
+        # Reconnected, and released from what others have taken over.
         os.kill(silent, signal.SIGCONT)
         with trio.fail_after(WITHIN_S):
             while (await api.get("/fleet"))["current_mw"] != pytest.approx(500, rel=0.01):
@@ -169,7 +169,7 @@ async def test_a_killed_headend_goes_on_with_its_dispatches_and_their_ends(tmp_p
         long = await fleet.command(assets[0], 1.0, query=WAIT, duration_s=600)
         await fleet.until_recorded(long)
         short, ends_s = await fleet.command_until_recorded(assets[1])
-        # It ends while the headend is away; the longer that is, the longer agents wait until they dial again.
+        # It ends while the headend is down; the longer that is, the longer agents wait until they dial again.
         await fleet.restart_headend(after_s=max(0.0, ends_s + 0.5 - trio.current_time()))
         with trio.fail_after(WITHIN_S):
             await fleet.api.until_connected(ASSETS)

@@ -1,6 +1,6 @@
 """The default fleet as real processes: headend, launcher and seven agents on loopback.
 
-One fleet serves the tests that only look and command; each test that breaks something starts its own.
+One fleet serves the tests that only read and dispatch; each test that breaks something starts its own.
 """
 
 import os
@@ -79,8 +79,8 @@ async def open_fleet(state_dir: Path) -> AsyncIterator[RunningFleet]:
 async def until_power(api: Api, asset_id: str, *, setpoint_mw: float) -> None:
     while True:
         telemetry = await api.get(f"/telemetry/{asset_id}")
-        obeyed = telemetry["setpoint_mw"] == setpoint_mw and abs(telemetry["current_mw"] - setpoint_mw) < 0.1
-        if obeyed and telemetry["source"] == "agent":
+        applied = telemetry["setpoint_mw"] == setpoint_mw and abs(telemetry["current_mw"] - setpoint_mw) < 0.1
+        if applied and telemetry["source"] == "agent":
             return
         await trio.sleep(0.1)
 
@@ -111,7 +111,7 @@ async def test_a_killed_agent_reconnects_under_a_new_session(tmp_path: Path) -> 
         victim = fleet.processes.pids(containing="trioder.agent")[0]
         os.kill(victim, signal.SIGKILL)
 
-        # It may be back before anybody has seen that it was gone.
+        # It may be running again before anybody has noticed that it was down.
         with trio.fail_after(CONNECT_WITHIN_S):
             while len(back := await fleet.api.connected()) < ASSETS or back == before:
                 await trio.sleep(0.05)

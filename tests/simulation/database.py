@@ -125,7 +125,7 @@ class DatabaseServer:
         raise DatabaseError("canceling statement due to lock timeout")
 
     async def _reach(self, client: "DatabaseClient", delay_s: float, *, fails: bool) -> None:
-        """What comes before the COMMIT; with the connection, it is lost."""
+        """What precedes the COMMIT; with the connection, it is lost."""
         run, connection = self._run, client.connection
         await trio.sleep(delay_s)
         if self.away or run != self._run:
@@ -268,7 +268,7 @@ class DatabaseClient:
     async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
-        return model_dispatches.living(self._server.dispatches.values(), limit=limit)
+        return model_dispatches.open_dispatches(self._server.dispatches.values(), limit=limit)
 
     async def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool

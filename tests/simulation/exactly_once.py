@@ -1,4 +1,4 @@
-"""The verdict: what the database has of each asset against what the asset's agent made."""
+"""The final check: what the database has of each asset against what the asset's agent made."""
 
 import hashlib
 from collections import defaultdict

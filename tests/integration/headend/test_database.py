@@ -1,4 +1,4 @@
-"""The headend as a process with a real database: what it remembers, and how it lives without it."""
+"""The headend as a process with a real database: what it restores, and how it runs without it."""
 
 import os
 import signal
@@ -191,7 +191,7 @@ async def test_a_server_that_is_killed_is_started_again_and_rows_go_on(tmp_path:
 async def test_a_server_that_is_away_degrades_health_and_nothing_else(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with open_embedded_server(tmp_path / "server") as url:
-            # The server is one without passwords: whatever the URL says is right.
+            # The server is one without passwords: any password in the URL is right.
             secret_url = url.replace("postgresql:///", "postgresql://trioder:s3cret@/")
         async with open_plant(tmp_path, DATABASE_URL=secret_url) as plant:
             assert (await plant.headend.logged("^headend ready$"))["database"] == "postgres"

@@ -46,7 +46,7 @@ def variables(fleet_file: Path, **more: str) -> dict[str, str]:
 
 
 async def refused(env: dict[str, str]) -> str:
-    """Run a headend that must not start, and return what it says."""
+    """Run a headend that must not start, and return its error output."""
     with trio.fail_after(20):
         ended = await trio.run_process(
             [sys.executable, "-m", "trioder.headend"], env=env, cwd=ROOT, capture_stderr=True, check=False

@@ -30,15 +30,15 @@ def with_environment(text: str) -> list[tuple[int, str]]:
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and text.encode() in (folder / "environ").read_bytes():
-                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                found.append((int(folder.name), words))
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found.append((int(folder.name), command))
         except OSError:  # it ended meanwhile, or is another user's
             continue
     return found
 
 
 async def until(condition: Callable[[], bool], *, every_s: float = 0.02) -> None:
-    """Wait for something that gives no event: a process, a file; to look at all processes takes long."""
+    """Poll for something without an event: a process, a file; listing all processes takes long."""
     while True:
         if condition():
             return

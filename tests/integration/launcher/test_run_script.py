@@ -31,9 +31,9 @@ class Script:
     def output(self) -> str:
         return (self.folder / "output").read_text()
 
-    def pids(self, words: str = "") -> list[int]:
+    def pids(self, part: str = "") -> list[int]:
         """The processes that the script started and that still run."""
-        return [pid for pid, command in with_environment(f"STATE_DIR={self.folder}") if words in command]
+        return [pid for pid, command in with_environment(f"STATE_DIR={self.folder}") if part in command]
 
     async def until_up(self) -> None:
         await until(lambda: "4 of 4 batteries are connected" in self.output())

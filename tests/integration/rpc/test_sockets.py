@@ -70,7 +70,7 @@ class _Deaf(trio.abc.Stream):
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
-        self._heard = False
+        self._received = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)
@@ -79,9 +79,9 @@ class _Deaf(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        if self._heard:
+        if self._received:
             await trio.sleep_forever()
-        self._heard = True
+        self._received = True
         return await self._stream.receive_some(max_bytes)
 
     async def aclose(self) -> None:

@@ -28,9 +28,9 @@ class Script:
     output: Path
     json_path: Path
 
-    def pids(self, words: str = "") -> list[int]:
+    def pids(self, part: str = "") -> list[int]:
         """The processes that the script started and that still run."""
-        return [pid for pid, command in with_environment(f"TMPDIR={self.temporary}") if words in command]
+        return [pid for pid, command in with_environment(f"TMPDIR={self.temporary}") if part in command]
 
     def text(self) -> str:
         return self.output.read_text()

@@ -1,4 +1,4 @@
-"""The bundled server's life: it starts fast, comes back, and is never left behind."""
+"""The bundled server: it starts fast, recovers, and is never left behind."""
 
 import os
 import shutil
@@ -64,7 +64,7 @@ def start_owner(state_dir: Path, *, python: str = sys.executable, **options: obj
     owner = subprocess.Popen(
         [python, "-c", _OWNER, str(state_dir)], stdout=subprocess.PIPE, cwd=ROOT, **options
     )
-    # Its log comes first.
+    # Its log is quoted first.
     assert any(line.startswith(b"postgresql:///") for line in owner.stdout)
     return owner
 
@@ -122,15 +122,15 @@ async def test_what_a_killed_owner_and_watchdog_left_behind_is_ended_at_the_next
     state_dir: Path,
 ) -> None:
     owner = start_owner(state_dir)
-    orphan = server_pid(DataFolder.below(state_dir))
-    os.kill(os.getsid(orphan), signal.SIGSTOP)
+    orphan_pid = server_pid(DataFolder.below(state_dir))
+    os.kill(os.getsid(orphan_pid), signal.SIGSTOP)
     owner.kill()
     owner.communicate()
-    os.kill(os.getsid(orphan), signal.SIGKILL)
-    assert is_running(orphan)
+    os.kill(os.getsid(orphan_pid), signal.SIGKILL)
+    assert is_running(orphan_pid)
     with trio.fail_after(30):
         async with open_embedded_server(state_dir) as url:
-            assert not is_running(orphan)
+            assert not is_running(orphan_pid)
             await until_it_answers(url)
 
 

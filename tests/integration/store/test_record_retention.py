@@ -42,7 +42,7 @@ def dispatch(
     name: str,
     age: timedelta,
     *,
-    living: bool = False,
+    open_one: bool = False,
     members: int = 1,
     ended: timedelta | None = None,
 ) -> None:
@@ -62,7 +62,7 @@ def dispatch(
         FROM given, generate_series(1, %s)
         """,
         NOW - age,
-        living,
+        open_one,
         name,
         None if ended is None else NOW - ended,
         members,
@@ -101,7 +101,7 @@ async def test_old_ended_records_are_deleted_with_their_rows_elsewhere(database_
     async with open_store_on(database_url):
         pass
     dispatch(database_url, "old", 11 * DAYS)
-    dispatch(database_url, "lives", 11 * DAYS, living=True)
+    dispatch(database_url, "open", 11 * DAYS, open_one=True)
     dispatch(database_url, "ended lately", 11 * DAYS, ended=1 * DAYS)
     dispatch(database_url, "young", 9 * DAYS)
     session(database_url, "old", 11 * DAYS)
@@ -112,7 +112,7 @@ async def test_old_ended_records_are_deleted_with_their_rows_elsewhere(database_
     watermark(database_url, "young", 9 * DAYS)
     async with retention_on(database_url, days=10) as drop:
         assert not await drop()
-    assert names(database_url, "idempotency_key", "dispatches") == ["ended lately", "lives", "young"]
+    assert names(database_url, "idempotency_key", "dispatches") == ["ended lately", "open", "young"]
     assert run_sql(database_url, "SELECT count(*) FROM dispatch_shares") == [(3,)]
     assert names(database_url, "agent_id", "sessions") == ["ended lately", "open", "young"]
     assert run_sql(database_url, "SELECT count(*) FROM asset_lists") == [(3,)]

@@ -99,7 +99,7 @@ async def test_samples_go_to_the_partition_of_their_day_and_wild_ones_to_the_def
         database_url, "SELECT tableoid::regclass::text, count(*) FROM samples GROUP BY 1 ORDER BY 1"
     )
     assert counts == [("samples_20270112", 1), ("samples_20270115", 1), ("samples_default", 2)]
-    # The day comes: what lay in the default partition moves.
+    # At that day, what lay in the default partition moves.
     later = WallClock(now_ms / 1000 + 5 * 86_400, trio.current_time())
     async with open_store_on(database_url, wall=later) as store:
         assert len(await store.history(FLEET.assets[0], limit=10)) == 4

@@ -1,4 +1,4 @@
-"""A frame is the batch of the rows that came in time."""
+"""A frame is the batch of the rows that arrived in time."""
 
 from tests.unit.agent.parts import make_asset
 from trioder.agent.frame import Frame

@@ -271,7 +271,7 @@ class Delivery(RuleBasedStateMachine):
         self.stored += self.taken[:most]
         self.committed_seq = self.taken[:most][-1]
         del self.taken[:most]
-        self.answer("kept", self.committed_seq)
+        self.answer("ack", self.committed_seq)
 
     @precondition(lambda self: self.taken)
     @rule()
@@ -282,20 +282,20 @@ class Delivery(RuleBasedStateMachine):
         self.ask_replay()
 
     @precondition(lambda self: self.connected)
-    @rule(kind=st.sampled_from(["kept", "replay"]), beyond=st.integers(2, 50))
+    @rule(kind=st.sampled_from(["ack", "replay"]), beyond=st.integers(2, 50))
     def lie(self, kind: str, beyond: int) -> None:
         self.answer(kind, self.outbox.next_append_seq + beyond)
 
     @precondition(lambda self: self.connected)
     @rule(back=st.integers(0, 5))
     def repeat_old_answer(self, back: int) -> None:
-        self.answer("kept", max(0, self.committed_seq - back))
+        self.answer("ack", max(0, self.committed_seq - back))
 
     @precondition(lambda self: self.down)
     @rule()
-    def hear(self) -> None:
+    def read_downlink(self) -> None:
         kind, batch_seq = self.down.popleft()
-        if kind == "kept":
+        if kind == "ack":
             self.outbox.acknowledged(batch_seq)
         else:
             self.outbox.replay_from(batch_seq)
@@ -345,7 +345,7 @@ class Delivery(RuleBasedStateMachine):
             if self.taken:
                 self.commit(10)
             while self.down:
-                self.hear()
+                self.read_downlink()
         self.stored_in_order_once()
         assert self.stored[-1] == newest_seq
         assert set(self.stored) | self.reported_lost == set(range(1, newest_seq + 1))

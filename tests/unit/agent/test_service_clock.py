@@ -149,7 +149,7 @@ async def test_a_lease_survives_a_power_cut_no_longer_than_its_duration(
     headend.answers.clear()
     async with trio.open_nursery() as second:
         with open_at(path) as store:
-            # It begins anew at the same instant, so that a clock that is right would say 4 s later.
+            # It restarts at the same instant, so that a right clock would read 4 s later.
             system = FakeSystemClock(wrong_s=4.0 + wrong_s)
             agent = await start_agent(second, headend, store=store, wall=WallClock.following(system))
             await trio.sleep(1.0)

@@ -35,7 +35,7 @@ def in_force(answer: Acknowledgement) -> tuple[float | None, float | None, float
 
 
 async def reconnect(headend: FakeHeadend) -> None:
-    """Let the headend be gone for a moment, and back within a second."""
+    """Cut the connection for less than a second."""
     headend.cut()
     headend.answers.clear()
     await trio.sleep(1.0)

@@ -45,7 +45,7 @@ async def boot(
 
 
 def resumed(saved: SavedBattery) -> Battery:
-    """Resumed at 100 s, at which the wall clock says START_UNIX_S + 100."""
+    """Resumed at 100 s, at which the wall clock reads START_UNIX_S + 100."""
     battery = make_battery()
     battery.resume(saved, now_s=100.0)
     return battery

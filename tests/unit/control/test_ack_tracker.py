@@ -1,4 +1,4 @@
-"""What becomes of a dispatch that was sent: by its agent's words, its telemetry, and the clock."""
+"""The states of a dispatch that was sent: by its agent's acknowledgement, its telemetry, and the clock."""
 
 from dataclasses import replace
 
@@ -20,16 +20,16 @@ from trioder.wire.records import Acknowledgement
 
 
 @pytest.mark.parametrize(
-    ("word", "state"),
+    ("status", "state"),
     [("applied", "accepted"), ("clamped", "clamped"), ("rejected", "rejected"), ("expired", "expired")],
 )
-def test_the_agents_acknowledgement_is_recorded_with_its_status_and_reason(word: str, state: str) -> None:
+def test_the_agents_acknowledgement_is_recorded_with_its_status_and_reason(status: str, state: str) -> None:
     parts = still_parts()
     session = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0)
-    acknowledge(parts, session, only(dispatch), word, reason="5 MW is 1 too many")
+    acknowledge(parts, session, only(dispatch), status, reason="5 MW is 1 too many")
     setpoint = only(dispatch)
-    assert (setpoint.state, setpoint.answer, setpoint.reason) == (state, word, "5 MW is 1 too many")
+    assert (setpoint.state, setpoint.answer, setpoint.reason) == (state, status, "5 MW is 1 too many")
     assert setpoint.answered_ms == parts.wall.now_ms()
     assert dispatch.answered.is_set()
 
@@ -248,15 +248,15 @@ def test_an_acknowledgement_of_an_unknown_dispatch_is_ignored() -> None:
     assert parts.counters.dispatches_acknowledged == 1
 
 
-@pytest.mark.parametrize("word", ["applied", "active"])
-def test_an_agent_under_a_failed_setpoint_is_released_from_it(word: str) -> None:
+@pytest.mark.parametrize("status", ["applied", "active"])
+def test_an_agent_under_a_failed_setpoint_is_released_from_it(status: str) -> None:
     parts = still_parts()
     session = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0, reversion_mw=-1.0)
     take_setpoints(session)
     advance(parts, 30)
     assert dispatch.state == "failed"
-    acknowledge(parts, session, only(dispatch), word, setpoint_mw=5.0)
+    acknowledge(parts, session, only(dispatch), status, setpoint_mw=5.0)
     assert [(reported.mw, reported.duration_s) for reported in take_setpoints(session)] == [(-1.0, None)]
     assert dispatch.state == "failed"
 

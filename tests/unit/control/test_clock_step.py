@@ -90,7 +90,7 @@ def test_no_setpoint_of_a_group_is_taken_for_disconnected_or_stale(by_s: float) 
     parts.disconnect(second)
     advance(parts, 2)
     step(parts, by_s)
-    # Its samples come by a clock that was right all the time, or is as wrong as ours was.
+    # Its samples are timed by a clock that was right all the time, or is as wrong as ours was.
     report_sample(parts, 0, 1, mw=3.0, setpoint=3.0)
     advance(parts, 2)
     assert group.reallocations == []
@@ -149,16 +149,16 @@ def test_records_have_the_right_time_and_order(by_s: float) -> None:
     parts = still_parts(store=store)
     ended = dispatch_one(parts, 4.0, expires_in_s=1.0)
     advance(parts, 2)
-    living = dispatch_one(parts, 5.0, expires_in_s=600.0)
+    current = dispatch_one(parts, 5.0, expires_in_s=600.0)
     step(parts, by_s)
     record = last_record(store)
-    assert record.dispatch_id == living.dispatch_id
+    assert record.dispatch_id == current.dispatch_id
     assert record.dispatched_ms == parts.wall.now_ms()
     advance(parts, 1)
     newest = dispatch_one(parts, 6.0)
     found = parts.dispatcher.newest(10, counts=lambda _: True)
     assert [one.dispatch_id for one in found] == [
-        dispatch.dispatch_id for dispatch in (newest, living, ended)
+        dispatch.dispatch_id for dispatch in (newest, current, ended)
     ]
 
 

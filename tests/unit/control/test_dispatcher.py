@@ -34,7 +34,7 @@ def test_a_connected_agent_is_sent_its_setpoint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mw", "asked", "code", "words"),
+    ("mw", "asked", "code", "message"),
     [
         (10.1, {}, "out_of_bounds", r"mw is 10\.1; asset .* takes -10\.0 to 10\.0 MW"),
         (-10.1, {}, "out_of_bounds", r"mw is -10\.1; asset .* takes -10\.0 to 10\.0 MW"),
@@ -59,11 +59,11 @@ def test_a_connected_agent_is_sent_its_setpoint() -> None:
     ],
 )
 def test_what_the_asset_does_not_take_is_refused_and_nothing_is_dispatched(
-    mw: float, asked: dict[str, float], code: str, words: str
+    mw: float, asked: dict[str, float], code: str, message: str
 ) -> None:
     parts = still_parts()
     session = connect(parts, 0)
-    with pytest.raises(DispatchRefusedError, match=words) as refused:
+    with pytest.raises(DispatchRefusedError, match=message) as refused:
         dispatch_one(parts, mw, **asked)
     assert refused.value.code == code
     assert take_setpoints(session) == ()
@@ -279,5 +279,5 @@ def test_only_the_last_of_the_ended_dispatches_are_remembered(monkeypatch: pytes
     monkeypatch.setattr(parts.dispatcher._registry.history, "_max_dispatches", 3)
     connect(parts, 0)
     made = [dispatch_one(parts, float(mw)) for mw in range(6)]
-    # Five have been superseded, of which three are remembered; the last one lives.
+    # Five have been superseded, of which three are remembered; the last one is open.
     assert [parts.dispatcher.find(one.dispatch_id) is not None for one in made] == [False, False, *[True] * 4]

@@ -1,4 +1,4 @@
-"""The lives of dispatches: what may follow what, what agents' words mean, what a group amounts to."""
+"""The states of dispatches: allowed transitions, agents' statuses, and the state of a group."""
 
 from collections import Counter
 
@@ -62,7 +62,7 @@ def test_an_applied_setpoint_is_never_pending_again(state: DispatchState, follow
 
 
 @pytest.mark.parametrize(
-    ("word", "state"),
+    ("status", "state"),
     [
         ("applied", "accepted"),
         ("Accepted", "accepted"),
@@ -81,9 +81,9 @@ def test_an_applied_setpoint_is_never_pending_again(state: DispatchState, follow
     ],
 )
 def test_a_status_stands_for_a_state_only_if_it_is_in_the_contract(
-    word: str, state: DispatchState | None
+    status: str, state: DispatchState | None
 ) -> None:
-    assert state_of_status(word) == state
+    assert state_of_status(status) == state
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from trioder.wire.records import Acknowledgement
 
 
 class BatteryPool:
-    """Batteries with an agent each, that obey but where a test says otherwise, on a pulse of 4 s."""
+    """Batteries with an agent each, tracking unless a test makes them deviate, on a pulse of 4 s."""
 
     def __init__(self, count: int) -> None:
         self.parts: Parts = still_parts(assets=count)
@@ -311,7 +311,7 @@ def test_an_earlier_share_still_applied_is_released_when_the_later_one_was_lost(
         report_sample(parts, 0, 2, mw=4.0, setpoint=4.0)
         advance(parts, 4)
     assert group.setpoints[0].wire_id != earlier_id
-    # The agent never reads that share: it falls silent, drops out, and registers anew.
+    # The agent never reads that share: it falls silent, drops out, and registers again.
     for _ in range(5):
         report_sample(parts, 2, mw=4.0, setpoint=4.0)
         advance(parts, 4)
@@ -323,4 +323,4 @@ def test_an_earlier_share_still_applied_is_released_when_the_later_one_was_lost(
         dispatch_id=earlier_id, asset_id=asset_id(0), status="active", ts_unix_ms=0, setpoint_mw=4.0
     )
     parts.dispatcher.acknowledged(in_force, session=again)
-    assert [(mail.asset_id, mail.mw) for mail in take_setpoints(again)] == [(asset_id(0), 0.0)]
+    assert [(setpoint.asset_id, setpoint.mw) for setpoint in take_setpoints(again)] == [(asset_id(0), 0.0)]

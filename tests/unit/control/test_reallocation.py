@@ -39,7 +39,7 @@ def test_a_setpoint_disconnected_for_a_moment_keeps_its_share_when_another_drops
     advance(parts, 1)
     acknowledge(parts, first, dispatch.setpoints[0], "reverted", reason="out of order")
     advance(parts, 0.5)
-    # Not 10 MW to the one that is there: the two that are away still give 3 MW each.
+    # Not 10 MW to the one that is there: the two that are disconnected still deliver 3 MW each.
     assert [reported.mw for reported in take_setpoints(first)] == [6.0]
     assert [dispatch.setpoints[key].mw for key in (1, 2, 3)] == [6.0, 3.0, 3.0]
     assert dispatch.shortfall_mw == 0.0

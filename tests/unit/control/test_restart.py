@@ -71,14 +71,14 @@ def test_the_newest_of_an_assets_dispatches_is_the_one_in_force() -> None:
     store = SlowStore()
     before = still_parts(store=store)
     older = dispatch_one(before, 5.0)
-    living = records(store)
+    open_records = records(store)
     advance(before, 1)
     newer = dispatch_one(before, 6.0)
     # The older one's end was not recorded any more.
-    living += [record for record in records(store) if record.dispatch_id == newer.dispatch_id]
+    open_records += [record for record in records(store) if record.dispatch_id == newer.dispatch_id]
     after = still_parts()
     advance(after, 2)
-    after.dispatcher.recover(reversed(living))
+    after.dispatcher.recover(reversed(open_records))
     setpoint = after.dispatcher.in_force(0)
     assert setpoint is not None
     assert setpoint.dispatch.dispatch_id == newer.dispatch_id

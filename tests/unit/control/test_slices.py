@@ -71,15 +71,15 @@ def is_known(parts: Parts) -> bool:
 async def group_under_way(
     parts: Parts, reached: Callable[[], bool], **asked: object
 ) -> AsyncIterator[tuple[trio.CancelScope, list[DispatchRecord]]]:
-    """A large group that has come so far; it goes on when the block waits, and has ended after it."""
+    """A large group in progress; it continues while the block waits, and has finished after it."""
     scope, records = trio.CancelScope(), []
 
-    async def give() -> None:
+    async def dispatch_large() -> None:
         with scope:
             records.append(await parts.dispatcher.dispatch_group_in_slices(request(**asked)))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(give)
+        nursery.start_soon(dispatch_large)
         await trio.lowlevel.checkpoint()
         while not reached():
             await trio.lowlevel.checkpoint()
@@ -160,7 +160,9 @@ async def test_a_dispatch_to_an_asset_meanwhile_is_newer(known: bool) -> None:
     assert record.by_state == {"sent": ASSETS - 1, "superseded": 1}
     assert record.members[last].reason == f"by {single.dispatch_id}"
     assert [
-        mail.mw for mail in take_setpoints(session) if mail.asset_id == record.members[last].asset_id
+        setpoint.mw
+        for setpoint in take_setpoints(session)
+        if setpoint.asset_id == record.members[last].asset_id
     ] == [7.0]
 
 
@@ -175,15 +177,15 @@ async def test_of_two_large_groups_the_later_request_is_in_force() -> None:
     parts, session = large_fleet()
     records: dict[float, DispatchRecord] = {}
 
-    async def give(mw: float) -> None:
+    async def dispatch_large(mw: float) -> None:
         records[mw] = await parts.dispatcher.dispatch_group_in_slices(request(mw, resplit=False))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(give, 1_500.0)
+        nursery.start_soon(dispatch_large, 1_500.0)
         while not is_known(parts):
             await trio.lowlevel.checkpoint()
-        nursery.start_soon(give, 3_000.0)
-    assert {mail.mw for mail in take_setpoints(session)} == {2.0}
+        nursery.start_soon(dispatch_large, 3_000.0)
+    assert {setpoint.mw for setpoint in take_setpoints(session)} == {2.0}
     states = {
         mw: (await parts.dispatcher.find_in_slices(one.dispatch_id)).by_state for mw, one in records.items()
     }
@@ -203,9 +205,9 @@ async def test_an_agent_that_disconnects_or_connects_meanwhile_is_dispatched_onc
     [record] = records
     assert record.members[ASSETS - 1].state == "queued"
     assert record.members[0].state == "sent"
-    assert [mail.mw for mail in take_setpoints(again)] == [record.members[0].mw]
+    assert [setpoint.mw for setpoint in take_setpoints(again)] == [record.members[0].mw]
     back = connect(parts, ASSETS - 1, agent_id="leaving", number=1)
-    assert [mail.mw for mail in take_setpoints(back)] == [record.members[ASSETS - 1].mw]
+    assert [setpoint.mw for setpoint in take_setpoints(back)] == [record.members[ASSETS - 1].mw]
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -220,7 +222,7 @@ async def test_an_asset_that_is_retired_meanwhile_is_not_dispatched(known: bool)
     last = record.members[ASSETS - 1]
     assert (last.state, last.reason) == ("failed", "its asset has left the fleet")
     assert record.by_state == {"sent": ASSETS - 1, "failed": 1}
-    assert last.asset_id not in {mail.asset_id for mail in take_setpoints(session)}
+    assert last.asset_id not in {setpoint.asset_id for setpoint in take_setpoints(session)}
 
 
 async def test_a_group_is_not_split_anew_before_all_have_their_share() -> None:

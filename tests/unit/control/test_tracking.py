@@ -38,7 +38,7 @@ def in_force(mw: float, **asked: float | None) -> tuple[Parts, Session, Dispatch
 def do(
     parts: Parts, mw: float, *, setpoint: float, seconds: float, every_s: float = 4.0, **says: float
 ) -> None:
-    """The battery gives `mw` for so long, a sample each pulse."""
+    """The battery delivers `mw` for so long, a sample each pulse."""
     for _ in range(round(seconds / every_s)):
         advance(parts, every_s)
         report_sample(parts, 0, mw=mw, setpoint=setpoint, **says)
@@ -128,7 +128,7 @@ def test_a_battery_that_only_does_what_it_reports_as_available_is_not_deviating(
     do(parts, 2.0, setpoint=5.0, seconds=60, available_mw=2.0)
     assert (dispatch.state, parts.counters.dispatches_limited) == ("tracking", 1)
     assert only(dispatch).reason == "the battery reports that it can do 2 of 5 MW"
-    # What it reports excuses what it says, and no more.
+    # What it reports excuses as much as it reports, and no more.
     do(parts, -5.0, setpoint=5.0, seconds=20, available_mw=2.0)
     assert dispatch.state == "deviating"
 
@@ -172,7 +172,7 @@ def test_implausible_and_old_values_are_not_compared() -> None:
             advance(parts, 4)
             report_sample(parts, 0, mw=0.0, setpoint=5.0, quality=quality)
     assert dispatch.state == "accepted"
-    # Backfill: what came before the newest.
+    # Backfill: older than the newest.
     report_sample(parts, 0, mw=5.0, setpoint=5.0)
     advance(parts, 4)
     parts.wall.passed_s -= 100  # type: ignore[attr-defined]  # a still clock

@@ -1,4 +1,4 @@
-"""The skew that delayed readings of a peer's clock give."""
+"""The skew estimated from delayed readings of a peer's clock."""
 
 import random
 
@@ -127,7 +127,7 @@ def test_a_clock_that_was_set_back_without_a_report_is_noticed_with_the_second_r
 def test_one_late_reading_and_its_followers_set_nothing_back() -> None:
     readings = SkewFilter()
     readings.observe(5.0, 0.0)
-    # A link that stood still: what waited arrives at once.
+    # A link that stalled: what waited arrives at once.
     readings.observe(5.0 - 2 * SET_BACK_S, 100.0)
     readings.observe(5.0 - SET_BACK_S, 100.5)
     assert readings.estimate == (5.0, None)

@@ -1,4 +1,4 @@
-"""A headend in memory, and agents whose every message a test says itself."""
+"""A headend in memory, and agents whose every message a test sends itself."""
 
 import random
 from collections.abc import AsyncIterator, Callable
@@ -33,23 +33,23 @@ class ScriptedAgent:
         self.leaving = trio.Event()
         self.left = trio.Event()
 
-    async def vanish(self) -> None:
+    async def disconnect(self) -> None:
         """Cut the connection, and wait until the headend has noticed."""
         self.leaving.set()
         await self.left.wait()
         await trio.testing.wait_all_tasks_blocked()
 
-    async def say(self, message: pb.AgentToHeadend) -> None:
+    async def send(self, message: pb.AgentToHeadend) -> None:
         await self.call.send(message)
 
-    async def hear(self) -> Downlink | None:
+    async def receive(self) -> Downlink | None:
         return read_downlink(await self.call.receive())
 
     async def register(
         self, *keys: int, agent_id: str = "agent", epoch: int = 1, outbox_id: str = "box"
     ) -> SessionGrant:
-        await self.say(registration(*keys, agent_id=agent_id, epoch=epoch, outbox_id=outbox_id))
-        grant = await self.hear()
+        await self.send(registration(*keys, agent_id=agent_id, epoch=epoch, outbox_id=outbox_id))
+        grant = await self.receive()
         assert isinstance(grant, SessionGrant)
         return grant
 
@@ -71,7 +71,7 @@ class Rig:
         self._nursery = nursery
 
     async def agent(self) -> ScriptedAgent:
-        """One with a connection of its own, which it keeps until it vanishes or the test ends."""
+        """One with a connection of its own, which it keeps until it disconnects or the test ends."""
         agent: ScriptedAgent = await self._nursery.start(self._connect)
         return agent
 

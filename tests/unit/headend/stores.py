@@ -19,7 +19,7 @@ class SlowStore(NoneStore):
         self.taken: list[tuple[str, int]] = []
         self.rows: dict[str, list[int]] = defaultdict(list)
         self.times_ms: dict[tuple[str, int], int] = {}
-        self.kept: list[Samples] = []
+        self.unsequenced: list[Samples] = []
         self.dispatches: list[DispatchRecord] = []
         self.recorded: dict[str, DispatchRecord] = {}
         self.changed: list[frozenset[int]] = []
@@ -47,7 +47,7 @@ class SlowStore(NoneStore):
         return True
 
     def store_unsequenced(self, samples: Samples) -> None:
-        self.kept.append(samples)
+        self.unsequenced.append(samples)
 
     def record_dispatch(
         self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf

@@ -1,4 +1,4 @@
-"""The tick loop: lonely assets live on and obey, and an agent's assets are left alone."""
+"""The tick loop: assets without an agent are modelled and follow setpoints, an agent's are left alone."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,7 +28,7 @@ def view(parts: Parts, key: int = 0) -> LatestView:
     return seen
 
 
-def order(parts: Parts, mw: float, duration_s: int | None = None, reversion_mw: float = 0.0) -> None:
+def dispatch(parts: Parts, mw: float, duration_s: int | None = None, reversion_mw: float = 0.0) -> None:
     parts.dispatcher.dispatch(
         DispatchRequest(asset_id=asset_id(0), mw=mw, duration_s=duration_s, reversion_mw=reversion_mw)
     )
@@ -47,7 +47,7 @@ async def test_the_fleet_has_telemetry_from_the_first_tick_on(autojump_clock: ob
 async def test_a_queued_setpoint_is_applied_until_its_end(autojump_clock: object) -> None:
     parts = make_parts(assets=1)
     async with ticking(parts):
-        order(parts, 9.0, duration_s=8)
+        dispatch(parts, 9.0, duration_s=8)
         await trio.sleep(4)
         assert view(parts).telemetry.current_mw == 9.0
         await trio.sleep(8)
@@ -59,7 +59,7 @@ async def test_a_queued_setpoint_is_applied_until_its_end(autojump_clock: object
 async def test_a_setpoint_that_expired_undelivered_drives_the_model_no_longer(autojump_clock: object) -> None:
     parts = make_parts(assets=1)
     async with ticking(parts):
-        order(parts, 9.0, reversion_mw=-1.0)
+        dispatch(parts, 9.0, reversion_mw=-1.0)
         await trio.sleep(50)
         assert view(parts).telemetry.current_mw == 9.0
         await trio.sleep(50)
@@ -96,7 +96,7 @@ async def test_the_model_ends_a_setpoint_when_the_agent_would(
     parts = make_parts(assets=1)
     async with ticking(parts):
         session = parts.connect(make_session("a", 0))
-        order(parts, 6.0, duration_s=20)
+        dispatch(parts, 6.0, duration_s=20)
         session.downlink._take_nowait()
         session.downlink._in_hand = ()
         parts.latest.apply_agent(make_samples(0, ts_ms=NOW, mw=6.0, setpoint=6.0), received_ms=NOW)
@@ -113,7 +113,7 @@ async def test_a_setpoint_that_the_agent_has_not_applied_is_not_forced_on_its_mo
     parts = make_parts(assets=1)
     async with ticking(parts):
         session = parts.connect(make_session("a", 0))
-        order(parts, 6.0)
+        dispatch(parts, 6.0)
         session.downlink._take_nowait()
         session.downlink._in_hand = ()
         parts.latest.apply_agent(make_samples(0, ts_ms=NOW, mw=1.0, setpoint=1.0), received_ms=NOW)
@@ -127,7 +127,7 @@ async def test_a_setpoint_that_only_the_model_has_applied_ends_when_the_agent_re
 ) -> None:
     parts = make_parts(assets=1)
     async with ticking(parts):
-        order(parts, 9.0)
+        dispatch(parts, 9.0)
         await trio.sleep(70)
         session = parts.connect(make_session("a", 0))
         now_ms = parts.wall.now_ms()

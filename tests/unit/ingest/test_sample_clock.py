@@ -10,7 +10,7 @@ YEAR = 365 * DAY
 
 
 class Sender:
-    """Sends samples that are made when they are sent, unless it says otherwise; the clocks are a test's."""
+    """Sends samples that are made when they are sent, unless given another time; a test sets the clocks."""
 
     def __init__(self, *, ahead_ms: int = 0, skew_s: float | None = None, in_sequence: bool = True) -> None:
         self.clock = SampleClock()

@@ -84,7 +84,7 @@ async def test_a_session_gets_the_time_of_exactly_the_batch_that_is_committed(au
     for seq in (1, 2, 3):
         parts.ingest.receive_batch(session, batch(seq))
     store.commit(2)
-    # 3 is with the store: the cursor is kept, the store's own mark not asked for.
+    # 3 is with the store: the cursor is kept, the store's watermark not read.
     assert await parts.ingest.session_opened(session) == Watermark(2, NOW + 2)
     parts.ingest.session_closed(session)
     store.commit()
@@ -313,7 +313,7 @@ class Delivery(RuleBasedStateMachine):
             self.parts.ingest.receive_batch(self.session, one)
 
     @rule()
-    def read_mail(self) -> None:
+    def read_downlink(self) -> None:
         assert self.session is not None
         pending = pending_of(self.session)
         if pending.committed_seq is not None:
@@ -348,7 +348,7 @@ class Delivery(RuleBasedStateMachine):
         for _ in range(self.made + 10):
             self.arrive(len(self.wire))
             self.store.commit()
-            self.read_mail()
+            self.read_downlink()
             self.send(4)
         assert set(self.store.rows[BOX]) | self.dropped >= set(range(1, self.made + 1))
 

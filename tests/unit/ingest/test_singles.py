@@ -1,4 +1,4 @@
-"""Samples in messages of their own: checked as the rows of batches are, and kept once."""
+"""Samples in messages of their own: checked as the rows of batches are, and stored once."""
 
 import math
 
@@ -32,13 +32,13 @@ async def test_an_implausible_single_sample_is_stored_as_suspect(
     await rig.open(outbox_id="")
     with logged() as entries:
         rig.single(**change)
-    assert rig.store.kept[0].quality == bytes([SUSPECT])
+    assert rig.store.unsequenced[0].quality == bytes([SUSPECT])
     assert rig.displayed()[0] == "suspect"
     [entry] = entries
     assert next(iter(change)) in entry["reason"] or "device" in entry["reason"]
     rig.wall.passed_s += 4.0
     rig.single()
-    assert rig.store.kept[1].quality == b""
+    assert rig.store.unsequenced[1].quality == b""
     assert rig.displayed()[0] == "good"
 
 
@@ -52,7 +52,7 @@ async def test_single_samples_have_times_and_steps_as_well(autojump_clock: objec
     rig.single(9.0)
     rig.wall.passed_s += 4.0
     rig.single(9.0)
-    qualities = [sample.quality for sample in rig.store.kept]
+    qualities = [sample.quality for sample in rig.store.unsequenced]
     assert qualities == [bytes([WRONG_TIME]), bytes([BAD]), bytes([SUSPECT]), b""]
     assert rig.displayed() == ("good", 9.0, 0.0)
 
@@ -67,7 +67,7 @@ async def test_a_repeated_single_sample_is_stored_once(autojump_clock: object) -
     await rig.open()
     for ts_ms in (NOW, NOW + 1000, NOW + 2000):
         rig.single(ts_ms=ts_ms)
-    assert [samples.ts_unix_ms - NOW for samples in rig.store.kept] == [0, 1000, 2000]
+    assert [samples.ts_unix_ms - NOW for samples in rig.store.unsequenced] == [0, 1000, 2000]
     assert rig.parts.counters.samples_repeated == 3
 
 
@@ -77,16 +77,16 @@ async def test_what_was_stored_before_the_headends_start_is_not_stored_again(aut
     await rig.open(outbox_id="")
     rig.single(ts_ms=NOW)
     rig.single(ts_ms=NOW + 5)
-    assert [samples.ts_unix_ms for samples in rig.store.kept] == [NOW + 5]
+    assert [samples.ts_unix_ms for samples in rig.store.unsequenced] == [NOW + 5]
 
 
 async def test_an_unavailable_store_delays_no_session(autojump_clock: object) -> None:
     rig = Rig()
-    rig.store.is_away = True
+    rig.store.is_unavailable = True
     with trio.fail_after(1):
         await rig.open(outbox_id="")
     rig.single()
-    assert len(rig.store.kept) == 1
+    assert len(rig.store.unsequenced) == 1
 
 
 async def test_what_the_store_returns_in_time_counts(
@@ -100,4 +100,4 @@ async def test_what_the_store_returns_in_time_counts(
         await rig.open(outbox_id="")
     rig.single(ts_ms=NOW, key=0)
     rig.single(ts_ms=NOW, key=1)
-    assert [samples.asset_keys for samples in rig.store.kept] == [(1,)]
+    assert [samples.asset_keys for samples in rig.store.unsequenced] == [(1,)]

@@ -226,7 +226,7 @@ async def test_a_model_goes_on_from_the_last_state_that_can_be_trusted(autojump_
     first, second = rig.view(0), rig.view(1)
     assert (first.quality, first.telemetry.soc_mwhr) == ("synthesized", 30.0)
     assert (second.quality, second.telemetry.soc_pct) == ("synthesized", 50.0)
-    assert rig.store.kept[0].quality == b""
+    assert rig.store.unsequenced[0].quality == b""
     # And from its own after that.
     rig.parts.ticker._tick_slice(range(2), 0.0)
     assert rig.view(0).telemetry.soc_mwhr == 30.0

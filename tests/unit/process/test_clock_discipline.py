@@ -19,7 +19,7 @@ from trioder.process.clock_discipline import (
 )
 from trioder.process.wall_time import MachineClock, WallClock
 
-# The first check that sees a step may come a whole period after it.
+# The first check that sees a step may be a whole period after it.
 TAKEN_OVER_S = CHECK_EVERY_S * (STEP_CHECKS + 1)
 
 

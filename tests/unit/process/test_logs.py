@@ -40,10 +40,8 @@ def logger() -> structlog.stdlib.BoundLogger:
 def test_a_console_line_has_a_message_and_pairs() -> None:
     stream = logged("console")
     logger().info("agent connected", asset="Moss Landing", mw=12.3456789, count=3, empty="")
-    words = stream.getvalue().split(" ", 1)[1]
-    assert (
-        words == "INFO     trioder.test: agent connected asset='Moss Landing' mw=12.3457 count=3 empty=''\n"
-    )
+    line = stream.getvalue().split(" ", 1)[1]
+    assert line == "INFO     trioder.test: agent connected asset='Moss Landing' mw=12.3457 count=3 empty=''\n"
 
 
 def test_a_json_line_has_every_key() -> None:

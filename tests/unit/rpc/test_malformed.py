@@ -199,7 +199,7 @@ async def test_a_client_survives_a_server_that_is_none(autojump_clock: MockClock
 
 
 def recorded_session() -> bytes:
-    """What an honest client sends for two calls."""
+    """What a conforming client sends for two calls."""
     client = h2.connection.H2Connection()
     client.initiate_connection()
     for path, body in (("/probe.Probe/Echo", b"\0\0\0\0\3\n\1x"), ("/probe.Probe/Unary", b"\0\0\0\0\0")):

@@ -171,7 +171,7 @@ def test_a_round_trip_never_gains(asset: Asset, history: list[tuple[float, float
     )
     spent_mwhr = states[0].soc_mwhr - states[-1].soc_mwhr
     aux_mwhr = asset.aux_load_mw * sum(dt_secs / 3600.0 for _, dt_secs in history)
-    # Whatever was delivered came out of the store.
+    # Whatever was delivered was taken from the store.
     assert meter_mwhr <= spent_mwhr + 1e-9 * (asset.capacity_mwhr + aux_mwhr)
 
 
@@ -188,7 +188,7 @@ def test_a_round_trip_returns_the_product_of_both_efficiencies() -> None:
 def test_one_long_step_equals_four_short_ones_away_from_the_limits(
     asset: Asset, mw: float, last_mw: float
 ) -> None:
-    # Large enough for no limit of energy to come near, and no ramp under way at the end of the first second.
+    # Large enough for no limit of energy to be near, and no ramp under way at the end of the first second.
     asset = replace(asset, capacity_mwhr=1e5, ramp_rate_mw_per_min=1e9, min_soc_pct=0.0, max_soc_pct=100.0)
     state = with_setpoint(initial_state(asset), mw)._replace(current_mw=last_mw)
     once = tick_asset(asset, state, 4.0)

@@ -16,7 +16,7 @@ from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 
 class ModelDatabase:
-    """Keeps rows and watermarks together. A failed write may have happened or not, as in life.
+    """Keeps rows and watermarks together. A failed write may have happened or not, as with a real one.
 
     Args:
         rng: decides each write's fate.
@@ -121,7 +121,7 @@ class ModelDatabase:
     async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there()
-        return model_dispatches.living(self.recorded.values(), limit=limit)
+        return model_dispatches.open_dispatches(self.recorded.values(), limit=limit)
 
     async def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool

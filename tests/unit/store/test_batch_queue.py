@@ -1,4 +1,4 @@
-"""The queue of batches: bounded, in order, and with a word when there is room again."""
+"""The queue of batches: bounded, in order, and it reports when there is room again."""
 
 from collections import deque
 
@@ -89,7 +89,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.model.popleft()
 
     @rule()
-    def look_for_room(self) -> None:
+    def take_capacity_available(self) -> None:
         half_free = sum(each.size for each in self.model) <= 10_000
         assert self.queue.take_capacity_available() == (self.refused and half_free)
         self.refused = self.refused and not half_free

@@ -145,7 +145,7 @@ def test_without_room_the_shares_of_ended_dispatches_go_before_the_dispatches() 
     assert first_shares < first_records
     kept = records.first(1_000)
     assert len(kept) + sum(each.records for each in dropped) == 201
-    # What lives, and what is newest, is kept whole.
+    # Open dispatches and the newest are kept whole.
     assert len(written(kept[0])) == 100
     assert len(written(kept[-1])) == 10
 

@@ -34,19 +34,19 @@ def steady_database() -> ModelDatabase:
 
 
 class Sender:
-    """An agent's outbox and the headend's cursor in one: go-back-N over what the store says."""
+    """An agent's outbox and the headend's cursor in one: go-back-N over what the store reports."""
 
     def __init__(self, store: PostgresStore, outboxes: int) -> None:
         self.store = store
         self.next = dict.fromkeys((f"box-{number}" for number in range(outboxes)), 1)
-        self.kept = dict.fromkeys(self.next, 0)
+        self.committed = dict.fromkeys(self.next, 0)
         self.held_back: set[str] = set()
         store.listen(self)
 
     def batches_committed(self, outbox_id: str, watermark: Watermark) -> None:
-        assert watermark.batch_seq >= self.kept[outbox_id]
+        assert watermark.batch_seq >= self.committed[outbox_id]
         assert watermark.ts_unix_ms == 1_800_000_000_000 + watermark.batch_seq
-        self.kept[outbox_id] = watermark.batch_seq
+        self.committed[outbox_id] = watermark.batch_seq
         self.next[outbox_id] = max(self.next[outbox_id], watermark.batch_seq + 1)
 
     def capacity_available(self) -> None:
@@ -72,7 +72,7 @@ async def test_every_batch_is_stored_exactly_once_whatever_the_writes_do(
     async with open_over(database, queue_bytes=100_000) as store:
         sender = Sender(store, outboxes=5)
         with trio.fail_after(3_000):
-            while any(kept < last for kept in sender.kept.values()):
+            while any(seq < last for seq in sender.committed.values()):
                 outbox_id = rng.choice(list(sender.next))
                 if sender.next[outbox_id] <= last:
                     sender.send(outbox_id)
@@ -130,7 +130,7 @@ async def test_batches_close_together_are_one_transaction_and_committed_within_a
             sender.send(outbox_id)
             await trio.sleep(PACE_S / 100)
         await trio.sleep(PACE_S)
-        assert set(sender.kept.values()) == {1}
+        assert set(sender.committed.values()) == {1}
         assert len(database.groups) <= 2
 
 
@@ -146,7 +146,7 @@ async def test_a_database_too_slow_for_a_full_group_gets_on_with_smaller_ones(
             sender.send("box-0")
         database.away = ""
         with trio.fail_after(600):
-            while sender.kept["box-0"] < 6_000:
+            while sender.committed["box-0"] < 6_000:
                 await trio.sleep(1)
         assert store.health == "ok"
     assert len(database.rows) == 6_000
@@ -163,7 +163,7 @@ async def test_only_the_batch_that_the_database_refuses_is_dropped_and_the_seque
             for outbox_id in sender.next:
                 sender.send(outbox_id)
         await trio.sleep(5)
-        assert set(sender.kept.values()) == {5}
+        assert set(sender.committed.values()) == {5}
         assert store.stats.batches_unwritable == 1
         assert store.health == "ok"
     assert len(database.rows) == 14

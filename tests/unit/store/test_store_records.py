@@ -25,7 +25,7 @@ async def test_telemetry_does_not_wait_for_records(autojump_clock: MockClock) ->
         for _ in range(10):
             sender.send("box-0")
             await trio.sleep(1)
-        assert sender.kept["box-0"] == 10
+        assert sender.committed["box-0"] == 10
         assert store.stats.records_waiting == 1
         await trio.sleep(10)
         assert store.stats.records_waiting == 0
@@ -43,7 +43,7 @@ async def test_records_that_cannot_be_written_are_a_database_that_is_not_well(
             sender.send("box-0")
             await trio.sleep(1)
         assert (store.health, store.health_reason) == ("error", database.refuses_records)
-        assert sender.kept["box-0"] == 10
+        assert sender.committed["box-0"] == 10
         database.refuses_records = ""
         await trio.sleep(10)
         assert store.health == "ok"

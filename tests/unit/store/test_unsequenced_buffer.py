@@ -1,4 +1,4 @@
-"""Samples without an outbox: gathered, bounded, and in the queue in the order in which they came."""
+"""Samples without an outbox: gathered, bounded, and in the queue in their order of arrival."""
 
 from hypothesis import given
 from hypothesis import strategies as st
