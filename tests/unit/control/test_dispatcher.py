@@ -279,5 +279,5 @@ def test_only_the_last_of_the_ended_dispatches_are_remembered(monkeypatch: pytes
     monkeypatch.setattr(parts.dispatcher._registry.history, "_max_dispatches", 3)
     connect(parts, 0)
     made = [dispatch_one(parts, float(mw)) for mw in range(6)]
-    # Five have been superseded, of which three are remembered; the last one is open.
+    # Five have been superseded, of which three are remembered; the last one lives.
     assert [parts.dispatcher.find(one.dispatch_id) is not None for one in made] == [False, False, *[True] * 4]

@@ -15,7 +15,7 @@ def candidates(*known: Known, charging: bool = False, hold_s: float = 900.0) -> 
     return candidates_of(known, charging=charging, hold_s=hold_s, stale_after_s=12.0)
 
 
-def test_a_battery_is_a_candidate_with_what_it_can_hold_in_the_requested_direction() -> None:
+def test_a_battery_is_a_candidate_with_what_it_can_hold_in_the_direction_asked_for() -> None:
     known = KNOWN._replace(soc_mwhr=1.0)
     assert candidates(known) == [Candidate(0, 40.0, 4.0, "energy", None, 1.0)]
     assert candidates(known, charging=True) == [Candidate(0, 40.0, 10.0, "nameplate", None, 1.0)]
@@ -47,7 +47,7 @@ def test_the_order_is_kept() -> None:
     assert [candidate.asset_key for candidate in candidates(*known)] == [3, 2, 1]
 
 
-def test_the_state_of_an_excluded_battery_is_ignored() -> None:
+def test_the_state_of_an_excluded_battery_is_not_looked_at() -> None:
     [candidate] = candidates(KNOWN._replace(soc_mwhr=float("nan"), connected=False))
     assert candidate.limit_mw == 0.0
 
