@@ -5,19 +5,19 @@ The store's own logic runs over it unchanged; it takes the place of `psycopg_dat
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 import trio
 
 from tests.unit.store import model_dispatches
+from tests.unit.store.model_database import NoReads
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
-from trioder.domain.telemetry import PastSample
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
 from trioder.store.postgres.record_queue import PendingRecord, PendingSession
-from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
+from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 T = TypeVar("T")
 
@@ -160,7 +160,7 @@ class DatabaseServer:
         self._unlocked = trio.Event()
 
 
-class DatabaseClient:
+class DatabaseClient(NoReads):
     """One headend's `Database`; dead with it.
 
     Attributes:
@@ -287,26 +287,6 @@ class DatabaseClient:
         return model_dispatches.newest(
             self._server.dispatches.values(), limit=limit, asset=asset, state=state, whole=whole
         )
-
-    async def find_retired_asset(self, asset_id: str) -> Asset | None:
-        await trio.lowlevel.checkpoint()
-        return None
-
-    async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
-    ) -> Sequence[PastSample]:
-        await trio.lowlevel.checkpoint()
-        return ()
-
-    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
-        await trio.lowlevel.checkpoint()
-        return {}
-
-    async def sessions(
-        self, *, limit: int, asset: Asset | None, agent_id: str | None
-    ) -> Sequence[PastSession]:
-        await trio.lowlevel.checkpoint()
-        return ()
 
     def _check_there(self, *, connected: bool = True) -> None:
         if self._dead:

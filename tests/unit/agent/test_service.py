@@ -20,7 +20,7 @@ from trioder.domain.assets import Asset
 from trioder.domain.telemetry import BessState
 from trioder.rpc import RpcError, StatusCode
 from trioder.sim.bess import tick_asset
-from trioder.wire.downlink import write_batch_ack, write_replay, write_setpoint, write_setpoints
+from trioder.wire.downlink import write_batch_ack, write_replay, write_setpoints
 
 
 async def test_the_agent_registers_its_assets_and_sends_one_batch_a_pulse(
@@ -45,7 +45,7 @@ async def test_a_setpoint_is_applied_between_pulses_and_answered_at_once(
     headend = FakeHeadend()
     await start_agent(nursery, headend)
     await trio.sleep(5.0)
-    await headend.send(write_setpoint(make_setpoint(36.0, number=1)))
+    await headend.send_setpoint(36.0, number=1)
     await trio.sleep(0.001)
     [answer] = headend.answers
     assert (answer.asset_id, answer.status) == (asset_id(1), "applied")
@@ -63,7 +63,7 @@ async def test_a_setpoint_ends_in_0_mw_at_its_time_and_not_at_the_next_pulse(
     headend = FakeHeadend()
     await start_agent(nursery, headend)
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_setpoint(36.0, duration_s=5)))
+    await headend.send_setpoint(36.0, duration_s=5)
     await trio.sleep(9.0)
     batch = headend.batches[-1]
     assert batch.ts_unix_ms == START_UNIX_S * 1000 + 8000
@@ -101,10 +101,9 @@ async def test_the_batteries_run_on_while_the_headend_is_down_and_nothing_is_los
     headend = FakeHeadend()
     agent = await start_agent(nursery, headend)
     await trio.sleep(5.0)
-    await headend.send(write_setpoint(make_setpoint(36.0, duration_s=20)))
+    await headend.send_setpoint(36.0, duration_s=20)
     await trio.sleep(0.5)
-    headend.refuses_dial = True
-    headend.cut()
+    headend.go_down()
     await trio.sleep(60.0)
     assert not agent.client.connected
     headend.refuses_dial = False
@@ -233,7 +232,7 @@ async def test_a_dispatch_reaches_a_crashed_asset_once_it_is_back(
     headend = FakeHeadend()
     await start_agent(nursery, headend, make_config(1), tick=tick)
     await trio.sleep(4.05)
-    await headend.send(write_setpoint(make_setpoint(36.0)))
+    await headend.send_setpoint(36.0)
     broken = False
     await trio.sleep(62.0)
     assert [answer.status for answer in headend.answers] == ["applied"]
@@ -283,7 +282,7 @@ async def test_a_setpoint_that_ends_during_a_suspend_ends_at_its_own_instant(
     headend = FakeHeadend()
     agent = await start_agent(nursery, headend)
     await trio.testing.wait_all_tasks_blocked()
-    await headend.send(write_setpoint(make_setpoint(36.0, duration_s=6)))
+    await headend.send_setpoint(36.0, duration_s=6)
     await trio.testing.wait_all_tasks_blocked()
     mock_clock.jump(13.0)
     await trio.testing.wait_all_tasks_blocked()

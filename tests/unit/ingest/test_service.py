@@ -1,13 +1,15 @@
 """Telemetry into the store: exactly once and in order, whatever gets lost; the latest value at once."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 import trio
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.unit.headend.parts import START_UNIX_S, Parts, StillWall, make_parts, make_session
+from tests.unit.headend.parts import START_UNIX_S, StillWall, make_parts, make_session
 from tests.unit.headend.stores import SlowStore
 from trioder.gateway.downlink_queue import PendingDownlink
 from trioder.gateway.sessions import Session
@@ -45,212 +47,178 @@ def pending_of(session: Session) -> PendingDownlink:
     return session.downlink._take_nowait()
 
 
-async def attached(parts: Parts, agent_id: str = "a") -> Session:
-    session = make_session(agent_id, 0, outbox_id=BOX)
-    await parts.ingest.session_opened(session)
-    return session
+class Link:
+    """An agent's session, the headend that receives its batches, and a store of `room` batches."""
+
+    def __init__(self, room: int) -> None:
+        self.store = SlowStore(room)
+        self.parts = make_parts(assets=1, store=self.store, wall=StillWall())
+        self.ingest, self.counters = self.parts.ingest, self.parts.counters
+        self.session = make_session("a", 0, outbox_id=BOX)
+
+    async def open_session(self) -> Watermark:
+        return await self.ingest.session_opened(self.session)
+
+    def receive(self, *batches: Batch) -> None:
+        for one in batches:
+            self.ingest.receive_batch(self.session, one)
+
+    def take_pending(self) -> PendingDownlink:
+        return pending_of(self.session)
+
+    @property
+    def soc_mwhr(self) -> float:
+        state = self.parts.latest.state(0)
+        assert state is not None
+        return state.soc_mwhr
 
 
-async def test_batches_in_sequence_are_stored_and_acknowledged_once_committed(autojump_clock: object) -> None:
-    store = SlowStore()
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    for seq in (1, 2, 3):
-        parts.ingest.receive_batch(session, batch(seq))
-    assert pending_of(session).committed_seq is None
-    store.commit(2)
-    assert pending_of(session).committed_seq == 2
-    assert parts.counters.batches_taken == 3
+async def open_link(*, room: int = 1_000_000, committed: Sequence[int] = ()) -> Link:
+    link = Link(room)
+    link.store.rows[BOX] = list(committed)
+    await link.open_session()
+    return link
 
 
-async def test_a_repeated_batch_is_dropped_and_acknowledged_again(autojump_clock: object) -> None:
-    store = SlowStore()
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    parts.ingest.receive_batch(session, batch(1))
-    store.commit()
-    pending_of(session)
-    parts.ingest.receive_batch(session, batch(1))
-    store.commit()
-    assert store.rows[BOX] == [1]
-    assert pending_of(session).committed_seq == 1
-    assert parts.counters.batches_repeated == 1
+@pytest.fixture
+async def link() -> Link:
+    return await open_link()
 
 
-async def test_a_session_gets_the_time_of_exactly_the_batch_that_is_committed(autojump_clock: object) -> None:
-    store = SlowStore()
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    for seq in (1, 2, 3):
-        parts.ingest.receive_batch(session, batch(seq))
-    store.commit(2)
+async def test_batches_in_sequence_are_stored_and_acknowledged_once_committed(link: Link) -> None:
+    link.receive(batch(1), batch(2), batch(3))
+    assert link.take_pending().committed_seq is None
+    link.store.commit(2)
+    assert link.take_pending().committed_seq == 2
+    assert link.counters.batches_taken == 3
+
+
+async def test_a_repeated_batch_is_dropped_and_acknowledged_again(link: Link) -> None:
+    link.receive(batch(1))
+    link.store.commit()
+    link.take_pending()
+    link.receive(batch(1))
+    link.store.commit()
+    assert link.store.rows[BOX] == [1]
+    assert link.take_pending().committed_seq == 1
+    assert link.counters.batches_repeated == 1
+
+
+async def test_a_session_gets_the_time_of_exactly_the_batch_that_is_committed(link: Link) -> None:
+    link.receive(batch(1), batch(2), batch(3))
+    link.store.commit(2)
     # 3 is with the store: the cursor is kept, the store's watermark not read.
-    assert await parts.ingest.session_opened(session) == Watermark(2, NOW + 2)
-    parts.ingest.session_closed(session)
-    store.commit()
-    assert await parts.ingest.session_opened(session) == Watermark(3, NOW + 3)
+    assert await link.open_session() == Watermark(2, NOW + 2)
+    link.ingest.session_closed(link.session)
+    link.store.commit()
+    assert await link.open_session() == Watermark(3, NOW + 3)
 
 
-async def test_a_repeated_batch_of_another_time_changes_nothing(autojump_clock: object) -> None:
-    store = SlowStore()
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    parts.ingest.receive_batch(session, batch(1))
-    store.commit()
-    parts.ingest.receive_batch(session, replace(batch(1), ts_unix_ms=NOW + 77))
-    parts.ingest.batches_committed(BOX, Watermark(1, NOW + 77))
-    parts.ingest.batches_committed(BOX, NOTHING_COMMITTED)
-    assert await parts.ingest.session_opened(session) == Watermark(1, NOW + 1)
+async def test_a_repeated_batch_of_another_time_changes_nothing(link: Link) -> None:
+    link.receive(batch(1))
+    link.store.commit()
+    link.receive(replace(batch(1), ts_unix_ms=NOW + 77))
+    link.ingest.batches_committed(BOX, Watermark(1, NOW + 77))
+    link.ingest.batches_committed(BOX, NOTHING_COMMITTED)
+    assert await link.open_session() == Watermark(1, NOW + 1)
 
 
-async def test_a_time_that_is_not_on_record_stays_unknown_until_the_next_commit(
-    autojump_clock: object,
-) -> None:
-    store = SlowStore()
-    store.rows[BOX] = [7]
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    parts.ingest.receive_batch(session, batch(7))
-    assert await parts.ingest.session_opened(session) == Watermark(7, None)
-    parts.ingest.receive_batch(session, batch(8))
-    store.commit()
-    assert await parts.ingest.session_opened(session) == Watermark(8, NOW + 8)
+async def test_a_time_that_is_not_on_record_stays_unknown_until_the_next_commit() -> None:
+    link = await open_link(committed=[7])
+    link.receive(batch(7))
+    assert await link.open_session() == Watermark(7, None)
+    link.receive(batch(8))
+    link.store.commit()
+    assert await link.open_session() == Watermark(8, NOW + 8)
 
 
-async def test_after_a_gap_it_is_the_time_of_the_last_committed_batch(autojump_clock: object) -> None:
-    store = SlowStore()
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    parts.ingest.receive_batch(session, batch(1))
-    parts.ingest.receive_batch(session, batch(5, gap_from=2))
-    store.commit()
-    parts.ingest.receive_batch(session, batch(6))
-    assert await parts.ingest.session_opened(session) == Watermark(5, NOW + 5)
+async def test_after_a_gap_it_is_the_time_of_the_last_committed_batch(link: Link) -> None:
+    link.receive(batch(1), batch(5, gap_from=2))
+    link.store.commit()
+    link.receive(batch(6))
+    assert await link.open_session() == Watermark(5, NOW + 5)
 
 
 async def test_out_of_sequence_updates_the_latest_state_but_is_not_stored_and_requested_once(
-    autojump_clock: object,
+    link: Link,
 ) -> None:
-    store = SlowStore()
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    parts.ingest.receive_batch(session, batch(1))
-    for seq in (3, 4):
-        parts.ingest.receive_batch(session, batch(seq, soc=seq))
-    assert pending_of(session).replay_from_seq == 2
-    assert parts.counters.replays_requested == 1
-    assert store.taken == [(BOX, 1)]
-    state = parts.latest.state(0)
-    assert state is not None
-    assert state.soc_mwhr == 4.0
+    link.receive(batch(1), batch(3, soc=3.0), batch(4, soc=4.0))
+    assert link.take_pending().replay_from_seq == 2
+    assert link.counters.replays_requested == 1
+    assert link.store.taken == [(BOX, 1)]
+    assert link.soc_mwhr == 4.0
 
 
-async def test_each_gap_is_requested(autojump_clock: object) -> None:
-    parts = make_parts(assets=1, store=SlowStore())
-    session = await attached(parts)
-    parts.ingest.receive_batch(session, batch(2))
-    assert pending_of(session).replay_from_seq == 1
-    parts.ingest.receive_batch(session, batch(1))
-    parts.ingest.receive_batch(session, batch(3))
-    assert pending_of(session).replay_from_seq == 2
+async def test_each_gap_is_requested(link: Link) -> None:
+    link.receive(batch(2))
+    assert link.take_pending().replay_from_seq == 1
+    link.receive(batch(1), batch(3))
+    assert link.take_pending().replay_from_seq == 2
 
 
-async def test_what_the_agent_has_dropped_is_skipped_and_counted(autojump_clock: object) -> None:
-    store = SlowStore()
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    parts.ingest.receive_batch(session, batch(1))
-    parts.ingest.receive_batch(session, batch(5, gap_from=2))
-    parts.ingest.receive_batch(session, batch(6))
-    store.commit()
-    assert store.rows[BOX] == [1, 5, 6]
-    assert parts.counters.batches_lost == 3
+async def test_what_the_agent_has_dropped_is_skipped_and_counted(link: Link) -> None:
+    link.receive(batch(1), batch(5, gap_from=2), batch(6))
+    link.store.commit()
+    assert link.store.rows[BOX] == [1, 5, 6]
+    assert link.counters.batches_lost == 3
 
 
-async def test_what_was_lost_before_the_first_session_is_what_the_agent_reports(
-    autojump_clock: object,
-) -> None:
+async def test_what_was_lost_before_the_first_session_is_what_the_agent_reports() -> None:
     for reported, lost in ((3, 3), (0, 0), (None, 0)):
-        parts = make_parts(assets=1, store=SlowStore())
-        session = await attached(parts)
-        parts.ingest.receive_batch(session, batch(5, gap_from=1, lost=reported))
-        parts.ingest.receive_batch(session, batch(6))
-        assert parts.counters.batches_lost == lost
+        link = await open_link()
+        link.receive(batch(5, gap_from=1, lost=reported), batch(6))
+        assert link.counters.batches_lost == lost
 
 
-async def test_a_gap_that_begins_later_does_not_hide_a_missing_batch(autojump_clock: object) -> None:
-    store = SlowStore()
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    parts.ingest.receive_batch(session, batch(5, gap_from=3))
-    assert store.taken == []
-    assert pending_of(session).replay_from_seq == 1
+async def test_a_gap_that_begins_later_does_not_hide_a_missing_batch(link: Link) -> None:
+    link.receive(batch(5, gap_from=3))
+    assert link.store.taken == []
+    assert link.take_pending().replay_from_seq == 1
 
 
-async def test_a_live_copy_is_shown_and_not_stored(autojump_clock: object) -> None:
-    store = SlowStore()
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    parts.ingest.receive_batch(session, batch(1, live_only=True, soc=7.0))
-    state = parts.latest.state(0)
-    assert state is not None
-    assert state.soc_mwhr == 7.0
-    assert store.taken == []
-    assert pending_of(session).replay_from_seq is None
+async def test_a_live_copy_updates_the_latest_state_and_is_not_stored(link: Link) -> None:
+    link.receive(batch(1, live_only=True, soc=7.0))
+    assert link.soc_mwhr == 7.0
+    assert link.store.taken == []
+    assert link.take_pending().replay_from_seq is None
 
 
-async def test_a_full_store_refuses_and_a_replay_is_requested_when_there_is_room(
-    autojump_clock: object,
-) -> None:
-    store = SlowStore(room=1)
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    for seq in (1, 2, 3):
-        parts.ingest.receive_batch(session, batch(seq))
-    assert pending_of(session).replay_from_seq is None
-    store.commit()
-    pending = pending_of(session)
+async def test_a_full_store_refuses_and_a_replay_is_requested_when_there_is_room() -> None:
+    link = await open_link(room=1)
+    link.receive(batch(1), batch(2), batch(3))
+    assert link.take_pending().replay_from_seq is None
+    link.store.commit()
+    pending = link.take_pending()
     assert (pending.committed_seq, pending.replay_from_seq) == (1, 2)
-    assert parts.counters.batches_refused == 2
+    assert link.counters.batches_refused == 2
 
 
-async def test_a_replayed_batch_that_the_store_refuses_is_requested_again(
-    autojump_clock: object,
-) -> None:
-    store = SlowStore(room=1)
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    parts.ingest.receive_batch(session, batch(1))
-    parts.ingest.receive_batch(session, batch(3))
-    assert pending_of(session).replay_from_seq == 2
-    parts.ingest.receive_batch(session, batch(2))
-    store.commit()
-    assert pending_of(session).replay_from_seq == 2
+async def test_a_replayed_batch_that_the_store_refuses_is_requested_again() -> None:
+    link = await open_link(room=1)
+    link.receive(batch(1), batch(3))
+    assert link.take_pending().replay_from_seq == 2
+    link.receive(batch(2))
+    link.store.commit()
+    assert link.take_pending().replay_from_seq == 2
 
 
-async def test_a_new_session_does_not_store_what_is_still_being_written(autojump_clock: object) -> None:
-    store = SlowStore()
-    parts = make_parts(assets=1, store=store)
-    first = await attached(parts)
-    parts.ingest.receive_batch(first, batch(1))
-    second = make_session("a", 0, outbox_id=BOX)
-    assert await parts.ingest.session_opened(second) == NOTHING_COMMITTED
-    parts.ingest.session_closed(first)
-    parts.ingest.receive_batch(second, batch(1))
-    store.commit()
-    assert store.rows[BOX] == [1]
-    assert pending_of(second).committed_seq == 1
+async def test_a_new_session_does_not_store_what_is_still_being_written(link: Link) -> None:
+    link.receive(batch(1))
+    older, link.session = link.session, make_session("a", 0, outbox_id=BOX)
+    assert await link.open_session() == NOTHING_COMMITTED
+    link.ingest.session_closed(older)
+    link.receive(batch(1))
+    link.store.commit()
+    assert link.store.rows[BOX] == [1]
+    assert link.take_pending().committed_seq == 1
 
 
-async def test_a_commit_after_the_session_is_reported_to_the_next_one(autojump_clock: object) -> None:
-    store = SlowStore()
-    parts = make_parts(assets=1, store=store)
-    session = await attached(parts)
-    parts.ingest.receive_batch(session, batch(1))
-    parts.ingest.session_closed(session)
-    store.commit()
-    again = make_session("a", 0, outbox_id=BOX)
-    assert await parts.ingest.session_opened(again) == Watermark(1, NOW + 1)
+async def test_a_commit_after_the_session_is_reported_to_the_next_one(link: Link) -> None:
+    link.receive(batch(1))
+    link.ingest.session_closed(link.session)
+    link.store.commit()
+    link.session = make_session("a", 0, outbox_id=BOX)
+    assert await link.open_session() == Watermark(1, NOW + 1)
 
 
 class Delivery(RuleBasedStateMachine):

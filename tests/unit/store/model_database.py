@@ -15,7 +15,31 @@ from trioder.store.postgres.record_queue import PendingRecord, PendingSession
 from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 
-class ModelDatabase:
+class NoReads:
+    """The reads of a database that the models have nothing for."""
+
+    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+        await trio.lowlevel.checkpoint()
+        return None
+
+    async def history(
+        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
+    ) -> Sequence[PastSample]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
+        await trio.lowlevel.checkpoint()
+        return {}
+
+    async def sessions(
+        self, *, limit: int, asset: Asset | None, agent_id: str | None
+    ) -> Sequence[PastSession]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+
+class ModelDatabase(NoReads):
     """Keeps rows and watermarks together. A failed write may have happened or not, as with a real one.
 
     Args:
@@ -140,26 +164,6 @@ class ModelDatabase:
         return model_dispatches.newest(
             self.recorded.values(), limit=limit, asset=asset, state=state, whole=whole
         )
-
-    async def find_retired_asset(self, asset_id: str) -> Asset | None:
-        await trio.lowlevel.checkpoint()
-        return None
-
-    async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
-    ) -> Sequence[PastSample]:
-        await trio.lowlevel.checkpoint()
-        return ()
-
-    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
-        await trio.lowlevel.checkpoint()
-        return {}
-
-    async def sessions(
-        self, *, limit: int, asset: Asset | None, agent_id: str | None
-    ) -> Sequence[PastSession]:
-        await trio.lowlevel.checkpoint()
-        return ()
 
     def _check_there(self) -> None:
         if self.away:
