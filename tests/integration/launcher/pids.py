@@ -1,8 +1,10 @@
 """The processes of a test: stand-ins by the files that they leave, others by their environment."""
 
 import os
+import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -55,3 +57,27 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return not Path("/proc/self").exists()
+
+
+@asynccontextmanager
+async def open_script(
+    command: Sequence[str], variables: Mapping[str, str], output: Path
+) -> AsyncIterator[trio.Process]:
+    """Run a script with these variables; bounded, and all processes that inherit the first of them are killed."""
+    [first, *_] = variables.items()
+    with trio.fail_after(150), output.open("wb") as stream:
+        process = await trio.lowlevel.open_process(
+            list(command),
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            with trio.CancelScope(shield=True):
+                for pid, _ in with_environment("=".join(first)):
+                    os.kill(pid, signal.SIGKILL)
+                await process.wait()

@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.integration.launcher.pids import until, with_environment
+from tests.integration.launcher.pids import open_script, until, with_environment
 from tests.ports import free_port
 from tests.unit.launcher.fleets import fleet_of
 from trioder.fleet import dump_fleet
@@ -49,30 +48,16 @@ async def running(folder: Path, **variables: str) -> AsyncIterator[Script]:
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "assets.json").write_text(dump_fleet(fleet_of(4), form="json"))
     env = {
+        "STATE_DIR": str(folder),
         "ASSETS_PATH": str(folder / "assets.json"),
         "DATABASE_URL": "none",
         "HEADEND_HTTP_ADDR": f"127.0.0.1:{free_port()}",
         "HEADEND_GRPC_ADDR": f"127.0.0.1:{free_port()}",
         "SHARD_SIZE": "2",
-        "STATE_DIR": str(folder),
     }
-    with trio.fail_after(150), (folder / "output").open("wb") as output:
-        process = await trio.lowlevel.open_process(
-            [str(folder / "scripts" / "run")],
-            env={**os.environ, **env, **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        script = Script(process, folder)
-        try:
-            yield script
-        finally:
-            with trio.CancelScope(shield=True):
-                for pid in script.pids():
-                    os.kill(pid, signal.SIGKILL)
-                await process.wait()
+    command = [str(folder / "scripts" / "run")]
+    async with open_script(command, env | variables, folder / "output") as process:
+        yield Script(process, folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.integration.launcher.pids import until, with_environment
+from tests.integration.launcher.pids import open_script, until, with_environment
 
 ROOT = Path(__file__).parents[3]
 SHORT_INGEST = ("ingest", "--assets", "10", "--shard-size", "5", "--single-samples", "5", "--seconds", "0.5")
@@ -51,23 +50,9 @@ async def running(folder: Path, *arguments: str, **variables: str) -> AsyncItera
     temporary = folder / "tmp"
     temporary.mkdir()
     json_path = folder / "figures.json"
-    with trio.fail_after(150), (folder / "output").open("wb") as output:
-        process = await trio.lowlevel.open_process(
-            [str(folder / "scripts" / "bench"), *arguments, "--json", str(json_path)],
-            env={**os.environ, "TMPDIR": str(temporary), **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        script = Script(process, temporary, folder / "output", json_path)
-        try:
-            yield script
-        finally:
-            with trio.CancelScope(shield=True):
-                for pid in script.pids():
-                    os.kill(pid, signal.SIGKILL)
-                await process.wait()
+    command = [str(folder / "scripts" / "bench"), *arguments, "--json", str(json_path)]
+    async with open_script(command, {"TMPDIR": str(temporary), **variables}, folder / "output") as process:
+        yield Script(process, temporary, folder / "output", json_path)
 
 
 async def test_ingest_reports_what_the_database_has_committed(tmp_path: Path) -> None:

@@ -84,15 +84,12 @@ async def test_a_session_continues_with_its_other_assets_when_one_is_retired(aut
     three = make_fleet(3)
     file = FleetFile(Fleet(sites=three.sites, assets=[three.assets[0], three.assets[2]]))
     async with open_rig(assets=3, read_fleet=file.read) as rig:
-        agent = await rig.agent()
-        await agent.register(0, 1, 2, outbox_id="box")
+        agent = await rig.registered(0, 1, 2, outbox_id="box")
         made = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(1), mw=4.0, duration_s=600))
         assert isinstance(await agent.receive(), Setpoints)
         await reload(rig)
         # The retired battery is released from its setpoint.
-        released = await agent.receive()
-        assert isinstance(released, Setpoints)
-        assert [(one.asset_id, one.mw) for one in released.setpoints] == [(asset_id(1), 0.0)]
+        assert [(one.asset_id, one.mw) for one in await agent.setpoints()] == [(asset_id(1), 0.0)]
         record = rig.headend.dispatcher.find(made.dispatch_id)
         assert record is not None
         assert (record.state, record.members[0].reason) == ("failed", "its asset has left the fleet")

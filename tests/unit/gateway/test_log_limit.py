@@ -37,8 +37,7 @@ async def test_floods_of_events_and_of_answers_to_unknown_dispatches_are_logged_
         )
     )
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         with structlog.testing.capture_logs() as logs:
             for _ in range(MAX_LINES + 50):
                 await agent.send(event)

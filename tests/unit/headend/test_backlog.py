@@ -24,8 +24,7 @@ async def test_an_agent_whose_batches_are_committed_at_once_is_as_far_behind_as_
     autojump_clock: object,
 ) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         await trio.sleep(3)
         await send_all(agent, 1, 2, 3)
         assert rig.headend.ingest.furthest_behind_s() == 0
@@ -36,8 +35,7 @@ async def test_an_agent_whose_batches_are_committed_at_once_is_as_far_behind_as_
 async def test_batches_waiting_for_the_database_count_as_behind(autojump_clock: object) -> None:
     store = SlowStore()
     async with open_rig(store=store) as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         await trio.sleep(1)
         await send_all(agent, 1)
         store.commit()
@@ -52,8 +50,7 @@ async def test_batches_waiting_for_the_database_count_as_behind(autojump_clock: 
 
 async def test_refused_batches_count_as_behind(autojump_clock: object) -> None:
     async with open_rig(store=SlowStore(room=0)) as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         await trio.sleep(60)
         await send_all(agent, *range(1, 60))
         assert rig.headend.ingest.furthest_behind_s() == 59
@@ -76,8 +73,7 @@ async def test_the_furthest_behind_is_reported_until_it_leaves(autojump_clock: o
 
 async def test_a_clock_that_is_ahead_is_not_behind(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         await send_all(agent, 1, 2, 3)
         assert rig.headend.ingest.furthest_behind_s() == 0
 

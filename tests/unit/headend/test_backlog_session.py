@@ -42,8 +42,7 @@ async def hand_over(rig: Rig, *asset_ids: str, agent_id: str = "former", epoch: 
 async def test_a_backlog_is_stored_while_another_agent_drives_the_asset(autojump_clock: object) -> None:
     store = ListeningStore()
     async with open_rig(store=store) as rig:
-        live = await rig.agent()
-        await live.register(0, 1, agent_id="live")
+        live = await rig.registered(0, 1, agent_id="live")
         await live.send(pulse(1, 0, soc=33.0))
         await live.receive()
         former = await hand_over(rig, asset_id(1), asset_id(0))
@@ -83,8 +82,7 @@ async def test_a_newer_connection_of_the_same_backlog_takes_over(autojump_clock:
 
 async def test_it_never_supersedes_the_agents_live_session(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        live = await rig.agent()
-        await live.register(0, agent_id="former", epoch=1)
+        await rig.registered(0, agent_id="former", epoch=1)
         former = await hand_over(rig, asset_id(0), epoch=9)
         assert (await former.refusal()).status == StatusCode.ALREADY_EXISTS
         assert rig.headend.sessions.session_of(0) is not None

@@ -52,8 +52,7 @@ async def test_telemetry_is_accepted_and_committed(autojump_clock: object) -> No
     async with open_rig() as rig:
         accepted = collect(rig, facts.TelemetryAccepted)
         committed = collect(rig, facts.TelemetryCommitted)
-        agent = await rig.agent()
-        await agent.register(0, 1)
+        agent = await rig.registered(0, 1)
         await send(agent, pulse(1, 0, 1, soc=30.0, ts_ms=NOW - 500))
         # Of a time that cannot be: for the store, and announced to nobody.
         await send(agent, pulse(2, 0, 1, ts_ms=NOW + 3_600_000))
@@ -66,8 +65,7 @@ async def test_telemetry_is_accepted_and_committed(autojump_clock: object) -> No
 async def test_a_dispatch_changes_with_every_state_of_its_setpoints(autojump_clock: object) -> None:
     async with open_rig() as rig:
         published = collect(rig, facts.DispatchChanged)
-        agent = await rig.agent()
-        await agent.register(1)
+        agent = await rig.registered(1)
         dispatch = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(1), mw=5.0))
         await trio.testing.wait_all_tasks_blocked()
         await send(
@@ -92,8 +90,7 @@ async def test_a_dispatch_changes_with_every_state_of_its_setpoints(autojump_clo
 async def test_alarms_of_values_are_raised_and_cleared_asset_by_asset(autojump_clock: object) -> None:
     async with open_rig() as rig:
         published = collect(rig, facts.AlarmRaised, facts.AlarmCleared)
-        agent = await rig.agent()
-        await agent.register(0, 1)
+        agent = await rig.registered(0, 1)
         await send(agent, pulse(1, 0, 1, soc=math.nan))
         for seq in range(2, 6):
             await trio.sleep(4.0)
@@ -129,8 +126,7 @@ async def test_alarms_of_a_session_are_cleared_at_the_latest_with_its_end(autoju
 async def test_an_agents_event_is_published_with_bounded_texts(autojump_clock: object) -> None:
     async with open_rig() as rig:
         published = collect(rig, facts.AgentEvent)
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         event = pb.Event(
             event_type="ALARM",
             asset_id=asset_id(0),
@@ -153,8 +149,8 @@ async def test_metrics_show_depth_and_drops_of_each_subscriber(autojump_clock: o
     async with open_rig() as rig:
         with rig.headend.events.subscribe(facts.SessionOpened, name="console", bound=1):
             for agent_id in ("first", "second", "third"):
-                agent = await rig.agent()
-                await agent.register(0 if agent_id == "first" else 1, agent_id=agent_id, outbox_id=agent_id)
+                key = 0 if agent_id == "first" else 1
+                agent = await rig.registered(key, agent_id=agent_id, outbox_id=agent_id)
                 await agent.disconnect()
             text, _ = Metrics(rig.headend).text("text/plain")
         samples = {

@@ -21,8 +21,7 @@ async def test_a_register_names_no_more_assets_than_a_fleet_may_have(autojump_cl
 
 async def test_an_agent_of_few_assets_sends_no_large_messages(autojump_clock: MockClock) -> None:
     async with open_rig(assets=3) as rig:
-        agent = await rig.agent()
-        await agent.register(0, 1)
+        agent = await rig.registered(0, 1)
         await agent.send(pb.AgentToHeadend(telemetry_batch=pb.TelemetryBatch(asset_index=[0] * 100_000)))
         refusal = await agent.refusal()
 
@@ -33,8 +32,7 @@ async def test_an_agent_of_few_assets_sends_no_large_messages(autojump_clock: Mo
 async def test_a_large_fleet_may_have_one_agent(autojump_clock: MockClock) -> None:
     count = 3000
     async with open_rig(assets=count) as rig:
-        agent = await rig.agent()
-        await agent.register(*range(count))
+        agent = await rig.registered(*range(count))
         await agent.send(pulse(1, *range(count)))
         await agent.receive()
 

@@ -46,8 +46,7 @@ async def test_a_registration_opens_a_session(autojump_clock: object) -> None:
 
 async def test_a_batch_updates_the_latest_state_and_is_acknowledged(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(2, 0)
+        agent = await rig.registered(2, 0)
         await agent.send(pulse(1, 1, soc=33.0))
         assert await agent.receive() == BatchAck(batch_seq=1)
         assert (soc(rig, 0), soc(rig, 2)) == (33.0, None)
@@ -55,8 +54,7 @@ async def test_a_batch_updates_the_latest_state_and_is_acknowledged(autojump_clo
 
 async def test_a_missing_batch_is_requested(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         await agent.send(pulse(3, 0))
         assert await agent.receive() == ReplayRequest(from_batch_seq=1)
 
@@ -64,8 +62,7 @@ async def test_a_missing_batch_is_requested(autojump_clock: object) -> None:
 async def test_a_new_session_is_reported_what_is_committed(autojump_clock: object) -> None:
     store = SlowStore()
     async with open_rig(store=store) as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         await agent.send(pulse(1, 0))
         await trio.testing.wait_all_tasks_blocked()
         await agent.disconnect()
@@ -76,51 +73,33 @@ async def test_a_new_session_is_reported_what_is_committed(autojump_clock: objec
 
 async def test_a_dispatch_arrives(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         made = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=-4.0, duration_s=30))
         assert made.state == "sent"
-        received = await agent.receive()
-        assert isinstance(received, Setpoints)
-        [sent] = received.setpoints
-        assert (sent.dispatch_id, sent.mw, sent.duration_s) == (
-            made.dispatch_id,
-            -4.0,
-            made.duration_s,
-        )
+        [sent] = await agent.setpoints()
+        assert (sent.dispatch_id, sent.mw, sent.duration_s) == (made.dispatch_id, -4.0, made.duration_s)
 
 
 async def test_a_dispatch_made_while_the_agent_was_disconnected_arrives(autojump_clock: object) -> None:
     async with open_rig() as rig:
         made = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=-4.0))
         assert made.state == "queued"
-        agent = await rig.agent()
-        await agent.register(0)
-        received = await agent.receive()
-        assert isinstance(received, Setpoints)
-        [sent] = received.setpoints
-        assert (sent.dispatch_id, sent.mw, sent.duration_s) == (
-            made.dispatch_id,
-            -4.0,
-            made.duration_s,
-        )
+        agent = await rig.registered(0)
+        [sent] = await agent.setpoints()
+        assert (sent.dispatch_id, sent.mw, sent.duration_s) == (made.dispatch_id, -4.0, made.duration_s)
 
 
 async def test_many_dispatches_go_as_one_message(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0, 1)
+        agent = await rig.registered(0, 1)
         for key in (0, 1):
             rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(key), mw=1.0))
-        received = await agent.receive()
-        assert isinstance(received, Setpoints)
-        assert [dispatch.asset_id for dispatch in received.setpoints] == [asset_id(0), asset_id(1)]
+        assert [setpoint.asset_id for setpoint in await agent.setpoints()] == [asset_id(0), asset_id(1)]
 
 
 async def test_an_answer_to_a_dispatch_is_noted(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         made = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=-4.0))
         await agent.send(
             pb.AgentToHeadend(
@@ -303,10 +282,8 @@ async def test_a_malformed_message_ends_its_session_and_nothing_else(
     autojump_clock: object, bad: pb.AgentToHeadend, message: str
 ) -> None:
     async with open_rig() as rig:
-        other = await rig.agent()
-        await other.register(2, agent_id="other", outbox_id="other")
-        agent = await rig.agent()
-        await agent.register(0)
+        other = await rig.registered(2, agent_id="other", outbox_id="other")
+        agent = await rig.registered(0)
         await agent.send(bad)
         refusal = await agent.refusal()
         assert refusal.status is StatusCode.INVALID_ARGUMENT
@@ -320,16 +297,14 @@ async def test_a_malformed_message_ends_its_session_and_nothing_else(
 
 async def test_batches_without_an_outbox_are_refused(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0, outbox_id="")
+        agent = await rig.registered(0, outbox_id="")
         await agent.send(pulse(1, 0))
         assert "no outbox_id" in (await agent.refusal()).message
 
 
 async def test_an_unknown_kind_of_message_is_passed_over(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         await agent.send(pb.AgentToHeadend())
         await agent.send(pulse(1, 0))
         assert await agent.receive() == BatchAck(batch_seq=1)
@@ -350,8 +325,7 @@ async def test_an_agent_that_closes_or_vanishes_is_no_longer_connected(autojump_
 
 async def test_an_asset_whose_agent_left_is_synthesized_from_its_last_state(autojump_clock: object) -> None:
     async with open_rig(tick_s=4) as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         await trio.sleep(1)
         await agent.send(pulse(1, 0, soc=33.0, ts_ms=NOW + 1000))
         await trio.sleep(20)

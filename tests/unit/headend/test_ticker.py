@@ -7,6 +7,7 @@ import trio
 
 from tests.unit.headend.parts import START_UNIX_S, Parts, asset_id, make_parts, make_samples, make_session
 from trioder.domain.dispatch import DispatchRequest
+from trioder.gateway.sessions import Session
 from trioder.ingest.latest import LatestView
 
 NOW = int(START_UNIX_S * 1000)
@@ -32,6 +33,14 @@ def dispatch(parts: Parts, mw: float, duration_s: int | None = None, reversion_m
     parts.dispatcher.dispatch(
         DispatchRequest(asset_id=asset_id(0), mw=mw, duration_s=duration_s, reversion_mw=reversion_mw)
     )
+
+
+def receive_and_disconnect(parts: Parts, session: Session, *, mw: float) -> None:
+    """The agent receives its setpoint, reports this power and setpoint, and disconnects."""
+    session.downlink._take_nowait()
+    session.downlink._in_hand = ()
+    parts.latest.apply_agent(make_samples(0, ts_ms=NOW, mw=mw, setpoint=mw), received_ms=NOW)
+    parts.disconnect(session)
 
 
 async def test_the_fleet_has_telemetry_from_the_first_tick_on(autojump_clock: object) -> None:
@@ -97,10 +106,7 @@ async def test_the_model_ends_a_setpoint_when_the_agent_would(
     async with ticking(parts):
         session = parts.connect(make_session("a", 0))
         dispatch(parts, 6.0, duration_s=20)
-        session.downlink._take_nowait()
-        session.downlink._in_hand = ()
-        parts.latest.apply_agent(make_samples(0, ts_ms=NOW, mw=6.0, setpoint=6.0), received_ms=NOW)
-        parts.disconnect(session)
+        receive_and_disconnect(parts, session, mw=6.0)
         await trio.sleep(12)
         assert view(parts).telemetry.setpoint_mw == 6.0
         await trio.sleep(12)
@@ -114,10 +120,7 @@ async def test_a_setpoint_that_the_agent_has_not_applied_is_not_forced_on_its_mo
     async with ticking(parts):
         session = parts.connect(make_session("a", 0))
         dispatch(parts, 6.0)
-        session.downlink._take_nowait()
-        session.downlink._in_hand = ()
-        parts.latest.apply_agent(make_samples(0, ts_ms=NOW, mw=1.0, setpoint=1.0), received_ms=NOW)
-        parts.disconnect(session)
+        receive_and_disconnect(parts, session, mw=1.0)
         await trio.sleep(4)
         assert view(parts).telemetry.setpoint_mw == 1.0
 
