@@ -72,7 +72,7 @@ class Fleet:
     async def command_until_recorded(self, asset: dict[str, Any]) -> tuple[str, float]:
         """A short dispatch that is recorded as tracking before its end, and when that is.
 
-        A busy machine needs longer for it: tried anew with a longer one.
+        A busy machine needs longer for it: tried again with a longer one.
         """
         for duration_s in (4, 12, 36):
             dispatch_id = await self.command(asset, 1.0, query=WAIT, duration_s=duration_s)

@@ -155,7 +155,7 @@ async def test_a_second_agent_on_the_same_file_refuses_to_start_with_exit_code_1
     assert b"Traceback" not in reported
 
 
-async def test_a_fleet_that_is_cut_anew_keeps_its_batteries_and_hands_over_every_sample(
+async def test_a_resharded_fleet_keeps_its_batteries_and_every_sample(
     tmp_path: Path,
 ) -> None:
     fleet, port, database = make_fleet(4), free_port(), Database()

@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -61,13 +61,12 @@ def _is_alive(pid: int) -> bool:
 
 @asynccontextmanager
 async def open_script(
-    command: Sequence[str], variables: Mapping[str, str], output: Path
+    *command: str, variables: Mapping[str, str], output: Path, mark: str
 ) -> AsyncIterator[trio.Process]:
-    """Run a script with these variables; bounded, and all processes that inherit the first of them are killed."""
-    [first, *_] = variables.items()
+    """Run a script, bounded; at the end every process that inherited its variable `mark` is killed."""
     with trio.fail_after(150), output.open("wb") as stream:
         process = await trio.lowlevel.open_process(
-            list(command),
+            command,
             env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stdout=stream,
@@ -78,6 +77,6 @@ async def open_script(
             yield process
         finally:
             with trio.CancelScope(shield=True):
-                for pid, _ in with_environment("=".join(first)):
+                for pid, _ in with_environment(f"{mark}={variables[mark]}"):
                     os.kill(pid, signal.SIGKILL)
                 await process.wait()

@@ -48,15 +48,15 @@ async def running(folder: Path, **variables: str) -> AsyncIterator[Script]:
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "assets.json").write_text(dump_fleet(fleet_of(4), form="json"))
     env = {
-        "STATE_DIR": str(folder),
         "ASSETS_PATH": str(folder / "assets.json"),
         "DATABASE_URL": "none",
         "HEADEND_HTTP_ADDR": f"127.0.0.1:{free_port()}",
         "HEADEND_GRPC_ADDR": f"127.0.0.1:{free_port()}",
         "SHARD_SIZE": "2",
+        "STATE_DIR": str(folder),
     }
-    command = [str(folder / "scripts" / "run")]
-    async with open_script(command, env | variables, folder / "output") as process:
+    command, output = str(folder / "scripts" / "run"), folder / "output"
+    async with open_script(command, variables=env | variables, output=output, mark="STATE_DIR") as process:
         yield Script(process, folder)
 
 

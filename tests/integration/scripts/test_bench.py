@@ -51,7 +51,8 @@ async def running(folder: Path, *arguments: str, **variables: str) -> AsyncItera
     temporary.mkdir()
     json_path = folder / "figures.json"
     command = [str(folder / "scripts" / "bench"), *arguments, "--json", str(json_path)]
-    async with open_script(command, {"TMPDIR": str(temporary), **variables}, folder / "output") as process:
+    variables["TMPDIR"] = str(temporary)
+    async with open_script(*command, variables=variables, output=folder / "output", mark="TMPDIR") as process:
         yield Script(process, temporary, folder / "output", json_path)
 
 

@@ -77,7 +77,7 @@ async def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
     assert not url or url not in str(refusal.value)
 
 
-async def test_a_dropped_database_is_begun_anew(database_url: str, server_url: str) -> None:
+async def test_a_dropped_database_is_created_again(database_url: str, server_url: str) -> None:
     name = re.search(r"/(test_\w+)\?", database_url)[1]
     async with open_store_on(database_url) as store:
         sender = Sender(store)

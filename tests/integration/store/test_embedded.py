@@ -144,7 +144,7 @@ async def test_a_second_owner_is_refused_and_harms_nothing(state_dir: Path) -> N
         assert run_sql(url, "SELECT 1") == [(1,)]
 
 
-async def test_a_database_that_was_half_made_is_made_anew(state_dir: Path) -> None:
+async def test_a_half_initialized_database_is_initialized_again(state_dir: Path) -> None:
     half_made = DataFolder.below(state_dir).root / f"{binaries.MAJOR_VERSION}.new"
     half_made.mkdir(parents=True)
     half_made.parent.chmod(0o700)

@@ -198,14 +198,14 @@ async def test_of_too_many_sessions_the_short_ones_go_first(
     monkeypatch.setattr(record_retention, "MAX_SESSIONS", 4)
     async with open_store_on(database_url):
         pass
-    session(database_url, "honest 1", 9 * DAYS)
-    session(database_url, "honest 2", 8 * DAYS)
-    session(database_url, "honest 3", 1 * DAYS, lasted=None)
+    session(database_url, "regular 1", 9 * DAYS)
+    session(database_url, "regular 2", 8 * DAYS)
+    session(database_url, "regular 3", 1 * DAYS, lasted=None)
     for number in range(9):
         session(database_url, f"storm {number}", timedelta(minutes=9 - number), lasted=timedelta(seconds=1))
     async with retention_on(database_url, days=10) as drop:
         await drop()
-    assert names(database_url, "agent_id", "sessions") == ["honest 1", "honest 2", "honest 3", "storm 8"]
+    assert names(database_url, "agent_id", "sessions") == ["regular 1", "regular 2", "regular 3", "storm 8"]
 
 
 async def test_surplus_watermarks_are_deleted_from_hardly_used_outboxes_first_and_never_recent_ones(

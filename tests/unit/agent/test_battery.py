@@ -62,7 +62,7 @@ def test_a_duration_of_no_time_ends_at_once() -> None:
     assert battery.state.setpoint_mw == 0.0
 
 
-def test_a_dispatch_given_twice_is_answered_again_and_not_prolonged() -> None:
+def test_a_repeated_setpoint_is_acknowledged_again_and_not_prolonged() -> None:
     battery = make_battery()
     first = deliver(battery, make_setpoint(80.0, duration_s=100), 0.0)
     again = deliver(battery, make_setpoint(80.0, duration_s=100), 60.0)
@@ -71,7 +71,7 @@ def test_a_dispatch_given_twice_is_answered_again_and_not_prolonged() -> None:
     assert battery.lease_end_s == 100.0
 
 
-def test_a_dispatch_given_again_after_its_end_is_reported_as_ended_and_not_begun_anew() -> None:
+def test_a_setpoint_repeated_after_its_end_is_reported_as_ended_and_not_restarted() -> None:
     battery = make_battery()
     deliver(battery, make_setpoint(10.0, duration_s=100), 0.0)
     [ended] = apply_pending(battery, 150.0)

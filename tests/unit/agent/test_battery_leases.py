@@ -194,7 +194,7 @@ def test_a_dispatch_of_the_next_session_counts_even_before_the_task_saw_the_loss
     assert battery.state.setpoint_mw == 20.0
 
 
-def test_one_that_has_reverted_is_not_begun_anew_when_it_is_given_again() -> None:
+def test_a_reverted_setpoint_is_not_restarted_by_a_repetition() -> None:
     battery = make_battery()
     deliver(battery, make_setpoint(36.0), 0.0)
     lose(battery, 100.0)

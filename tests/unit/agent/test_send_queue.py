@@ -63,7 +63,7 @@ def test_reports_of_setpoints_in_force_follow_waiting_messages_and_drop_none(
     assert queue.acknowledgements_dropped == 0
 
 
-def test_another_session_receives_the_setpoints_in_force_anew() -> None:
+def test_another_session_receives_the_setpoints_in_force_again() -> None:
     queue = make_queue()
     queue.put_active(iter([answer("a", "active"), answer("b", "active")]))
     queue.take_next()

@@ -160,7 +160,7 @@ async def test_a_refusal_is_reported_with_the_headends_reason_and_retried(
     assert reports[-1] == LinkReport(state="connected", assets=2)
 
 
-async def test_retries_back_off_to_half_a_minute_and_begin_anew_after_a_healthy_session(
+async def test_retries_back_off_to_half_a_minute_and_reset_after_a_healthy_session(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend(refuses_dial=True)

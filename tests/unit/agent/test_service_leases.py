@@ -183,7 +183,7 @@ async def test_after_a_restart_the_first_session_receives_what_is_in_force_and_w
         assert headend.answers[-1].ts_unix_ms == START_MS + 301_000
 
 
-async def test_after_a_restart_a_dispatch_given_again_is_not_prolonged(
+async def test_after_a_restart_a_repeated_setpoint_is_not_prolonged(
     autojump_clock: MockClock, path: Path
 ) -> None:
     headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
@@ -198,7 +198,7 @@ async def test_after_a_restart_a_dispatch_given_again_is_not_prolonged(
             assert headend.answers[-1].remaining_s == pytest.approx(40.0, abs=0.1)
 
 
-async def test_an_agent_of_another_cut_reports_what_is_in_force(
+async def test_an_agent_of_another_sharding_reports_what_is_in_force(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())

@@ -89,7 +89,9 @@ async def test_a_session_continues_with_its_other_assets_when_one_is_retired(aut
         assert isinstance(await agent.receive(), Setpoints)
         await reload(rig)
         # The retired battery is released from its setpoint.
-        assert [(one.asset_id, one.mw) for one in await agent.setpoints()] == [(asset_id(1), 0.0)]
+        released = await agent.receive()
+        assert isinstance(released, Setpoints)
+        assert [(one.asset_id, one.mw) for one in released.setpoints] == [(asset_id(1), 0.0)]
         record = rig.headend.dispatcher.find(made.dispatch_id)
         assert record is not None
         assert (record.state, record.members[0].reason) == ("failed", "its asset has left the fleet")

@@ -59,7 +59,7 @@ async def test_a_missing_batch_is_requested(autojump_clock: object) -> None:
         assert await agent.receive() == ReplayRequest(from_batch_seq=1)
 
 
-async def test_a_new_session_is_reported_what_is_committed(autojump_clock: object) -> None:
+async def test_a_new_session_receives_the_watermark(autojump_clock: object) -> None:
     store = SlowStore()
     async with open_rig(store=store) as rig:
         agent = await rig.registered(0)
@@ -97,7 +97,7 @@ async def test_many_dispatches_go_as_one_message(autojump_clock: object) -> None
         assert [setpoint.asset_id for setpoint in await agent.setpoints()] == [asset_id(0), asset_id(1)]
 
 
-async def test_an_answer_to_a_dispatch_is_noted(autojump_clock: object) -> None:
+async def test_an_acknowledgement_of_a_dispatch_is_recorded(autojump_clock: object) -> None:
     async with open_rig() as rig:
         agent = await rig.registered(0)
         made = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=-4.0))

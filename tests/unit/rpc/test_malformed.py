@@ -210,21 +210,21 @@ def recorded_session() -> bytes:
     return bytes(client.data_to_send())
 
 
-HONEST = recorded_session()
+CONFORMING = recorded_session()
 SENT = st.one_of(
     st.binary(max_size=300).map(lambda tail: PREFACE + tail),
     st.lists(
         st.tuples(st.integers(0, 11), st.integers(0, 255), st.integers(0, 5), st.binary(max_size=40)),
         max_size=12,
     ).map(lambda frames: PREFACE + raw_frame(4, 0, 0, b"") + b"".join(raw_frame(*frame) for frame in frames)),
-    st.lists(st.tuples(st.integers(len(PREFACE), len(HONEST) - 1), st.integers(0, 255)), max_size=4).map(
+    st.lists(st.tuples(st.integers(len(PREFACE), len(CONFORMING) - 1), st.integers(0, 255)), max_size=4).map(
         lambda changes: _changed(dict(changes))
     ),
 )
 
 
 def _changed(changes: dict[int, int]) -> bytes:
-    return bytes(changes.get(index, byte) for index, byte in enumerate(HONEST))
+    return bytes(changes.get(index, byte) for index, byte in enumerate(CONFORMING))
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
