@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from trioder.domain.access import DEFAULT_TENANT
+
 TargetKind = Literal["asset", "assets", "site", "fleet"]
 
 
@@ -141,6 +143,8 @@ class DispatchRecord:
         assets_left_out: how many candidates were excluded.
         members: the setpoints; empty where they are stored or read separately.
         left_out: the excluded candidates; likewise.
+        tenant: whose assets; `ALL_TENANTS` for several tenants' together.
+        requested_by: the principal's name; empty for dispatches from before principals were recorded.
     """
 
     dispatch_id: str
@@ -165,6 +169,8 @@ class DispatchRecord:
     assets_left_out: int = 0
     members: Sequence[AssetSetpointRecord] = ()
     left_out: Sequence[ExcludedAssetRecord] = ()
+    tenant: str = DEFAULT_TENANT
+    requested_by: str = ""
 
 
 def with_allocations(

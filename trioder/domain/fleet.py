@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from trioder.domain.access import DEFAULT_TENANT
 from trioder.domain.assets import Asset
 
 
@@ -14,6 +15,7 @@ class Site:
         id: UUID, canonical lower case.
         lat: degrees north, -90..90.
         lon: degrees east, -180..180.
+        tenant: to whom it belongs.
     """
 
     id: str
@@ -21,6 +23,7 @@ class Site:
     location: str
     lat: float | None = None
     lon: float | None = None
+    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,12 @@ class Fleet:
     def copy(self) -> "Fleet":
         """Return the fleet without retired assets, as its file lists it."""
         return Fleet(sites=self.sites, assets=[self.assets[key] for key in self.keys])
+
+    def tenant_of(self, key: int) -> str:
+        """Return the tenant of an asset, also of a retired one."""
+        site_id = self.assets[key].site_id
+        site = self.sites_by_id.get(site_id) or self.former_sites.get(site_id)
+        return DEFAULT_TENANT if site is None else site.tenant
 
     def reload(self, newer: "Fleet") -> FleetChange:
         """Change into `newer`, in place, and return the difference."""

@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 import structlog
 import trio
 
+from trioder.domain.access import EVERYTHING, AuditRecord, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord, with_allocations
 from trioder.domain.telemetry import PastSample, Samples
@@ -151,6 +152,29 @@ class PostgresStore:
             self._record_writer.queue.record_dispatch(dispatch, changed=changed, share_of=share_of)
         )
 
+    def record_audit(self, record: AuditRecord) -> None:
+        """See `Store.record_audit`."""
+        raise NotImplementedError
+
+    def record_binding(self, binding: IdentityBinding) -> None:
+        """See `Store.record_binding`."""
+        raise NotImplementedError
+
+    async def audit(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        principal: str | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[PastAuditRecord]:
+        """See `Store.audit`."""
+        raise NotImplementedError
+
+    async def identity_bindings(self) -> Sequence[IdentityBinding]:
+        """See `Store.identity_bindings`."""
+        raise NotImplementedError
+
     def fleet_changed(self) -> None:
         """See `Store.fleet_changed`."""
         previous, self._fleet_mirrored = self._fleet_mirrored, trio.Event()
@@ -159,7 +183,13 @@ class PostgresStore:
         self._work.set()
 
     async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
+        self,
+        asset: Asset,
+        *,
+        limit: int,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        scope: Scope = EVERYTHING,
     ) -> Sequence[PastSample]:
         """See `Store.history`."""
         return await self._read(self._database.history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
@@ -168,12 +198,17 @@ class PostgresStore:
         """See `Store.reported_times`."""
         return await self._read(self._database.reported_times, assets, limit=limit)
 
-    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+    async def find_retired_asset(self, asset_id: str, *, scope: Scope = EVERYTHING) -> Asset | None:
         """See `Store.find_retired_asset`."""
         return await self._read(self._database.find_retired_asset, asset_id)
 
     async def sessions(
-        self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
+        self,
+        *,
+        limit: int,
+        asset: Asset | None = None,
+        agent_id: str | None = None,
+        scope: Scope = EVERYTHING,
     ) -> Sequence[PastSession]:
         """See `Store.sessions`."""
         return await self._read(self._database.sessions, limit=limit, asset=asset, agent_id=agent_id)
@@ -183,7 +218,7 @@ class PostgresStore:
         return await self._read(self._database.open_dispatches, limit=_MAX_OPEN_DISPATCHES)
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
+        self, *, dispatch_id: str | None = None, idempotency_key: str | None = None, scope: Scope = EVERYTHING
     ) -> DispatchRecord | None:
         """See `Store.find_dispatch`."""
         record = self._record_writer.queue.find_dispatch(
@@ -206,7 +241,13 @@ class PostgresStore:
         return with_allocations(record.dispatch, record.shares, former=written)
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False
+        self,
+        *,
+        limit: int,
+        asset: Asset | None = None,
+        state: str | None = None,
+        whole: bool = False,
+        scope: Scope = EVERYTHING,
     ) -> Sequence[DispatchRecord]:
         """See `Store.dispatches`."""
         return await self._read(self._database.dispatches, limit=limit, asset=asset, state=state, whole=whole)
