@@ -11,6 +11,7 @@ from typing import TypeVar
 import trio
 
 from tests.unit.store import model_dispatches
+from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.telemetry import PastSample
@@ -271,7 +272,7 @@ class DatabaseClient:
         return model_dispatches.living(self._server.dispatches.values(), limit=limit)
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
+        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool, scope: Scope = EVERYTHING
     ) -> DispatchRecord | None:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
@@ -280,7 +281,7 @@ class DatabaseClient:
         )
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool
+        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool, scope: Scope = EVERYTHING
     ) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
@@ -288,12 +289,12 @@ class DatabaseClient:
             self._server.dispatches.values(), limit=limit, asset=asset, state=state, whole=whole
         )
 
-    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+    async def find_retired_asset(self, asset_id: str, *, scope: Scope = EVERYTHING) -> Asset | None:
         await trio.lowlevel.checkpoint()
         return None
 
     async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
+        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None, scope: Scope = EVERYTHING
     ) -> Sequence[PastSample]:
         await trio.lowlevel.checkpoint()
         return ()
@@ -303,8 +304,16 @@ class DatabaseClient:
         return {}
 
     async def sessions(
-        self, *, limit: int, asset: Asset | None, agent_id: str | None
+        self, *, limit: int, asset: Asset | None, agent_id: str | None, scope: Scope = EVERYTHING
     ) -> Sequence[PastSession]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def audit(self, **_query: object) -> Sequence[PastAuditRecord]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def identity_bindings(self) -> Sequence[IdentityBinding]:
         await trio.lowlevel.checkpoint()
         return ()
 

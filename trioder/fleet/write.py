@@ -79,7 +79,7 @@ def _yaml_entry(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _site_entry(site: Site) -> dict[str, Any]:
-    entry = {field.name: getattr(site, field.name) for field in fields(Site)}
+    entry = {field.name: getattr(site, field.name) for field in fields(Site) if field.name != "tenant"}
     return {key: value for key, value in entry.items() if value is not None}
 
 

@@ -11,6 +11,7 @@ from trioder.api import idempotency
 from trioder.api.errors import ApiError
 from trioder.api.idempotency import IdempotencyKeys
 from trioder.api.schemas.dispatch import DispatchBody
+from trioder.domain.access import EVERYTHING, Scope
 from trioder.domain.dispatch import DispatchRecord
 from trioder.store.none import NoneStore
 
@@ -21,7 +22,11 @@ class LockedStore(NoneStore):
     """A store whose database does not respond."""
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
+        self,
+        *,
+        dispatch_id: str | None = None,
+        idempotency_key: str | None = None,
+        scope: Scope = EVERYTHING,
     ) -> DispatchRecord | None:
         await trio.sleep_forever()
         return None

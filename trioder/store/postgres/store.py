@@ -169,11 +169,13 @@ class PostgresStore:
         scope: Scope = EVERYTHING,
     ) -> Sequence[PastAuditRecord]:
         """See `Store.audit`."""
-        raise NotImplementedError
+        return await self._read(
+            self._database.audit, limit=limit, before=before, principal=principal, scope=scope
+        )
 
     async def identity_bindings(self) -> Sequence[IdentityBinding]:
         """See `Store.identity_bindings`."""
-        raise NotImplementedError
+        return await self._read(self._database.identity_bindings)
 
     def fleet_changed(self) -> None:
         """See `Store.fleet_changed`."""
@@ -192,15 +194,22 @@ class PostgresStore:
         scope: Scope = EVERYTHING,
     ) -> Sequence[PastSample]:
         """See `Store.history`."""
-        return await self._read(self._database.history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
+        return await self._read(
+            self._database.history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms, scope=scope
+        )
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """See `Store.reported_times`."""
         return await self._read(self._database.reported_times, assets, limit=limit)
 
-    async def find_retired_asset(self, asset_id: str, *, scope: Scope = EVERYTHING) -> Asset | None:
+    async def find_retired_asset(
+        self,
+        asset_id: str,
+        *,
+        scope: Scope = EVERYTHING,
+    ) -> Asset | None:
         """See `Store.find_retired_asset`."""
-        return await self._read(self._database.find_retired_asset, asset_id)
+        return await self._read(self._database.find_retired_asset, asset_id, scope=scope)
 
     async def sessions(
         self,
@@ -211,14 +220,20 @@ class PostgresStore:
         scope: Scope = EVERYTHING,
     ) -> Sequence[PastSession]:
         """See `Store.sessions`."""
-        return await self._read(self._database.sessions, limit=limit, asset=asset, agent_id=agent_id)
+        return await self._read(
+            self._database.sessions, limit=limit, asset=asset, agent_id=agent_id, scope=scope
+        )
 
     async def open_dispatches(self) -> Sequence[DispatchRecord]:
         """See `Store.open_dispatches`."""
         return await self._read(self._database.open_dispatches, limit=_MAX_OPEN_DISPATCHES)
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None = None, idempotency_key: str | None = None, scope: Scope = EVERYTHING
+        self,
+        *,
+        dispatch_id: str | None = None,
+        idempotency_key: str | None = None,
+        scope: Scope = EVERYTHING,
     ) -> DispatchRecord | None:
         """See `Store.find_dispatch`."""
         record = self._record_writer.queue.find_dispatch(
@@ -227,7 +242,12 @@ class PostgresStore:
         if record is not None and record.is_whole:
             await trio.lowlevel.checkpoint()
             return with_allocations(record.dispatch, record.shares)
-        find = partial(self._database.find_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key)
+        find = partial(
+            self._database.find_dispatch,
+            dispatch_id=dispatch_id,
+            idempotency_key=idempotency_key,
+            scope=scope,
+        )
         with trio.move_on_after(_FIND_WITHIN_S) as within:
             found = await self._read(find, whole=False)
         if within.cancelled_caught:
@@ -250,7 +270,9 @@ class PostgresStore:
         scope: Scope = EVERYTHING,
     ) -> Sequence[DispatchRecord]:
         """See `Store.dispatches`."""
-        return await self._read(self._database.dispatches, limit=limit, asset=asset, state=state, whole=whole)
+        return await self._read(
+            self._database.dispatches, limit=limit, asset=asset, state=state, whole=whole, scope=scope
+        )
 
     async def wait_attempted(self) -> None:
         """Wait until the first attempt to connect has succeeded or failed."""
