@@ -11,7 +11,6 @@ from math import fsum
 import trio
 
 from trioder.control.allocation import Strategy
-from trioder.control.lifecycle import LASTED, PENDING, TERMINAL, DispatchState, can_transition, state_of_group
 from trioder.control.tracking import PowerTracker
 from trioder.domain.dispatch import (
     AllocationRecord,
@@ -21,6 +20,7 @@ from trioder.domain.dispatch import (
     ExcludedAssetRecord,
     ReallocationRecord,
 )
+from trioder.domain.lifecycle import LASTED, PENDING, TERMINAL, DispatchState, can_transition, state_of_group
 from trioder.process.slices import Steps, parts_of, run_at_once
 
 # The cost of one setpoint's record, and of its part in a sum.

@@ -11,10 +11,10 @@ import structlog
 
 from trioder.control.allocator import Allocation, Allocator
 from trioder.control.delivery import Delivery
-from trioder.control.lifecycle import LASTED, DispatchState
 from trioder.control.model import AssetSetpoint, Dispatch, Readmission
 from trioder.control.registry import DispatchRegistry
 from trioder.domain.dispatch import ReallocationRecord
+from trioder.domain.lifecycle import LASTED, DispatchState
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import SessionRegistry
 from trioder.ingest.latest import LatestState

@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import cast
 
 from trioder.control.allocation import Strategy
-from trioder.control.lifecycle import STATES, TERMINAL, DispatchState
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import LEFT_THE_FLEET
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord
 from trioder.domain.fleet import Fleet
+from trioder.domain.lifecycle import STATES, TERMINAL, DispatchState
 
 
 def dispatch_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatch | None:

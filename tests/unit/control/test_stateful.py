@@ -13,10 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.unit.control.driver import connect, dispatch_one, report_sample, step, still_parts, take_setpoints
 from tests.unit.headend.parts import asset_id, make_session
 from tests.unit.headend.stores import SlowStore
-from trioder.control.lifecycle import LASTED, TERMINAL
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.requests import DispatchRefusedError, GroupRequest
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchTarget
+from trioder.domain.lifecycle import LASTED, TERMINAL
 from trioder.gateway.sessions import Session
 from trioder.wire.records import Acknowledgement
 

@@ -46,10 +46,10 @@ from trioder.api.schemas.dispatch import (
 )
 from trioder.api.schemas.resources import MAX_HISTORY_ROWS
 from trioder.control.dispatcher import Dispatcher
-from trioder.control.lifecycle import STATES
 from trioder.control.model import Dispatch
 from trioder.control.requests import DispatchRefusedError, GroupRequest
 from trioder.domain.dispatch import AllocationRecord, DispatchRecord, DispatchRequest, DispatchTarget
+from trioder.domain.lifecycle import STATES
 from trioder.domain.text import preview
 from trioder.process.slices import Steps, parts_of, run_in_slices
 from trioder.store.interface import StoreUnavailableError
