@@ -15,13 +15,12 @@ from trio.testing import MockClock
 
 from tests.simulation.harness import TICK_S, World, open_world
 from tests.simulation.liars import LIES, Liar
-from tests.unit.headend.parts import asset_id, make_fleet
+from tests.unit.headend.parts import asset_id, make_fleet, newest_records
 from tests.unit.headend.stores import SlowStore
 from trioder.api.context import Headend
 from trioder.api.routes.fleet import Sums, add_assets
 from trioder.api.schemas.resources import PowerRow
-from trioder.control.requests import GroupRequest
-from trioder.domain.dispatch import DispatchRequest, DispatchTarget
+from trioder.domain.dispatch import DispatchRequest, DispatchTarget, GroupRequest
 from trioder.rpc import serve_connection
 
 ASSETS, SHARD = 1_000, 25
@@ -143,5 +142,5 @@ def check_nothing_grows(world: World) -> None:
     assert len(headend.sessions) <= ASSETS // SHARD
     assert len(headend.ingest._outboxes) <= ASSETS // SHARD
     # An agent that reports a setpoint which nobody gave has at most one command an asset.
-    still_open = headend.dispatcher.newest(10_000, counts=lambda command: not command.ended)
+    still_open = newest_records(headend.dispatcher, 10_000, counts=lambda command: not command.ended)
     assert len(still_open) <= ORDERS + LYING * SHARD

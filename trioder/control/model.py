@@ -10,7 +10,6 @@ from math import fsum
 
 import trio
 
-from trioder.control.allocation import Strategy
 from trioder.control.tracking import PowerTracker
 from trioder.domain.dispatch import (
     AllocationRecord,
@@ -19,6 +18,7 @@ from trioder.domain.dispatch import (
     DispatchTarget,
     ExcludedAssetRecord,
     ReallocationRecord,
+    Strategy,
 )
 from trioder.domain.lifecycle import LASTED, PENDING, TERMINAL, DispatchState, can_transition, state_of_group
 from trioder.process.slices import Steps, parts_of, run_at_once
