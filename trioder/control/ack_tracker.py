@@ -1,22 +1,25 @@
-"""Changes the states of sent setpoints: by acknowledgements, by telemetry, and by the clock."""
+"""Changes the states of sent setpoints: by acknowledgements, by telemetry, and by the clock.
+
+How a power is compared with its setpoint is in `tracking`.
+"""
 
 import math
 
 import structlog
 
 from trioder.control.allocator import NameplateLimits
-from trioder.control.build import MAX_DURATION_S
-from trioder.control.delivery import AckLog, Delivery, overdue_reason
+from trioder.control.build import MAX_DURATION_S, adopted_setpoint
+from trioder.control.delivery import Delivery, overdue_reason
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import ACK_TIMEOUT_MS, TRACKED_STATES, DispatchRegistry
 from trioder.control.tracking import NO_SAMPLE, Finding, PowerTracker, tolerance_mw
-from trioder.domain.dispatch import DispatchTarget
 from trioder.domain.fleet import Fleet
 from trioder.domain.lifecycle import IN_FORCE, LASTED, PENDING, DispatchState, state_of_status
 from trioder.domain.telemetry import Samples
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import Session, SessionRegistry
 from trioder.ingest.latest import LatestState
+from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
 from trioder.wire.records import Acknowledgement
 
@@ -26,6 +29,57 @@ log = structlog.stdlib.get_logger(__name__)
 _IN_TRANSIT_MS = 5_000
 # A reported end may be later than the one before by this, as the report was delayed.
 _END_SLACK_MS = 5_000
+
+
+class AckLog:
+    """Logs acknowledgements; of each session only a limited number of lines in ten seconds."""
+
+    def __init__(self, *, counters: Counters, wall: WallClock) -> None:
+        self._counters = counters
+        self._wall = wall
+
+    def applied(self, ack: Acknowledgement, session: Session) -> None:
+        """The acknowledgement changed its dispatch."""
+        details = self._details("taken", ack, session)
+        if details is not None:
+            log.info(
+                "dispatch answered",
+                **details,
+                status=ack.status,
+                reason=ack.reason,
+                agent_time=format_ms(ack.ts_unix_ms),
+            )
+
+    def ignored(self, ack: Acknowledgement, session: Session, why: str) -> None:
+        """The acknowledgement changes nothing."""
+        details = self._details("answer", ack, session)
+        if details is not None:
+            log.info("answer to a dispatch passed over", **details, status=ack.status, reason=why)
+
+    def end_bounded(self, ack: Acknowledgement, session: Session, *, bound_s: float) -> None:
+        """The agent reports a later end than was dispatched; `bound_s` from now is used."""
+        self._counters.leases_bounded += 1
+        details = self._details("end", ack, session)
+        if details is not None:
+            log.warning(
+                "agent reports that a setpoint lasts longer than was dispatched",
+                **details,
+                remaining_s=ack.remaining_s,
+                bounded_to_s=round(max(0.0, bound_s), 3),
+            )
+
+    def _details(self, kind: str, ack: Acknowledgement, session: Session) -> dict[str, object] | None:
+        """The fields of every line; None when the line is suppressed."""
+        suppressed = session.log_limit.suppressed_before(kind, self._wall.now_ms())
+        if suppressed is None:
+            self._counters.log_lines_suppressed += 1
+            return None
+        details: dict[str, object] = {
+            "dispatch_id": ack.dispatch_id,
+            "asset_id": ack.asset_id,
+            "agent_id": session.agent_id,
+        }
+        return details | ({"suppressed_before": suppressed} if suppressed else {})
 
 
 class AckTracker:
@@ -317,39 +371,11 @@ class AckTracker:
             if ack.remaining_s > MAX_DURATION_S:
                 self._log.end_bounded(ack, session, bound_s=MAX_DURATION_S)
             ends_ms = now_ms + round(min(ack.remaining_s, MAX_DURATION_S) * 1000)
-        mw = ack.setpoint_mw or 0.0
-        is_new = dispatch is None
-        if dispatch is None:
-            dispatch = Dispatch(
-                dispatch_id=ack.dispatch_id,
-                target=DispatchTarget(kind="asset", id=ack.asset_id),
-                mw=mw,
-                expires_in_s=0.0,
-                dispatched_ms=now_ms,
-                queue_until_ms=now_ms,
-                ends_ms=ends_ms,
-                adopted=True,
-            )
-        else:
+        if dispatch is not None:
             self._registry.history.reopen(dispatch)
-            dispatch.target = DispatchTarget(kind="assets")
-            dispatch.mw += mw
-        setpoint = AssetSetpoint(
-            dispatch=dispatch,
-            key=key,
-            mw=mw,
-            reversion_mw=ack.reversion_mw or 0.0,
-            wire_id=ack.dispatch_id,
-            queue_until_ms=now_ms,
-            ends_ms=ends_ms,
-            state="accepted",
-            reason="in force since before the headend's start",
-            sent_ms=now_ms,
-            answered_ms=now_ms,
-        )
-        dispatch.add(setpoint)
-        if is_new:
-            self._registry.history.add(dispatch)
+        setpoint = adopted_setpoint(dispatch, key, ack, now_ms=now_ms, ends_ms=ends_ms)
+        if dispatch is None:
+            self._registry.history.add(setpoint.dispatch)
         self._registry.make_current(setpoint)
 
 

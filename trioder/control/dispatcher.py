@@ -202,7 +202,7 @@ class Dispatcher:
         """Do what is due: expire, end, reallocate and record; `flush_large` records large groups."""
         self._tracker.check_due()
         self._reallocator.check_due()
-        self._registry.flush_small()
+        self._registry.flush(most_assets=SMALL_GROUP)
 
     async def flush_large(self) -> None:
         """Record the changes of large groups, in slices."""
@@ -248,7 +248,7 @@ class Dispatcher:
 
     def deviating(self) -> int:
         """Return how many setpoints are deviating."""
-        return self._registry.deviating()
+        return sum(dispatch.count_by_state["deviating"] for dispatch in self.history)
 
     def _start(self, dispatch: Dispatch) -> Dispatch:
         run_at_once(self._start_steps(dispatch))
