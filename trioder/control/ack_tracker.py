@@ -12,7 +12,7 @@ from trioder.control.build import MAX_DURATION_S, adopted_setpoint
 from trioder.control.delivery import Delivery, overdue_reason
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import ACK_TIMEOUT_MS, TRACKED_STATES, DispatchRegistry
-from trioder.control.tracking import NO_SAMPLE, Finding, PowerTracker, tolerance_mw
+from trioder.control.tracking import Finding, PowerTracker, tolerance_mw
 from trioder.domain.fleet import Fleet
 from trioder.domain.lifecycle import IN_FORCE, LASTED, PENDING, DispatchState, state_of_status
 from trioder.domain.telemetry import Samples
@@ -166,7 +166,7 @@ class AckTracker:
     def _change(self, setpoint: AssetSetpoint, state: DispatchState, reason: str | None) -> bool:
         is_first = setpoint.answered_ms is None
         if state == "completed":
-            return self._end(setpoint, reason)
+            return self._registry.end(setpoint, reason)
         if setpoint.state in {"tracking", "deviating"} and is_first and state in IN_FORCE:
             # Telemetry showed it before the acknowledgement arrived.
             self._registry.mark_changed(setpoint.dispatch, keys=(setpoint.key,))
@@ -289,7 +289,7 @@ class AckTracker:
             elif setpoint.state == "sent":
                 self._registry.transition(setpoint, "failed", reason=_unacknowledged_reason(setpoint))
             else:
-                self._end(setpoint, "its time is over")
+                self._registry.end(setpoint, "its time is over")
 
     def end_valid_until(self) -> None:
         """The clock was set: end what was valid until before now; its agent may not have done so."""
@@ -300,18 +300,7 @@ class AckTracker:
             for setpoint in dispatch.setpoints.values():
                 if setpoint.state in IN_FORCE:
                     self._delivery.release(setpoint)
-                    self._end(setpoint, "its time is over by the corrected clock")
-
-    def _end(self, setpoint: AssetSetpoint, reason: str | None) -> bool:
-        """End it: `completed` if it was tracking once, else `not_tracked`; False when it cannot end so."""
-        prefix = "" if reason is None else f"{reason}; "
-        if setpoint.tracking_ms is None:
-            tracker = setpoint.tracker
-            why = NO_SAMPLE if tracker is None else tracker.untracked_reason(setpoint.ends_ms)
-            return self._registry.transition(setpoint, "not_tracked", reason=prefix + why)
-        if setpoint.state == "deviating":
-            reason = f"{prefix}deviating at the end: {setpoint.reason}"
-        return self._registry.transition(setpoint, "completed", reason=reason)
+                    self._registry.end(setpoint, "its time is over by the corrected clock")
 
     def _note_unknown(self, setpoint: AssetSetpoint, ack: Acknowledgement, session: Session) -> None:
         """A status that is not in the protocol shows neither acceptance nor refusal."""

@@ -13,6 +13,7 @@ from math import inf
 import structlog
 
 from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.control.tracking import NO_SAMPLE
 from trioder.domain.fleet import Fleet
 from trioder.domain.lifecycle import IN_FORCE, TERMINAL, DispatchState
 from trioder.events.bus import EventBus
@@ -243,6 +244,17 @@ class DispatchRegistry:
         if state in _WARNED_STATES:
             self._warn(setpoint)
         return True
+
+    def end(self, setpoint: AssetSetpoint, reason: str | None) -> bool:
+        """End it: `completed` if it was tracking once, else `not_tracked`; False when it cannot end so."""
+        prefix = "" if reason is None else f"{reason}; "
+        if setpoint.tracking_ms is None:
+            tracker = setpoint.tracker
+            why = NO_SAMPLE if tracker is None else tracker.untracked_reason(setpoint.ends_ms)
+            return self.transition(setpoint, "not_tracked", reason=prefix + why)
+        if setpoint.state == "deviating":
+            reason = f"{prefix}deviating at the end: {setpoint.reason}"
+        return self.transition(setpoint, "completed", reason=reason)
 
     def clock_stepped(self, by_ms: int) -> None:
         """The wall clock was set by this: the times of open dispatches are corrected and recorded."""
