@@ -10,7 +10,6 @@ from math import fsum
 
 import trio
 
-from trioder.control.tracking import PowerTracker
 from trioder.domain.dispatch import (
     AllocationRecord,
     AssetSetpointRecord,
@@ -28,6 +27,7 @@ from trioder.domain.lifecycle import (
     can_transition,
     state_of_group,
 )
+from trioder.domain.power_tracker import PowerTracker
 from trioder.process.slices import Steps, parts_of, run_at_once
 
 # The cost of one setpoint's record, and of its part in a sum.

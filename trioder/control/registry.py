@@ -1,7 +1,7 @@
 """All dispatches: their history by id, the active setpoint of each asset, and the changes to be recorded.
 
 The one place where a setpoint's state changes, is counted, logged and recorded. What causes the changes is in
-`delivery`, `ack_tracker` and `reallocation`.
+`delivery`, `ack_tracker`, `tracking` and `reallocation`.
 """
 
 import heapq
@@ -13,9 +13,9 @@ from math import inf
 import structlog
 
 from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.control.tracking import NO_SAMPLE
 from trioder.domain.fleet import Fleet
 from trioder.domain.lifecycle import IN_FORCE, TERMINAL, DispatchState
+from trioder.domain.power_tracker import NO_SAMPLE
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.events.facts import DispatchChanged
