@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trioder.domain.assets import NAMEPLATE_FIELDS, Asset, nameplate_faults
-from trioder.domain.fleet import Fleet, Site
+from trioder.domain.fleet import TENANT_NAME, Fleet, Site
 from trioder.domain.text import CANONICAL_UUID, MAX_NAME_LENGTH
 from trioder.fleet.parse import Findings, Section, describe, parse_json, parse_yaml
 
@@ -104,6 +104,12 @@ def _text(value: object, *, min_length: int = 0) -> str:
     return value
 
 
+def _tenant(value: object) -> str:
+    if not (isinstance(value, str) and TENANT_NAME.fullmatch(value)):
+        raise _must_be("1..64 lower-case letters, digits and hyphens, the first a letter", value)
+    return value
+
+
 def _number(value: object) -> float:
     # bool is an int to Python, and a mistake in a fleet.
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -159,7 +165,7 @@ _NUMBERS = dict.fromkeys((*NAMEPLATE_FIELDS, *_EFFICIENCIES), _number)
 _FILE = _Kind("a fleet file", {"sites": _entries, "assets": _entries}, ("sites", "assets"))
 _SITE = _Kind(
     "a site",
-    {"id": _uuid, "name": _name, "location": _text, "lat": _number, "lon": _number},
+    {"id": _uuid, "name": _name, "location": _text, "lat": _number, "lon": _number, "tenant": _tenant},
     ("id", "name", "location"),
     _site_rules,
 )

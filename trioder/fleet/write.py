@@ -56,8 +56,8 @@ def _yaml(key: str, value: object) -> object:
 
 
 def _site_entry(site: Site) -> dict[str, Any]:
-    entry = {field.name: getattr(site, field.name) for field in fields(site)}
-    return {key: value for key, value in entry.items() if value is not None}
+    values = {field: getattr(site, field.name) for field in fields(site)}
+    return {field.name: value for field, value in values.items() if value != field.default}
 
 
 def _asset_entry(asset: Asset) -> dict[str, Any]:
