@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Any, NamedTuple
 from trioder.domain.assets import NAMEPLATE_FIELDS, Asset, nameplate_faults
 from trioder.domain.fleet import TENANT_NAME, Fleet, Site
 from trioder.domain.text import CANONICAL_UUID, MAX_NAME_LENGTH
-from trioder.fleet.parse import Findings, Section, describe, parse_json, parse_yaml
+from trioder.fleet.parse import Findings, Section, describe, parse_file
+
+_Values = dict[str, Any]
 
 
 def load_fleet(path: Path) -> Fleet:
@@ -21,36 +22,13 @@ def load_fleet(path: Path) -> Fleet:
         FleetFileError: with every error found; only one if the file cannot be read or parsed.
     """
     findings = Findings(str(path))
-    try:
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise findings.fatal(f"cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise findings.fatal(f"not UTF-8: {error.reason}", line=line) from None
-    root = (parse_json if path.suffix.lower() == ".json" else parse_yaml)(text, findings)
-    if not isinstance(root, Section):
-        what = "the file is empty" if root is None else f"the file holds {describe(root)}"
-        raise findings.fatal(f"{what}; it must be a mapping with the keys sites and assets")
-    lists = _check(_FILE, root, findings)
-    checked_sites = _check_each(_SITE, "sites", lists, findings)
-    # A site with errors is still a site: references to it are not errors.
-    site_ids = {values.get("id") for values in checked_sites}
-
-    def reference(value: object) -> str:
-        if (site_id := _uuid(value)) not in site_ids:
-            raise ValueError(f"is {site_id!r}; no site has this id")
-        return site_id
-
-    kind = _ASSET._replace(checks={**_ASSET.checks, "site_id": reference})
-    checked_assets = _check_each(kind, "assets", lists, findings)
+    site_values, asset_values = _check_file(parse_file(path, findings), findings)
     findings.raise_any()
-    sites = {values["id"]: Site(**values) for values in checked_sites}
-    for values in checked_assets:
+    sites = {values["id"]: Site(**values) for values in site_values}
+    for values in asset_values:
         site = sites[values["site_id"]]
         values |= {"site_name": site.name, "location": site.location}
-    return Fleet(sites=sites.values(), assets=map(_asset, checked_assets))
+    return Fleet(sites=sites.values(), assets=map(_asset, asset_values))
 
 
 def asset_from_document(document: Mapping[str, Any]) -> Asset:
@@ -71,13 +49,29 @@ def asset_from_document(document: Mapping[str, Any]) -> Asset:
     return _asset(values)
 
 
-def _asset(values: dict[str, Any]) -> Asset:
+def _asset(values: _Values) -> Asset:
     one_way = values.pop("efficiency", None)
     if "round_trip_efficiency" in values:
         one_way = math.sqrt(values.pop("round_trip_efficiency"))
     if one_way is not None:
         values["charge_efficiency"] = values["discharge_efficiency"] = one_way
     return Asset(**values)
+
+
+def _check_file(root: Section, findings: Findings) -> tuple[list[_Values], list[_Values]]:
+    """Return the valid values of each site and of each asset; report every error."""
+    lists = _check(_FILE, root, findings)
+    sites = _check_each(_SITE, "sites", lists, findings)
+    # A site with errors is still a site: references to it are not errors.
+    site_ids = {values.get("id") for values in sites}
+
+    def reference(value: object) -> str:
+        if (site_id := _uuid(value)) not in site_ids:
+            raise ValueError(f"is {site_id!r}; no site has this id")
+        return site_id
+
+    kind = _ASSET._replace(checks={**_ASSET.checks, "site_id": reference})
+    return sites, _check_each(kind, "assets", lists, findings)
 
 
 # Checks of one value: each returns it, or raises ValueError with the message.
@@ -124,10 +118,10 @@ def _must_be(rule: str, value: object) -> ValueError:
     return ValueError(f"is {describe(value)}; it must be {rule}")
 
 
-# Rules between the fields of a mapping, given its valid values and all its keys: the errors by key.
+# Rules between the fields of a mapping, from its valid values and all that is given: the errors by key.
 
 
-def _site_rules(values: Mapping[str, Any], given: AbstractSet[str]) -> Iterator[tuple[str, str]]:
+def _site_rules(values: _Values, given: Section) -> Iterator[tuple[str, str]]:
     for key, limit in (("lat", 90.0), ("lon", 180.0)):
         if key in values and not -limit <= values[key] <= limit:
             yield key, f"is {values[key]!r}; it must be within {-limit:g}..{limit:g}"
@@ -135,7 +129,7 @@ def _site_rules(values: Mapping[str, Any], given: AbstractSet[str]) -> Iterator[
         yield "lon" if "lat" in given else "lat", "is missing; lat and lon go together"
 
 
-def _asset_rules(values: Mapping[str, Any], given: AbstractSet[str]) -> Iterator[tuple[str, str]]:
+def _asset_rules(values: _Values, given: Section) -> Iterator[tuple[str, str]]:
     yield from nameplate_faults({key: value for key, value in values.items() if key in _NUMBERS})
     match [key for key in _EFFICIENCIES if key in given]:
         case []:
@@ -156,7 +150,7 @@ class _Kind(NamedTuple):
     noun: str
     checks: Mapping[str, Callable[[object], Any]]
     required: Sequence[str]
-    rules: Callable[[Mapping[str, Any], AbstractSet[str]], Iterable[tuple[str, str]]] = lambda *_: ()
+    rules: Callable[[_Values, Section], Iterable[tuple[str, str]]] = lambda *_: ()
 
 
 _name = partial(_text, min_length=1)
@@ -181,9 +175,9 @@ _DOCUMENT = _ASSET._replace(
 )
 
 
-def _check_each(kind: _Kind, key: str, lists: dict[str, Any], findings: Findings) -> list[dict[str, Any]]:
+def _check_each(kind: _Kind, key: str, lists: _Values, findings: Findings) -> list[_Values]:
     """Return the valid values of each mapping in a list; report what is no mapping or has a used id."""
-    checked: list[dict[str, Any]] = []
+    checked: list[_Values] = []
     place_by_id: dict[str, str] = {}
     entries = lists.get(key, [])
     lines = getattr(entries, "lines", [None] * len(entries))
@@ -202,7 +196,7 @@ def _check_each(kind: _Kind, key: str, lists: dict[str, Any], findings: Findings
     return checked
 
 
-def _check(kind: _Kind, section: Section, findings: Findings, path: str = "") -> dict[str, Any]:
+def _check(kind: _Kind, section: Section, findings: Findings, path: str = "") -> _Values:
     """Return the valid values of a mapping; report every error in it."""
     values, faults = {}, []
     for key, value in section.items():
@@ -213,7 +207,7 @@ def _check(kind: _Kind, section: Section, findings: Findings, path: str = "") ->
         except ValueError as error:
             faults.append((key, str(error)))
     faults += [(key, "is missing") for key in kind.required if key not in section]
-    faults += kind.rules(values, section.keys())
+    faults += kind.rules(values, section)
     for key, message in faults:
         findings.add(message, field=f"{path}.{key}" if path else key, line=section.line_of(key))
     return values

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, nan
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -116,14 +117,34 @@ def describe(value: object) -> str:
     return preview(value)
 
 
-def parse_json(text: str, findings: Findings) -> Any:
-    """Return the value of a JSON text, its objects as sections. Raises FleetFileError: it is not JSON."""
+def parse_file(path: Path, findings: Findings) -> Section:
+    """Return the mapping in a file: JSON when its name ends in .json, else YAML. A key's first value counts.
 
+    Raises:
+        FleetFileError: it cannot be read or parsed, holds no mapping, or has anchors, aliases or tags, which
+            could make a small file large.
+    """
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise findings.fatal(f"cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise findings.fatal(f"not UTF-8: {error.reason}", line=line) from None
+    root = (_parse_json if path.suffix.lower() == ".json" else _parse_yaml)(text, findings)
+    if not isinstance(root, Section):
+        what = "the file is empty" if root is None else f"the file holds {describe(root)}"
+        raise findings.fatal(f"{what}; it must be a mapping with the keys sites and assets")
+    return root
+
+
+def _parse_json(text: str, findings: Findings) -> Any:
     def section(pairs: list[tuple[str, Any]]) -> Section:
         for key, count in Counter(key for key, _ in pairs).items():
             if count > 1:
                 findings.add("is given twice in one object", field=key)
-        return Section(reversed(pairs))  # the first of two equal keys counts, as in YAML
+        return Section(reversed(pairs))  # of two equal keys the first counts
 
     line = None
     try:
@@ -137,12 +158,7 @@ def parse_json(text: str, findings: Findings) -> Any:
     raise findings.fatal(f"not valid JSON: {message}", line=line)
 
 
-def parse_yaml(text: str, findings: Findings) -> Any:
-    """Return the one document of a YAML text; None when there is none. A key's first value counts.
-
-    Raises:
-        FleetFileError: it is not YAML, or has anchors, aliases or tags, which could make a small file large.
-    """
+def _parse_yaml(text: str, findings: Findings) -> Any:
     try:
         return _Composer(text, findings).document()
     except yaml.MarkedYAMLError as error:
@@ -164,6 +180,7 @@ class _Composer:
         self._has_extras = False
 
     def document(self) -> Any:
+        """Return the value of the one document; None when there is none."""
         self._next_event()  # the stream begins
         if type(self._next_event()) is yaml.StreamEndEvent:
             return None
