@@ -141,10 +141,13 @@ def parse_file(path: Path, findings: Findings) -> Section:
 
 def _parse_json(text: str, findings: Findings) -> Any:
     def section(pairs: list[tuple[str, Any]]) -> Section:
-        for key, count in Counter(key for key, _ in pairs).items():
-            if count > 1:
-                findings.add("is given twice in one object", field=key)
-        return Section(reversed(pairs))  # of two equal keys the first counts
+        found = Section(pairs)
+        if len(found) < len(pairs):
+            for key, count in Counter(key for key, _ in pairs).items():
+                if count > 1:
+                    findings.add("is given twice in one object", field=key)
+            found.update(reversed(pairs))  # of two equal keys the first counts
+        return found
 
     line = None
     try:
