@@ -12,6 +12,7 @@ import trio
 
 from tests.unit.store import model_dispatches
 from tests.unit.store.model_database import NoReads
+from trioder.domain.access import EVERYTHING, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
 from trioder.store.postgres.batch_queue import PendingBatch
@@ -271,7 +272,7 @@ class DatabaseClient(NoReads):
         return model_dispatches.open_dispatches(self._server.dispatches.values(), limit=limit)
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
+        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool, scope: Scope = EVERYTHING
     ) -> DispatchRecord | None:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
@@ -280,7 +281,7 @@ class DatabaseClient(NoReads):
         )
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool
+        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool, scope: Scope = EVERYTHING
     ) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)

@@ -19,6 +19,8 @@ log = structlog.stdlib.get_logger(__name__)
 ErrorCode = Literal[
     "bad_request",
     "out_of_bounds",
+    "unauthorized",
+    "forbidden",
     "not_found",
     "method_not_allowed",
     "request_timeout",
@@ -26,11 +28,14 @@ ErrorCode = Literal[
     "payload_too_large",
     "unsupported_media_type",
     "misdirected_request",
+    "too_many_requests",
     "internal_error",
     "unavailable",
 ]
 
 _CODE_OF_STATUS: dict[int, ErrorCode] = {
+    401: "unauthorized",
+    403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
     408: "request_timeout",
@@ -38,6 +43,7 @@ _CODE_OF_STATUS: dict[int, ErrorCode] = {
     413: "payload_too_large",
     415: "unsupported_media_type",
     421: "misdirected_request",
+    429: "too_many_requests",
     503: "unavailable",
 }
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
+from trioder.domain.access import EVERYTHING, AuditRecord, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.telemetry import PastSample, Samples
@@ -23,10 +24,19 @@ class StoreListener(Protocol):
 
 
 class Queries(Protocol):
-    """What is read from a database alone; a store's raise `StoreUnavailableError` if it does not answer."""
+    """What is read from a database alone; a store's raise `StoreUnavailableError` if it does not answer.
+
+    Reads with a `scope` return only what lies within it, whatever else is asked for.
+    """
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False
+        self,
+        *,
+        limit: int,
+        asset: Asset | None = None,
+        state: str | None = None,
+        whole: bool = False,
+        scope: Scope = EVERYTHING,
     ) -> Sequence[DispatchRecord]:
         """Return the last `limit` dispatches, newest first; only those to `asset` and in `state`, if given.
 
@@ -34,7 +44,13 @@ class Queries(Protocol):
         """
 
     async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
+        self,
+        asset: Asset,
+        *,
+        limit: int,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        scope: Scope = EVERYTHING,
     ) -> Sequence[PastSample]:
         """Return the newest `limit` samples of an asset in [start_ms, end_ms), newest first."""
 
@@ -46,13 +62,38 @@ class Queries(Protocol):
             limit: the number of newest samples read per asset.
         """
 
-    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+    async def find_retired_asset(self, asset_id: str, *, scope: Scope = EVERYTHING) -> Asset | None:
         """Return an asset that is no longer in the fleet; None if there is none of this id."""
 
     async def sessions(
-        self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
+        self,
+        *,
+        limit: int,
+        asset: Asset | None = None,
+        agent_id: str | None = None,
+        scope: Scope = EVERYTHING,
     ) -> Sequence[PastSession]:
         """Return the last `limit` sessions, newest first; only those of `asset` and `agent_id`, if given."""
+
+    async def audit(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        principal: str | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[PastAuditRecord]:
+        """Return the last `limit` audit records, newest first; of `scope.tenant`, or of all tenants.
+
+        Args:
+            limit: at most so many.
+            before: only those with a smaller number.
+            principal: only those of this principal.
+            scope: its sites do not matter.
+        """
+
+    async def identity_bindings(self) -> Sequence[IdentityBinding]:
+        """Return all bindings, for the headend's start."""
 
 
 class Store(Queries, Protocol):
@@ -110,6 +151,12 @@ class Store(Queries, Protocol):
             share_of: called for these when they are written, so that their newest state is recorded.
         """
 
+    def record_audit(self, record: AuditRecord) -> None:
+        """Record it; waits in a queue while the database is away, like sessions and dispatches."""
+
+    def record_binding(self, binding: IdentityBinding) -> None:
+        """Record that an agent_id or outbox belongs to an identity."""
+
     def fleet_changed(self) -> None:
         """The fleet was reloaded: mirror it before anything that refers to it is written."""
 
@@ -117,9 +164,15 @@ class Store(Queries, Protocol):
         """Return the dispatches that have not ended, oldest first, for recovery."""
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
+        self,
+        *,
+        dispatch_id: str | None = None,
+        idempotency_key: str | None = None,
+        scope: Scope = EVERYTHING,
     ) -> DispatchRecord | None:
         """Return the dispatch with this id or idempotency key, written or waiting; None if there is none.
+
+        A tenant's idempotency keys are its own: the same key of another tenant is another key.
 
         Also raises if the database does not answer within about 2 s.
         """

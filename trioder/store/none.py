@@ -1,7 +1,17 @@
 """The store without a database: a batch counts as committed once the headend has it."""
 
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 
+from trioder.domain.access import (
+    ALL_TENANTS,
+    EVERYTHING,
+    AuditRecord,
+    IdentityBinding,
+    PastAuditRecord,
+    Scope,
+)
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.telemetry import PastSample, Samples
@@ -9,16 +19,21 @@ from trioder.store.interface import StoreHealth, StoreListener
 from trioder.store.records import NOTHING_COMMITTED, PastSession, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
 
+_AUDIT_RECORDS = 10_000
+
 
 class NoneStore:
-    """A `Store` that keeps nothing: where an outbox stands is known for as long as its session lasts.
+    """A `Store` that keeps nothing but the newest audit records.
 
+    Where an outbox stands is known for as long as its session lasts.
     A reconnected agent sends what it still has, as after a restart of the headend.
     """
 
     def __init__(self) -> None:
         self._listener: StoreListener | None = None
         self._stats = StoreStats()
+        self._audit: deque[PastAuditRecord] = deque(maxlen=_AUDIT_RECORDS)
+        self._audited = 0
 
     @property
     def health(self) -> StoreHealth:
@@ -63,6 +78,14 @@ class NoneStore:
     ) -> None:
         """Discard it."""
 
+    def record_audit(self, record: AuditRecord) -> None:
+        """Keep the newest in memory."""
+        self._audited += 1
+        self._audit.append(PastAuditRecord(number=self._audited, record=record))
+
+    def record_binding(self, binding: IdentityBinding) -> None:
+        """Discard it: the headend remembers it for as long as it runs."""
+
     def fleet_changed(self) -> None:
         """Do nothing."""
 
@@ -91,5 +114,27 @@ class NoneStore:
         return None
 
     async def sessions(self, **_query: object) -> Sequence[PastSession]:
+        """Return none."""
+        return ()
+
+    async def audit(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        principal: str | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[PastAuditRecord]:
+        """Return what is kept."""
+        found = (
+            past
+            for past in reversed(self._audit)
+            if (before is None or past.number < before)
+            and (principal is None or past.record.principal == principal)
+            and scope.tenant in {ALL_TENANTS, past.record.tenant}
+        )
+        return list(islice(found, limit))
+
+    async def identity_bindings(self) -> Sequence[IdentityBinding]:
         """Return none."""
         return ()

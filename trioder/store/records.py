@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from trioder.domain.access import DEFAULT_TENANT
+
 
 class Watermark(NamedTuple):
     """The last committed batch of an outbox.
@@ -22,7 +24,12 @@ NOTHING_COMMITTED = Watermark(0, None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
-    """One agent's session when it opened."""
+    """One agent's session when it opened.
+
+    Attributes:
+        tenant: whose assets; `ALL_TENANTS` for several tenants' together.
+        identity: the SPIFFE URI of the agent's certificate; empty without one.
+    """
 
     session_id: str
     agent_id: str
@@ -30,6 +37,8 @@ class SessionRecord:
     peer: str
     asset_keys: Sequence[int]
     connected_ms: int
+    tenant: str = DEFAULT_TENANT
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +49,7 @@ class PastSession:
         assets: the number of its assets.
         disconnected_ms: None while it is open.
         reason: why it ended; None while it is open.
+        identity: as in `SessionRecord`.
     """
 
     session_id: str
@@ -50,3 +60,4 @@ class PastSession:
     connected_ms: int
     disconnected_ms: int | None
     reason: str | None
+    identity: str = ""

@@ -130,6 +130,14 @@ def test_a_fault_in_a_json_file_is_reported_with_its_path(tmp_path: Path) -> Non
     }
 
 
+def test_faults_in_a_json_file_are_in_file_order(tmp_path: Path) -> None:
+    wrong = document()
+    wrong["assets"][0] |= {"capacity_mwhr": "a", "max_mw": "b", "efficiency": "c"}
+    faults = faults_of(tmp_path, json.dumps(wrong), name="fleet.json")
+    in_file = [key for key in wrong["assets"][0] if key in {"capacity_mwhr", "max_mw", "efficiency"}]
+    assert [fault.field.rpartition(".")[2] for fault in faults] == in_file
+
+
 def test_a_duplicate_in_a_json_file_is_reported_with_its_path(tmp_path: Path) -> None:
     wrong = document()
     wrong["assets"] *= 2

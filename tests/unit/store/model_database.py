@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import trio
 
 from tests.unit.store import model_dispatches
+from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
 from trioder.domain.telemetry import PastSample
@@ -18,12 +19,12 @@ from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 class NoReads:
     """The reads of a database that the models have nothing for."""
 
-    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+    async def find_retired_asset(self, asset_id: str, *, scope: Scope = EVERYTHING) -> Asset | None:
         await trio.lowlevel.checkpoint()
         return None
 
     async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
+        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None, scope: Scope = EVERYTHING
     ) -> Sequence[PastSample]:
         await trio.lowlevel.checkpoint()
         return ()
@@ -33,8 +34,16 @@ class NoReads:
         return {}
 
     async def sessions(
-        self, *, limit: int, asset: Asset | None, agent_id: str | None
+        self, *, limit: int, asset: Asset | None, agent_id: str | None, scope: Scope = EVERYTHING
     ) -> Sequence[PastSession]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def audit(self, **_query: object) -> Sequence[PastAuditRecord]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def identity_bindings(self) -> Sequence[IdentityBinding]:
         await trio.lowlevel.checkpoint()
         return ()
 
@@ -148,7 +157,7 @@ class ModelDatabase(NoReads):
         return model_dispatches.open_dispatches(self.recorded.values(), limit=limit)
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
+        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool, scope: Scope = EVERYTHING
     ) -> DispatchRecord | None:
         await trio.sleep(self.answers_within_s)
         self._check_there()
@@ -157,7 +166,7 @@ class ModelDatabase(NoReads):
         )
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool
+        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool, scope: Scope = EVERYTHING
     ) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there()

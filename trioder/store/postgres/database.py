@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 import structlog
 import trio
 
+from trioder.domain.access import EVERYTHING, Scope
 from trioder.domain.dispatch import DispatchRecord
 from trioder.store.interface import Queries
 from trioder.store.postgres.batch_queue import PendingBatch
@@ -174,6 +175,11 @@ class Database(Queries, Protocol):
         """Return the newest `limit` of `Store.open_dispatches`."""
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
+        self,
+        *,
+        dispatch_id: str | None,
+        idempotency_key: str | None,
+        whole: bool,
+        scope: Scope = EVERYTHING,
     ) -> DispatchRecord | None:
         """See `Store.find_dispatch`; with the assets' shares if `whole`."""

@@ -8,6 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import trio
 
+from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
@@ -163,12 +164,23 @@ class PsycopgDatabase:
         """See `Database.watermark`."""
         return await self._read(read_watermark, outbox_id)
 
-    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+    async def find_retired_asset(
+        self,
+        asset_id: str,
+        *,
+        scope: Scope = EVERYTHING,  # noqa: ARG002
+    ) -> Asset | None:
         """See `Database.find_retired_asset`."""
         return await self._read(read_retired_asset, asset_id)
 
     async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
+        self,
+        asset: Asset,
+        *,
+        limit: int,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        scope: Scope = EVERYTHING,  # noqa: ARG002
     ) -> Sequence[PastSample]:
         """See `Database.history`."""
         return await self._read(read_history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
@@ -178,7 +190,12 @@ class PsycopgDatabase:
         return await self._read(read_reported_times, assets, limit=limit)
 
     async def sessions(
-        self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
+        self,
+        *,
+        limit: int,
+        asset: Asset | None = None,
+        agent_id: str | None = None,
+        scope: Scope = EVERYTHING,  # noqa: ARG002
     ) -> Sequence[PastSession]:
         """See `Database.sessions`."""
         return await self._read(read_sessions, limit=limit, asset=asset, agent_id=agent_id)
@@ -188,7 +205,12 @@ class PsycopgDatabase:
         return await self._read(read_open_dispatches, limit=limit)
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
+        self,
+        *,
+        dispatch_id: str | None,
+        idempotency_key: str | None,
+        whole: bool,
+        scope: Scope = EVERYTHING,  # noqa: ARG002
     ) -> DispatchRecord | None:
         """See `Database.find_dispatch`."""
         return await self._read(
@@ -196,10 +218,31 @@ class PsycopgDatabase:
         )
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False
+        self,
+        *,
+        limit: int,
+        asset: Asset | None = None,
+        state: str | None = None,
+        whole: bool = False,
+        scope: Scope = EVERYTHING,  # noqa: ARG002
     ) -> Sequence[DispatchRecord]:
         """See `Database.dispatches`."""
         return await self._read(read_dispatches, limit=limit, asset=asset, state=state, whole=whole)
+
+    async def audit(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        principal: str | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[PastAuditRecord]:
+        """See `Database.audit`."""
+        raise NotImplementedError
+
+    async def identity_bindings(self) -> Sequence[IdentityBinding]:
+        """See `Database.identity_bindings`."""
+        raise NotImplementedError
 
     async def _mirror_fleet(self, connection: Connection) -> None:
         self._db_keys = await mirror_fleet(connection, self._fleet)

@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 import structlog
 import trio
 
+from trioder.domain.access import EVERYTHING, AuditRecord, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord, with_allocations
 from trioder.domain.telemetry import PastSample, Samples
@@ -151,6 +152,31 @@ class PostgresStore:
             self._record_writer.queue.record_dispatch(dispatch, changed=changed, share_of=share_of)
         )
 
+    def record_audit(self, record: AuditRecord) -> None:
+        """See `Store.record_audit`."""
+        raise NotImplementedError
+
+    def record_binding(self, binding: IdentityBinding) -> None:
+        """See `Store.record_binding`."""
+        raise NotImplementedError
+
+    async def audit(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        principal: str | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[PastAuditRecord]:
+        """See `Store.audit`."""
+        return await self._read(
+            self._database.audit, limit=limit, before=before, principal=principal, scope=scope
+        )
+
+    async def identity_bindings(self) -> Sequence[IdentityBinding]:
+        """See `Store.identity_bindings`."""
+        return await self._read(self._database.identity_bindings)
+
     def fleet_changed(self) -> None:
         """See `Store.fleet_changed`."""
         previous, self._fleet_mirrored = self._fleet_mirrored, trio.Event()
@@ -159,31 +185,55 @@ class PostgresStore:
         self._work.set()
 
     async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None = None, end_ms: int | None = None
+        self,
+        asset: Asset,
+        *,
+        limit: int,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        scope: Scope = EVERYTHING,
     ) -> Sequence[PastSample]:
         """See `Store.history`."""
-        return await self._read(self._database.history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
+        return await self._read(
+            self._database.history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms, scope=scope
+        )
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """See `Store.reported_times`."""
         return await self._read(self._database.reported_times, assets, limit=limit)
 
-    async def find_retired_asset(self, asset_id: str) -> Asset | None:
+    async def find_retired_asset(
+        self,
+        asset_id: str,
+        *,
+        scope: Scope = EVERYTHING,
+    ) -> Asset | None:
         """See `Store.find_retired_asset`."""
-        return await self._read(self._database.find_retired_asset, asset_id)
+        return await self._read(self._database.find_retired_asset, asset_id, scope=scope)
 
     async def sessions(
-        self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
+        self,
+        *,
+        limit: int,
+        asset: Asset | None = None,
+        agent_id: str | None = None,
+        scope: Scope = EVERYTHING,
     ) -> Sequence[PastSession]:
         """See `Store.sessions`."""
-        return await self._read(self._database.sessions, limit=limit, asset=asset, agent_id=agent_id)
+        return await self._read(
+            self._database.sessions, limit=limit, asset=asset, agent_id=agent_id, scope=scope
+        )
 
     async def open_dispatches(self) -> Sequence[DispatchRecord]:
         """See `Store.open_dispatches`."""
         return await self._read(self._database.open_dispatches, limit=_MAX_OPEN_DISPATCHES)
 
     async def find_dispatch(
-        self, *, dispatch_id: str | None = None, idempotency_key: str | None = None
+        self,
+        *,
+        dispatch_id: str | None = None,
+        idempotency_key: str | None = None,
+        scope: Scope = EVERYTHING,
     ) -> DispatchRecord | None:
         """See `Store.find_dispatch`."""
         record = self._record_writer.queue.find_dispatch(
@@ -192,7 +242,12 @@ class PostgresStore:
         if record is not None and record.is_whole:
             await trio.lowlevel.checkpoint()
             return with_allocations(record.dispatch, record.shares)
-        find = partial(self._database.find_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key)
+        find = partial(
+            self._database.find_dispatch,
+            dispatch_id=dispatch_id,
+            idempotency_key=idempotency_key,
+            scope=scope,
+        )
         with trio.move_on_after(_FIND_WITHIN_S) as within:
             found = await self._read(find, whole=False)
         if within.cancelled_caught:
@@ -206,10 +261,18 @@ class PostgresStore:
         return with_allocations(record.dispatch, record.shares, former=written)
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None = None, state: str | None = None, whole: bool = False
+        self,
+        *,
+        limit: int,
+        asset: Asset | None = None,
+        state: str | None = None,
+        whole: bool = False,
+        scope: Scope = EVERYTHING,
     ) -> Sequence[DispatchRecord]:
         """See `Store.dispatches`."""
-        return await self._read(self._database.dispatches, limit=limit, asset=asset, state=state, whole=whole)
+        return await self._read(
+            self._database.dispatches, limit=limit, asset=asset, state=state, whole=whole, scope=scope
+        )
 
     async def wait_attempted(self) -> None:
         """Wait until the first attempt to connect has succeeded or failed."""

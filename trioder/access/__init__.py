@@ -1,0 +1,1 @@
+"""Who may do what: certificates and identities of agents, tokens of people and programs."""
