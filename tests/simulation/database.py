@@ -137,7 +137,7 @@ class DatabaseServer:
     async def _transact(
         self, client: "DatabaseClient", begin: Callable[[], None], commit: Callable[[], T], delay_s: float
     ) -> T:
-        """From here on the COMMIT is on its way, whoever may still live to hear of it."""
+        """From here on the COMMIT is sent, whether or not its sender still runs."""
         run, connection = self._run, client.connection
         begin()
         await trio.sleep(delay_s)

@@ -141,6 +141,6 @@ def check_nothing_grows(world: World) -> None:
     headend = headend_of(world)
     assert len(headend.sessions) <= ASSETS // SHARD
     assert len(headend.ingest._outboxes) <= ASSETS // SHARD
-    # An agent that reports a setpoint which nobody gave has at most one command an asset.
+    # An agent that reports a setpoint which nobody dispatched has at most one per asset.
     still_open = newest_records(headend.dispatcher, 10_000, counts=lambda command: not command.ended)
     assert len(still_open) <= ORDERS + LYING * SHARD

@@ -278,6 +278,6 @@ def test_only_the_last_of_the_ended_dispatches_are_remembered(monkeypatch: pytes
     monkeypatch.setattr(parts.dispatcher.history, "_max_dispatches", 3)
     connect(parts, 0)
     made = [dispatch_one(parts, float(mw)) for mw in range(6)]
-    # Five have been superseded, of which three are remembered; the last one lives.
+    # Five have been superseded, of which three are remembered; the last one is open.
     found = [parts.dispatcher.history.get(one.dispatch_id) is not None for one in made]
     assert found == [False, False, *[True] * 4]

@@ -261,8 +261,8 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.maintained = True
 
     def setpoints(self) -> list[AssetSetpoint]:
-        living = list(self.parts.dispatcher.history)
-        dispatches = {id(dispatch): dispatch for dispatch in [*self.dispatches, *living]}
+        history = list(self.parts.dispatcher.history)
+        dispatches = {id(dispatch): dispatch for dispatch in [*self.dispatches, *history]}
         return [setpoint for dispatch in dispatches.values() for setpoint in dispatch.setpoints.values()]
 
     @rule()
