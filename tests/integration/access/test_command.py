@@ -122,6 +122,14 @@ def test_a_shard_for_each_line_has_its_certificate(ready: Command) -> None:
         )
 
 
+def test_all_agents_of_a_launcher_have_their_certificates_in_one_command(ready: Command) -> None:
+    (ready.folder / "assets.yaml").write_text(dump_fleet(two_tenants(), form="yaml"))
+    code, shards, err = ready.finish(ready.start("--print-shards", program=("-m", "trioder.launcher")))
+    assert (code, err) == (0, "")
+    out = ready.run("issue-agents", given=shards)
+    assert len(out.splitlines()) == len(shards.splitlines()) == len(ready.document.agents)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

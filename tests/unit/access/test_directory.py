@@ -7,6 +7,7 @@ from ssl import PEM_cert_to_DER_cert
 
 import msgspec
 import pytest
+from cryptography.x509 import load_pem_x509_certificate
 
 from tests.unit.access.documents import ASSET, OTHER_ASSET, OTHER_SITE, SITE
 from tests.unit.access.fleets import UNKNOWN, two_tenants
@@ -320,3 +321,20 @@ def test_a_certificates_state_is_shown(directory: AccessDirectory) -> None:
     assert states == {"expired", "expires soon", "valid"}
     directory.revoke(entry.serial)
     assert certificate_state(read_document(directory.path).certificates[0]) == "revoked"
+
+
+def test_an_authority_is_replaced_while_both_are_trusted(directory: AccessDirectory, tmp_path: Path) -> None:
+    directory.issue_agents([A1])
+    newer = AccessDirectory(tmp_path / "newer", user="ann")
+    newer.initialise("example.org")
+    old, new = ((each.folder / CA_CERTIFICATE).read_bytes() for each in (directory, newer))
+    # Trusted first, then used.
+    (directory.folder / CA_CERTIFICATE).write_bytes(old + new)
+    assert not directory.issue_agents([A1], if_needed=True)[0].issued
+    (directory.folder / CA_CERTIFICATE).write_bytes(new + old)
+    (directory.folder / CA_KEY).write_bytes((newer.folder / CA_KEY).read_bytes())
+    (files,) = directory.issue_agents([A1], if_needed=True)
+    assert files.issued
+    load_pem_x509_certificate(files.certificate.read_bytes()).verify_directly_issued_by(
+        load_pem_x509_certificate(new)
+    )
