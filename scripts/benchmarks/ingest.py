@@ -23,7 +23,7 @@ _SERVERS = ("headend", "grpcio")
 
 @benchmark(
     number("--assets", 1, 100_000, 10_000, "Batteries in every case, of more or fewer agents."),
-    number("--shard-size shard_sizes", 1, 10_000, (25, 250, 1000), "Assets per agent; a case each."),
+    number("--shard-size shard_sizes", 1, 10_000, (25, 250, 1000), "Per agent; repeatable, a case each."),
     number("--single-samples", 0, 10_000, 25, "Assets per agent with one message per sample; 0 omits it."),
     number("--seconds", 0.1, 600.0, 15.0, "How long each case sends, to each server."),
 )

@@ -44,7 +44,7 @@ _NOTES = (
     number("--assets", 1, None, 100_000, "In the one process."),
     number("--tick-s", 0.1, 60.0, 4.0, "Seconds from one pulse to the next."),
     number("--pulses", 1, 10_000, 15, "How many to measure."),
-    click.Option(["--peer/--no-peer"], default=True, show_default=True, help="One that takes the batches."),
+    click.Option(["--peer/--no-peer"], default=True, show_default=True, help="A peer takes the batches."),
 )
 async def pulse(*, assets: int, tick_s: float, pulses: int, peer: bool) -> Report:
     """Lateness of the pulses of one agent process with many assets."""
