@@ -191,6 +191,6 @@ async def test_a_headend_that_does_not_start_is_an_error_and_leaves_nothing_behi
     async with running(tmp_path, *SHORT_INGEST, STALE_AFTER_S="-1") as script:
         assert await script.process.wait() == 1
         assert script.pids() == []
-        assert "trioder.headend did not start; the end of its log:" in script.text()
+        assert 'trioder.headend ended without "headend ready"; the end of its log:' in script.text()
         assert "-1.0 is not a finite number of seconds" in script.text()
         assert list(script.temporary.iterdir()) == []

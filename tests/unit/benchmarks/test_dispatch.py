@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from scripts.benchmarks.command import BenchmarkError
+from scripts.benchmarks.benchmark import BenchmarkError
 from scripts.benchmarks.dispatch import Sent, figures_of
 from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock

@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from scripts.benchmarks.command import BenchmarkError
+from scripts.benchmarks.benchmark import BenchmarkError
 from scripts.benchmarks.http_client import HttpConnection
 
 Ends = tuple[HttpConnection, trio.abc.HalfCloseableStream]

@@ -7,9 +7,8 @@ from typing import Any
 import click
 import pytest
 
-from scripts.benchmarks.command import run_benchmark
+from scripts.benchmarks.benchmark import Report, run_benchmark, spread_ms, table_rows
 from scripts.benchmarks.ingest import report_of
-from scripts.benchmarks.report import Report, spread_ms, table_rows
 
 
 def served(*, lost: int = 0, doubled: int = 0) -> dict[str, Any]:
