@@ -16,7 +16,7 @@ import trio
 from tests.simulation.exactly_once import check_exactly_once
 from tests.simulation.storm import calm_down
 from tests.simulation.world import Report, Storm, World
-from tests.unit.headend.parts import asset_id, make_fleet
+from tests.unit.headend.parts import asset_id, find_record, make_fleet
 from tests.unit.process.fake_clock import STEPS_S, FakeSystemClock
 from trioder.api.context import Headend
 from trioder.domain.dispatch import DispatchRecord, DispatchRequest
@@ -93,7 +93,7 @@ class BatteryPool:
         return command.dispatch_id
 
     def record(self, dispatch_id: str) -> DispatchRecord:
-        record = self.headend.dispatcher.find(dispatch_id)
+        record = find_record(self.headend.dispatcher, dispatch_id)
         assert record is not None
         return record
 

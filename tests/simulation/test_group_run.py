@@ -7,10 +7,9 @@ import pytest
 import trio
 
 from tests.simulation.harness import World, open_world
-from tests.unit.headend.parts import make_fleet
-from trioder.control.requests import GroupRequest
+from tests.unit.headend.parts import find_record, make_fleet
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import DispatchRecord, DispatchTarget
+from trioder.domain.dispatch import DispatchRecord, DispatchTarget, GroupRequest
 from trioder.domain.fleet import Fleet
 from trioder.domain.telemetry import BessState
 from trioder.sim.bess import tick_asset
@@ -49,7 +48,7 @@ def command_all(world: World, mw: float, **asked: object) -> str:
 
 def record_of(world: World, dispatch_id: str) -> DispatchRecord:
     assert world.headend is not None
-    found = world.headend.dispatcher.find(dispatch_id)
+    found = find_record(world.headend.dispatcher, dispatch_id)
     assert found is not None
     return found
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import trio
 
 from trioder.control.dispatcher import Dispatcher
-from trioder.control.fleet_reload import FleetReloader
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
+from trioder.fleet.reload import FleetReloader
 from trioder.gateway.agent_clocks import AgentClocks
 from trioder.gateway.sessions import SessionRegistry
 from trioder.ingest.latest import LatestState

@@ -4,15 +4,15 @@ import math
 
 import structlog
 
+from trioder.control.allocator import NameplateLimits
+from trioder.control.build import MAX_DURATION_S
 from trioder.control.delivery import AckLog, Delivery, overdue_reason
-from trioder.control.lifecycle import IN_FORCE, LASTED, PENDING, DispatchState, state_of_status
-from trioder.control.limits import NameplateLimits
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import ACK_TIMEOUT_MS, TRACKED_STATES, DispatchRegistry
-from trioder.control.requests import MAX_DURATION_S
 from trioder.control.tracking import NO_SAMPLE, Finding, PowerTracker, tolerance_mw
 from trioder.domain.dispatch import DispatchTarget
 from trioder.domain.fleet import Fleet
+from trioder.domain.lifecycle import IN_FORCE, LASTED, PENDING, DispatchState, state_of_status
 from trioder.domain.telemetry import Samples
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import Session, SessionRegistry

@@ -11,11 +11,11 @@ from uuid import UUID
 
 import structlog
 
-from trioder.control.lifecycle import PENDING
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import DispatchRegistry
 from trioder.domain.dispatch import Setpoint
 from trioder.domain.fleet import Fleet
+from trioder.domain.lifecycle import PENDING
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import Session, SessionRegistry
 from trioder.process.rfc3339 import format_ms

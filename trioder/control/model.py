@@ -10,8 +10,6 @@ from math import fsum
 
 import trio
 
-from trioder.control.allocation import Strategy
-from trioder.control.lifecycle import LASTED, PENDING, TERMINAL, DispatchState, can_transition, state_of_group
 from trioder.control.tracking import PowerTracker
 from trioder.domain.dispatch import (
     AllocationRecord,
@@ -20,7 +18,9 @@ from trioder.domain.dispatch import (
     DispatchTarget,
     ExcludedAssetRecord,
     ReallocationRecord,
+    Strategy,
 )
+from trioder.domain.lifecycle import LASTED, PENDING, TERMINAL, DispatchState, can_transition, state_of_group
 from trioder.process.slices import Steps, parts_of, run_at_once
 
 # The cost of one setpoint's record, and of its part in a sum.

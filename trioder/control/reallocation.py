@@ -9,12 +9,13 @@ from math import fsum
 
 import structlog
 
-from trioder.control.allocator import Allocation, Allocator
+from trioder.control.allocation import Split
+from trioder.control.allocator import Allocator
 from trioder.control.delivery import Delivery
-from trioder.control.lifecycle import LASTED, DispatchState
 from trioder.control.model import AssetSetpoint, Dispatch, Readmission
 from trioder.control.registry import DispatchRegistry
 from trioder.domain.dispatch import ReallocationRecord
+from trioder.domain.lifecycle import LASTED, DispatchState
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import SessionRegistry
 from trioder.ingest.latest import LatestState
@@ -202,12 +203,12 @@ class Reallocator:
         for key in ready:
             dispatch.delivered_mw.pop(key, None)
         elsewhere = (dispatch.ended_keys() | dispatch.excluded.keys()) - ready
-        allocation = self._split(dispatch, elsewhere)
-        gain_mw = abs(dispatch.shortfall_mw) - abs(allocation.split.shortfall_mw)
+        split = self._split(dispatch, elsewhere)
+        gain_mw = abs(dispatch.shortfall_mw) - abs(split.shortfall_mw)
         if gain_mw <= (_SAME_MW if ready else max(_WORTH_MW, _WORTH_SHARE * abs(dispatch.mw))):
             dispatch.delivered_mw = delivered_mw
             return
-        self._note(dispatch, self._apply(dispatch, allocation))
+        self._note(dispatch, self._apply(dispatch, split))
 
     def _ready_for_readmission(self, dispatch: Dispatch, now_ms: int) -> set[int]:
         """Return the assets that may be used again, or be asked for more than they delivered."""
@@ -231,7 +232,7 @@ class Reallocator:
         current = self._registry.active.current_open(key)
         return current is None or (current is dispatch.setpoints.get(key) and current.state == "tracking")
 
-    def _split(self, dispatch: Dispatch, elsewhere: set[int]) -> Allocation:
+    def _split(self, dispatch: Dispatch, elsewhere: set[int]) -> Split:
         """Split the total less the setpoints that cannot be changed now."""
         kept_mw = fsum(
             setpoint.mw
@@ -241,25 +242,25 @@ class Reallocator:
         rest_mw = dispatch.mw - kept_mw if abs(kept_mw) < abs(dispatch.mw) else 0.0
         return self._allocator.split(dispatch, rest_mw, elsewhere=elsewhere)
 
-    def _apply(self, dispatch: Dispatch, allocation: Allocation) -> _Result:
+    def _apply(self, dispatch: Dispatch, split: Split) -> _Result:
         """Send the setpoints that have changed."""
         for setpoint in dispatch.setpoints.values():
             # What ended early has been reallocated, too.
             setpoint.dropped_out = setpoint.dropped_out or not setpoint.is_open
-        dispatch.shortfall_mw = allocation.split.shortfall_mw
+        dispatch.shortfall_mw = split.shortfall_mw
         result = _Result(wire_id=self._delivery.new_id())
         self._registry.history.add_wire_id(dispatch, result.wire_id)
-        for position, candidate in enumerate(allocation.candidates):
-            key, mw = candidate.asset_key, allocation.split.allocated_mw[position]
+        for position, candidate in enumerate(split.candidates):
+            key, mw = candidate.asset_key, split.allocated_mw[position]
             if mw is None:
                 continue
             former = dispatch.setpoints.get(key)
             if former is None or not former.is_open:
                 if mw:
-                    self._join(dispatch, key, mw, result.wire_id, allocation.explain(position))
+                    self._join(dispatch, key, mw, result.wire_id, split.explain(position))
                     result.joined.append(self._delivery.asset_id(key))
             elif abs(former.mw - mw) > _SAME_MW:
-                self._change(former, mw, result.wire_id, allocation.explain(position))
+                self._change(former, mw, result.wire_id, split.explain(position))
                 result.changed += 1
         result.changed += len(result.joined)
         self._counters.dispatches_joined += len(result.joined)

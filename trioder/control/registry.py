@@ -11,9 +11,9 @@ from itertools import count, islice
 
 import structlog
 
-from trioder.control.lifecycle import IN_FORCE, TERMINAL, DispatchState
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.domain.fleet import Fleet
+from trioder.domain.lifecycle import IN_FORCE, TERMINAL, DispatchState
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.events.facts import DispatchChanged

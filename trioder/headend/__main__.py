@@ -19,9 +19,9 @@ import trio
 import trio_asyncio
 
 from trioder.api import AllowedHosts, create_app, serve_rest
-from trioder.control.fleet_reload import FleetReloader
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
+from trioder.fleet.reload import FleetReloader
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
 from trioder.process.logs import LogFormat, configure_logging, logging_options

@@ -13,11 +13,11 @@ import trio
 
 from trioder.api.context import Headend
 from trioder.control.dispatcher import Dispatcher
-from trioder.control.fleet_reload import FleetReloader
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.events.facts import AgentEvent, FleetChanged, SessionClosed, TelemetryAccepted
+from trioder.fleet.reload import FleetReloader
 from trioder.gateway.agent_clocks import AgentClocks
 from trioder.gateway.log_limit import AgentEventLog
 from trioder.gateway.sessions import SessionRegistry

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from tests.unit.headend.driver import Rig, open_rig, pulse, registration
-from tests.unit.headend.parts import asset_id, make_fleet
+from tests.unit.headend.parts import asset_id, find_record, make_fleet
 from trioder.api import create_app
 from trioder.domain.dispatch import DispatchRequest
 from trioder.domain.fleet import Fleet
@@ -93,7 +93,7 @@ async def test_a_session_continues_with_its_other_assets_when_one_is_retired(aut
         released = await agent.hear()
         assert isinstance(released, Setpoints)
         assert [(one.asset_id, one.mw) for one in released.setpoints] == [(asset_id(1), 0.0)]
-        record = rig.headend.dispatcher.find(made.dispatch_id)
+        record = find_record(rig.headend.dispatcher, made.dispatch_id)
         assert record is not None
         assert (record.state, record.members[0].reason) == ("failed", "its asset has left the fleet")
         await agent.say(pulse(1, 0, 1, 2, soc=21.0))

@@ -6,7 +6,7 @@ import trio.testing
 from quart import Quart
 
 from tests.unit.control.driver import connect, dispatch_group, report_sample, still_parts
-from tests.unit.headend.parts import Parts
+from tests.unit.headend.parts import Parts, newest_records
 from trioder.api import idempotency
 from trioder.api.errors import ApiError
 from trioder.api.idempotency import IdempotencyKeys
@@ -68,7 +68,7 @@ async def test_the_lock_of_a_key_is_removed_after_its_last_request() -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(dispatch_under, "k-1", keys, parts)
-    assert len(parts.dispatcher.newest(10, counts=lambda _: True)) == 1
+    assert len(newest_records(parts.dispatcher, 10, counts=lambda _: True)) == 1
     assert keys._locks == {}
 
 
@@ -81,7 +81,7 @@ async def test_a_key_that_cannot_be_looked_up_within_2_s_is_refused(
         for number in range(20):
             nursery.start_soon(refused, f"k-{number}", keys, parts)
     assert trio.current_time() - started_s == pytest.approx(2.0)
-    assert parts.dispatcher.newest(1, counts=lambda _: True) == []
+    assert newest_records(parts.dispatcher, 1, counts=lambda _: True) == []
     assert keys._locks == {}
 
 

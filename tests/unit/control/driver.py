@@ -1,12 +1,14 @@
 """A dispatcher over sessions and samples that a test makes itself, on a clock that stands still."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.unit.headend.parts import Parts, StillWall, asset_id, make_parts, make_samples, make_session
+from trioder.control.allocation import Candidate, Split, split_steps
 from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.control.requests import GroupRequest
-from trioder.domain.dispatch import DispatchRequest, DispatchTarget, Setpoint
+from trioder.domain.dispatch import DispatchRequest, DispatchTarget, GroupRequest, Setpoint, Strategy
 from trioder.gateway.sessions import Session
+from trioder.process.slices import run_at_once
 from trioder.store.interface import Store
 from trioder.wire.records import Acknowledgement
 
@@ -95,3 +97,7 @@ def acknowledge(
 def only(dispatch: Dispatch) -> AssetSetpoint:
     [setpoint] = dispatch.setpoints.values()
     return setpoint
+
+
+def split(total_mw: float, candidates: Sequence[Candidate], strategy: Strategy = "headroom") -> Split:
+    return run_at_once(split_steps(total_mw, candidates, strategy, hold_s=900.0))

@@ -14,7 +14,7 @@ from tests.unit.control.driver import (
     still_parts,
     take_setpoints,
 )
-from tests.unit.headend.parts import asset_id
+from tests.unit.headend.parts import asset_id, find_record
 from trioder.gateway.sessions import Session
 from trioder.wire.records import Acknowledgement
 
@@ -198,7 +198,7 @@ def test_a_dispatch_from_before_the_headends_start_is_adopted() -> None:
             reversion_mw=1.0,
         )
         parts.dispatcher.acknowledged(reported, session=session)
-    found = parts.dispatcher.find("of-another-life")
+    found = find_record(parts.dispatcher, "of-another-life")
     assert found is not None
     assert (found.state, found.mw, [setpoint.mw for setpoint in found.members]) == (
         "accepted",
@@ -230,13 +230,13 @@ def test_an_agent_cannot_make_dispatches_up_one_after_the_other() -> None:
     session = connect(parts, 0)
     for number in range(100):
         report(number, session)
-    assert [number for number in range(100) if parts.dispatcher.remembers(f"made up {number}")] == [0]
+    assert [number for number in range(100) if parts.dispatcher.history.get(f"made up {number}")] == [0]
     setpoint = parts.dispatcher.in_force(0)
     assert setpoint is not None
     assert setpoint.dispatch.dispatch_id == "made up 0"
     # What a battery holds when its agent returns is believed again.
     report(100, connect(parts, 0, number=1))
-    assert parts.dispatcher.remembers("made up 100")
+    assert parts.dispatcher.history.get("made up 100")
 
 
 def test_an_answer_to_a_dispatch_that_nobody_made_is_passed_over() -> None:
@@ -244,7 +244,7 @@ def test_an_answer_to_a_dispatch_that_nobody_made_is_passed_over() -> None:
     session = connect(parts, 0)
     reported = Acknowledgement(dispatch_id="never", asset_id=asset_id(0), status="applied", ts_unix_ms=1)
     parts.dispatcher.acknowledged(reported, session=session)
-    assert parts.dispatcher.find("never") is None
+    assert find_record(parts.dispatcher, "never") is None
     assert parts.counters.dispatches_acknowledged == 1
 
 
@@ -343,7 +343,7 @@ def test_an_asset_that_is_sent_a_newer_dispatch_is_not_adopted_under_an_unknown_
         setpoint_mw=5.0,
     )
     parts.dispatcher.acknowledged(reported, session=session)
-    assert parts.dispatcher.find("of-another-life") is None
+    assert find_record(parts.dispatcher, "of-another-life") is None
     assert newer.state == "sent"
 
 
@@ -360,7 +360,7 @@ def test_an_adopted_dispatch_that_has_ended_registry_again_with_another_asset() 
     parts.dispatcher.acknowledged(reported, session=session)
     dispatch_one(parts, 1.0)
     parts.dispatcher.acknowledged(replace(reported, asset_id=asset_id(1)), session=session)
-    log = parts.dispatcher._registry.history
+    log = parts.dispatcher.history
     assert "of-another-life" in {dispatch.dispatch_id for dispatch in log}
     assert log._ended_setpoints == 0
 

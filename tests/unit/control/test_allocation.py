@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trioder.control.allocation import Candidate, Exclusion, Split, Strategy, split
+from tests.unit.control.driver import split
+from trioder.control.allocation import Candidate, Exclusion, Split
+from trioder.domain.dispatch import Strategy
 from trioder.domain.holdable import Limit
 
 NAN, INFINITY = float("nan"), float("inf")

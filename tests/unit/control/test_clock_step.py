@@ -16,10 +16,10 @@ from tests.unit.control.driver import (
     still_parts,
     take_setpoints,
 )
+from tests.unit.headend.parts import newest_records
 from tests.unit.headend.stores import SlowStore
 from tests.unit.process.fake_clock import STEPS_S
-from trioder.control.requests import DispatchRefusedError
-from trioder.domain.dispatch import DispatchRecord
+from trioder.domain.dispatch import DispatchRecord, DispatchRefusedError
 
 every_step = pytest.mark.parametrize("by_s", [sign * size_s for size_s in STEPS_S for sign in (1, -1)])
 
@@ -156,7 +156,7 @@ def test_the_records_of_what_registry_have_the_right_time_and_order(by_s: float)
     assert record.dispatched_ms == parts.wall.now_ms()
     advance(parts, 1)
     newest = dispatch_one(parts, 6.0)
-    found = parts.dispatcher.newest(10, counts=lambda _: True)
+    found = newest_records(parts.dispatcher, 10, counts=lambda _: True)
     assert [one.dispatch_id for one in found] == [
         dispatch.dispatch_id for dispatch in (newest, living, ended)
     ]

@@ -15,10 +15,9 @@ from tests.unit.control.driver import (
     still_parts,
     take_setpoints,
 )
-from tests.unit.headend.parts import START_UNIX_S, asset_id, make_session
+from tests.unit.headend.parts import START_UNIX_S, asset_id, find_record, make_session, newest_records
 from tests.unit.headend.stores import SlowStore
-from trioder.control.requests import DispatchRefusedError
-from trioder.domain.dispatch import DispatchRequest
+from trioder.domain.dispatch import DispatchRefusedError, DispatchRequest
 
 NOW_MS = int(START_UNIX_S * 1000)
 
@@ -67,7 +66,7 @@ def test_what_the_asset_does_not_take_is_refused_and_nothing_is_dispatched(
         dispatch_one(parts, mw, **asked)
     assert refused.value.code == code
     assert take_setpoints(session) == ()
-    assert parts.dispatcher.newest(10, counts=lambda _: True) == []
+    assert newest_records(parts.dispatcher, 10, counts=lambda _: True) == []
     assert parts.counters.dispatches_refused == 1
 
 
@@ -239,7 +238,7 @@ def test_a_dry_run_dispatches_nothing() -> None:
     assert only(planned).mw == 2.0
     assert take_setpoints(session) == ()
     assert len(store.dispatches) == records
-    assert parts.dispatcher.find(planned.dispatch_id) is None
+    assert find_record(parts.dispatcher, planned.dispatch_id) is None
     assert request_state == "sent"
 
 
@@ -274,8 +273,9 @@ def test_of_a_group_only_those_that_have_changed_are_recorded_again() -> None:
 
 def test_only_the_last_of_the_ended_dispatches_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = still_parts()
-    monkeypatch.setattr(parts.dispatcher._registry.history, "_max_dispatches", 3)
+    monkeypatch.setattr(parts.dispatcher.history, "_max_dispatches", 3)
     connect(parts, 0)
     made = [dispatch_one(parts, float(mw)) for mw in range(6)]
     # Five have been superseded, of which three are remembered; the last one lives.
-    assert [parts.dispatcher.find(one.dispatch_id) is not None for one in made] == [False, False, *[True] * 4]
+    found = [parts.dispatcher.history.get(one.dispatch_id) is not None for one in made]
+    assert found == [False, False, *[True] * 4]

@@ -14,9 +14,8 @@ from tests.unit.control.driver import (
     still_parts,
     take_setpoints,
 )
-from tests.unit.headend.parts import Parts, asset_id
-from trioder.control.requests import DispatchRefusedError
-from trioder.domain.dispatch import DispatchRecord
+from tests.unit.headend.parts import Parts, asset_id, find_record
+from trioder.domain.dispatch import DispatchRecord, DispatchRefusedError
 from trioder.gateway.sessions import Session
 
 
@@ -29,7 +28,7 @@ def fleet_of_four() -> tuple[Parts, Session, Session]:
 
 
 def record_of(parts: Parts, dispatch_id: str) -> DispatchRecord:
-    found = parts.dispatcher.find(dispatch_id)
+    found = find_record(parts.dispatcher, dispatch_id)
     assert found is not None
     return found
 

@@ -16,8 +16,7 @@ from tests.unit.control.driver import (
     take_setpoints,
 )
 from tests.unit.headend.parts import asset_id, make_samples
-from trioder.control.requests import GroupRequest
-from trioder.domain.dispatch import DispatchRequest, DispatchTarget
+from trioder.domain.dispatch import DispatchRequest, DispatchTarget, GroupRequest
 
 
 def test_a_battery_that_reports_nothing_available_is_asked_for_nothing() -> None:

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.control.lifecycle import (
+from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.domain.dispatch import DispatchTarget
+from trioder.domain.lifecycle import (
     IN_FORCE,
     PENDING,
     STATES,
@@ -16,8 +18,6 @@ from trioder.control.lifecycle import (
     state_of_group,
     state_of_status,
 )
-from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.domain.dispatch import DispatchTarget
 
 states = st.sampled_from(STATES)
 

@@ -14,7 +14,7 @@ from tests.unit.control.driver import (
     still_parts,
     take_setpoints,
 )
-from tests.unit.headend.parts import Parts, asset_id
+from tests.unit.headend.parts import Parts, asset_id, find_record, newest_records
 from tests.unit.headend.stores import SlowStore
 from trioder.control.model import Dispatch
 from trioder.gateway.sessions import Session
@@ -125,7 +125,7 @@ def test_after_a_restart_agents_are_given_the_time_that_their_retries_take() -> 
     report_sample(after, 0, mw=4.0, setpoint=4.0)
     assert take_setpoints(back) == ()
     assert take_setpoints(connect(after, 1, agent_id="b")) == ()
-    assert {one.state for one in after.dispatcher.newest(1, counts=lambda _: True)} == {"accepted"}
+    assert {one.state for one in newest_records(after.dispatcher, 1, counts=lambda _: True)} == {"accepted"}
 
 
 def test_a_new_share_may_wait_as_long_as_the_first_one_might() -> None:
@@ -156,7 +156,7 @@ def test_who_has_dropped_out_before_a_restart_does_not_drop_out_again() -> None:
     connect(after, 0, 1)
     report_sample(after, 0, 1)
     advance(after, 1)
-    [found] = after.dispatcher.newest(1, counts=lambda _: True)
+    [found] = newest_records(after.dispatcher, 1, counts=lambda _: True)
     assert len(found.resplits) == 1
 
 
@@ -204,7 +204,7 @@ def test_after_a_restart_a_deviating_setpoint_is_judged_by_what_it_is_seen_to_do
     connect(after, 0, agent_id="a")
     report_sample(after, 0, mw=4.0, setpoint=4.0)
     advance(after, 3)
-    restored = after.dispatcher.find(record.dispatch_id)
+    restored = find_record(after.dispatcher, record.dispatch_id)
     assert restored is not None
     assert [(setpoint.state, setpoint.mw) for setpoint in restored.members] == [
         ("tracking", 4.0),
@@ -213,7 +213,7 @@ def test_after_a_restart_a_deviating_setpoint_is_judged_by_what_it_is_seen_to_do
     connect(after, 1, agent_id="b")
     report_sample(after, 1, mw=2.0, setpoint=4.0)
     advance(after, 3)
-    restored = after.dispatcher.find(record.dispatch_id)
+    restored = find_record(after.dispatcher, record.dispatch_id)
     assert restored is not None
     [relied_on, limited] = [setpoint.mw for setpoint in restored.members]
     assert 0.0 < limited <= 2.0

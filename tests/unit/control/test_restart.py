@@ -13,6 +13,7 @@ from tests.unit.control.driver import (
     still_parts,
     take_setpoints,
 )
+from tests.unit.headend.parts import find_record
 from tests.unit.headend.stores import SlowStore
 from trioder.domain.dispatch import DispatchRecord
 
@@ -42,7 +43,7 @@ def test_what_has_expired_meanwhile_is_not_sent() -> None:
     advance(after, 61)
     after.dispatcher.recover(records(store))
     assert take_setpoints(connect(after, 0)) == ()
-    found = after.dispatcher.find(dispatch.dispatch_id)
+    found = find_record(after.dispatcher, dispatch.dispatch_id)
     assert found is not None
     assert found.state == "expired"
 
@@ -82,7 +83,7 @@ def test_the_newest_of_an_assets_dispatches_is_the_one_in_force() -> None:
     setpoint = after.dispatcher.in_force(0)
     assert setpoint is not None
     assert setpoint.dispatch.dispatch_id == newer.dispatch_id
-    found = after.dispatcher.find(older.dispatch_id)
+    found = find_record(after.dispatcher, older.dispatch_id)
     assert found is not None
     assert found.state == "superseded"
 
@@ -118,7 +119,7 @@ def test_assets_that_have_left_the_fleet_have_failed_and_their_shares_are_short(
     after_store = SlowStore()
     after = still_parts(assets=2, store=after_store)
     after.dispatcher.recover(records(store))
-    found = after.dispatcher.find(group.dispatch_id)
+    found = find_record(after.dispatcher, group.dispatch_id)
     assert found is not None
     assert [(one.state, one.reason) for one in found.members[2:]] == [
         ("failed", "its asset has left the fleet"),
@@ -147,6 +148,6 @@ def test_what_assets_that_have_left_the_fleet_held_is_taken_over_by_the_others()
     report_sample(after, 0, 1, mw=2.0, setpoint=2.0)
     advance(after, 10)
     assert [reported.mw for reported in take_setpoints(back)] == [4.0, 4.0]
-    found = after.dispatcher.find(group.dispatch_id)
+    found = find_record(after.dispatcher, group.dispatch_id)
     assert found is not None
     assert (found.allocated_mw, found.shortfall_mw) == (8.0, 0.0)

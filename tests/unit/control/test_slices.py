@@ -21,8 +21,14 @@ from tests.unit.control.driver import (
 )
 from tests.unit.headend.parts import Parts
 from trioder.control.registry import SMALL_GROUP
-from trioder.control.requests import DispatchRefusedError, GroupRequest
-from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord, DispatchTarget
+from trioder.domain.dispatch import (
+    AllocationOf,
+    AllocationRecord,
+    DispatchRecord,
+    DispatchRefusedError,
+    DispatchTarget,
+    GroupRequest,
+)
 from trioder.domain.fleet import Fleet
 from trioder.gateway.sessions import Session
 from trioder.process.slices import Steps, run_at_once, run_in_slices
@@ -64,7 +70,7 @@ def request(mw: float = 1_500.0, **asked: object) -> GroupRequest:
 
 
 def is_known(parts: Parts) -> bool:
-    return bool(parts.dispatcher.newest_dispatches(1, counts=lambda dispatch: dispatch.is_group))
+    return bool(parts.dispatcher.history.newest(1, counts=lambda dispatch: dispatch.is_group))
 
 
 @asynccontextmanager
@@ -228,7 +234,7 @@ async def test_a_group_is_not_split_anew_before_all_have_their_share() -> None:
     async with group_under_way(parts, lambda: is_known(parts)):
         dispatch_one(parts, 7.0, key=ASSETS - 1)
         advance(parts, 0.1)
-        [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda dispatch: dispatch.is_group)
+        [dispatch] = parts.dispatcher.history.newest(1, counts=lambda dispatch: dispatch.is_group)
         assert dispatch.reallocations == []
     advance(parts, 1.0)
     assert len(dispatch.reallocations) == 1
@@ -237,7 +243,7 @@ async def test_a_group_is_not_split_anew_before_all_have_their_share() -> None:
 async def test_a_group_is_not_reallocated_while_another_supersedes_it() -> None:
     parts, session = large_fleet()
     await parts.dispatcher.dispatch_group_in_slices(request())
-    [former] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
+    [former] = parts.dispatcher.history.newest(1, counts=lambda _: True)
     take_setpoints(session)
     half = ASSETS // 2
     async with group_under_way(parts, lambda: former.count_by_state["superseded"] >= half, mw=3_000.0):
@@ -252,7 +258,7 @@ async def test_only_what_has_changed_is_recorded_again() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
     record = await parts.dispatcher.dispatch_group_in_slices(request())
-    [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
+    [dispatch] = parts.dispatcher.history.newest(1, counts=lambda _: True)
     assert (store.handed, store.shares_handed) == (1, ASSETS)
     for setpoint in (dispatch.setpoints[0], dispatch.setpoints[1]):
         acknowledge(parts, session, setpoint, "accepted")
@@ -266,7 +272,7 @@ async def test_a_flush_at_the_end_leaves_nothing_to_record() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
     record = await parts.dispatcher.dispatch_group_in_slices(request())
-    [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
+    [dispatch] = parts.dispatcher.history.newest(1, counts=lambda _: True)
     acknowledge(parts, session, dispatch.setpoints[0], "accepted")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.dispatcher.flush_large)
@@ -281,7 +287,7 @@ async def test_a_record_that_is_cancelled_is_made_the_next_time() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
     record = await parts.dispatcher.dispatch_group_in_slices(request())
-    [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
+    [dispatch] = parts.dispatcher.history.newest(1, counts=lambda _: True)
     acknowledge(parts, session, dispatch.setpoints[0], "accepted")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.dispatcher.flush_large)
@@ -347,5 +353,5 @@ async def test_a_group_whose_start_fails_does_not_keep_others_from_being_realloc
     monkeypatch.setattr(parts.dispatcher._delivery, "put", fail)
     with pytest.raises(RuntimeError, match="a defect"):
         dispatch_group(parts, 1_500.0, duration_s=600)
-    [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda dispatch: dispatch.is_group)
+    [dispatch] = parts.dispatcher.history.newest(1, counts=lambda dispatch: dispatch.is_group)
     assert not dispatch.is_starting

@@ -13,10 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.unit.control.driver import connect, dispatch_one, report_sample, step, still_parts, take_setpoints
 from tests.unit.headend.parts import asset_id, make_session
 from tests.unit.headend.stores import SlowStore
-from trioder.control.lifecycle import LASTED, TERMINAL
 from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.control.requests import DispatchRefusedError, GroupRequest
-from trioder.domain.dispatch import AssetSetpointRecord, DispatchTarget
+from trioder.domain.dispatch import AssetSetpointRecord, DispatchRefusedError, DispatchTarget, GroupRequest
+from trioder.domain.lifecycle import LASTED, TERMINAL
 from trioder.gateway.sessions import Session
 from trioder.wire.records import Acknowledgement
 
@@ -72,7 +71,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         now_ms = self.parts.wall.now_ms()
         for reported in take_setpoints(self.sessions[agent_id]):
             key = self.parts.fleet.index_by_id[reported.asset_id]
-            if self.parts.dispatcher._registry.history.by_wire_id(reported.dispatch_id) is None:
+            if self.parts.dispatcher.history.by_wire_id(reported.dispatch_id) is None:
                 # It ends what the battery was under, and is no dispatch.
                 self.obeyed.pop(key, None)
                 continue
@@ -269,7 +268,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.tended = True
 
     def setpoints(self) -> list[AssetSetpoint]:
-        living = list(self.parts.dispatcher._registry.history)
+        living = list(self.parts.dispatcher.history)
         dispatches = {id(dispatch): dispatch for dispatch in [*self.dispatches, *living]}
         return [setpoint for dispatch in dispatches.values() for setpoint in dispatch.setpoints.values()]
 
@@ -380,7 +379,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.tended)
     @invariant()
     def shares_and_shortfall_are_the_total(self) -> None:
-        for dispatch in self.parts.dispatcher._registry.history:
+        for dispatch in self.parts.dispatcher.history:
             ends_ms = dispatch.ends_ms
             if not (dispatch.resplit and dispatch.is_group) or dispatch.adopted:
                 continue

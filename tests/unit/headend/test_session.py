@@ -5,7 +5,7 @@ import trio
 import trio.testing
 
 from tests.unit.headend.driver import NOW, Rig, open_rig, pulse, registration
-from tests.unit.headend.parts import asset_id
+from tests.unit.headend.parts import asset_id, find_record
 from tests.unit.headend.stores import SlowStore
 from trioder.domain.dispatch import DispatchRequest
 from trioder.rpc import StatusCode
@@ -133,7 +133,7 @@ async def test_an_answer_to_a_dispatch_is_noted(autojump_clock: object) -> None:
             )
         )
         await trio.testing.wait_all_tasks_blocked()
-        record = rig.headend.dispatcher.find(made.dispatch_id)
+        record = find_record(rig.headend.dispatcher, made.dispatch_id)
         assert record is not None
         assert (record.state, record.members[0].answer) == ("accepted", "applied")
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
-from typing import TypedDict
 
 import msgspec
 from quart import Blueprint
@@ -46,10 +46,16 @@ from trioder.api.schemas.dispatch import (
 )
 from trioder.api.schemas.resources import MAX_HISTORY_ROWS
 from trioder.control.dispatcher import Dispatcher
-from trioder.control.lifecycle import STATES
 from trioder.control.model import Dispatch
-from trioder.control.requests import DispatchRefusedError, GroupRequest
-from trioder.domain.dispatch import AllocationRecord, DispatchRecord, DispatchRequest, DispatchTarget
+from trioder.domain.dispatch import (
+    AllocationRecord,
+    DispatchRecord,
+    DispatchRefusedError,
+    DispatchRequest,
+    DispatchTarget,
+    GroupRequest,
+)
+from trioder.domain.lifecycle import STATES
 from trioder.domain.text import preview
 from trioder.process.slices import Steps, parts_of, run_in_slices
 from trioder.store.interface import StoreUnavailableError
@@ -60,12 +66,6 @@ _TARGETS = ("asset_id", "asset_ids", "site_id", "fleet")
 _ID_US = 1.0
 
 _decoder = msgspec.json.Decoder(DispatchBody)
-
-
-class _Options(TypedDict):
-    dry_run: bool
-    idempotency_key: str | None
-    request_digest: str | None
 
 
 def dispatch_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
@@ -97,11 +97,11 @@ def _add_post(blueprint: Blueprint, headend: Headend, index: FleetIndex) -> None
         request = await run_in_slices(_request_steps(body, index))
 
         async def execute(key: str | None, digest: str | None) -> DispatchRecord:
-            options = _Options(dry_run=body.dry_run, idempotency_key=key, request_digest=digest)
+            keyed = replace(request, idempotency_key=key, request_digest=digest)
             try:
-                if isinstance(request, GroupRequest):
-                    return await dispatcher.dispatch_group_in_slices(request, **options)
-                return dispatcher.record_of(dispatcher.dispatch(request, **options))
+                if isinstance(keyed, GroupRequest):
+                    return await dispatcher.dispatch_group_in_slices(keyed, dry_run=body.dry_run)
+                return dispatcher.record_of(dispatcher.dispatch(keyed, dry_run=body.dry_run))
             except DispatchRefusedError as refusal:
                 raise ApiError(_STATUS_OF_REFUSAL[refusal.code], refusal.message, code=refusal.code) from None
 
@@ -149,11 +149,11 @@ def _add_queries(blueprint: Blueprint, headend: Headend, index: FleetIndex) -> N
         def matches(dispatch: Dispatch) -> bool:
             return (key is None or key in dispatch.setpoints) and (state is None or dispatch.state == state)
 
-        found: list[Dispatch | DispatchRecord] = [*dispatcher.newest_dispatches(limit, counts=matches)]
+        found: list[Dispatch | DispatchRecord] = [*dispatcher.history.newest(limit, counts=matches)]
         if len(found) < limit:
             stored = await _list_stored(headend, limit, key, state, whole=allocations)
             # The headend's memory is more recent than the store.
-            found += (record for record in stored if not dispatcher.remembers(record.dispatch_id))
+            found += (record for record in stored if dispatcher.history.get(record.dispatch_id) is None)
             found = sorted(found, key=lambda each: each.dispatched_ms, reverse=True)[:limit]
         if allocations:
             return stream_response(_whole_records(found, dispatcher))

@@ -5,10 +5,15 @@ from typing import Annotated, Any, Literal, cast
 from msgspec import Meta, Struct
 
 from trioder.api.schemas.resources import MAX_HISTORY_ROWS, Id, Time
-from trioder.control.allocation import Strategy
-from trioder.control.lifecycle import DispatchState
-from trioder.control.requests import EXPIRES_IN_S, MAX_DURATION_S, MAX_EXPIRES_IN_S
-from trioder.domain.dispatch import AllocationRecord, DispatchRecord, ExcludedAssetRecord, TargetKind
+from trioder.control.build import EXPIRES_IN_S, MAX_DURATION_S, MAX_EXPIRES_IN_S
+from trioder.domain.dispatch import (
+    AllocationRecord,
+    DispatchRecord,
+    ExcludedAssetRecord,
+    Strategy,
+    TargetKind,
+)
+from trioder.domain.lifecycle import DispatchState
 from trioder.process.rfc3339 import format_ms
 
 DEFAULT_DISPATCH_ROWS = 100

@@ -2,14 +2,16 @@
 
 import pytest
 
-from trioder.control.allocation import Candidate, Exclusion, ShareLimit, Strategy, explain, split
+from tests.unit.control.driver import split
+from trioder.control.allocation import Candidate, Exclusion, ShareLimit
+from trioder.domain.dispatch import Strategy
 
 GROUP = [Candidate(0, 100.0, 50.0), Candidate(1, 300.0, 350.0)]
 
 
 def words(total_mw: float, group: list[Candidate], strategy: Strategy = "headroom") -> list[str]:
     result = split(total_mw, group, strategy)
-    return [explain(result, position, candidate, hold_s=900.0) for position, candidate in enumerate(group)]
+    return [result.explain(position)[1] for position in range(len(group))]
 
 
 @pytest.mark.parametrize(
