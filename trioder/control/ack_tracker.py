@@ -10,6 +10,7 @@ from trioder.control.delivery import AckLog, Delivery, overdue_reason
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import ACK_TIMEOUT_MS, TRACKED_STATES, DispatchRegistry
 from trioder.control.tracking import NO_SAMPLE, Finding, PowerTracker, tolerance_mw
+from trioder.domain.access import ALL_TENANTS
 from trioder.domain.dispatch import DispatchTarget
 from trioder.domain.fleet import Fleet
 from trioder.domain.lifecycle import IN_FORCE, LASTED, PENDING, DispatchState, state_of_status
@@ -318,6 +319,7 @@ class AckTracker:
                 self._log.end_bounded(ack, session, bound_s=MAX_DURATION_S)
             ends_ms = now_ms + round(min(ack.remaining_s, MAX_DURATION_S) * 1000)
         mw = ack.setpoint_mw or 0.0
+        tenant = self._fleet.tenant_of(key)
         is_new = dispatch is None
         if dispatch is None:
             dispatch = Dispatch(
@@ -328,9 +330,11 @@ class AckTracker:
                 dispatched_ms=now_ms,
                 queue_until_ms=now_ms,
                 ends_ms=ends_ms,
+                tenant=tenant,
                 adopted=True,
             )
         else:
+            dispatch.tenant = tenant if dispatch.tenant == tenant else ALL_TENANTS
             self._registry.history.reopen(dispatch)
             dispatch.target = DispatchTarget(kind="assets")
             dispatch.mw += mw

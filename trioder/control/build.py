@@ -119,6 +119,8 @@ class DispatchBuilder:
             expires_in_s=expires_in_s,
             idempotency_key=request.idempotency_key,
             request_digest=request.request_digest,
+            tenant=request.tenant,
+            requested_by=request.requested_by,
             dispatched_ms=now_ms,
             queue_until_ms=now_ms + round(expires_in_s * 1000),
             ends_ms=valid_until_ms if duration_s is None else now_ms + duration_s * 1000,
@@ -180,6 +182,8 @@ def dispatch_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatc
         resplit=record.resplit,
         idempotency_key=record.idempotency_key,
         request_digest=record.request_digest,
+        tenant=record.tenant,
+        requested_by=record.requested_by,
         shortfall_mw=record.shortfall_mw,
         reallocations=list(record.resplits),
     )
