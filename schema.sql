@@ -11,7 +11,8 @@ CREATE TABLE IF NOT EXISTS schema_version (
     applied_at  timestamptz NOT NULL DEFAULT now()
 );
 
--- The fleet file as last loaded by the headend. What was removed from the file stays, for its history.
+-- The fleet file as last loaded by the headend. What was removed from the file stays, for its history. tenant: to
+-- whom a site belongs, and with it its assets and their telemetry.
 
 CREATE TABLE IF NOT EXISTS sites (
     id        uuid PRIMARY KEY,
@@ -19,7 +20,8 @@ CREATE TABLE IF NOT EXISTS sites (
     location  text NOT NULL,
     lat       double precision,
     lon       double precision,
-    in_fleet  boolean NOT NULL
+    in_fleet  boolean NOT NULL,
+    tenant    text NOT NULL DEFAULT 'default'
 );
 
 CREATE TABLE IF NOT EXISTS assets (
@@ -117,7 +119,9 @@ CREATE TABLE IF NOT EXISTS ingest_watermarks (
     batch_ts_unix_ms  bigint
 );
 
--- Sessions. Agents reconnect with the same assets, so each list of assets is stored once.
+-- Sessions. Agents reconnect with the same assets, so each list of assets is stored once. tenant: * for assets of
+-- several tenants. identity: the SPIFFE URI of the agent's certificate; empty without one. site_ids: the sites of its
+-- assets; NULL if there are more than 256, or from before schema version 4.
 
 CREATE TABLE IF NOT EXISTS asset_lists (
     list_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -135,12 +139,16 @@ CREATE TABLE IF NOT EXISTS sessions (
     list_id          integer NOT NULL REFERENCES asset_lists,
     connected_at     timestamptz NOT NULL,
     disconnected_at  timestamptz,
-    reason           text
+    reason           text,
+    tenant           text NOT NULL DEFAULT 'default',
+    identity         text NOT NULL DEFAULT '',
+    site_ids         uuid[]
 );
 
 CREATE INDEX IF NOT EXISTS sessions_connected_at ON sessions (connected_at DESC);
 CREATE INDEX IF NOT EXISTS sessions_agent_id ON sessions (agent_id, connected_at DESC);
 CREATE INDEX IF NOT EXISTS sessions_list_id ON sessions (list_id, connected_at DESC);
+CREATE INDEX IF NOT EXISTS sessions_tenant ON sessions (tenant, connected_at DESC);
 CREATE INDEX IF NOT EXISTS sessions_open ON sessions (session_id) WHERE disconnected_at IS NULL;
 
 CREATE OR REPLACE VIEW agent_sessions AS
@@ -163,6 +171,7 @@ JOIN assets AS asset ON asset.id = version.asset_id
 JOIN sites AS site ON site.id = version.site_id;
 
 -- Every dispatch, to one asset or many. living: it has not ended. by_state: the number of assets in each state.
+-- tenant, site_ids: as in sessions, also of the assets left out. requested_by: the principal's name; empty if unknown.
 
 CREATE TABLE IF NOT EXISTS dispatches (
     dispatch_id      uuid PRIMARY KEY,
@@ -184,10 +193,14 @@ CREATE TABLE IF NOT EXISTS dispatches (
     resplit          boolean NOT NULL,
     request_digest   text,
     by_state         jsonb NOT NULL,
-    assets_left_out  integer NOT NULL
+    assets_left_out  integer NOT NULL,
+    tenant           text NOT NULL DEFAULT 'default',
+    requested_by     text NOT NULL DEFAULT '',
+    site_ids         uuid[]
 );
 
 CREATE INDEX IF NOT EXISTS dispatches_dispatched_at ON dispatches (dispatched_at DESC);
+CREATE INDEX IF NOT EXISTS dispatches_tenant ON dispatches (tenant, dispatched_at DESC);
 CREATE INDEX IF NOT EXISTS dispatches_living ON dispatches (dispatched_at DESC) WHERE living;
 CREATE INDEX IF NOT EXISTS dispatches_idempotency_key ON dispatches (idempotency_key)
     WHERE idempotency_key IS NOT NULL;
@@ -250,6 +263,48 @@ SELECT dispatch_id, asset_id, code, allocation, dispatched_at
 FROM dispatch_shares
 WHERE left_out;
 
+-- Every command, change of access and refused attempt. number grows with time; id makes a repeated write harmless.
+-- tenant: empty if unknown, * for all. Rows are only added.
+
+CREATE TABLE IF NOT EXISTS audit (
+    number      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id          uuid NOT NULL UNIQUE,
+    at          timestamptz NOT NULL,
+    principal   text NOT NULL,
+    kind        text NOT NULL,
+    tenant      text NOT NULL,
+    peer        text NOT NULL,
+    action      text NOT NULL,
+    target      text NOT NULL,
+    outcome     text NOT NULL,
+    reason      text NOT NULL,
+    request_id  text NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS audit_tenant ON audit (tenant, number DESC);
+CREATE INDEX IF NOT EXISTS audit_principal ON audit (principal, number DESC);
+
+CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+
+CREATE OR REPLACE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+-- Also where triggers are off, as for a restore or for replication.
+ALTER TABLE audit ENABLE ALWAYS TRIGGER audit_append_only;
+
+-- An agent_id or an outbox belongs to the identity (a SPIFFE URI) that used it first.
+
+CREATE TABLE IF NOT EXISTS identity_bindings (
+    claim     text NOT NULL,
+    value     text NOT NULL,
+    identity  text NOT NULL,
+    bound_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (claim, value)
+);
+
 -- The state of telemetry retention between runs (one row), and what it holds until an operator confirms
 -- (python -m trioder.store confirm-retention). Days are UTC; *_before: everything dated before.
 
@@ -268,4 +323,4 @@ CREATE TABLE IF NOT EXISTS telemetry_retention (
     updated_at        timestamptz NOT NULL DEFAULT now()
 );
 
-INSERT INTO schema_version (version) VALUES (3) ON CONFLICT DO NOTHING;
+INSERT INTO schema_version (version) VALUES (4) ON CONFLICT DO NOTHING;

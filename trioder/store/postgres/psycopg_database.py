@@ -14,6 +14,7 @@ from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
 from trioder.domain.telemetry import PastSample
 from trioder.process.wall_time import WallClock
+from trioder.store.postgres.audit_records import read_audit, read_identity_bindings
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.batch_writes import write_batches
 from trioder.store.postgres.database import MAX_WATERMARKS, DatabaseError, Maintenance, Watermarks, Written
@@ -134,7 +135,7 @@ class PsycopgDatabase:
         shares = sum(len(record.changed) for record in pending if isinstance(record, PendingDispatch))
 
         async def write(connection: Connection) -> None:
-            await write_records(connection, pending, self._db_keys)
+            await write_records(connection, pending, self._db_keys, self._fleet)
 
         await self._record_pool.run(write, within_s=_WRITE_WITHIN_S + shares / _SHARES_PER_S)
 
@@ -168,10 +169,10 @@ class PsycopgDatabase:
         self,
         asset_id: str,
         *,
-        scope: Scope = EVERYTHING,  # noqa: ARG002
+        scope: Scope = EVERYTHING,
     ) -> Asset | None:
         """See `Database.find_retired_asset`."""
-        return await self._read(read_retired_asset, asset_id)
+        return await self._read(read_retired_asset, asset_id, scope=scope)
 
     async def history(
         self,
@@ -180,10 +181,12 @@ class PsycopgDatabase:
         limit: int,
         start_ms: int | None = None,
         end_ms: int | None = None,
-        scope: Scope = EVERYTHING,  # noqa: ARG002
+        scope: Scope = EVERYTHING,
     ) -> Sequence[PastSample]:
         """See `Database.history`."""
-        return await self._read(read_history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
+        return await self._read(
+            read_history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms, scope=scope
+        )
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """See `Database.reported_times`."""
@@ -195,10 +198,10 @@ class PsycopgDatabase:
         limit: int,
         asset: Asset | None = None,
         agent_id: str | None = None,
-        scope: Scope = EVERYTHING,  # noqa: ARG002
+        scope: Scope = EVERYTHING,
     ) -> Sequence[PastSession]:
         """See `Database.sessions`."""
-        return await self._read(read_sessions, limit=limit, asset=asset, agent_id=agent_id)
+        return await self._read(read_sessions, limit=limit, asset=asset, agent_id=agent_id, scope=scope)
 
     async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         """See `Database.open_dispatches`."""
@@ -210,11 +213,15 @@ class PsycopgDatabase:
         dispatch_id: str | None,
         idempotency_key: str | None,
         whole: bool,
-        scope: Scope = EVERYTHING,  # noqa: ARG002
+        scope: Scope = EVERYTHING,
     ) -> DispatchRecord | None:
         """See `Database.find_dispatch`."""
         return await self._read(
-            read_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key, whole=whole
+            read_dispatch,
+            dispatch_id=dispatch_id,
+            idempotency_key=idempotency_key,
+            whole=whole,
+            scope=scope,
         )
 
     async def dispatches(
@@ -224,10 +231,12 @@ class PsycopgDatabase:
         asset: Asset | None = None,
         state: str | None = None,
         whole: bool = False,
-        scope: Scope = EVERYTHING,  # noqa: ARG002
+        scope: Scope = EVERYTHING,
     ) -> Sequence[DispatchRecord]:
         """See `Database.dispatches`."""
-        return await self._read(read_dispatches, limit=limit, asset=asset, state=state, whole=whole)
+        return await self._read(
+            read_dispatches, limit=limit, asset=asset, state=state, whole=whole, scope=scope
+        )
 
     async def audit(
         self,
@@ -238,11 +247,11 @@ class PsycopgDatabase:
         scope: Scope = EVERYTHING,
     ) -> Sequence[PastAuditRecord]:
         """See `Database.audit`."""
-        raise NotImplementedError
+        return await self._read(read_audit, limit=limit, before=before, principal=principal, scope=scope)
 
     async def identity_bindings(self) -> Sequence[IdentityBinding]:
         """See `Database.identity_bindings`."""
-        raise NotImplementedError
+        return await self._read(read_identity_bindings)
 
     async def _mirror_fleet(self, connection: Connection) -> None:
         self._db_keys = await mirror_fleet(connection, self._fleet)
