@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import trio
 
+from trioder.access.audit import AuditTrail
+from trioder.access.table import AccessTable
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
@@ -28,6 +30,8 @@ class Headend:
         services: what the gRPC port serves.
         peers: the limits of the gRPC port's connections.
         closing: set at shutdown; sessions end and new ones are refused.
+        audit: records commands, changes of access and refusals.
+        access: the access file; None without one: everything is open.
     """
 
     fleet: Fleet
@@ -45,6 +49,8 @@ class Headend:
     peers: PeerLimits
     closing: trio.Event
     reloader: FleetReloader
+    audit: AuditTrail
+    access: AccessTable | None = None
 
     @property
     def started_ms(self) -> int:

@@ -3,6 +3,7 @@
 The order of the `async with` blocks is the order of the shutdown, from the inside out.
 """
 
+import ipaddress
 import math
 import os
 import random
@@ -10,6 +11,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +20,13 @@ import structlog
 import trio
 import trio_asyncio
 
-from trioder.api import AllowedHosts, create_app, serve_rest
+from trioder.access.document import AccessFileError
+from trioder.access.table import AccessTable
+from trioder.api import AllowedHosts, RestOptions, create_app, serve_rest
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
 from trioder.fleet.reload import FleetReloader
+from trioder.headend.rest_options import read_access, rest_options
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
 from trioder.process.logs import LogFormat, configure_logging, logging_options
@@ -174,6 +179,15 @@ _option = partial(click.option, show_default=True, show_envvar=True)
     default=256,
     help="MiB that all gRPC peers together can occupy in the headend; beyond it connections are closed.",
 )
+@_option(
+    "--access-dir",
+    envvar="ACCESS_DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    show_default=False,
+    help="The directory of the access file, access.json; by default access in the state directory.",
+)
+@rest_options
 @logging_options
 def main(
     *,
@@ -188,6 +202,8 @@ def main(
     tick_s: float,
     stale_after_s: float,
     peer_memory_mb: int,
+    access_dir: Path | None,
+    rest: RestOptions,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
@@ -199,6 +215,11 @@ def main(
     except FleetFileError as error:
         faults = "1 fault" if len(error.faults) == 1 else f"{len(error.faults)} faults"
         click.echo(f"Error: {faults} in the fleet file:\n{error}", err=True)
+        sys.exit(2)
+    try:
+        access = read_access(access_dir or state_dir / "access")
+    except AccessFileError as error:
+        click.echo(f"Error: {error}", err=True)
         sys.exit(2)
     _check_descriptors(descriptors, assets=len(fleet.assets))
     run = partial(
@@ -217,6 +238,8 @@ def main(
         peers=PeerOptions(
             memory_bytes=peer_memory_mb * 1024 * 1024, max_connections=peer_descriptors(descriptors)
         ),
+        access=access,
+        rest=rest,
     )
     refused: list[BaseException] = []
     try:
@@ -254,12 +277,16 @@ async def _run(
     tick_s: float,
     stale_after_s: float,
     peers: PeerOptions,
+    access: tuple[AccessTable, Path] | None,
+    rest: RestOptions,
 ) -> None:
     async with AsyncExitStack() as ports:
         # First of all: a second headend must fail here.
         http_listeners = await _listen(http_addr, "HEADEND_HTTP_ADDR", ports)
         grpc_listeners = await _listen(grpc_addr, "HEADEND_GRPC_ADDR", ports)
         wall = WallClock.starting_now()
+        table, access_path = access or (None, None)
+        rest = replace(rest, limits=replace(rest.limits, limit_open_access=not _is_loopback(http_listeners)))
         async with (
             open_stop_signal() as stop,
             _open_stop_watchdog(stop) as started,
@@ -282,19 +309,21 @@ async def _run(
                 stale_after_s=stale_after_s,
                 read_fleet=partial(load_fleet, assets_path),
                 peers=PeerLimits(peers),
+                access=table,
+                access_path=access_path,
             ) as headend,
             _open_reload_on_hangup(headend.reloader),
             trio.open_nursery() as edge,
         ):
-            rest = partial(
+            serve = partial(
                 serve_rest,
-                create_app(headend),
+                create_app(headend, rest),
                 http_listeners,
                 shutdown=headend.closing,
                 hosts=http_hosts,
                 counters=headend.counters,
             )
-            await edge.start(rest)
+            await edge.start(serve)
             grpc = partial(
                 serve_rpc,
                 grpc_listeners,
@@ -314,6 +343,8 @@ async def _run(
                 sites=len(fleet.sites),
                 database=database_url if database_url in {"embedded", "none"} else "postgres",
             )
+            if table is None or not table.has_tokens:
+                log.info("REST is open to everybody who reaches it: there are no tokens")
             await stop.requested.wait()
             headend.closing.set()
             edge.cancel_scope.deadline = trio.current_time() + _GRACE_S
@@ -378,6 +409,10 @@ async def _listen(address: Address, variable: str, ports: AsyncExitStack) -> lis
     for listener in listeners:
         await ports.enter_async_context(listener)
     return listeners
+
+
+def _is_loopback(listeners: list[trio.SocketListener]) -> bool:
+    return all(ipaddress.ip_address(one.socket.getsockname()[0]).is_loopback for one in listeners)
 
 
 def _address_of(listeners: list[trio.SocketListener]) -> str:

@@ -4,15 +4,20 @@ Sockets, signals and the environment are handled in `__main__`; everything here 
 """
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import structlog
 import trio
 
+from trioder.access.audit import AuditTrail
+from trioder.access.table import AccessChange, AccessTable
+from trioder.access.watch import AccessWatch
 from trioder.api.context import Headend
 from trioder.control.dispatcher import Dispatcher
+from trioder.domain.access import AuditRecord
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
@@ -49,6 +54,8 @@ async def open_headend(
     stale_after_s: float = 12.0,
     read_fleet: Callable[[], Fleet] | None = None,
     peers: PeerLimits | None = None,
+    access: AccessTable | None = None,
+    access_path: Path | None = None,
 ) -> AsyncIterator[Headend]:
     """Open a headend over `store` and run it; serving `services` is left to the caller.
 
@@ -61,6 +68,8 @@ async def open_headend(
         stale_after_s: the age from which on an agent's sample is `stale`.
         read_fleet: reads the fleet file for a reload; without it a reload changes nothing.
         peers: the limits of the gRPC port; None for the defaults.
+        access: the access file as it was read; None without access control.
+        access_path: the access file, which is read again when it changes.
 
     *Resource handling*: on leaving, `closing` is set and the open sessions are ended.
     """
@@ -106,6 +115,23 @@ async def open_headend(
             link_service.clock_stepped(by_ms)
             dispatcher.clock_stepped(by_ms)
 
+    audit = AuditTrail(store.record_audit, wall=wall)
+
+    def access_changed(changes: Sequence[AccessChange]) -> None:
+        for change in changes:
+            audit.record(
+                AuditRecord(
+                    at_ms=wall.now_ms(),
+                    principal=change.by,
+                    kind="access_file",
+                    tenant=change.tenant,
+                    peer="",
+                    action=change.action,
+                    target=change.target,
+                    outcome="ok",
+                )
+            )
+
     ticker = Ticker(
         fleet=fleet,
         latest=latest,
@@ -138,6 +164,9 @@ async def open_headend(
         dispatcher.flush()
 
     async with open_background_nursery(before_cancel=stop) as nursery:
+        nursery.start_soon(audit.run)
+        if access is not None and access_path is not None:
+            nursery.start_soon(AccessWatch(access, access_path, access_changed).run)
         nursery.start_soon(_end_sessions, closing, sessions, health)
         nursery.start_soon(_maintain_dispatches, dispatcher)
         nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
@@ -162,6 +191,8 @@ async def open_headend(
             peers=peers or PeerLimits(),
             closing=closing,
             reloader=reloader,
+            audit=audit,
+            access=access,
         )
         yield headend
 
