@@ -5,9 +5,9 @@ Outside of Quart, so that crashed requests and disconnected clients are recorded
 
 import re
 from collections.abc import Callable, Iterable
+from secrets import token_hex
 from time import perf_counter
 from typing import Any, Protocol
-from uuid import uuid4
 
 import structlog
 
@@ -98,4 +98,4 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == _REQUEST_ID_HEADER and _REQUEST_ID_RULE.fullmatch(value):
             return value.decode()
-    return uuid4().hex
+    return token_hex(16)
