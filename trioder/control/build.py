@@ -1,4 +1,4 @@
-"""Builds dispatches: from requests, whose values it checks, and after a restart from their records.
+"""Builds dispatches: from requests, which it checks, and after a restart from records or agents' reports.
 
 The dispatcher starts what is built; a group's setpoints are added by `allocator`.
 """
@@ -11,6 +11,7 @@ from typing import cast
 
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import LEFT_THE_FLEET
+from trioder.domain.access import ALL_TENANTS
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import (
     AssetSetpointRecord,
@@ -27,6 +28,7 @@ from trioder.domain.lifecycle import STATES, TERMINAL, DispatchState
 from trioder.gateway.sessions import SessionRegistry
 from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
+from trioder.wire.records import Acknowledgement
 
 # A year: a longer duration is a mistake, or no end was meant.
 MAX_DURATION_S = 366 * 86_400
@@ -260,3 +262,50 @@ def _setpoint_of(
         dropped_out=dropped_out,
         ended_mean_mw=record.mean_mw,
     )
+
+
+def adopted_setpoint(
+    dispatch: Dispatch | None,
+    key: int,
+    ack: Acknowledgement,
+    *,
+    tenant: str,
+    now_ms: int,
+    ends_ms: int | None,
+) -> AssetSetpoint:
+    """Return a setpoint that an agent reports as active, and of which there is no record.
+
+    It is added to the dispatch under whose id other assets were reported already; None: to a new one.
+    """
+    mw = ack.setpoint_mw or 0.0
+    if dispatch is None:
+        dispatch = Dispatch(
+            dispatch_id=ack.dispatch_id,
+            target=DispatchTarget(kind="asset", id=ack.asset_id),
+            mw=mw,
+            expires_in_s=0.0,
+            dispatched_ms=now_ms,
+            queue_until_ms=now_ms,
+            ends_ms=ends_ms,
+            tenant=tenant,
+            adopted=True,
+        )
+    else:
+        dispatch.tenant = tenant if dispatch.tenant == tenant else ALL_TENANTS
+        dispatch.target = DispatchTarget(kind="assets")
+        dispatch.mw += mw
+    setpoint = AssetSetpoint(
+        dispatch=dispatch,
+        key=key,
+        mw=mw,
+        reversion_mw=ack.reversion_mw or 0.0,
+        wire_id=ack.dispatch_id,
+        queue_until_ms=now_ms,
+        ends_ms=ends_ms,
+        state="accepted",
+        reason="in force since before the headend's start",
+        sent_ms=now_ms,
+        answered_ms=now_ms,
+    )
+    dispatch.add(setpoint)
+    return setpoint

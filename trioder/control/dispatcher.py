@@ -17,6 +17,7 @@ from trioder.control.delivery import Assignment, Delivery
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.reallocation import Reallocator
 from trioder.control.registry import LEFT_THE_FLEET, SMALL_GROUP, DispatchRegistry
+from trioder.control.tracking import Tracking
 from trioder.domain.dispatch import DispatchRecord, DispatchRefusedError, DispatchRequest, GroupRequest
 from trioder.domain.fleet import Fleet, FleetChange
 from trioder.domain.telemetry import Samples
@@ -71,10 +72,19 @@ class Dispatcher:
         self._delivery = Delivery(
             fleet=fleet, sessions=sessions, registry=self._registry, counters=counters, wall=wall, rng=rng
         )
-        self._tracker = AckTracker(
+        self._tracking = Tracking(
             fleet=fleet,
             limits=self.limits,
             latest=latest,
+            sessions=sessions,
+            registry=self._registry,
+            counters=counters,
+            wall=wall,
+        )
+        self._ack_tracker = AckTracker(
+            fleet=fleet,
+            limits=self.limits,
+            tracking=self._tracking,
             sessions=sessions,
             registry=self._registry,
             delivery=self._delivery,
@@ -177,11 +187,11 @@ class Dispatcher:
 
     def acknowledged(self, ack: Acknowledgement, *, session: Session) -> None:
         """Apply an acknowledgement; one from another session, or for another setpoint, is only logged."""
-        self._tracker.acknowledged(ack, session=session)
+        self._ack_tracker.acknowledged(ack, session=session)
 
     def measured(self, samples: Samples) -> None:
         """Compare the power of assets with their setpoints."""
-        self._tracker.measured(samples)
+        self._tracking.measured(samples)
 
     def session_opened(self, session: Session) -> None:
         """Send the session's assets what is queued and still valid."""
@@ -195,14 +205,14 @@ class Dispatcher:
         """The wall clock was set by this: durations stay, and what was valid until before now ends."""
         self._registry.clock_stepped(by_ms)
         self._delivery.clock_stepped(by_ms)
-        self._tracker.end_valid_until()
+        self._ack_tracker.end_valid_until()
         self._registry.flush()
 
     def maintain(self) -> None:
         """Do what is due: expire, end, reallocate and record; `flush_large` records large groups."""
-        self._tracker.check_due()
+        self._ack_tracker.check_due()
         self._reallocator.check_due()
-        self._registry.flush_small()
+        self._registry.flush(most_assets=SMALL_GROUP)
 
     async def flush_large(self) -> None:
         """Record the changes of large groups, in slices."""
@@ -248,7 +258,7 @@ class Dispatcher:
 
     def deviating(self) -> int:
         """Return how many setpoints are deviating."""
-        return self._registry.deviating()
+        return sum(dispatch.count_by_state["deviating"] for dispatch in self.history)
 
     def _start(self, dispatch: Dispatch) -> Dispatch:
         run_at_once(self._start_steps(dispatch))

@@ -15,7 +15,7 @@ class Site:
         id: UUID, canonical lower case.
         lat: degrees north, -90..90.
         lon: degrees east, -180..180.
-        tenant: to whom it belongs.
+        tenant: whom the site and its assets belong to; see `TENANT_RULE`.
     """
 
     id: str
@@ -32,7 +32,7 @@ class FleetChange:
 
     Attributes:
         added: new to the fleet, or in it again.
-        changed: nameplate, name or site differ.
+        changed: nameplate, name, site or the tenant of the site differ.
         retired: no longer in the file.
     """
 
@@ -79,10 +79,9 @@ class Fleet:
         return Fleet(sites=self.sites, assets=[self.assets[key] for key in self.keys])
 
     def tenant_of(self, key: int) -> str:
-        """Return the tenant of an asset, also of a retired one."""
+        """Return the tenant of an asset's site; a retired asset has that of its last site."""
         site_id = self.assets[key].site_id
-        site = self.sites_by_id.get(site_id) or self.former_sites.get(site_id)
-        return DEFAULT_TENANT if site is None else site.tenant
+        return (self.sites_by_id.get(site_id) or self.former_sites[site_id]).tenant
 
     def reload(self, newer: "Fleet") -> FleetChange:
         """Change into `newer`, in place, and return the difference."""
@@ -98,7 +97,7 @@ class Fleet:
                 continue
             if asset.id not in self.index_by_id:
                 added.append(key)
-            elif assets[key] != asset:
+            elif assets[key] != asset or self.tenant_of(key) != newer.sites_by_id[asset.site_id].tenant:
                 changed.append(key)
             assets[key] = asset
         retired = [key for asset_id, key in self.index_by_id.items() if asset_id not in newer.index_by_id]

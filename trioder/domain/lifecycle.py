@@ -31,6 +31,8 @@ IN_FORCE: frozenset[DispatchState] = frozenset({"accepted", "clamped", "deviatin
 TERMINAL: frozenset[DispatchState] = frozenset(
     {"rejected", "completed", "not_tracked", "superseded", "expired", "failed"}
 )
+# It may still change, least advanced first.
+OPEN: tuple[DispatchState, ...] = tuple(state for state in STATES if state not in TERMINAL)
 # Its duration was over.
 LASTED: frozenset[DispatchState] = frozenset({"completed", "not_tracked"})
 
@@ -84,11 +86,10 @@ def state_of_group(count_by_state: Mapping[DispatchState, int]) -> DispatchState
     While any setpoint is open, it is the state of the least advanced one. Afterwards it is `completed` when
     any is, else the most frequent.
     """
-    open_states = {state for state, count in count_by_state.items() if count and state not in TERMINAL}
-    for state in STATES:
-        if state in open_states:
+    for state in OPEN:
+        if count_by_state.get(state):
             # Both are equally advanced, and `clamped` says more.
-            return "clamped" if state == "accepted" and "clamped" in open_states else state
+            return "clamped" if state == "accepted" and count_by_state.get("clamped") else state
     if count_by_state.get("completed"):
         return "completed"
     ended = [(count, state) for state, count in count_by_state.items() if count]

@@ -17,8 +17,8 @@ from tests.unit.control.driver import (
 )
 from tests.unit.headend.parts import Parts, make_fleet
 from trioder.control.model import Dispatch
-from trioder.control.tracking import Finding, PowerTracker, tolerance_mw
 from trioder.domain.assets import Asset
+from trioder.domain.power_tracker import Finding, PowerTracker, tolerance_mw
 from trioder.gateway.sessions import Session
 from trioder.sim.bess import initial_state, tick_asset, with_setpoint
 

@@ -99,6 +99,46 @@ def test_other_forms_of_efficiency(tmp_path: Path, lines: str, charge: float, di
     assert (asset.charge_efficiency, asset.discharge_efficiency) == pytest.approx((charge, discharge))
 
 
+def test_a_site_without_a_tenant_belongs_to_the_default_one(tmp_path: Path) -> None:
+    fleet = loaded(tmp_path, GOOD)
+    assert (fleet.sites[0].tenant, fleet.tenant_of(0)) == ("default", "default")
+
+
+@pytest.mark.parametrize("tenant", ["a", "north-2", "x" * 64])
+def test_a_site_and_its_assets_belong_to_the_tenant_in_the_file(tmp_path: Path, tenant: str) -> None:
+    fleet = loaded(tmp_path, GOOD.replace("location: CA", f"location: CA\n    tenant: {tenant}"))
+    assert (fleet.sites[0].tenant, fleet.tenant_of(0)) == (tenant, tenant)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "described"),
+    [
+        ("North", "'North'"),
+        ("2north", "'2north'"),
+        ("-north", "'-north'"),
+        ("north_2", "'north_2'"),
+        ('"north\\n"', "'north\\n'"),
+        ("größe", "'gr\\xf6\\xdfe'"),
+        ('""', "''"),
+        ("x" * 65, f"'{'x' * 56}..."),
+        ("7", "7"),
+        ("true", "true"),
+        ("", "empty"),
+        ("[north]", "a list"),
+    ],
+)
+def test_a_faulty_tenant_is_reported_with_its_line(tmp_path: Path, tenant: str, described: str) -> None:
+    fault = only_fault_of(tmp_path, GOOD.replace("location: CA", f"location: CA\n    tenant: {tenant}"))
+    assert (fault.line, fault.field) == (5, "sites[0].tenant")
+    rule = "it must be 1 to 64 lower-case letters, digits and hyphens, beginning with a letter"
+    assert fault.message == f"is {described}; {rule}"
+
+
+def test_an_asset_has_no_tenant_of_its_own(tmp_path: Path) -> None:
+    fault = only_fault_of(tmp_path, GOOD + "    tenant: north\n")
+    assert (fault.line, fault.message) == (16, "is not a key of an asset")
+
+
 def test_ids_are_canonical(tmp_path: Path) -> None:
     fleet = loaded(tmp_path, GOOD.replace(f"site_id: {SITE_ID}", f"site_id: {SITE_ID.upper()}"))
     assert fleet.assets[0].site_id == SITE_ID
@@ -398,6 +438,14 @@ def test_a_fault_in_a_json_file_is_reported_with_its_path(tmp_path: Path) -> Non
         ("assets[0].min_mw", None),
         ("assets[0].extra", None),
     }
+
+
+def test_faults_in_a_json_file_are_in_file_order(tmp_path: Path) -> None:
+    wrong = document()
+    wrong["assets"][0] |= {"capacity_mwhr": "a", "max_mw": "b", "efficiency": "c"}
+    faults = faults_of(tmp_path, json.dumps(wrong), name="fleet.json")
+    in_file = [key for key in wrong["assets"][0] if key in {"capacity_mwhr", "max_mw", "efficiency"}]
+    assert [fault.field.rpartition(".")[2] for fault in faults] == in_file
 
 
 def test_a_duplicate_in_a_json_file_is_reported_with_its_path(tmp_path: Path) -> None:
