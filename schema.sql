@@ -76,7 +76,7 @@ CREATE INDEX IF NOT EXISTS samples_asset_key_ts ON samples (asset_key, ts DESC);
 
 CREATE TABLE IF NOT EXISTS samples_default PARTITION OF samples DEFAULT;
 
-CREATE OR REPLACE VIEW telemetry AS
+CREATE OR REPLACE VIEW telemetry WITH (security_invoker = true) AS
 SELECT
     version.asset_id,
     version.site_id,
@@ -151,7 +151,7 @@ CREATE INDEX IF NOT EXISTS sessions_list_id ON sessions (list_id, connected_at D
 CREATE INDEX IF NOT EXISTS sessions_tenant ON sessions (tenant, connected_at DESC);
 CREATE INDEX IF NOT EXISTS sessions_open ON sessions (session_id) WHERE disconnected_at IS NULL;
 
-CREATE OR REPLACE VIEW agent_sessions AS
+CREATE OR REPLACE VIEW agent_sessions WITH (security_invoker = true) AS
 SELECT
     session.session_id,
     session.agent_id,
@@ -251,14 +251,14 @@ CREATE TABLE IF NOT EXISTS dispatch_resplits (
     PRIMARY KEY (dispatch_id, number)
 );
 
-CREATE OR REPLACE VIEW dispatch_members AS
+CREATE OR REPLACE VIEW dispatch_members WITH (security_invoker = true) AS
 SELECT
     dispatch_id, asset_id, mw, state, answer, reason, allocation, dispatched_at,
     reversion_mw, held_mw, mean_mw, code, sent_at, answered_at, tracking_at, ends_at, ended_at
 FROM dispatch_shares
 WHERE NOT left_out;
 
-CREATE OR REPLACE VIEW dispatch_left_out AS
+CREATE OR REPLACE VIEW dispatch_left_out WITH (security_invoker = true) AS
 SELECT dispatch_id, asset_id, code, allocation, dispatched_at
 FROM dispatch_shares
 WHERE left_out;
@@ -321,6 +321,74 @@ CREATE TABLE IF NOT EXISTS telemetry_retention (
     held_newest_day   date,
     held_reason       text,
     updated_at        timestamptz NOT NULL DEFAULT now()
+);
+
+-- What a login that owns none of this sees, as the role trioder_reader: rows of the tenant in the setting
+-- trioder.tenant (* for all), and only of the sites in trioder.sites (an array of ids), if it is set. Without
+-- trioder.tenant none. A setting that a transaction made is empty after it. In sub-selects: evaluated once a query.
+-- Owners and superusers see everything. See docs/decisions/row-level-security.md.
+
+ALTER TABLE sites ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS sites_in_scope ON sites;
+CREATE POLICY sites_in_scope ON sites FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+    AND ((SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]) IS NULL OR id = ANY ((SELECT nullif(current_setting('trioder.sites', true), '')::uuid[])::uuid[]))
+);
+
+ALTER TABLE assets ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS assets_in_scope ON assets;
+CREATE POLICY assets_in_scope ON assets FOR SELECT USING (
+    EXISTS (SELECT FROM sites WHERE sites.id = assets.site_id)
+);
+
+ALTER TABLE asset_versions ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS asset_versions_in_scope ON asset_versions;
+CREATE POLICY asset_versions_in_scope ON asset_versions FOR SELECT USING (
+    EXISTS (SELECT FROM sites WHERE sites.id = asset_versions.site_id)
+);
+
+ALTER TABLE samples ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS samples_in_scope ON samples;
+CREATE POLICY samples_in_scope ON samples FOR SELECT USING (
+    EXISTS (SELECT FROM asset_versions AS version WHERE version.asset_key = samples.asset_key)
+);
+
+ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS sessions_in_scope ON sessions;
+CREATE POLICY sessions_in_scope ON sessions FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+    AND ((SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]) IS NULL OR cardinality(site_ids) > 0 AND site_ids <@ (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]))
+);
+
+ALTER TABLE asset_lists ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS asset_lists_in_scope ON asset_lists;
+CREATE POLICY asset_lists_in_scope ON asset_lists FOR SELECT USING (
+    EXISTS (SELECT FROM sessions WHERE sessions.list_id = asset_lists.list_id)
+);
+
+ALTER TABLE dispatches ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS dispatches_in_scope ON dispatches;
+CREATE POLICY dispatches_in_scope ON dispatches FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+    AND ((SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]) IS NULL OR cardinality(site_ids) > 0 AND site_ids <@ (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]))
+);
+
+ALTER TABLE dispatch_shares ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS dispatch_shares_in_scope ON dispatch_shares;
+CREATE POLICY dispatch_shares_in_scope ON dispatch_shares FOR SELECT USING (
+    EXISTS (SELECT FROM dispatches AS dispatch WHERE dispatch.dispatch_id = dispatch_shares.dispatch_id)
+);
+
+ALTER TABLE dispatch_resplits ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS dispatch_resplits_in_scope ON dispatch_resplits;
+CREATE POLICY dispatch_resplits_in_scope ON dispatch_resplits FOR SELECT USING (
+    EXISTS (SELECT FROM dispatches AS dispatch WHERE dispatch.dispatch_id = dispatch_resplits.dispatch_id)
+);
+
+ALTER TABLE audit ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS audit_in_scope ON audit;
+CREATE POLICY audit_in_scope ON audit FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
 );
 
 INSERT INTO schema_version (version) VALUES (4) ON CONFLICT DO NOTHING;

@@ -70,7 +70,7 @@ async def write_bindings(connection: Connection, pending: Sequence[PendingBindin
 
 
 async def read_audit(
-    connection: Connection, *, limit: int, before: int | None, principal: str | None, scope: Scope
+    connection: Connection, scope: Scope, *, limit: int, before: int | None, principal: str | None
 ) -> Sequence[PastAuditRecord]:
     """See `Queries.audit`."""
     found = await connection.execute(

@@ -25,6 +25,7 @@ from trioder.store.postgres.pg_connection import (
     PgConnection,
     open_pg_connection,
 )
+from trioder.store.postgres.reader_role import ReaderRole
 from trioder.store.postgres.reads import (
     read_dispatch,
     read_dispatches,
@@ -85,6 +86,7 @@ class PsycopgDatabase:
         # The database's key of each asset, by its position in the fleet.
         self._db_keys = array("i")
         self._connection: PgConnection | None = None
+        self._reader = ReaderRole()
         self._read_pool = ConnectionPool(
             conninfo, max_connections=_MAX_READERS, statement_timeout_s=_READ_WITHIN_S
         )
@@ -97,6 +99,7 @@ class PsycopgDatabase:
         self._connection = await open_pg_connection(self._conninfo, statement_timeout_s=_PREPARE_WITHIN_S)
         if not await self._run(schema_is_current, within_s=_PREPARE_WITHIN_S):
             await self._run(apply_schema, within_s=_MIGRATE_WITHIN_S)
+        await self._run(self._reader.prepare, within_s=_PREPARE_WITHIN_S)
         now = self._now()
 
         async def prepare(connection: Connection) -> Watermarks:
@@ -172,7 +175,7 @@ class PsycopgDatabase:
         scope: Scope = EVERYTHING,
     ) -> Asset | None:
         """See `Database.find_retired_asset`."""
-        return await self._read(read_retired_asset, asset_id, scope=scope)
+        return await self._read_in(scope, read_retired_asset, asset_id)
 
     async def history(
         self,
@@ -184,9 +187,7 @@ class PsycopgDatabase:
         scope: Scope = EVERYTHING,
     ) -> Sequence[PastSample]:
         """See `Database.history`."""
-        return await self._read(
-            read_history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms, scope=scope
-        )
+        return await self._read_in(scope, read_history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """See `Database.reported_times`."""
@@ -201,7 +202,7 @@ class PsycopgDatabase:
         scope: Scope = EVERYTHING,
     ) -> Sequence[PastSession]:
         """See `Database.sessions`."""
-        return await self._read(read_sessions, limit=limit, asset=asset, agent_id=agent_id, scope=scope)
+        return await self._read_in(scope, read_sessions, limit=limit, asset=asset, agent_id=agent_id)
 
     async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         """See `Database.open_dispatches`."""
@@ -216,12 +217,8 @@ class PsycopgDatabase:
         scope: Scope = EVERYTHING,
     ) -> DispatchRecord | None:
         """See `Database.find_dispatch`."""
-        return await self._read(
-            read_dispatch,
-            dispatch_id=dispatch_id,
-            idempotency_key=idempotency_key,
-            whole=whole,
-            scope=scope,
+        return await self._read_in(
+            scope, read_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key, whole=whole
         )
 
     async def dispatches(
@@ -234,9 +231,7 @@ class PsycopgDatabase:
         scope: Scope = EVERYTHING,
     ) -> Sequence[DispatchRecord]:
         """See `Database.dispatches`."""
-        return await self._read(
-            read_dispatches, limit=limit, asset=asset, state=state, whole=whole, scope=scope
-        )
+        return await self._read_in(scope, read_dispatches, limit=limit, asset=asset, state=state, whole=whole)
 
     async def audit(
         self,
@@ -247,7 +242,7 @@ class PsycopgDatabase:
         scope: Scope = EVERYTHING,
     ) -> Sequence[PastAuditRecord]:
         """See `Database.audit`."""
-        return await self._read(read_audit, limit=limit, before=before, principal=principal, scope=scope)
+        return await self._read_in(scope, read_audit, limit=limit, before=before, principal=principal)
 
     async def identity_bindings(self) -> Sequence[IdentityBinding]:
         """See `Database.identity_bindings`."""
@@ -276,6 +271,22 @@ class PsycopgDatabase:
         return await self._read_pool.run(
             lambda connection: query(connection, *args, **kwargs), within_s=_READ_WITHIN_S + 2
         )
+
+    async def _read_in(
+        self,
+        scope: Scope,
+        query: Callable[Concatenate[Connection, Scope, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Read under row-level security, so that a query that lacks its filter returns nothing more."""
+
+        async def read(connection: Connection) -> T:
+            return await self._reader.run(
+                connection, scope, lambda connection: query(connection, scope, *args, **kwargs)
+            )
+
+        return await self._read_pool.run(read, within_s=_READ_WITHIN_S + 2)
 
     async def _run(self, job: Callable[[Connection], Awaitable[T]], *, within_s: float) -> T:
         if self._connection is None:

@@ -174,12 +174,12 @@ async def read_watermark(connection: Connection, outbox_id: str) -> Watermark:
 
 async def read_history(
     connection: Connection,
+    scope: Scope,
     asset: Asset,
     *,
     limit: int,
     start_ms: int | None,
     end_ms: int | None,
-    scope: Scope,
 ) -> Sequence[PastSample]:
     """See `Store.history`; each sample has the nameplate valid at its time."""
     found = await connection.execute(
@@ -240,7 +240,7 @@ def _past_sample(asset: Asset, row: tuple[Any, ...]) -> PastSample:
 
 
 async def read_sessions(
-    connection: Connection, *, limit: int, asset: Asset | None, agent_id: str | None, scope: Scope
+    connection: Connection, scope: Scope, *, limit: int, asset: Asset | None, agent_id: str | None
 ) -> Sequence[PastSession]:
     """See `Store.sessions`."""
     found = await connection.execute(
@@ -270,7 +270,7 @@ async def read_sessions(
     ]
 
 
-async def read_retired_asset(connection: Connection, asset_id: str, *, scope: Scope) -> Asset | None:
+async def read_retired_asset(connection: Connection, scope: Scope, asset_id: str) -> Asset | None:
     """See `Store.find_retired_asset`."""
     async with connection.cursor(row_factory=class_row(Asset)) as cursor:
         await cursor.execute(
@@ -294,12 +294,7 @@ async def read_open_dispatches(connection: Connection, *, limit: int) -> Sequenc
 
 
 async def read_dispatch(
-    connection: Connection,
-    *,
-    dispatch_id: str | None,
-    idempotency_key: str | None,
-    whole: bool,
-    scope: Scope,
+    connection: Connection, scope: Scope, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
 ) -> DispatchRecord | None:
     """See `Store.find_dispatch`."""
     found = await _read(
@@ -316,13 +311,7 @@ async def read_dispatch(
 
 
 async def read_dispatches(
-    connection: Connection,
-    *,
-    limit: int,
-    asset: Asset | None,
-    state: str | None,
-    whole: bool,
-    scope: Scope,
+    connection: Connection, scope: Scope, *, limit: int, asset: Asset | None, state: str | None, whole: bool
 ) -> Sequence[DispatchRecord]:
     """See `Store.dispatches`."""
     of_asset: LiteralString = "" if asset is None else _BY_ASSET

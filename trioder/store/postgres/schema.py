@@ -20,6 +20,8 @@ from trioder.store.postgres.pg_connection import Connection
 log = structlog.stdlib.get_logger(__name__)
 
 SCHEMA_VERSION = 4
+# Older ones have no views that read as whoever queries them.
+_MIN_SERVER_VERSION = 150_000
 _RELATIONS = [
     *("schema_version", "sites", "assets", "asset_versions", "samples", "samples_default", "telemetry"),
     *("ingest_watermarks", "asset_lists", "sessions", "agent_sessions", "dispatches", "dispatch_shares"),
@@ -63,13 +65,18 @@ async def apply_schema(connection: Connection) -> None:
     It waits for readers of the tables and views. There is no time limit: a migration reads every old record.
 
     Raises:
-        DatabaseError: the database has a newer version.
+        DatabaseError: the database has a newer version, or the server is too old.
     """
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         version, whole = await _version_of(connection)
         if whole and version == SCHEMA_VERSION:
             return
+        if connection.info.server_version < _MIN_SERVER_VERSION:
+            raise DatabaseError(
+                f"the server is PostgreSQL {connection.info.server_version // 10_000}, the headend needs "
+                f"{_MIN_SERVER_VERSION // 10_000} or newer"
+            )
         await connection.execute("SET LOCAL statement_timeout = 0")
         if version:
             for number, text in migrations().items():

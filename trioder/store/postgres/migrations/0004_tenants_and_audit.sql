@@ -1,5 +1,5 @@
--- Adds tenants of sites, sessions and dispatches, the identities of agents, and the audit. What is there belongs to the
--- tenant `default` and to sites that are not recorded.
+-- Adds tenants of sites, sessions and dispatches, the identities of agents, the audit, and row-level security. Sessions
+-- and dispatches from before belong to the tenant `default`, and their sites are not recorded.
 
 ALTER TABLE sites ADD COLUMN tenant text NOT NULL DEFAULT 'default';
 
@@ -57,5 +57,68 @@ CREATE TABLE identity_bindings (
     bound_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (claim, value)
 );
+
+-- What a login that owns none of this sees, as the role trioder_reader: rows of the tenant in the setting
+-- trioder.tenant (* for all), and only of the sites in trioder.sites (an array of ids), if it is set. Without
+-- trioder.tenant none. A setting that a transaction made is empty after it. In sub-selects: evaluated once a query.
+-- Owners and superusers see everything. See docs/decisions/row-level-security.md.
+
+ALTER TABLE sites ENABLE ROW LEVEL SECURITY;
+CREATE POLICY sites_in_scope ON sites FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+    AND ((SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]) IS NULL OR id = ANY ((SELECT nullif(current_setting('trioder.sites', true), '')::uuid[])::uuid[]))
+);
+
+ALTER TABLE assets ENABLE ROW LEVEL SECURITY;
+CREATE POLICY assets_in_scope ON assets FOR SELECT USING (
+    EXISTS (SELECT FROM sites WHERE sites.id = assets.site_id)
+);
+
+ALTER TABLE asset_versions ENABLE ROW LEVEL SECURITY;
+CREATE POLICY asset_versions_in_scope ON asset_versions FOR SELECT USING (
+    EXISTS (SELECT FROM sites WHERE sites.id = asset_versions.site_id)
+);
+
+ALTER TABLE samples ENABLE ROW LEVEL SECURITY;
+CREATE POLICY samples_in_scope ON samples FOR SELECT USING (
+    EXISTS (SELECT FROM asset_versions AS version WHERE version.asset_key = samples.asset_key)
+);
+
+ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;
+CREATE POLICY sessions_in_scope ON sessions FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+    AND ((SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]) IS NULL OR cardinality(site_ids) > 0 AND site_ids <@ (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]))
+);
+
+ALTER TABLE asset_lists ENABLE ROW LEVEL SECURITY;
+CREATE POLICY asset_lists_in_scope ON asset_lists FOR SELECT USING (
+    EXISTS (SELECT FROM sessions WHERE sessions.list_id = asset_lists.list_id)
+);
+
+ALTER TABLE dispatches ENABLE ROW LEVEL SECURITY;
+CREATE POLICY dispatches_in_scope ON dispatches FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+    AND ((SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]) IS NULL OR cardinality(site_ids) > 0 AND site_ids <@ (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]))
+);
+
+ALTER TABLE dispatch_shares ENABLE ROW LEVEL SECURITY;
+CREATE POLICY dispatch_shares_in_scope ON dispatch_shares FOR SELECT USING (
+    EXISTS (SELECT FROM dispatches AS dispatch WHERE dispatch.dispatch_id = dispatch_shares.dispatch_id)
+);
+
+ALTER TABLE dispatch_resplits ENABLE ROW LEVEL SECURITY;
+CREATE POLICY dispatch_resplits_in_scope ON dispatch_resplits FOR SELECT USING (
+    EXISTS (SELECT FROM dispatches AS dispatch WHERE dispatch.dispatch_id = dispatch_resplits.dispatch_id)
+);
+
+ALTER TABLE audit ENABLE ROW LEVEL SECURITY;
+CREATE POLICY audit_in_scope ON audit FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+);
+
+ALTER VIEW telemetry SET (security_invoker = true);
+ALTER VIEW agent_sessions SET (security_invoker = true);
+ALTER VIEW dispatch_members SET (security_invoker = true);
+ALTER VIEW dispatch_left_out SET (security_invoker = true);
 
 INSERT INTO schema_version (version) VALUES (4);
