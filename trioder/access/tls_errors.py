@@ -71,6 +71,18 @@ _REASONS: Final[dict[str, str]] = {
 _ALERT_PREFIXES: Final = ("SSLV3_ALERT_", "TLSV1_ALERT_", "TLSV13_ALERT_", "SSL/TLS_ALERT_")
 
 
+# The first bytes of a TLS record: a handshake's, and an alert's.
+_RECORDS: Final = (b"\x16\x03", b"\x15\x03")
+TLS_ON_PLAIN_CONNECTION: Final = (
+    "the peer speaks TLS on a connection without it: use TLS and https:// on both sides, or on neither"
+)
+
+
+def is_tls(first: bytes | bytearray) -> bool:
+    """Whether the first bytes of a connection are TLS; neither HTTP/1.1 nor HTTP/2 begins so."""
+    return first.startswith(_RECORDS)
+
+
 def explain(error: BaseException) -> str:
     """Return why a TLS handshake failed and what to do, as one sentence without a full stop.
 
