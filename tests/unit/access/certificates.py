@@ -7,6 +7,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 
 class Pair(NamedTuple):
@@ -36,9 +46,38 @@ class Authority:
         leaf = self._ca.issue_cert(
             *names, not_before=now + timedelta(hours=from_h), not_after=now + timedelta(hours=to_h)
         )
+        return self._write(
+            file, b"".join(pem.bytes() for pem in leaf.cert_chain_pems), leaf.private_key_pem.bytes()
+        )
+
+    def issue_identity(self, uri: str, *, file: str) -> Pair:
+        """Issue a certificate for an agent's identity, which trustme does not; replace the files."""
+        now = datetime.now(UTC)
+        key = ec.generate_private_key(ec.SECP256R1())
+        authority = load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        assert isinstance(authority, ec.EllipticCurvePrivateKey)
+        cert = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))
+            .issuer_name(x509.load_pem_x509_certificate(self._ca.cert_pem.bytes()).subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=24))
+            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .sign(authority, hashes.SHA256())
+        )
+        return self._write(
+            file,
+            cert.public_bytes(Encoding.PEM),
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        )
+
+    def _write(self, file: str, cert: bytes, key: bytes) -> Pair:
         pair = Pair(*(self._directory / f"{self._name}-{file}.{kind}" for kind in ("crt", "key")))
-        _replace(pair.cert, b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
-        _replace(pair.key, leaf.private_key_pem.bytes())
+        _replace(pair.cert, cert)
+        _replace(pair.key, key)
         return pair
 
 
