@@ -1,11 +1,12 @@
 """The audit trail: records for the store. Refusals are aggregated, so that a flood cannot fill its table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 import trio
 
+from trioder.access.table import AccessChange
 from trioder.domain.access import AuditRecord
 from trioder.process.addresses import host_of_peer
 from trioder.process.wall_time import WallClock
@@ -50,6 +51,22 @@ class AuditTrail:
     def record(self, record: AuditRecord) -> None:
         """Record a command or a change."""
         self._store(record)
+
+    def access_changed(self, changes: Sequence[AccessChange]) -> None:
+        """Record what a newer access file has changed."""
+        for change in changes:
+            self._store(
+                AuditRecord(
+                    at_ms=self._wall.now_ms(),
+                    principal=change.by,
+                    kind="access_file",
+                    tenant=change.tenant,
+                    peer="",
+                    action=change.action,
+                    target=change.target,
+                    outcome="ok",
+                )
+            )
 
     def refused(self, record: AuditRecord) -> None:
         """Record a refusal, or count it: in a minute at most 10 of a caller and 200 of all are recorded.

@@ -7,10 +7,9 @@ import ipaddress
 import math
 import os
 import random
-import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,12 +20,19 @@ import trio
 import trio_asyncio
 
 from trioder.access.document import AccessFileError
-from trioder.access.table import AccessTable
+from trioder.access.tls import TlsConfigurationError
 from trioder.api import AllowedHosts, RestOptions, create_app, serve_rest
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
-from trioder.fleet.reload import FleetReloader
-from trioder.headend.rest_options import read_access, rest_options
+from trioder.headend.reloads import open_reloads
+from trioder.headend.rest_options import rest_options
+from trioder.headend.security import (
+    Security,
+    SecurityError,
+    SecurityOptions,
+    configure_security,
+    security_options,
+)
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
 from trioder.process.logs import LogFormat, configure_logging, logging_options
@@ -179,14 +185,7 @@ _option = partial(click.option, show_default=True, show_envvar=True)
     default=256,
     help="MiB that all gRPC peers together can occupy in the headend; beyond it connections are closed.",
 )
-@_option(
-    "--access-dir",
-    envvar="ACCESS_DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=None,
-    show_default=False,
-    help="The directory of the access file, access.json; by default access in the state directory.",
-)
+@security_options
 @rest_options
 @logging_options
 def main(
@@ -202,24 +201,24 @@ def main(
     tick_s: float,
     stale_after_s: float,
     peer_memory_mb: int,
-    access_dir: Path | None,
+    security: SecurityOptions,
     rest: RestOptions,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
     """Read the fleet and serve it until a stop signal."""
     configure_logging(level=log_level, format=log_format)
+    try:
+        secured = configure_security(security, state_dir=state_dir, grpc_addr=grpc_addr, http_addr=http_addr)
+    except (SecurityError, TlsConfigurationError, AccessFileError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
     descriptors = raise_descriptor_limit()
     try:
         fleet = load_fleet(assets_path)
     except FleetFileError as error:
         faults = "1 fault" if len(error.faults) == 1 else f"{len(error.faults)} faults"
         click.echo(f"Error: {faults} in the fleet file:\n{error}", err=True)
-        sys.exit(2)
-    try:
-        access = read_access(access_dir or state_dir / "access")
-    except AccessFileError as error:
-        click.echo(f"Error: {error}", err=True)
         sys.exit(2)
     _check_descriptors(descriptors, assets=len(fleet.assets))
     run = partial(
@@ -238,7 +237,7 @@ def main(
         peers=PeerOptions(
             memory_bytes=peer_memory_mb * 1024 * 1024, max_connections=peer_descriptors(descriptors)
         ),
-        access=access,
+        security=secured,
         rest=rest,
     )
     refused: list[BaseException] = []
@@ -277,7 +276,7 @@ async def _run(
     tick_s: float,
     stale_after_s: float,
     peers: PeerOptions,
-    access: tuple[AccessTable, Path] | None,
+    security: Security,
     rest: RestOptions,
 ) -> None:
     async with AsyncExitStack() as ports:
@@ -285,7 +284,6 @@ async def _run(
         http_listeners = await _listen(http_addr, "HEADEND_HTTP_ADDR", ports)
         grpc_listeners = await _listen(grpc_addr, "HEADEND_GRPC_ADDR", ports)
         wall = WallClock.starting_now()
-        table, access_path = access or (None, None)
         rest = replace(rest, limits=replace(rest.limits, limit_open_access=not _is_loopback(http_listeners)))
         async with (
             open_stop_signal() as stop,
@@ -309,10 +307,10 @@ async def _run(
                 stale_after_s=stale_after_s,
                 read_fleet=partial(load_fleet, assets_path),
                 peers=PeerLimits(peers),
-                access=table,
-                access_path=access_path,
+                access=security.access,
+                access_path=security.access_path,
             ) as headend,
-            _open_reload_on_hangup(headend.reloader),
+            open_reloads(headend, security.tls),
             trio.open_nursery() as edge,
         ):
             serve = partial(
@@ -322,6 +320,7 @@ async def _run(
                 shutdown=headend.closing,
                 hosts=http_hosts,
                 counters=headend.counters,
+                tls=security.http_tls,
             )
             await edge.start(serve)
             grpc = partial(
@@ -330,6 +329,8 @@ async def _run(
                 headend.services,
                 options=_GRPC,
                 limits=headend.peers,
+                tls=security.grpc_tls,
+                access=headend.peer_access,
                 drain=headend.closing,
             )
             await edge.start(grpc)
@@ -343,32 +344,10 @@ async def _run(
                 sites=len(fleet.sites),
                 database=database_url if database_url in {"embedded", "none"} else "postgres",
             )
-            if table is None or not table.has_tokens:
-                log.info("REST is open to everybody who reaches it: there are no tokens")
             await stop.requested.wait()
             headend.closing.set()
             edge.cancel_scope.deadline = trio.current_time() + _GRACE_S
     log.info("headend stopped")
-
-
-@asynccontextmanager
-async def _open_reload_on_hangup(reloader: FleetReloader) -> AsyncIterator[None]:
-    """Reload at SIGHUP around the block; apart from the edge, whose end is waited for at a stop."""
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_reload_on_hangup, reloader)
-        yield
-        nursery.cancel_scope.cancel()
-
-
-async def _reload_on_hangup(
-    reloader: FleetReloader, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Reload the fleet file on SIGHUP; the result is logged."""
-    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
-        task_status.started()
-        async for _ in hangups:
-            with suppress(FleetFileError):
-                await reloader.reload()
 
 
 @asynccontextmanager

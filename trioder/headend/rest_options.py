@@ -1,15 +1,12 @@
-"""The headend's options for access to REST: limits and open metrics; and the access file."""
+"""The headend's options for REST: the limits of a token, and open metrics."""
 
 from collections.abc import Callable
 from functools import partial, wraps
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from trioder.access.document import ACCESS_FILE, read_document
 from trioder.access.limits import Rate
-from trioder.access.table import AccessTable
 from trioder.api import RestLimits, RestOptions
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -67,13 +64,3 @@ def rest_options(command: F) -> F:
         command(**options, rest=RestOptions(limits=limits, metrics_open=metrics_open))
 
     return with_rest  # type: ignore[return-value]  # with other options than `command`
-
-
-def read_access(access_dir: Path) -> tuple[AccessTable, Path] | None:
-    """Return the access file in memory, and its path; None if there is none: then everything is open.
-
-    Raises:
-        AccessFileError: it breaks a rule.
-    """
-    path = access_dir / ACCESS_FILE
-    return (AccessTable(read_document(path)), path) if path.exists() else None

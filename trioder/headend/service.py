@@ -17,7 +17,6 @@ from trioder.access.table import AccessChange, AccessTable
 from trioder.access.watch import AccessWatch
 from trioder.api.context import Headend
 from trioder.control.dispatcher import Dispatcher
-from trioder.domain.access import AuditRecord
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
@@ -27,13 +26,14 @@ from trioder.gateway.agent_clocks import AgentClocks
 from trioder.gateway.log_limit import AgentEventLog
 from trioder.gateway.sessions import SessionRegistry
 from trioder.headend.agent_link import SHUTTING_DOWN, AgentLinkService, first_message_bytes
+from trioder.headend.revocation import Revocation
 from trioder.headend.ticker import Ticker
 from trioder.ingest.latest import LatestState
 from trioder.ingest.service import Ingest
 from trioder.process.clock_discipline import ClockStep, discipline_clock
 from trioder.process.nurseries import open_background_nursery
 from trioder.process.wall_time import WallClock
-from trioder.rpc import PeerLimits, Services, StatusCode
+from trioder.rpc import PeerAccess, PeerLimits, Services, StatusCode
 from trioder.rpc.health import HealthStatus, health_services
 from trioder.store.interface import Store, StoreUnavailableError
 from trioder.wire.service import AGENT_LINK_STREAM
@@ -116,21 +116,16 @@ async def open_headend(
             dispatcher.clock_stepped(by_ms)
 
     audit = AuditTrail(store.record_audit, wall=wall)
+    revocation = Revocation(access=access, sessions=sessions)
+    peer_access = PeerAccess(revocation.refusal)
 
     def access_changed(changes: Sequence[AccessChange]) -> None:
-        for change in changes:
-            audit.record(
-                AuditRecord(
-                    at_ms=wall.now_ms(),
-                    principal=change.by,
-                    kind="access_file",
-                    tenant=change.tenant,
-                    peer="",
-                    action=change.action,
-                    target=change.target,
-                    outcome="ok",
-                )
-            )
+        audit.access_changed(changes)
+        revocation.access_changed(peer_access)
+
+    access_watch = None
+    if access is not None and access_path is not None:
+        access_watch = AccessWatch(access, access_path, access_changed)
 
     ticker = Ticker(
         fleet=fleet,
@@ -147,9 +142,7 @@ async def open_headend(
         events=events,
         counters=counters,
     )
-    event_log = AgentEventLog(counters=counters, wall=wall)
-    events.handle(AgentEvent, event_log.write)
-    events.handle(SessionClosed, event_log.session_closed)
+    _handle_agent_events(events, AgentEventLog(counters=counters, wall=wall))
     # Each sample is compared with the setpoint in force; from a queue, samples would be dropped.
     events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
     _handle_fleet_changes(
@@ -165,8 +158,8 @@ async def open_headend(
 
     async with open_background_nursery(before_cancel=stop) as nursery:
         nursery.start_soon(audit.run)
-        if access is not None and access_path is not None:
-            nursery.start_soon(AccessWatch(access, access_path, access_changed).run)
+        if access_watch is not None:
+            nursery.start_soon(access_watch.run)
         nursery.start_soon(_end_sessions, closing, sessions, health)
         nursery.start_soon(_maintain_dispatches, dispatcher)
         nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
@@ -192,9 +185,16 @@ async def open_headend(
             closing=closing,
             reloader=reloader,
             audit=audit,
+            peer_access=peer_access,
             access=access,
+            access_watch=access_watch,
         )
         yield headend
+
+
+def _handle_agent_events(events: EventBus, event_log: AgentEventLog) -> None:
+    events.handle(AgentEvent, event_log.write)
+    events.handle(SessionClosed, event_log.session_closed)
 
 
 def _handle_fleet_changes(
