@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ from tests.integration.store.tenants import (
     NORTH_NOWHERE,
     RECORDS,
     SOUTH,
+    dispatch_named,
     name_of,
     record_dispatch,
     record_id,
@@ -158,6 +160,16 @@ async def test_a_dispatch_that_gets_assets_at_another_site_leaves_the_scope_of_i
             assert [name_of(each.dispatch_id) for each in found] == names
 
 
+async def test_a_dispatch_of_which_no_shares_are_on_record_is_at_no_site(store: PostgresStore) -> None:
+    # As when they were dropped because there was no room.
+    dispatch = replace(dispatch_named("a"), dispatch_id=record_id("f"), members=())
+    store.record_dispatch(dispatch, changed=(), share_of=lambda key: pytest.fail(f"asked for {key}"))
+    await store.wait_idle()
+    for scope, expected in ((NORTH, True), (NORTH_AT_A, False), (NORTH_NOWHERE, False)):
+        found = await store.dispatches(limit=9, scope=scope)
+        assert ("f" in {name_of(each.dispatch_id) for each in found}) == expected
+
+
 async def test_a_user_that_may_not_make_the_role_is_told_what_to_run(login_url: str, boss_url: str) -> None:
     async def warnings() -> list[dict]:
         with capture_logs() as lines:
@@ -206,3 +218,18 @@ async def test_a_role_that_was_taken_away_meanwhile_shows_nothing(login_url: str
         run_sql(boss_url, f"REVOKE trioder_reader FROM {_login(login_url)}")
         with pytest.raises(StoreUnavailableError, match="permission denied"):
             await store.sessions(limit=9, scope=NORTH)
+
+
+@pytest.mark.parametrize(("tenant", "sees"), [(None, 0), ("north", 3), ("*", 5)])
+async def test_a_login_of_its_own_for_reading_sees_the_tenant_that_it_is_given(
+    login_url: str, boss_url: str, tenant: str | None, sees: int
+) -> None:
+    run_sql(boss_url, f"ALTER ROLE {_login(login_url)} CREATEROLE")
+    await tenants.fill(login_url)
+    run_sql(boss_url, "DROP ROLE IF EXISTS dashboard")
+    run_sql(boss_url, "CREATE ROLE dashboard LOGIN PASSWORD 'board'")
+    run_sql(boss_url, "GRANT trioder_reader TO dashboard")
+    if tenant is not None:
+        run_sql(boss_url, f"ALTER ROLE dashboard SET trioder.tenant = '{tenant}'")
+    url = login_url.replace(f"{_login(login_url)}:another", "dashboard:board")
+    assert run_sql(url, "SELECT count(*) FROM telemetry") == [(sees,)]
