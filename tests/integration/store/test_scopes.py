@@ -149,6 +149,17 @@ async def test_a_dispatch_that_waits_to_be_written_is_found_within_its_scope(
                 assert (found is not None) == (name in records)
 
 
+async def test_a_dispatch_of_which_only_a_part_waits_is_at_more_sites_than_that_part(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_store_on(database_url, fleet=FLEET) as store:
+        await until_health(store, "ok")
+        monkeypatch.setattr(store._record_writer.queue, "first", lambda count: [])
+        record_dispatch(store, "ab", keys=[0])
+        assert await store.find_dispatch(dispatch_id=record_id("ab"), scope=NORTH) is not None
+        assert await store.find_dispatch(dispatch_id=record_id("ab"), scope=NORTH_AT_A) is None
+
+
 async def test_a_dispatch_that_gets_assets_at_another_site_leaves_the_scope_of_its_first(
     database_url: str,
 ) -> None:
