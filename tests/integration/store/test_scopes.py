@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.integration.store import tenants
 from tests.integration.store.senders import until_health
-from tests.integration.store.servers import open_store_on, run_password_server, run_sql
+from tests.integration.store.servers import SITE, asset, open_store_on, run_password_server, run_sql
 from tests.integration.store.tenants import (
     ALL_AT_A_AND_C,
     ASSETS,
@@ -25,10 +25,13 @@ from tests.integration.store.tenants import (
     name_of,
     record_dispatch,
     record_id,
+    session_id,
 )
 from trioder.domain.access import EVERYTHING, Scope
+from trioder.domain.fleet import Fleet
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.postgres.store import PostgresStore
+from trioder.store.records import SessionRecord
 
 _WARNING = "reads are not under row-level security: queries filter by tenant nevertheless"
 
@@ -96,10 +99,10 @@ async def test_reads_return_what_lies_in_the_scope(store: PostgresStore) -> None
         assert {name_of(each.session_id) for each in sessions} == records
         dispatches = await store.dispatches(limit=99, scope=scope)
         assert {name_of(each.dispatch_id) for each in dispatches} == records
-        for number, asset in enumerate(ASSETS, start=1):
-            past = await store.history(asset, limit=9, scope=scope)
+        for number, each in enumerate(ASSETS, start=1):
+            past = await store.history(each, limit=9, scope=scope)
             assert len(past) == (number in assets)
-            retired = await store.find_retired_asset(asset.id, scope=scope)
+            retired = await store.find_retired_asset(each.id, scope=scope)
             assert (retired is not None) == (number in assets and number > 3)
         for name in RECORDS:
             found = await store.find_dispatch(dispatch_id=record_id(name), scope=scope)
@@ -147,6 +150,30 @@ async def test_a_dispatch_that_waits_to_be_written_is_found_within_its_scope(
             for name in RECORDS:
                 found = await store.find_dispatch(dispatch_id=record_id(name), scope=scope)
                 assert (found is not None) == (name in records)
+
+
+@pytest.mark.parametrize(("count", "seen"), [(256, 1), (257, 0)])
+async def test_sessions_at_very_many_sites_are_for_those_who_see_all(
+    database_url: str, count: int, seen: int
+) -> None:
+    sites = [replace(SITE, id=asset(1_000 + number).id, tenant="north") for number in range(count)]
+    assets = [replace(asset(number), site_id=site.id) for number, site in enumerate(sites)]
+    every_site = Scope(tenant="north", site_ids=frozenset(site.id for site in sites))
+    async with open_store_on(database_url, fleet=Fleet(sites=sites, assets=assets)) as store:
+        store.open_session(
+            SessionRecord(
+                session_id=session_id("a"),
+                agent_id="agent",
+                epoch=1,
+                peer="x",
+                asset_keys=range(count),
+                connected_ms=1,
+                tenant="north",
+            )
+        )
+        await store.wait_idle()
+        assert len(await store.sessions(limit=9, scope=NORTH)) == 1
+        assert len(await store.sessions(limit=9, scope=every_site)) == seen
 
 
 async def test_a_dispatch_of_which_only_a_part_waits_is_at_more_sites_than_that_part(
