@@ -119,6 +119,7 @@ async def serve_connection(
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
+    budget.last_received_s = trio.current_time()
     connection = Connection(stream, client_side=False, options=options, budget=budget)
     with access.serving(peer, connection):
         await _Calls(connection, services, peer, access).run(trio.Event() if drain is None else drain)
