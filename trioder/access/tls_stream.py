@@ -86,11 +86,14 @@ class TlsStream(trio.abc.HalfCloseableStream):
         return self._tls.getpeercert(binary_form=True)
 
     async def do_handshake(self) -> None:
-        """Do the handshake, once; before anything is sent or received.
+        """Do the handshake, before anything is sent or received; nothing if it is done.
 
         Raises:
             trio.BrokenResourceError: it failed; `access.tls.explain` says why.
         """
+        if self._established:
+            await trio.lowlevel.checkpoint()
+            return
         if self._server_side:
             await self._fill()
         while True:
