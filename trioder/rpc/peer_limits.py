@@ -131,7 +131,7 @@ class PeerBudget:
 
     async def next_handshake_step(self) -> None:
         """Wait for the slice of work in which the peer's last bytes are processed."""
-        await self.limits.next_slice()
+        await self.limits.next_handshake_step()
         # What it waited for us is no silence of the peer.
         self.last_received_s = trio.current_time()
 
@@ -139,6 +139,8 @@ class PeerBudget:
         """A handler has registered the peer; to be paired with `unregister` when its call ends."""
         self.registrations += 1
         if self.limited and self.registrations == 1:
+            # How many TLS sessions of registered peers there are is up to the fleet, like the connections.
+            self.connection_bytes = CONNECTION_BYTES
             self.limits.mark_registered(self)
 
     def unregister(self) -> None:
@@ -192,6 +194,8 @@ class PeerLimits:
         self._unregistered_added = trio.Event()
         self._acceptors = trio.lowlevel.ParkingLot()
         self._slice = trio.Lock()
+        self._first_slice = trio.Lock()
+        self._handshake_step = trio.Lock()
 
     @property
     def registered_count(self) -> int:
@@ -246,8 +250,18 @@ class PeerLimits:
 
     async def next_slice(self) -> None:
         """Wait for the slice of work that all unregistered peers share, one a pass of the event loop."""
-        async with self._slice:
-            pass
+        await _turn(self._slice)
+
+    async def next_first_slice(self) -> None:
+        """The same for what honest peers send until they are registered: others do not delay it.
+
+        Thousands of agents at once would otherwise all be registered in one pass.
+        """
+        await _turn(self._first_slice)
+
+    async def next_handshake_step(self) -> None:
+        """The same for the steps of TLS handshakes: newcomers do not delay those that have done theirs."""
+        await _turn(self._handshake_step)
 
     def mark_registered(self, budget: PeerBudget) -> None:
         """Move a budget to the registered ones."""
@@ -367,6 +381,12 @@ class PeerLimits:
 def unlimited_budget() -> PeerBudget:
     """The budget of a connection that only its own options bound."""
     return PeerBudget(limits=PeerLimits(PeerOptions(memory_bytes=1 << 62)), limited=False)
+
+
+async def _turn(lock: trio.Lock) -> None:
+    # Its release wakes the next one in the pass that follows.
+    async with lock:
+        pass
 
 
 def _network(address: str) -> str:
