@@ -26,6 +26,7 @@ CALL_BYTES = 4 * 1024
 # And with 600 handshakes that were half done, each 52 kB; longer chains of certificates take more.
 TLS_BYTES = 64 * 1024
 
+_HANDSHAKES_PER_ADDRESS = 128
 _SWEEP_EVERY_S = 0.25
 # An unregistered peer that others wait for is closed after so long without a byte from it.
 _SILENT_S = 5.0
@@ -193,6 +194,8 @@ class PeerLimits:
         self._addresses: dict[str, _Address] = {}
         self._unregistered_added = trio.Event()
         self._acceptors = trio.lowlevel.ParkingLot()
+        # By address; only those of which any is in progress.
+        self._handshakes: dict[str, trio.CapacityLimiter] = {}
         self._slice = trio.Lock()
         self._first_slice = trio.Lock()
         self._handshake_step = trio.Lock()
@@ -222,6 +225,26 @@ class PeerLimits:
         budget.charge_base(budget.connection_bytes)
         self._add_unregistered(budget)
         return budget
+
+    @asynccontextmanager
+    async def handshaking(self, budget: PeerBudget) -> AsyncIterator[None]:
+        """Wait for the peer's turn among those of its address; its TLS handshake is done in the block.
+
+        More at once would only make each take longer: a machine of thousands of agents does few at a time.
+        """
+        limiter = self._handshakes.setdefault(budget.address, trio.CapacityLimiter(_HANDSHAKES_PER_ADDRESS))
+        # No time limit runs meanwhile.
+        budget.queued = True
+        try:
+            async with limiter:
+                budget.queued = False
+                budget.begin_handshake()
+                yield
+        finally:
+            budget.queued = False
+            statistics = limiter.statistics()
+            if not statistics.borrowed_tokens and not statistics.tasks_waiting:
+                self._handshakes.pop(budget.address, None)
 
     @asynccontextmanager
     async def serving(

@@ -265,6 +265,25 @@ async def test_handshakes_that_stop_halfway_hold_no_place_of_their_address(
                 await channel.unary(UNARY, message(b"on"))
 
 
+async def test_handshakes_beyond_those_of_an_address_wait_without_a_time_limit(
+    client_tls: ClientTls, server_tls: ServerTls, hello: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trioder.rpc.peer_limits._HANDSHAKES_PER_ADDRESS", 1)
+    limits = PeerLimits(PeerOptions(register_within_s=0.5))
+    async with (
+        serving(server_tls, limits=limits) as server,
+        await trio.open_tcp_stream("127.0.0.1", server.port) as first,
+    ):
+        await first.send_all(hello)
+        await first.receive_some()
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as second:
+            await second.send_all(hello)
+            # The first one is closed for its time limit; only then the second one is answered.
+            while await first.receive_some():
+                pass
+            assert await second.receive_some()
+
+
 async def test_many_agents_at_once_are_paced_and_none_is_refused(
     client_tls: ClientTls, server_tls: ServerTls
 ) -> None:
