@@ -97,6 +97,7 @@ async def serving(
         )
         await nursery.start(serve)
         with trio.fail_after(20):
+            await trio.lowlevel.checkpoint()
             yield Running(listeners[0].socket.getsockname()[1], probe, limits)
         nursery.cancel_scope.cancel()
 
