@@ -24,6 +24,7 @@ from tests.unit.headend.parts import make_fleet
 from trioder.access.certificate_fields import read_certificate
 from trioder.access.document import AccessDocument, AgentEntry, CertificateEntry, update_document
 from trioder.access.tls import ClientTls
+from trioder.access.tls_stream import TlsStream
 from trioder.fleet import dump_fleet
 from trioder.rpc import Channel, ClientCall, RpcError, StatusCode, connect, open_channel
 from trioder.wire import agent_link_pb2 as pb
@@ -317,6 +318,24 @@ async def test_a_hangup_reads_certificates_again(fleet_file: Path, access: Acces
     async with logging(variables(fleet_file, **access.variables)) as headend:
         os.kill(headend.process.pid, signal.SIGHUP)
         await headend.says("TLS files were read again")
+
+
+async def test_a_connection_without_a_session_of_a_revoked_certificate_ends_too(
+    fleet_file: Path, access: Access
+) -> None:
+    async with logging(variables(fleet_file, **access.variables)) as headend:
+        stream = await connect("localhost", headend.grpc_port, ssl_context=access.client(0).context)
+        assert isinstance(stream, TlsStream)
+        async with stream:
+            await stream.do_handshake()
+            # The headend's preface: it serves the connection.
+            await stream.receive_some()
+            access.revoke(0)
+            # Sooner than for not registering.
+            with trio.fail_after(8):
+                while await stream.receive_some():
+                    pass
+            await headend.says("is revoked", within_s=2)
 
 
 async def test_the_session_of_a_revoked_certificate_ends_and_others_stay(
