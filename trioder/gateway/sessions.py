@@ -34,6 +34,7 @@ class Session:
         backlog_only: it drives no assets, and only delivers the backlog of a former agent.
         unknown_ids: the registered assets that are not in the fleet.
         peer: its address, host:port.
+        certificate_serial: of the certificate that it authenticated with; empty without one.
         clock_skew_s: how far the agent's clock is ahead of the headend's; None while unknown.
         clock_error_s: the error of that, +/-; None while unknown.
         adopted_keys: its assets that follow a dispatch of which there is no record.
@@ -53,6 +54,7 @@ class Session:
     batch_keys: Sequence[int | None]
     backlog_only: bool = False
     unknown_ids: frozenset[str] = frozenset()
+    certificate_serial: str = ""
     clock_skew_s: float | None = None
     clock_error_s: float | None = None
     downlink: DownlinkQueue = field(default_factory=DownlinkQueue)

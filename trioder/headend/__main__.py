@@ -6,10 +6,9 @@ The order of the `async with` blocks is the order of the shutdown, from the insi
 import math
 import os
 import random
-import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +17,19 @@ import structlog
 import trio
 import trio_asyncio
 
+from trioder.access.document import AccessFileError
+from trioder.access.tls import TlsConfigurationError
 from trioder.api import AllowedHosts, create_app, serve_rest
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
-from trioder.fleet.reload import FleetReloader
+from trioder.headend.reloads import open_reloads
+from trioder.headend.security import (
+    Security,
+    SecurityError,
+    SecurityOptions,
+    configure_security,
+    security_options,
+)
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
 from trioder.process.logs import LogFormat, configure_logging, logging_options
@@ -174,6 +182,7 @@ _option = partial(click.option, show_default=True, show_envvar=True)
     default=256,
     help="MiB that all gRPC peers together can occupy in the headend; beyond it connections are closed.",
 )
+@security_options
 @logging_options
 def main(
     *,
@@ -188,11 +197,17 @@ def main(
     tick_s: float,
     stale_after_s: float,
     peer_memory_mb: int,
+    security: SecurityOptions,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
     """Read the fleet and serve it until a stop signal."""
     configure_logging(level=log_level, format=log_format)
+    try:
+        secured = configure_security(security, state_dir=state_dir, grpc_addr=grpc_addr, http_addr=http_addr)
+    except (SecurityError, TlsConfigurationError, AccessFileError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
     descriptors = raise_descriptor_limit()
     try:
         fleet = load_fleet(assets_path)
@@ -217,6 +232,7 @@ def main(
         peers=PeerOptions(
             memory_bytes=peer_memory_mb * 1024 * 1024, max_connections=peer_descriptors(descriptors)
         ),
+        security=secured,
     )
     refused: list[BaseException] = []
     try:
@@ -254,6 +270,7 @@ async def _run(
     tick_s: float,
     stale_after_s: float,
     peers: PeerOptions,
+    security: Security,
 ) -> None:
     async with AsyncExitStack() as ports:
         # First of all: a second headend must fail here.
@@ -282,8 +299,10 @@ async def _run(
                 stale_after_s=stale_after_s,
                 read_fleet=partial(load_fleet, assets_path),
                 peers=PeerLimits(peers),
+                access=security.access,
+                access_path=security.access_path,
             ) as headend,
-            _open_reload_on_hangup(headend.reloader),
+            open_reloads(headend, security.tls),
             trio.open_nursery() as edge,
         ):
             rest = partial(
@@ -293,6 +312,7 @@ async def _run(
                 shutdown=headend.closing,
                 hosts=http_hosts,
                 counters=headend.counters,
+                tls=security.http_tls,
             )
             await edge.start(rest)
             grpc = partial(
@@ -301,6 +321,8 @@ async def _run(
                 headend.services,
                 options=_GRPC,
                 limits=headend.peers,
+                tls=security.grpc_tls,
+                access=headend.peer_access,
                 drain=headend.closing,
             )
             await edge.start(grpc)
@@ -318,26 +340,6 @@ async def _run(
             headend.closing.set()
             edge.cancel_scope.deadline = trio.current_time() + _GRACE_S
     log.info("headend stopped")
-
-
-@asynccontextmanager
-async def _open_reload_on_hangup(reloader: FleetReloader) -> AsyncIterator[None]:
-    """Reload at SIGHUP around the block; apart from the edge, whose end is waited for at a stop."""
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_reload_on_hangup, reloader)
-        yield
-        nursery.cancel_scope.cancel()
-
-
-async def _reload_on_hangup(
-    reloader: FleetReloader, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Reload the fleet file on SIGHUP; the result is logged."""
-    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
-        task_status.started()
-        async for _ in hangups:
-            with suppress(FleetFileError):
-                await reloader.reload()
 
 
 @asynccontextmanager

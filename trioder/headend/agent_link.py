@@ -87,7 +87,9 @@ class AgentLinkService:
             registration = await _receive_registration(
                 call, max_assets=most_descriptors(len(self.fleet.assets))
             )
-            session = self._open(registration, peer=call.peer.address)
+            session = self._open(
+                registration, peer=call.peer.address, certificate_serial=call.peer.certificate_serial
+            )
             call.check_bytes = check_message_bytes
             call.register_peer(max_message_bytes=_message_bytes(len(registration.asset_ids)))
         except WireError as error:
@@ -112,9 +114,10 @@ class AgentLinkService:
             reason = "the headend failed"
             raise
         finally:
-            self._close(session, reason)
+            # The call may have been cancelled together with the session.
+            self._close(session, reason if session.end is None else session.end.reason)
 
-    def _open(self, registration: Registration, *, peer: str) -> Session:
+    def _open(self, registration: Registration, *, peer: str, certificate_serial: str) -> Session:
         if self.closing.is_set():
             raise RpcError(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
         keys = [self.fleet.index_by_id.get(asset_id) for asset_id in registration.asset_ids]
@@ -130,6 +133,7 @@ class AgentLinkService:
             backlog_only=registration.backlog_only,
             unknown_ids=unknown_ids,
             peer=peer,
+            certificate_serial=certificate_serial,
             connected_ms=self.wall.now_ms(),
         )
         try:

@@ -4,13 +4,16 @@ Sockets, signals and the environment are handled in `__main__`; everything here 
 """
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import structlog
 import trio
 
+from trioder.access.table import AccessChange, AccessTable
+from trioder.access.watch import AccessWatch
 from trioder.api.context import Headend
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.fleet import Fleet
@@ -22,13 +25,14 @@ from trioder.gateway.agent_clocks import AgentClocks
 from trioder.gateway.log_limit import AgentEventLog
 from trioder.gateway.sessions import SessionRegistry
 from trioder.headend.agent_link import SHUTTING_DOWN, AgentLinkService, first_message_bytes
+from trioder.headend.revocation import Revocation
 from trioder.headend.ticker import Ticker
 from trioder.ingest.latest import LatestState
 from trioder.ingest.service import Ingest
 from trioder.process.clock_discipline import ClockStep, discipline_clock
 from trioder.process.nurseries import open_background_nursery
 from trioder.process.wall_time import WallClock
-from trioder.rpc import PeerLimits, Services, StatusCode
+from trioder.rpc import PeerAccess, PeerLimits, Services, StatusCode
 from trioder.rpc.health import HealthStatus, health_services
 from trioder.store.interface import Store, StoreUnavailableError
 from trioder.wire.service import AGENT_LINK_STREAM
@@ -49,6 +53,8 @@ async def open_headend(
     stale_after_s: float = 12.0,
     read_fleet: Callable[[], Fleet] | None = None,
     peers: PeerLimits | None = None,
+    access: AccessTable | None = None,
+    access_path: Path | None = None,
 ) -> AsyncIterator[Headend]:
     """Open a headend over `store` and run it; serving `services` is left to the caller.
 
@@ -61,6 +67,8 @@ async def open_headend(
         stale_after_s: the age from which on an agent's sample is `stale`.
         read_fleet: reads the fleet file for a reload; without it a reload changes nothing.
         peers: the limits of the gRPC port; None for the defaults.
+        access: the access file as it was read; None without access control.
+        access_path: the access file, which is read again when it changes.
 
     *Resource handling*: on leaving, `closing` is set and the open sessions are ended.
     """
@@ -106,6 +114,16 @@ async def open_headend(
             link_service.clock_stepped(by_ms)
             dispatcher.clock_stepped(by_ms)
 
+    revocation = Revocation(access=access, sessions=sessions)
+    peer_access = PeerAccess(revocation.refusal)
+
+    def access_changed(_: Sequence[AccessChange]) -> None:
+        revocation.access_changed(peer_access)
+
+    access_watch = None
+    if access is not None and access_path is not None:
+        access_watch = AccessWatch(access, access_path, access_changed)
+
     ticker = Ticker(
         fleet=fleet,
         latest=latest,
@@ -138,6 +156,8 @@ async def open_headend(
         dispatcher.flush()
 
     async with open_background_nursery(before_cancel=stop) as nursery:
+        if access_watch is not None:
+            nursery.start_soon(access_watch.run)
         nursery.start_soon(_end_sessions, closing, sessions, health)
         nursery.start_soon(_maintain_dispatches, dispatcher)
         nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
@@ -162,6 +182,9 @@ async def open_headend(
             peers=peers or PeerLimits(),
             closing=closing,
             reloader=reloader,
+            peer_access=peer_access,
+            access=access,
+            access_watch=access_watch,
         )
         yield headend
 

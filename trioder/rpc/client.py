@@ -12,6 +12,8 @@ import trio
 from google.protobuf.message import DecodeError
 from h2.errors import ErrorCodes
 
+from trioder.access.tls_errors import explain
+from trioder.access.tls_stream import TlsStream
 from trioder.rpc.call_stream import CallStream
 from trioder.rpc.connection import Connection
 from trioder.rpc.headers import (
@@ -38,7 +40,7 @@ async def connect(host: str, port: int, *, ssl_context: ssl.SSLContext | None = 
     stream = await trio.open_tcp_stream(host, port)
     if ssl_context is None:
         return stream
-    return trio.SSLStream(stream, ssl_context, server_hostname=host, https_compatible=True)
+    return TlsStream(stream, ssl_context, server_hostname=host)
 
 
 class ClientCall(Generic[Req, Res]):
@@ -187,11 +189,11 @@ async def open_channel(
         await peer_of(stream)
     except (TlsRefusedError, trio.BrokenResourceError) as refused:
         await trio.aclose_forcefully(stream)
-        raise RpcError(StatusCode.UNAVAILABLE, f"no TLS session: {refused.__cause__ or refused}") from refused
+        raise RpcError(StatusCode.UNAVAILABLE, f"no TLS session: {explain(refused)}") from refused
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
-    scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
+    scheme = "https" if isinstance(stream, TlsStream) else "http"
     connection = Connection(stream, client_side=True, options=options)
     raised: Exception | None = None
     try:

@@ -3,6 +3,7 @@
 It feeds the calls' streams; `server` and `client` decide which calls are opened and what runs in them.
 """
 
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -12,6 +13,8 @@ import structlog
 import trio
 from h2.errors import ErrorCodes
 
+from trioder.access.tls_errors import TLS_ON_PLAIN_CONNECTION, explain, is_tls
+from trioder.access.tls_stream import TlsStream
 from trioder.rpc.call_stream import CallStream
 from trioder.rpc.core import Core, ProtocolViolationError
 from trioder.rpc.options import ConnectionOptions
@@ -191,6 +194,9 @@ class Connection:
             while data := await self._transport.receive_some(self._read_bytes()):
                 self._last_received_s = budget.last_received_s = trio.current_time()
                 self._messages_read = 0
+                if self._bytes_read == 0 and is_tls(data):
+                    self._refuse_peer("tls", TLS_ON_PLAIN_CONNECTION, StatusCode.UNAVAILABLE, None)
+                    return
                 self._bytes_read += len(data)
                 self._unprocessed_bytes = len(data)
                 for number, piece in enumerate(self.core.slices(data)):
@@ -200,6 +206,8 @@ class Connection:
                         return
                 self._unprocessed_bytes = 0
                 self._charge_buffers()
+            if self._client_side and self._bytes_read == 0 and not isinstance(self._transport, TlsStream):
+                self.close("the peer closed the connection and sent nothing; it may require TLS (https://)")
             self.close("the peer closed the connection")
         except ProtocolViolationError as violation:
             # Its GOAWAY is pending already.
@@ -207,7 +215,7 @@ class Connection:
                 "protocol_violation", f"protocol violation: {violation}", StatusCode.UNAVAILABLE, None
             )
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self.close(f"the connection was lost: {error.__cause__ or error}")
+            self.close(f"the connection was lost: {_cause_of(error)}")
 
     def _read_bytes(self) -> int:
         if self.budget.unregistered and not self._shares_slices():
@@ -255,7 +263,7 @@ class Connection:
                 if self.draining and not self.streams:
                     self._finish_drain()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self.close(f"the connection was lost: {error.__cause__ or error}")
+            self.close(f"the connection was lost: {_cause_of(error)}")
 
     def _finish_drain(self) -> None:
         """Close a drained connection: the last call's status is sent."""
@@ -371,3 +379,8 @@ class Connection:
         self.terminate(RpcError(status, detail), error_code)
         if self._client_side:
             self.close(detail)  # without waiting for the callers
+
+
+def _cause_of(error: Exception) -> str:
+    # TLS 1.3: a client learns only now that its certificate was refused.
+    return explain(error) if isinstance(error.__cause__, ssl.SSLError) else str(error.__cause__ or error)

@@ -23,6 +23,8 @@ log = structlog.stdlib.get_logger(__name__)
 # Measured with 1,000 connections that have done nothing but connect, and 1,000 calls that wait.
 CONNECTION_BYTES = 48 * 1024
 CALL_BYTES = 4 * 1024
+# And with 1,000 handshakes that are half done: OpenSSL's session and its buffers.
+TLS_BYTES = 64 * 1024
 
 _SWEEP_EVERY_S = 0.25
 # An unregistered peer that others wait for is closed after so long without a byte from it.
@@ -42,6 +44,7 @@ class PeerBudget:
         buffer_bytes: frames that are arriving, and what is pending to be sent.
         base_bytes: the connection itself, while its peer is unregistered: how many registered ones there are
             is up to the fleet.
+        connection_bytes: what that is.
         since_s: when its time to register began: as it was accepted, and again as it was admitted.
         last_received_s: when its last byte arrived.
         queued: it has sent something, and others of its address are admitted before it.
@@ -59,6 +62,7 @@ class PeerBudget:
     unfinished_bytes: int = 0
     buffer_bytes: int = 0
     base_bytes: int = 0
+    connection_bytes: int = CONNECTION_BYTES
     registrations: int = 0
     queued: bool = False
     admitted: bool = False
@@ -118,6 +122,11 @@ class PeerBudget:
         """Set what the connection itself is charged for."""
         self.limits.used_bytes += count - self.base_bytes
         self.base_bytes = count
+
+    def charge_tls(self) -> None:
+        """Charge the TLS session of an unregistered peer, from its handshake on."""
+        self.connection_bytes += TLS_BYTES
+        self.charge_base(self.connection_bytes)
 
     def register(self) -> None:
         """A handler has registered the peer; to be paired with `unregister` when its call ends."""
@@ -199,7 +208,7 @@ class PeerLimits:
         """Return the budget of a connection that was just accepted; to be given to `serving`."""
         budget = PeerBudget(limits=self, address=_network(address))
         self.connections += 1
-        budget.charge_base(CONNECTION_BYTES)
+        budget.charge_base(budget.connection_bytes)
         self._add_unregistered(budget)
         return budget
 
@@ -243,7 +252,7 @@ class PeerLimits:
         """Move a budget back to the unregistered ones; it is admitted without waiting."""
         self._registered.pop(budget, None)
         if not budget.closed and budget not in self._terminating:
-            budget.charge_base(CONNECTION_BYTES)
+            budget.charge_base(budget.connection_bytes)
             self._addresses.setdefault(budget.address, _Address()).admitted += 1
             budget.admitted = True
             self._add_unregistered(budget)
