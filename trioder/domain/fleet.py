@@ -114,11 +114,19 @@ class Fleet:
 
 
 def shard_fleet(fleet: Fleet, size: int) -> list[tuple[Asset, ...]]:
-    """Return the assets in file order, in shards of `size`; the last may be smaller.
+    """Return the assets in file order, in shards of `size` of one tenant; a tenant's last may be smaller.
 
     Raises:
         ValueError: size is below 1.
     """
     if size < 1:
         raise ValueError(f"size is {size}; a shard must hold at least 1 asset")
-    return [tuple(fleet.assets[start : start + size]) for start in range(0, len(fleet.assets), size)]
+    # An agent has one certificate, which is of one tenant.
+    by_tenant: dict[str, list[Asset]] = {}
+    for key in fleet.keys:
+        by_tenant.setdefault(fleet.tenant_of(key), []).append(fleet.assets[key])
+    return [
+        tuple(assets[start : start + size])
+        for assets in by_tenant.values()
+        for start in range(0, len(assets), size)
+    ]
