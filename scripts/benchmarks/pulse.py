@@ -25,7 +25,7 @@ from trioder.agent.persistence.sqlite_store import open_state_store
 from trioder.agent.pulse import Lateness
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.domain.assets import Asset
-from trioder.process.addresses import Address
+from trioder.process.addresses import Endpoint
 from trioder.process.logs import configure_logging
 from trioder.process.runtime_limits import freeze_gc
 from trioder.process.wall_time import WallClock
@@ -58,7 +58,7 @@ async def _measure(*, assets: int, tick_s: float, pulses: int, peer: bool) -> Re
             port = int(await (await stack.enter_async_context(stub)).line())
         config = AgentConfig(
             agent_id="bench",
-            headend=Address("127.0.0.1", port),
+            headend=Endpoint("127.0.0.1", port),
             tick_s=tick_s,
             phase=0.0,
             assets=_make_assets(assets),

@@ -85,11 +85,14 @@ class TlsStream(trio.abc.HalfCloseableStream):
         return self._tls.getpeercert(binary_form=True)
 
     async def do_handshake(self) -> None:
-        """Do the handshake, once; before anything is sent or received.
+        """Do the handshake, unless it is done; before anything is sent or received.
 
         Raises:
             trio.BrokenResourceError: it failed; `access.tls.explain` says why.
         """
+        if self._established:
+            await trio.lowlevel.checkpoint()
+            return
         if self._server_side:
             await self._fill()
         while True:

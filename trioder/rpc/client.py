@@ -12,7 +12,7 @@ import trio
 from google.protobuf.message import DecodeError
 from h2.errors import ErrorCodes
 
-from trioder.access.tls_errors import explain
+from trioder.access.tls_errors import explain, is_certificate_refused
 from trioder.access.tls_stream import TlsStream
 from trioder.rpc.call_stream import CallStream
 from trioder.rpc.connection import Connection
@@ -32,7 +32,7 @@ _DEFAULTS = ConnectionOptions()
 
 
 async def connect(host: str, port: int, *, ssl_context: ssl.SSLContext | None = None) -> trio.abc.Stream:
-    """Return a connected stream, over TLS where a context (with ALPN h2) is given.
+    """Return a connected stream, over TLS where a context (with ALPN h2) is given, before its handshake.
 
     Raises:
         OSError: no server listens there.
@@ -41,6 +41,26 @@ async def connect(host: str, port: int, *, ssl_context: ssl.SSLContext | None = 
     if ssl_context is None:
         return stream
     return TlsStream(stream, ssl_context, server_hostname=host)
+
+
+async def handshake(stream: trio.abc.Stream) -> None:
+    """Do the handshake of a TLS stream, unless it is done; of others there is none.
+
+    *Resource handling*: the stream is closed if this raises.
+
+    Raises:
+        RpcError: the handshake failed: UNAUTHENTICATED where the server refuses our certificate, which
+            TLS 1.3 reports only to the first call; else UNAVAILABLE.
+    """
+    try:
+        await peer_of(stream)
+    except (TlsRefusedError, trio.BrokenResourceError) as refused:
+        await trio.aclose_forcefully(stream)
+        status = StatusCode.UNAUTHENTICATED if is_certificate_refused(refused) else StatusCode.UNAVAILABLE
+        raise RpcError(status, f"no TLS session: {explain(refused)}") from refused
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
 
 
 class ClientCall(Generic[Req, Res]):
@@ -151,7 +171,7 @@ class Channel:
     def _start(self, method: Method[Any, Any], metadata: Metadata, timeout_s: float | None) -> CallStream:
         connection = self._connection
         if connection.close_reason is not None:
-            raise RpcError(StatusCode.UNAVAILABLE, connection.close_reason)
+            raise RpcError(connection.close_status, connection.close_reason)
         if connection.draining:
             raise RpcError(StatusCode.UNAVAILABLE, "the peer is going away")
         core = connection.core
@@ -183,16 +203,9 @@ async def open_channel(
     without a group; a lost connection is reported by the calls.
 
     Raises:
-        RpcError: UNAVAILABLE: the TLS handshake failed.
+        RpcError: as `handshake` does, which may be called before, within a time limit.
     """
-    try:
-        await peer_of(stream)
-    except (TlsRefusedError, trio.BrokenResourceError) as refused:
-        await trio.aclose_forcefully(stream)
-        raise RpcError(StatusCode.UNAVAILABLE, f"no TLS session: {explain(refused)}") from refused
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
+    await handshake(stream)
     scheme = "https" if isinstance(stream, TlsStream) else "http"
     connection = Connection(stream, client_side=True, options=options)
     raised: Exception | None = None
