@@ -17,6 +17,7 @@ _RECEIVE_BYTES = 64 * 1024
 # How long a peer may take to read an alert: closing with unread data resets the connection, and the alert is
 # lost.
 _ALERT_WITHIN_S = 1.0
+_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class StepPacer:
@@ -85,7 +86,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         return self._tls.getpeercert(binary_form=True)
 
     async def do_handshake(self) -> None:
-        """Do the handshake, unless it is done; before anything is sent or received.
+        """Do the handshake, before anything is sent or received; nothing if it is done.
 
         Raises:
             trio.BrokenResourceError: it failed; `access.tls.explain` says why.
@@ -204,7 +205,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         """Send the closure alert if the transport takes it at once, and close both."""
         try:
             if self._established and not self._sending.locked():
-                with trio.move_on_after(_ALERT_WITHIN_S), suppress(trio.BrokenResourceError):
+                with trio.move_on_after(_ALERT_WITHIN_S), suppress(*_GONE):
                     async with self._sending:
                         await self._send_closure()
         finally:
@@ -223,7 +224,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         await self.transport_stream.send_all(self._outgoing.read())
 
     async def _send_alert(self) -> None:
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        with suppress(*_GONE):
             await self._flush()
             if isinstance(self.transport_stream, trio.abc.HalfCloseableStream):
                 await self.transport_stream.send_eof()

@@ -1,6 +1,6 @@
 """gRPC over Trio, on purerpc's sans-I/O core; knows nothing of batteries."""
 
-from trioder.rpc.client import Channel, ClientCall, connect, handshake, open_channel
+from trioder.rpc.client import Channel, ClientCall, connect, open_channel
 from trioder.rpc.method import Method, method_of
 from trioder.rpc.options import ConnectionOptions, PeerOptions
 from trioder.rpc.peer import Peer
@@ -25,7 +25,6 @@ __all__ = [
     "Services",
     "StatusCode",
     "connect",
-    "handshake",
     "method_of",
     "open_channel",
     "serve_connection",

@@ -29,10 +29,12 @@ from trioder.rpc.peer import TlsRefusedError, peer_of
 from trioder.rpc.status import RpcError, StatusCode
 
 _DEFAULTS = ConnectionOptions()
+# Thousands of agents of one address shake hands in order when their server is back.
+_HANDSHAKE_WITHIN_S = 60.0
 
 
 async def connect(host: str, port: int, *, ssl_context: ssl.SSLContext | None = None) -> trio.abc.Stream:
-    """Return a connected stream, over TLS where a context (with ALPN h2) is given, before its handshake.
+    """Return a connected stream, over TLS where a context (with ALPN h2) is given.
 
     Raises:
         OSError: no server listens there.
@@ -41,26 +43,6 @@ async def connect(host: str, port: int, *, ssl_context: ssl.SSLContext | None = 
     if ssl_context is None:
         return stream
     return TlsStream(stream, ssl_context, server_hostname=host)
-
-
-async def handshake(stream: trio.abc.Stream) -> None:
-    """Do the handshake of a TLS stream, unless it is done; of others there is none.
-
-    *Resource handling*: the stream is closed if this raises.
-
-    Raises:
-        RpcError: the handshake failed: UNAUTHENTICATED where the server refuses our certificate, which
-            TLS 1.3 reports only to the first call; else UNAVAILABLE.
-    """
-    try:
-        await peer_of(stream)
-    except (TlsRefusedError, trio.BrokenResourceError) as refused:
-        await trio.aclose_forcefully(stream)
-        status = StatusCode.UNAUTHENTICATED if is_certificate_refused(refused) else StatusCode.UNAVAILABLE
-        raise RpcError(status, f"no TLS session: {explain(refused)}") from refused
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
 
 
 class ClientCall(Generic[Req, Res]):
@@ -203,9 +185,19 @@ async def open_channel(
     without a group; a lost connection is reported by the calls.
 
     Raises:
-        RpcError: as `handshake` does, which may be called before, within a time limit.
+        RpcError: the TLS handshake failed: UNAUTHENTICATED where the server refuses our certificate, which
+            TLS 1.3 reports only to the first call; else UNAVAILABLE.
     """
-    await handshake(stream)
+    try:
+        with trio.fail_after(_HANDSHAKE_WITHIN_S):
+            await peer_of(stream)
+    except (TlsRefusedError, trio.TooSlowError, trio.BrokenResourceError) as refused:
+        await trio.aclose_forcefully(stream)
+        status = StatusCode.UNAUTHENTICATED if is_certificate_refused(refused) else StatusCode.UNAVAILABLE
+        raise RpcError(status, f"no TLS session: {explain(refused)}") from refused
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
     scheme = "https" if isinstance(stream, TlsStream) else "http"
     connection = Connection(stream, client_side=True, options=options)
     raised: Exception | None = None

@@ -123,10 +123,17 @@ class PeerBudget:
         self.limits.used_bytes += count - self.base_bytes
         self.base_bytes = count
 
-    def charge_tls(self) -> None:
-        """Charge the TLS session of an unregistered peer, from its handshake on."""
+    def begin_handshake(self) -> None:
+        """Charge the TLS session of an unregistered peer; its time limits begin again."""
         self.connection_bytes += TLS_BYTES
         self.charge_base(self.connection_bytes)
+        self.since_s = self.last_received_s = trio.current_time()
+
+    async def next_handshake_step(self) -> None:
+        """Wait for the slice of work in which the peer's last bytes are processed."""
+        await self.limits.next_slice()
+        # What it waited for us is no silence of the peer.
+        self.last_received_s = trio.current_time()
 
     def register(self) -> None:
         """A handler has registered the peer; to be paired with `unregister` when its call ends."""
@@ -214,16 +221,16 @@ class PeerLimits:
 
     @asynccontextmanager
     async def serving(
-        self, budget: PeerBudget, *, first_byte: Callable[[], Awaitable[None]] | None = None
+        self, budget: PeerBudget, *, before_admission: Callable[[], Awaitable[None]] | None = None
     ) -> AsyncIterator[None]:
-        """Wait for the peer's first byte, then for its admission; the budget is closed at the end.
+        """Wait for what precedes the peer's admission, then for that; the budget is closed at the end.
 
-        A peer that has connected and was not scheduled since (thousands of agents at once, one busy machine)
-        takes no place from those that have sent something.
+        Before its admission the first byte is awaited, and the TLS handshake: a peer that has connected and
+        is not scheduled (thousands of agents at once, one busy machine) takes no place from others.
         """
         try:
-            if first_byte is not None:
-                await first_byte()
+            if before_admission is not None:
+                await before_admission()
             await self._wait_for_admission(budget)
             yield
         finally:
