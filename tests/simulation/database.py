@@ -11,13 +11,14 @@ from typing import TypeVar
 import trio
 
 from tests.unit.store import model_dispatches
+from tests.unit.store.model_audit import ModelAudit
 from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.telemetry import PastSample
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
-from trioder.store.postgres.record_queue import PendingRecord, PendingSession
+from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord, PendingSession
 from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ class DatabaseServer:
         self.marks: dict[str, Watermark] = {}
         self.sessions: dict[str, PendingSession] = {}
         self.dispatches: dict[str, DispatchRecord] = {}
+        self.audited = ModelAudit()
         self.commits_unheard = 0
         self.late_commits = 0
         self._rng = rng
@@ -237,13 +239,12 @@ class DatabaseClient:
             for record in wanted:
                 if isinstance(record, PendingSession):
                     self._server.sessions[record.session.session_id] = record
-                else:
+                elif isinstance(record, PendingDispatch):
                     model_dispatches.keep(self._server.dispatches, record)
+                else:
+                    self._server.audited.keep(record)
 
-        ids = [
-            record.session.session_id if isinstance(record, PendingSession) else record.dispatch.dispatch_id
-            for record in wanted
-        ]
+        ids = [record.key for record in wanted]
         await self._server.execute(self, record_ids=ids, begin=lambda: None, commit=commit)
 
     async def mirror_fleet(self) -> None:
@@ -277,7 +278,10 @@ class DatabaseClient:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
         return model_dispatches.found(
-            self._server.dispatches.values(), dispatch_id=dispatch_id, idempotency_key=idempotency_key
+            self._server.dispatches.values(),
+            dispatch_id=dispatch_id,
+            idempotency_key=idempotency_key,
+            scope=scope,
         )
 
     async def dispatches(
@@ -286,7 +290,7 @@ class DatabaseClient:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
         return model_dispatches.newest(
-            self._server.dispatches.values(), limit=limit, asset=asset, state=state, whole=whole
+            self._server.dispatches.values(), limit=limit, asset=asset, state=state, whole=whole, scope=scope
         )
 
     async def find_retired_asset(self, asset_id: str, *, scope: Scope = EVERYTHING) -> Asset | None:
@@ -309,13 +313,17 @@ class DatabaseClient:
         await trio.lowlevel.checkpoint()
         return ()
 
-    async def audit(self, **_query: object) -> Sequence[PastAuditRecord]:
+    async def audit(
+        self, *, limit: int, before: int | None, principal: str | None, scope: Scope = EVERYTHING
+    ) -> Sequence[PastAuditRecord]:
         await trio.lowlevel.checkpoint()
-        return ()
+        self._check_there(connected=False)
+        return self._server.audited.newest(limit=limit, before=before, principal=principal, scope=scope)
 
     async def identity_bindings(self) -> Sequence[IdentityBinding]:
         await trio.lowlevel.checkpoint()
-        return ()
+        self._check_there(connected=False)
+        return list(self._server.audited.bindings.values())
 
     def _check_there(self, *, connected: bool = True) -> None:
         if self._dead:

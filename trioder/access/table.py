@@ -164,6 +164,7 @@ class _Token:
     @classmethod
     def of(cls, entry: TokenEntry) -> "_Token":
         site_ids = None if entry.site_ids is None else frozenset(entry.site_ids)
+        expires_ms = None if entry.expires_at is None else parse_ms(entry.expires_at)
         return cls(
             entry=entry,
             principal=Principal(
@@ -171,8 +172,9 @@ class _Token:
                 kind="token",
                 role=entry.role,
                 scope=Scope(tenant=entry.tenant, site_ids=site_ids),
+                expires_ms=expires_ms,
             ),
-            expires_ms=None if entry.expires_at is None else parse_ms(entry.expires_at),
+            expires_ms=expires_ms,
         )
 
 

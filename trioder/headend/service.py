@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from trioder.access.audit import AuditTrail
 from trioder.access.table import AccessChange, AccessTable
 from trioder.access.watch import AccessWatch
 from trioder.api.context import Headend
@@ -114,10 +115,12 @@ async def open_headend(
             link_service.clock_stepped(by_ms)
             dispatcher.clock_stepped(by_ms)
 
+    audit = AuditTrail(store.record_audit, wall=wall)
     revocation = Revocation(access=access, sessions=sessions)
     peer_access = PeerAccess(revocation.refusal)
 
-    def access_changed(_: Sequence[AccessChange]) -> None:
+    def access_changed(changes: Sequence[AccessChange]) -> None:
+        audit.access_changed(changes)
         revocation.access_changed(peer_access)
 
     access_watch = None
@@ -139,9 +142,7 @@ async def open_headend(
         events=events,
         counters=counters,
     )
-    event_log = AgentEventLog(counters=counters, wall=wall)
-    events.handle(AgentEvent, event_log.write)
-    events.handle(SessionClosed, event_log.session_closed)
+    _handle_agent_events(events, AgentEventLog(counters=counters, wall=wall))
     # Each sample is compared with the setpoint in force; from a queue, samples would be dropped.
     events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
     _handle_fleet_changes(
@@ -156,6 +157,7 @@ async def open_headend(
         dispatcher.flush()
 
     async with open_background_nursery(before_cancel=stop) as nursery:
+        nursery.start_soon(audit.run)
         if access_watch is not None:
             nursery.start_soon(access_watch.run)
         nursery.start_soon(_end_sessions, closing, sessions, health)
@@ -182,11 +184,17 @@ async def open_headend(
             peers=peers or PeerLimits(),
             closing=closing,
             reloader=reloader,
+            audit=audit,
             peer_access=peer_access,
             access=access,
             access_watch=access_watch,
         )
         yield headend
+
+
+def _handle_agent_events(events: EventBus, event_log: AgentEventLog) -> None:
+    events.handle(AgentEvent, event_log.write)
+    events.handle(SessionClosed, event_log.session_closed)
 
 
 def _handle_fleet_changes(

@@ -158,7 +158,7 @@ async def test_a_session_that_a_dead_headend_was_still_writing_is_closed_as_well
 
     async def write_slowly(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
         async with connection.transaction():
-            await write_records(connection, [record], keys)
+            await write_records(connection, [record], keys, FLEET)
             written.set()
             await commit.wait()
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import trio
 
 from tests.unit.store import model_dispatches
+from tests.unit.store.model_audit import ModelAudit
 from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
 from trioder.domain.telemetry import PastSample
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
-from trioder.store.postgres.record_queue import PendingRecord, PendingSession
+from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord, PendingSession
 from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 
@@ -40,6 +41,8 @@ class ModelDatabase:
         self.answers_within_s = 0.0
         self.records_delay_s = 0.0
         self.refuses_records = ""
+        self.records_lost_once = ""
+        self.audited = ModelAudit()
         self.connected = False
         self.connects = 0
         self.maintained = 0
@@ -94,9 +97,14 @@ class ModelDatabase:
         for record in records:
             if isinstance(record, PendingSession):
                 self.sessions[record.session.session_id] = record
-            else:
+            elif isinstance(record, PendingDispatch):
                 model_dispatches.keep(self.recorded, record)
                 self.shares_written.append(len(record.changed))
+            else:
+                self.audited.keep(record)
+        if self.records_lost_once:
+            reason, self.records_lost_once = self.records_lost_once, ""
+            raise DatabaseError(reason)
 
     async def drop_old_records(self) -> bool:
         await trio.lowlevel.checkpoint()
@@ -130,7 +138,7 @@ class ModelDatabase:
         await trio.sleep(self.answers_within_s)
         self._check_there()
         return model_dispatches.found(
-            self.recorded.values(), dispatch_id=dispatch_id, idempotency_key=idempotency_key
+            self.recorded.values(), dispatch_id=dispatch_id, idempotency_key=idempotency_key, scope=scope
         )
 
     async def dispatches(
@@ -139,7 +147,7 @@ class ModelDatabase:
         await trio.lowlevel.checkpoint()
         self._check_there()
         return model_dispatches.newest(
-            self.recorded.values(), limit=limit, asset=asset, state=state, whole=whole
+            self.recorded.values(), limit=limit, asset=asset, state=state, whole=whole, scope=scope
         )
 
     async def find_retired_asset(self, asset_id: str, *, scope: Scope = EVERYTHING) -> Asset | None:
@@ -162,13 +170,17 @@ class ModelDatabase:
         await trio.lowlevel.checkpoint()
         return ()
 
-    async def audit(self, **_query: object) -> Sequence[PastAuditRecord]:
+    async def audit(
+        self, *, limit: int, before: int | None, principal: str | None, scope: Scope = EVERYTHING
+    ) -> Sequence[PastAuditRecord]:
         await trio.lowlevel.checkpoint()
-        return ()
+        self._check_there()
+        return self.audited.newest(limit=limit, before=before, principal=principal, scope=scope)
 
     async def identity_bindings(self) -> Sequence[IdentityBinding]:
         await trio.lowlevel.checkpoint()
-        return ()
+        self._check_there()
+        return list(self.audited.bindings.values())
 
     def _check_there(self) -> None:
         if self.away:

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from tests.unit.store.model_database import dispatch_record
 from tests.unit.store.model_dispatches import hand_over
+from tests.unit.store.test_record_queue import audit
 from tests.unit.store.test_store import Sender, open_over, steady_database
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.postgres import record_writer
@@ -198,3 +199,30 @@ async def test_records_wait_until_the_fleet_is_mirrored_however_often_it_changes
         await trio.sleep(6)
         assert len(mirrored) == 2
         assert "d" in database.recorded
+
+
+async def test_an_audit_record_whose_commit_was_unheard_is_there_once(
+    autojump_clock: MockClock,
+) -> None:
+    database = steady_database()
+    async with open_over(database) as store:
+        database.records_lost_once = "the connection was lost while it committed"
+        for target in "abc":
+            store.record_audit(audit(target))
+        await trio.sleep(10)
+        found = await store.audit(limit=9)
+    assert [past.record.target for past in found] == ["c", "b", "a"]
+
+
+async def test_audit_records_that_have_no_room_are_counted_apart(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_writer, "QUEUE_BYTES", 100_000)
+    database = steady_database()
+    async with open_over(database) as store:
+        database.away = "away"
+        for number in range(300):
+            store.record_audit(audit(str(number), "refused"))
+        stats = store.stats
+        assert stats.audit_records_dropped == 300 - stats.records_waiting
+        assert stats.records_dropped == 0
