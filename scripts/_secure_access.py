@@ -18,7 +18,7 @@ from trioder.access.ca import CA_CERTIFICATE, AccessError
 from trioder.access.directory import AccessDirectory, AgentRequest
 from trioder.access.document import DEFAULT_TRUST_DOMAIN, AccessFileError, read_document, replace_file
 from trioder.access.table import AccessTable, TokenError
-from trioder.domain.access import ALL_TENANTS, ROLES
+from trioder.domain.access import ALL_TENANTS, ROLES, Role
 from trioder.process.addresses import parse_address
 
 # The files of the headend's certificate are named after the first.
@@ -50,7 +50,7 @@ def agents() -> list[AgentRequest]:
     return [decoder.decode(line) for line in listed.stdout.splitlines()]
 
 
-def keep_token(directory: AccessDirectory, role: str) -> bool:
+def keep_token(directory: AccessDirectory, role: Role) -> bool:
     """Keep a token of this role in its file, if it can be used; else make one. Return whether it was made."""
     file = directory.folder / "tokens" / role
     name = f"scripts-run-{role}"

@@ -148,8 +148,7 @@ async def open_headend(
     _handle_fleet_changes(
         events, latest=latest, dispatcher=dispatcher, link_service=link_service, ingest=ingest, store=store
     )
-    health = HealthStatus()
-    health.set_serving(AGENT_LINK_STREAM.service, True)
+    health = _serving()
     await _recover_dispatches(dispatcher, store)
 
     async def stop() -> None:
@@ -190,6 +189,12 @@ async def open_headend(
             access_watch=access_watch,
         )
         yield headend
+
+
+def _serving() -> HealthStatus:
+    health = HealthStatus()
+    health.set_serving(AGENT_LINK_STREAM.service, True)
+    return health
 
 
 def _handle_agent_events(events: EventBus, event_log: AgentEventLog) -> None:

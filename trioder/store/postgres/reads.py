@@ -66,9 +66,12 @@ _SESSIONS = f"""
     FROM sessions JOIN asset_lists USING (list_id)
     WHERE {_IN_SCOPE}
         AND (%(agent_id)s::text IS NULL OR agent_id = %(agent_id)s)
-        AND (%(asset_id)s::uuid IS NULL OR asset_keys && (
-            SELECT coalesce(array_agg(asset_key), '{{}}') FROM asset_versions WHERE asset_id = %(asset_id)s
-        ))
+        AND (%(asset_id)s::uuid IS NULL OR list_id = ANY (ARRAY(
+            SELECT list_id FROM asset_lists WHERE asset_keys && (
+                SELECT coalesce(array_agg(asset_key), '{{}}') FROM asset_versions
+                WHERE asset_id = %(asset_id)s
+            )
+        )))
     ORDER BY connected_at DESC LIMIT %(limit)s
 """  # noqa: S608  # constants only
 _DISPATCH: LiteralString = """
