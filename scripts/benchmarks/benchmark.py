@@ -9,7 +9,7 @@ import math
 import os
 import platform
 import shlex
-import string
+import statistics
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +23,13 @@ import trio
 from trioder.process.nurseries import leaf_exceptions, open_background_nursery
 from trioder.process.signals import stop_signals
 
+# What a process has logged, as JSON.
 Figures = Mapping[str, Any]
+# One column of a report by the names of its rows, which have the units; None is unknown.
+Case = Mapping[str, float | str | None]
 Measure = Callable[..., Awaitable["Report"]]
+
+ROWS_LOST, ROWS_DOUBLED = "rows lost", "rows doubled"
 
 
 class BenchmarkError(Exception):
@@ -38,21 +43,17 @@ def number(names: str, low: float, high: float | None, default: Any, text: str) 
     return click.Option(names.split(), type=kind, help=text, **several)
 
 
-def output(names: str, text: str) -> click.Option:
-    """Return an option for a file to write."""
-    kind = click.Path(dir_okay=False, writable=True, path_type=Path)
-    return click.Option(names.split(), type=kind, help=text)
-
-
 def benchmark(*options: click.Option) -> Callable[[Measure], click.Command]:
     """Make a command of a function that takes these options and measures; its docstring is the help."""
     text = "Write the figures to this file as well; a relative path begins at the project's folder."
+    kind = click.Path(dir_okay=False, writable=True, path_type=Path)
+    json_option = click.Option(["--json", "json_path"], type=kind, help=text)
 
     def command(measure: Measure) -> click.Command:
         def run(json_path: Path | None, **values: Any) -> None:
             run_benchmark(partial(measure, **values), json_path=json_path)
 
-        params: list[click.Parameter] = [*options, output("--json json_path", text)]
+        params: list[click.Parameter] = [*options, json_option]
         return click.Command(measure.__name__, params=params, callback=run, help=measure.__doc__)
 
     return command
@@ -98,35 +99,40 @@ class Report:
     """What one run has measured.
 
     Attributes:
-        columns: the column headings, the first of which is above the names of the rows.
-        notes: lines below the table.
-        figures: the same figures and more as plain values, with the unit in each name.
+        cases: the columns of the table by their headings; each may lack some of the rows.
         postgres: the server's version; None if there was no server.
-        faults: why the figures are invalid; the command fails with them.
     """
 
     title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    figures: Figures
+    cases: Mapping[str, Case]
     postgres: str | None = None
-    notes: Sequence[str] = ()
-    faults: Sequence[str] = ()
+
+    @property
+    def faults(self) -> list[str]:
+        """Why the figures are invalid; the command fails with them."""
+        return [
+            f"{heading}: {value:,} {name}"
+            for heading, case in self.cases.items()
+            for name, value in case.items()
+            if name.endswith((ROWS_LOST, ROWS_DOUBLED)) and value
+        ]
 
     def as_text(self) -> str:
         """Return the lines for a terminal; the table is valid Markdown."""
         line = "{cores} cores, {architecture}, Python {python}".format(**self._machine())
         line += "" if self.postgres is None else f", PostgreSQL {self.postgres}"
-        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        names = dict.fromkeys(name for case in self.cases.values() for name in case)
+        rows = [[name, *(_cell(case.get(name)) for case in self.cases.values())] for name in names]
+        heads = ["", *self.cases]
+        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
         rule = ["-" * width for width in widths]
-        table = [_line(cells, widths) for cells in (self.columns, rule, *self.rows)]
-        notes = ["", *self.notes] if self.notes else []
-        return "\n".join([self.title, line, _command_line(), "", *table, *notes])
+        table = [_line(cells, widths) for cells in (heads, rule, *rows)]
+        return "\n".join([self.title, line, _command_line(), "", *table])
 
     def as_json(self) -> str:
-        """Return one JSON object: command, machine, and the figures."""
-        document = {"command": _command_line(), "machine": self._machine(), **self.figures}
-        return json.dumps(document, indent=1) + "\n"
+        """Return one JSON object: command, machine, and the figures of each case by the rows' names."""
+        document = {"command": _command_line(), "machine": self._machine(), "title": self.title}
+        return json.dumps({**document, "cases": self.cases}, indent=1) + "\n"
 
     def _machine(self) -> dict[str, Any]:
         python, cores = platform.python_version(), os.cpu_count()
@@ -134,38 +140,40 @@ class Report:
         return {**machine, "postgres": self.postgres}
 
 
-def table_rows(cases: Iterable[Figures], *rows: tuple[str, str]) -> list[list[str]]:
-    """Return one row per name and format string, with one cell per case; a figure of None becomes "-"."""
-    formatter = _Formatter()
-    return [[name, *(formatter.vformat(cell, (), case) for case in cases)] for name, cell in rows]
+def spread_rows(name: str, values_s: Iterable[float]) -> dict[str, float | None]:
+    """Return p50, p99 and maximum of durations, each one that occurred, and of how many; None without any."""
+    ordered_ms = sorted(1000 * value_s for value_s in values_s)
+    count = len(ordered_ms)
+    shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    rows = {
+        f"{name}, {figure}, ms": ordered_ms[math.ceil(share * count) - 1] if count else None
+        for figure, share in shares.items()
+    }
+    return {**rows, f"{name}, of": count}
 
 
-def row_faults(counted: Iterable[tuple[str, Figures]]) -> list[str]:
-    """Return a fault for each name whose figures have lost or doubled rows."""
-    return [
-        f"{name}: {figures['rows_lost']} rows lost, {figures['rows_doubled']} doubled"
-        for name, figures in counted
-        if figures["rows_lost"] or figures["rows_doubled"]
-    ]
+def medians(rounds: Sequence[Case]) -> dict[str, float | str | None]:
+    """Return the median of each row over the rounds of one case; the worst of lost and doubled rows."""
+    merged: dict[str, float | str | None] = dict(rounds[0])
+    for name in merged:
+        values = [value for of in rounds if isinstance(value := of[name], int | float)]
+        if name.endswith((ROWS_LOST, ROWS_DOUBLED)):
+            merged[name] = max(values, key=abs)
+        elif values:
+            merged[name] = statistics.median(values)
+    return merged
 
 
-def quantile(ordered: Sequence[float], share: float) -> float:
-    """Return the smallest of the sorted values that at least `share` of them do not exceed; 0 without any."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
+def range_row(name: str, ratios: Sequence[float]) -> dict[str, str]:
+    """Return the range of a ratio over the rounds."""
+    return {f"{name}, range": f"{min(ratios):.2f} to {max(ratios):.2f}"}
 
 
-def spread_ms(values_s: Sequence[float]) -> dict[str, float]:
-    """Return count, p50, p99 and maximum of durations; ValueError if there is none."""
-    if not values_s:
-        raise ValueError("there is no spread of no durations")
-    values_ms = sorted(1000 * value_s for value_s in values_s)
-    p50_ms, p99_ms = quantile(values_ms, 0.5), quantile(values_ms, 0.99)
-    return {"count": len(values_ms), "p50_ms": p50_ms, "p99_ms": p99_ms, "max_ms": values_ms[-1]}
-
-
-class _Formatter(string.Formatter):
-    def format_field(self, value: Any, format_spec: str) -> str:
-        return "-" if value is None else str(super().format_field(value, format_spec))
+def _cell(value: float | str | None) -> str:
+    """Return three significant digits of a number that was measured, and all of a number that was counted."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else value
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

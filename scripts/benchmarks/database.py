@@ -13,6 +13,8 @@ import trio
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from scripts.benchmarks.benchmark import ROWS_DOUBLED, ROWS_LOST
+from trioder.store.embedded.layout import DATABASE
 from trioder.store.postgres.partitions import name_of, start_of
 from trioder.store.postgres.schema import schema_text
 from trioder.store.postgres.store import GROUP_ROWS
@@ -48,6 +50,12 @@ def server_version(url: str) -> str:
         return str(_value(connection, "SHOW server_version"))
 
 
+def committed_rows(url: str) -> int:
+    """Return how many rows of samples are committed."""
+    with _connect(url) as connection:
+        return int(_value(connection, "SELECT count(*) FROM samples"))
+
+
 def count_rows(url: str, samples: int) -> dict[str, int]:
     """Count `samples`, and how many of those sent are missing or there more than once."""
     with _connect(url) as connection:
@@ -55,17 +63,17 @@ def count_rows(url: str, samples: int) -> dict[str, int]:
         rows = _value(connection, "SELECT count(*) FROM samples")
         pairs = "SELECT count(*) FROM (SELECT DISTINCT asset_key, ts FROM samples) AS pairs"
         distinct = _value(connection, pairs)
-    return {"rows": rows, "rows_lost": samples - distinct, "rows_doubled": rows - distinct}
+    return {"rows": rows, ROWS_LOST: samples - distinct, ROWS_DOUBLED: rows - distinct}
 
 
 def make_database(url: str, name: str) -> str:
-    """Create an empty database on the server that `url` names, and return its URL."""
+    """Create an empty database on the embedded server that `url` names, and return its URL."""
     with _connect(url) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         # Earlier writes must not reach the disk while this one is measured.
         connection.execute("CHECKPOINT")
-    return make_conninfo(url, dbname=name)
+    return url.replace(f"/{DATABASE}?", f"/{name}?")
 
 
 def warm_up(url: str, rows: int, assets: int) -> float:
@@ -86,8 +94,7 @@ def warm_up(url: str, rows: int, assets: int) -> float:
 def copy_rows(url: str, rows: int, assets: int) -> float:
     """COPY rows, `assets` per instant, into a scratch database on the same server; return the seconds.
 
-    They are those of the COPY statements with their commits, in transactions of the headend's size; packing
-    the bytes is not included.
+    Those of the COPY statements with their commits, in transactions as large as the headend's.
     """
     took_s = 0.0
     today = datetime.now(UTC).date()

@@ -4,7 +4,8 @@ A real headend and real agents. Applied is by the agent's own clock, which the h
 """
 
 import random
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,15 @@ from typing import Any, NamedTuple
 
 import trio
 
-from scripts.benchmarks.benchmark import BenchmarkError, Figures, Report, benchmark, number, spread_ms
+from scripts.benchmarks.benchmark import BenchmarkError, Case, Figures, Report, benchmark, number, spread_rows
 from scripts.benchmarks.http_client import open_http
 from scripts.benchmarks.processes import RunningHeadend, invented_fleet, log_entries, open_headend
 from trioder.domain.assets import Asset
+from trioder.process.addresses import Address
 from trioder.process.rfc3339 import parse_ms
 from trioder.process.wall_time import WallClock
 
 _WAIT = "wait=ack&wait_s=30"
-_START_DELAY_S = 0.2
 _LOGGED_WITHIN_S = 10.0
 _HOLDS_WITHIN_S = 60.0
 _POLL_S = 0.1
@@ -36,19 +37,6 @@ _PAUSE_S = 1.0
 _SHARES = (0.1, -0.1)
 # The dispatches beside the load may take so much longer than their rate says.
 _MARGIN_S = 5.0
-_SPREADS = {
-    "answered": "POST answered",
-    "applied": "POST to applied (agent's clock)",
-    "acknowledged": "POST to acknowledged",
-}
-_TELEMETRY = (
-    "telemetry: sent to acknowledged {acknowledged_p50_ms:.0f} ms p50, {acknowledged_p99_ms:.0f} ms p99; "
-    "replays {replays}; CPU of its generator {generator_cpu_pct:.0f} % of a core"
-)
-_CPU = (
-    "CPU of the headend {headend_cpu_pct:.0f} %, of PostgreSQL {postgres_cpu_pct:.0f} %, of all else "
-    "{others_cpu_pct:.0f} % of a core; a POST was sent {dispatches[sent_late_max_ms]:.1f} ms late at most"
-)
 
 
 @benchmark(
@@ -65,19 +53,19 @@ _CPU = (
 async def dispatch(**options: Any) -> Report:
     """From a POST to the setpoint applied at its asset, alone and beside telemetry; and of groups."""
     plan = SimpleNamespace(**options)
-    version, cases = await _measure_singles(plan)
-    groups: Figures | None = None
+    cases, version = await _measure_singles(plan)
     if plan.group_repeats:
         size = -(-plan.group_assets // plan.group_agents)
         async with (
             open_headend(invented_fleet(plan.group_assets)) as headend,
             headend.open_launcher(shard_size=size, tick_s=plan.tick_s),
         ):
-            groups = await _measure_groups(headend, repeats=plan.group_repeats)
-    return _report(plan, version, cases, groups)
+            cases[f"group of {plan.group_assets:,}"] = await _measure_groups(headend, plan.group_repeats)
+    title = "dispatch: {per_s:g}/s to {agent_assets:,} assets of one agent; groups in {group_agents} agents"
+    return Report(title=title.format(**options), cases=cases, postgres=version)
 
 
-async def _measure_singles(plan: SimpleNamespace) -> tuple[str, list[Figures]]:
+async def _measure_singles(plan: SimpleNamespace) -> tuple[dict[str, Case], str]:
     """Measure on one headend, alone and then beside the load; return its database's version as well."""
     # Rounded up, for all streams together to make enough samples.
     stream_assets = -(-round(plan.samples_per_s * plan.tick_s) // plan.streams)
@@ -88,9 +76,9 @@ async def _measure_singles(plan: SimpleNamespace) -> tuple[str, list[Figures]]:
         others_path = headend.write_part("others.json", fleet.assets[plan.agent_assets :])
         wall = WallClock.starting_now()
         agents = headend.open_launcher(shard_size=len(own), tick_s=plan.tick_s, fleet_path=own_path)
-        load = headend.open_load(shard_size=stream_assets, pulse_s=plan.tick_s, fleet=others_path)
         async with agents:
             alone = await _measure_case(plan, headend, own, wall)
+            load = headend.open_load(shard_size=stream_assets, pulse_s=plan.tick_s, fleet=others_path)
             async with load as generator:
                 await generator.registered()
                 # Until each stream has begun.
@@ -100,8 +88,9 @@ async def _measure_singles(plan: SimpleNamespace) -> tuple[str, list[Figures]]:
                 if patience.cancelled_caught:
                     raise BenchmarkError("the dispatches took longer than their rate allows")
                 totals = await generator.finish()
-    telemetry = {"samples_per_s": totals["samples"] / totals["elapsed_s"], **totals}
-    return headend.postgres, [{"load": None, **alone}, {"load": telemetry, **beside}]
+    rate = {"telemetry: samples/s": totals["samples"] / totals["elapsed_s"]}
+    telemetry = {f"telemetry: {name}": value for name, value in totals["rows"].items()}
+    return {"alone": alone, "beside telemetry": {**beside, **rate, **telemetry}}, headend.postgres
 
 
 class Sent(NamedTuple):
@@ -114,43 +103,54 @@ class Sent(NamedTuple):
     waited: bool
 
 
-async def _measure_case(
-    plan: SimpleNamespace, headend: RunningHeadend, assets: Sequence[Asset], wall: WallClock
-) -> Figures:
+async def post_dispatches(
+    address: Address, assets: Sequence[Asset], waits: Iterable[bool], *, per_s: float
+) -> list[Sent]:
     """Dispatch to the assets in turn, one each 1 / `per_s` seconds, whatever the state of those before.
 
-    Every other one requests its response only once its agent has acknowledged it.
+    There are as many as `waits` has values, each of which is whether the response is to follow the agent's
+    acknowledgement. It returns once all are answered.
     """
     sent: list[Sent] = []
     rng = random.Random(1)  # noqa: S311  # no secrets here
-    began = headend.usage()
     async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
-        connect = partial(open_http, headend.http)
-        # As many connections as there are requests at once: none waits for the response to another.
-        idle = [await stack.enter_async_context(connect()) for _ in range(_CONNECTIONS)]
+        connect = partial(open_http, address)
+        # As many connections as there are requests at once: none waits for the response to another. The
+        # server closes a connection that has been idle for 30 s, so they are used in turn.
+        idle = deque([await stack.enter_async_context(connect()) for _ in range(_CONNECTIONS)])
 
         async def send(body: Figures, due_s: float, waited: bool) -> None:
             path = f"/dispatch?{_WAIT}" if waited else "/dispatch"
-            connection = idle.pop() if idle else await stack.enter_async_context(connect())
+            connection = idle.popleft() if idle else await stack.enter_async_context(connect())
             sent_s = trio.current_time()
             dispatch_id = (await connection.ask("POST", path, body))["dispatch_id"]
             sent.append(Sent(dispatch_id, due_s, sent_s, trio.current_time(), waited))
             idle.append(connection)
 
-        start_s = trio.current_time() + _START_DELAY_S
-        for position in range(plan.dispatches):
-            due_s = start_s + position / plan.per_s
+        start_s = trio.current_time()
+        for position, waited in enumerate(waits):
+            due_s = start_s + position / per_s
             await trio.sleep_until(due_s)
             asset = assets[position % len(assets)]
             mw = round(rng.uniform(asset.min_mw, asset.max_mw), 3)
             body = {"asset_id": asset.id, "mw": mw, "duration_s": _SINGLE_DURATION_S}
-            nursery.start_soon(send, body, due_s, position % 2 == 1)
-    shares = headend.usage().since(began).pcts()
-    return {"dispatches": await figures_of(sent, headend.program.log, wall=wall), **shares}
+            nursery.start_soon(send, body, due_s, waited)
+    return sent
 
 
-async def figures_of(sent: Sequence[Sent], log: Path, *, wall: WallClock) -> dict[str, Any]:
-    """Return the spreads from the first byte of a POST on, once the headend has logged all acknowledgements.
+async def _measure_case(
+    plan: SimpleNamespace, headend: RunningHeadend, assets: Sequence[Asset], wall: WallClock
+) -> Case:
+    """Send the dispatches, every other one of which waits for its acknowledgement."""
+    began = headend.usage()
+    waits = [position % 2 == 1 for position in range(plan.dispatches)]
+    sent = await post_dispatches(headend.http, assets, waits, per_s=plan.per_s)
+    shares = headend.usage().since(began).rows()
+    return {**await case_of(sent, headend.program.log, wall=wall), **shares}
+
+
+async def case_of(sent: Sequence[Sent], log: Path, *, wall: WallClock) -> Case:
+    """Return what took how long from the first byte of a POST on, once all acknowledgements are logged.
 
     `wall` was set when the agent was started, so that it runs with the agent's. It is an error if a dispatch
     was never acknowledged by its agent, or was applied before it was sent, or after it was acknowledged, by
@@ -170,10 +170,10 @@ async def figures_of(sent: Sequence[Sent], log: Path, *, wall: WallClock) -> dic
             )
         applied_s.append(took_s)
     return {
-        "answered": spread_ms(answered_s[False]),
-        "applied": spread_ms(applied_s),
-        "acknowledged": spread_ms(answered_s[True]),
-        "sent_late_max_ms": 1000 * max(one.sent_s - one.due_s for one in sent),
+        **spread_rows("POST answered", answered_s[False]),
+        **spread_rows("POST to applied (agent's clock)", applied_s),
+        **spread_rows("POST to acknowledged", answered_s[True]),
+        **spread_rows("a POST was sent late", (one.sent_s - one.due_s for one in sent)),
     }
 
 
@@ -194,7 +194,7 @@ async def _until_logged(log: Path, dispatch_ids: set[str]) -> dict[str, int]:
     )
 
 
-async def _measure_groups(headend: RunningHeadend, *, repeats: int) -> dict[str, Any]:
+async def _measure_groups(headend: RunningHeadend, repeats: int) -> Case:
     """Dispatch to the whole fleet, `repeats` times without waiting and as often with waiting for all agents.
 
     One after the other, and none before all agents have acknowledged the one before. It is an error if a
@@ -219,29 +219,7 @@ async def _measure_groups(headend: RunningHeadend, *, repeats: int) -> dict[str,
             path = f"/dispatch/{response['dispatch_id']}?allocations=false"
             await wait_until(path, lambda one: not one["by_state"].keys() & {"queued", "sent"})
             await trio.sleep(_PAUSE_S)
-    return {"answered": spread_ms(took_s[False]), "acknowledged": spread_ms(took_s[True])}
-
-
-def _report(plan: SimpleNamespace, version: str, cases: Sequence[Figures], groups: Figures | None) -> Report:
-    spreads: dict[str, Figures] = {}
-    notes: list[str] = []
-    for case in cases:
-        load = case["load"]
-        where = "alone" if load is None else f"beside {load['samples_per_s']:,.0f} samples/s"
-        spreads |= {f"{name}, {where}": case["dispatches"][key] for key, name in _SPREADS.items()}
-        notes.append(("alone: " if load is None else "beside telemetry: ") + _CPU.format(**case))
-        notes += [] if load is None else [_TELEMETRY.format(**load)]
-    if groups is not None:
-        group = f"group of {plan.group_assets:,}"
-        spreads[f"POST answered, {group}"] = groups["answered"]
-        spreads[f"POST to acknowledged by all, {group}"] = groups["acknowledged"]
-    cells = ("{p50_ms:,.1f}", "{p99_ms:,.1f}", "{max_ms:,.1f}", "{count:,}")
-    title = "dispatch: {per_s:g}/s to {agent_assets:,} assets of one agent; groups in {group_agents} agents"
-    return Report(
-        title=title.format(**vars(plan)),
-        postgres=version,
-        columns=["ms", "p50", "p99", "max", "of"],
-        rows=[[name, *(cell.format(**spread) for cell in cells)] for name, spread in spreads.items()],
-        notes=notes,
-        figures={"benchmark": "dispatch", "plan": vars(plan), "singles": cases, "groups": groups},
-    )
+    return {
+        **spread_rows("POST answered", took_s[False]),
+        **spread_rows("POST to acknowledged", took_s[True]),
+    }

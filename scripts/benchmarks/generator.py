@@ -3,7 +3,8 @@
 Link, outbox and back-off are the agents' own, but there are no batteries: each message is made once, and only
 its number and time change. With `--pulse-s` each agent sends a batch per pulse from the start, at a phase of
 its own; without it all send as fast as they are acknowledged, once all are registered. Each time all are
-registered, and once standard input has ended and everything is acknowledged, a JSON line is written.
+registered, a JSON line is written. The first byte on standard input ends the sending, and another line is
+written once everything is acknowledged; the end of standard input ends the connections.
 """
 
 import json
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +24,8 @@ import click
 import psycopg
 import trio
 
-from scripts.benchmarks.benchmark import quantile
+from scripts.benchmarks.benchmark import spread_rows
+from scripts.benchmarks.certificates import agent_name, client_tls
 from trioder.agent.headend_client import HeadendClient, Identity, LinkReport
 from trioder.agent.persistence.outbox import WINDOW_BATCHES, Outbox
 from trioder.agent.persistence.state_store import InMemoryBatchLog, InMemoryStateStore
@@ -31,7 +34,7 @@ from trioder.agent.send_queue import SendQueue
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import shard_fleet
 from trioder.fleet import load_fleet
-from trioder.process.addresses import Address, AddressType
+from trioder.process.addresses import AddressType
 from trioder.process.logs import configure_logging
 from trioder.process.rfc3339 import format_ms
 from trioder.process.runtime_limits import freeze_gc, raise_descriptor_limit
@@ -116,23 +119,18 @@ class Sending:
             return
         raise RuntimeError(f"{self.made - self.committed} samples were sent and are uncommitted")
 
-    def totals(self, grids: Sequence[PulseGrid], cpu_s: float) -> dict[str, Any]:
-        """Return what was sent, how long it took, and how late the pulses of these grids were."""
-        elapsed_s = self.last_committed_s - self.first_sent_s
-        latencies_s = sorted(self.latencies_s)
-        late_s = sorted(late_s for grid in grids for late_s in grid.lateness.recent)
-        return {
-            "messages": len(latencies_s) or self.made,
-            "samples": self.made,
-            "elapsed_s": elapsed_s,
-            "acknowledged_p50_ms": 1000 * quantile(latencies_s, 0.5) if latencies_s else None,
-            "acknowledged_p99_ms": 1000 * quantile(latencies_s, 0.99) if latencies_s else None,
-            "replays": self.replays,
-            "cpu_s": cpu_s,
-            "generator_cpu_pct": 100 * cpu_s / elapsed_s,
-            "generator_late_p99_ms": 1000 * quantile(late_s, 0.99),
-            "attempts_failed": self.attempts_failed,
+    def totals(self, grids: Sequence[PulseGrid]) -> dict[str, Any]:
+        """Return what was sent, how long it took, and rows of a report."""
+        late_s = (late_s for grid in grids for late_s in grid.lateness.recent)
+        rows = {
+            "messages committed": len(self.latencies_s) or self.made,
+            "replays requested": self.replays,
+            **spread_rows("sent to acknowledged", self.latencies_s),
+            **spread_rows("generator's pulses late", late_s),
         }
+        elapsed_s = self.last_committed_s - self.first_sent_s
+        attempts = self.attempts_failed
+        return {"samples": self.made, "elapsed_s": elapsed_s, "attempts_failed": attempts, "rows": rows}
 
 
 class _BatchLog(InMemoryBatchLog):
@@ -236,51 +234,51 @@ class SampleQueue(BatchQueue):
 
 @click.command()
 @click.option("--headend", type=AddressType(), required=True)
-@click.option("--fleet", "fleet_path", type=click.Path(path_type=Path), required=True)
+@click.option("--fleet", type=click.Path(path_type=Path), required=True)
 @click.option("--shard-size", type=int, required=True)
 @click.option("--pulse-s", type=float, default=0.0, help="Seconds between batches; 0: as fast as possible.")
-@click.option("--single-samples", "database_url", help="Send single samples; commits are read from here.")
-def main(
-    *, headend: Address, fleet_path: Path, shard_size: int, pulse_s: float, database_url: str | None
-) -> None:
+@click.option(
+    "--single-samples", help="Send single samples; commits are read from the database with this URL."
+)
+@click.option("--access-dir", type=click.Path(path_type=Path), help="Connect over TLS, by its certificates.")
+def main(**options: Any) -> None:
     """Be the agents of the fleet, one per shard, until standard input ends."""
     # A link logs every failed attempt as a warning.
     configure_logging(level="error", format="console")
     raise_descriptor_limit()
-    trio.run(_run, shard_fleet(load_fleet(fleet_path), shard_size), headend, pulse_s, database_url)
+    trio.run(_run, SimpleNamespace(**options))
 
 
-async def _run(
-    shards: Sequence[Sequence[Asset]], headend: Address, pulse_s: float, database_url: str | None
-) -> None:
+async def _run(options: SimpleNamespace) -> None:
+    shards = shard_fleet(load_fleet(options.fleet), options.shard_size)
     sending = Sending(len(shards))
-    make = BatchQueue if database_url is None else SampleQueue
+    make = SampleQueue if options.single_samples else BatchQueue
     queues = [make(assets, sending) for assets in shards]
     wall = WallClock.starting_now()
-    links = [_link_of(number, queue, sending, headend, wall) for number, queue in enumerate(queues, 1)]
+    links = [_link_of(number, queue, sending, options, wall) for number, queue in enumerate(queues, 1)]
     freeze_gc()
     # Phases are spread evenly, as the launcher does it.
-    phases_s = [trio.current_time() + pulse_s * position / len(queues) for position in range(len(queues))]
+    began_s, pulse_s = trio.current_time(), options.pulse_s
+    phases_s = [began_s + pulse_s * position / len(queues) for position in range(len(queues))]
     grids = [PulseGrid(first_s=phase_s, tick_s=pulse_s) for phase_s in phases_s] if pulse_s else []
     async with trio.open_nursery() as nursery, trio.open_nursery() as makers:
         for link in links:
             nursery.start_soon(link.run)
-        if database_url is not None:
-            makers.start_soon(sending.follow_commits, database_url, queues)
+        if options.single_samples:
+            makers.start_soon(sending.follow_commits, options.single_samples, queues)
         for queue, grid in zip(queues, grids, strict=False):
             makers.start_soon(_pulse, queue, grid, sending)
         with trio.fail_after(_REGISTERED_WITHIN_S):
             await sending.all_registered.wait()
-        began_cpu_s = time.process_time()
         sending.at_will = not pulse_s
         for queue in queues:
             queue.wakeup.wake()
         async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
-            await stdin.receive_some()
-        sending.at_will, sending.ended = False, True
-        await sending.settle()
-        totals = sending.totals(grids, time.process_time() - began_cpu_s)
-        print(json.dumps({"settled": True, **totals}), flush=True)
+            await stdin.receive_some(1)
+            sending.at_will, sending.ended = False, True
+            await sending.settle()
+            print(json.dumps({"settled": True, **sending.totals(grids)}), flush=True)
+            await stdin.receive_some(1)
         makers.cancel_scope.cancel()
         for link in links:
             link.finish()
@@ -288,15 +286,16 @@ async def _run(
 
 
 def _link_of(
-    number: int, queue: BatchQueue, sending: Sending, headend: Address, wall: WallClock
+    number: int, queue: BatchQueue, sending: Sending, options: SimpleNamespace, wall: WallClock
 ) -> HeadendClient:
-    agent_id, assets = f"bench-{number}", queue.assets
+    agent_id, assets, headend = agent_name(number), queue.assets, options.headend
     registration = write_registration(
         agent_id=agent_id, epoch=1, protocol=PROTOCOL, outbox_id=queue.outbox_id, assets=assets
     )
+    context = client_tls(options.access_dir, number).context if options.access_dir else None
     return HeadendClient(
         Identity(agent_id=agent_id, assets=len(assets), headend=str(headend), registration=registration),
-        dial=partial(connect, headend.host, headend.port),
+        dial=partial(connect, headend.host, headend.port, ssl_context=context),
         store=InMemoryStateStore(queue.outbox_id, [asset.id for asset in assets]),
         outbox=queue.outbox,
         queue=queue,

@@ -27,7 +27,7 @@ from trioder.domain.telemetry import Samples
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.fleet import load_fleet
-from trioder.gateway.downlink_queue import DownlinkQueue
+from trioder.gateway.downlink_queue import DownlinkQueue, PendingDownlink
 from trioder.gateway.sessions import Session
 from trioder.ingest.latest import LatestState
 from trioder.ingest.service import Ingest
@@ -98,35 +98,29 @@ class _AsyncioStore(NoneStore):
         await self._partitions.make(self._connection, days_of(group), datetime.now(UTC).date())
         written = await write_batches(self._connection, group, self._db_keys, rows=True)
         self._queue.remove_first(len(group))
-        if self._listener is None:
-            return
-        for outbox_id, mark in written.watermarks.items():
-            self._listener.batches_committed(outbox_id, mark)
-        if self._queue.take_capacity_available():
-            self._listener.capacity_available()
+        if self._listener is not None:
+            for outbox_id, mark in written.watermarks.items():
+                self._listener.batches_committed(outbox_id, mark)
+            if self._queue.take_capacity_available():
+                self._listener.capacity_available()
 
 
 class _AsyncioDownlinkQueue(DownlinkQueue):
-    """A downlink queue for an asyncio task: the newest acknowledgement, and a replay request."""
+    """A downlink queue whose event is asyncio's."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._changed = asyncio.Event()
+        self._filled = asyncio.Event()  # type: ignore[assignment]  # with the methods that are used
 
-    def put_ack(self, batch_seq: int) -> None:
-        super().put_ack(batch_seq)
-        self._changed.set()
-
-    def put_replay(self, from_batch_seq: int) -> None:
-        super().put_replay(from_batch_seq)
-        self._changed.set()
+    def _take_nowait(self) -> PendingDownlink:
+        pending = super()._take_nowait()
+        self._filled = asyncio.Event()  # type: ignore[assignment]  # as above
+        return pending
 
     async def send(self, call: Call) -> None:
         """Send what is put, until cancelled."""
         while True:
-            await self._changed.wait()
-            self._changed.clear()
-            pending = self._take_nowait()
+            pending = await self.take()
             if pending.committed_seq is not None:
                 await call.write(write_batch_ack(pending.committed_seq))
             if pending.replay_from_seq is not None:
@@ -138,8 +132,7 @@ async def _serve_agent(
 ) -> None:
     registration = read_uplink(await anext(messages), asset_count=0)
     if not isinstance(registration, Registration):
-        await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be Register")
-        return
+        raise TypeError(registration)
     downlink = _AsyncioDownlinkQueue()
     keys = [fleet.index_by_id[asset_id] for asset_id in registration.asset_ids]
     session = Session(

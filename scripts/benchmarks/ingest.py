@@ -1,135 +1,100 @@
 """`scripts/bench ingest`: samples per second committed in the database, from the agents' streams on.
 
-The same load goes to a real headend with its embedded server and to a server of grpcio's; beside them, the
-same rows into the same database by COPY alone.
+The same load goes to a real headend with its embedded server and to a server of grpcio's, or to a headend
+over TLS, in turn; beside them, the same rows into the same database by COPY alone.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import click
-import trio
 
-from scripts.benchmarks.benchmark import Figures, Report, benchmark, number, row_faults, table_rows
-from scripts.benchmarks.database import copy_rows, count_rows, in_thread, make_database, warm_up
-from scripts.benchmarks.processes import Program, RunningHeadend, invented_fleet, open_headend, open_program
-from trioder.process.addresses import Address
+from scripts.benchmarks.benchmark import Case, Report, benchmark, medians, number, range_row
+from scripts.benchmarks.database import copy_rows, in_thread, make_database, warm_up
+from scripts.benchmarks.processes import RunningHeadend, invented_fleet, open_headend, open_program
 
 # As many as are then measured, or somewhat fewer.
 _WARM_UP_ROWS_PER_S = 300_000
-_PEER_DATABASE = "bench_grpcio"
-_SERVERS = ("headend", "grpcio")
+_OTHER_DATABASE = "bench_other"
+RATIO_GRPCIO, RATIO_TLS = "headend / grpcio", "TLS / headend"
+_PER_S = "rows/s committed"
 
 
 @benchmark(
     number("--assets", 1, 100_000, 10_000, "Batteries in every case, of more or fewer agents."),
     number("--shard-size shard_sizes", 1, 10_000, (25, 250, 1000), "Per agent; repeatable, a case each."),
     number("--single-samples", 0, 10_000, 25, "Assets per agent with one message per sample; 0 omits it."),
-    number("--seconds", 0.1, 600.0, 15.0, "How long each case sends, to each server."),
+    number("--seconds", 0.1, 600.0, 15.0, "How long each case sends, to each server, in each round."),
+    number("--rounds", 1, 100, 2, "Each is both servers, one after the other."),
+    click.Option(["--tls"], is_flag=True, help="Beside a headend over TLS, in place of the grpcio server."),
 )
-async def ingest(*, assets: int, shard_sizes: Sequence[int], single_samples: int, seconds: float) -> Report:
+async def ingest(**options: Any) -> Report:
     """Samples per second committed in the database, end to end, beside a grpcio server and raw COPY."""
-    sizes = [(size, False) for size in shard_sizes] + [(single_samples, True)] * (single_samples > 0)
+    plan = SimpleNamespace(**options)
+    sizes = [(size, False) for size in plan.shard_sizes]
+    sizes += [(plan.single_samples, True)] * (plan.single_samples > 0)
     for size, _ in sizes:
-        if assets % size:
-            raise click.UsageError(f"--assets {assets} is no multiple of {size}, the assets of an agent")
-    figures: list[Figures] = []
-    for size, single in sizes:
-        case = {"assets": assets, "assets_per_stream": size, "single_samples": single, "seconds": seconds}
-        async with open_headend(invented_fleet(assets)) as headend:
-            figures.append(await _measure(headend, case))
-    return report_of(figures)
+        if plan.assets % size:
+            raise click.UsageError(f"--assets {plan.assets} is no multiple of {size}, the assets of an agent")
+    cases: dict[str, Case] = {}
+    for size, is_single in sizes:
+        rounds: list[Case] = []
+        for _ in range(plan.rounds):
+            async with open_headend(invented_fleet(plan.assets)) as headend:
+                rounds.append(await _measure(headend, plan, size, is_single=is_single))
+        cases[f"{size:,} an agent" + ", one a message" * is_single] = case_of(rounds)
+    title = "ingest: {assets:,} batteries, as fast as acknowledged; {rounds} x {seconds:g} s a server"
+    return Report(title=title.format(**options), cases=cases, postgres=headend.postgres)
 
 
-async def _measure(headend: RunningHeadend, case: Figures) -> Figures:
-    url, assets = headend.database_url, case["assets"]
-    warm_up_rows = math.ceil(case["seconds"] * _WARM_UP_ROWS_PER_S)
+async def _measure(headend: RunningHeadend, plan: SimpleNamespace, size: int, *, is_single: bool) -> Case:
+    """Send the same load to two servers, one after the other; the other is idle then."""
+
+    async def send_to(server: RunningHeadend) -> dict[str, float]:
+        singles: dict[str, Any] = {"single_samples": server.database_url} if is_single else {}
+        totals, _, rows = await server.run_load(seconds=plan.seconds, shard_size=size, **singles)
+        return {_PER_S: rows["rows"] / totals["elapsed_s"], **rows}
+
+    url, assets = headend.database_url, plan.assets
+    warm_up_rows = math.ceil(plan.seconds * _WARM_UP_ROWS_PER_S)
     warm_up_s = await in_thread(warm_up, url, warm_up_rows, assets)
-    served = await _measure_server(headend, case, headend.program, headend.grpc, url)
-    # The peer uses the headend's database server while the headend is idle.
-    peer_url = await in_thread(make_database, url, _PEER_DATABASE)
-    log = headend.folder / "grpcio.log"
-    peer = open_program("scripts.benchmarks.grpcio_peer", headend.fleet_path, peer_url, log=log)
-    async with peer as program:
-        grpcio = await _measure_server(headend, case, program, await program.address(), peer_url)
-    rows = served["rows"]
-    copy_s = await in_thread(copy_rows, url, rows, assets)
+    plain = await send_to(headend)
+    async with _open_other(headend, plan, size) as server:
+        other = await send_to(server)
+    copy_s = await in_thread(copy_rows, url, plain["rows"], assets)
     # The better of the two: it is meant to be the limit.
-    copy_rows_per_s = max(rows / copy_s, warm_up_rows / warm_up_s)
+    copy_rows_per_s = max(plain["rows"] / copy_s, warm_up_rows / warm_up_s)
+    name, ratio = ("TLS", RATIO_TLS) if plan.tls else ("grpcio", RATIO_GRPCIO)
+    both = {f"{of}: {row}": case[row] for row in plain for of, case in (("headend", plain), (name, other))}
     return {
-        "case": case,
-        "postgres": headend.postgres,
-        "agents": assets // case["assets_per_stream"],
-        "headend": served,
-        "grpcio": grpcio,
-        "copy_rows_per_s": copy_rows_per_s,
-        "headend_per_copy": served["rows_per_s"] / copy_rows_per_s,
-        "headend_per_grpcio": served["rows_per_s"] / grpcio["rows_per_s"],
+        "agents": assets // size,
+        ratio: other[_PER_S] / plain[_PER_S] if plan.tls else plain[_PER_S] / other[_PER_S],
+        "headend / COPY": plain[_PER_S] / copy_rows_per_s,
+        "rows/s of raw COPY": copy_rows_per_s,
+        **both,
     }
 
 
-async def _measure_server(
-    headend: RunningHeadend, case: Figures, server: Program, address: Address, url: str
-) -> Figures:
-    """Send the case's load to one server, whose database is empty."""
-    singles = {"single_samples": url} if case["single_samples"] else {}
-    agents = headend.open_load(shard_size=case["assets_per_stream"], headend=address, **singles)
-    async with agents as load:
-        await load.registered()
-        began = headend.usage(server_pid=server.pid)
-        await trio.sleep(case["seconds"])
-        totals = await load.finish()
-        used = headend.usage(server_pid=server.pid).since(began)
-    peak_mib = server.peak_rss_mib()
-    counted = await in_thread(count_rows, url, totals["samples"])
-    shares = used.pcts()
-    return {
-        **totals,
-        **counted,
-        "rows_per_s": counted["rows"] / totals["elapsed_s"],
-        "server_cpu_pct": shares["headend_cpu_pct"],
-        "postgres_cpu_pct": shares["postgres_cpu_pct"],
-        "others_cpu_pct": max(0.0, shares["others_cpu_pct"] - 100 * totals["cpu_s"] / used.at_s),
-        "peak_rss_mib": peak_mib,
-    }
+@asynccontextmanager
+async def _open_other(
+    headend: RunningHeadend, plan: SimpleNamespace, size: int
+) -> AsyncIterator[RunningHeadend]:
+    """Run the other server, on another database of the headend's database server."""
+    url = await in_thread(make_database, headend.database_url, _OTHER_DATABASE)
+    if plan.tls:
+        async with open_headend(headend.fleet, tls_shard_size=size, database_url=url) as other:
+            yield other._replace(postgres_pid=headend.program.pid)
+    else:
+        log = headend.folder / "grpcio.log"
+        peer = open_program("scripts.benchmarks.grpcio_peer", headend.fleet_path, url, log=log)
+        async with peer as program:
+            yield headend._replace(program=program, grpc=await program.address(), database_url=url)
 
 
-def report_of(figures: Sequence[Figures]) -> Report:
-    """Return the report on all cases."""
-    case = figures[0]["case"]
-    form = "{assets_per_stream:,} an agent"
-    heads = [(form + ", one a message" * of["case"]["single_samples"]).format(**of["case"]) for of in figures]
-    counted = [
-        (f"{head}, {server}", of[server])
-        for head, of in zip(heads, figures, strict=True)
-        for server in _SERVERS
-    ]
-
-    def both(name: str, cell: str) -> list[tuple[str, str]]:
-        return [(f"{server}: {name}", cell.replace("of[", f"{server}[")) for server in _SERVERS]
-
-    return Report(
-        title="ingest: {assets:,} batteries, as fast as acknowledged, {seconds:g} s a server".format(**case),
-        postgres=figures[0]["postgres"],
-        columns=["", *heads],
-        rows=table_rows(
-            figures,
-            ("agents", "{agents:,}"),
-            *both("rows/s committed", "{of[rows_per_s]:,.0f}"),
-            ("rows/s of raw COPY", "{copy_rows_per_s:,.0f}"),
-            ("headend / COPY", "{headend_per_copy:.2f}"),
-            ("headend / grpcio", "{headend_per_grpcio:.2f}"),
-            *both("rows lost / doubled", "{of[rows_lost]} / {of[rows_doubled]}"),
-            *both("messages committed", "{of[messages]:,}"),
-            *both("replays requested", "{of[replays]:,}"),
-            *both("sent to acknowledged, p50, ms", "{of[acknowledged_p50_ms]:,.0f}"),
-            *both("sent to acknowledged, p99, ms", "{of[acknowledged_p99_ms]:,.0f}"),
-            *both("CPU of the server, % of a core", "{of[server_cpu_pct]:.0f}"),
-            *both("CPU of PostgreSQL, % of a core", "{of[postgres_cpu_pct]:.0f}"),
-            *both("CPU of the generator, % of a core", "{of[generator_cpu_pct]:.0f}"),
-            *both("CPU of all else on the machine, %", "{of[others_cpu_pct]:.0f}"),
-            *both("peak memory, MiB", "{of[peak_rss_mib]:.0f}"),
-        ),
-        figures={"benchmark": "ingest", "cases": figures},
-        faults=row_faults(counted),
-    )
+def case_of(rounds: Sequence[Case]) -> Case:
+    """Return the medians of a case's rounds, and the range of the ratio, which is of one round."""
+    ratio = RATIO_TLS if RATIO_TLS in rounds[0] else RATIO_GRPCIO
+    return {**medians(rounds), **range_row(ratio, [float(of[ratio] or 0) for of in rounds])}

@@ -16,16 +16,17 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import trio
 
 from scripts.benchmarks.benchmark import BenchmarkError, Figures
-from scripts.benchmarks.database import count_rows, in_thread, server_version
+from scripts.benchmarks.certificates import make_access, server_environment
+from scripts.benchmarks.database import committed_rows, count_rows, in_thread, server_version
 from scripts.make_fleet import make_fleet
 from trioder.domain.assets import Asset
-from trioder.domain.fleet import Fleet
+from trioder.domain.fleet import Fleet, shard_fleet
 from trioder.fleet import dump_fleet
 from trioder.process.addresses import Address, parse_address
 from trioder.store.embedded.layout import DataFolder
@@ -38,6 +39,8 @@ _STOP_WITHIN_S = 12.0
 _CHILDREN_WITHIN_S = 10.0
 _CLOSED_WITHIN_S = 15.0
 _LAST_LINES = 5
+# Systems have some of them. Guests' time is part of user and nice.
+_BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
 _ANY_PORT = Address("127.0.0.1", 0)
 
 
@@ -133,11 +136,11 @@ async def _end(process: trio.Process) -> None:
 class Usage(NamedTuple):
     """CPU seconds up to an instant of Trio's clock, or between two: `at_s` is the time between them then.
 
-    `headend_s` may be of a server in its place; `others_s` is of everything else on the machine.
+    The server is the headend, or another in its place; `others_s` is of everything else on the machine.
     """
 
     at_s: float
-    headend_s: float
+    server_s: float
     postgres_s: float
     agents_s: float
     others_s: float
@@ -146,20 +149,21 @@ class Usage(NamedTuple):
         """Return what was used since then."""
         return Usage(*(now - before for now, before in zip(self, earlier, strict=True)))
 
-    def pcts(self) -> dict[str, float]:
-        """Return all of them in percent of one core."""
-        names = ("headend", "postgres", "agents", "others")
-        return {f"{name}_cpu_pct": 100 * max(0.0, getattr(self, f"{name}_s")) / self.at_s for name in names}
+    def rows(self, agents: str = "") -> dict[str, float]:
+        """Return all of them in percent of one core; `agents` names what the agents were, if there is any."""
+        names = ("the server", "PostgreSQL", agents, "all else on the machine")
+        shares = [100 * max(0.0, used_s) / self.at_s for used_s in self[1:]]
+        pairs = zip(names, shares, strict=True)
+        return {f"CPU of {name}, % of a core": share for name, share in pairs if name}
 
 
-def cpu_s(process: psutil.Process, *, children: bool = False) -> float:
-    """Return the CPU seconds of a process, with those of its ended children if wanted; 0 if it has ended."""
+def cpu_s(process: psutil.Process) -> float:
+    """Return the CPU seconds of a process, with those of its ended children; 0 if it has ended."""
     try:
-        times = process.cpu_times()
+        # The rest is waiting for input and output, on some systems.
+        return float(sum(process.cpu_times()[:4]))
     except psutil.NoSuchProcess:
         return 0.0
-    ended_s = times.children_user + times.children_system if children else 0.0
-    return float(times.user + times.system + ended_s)
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
@@ -173,31 +177,33 @@ class Load:
     """The running generator; both methods raise BenchmarkError when it fails or takes too long."""
 
     def __init__(self, program: Program) -> None:
-        self._program = program
+        self.program = program
 
     async def registered(self, *, after_s: float = 0.0) -> Figures:
         """Return when all agents were registered, not before an instant of `time.monotonic`'s clock."""
-        return await self._program.logged('"registered"', lambda entry: entry["all_at_s"] > after_s)
+        return await self.program.logged('"registered"', lambda entry: entry["all_at_s"] > after_s)
 
     async def finish(self, *, one_session: bool = True) -> Figures:
-        """Stop sending, and return the totals once everything sent is acknowledged.
+        """Stop sending, and return the totals once everything sent is acknowledged; agents stay connected.
 
         With `one_session` it is an error if an agent has lost its connection.
         """
-        if self._program.process.stdin is not None:
-            await self._program.process.stdin.aclose()
-        totals = await self._program.logged('"settled"')
+        if self.program.process.stdin is not None:
+            await self.program.process.stdin.send_all(b"\n")
+        totals = await self.program.logged('"settled"')
         if one_session and totals["attempts_failed"]:
-            raise self._program.failure(f"lost {totals['attempts_failed']} connections")
+            raise self.program.failure(f"lost {totals['attempts_failed']} connections")
         return totals
 
 
 class RunningHeadend(NamedTuple):
-    """A headend that is ready.
+    """A headend that is ready; or another server in its place, on the same database server.
 
     Attributes:
         started_s: when its process was started, on `time.monotonic`'s clock.
         ready_s: when it reported that it is ready, measured at most 0.05 s later.
+        access_dir: of its certificates and those of the generator's agents; None without TLS.
+        postgres_pid: of the process whose children are the database server.
     """
 
     program: Program
@@ -207,7 +213,9 @@ class RunningHeadend(NamedTuple):
     fleet_path: Path
     grpc: Address
     http: Address
+    access_dir: Path | None
     database_url: str
+    postgres_pid: int
     postgres: str
 
     @property
@@ -215,18 +223,16 @@ class RunningHeadend(NamedTuple):
         """Where it writes, and its agents."""
         return self.fleet_path.parent
 
-    def usage(self, *, server_pid: int | None = None, agents_pid: int | None = None) -> Usage:
-        """Read the CPU seconds of it, or of a server in its place, its database and a launcher's agents."""
-        headend_s = cpu_s(psutil.Process(server_pid or self.program.pid))
-        # One that has ended (an autovacuum worker) is in its parent's account, where the system keeps one.
-        postgres_s = sum(cpu_s(process, children=True) for process in _descendants(self.program.pid))
-        agents_s = sum(map(cpu_s, psutil.Process(agents_pid).children())) if agents_pid else 0.0
+    def usage(self, agents: Program | None = None) -> Usage:
+        """Read the CPU seconds of it, of its database and of the agents' processes."""
+        server_s = cpu_s(psutil.Process(self.program.pid))
+        postgres_s = sum(map(cpu_s, _descendants(self.postgres_pid)))
+        of_agents = [psutil.Process(agents.pid), *_descendants(agents.pid)] if agents else []
+        agents_s = sum(map(cpu_s, of_agents))
         machine = psutil.cpu_times()
-        # On Linux, user and nice include the guests' time.
-        counted_twice_s = getattr(machine, "guest", 0.0) + getattr(machine, "guest_nice", 0.0)
-        machine_s = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0) - counted_twice_s
-        others_s = machine_s - headend_s - postgres_s - agents_s
-        return Usage(trio.current_time(), headend_s, postgres_s, agents_s, others_s)
+        machine_s = sum(getattr(machine, kind, 0.0) for kind in _BUSY)
+        others_s = machine_s - server_s - postgres_s - agents_s
+        return Usage(trio.current_time(), server_s, postgres_s, agents_s, others_s)
 
     async def count_rows(self, *, samples: int) -> dict[str, int]:
         """Return the rows in its database, and how many of the samples sent are lost or doubled."""
@@ -266,16 +272,43 @@ class RunningHeadend(NamedTuple):
         """Run the generator as the agents of the fleet, one per shard, until `finish`.
 
         Further options: `pulse_s`, as fast as acknowledged without it; `single_samples`, the URL of the
-        database that single samples are committed to; another `fleet`, or another server as `headend`.
+        database that single samples are committed to; another `fleet`.
         """
         options = {"headend": self.grpc, "fleet": self.fleet_path, "shard_size": shard_size, **options}
+        options |= {"access_dir": self.access_dir} if self.access_dir else {}
         arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         log = self.folder / "generator.log"
         async with open_program("scripts.benchmarks.generator", *arguments, log=log) as program:
             yield Load(program)
+            if program.process.stdin is not None:
+                await program.process.stdin.aclose()
             # Its agents close their streams.
             with trio.move_on_after(_CLOSED_WITHIN_S):
                 await program.process.wait()
+
+    async def run_load(
+        self, *, seconds: float, settle_s: float = 0.0, one_session: bool = True, **options: Any
+    ) -> tuple[Figures, Usage, dict[str, float]]:
+        """Run the generator, with the options of `open_load`, and count what it has sent.
+
+        Return its totals, the usage of the time measured, and rows of a report. Measured is from `settle_s`
+        after all are registered until everything sent is acknowledged, which is `seconds` and somewhat more.
+        Lost and doubled rows are of everything sent; without `settle_s`, so are the rows.
+        """
+        async with self.open_load(**options) as load:
+            await load.registered()
+            await trio.sleep(settle_s)
+            rows_before = await in_thread(committed_rows, self.database_url) if settle_s else 0
+            began = self.usage(load.program)
+            await trio.sleep(seconds)
+            totals = await load.finish(one_session=one_session)
+            used = self.usage(load.program).since(began)
+            peak_mib = self.program.peak_rss_mib()
+        counted = await self.count_rows(samples=totals["samples"])
+        counted["rows"] -= rows_before
+        shares = used.rows("the generator")
+        figures = {**totals["rows"], **counted, **shares, "peak memory of the server, MiB": peak_mib}
+        return totals, used, figures
 
 
 def invented_fleet(assets: int) -> Fleet:
@@ -296,10 +329,17 @@ def temporary_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 @asynccontextmanager
-async def open_headend(fleet: Fleet, *, after: RunningHeadend | None = None) -> AsyncIterator[RunningHeadend]:
+async def open_headend(
+    fleet: Fleet,
+    *,
+    after: RunningHeadend | None = None,
+    tls_shard_size: int | None = None,
+    database_url: str = "embedded",
+) -> AsyncIterator[RunningHeadend]:
     """Run a headend without synthetic telemetry, on loopback, with everything that it writes in one folder.
 
-    The folder is a temporary one; or that of a headend that was killed, whose addresses it has as well.
+    The folder is a temporary one, or that of a headend that was killed, with its addresses and certificates.
+    With `tls_shard_size` its agents need certificates; those of the generator of that size have them.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(temporary_folder())) if after is None else after.folder
@@ -309,7 +349,7 @@ async def open_headend(fleet: Fleet, *, after: RunningHeadend | None = None) -> 
         stack.callback(shutil.rmtree, database.sockets, ignore_errors=True)
         env = {
             "ASSETS_PATH": str(fleet_path),
-            "DATABASE_URL": "embedded",
+            "DATABASE_URL": database_url,
             "STATE_DIR": str(folder / "state"),
             "TELEMETRY_RETENTION_DAYS": "0",
             "HEADEND_HTTP_ADDR": str(after.http if after else _ANY_PORT),
@@ -318,13 +358,22 @@ async def open_headend(fleet: Fleet, *, after: RunningHeadend | None = None) -> 
             "LOG_LEVEL": "info",
             "LOG_FORMAT": "json",
         }
+        access_dir = after.access_dir if after else None
+        if tls_shard_size is not None:
+            access_dir = folder / "state" / "access"
+            await in_thread(make_access, access_dir, _ANY_PORT.host, shard_fleet(fleet, tls_shard_size))
+        if access_dir is not None:
+            env |= server_environment(access_dir, _ANY_PORT.host)
         started_s = time.monotonic()
         run = open_program("trioder.headend", log=folder / "headend.log", env=env)
         program = await stack.enter_async_context(run)
         ready = await program.logged('"headend ready"')
         ready_s = time.monotonic()
+        url = database.url if database_url == "embedded" else database_url
+        # Where it is known, a storm has begun.
+        postgres = after.postgres if after else await in_thread(server_version, url)
         grpc, http = parse_address(ready["grpc_addr"]), parse_address(ready["http_addr"])
-        postgres = await in_thread(server_version, database.url)
         yield RunningHeadend(
-            program, started_s, ready_s, fleet, fleet_path, grpc, http, database.url, postgres
+            *(program, started_s, ready_s, fleet, fleet_path, grpc, http),
+            *(access_dir, url, program.pid, postgres),
         )

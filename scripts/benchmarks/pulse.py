@@ -1,22 +1,18 @@
 """`scripts/bench pulse`: how late the pulses of one agent process are, with many assets, in real time.
 
-The agent runs in this process, with or without a peer in another that acknowledges its batches.
+The agent runs in this process, and a peer that acknowledges its batches in another.
 """
 
-import gc
 import random
 import time
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
-import click
-import psutil
 import trio
 
-from scripts.benchmarks.benchmark import Report, benchmark, number
+from scripts.benchmarks.benchmark import BenchmarkError, Report, benchmark, number
 from scripts.benchmarks.processes import invented_fleet, open_program, temporary_folder
 from trioder.agent.config import AgentConfig
 from trioder.agent.persistence.sqlite_store import open_state_store
@@ -31,34 +27,20 @@ from trioder.rpc import connect
 
 _NOBODY = Endpoint("127.0.0.1", 9)  # the port of the discard service
 _WORST_SHOWN = 5
-_NOTES = (
-    "pulses skipped {pulses_skipped}, rows missed {rows_missed}",
-    "CPU {cpu_pct:.0f} % of one core",
-    "memory per asset {bytes_per_asset:.0f} bytes, beyond {base_mib} MiB",
-    "start {start_s:.1f} s, cancellation {cancellation_s:.1f} s",
-    "outbox {outbox_batches} batches, {outbox_mib} MiB",
-)
 
 
 @benchmark(
     number("--assets", 1, None, 100_000, "In the one process."),
     number("--tick-s", 0.1, 60.0, 4.0, "Seconds from one pulse to the next."),
     number("--pulses", 1, 10_000, 15, "How many to measure."),
-    click.Option(["--peer/--no-peer"], default=True, show_default=True, help="A peer takes the batches."),
 )
-async def pulse(*, assets: int, tick_s: float, pulses: int, peer: bool) -> Report:
+async def pulse(*, assets: int, tick_s: float, pulses: int) -> Report:
     """Lateness of the pulses of one agent process with many assets."""
     configure_logging(level="warning", format="auto")
-    own = psutil.Process()
-    gc.collect()
-    base_bytes = own.memory_info().rss
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(temporary_folder()))
-        headend = _NOBODY
-        if peer:
-            stub = open_program("scripts.benchmarks.stub_servers", "peer", log=folder / "peer.log")
-            program = await stack.enter_async_context(stub)
-            headend = Endpoint(*await program.address())
+        peer = open_program("scripts.benchmarks.stub_servers", "peer", log=folder / "peer.log")
+        headend = Endpoint(*await (await stack.enter_async_context(peer)).address())
         config = AgentConfig(
             agent_id="bench",
             headend=headend,
@@ -83,51 +65,25 @@ async def pulse(*, assets: int, tick_s: float, pulses: int, peer: bool) -> Repor
             on_ready=freeze_gc,
         )
         async with open_background_nursery() as nursery:
-            began_s = time.perf_counter()
             agent: RunningAgent = await nursery.start(run)
             cpu_s, started_s = time.process_time(), time.perf_counter()
-            bytes_per_asset = (own.memory_info().rss - base_bytes) / assets
             await trio.sleep_until(agent.pool.grid.due_s + (pulses - 0.1) * tick_s)
             cpu_share = (time.process_time() - cpu_s) / (time.perf_counter() - started_s)
             connected = agent.client.connected
-            ended_s = time.perf_counter()
-        cancellation_s = time.perf_counter() - ended_s
     lateness = agent.pool.grid.lateness
-    figures: dict[str, Any] = {
-        "benchmark": "pulse",
-        "assets": assets,
-        "tick_s": tick_s,
-        "pulses": lateness.count,
-        "connected": connected,
-        "pulse_lateness_ms": _quantiles_ms(lateness),
-        "frame_lateness_ms": _quantiles_ms(agent.pool.frame_lateness),
-        "pulses_skipped": agent.pool.grid.skipped,
-        "rows_missed": agent.pool.rows_missed,
-        "cpu_pct": 100 * cpu_share,
-        "bytes_per_asset": bytes_per_asset,
-        "start_s": started_s - began_s,
-        "cancellation_s": cancellation_s,
-        "outbox_batches": agent.outbox.batches,
-        "outbox_mib": agent.outbox.size_bytes >> 20,
-    }
-    # The numbers of the latest distinguish a slow start from a slow run.
-    numbered = [(1000 * late_s, no) for no, late_s in enumerate(lateness.recent, 1)]
-    latest = [f"no. {no}: {late_ms:.1f} ms" for late_ms, no in sorted(numbered, reverse=True)[:_WORST_SHOWN]]
+    if not connected:
+        raise BenchmarkError("the agent was not connected to its peer at the end")
     rows = {
-        "pulse: the clock wakes the assets": figures["pulse_lateness_ms"],
-        "frame: the last asset's row is in the batch": figures["frame_lateness_ms"],
+        **_rows("the clock wakes the assets", lateness),
+        **_rows("the last asset's row is in the batch", agent.pool.frame_lateness),
+        "pulses skipped": agent.pool.grid.skipped,
+        "rows missed": agent.pool.rows_missed,
+        "CPU, % of a core": 100 * cpu_share,
     }
-    title = "pulse: {assets:,} assets, {tick_s:g} s a pulse, {pulses} pulses, ".format(**figures)
-    notes = [note.format(**figures, base_mib=base_bytes >> 20) for note in _NOTES]
-    return Report(
-        title=title + ("a peer connected" if connected else "no headend"),
-        columns=["lateness, ms", "p50", "p99", "max"],
-        rows=[[name, *(f"{late_ms:.1f}" for late_ms in late.values())] for name, late in rows.items()],
-        notes=["latest pulses: " + ", ".join(latest), *notes],
-        figures=figures,
-    )
+    title = f"pulse: {assets:,} assets, {tick_s:g} s a pulse, {lateness.count} pulses, a peer connected"
+    return Report(title=title, cases={"one process": rows})
 
 
-def _quantiles_ms(lateness: Lateness) -> dict[str, float]:
+def _rows(what: str, lateness: Lateness) -> dict[str, float]:
     late_s = {"p50": lateness.quantile_s(0.5), "p99": lateness.quantile_s(0.99), "max": lateness.max_s}
-    return {name: 1000 * value_s for name, value_s in late_s.items()}
+    return {f"pulse due to: {what}, {name}, ms": 1000 * value_s for name, value_s in late_s.items()}

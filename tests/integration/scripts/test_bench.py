@@ -17,7 +17,19 @@ import trio
 from tests.integration.launcher.pids import open_script, until, with_environment
 
 ROOT = Path(__file__).parents[3]
-SHORT_INGEST = ("ingest", "--assets", "10", "--shard-size", "5", "--single-samples", "5", "--seconds", "0.5")
+SHORT_INGEST = (
+    "ingest",
+    "--assets",
+    "10",
+    "--shard-size",
+    "5",
+    "--single-samples",
+    "5",
+    "--seconds",
+    "0.5",
+    "--rounds",
+    "1",
+)
 
 
 @dataclass
@@ -56,6 +68,17 @@ async def running(folder: Path, *arguments: str, **variables: str) -> AsyncItera
         yield Script(process, temporary, folder / "output", json_path)
 
 
+def checked_servers(cases: dict[str, Any], *names: str) -> None:
+    """Each server of an ingest has committed what was sent."""
+    for (heading, case), samples_per_message in zip(cases.items(), (5, 1), strict=True):
+        for name in names:
+            served = {row.removeprefix(f"{name}: "): case[row] for row in case if row.startswith(f"{name}: ")}
+            assert served["rows"] == served["messages committed"] * samples_per_message > 0, heading
+            assert (served["rows lost"], served["rows doubled"]) == (0, 0)
+            assert min(served["rows/s committed"], served["peak memory of the server, MiB"]) > 0
+            assert min(served[row] for row in served if row.startswith("CPU of")) >= 0
+
+
 async def test_ingest_reports_what_the_database_has_committed(tmp_path: Path) -> None:
     async with running(tmp_path, *SHORT_INGEST) as script:
         assert await script.process.wait() == 0, script.text()
@@ -64,20 +87,25 @@ async def test_ingest_reports_what_the_database_has_committed(tmp_path: Path) ->
         assert "| headend: rows/s committed" in script.text()
         figures = script.figures()
         assert figures["machine"].keys() == {"cores", "architecture", "python", "postgres"}
-        batches, singles = figures["cases"]
-        assert (batches["case"]["single_samples"], singles["case"]["single_samples"]) == (False, True)
-        for case, samples_per_message in ((batches, 5), (singles, 1)):
-            for served in (case["headend"], case["grpcio"]):
-                assert served["rows"] == served["messages"] * samples_per_message > 0
-                assert (served["rows_lost"], served["rows_doubled"]) == (0, 0)
-                assert min(served["rows_per_s"], served["peak_rss_mib"]) > 0
-                assert min(served[name] for name in served if name.endswith("_cpu_pct")) >= 0
-            assert (
-                min(case[name] for name in ("copy_rows_per_s", "headend_per_copy", "headend_per_grpcio")) > 0
-            )
-        for served in (batches["headend"], batches["grpcio"]):
-            assert 0 < served["acknowledged_p50_ms"] <= served["acknowledged_p99_ms"]
-        assert singles["headend"]["acknowledged_p50_ms"] is None
+        cases = figures["cases"]
+        assert cases.keys() == {"5 an agent", "5 an agent, one a message"}
+        checked_servers(cases, "headend", "grpcio")
+        batches, singles = cases.values()
+        for case in (batches, singles):
+            assert min(case[row] for row in ("rows/s of raw COPY", "headend / COPY", "headend / grpcio")) > 0
+        for name in ("headend", "grpcio"):
+            row = f"{name}: sent to acknowledged, "
+            assert 0 < batches[f"{row}p50, ms"] <= batches[f"{row}p99, ms"]
+        assert singles["headend: sent to acknowledged, p50, ms"] is None
+
+
+async def test_ingest_over_tls_is_measured_beside_plain(tmp_path: Path) -> None:
+    async with running(tmp_path, *SHORT_INGEST, "--tls", "--rounds", "2") as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        cases = script.figures()["cases"]
+        checked_servers(cases, "headend", "TLS")
+        assert all(case["TLS / headend"] > 0 for case in cases.values())
 
 
 async def test_dispatch_reports_when_setpoints_were_answered_applied_and_acknowledged(tmp_path: Path) -> None:
@@ -90,17 +118,19 @@ async def test_dispatch_reports_when_setpoints_were_answered_applied_and_acknowl
         assert await script.process.wait() == 0, script.text()
         assert script.pids() == []
         assert "PostgreSQL 18." in script.text()
-        assert "| POST to applied (agent's clock), alone" in script.text()
-        figures = script.figures()
-        alone, beside = figures["singles"]
-        assert alone["load"] is None
-        # 25 assets a stream, 2 streams, 2 pulses a second; as far as a busy machine keeps the pace.
-        assert 0 < beside["load"]["samples_per_s"] < 150
+        cases = script.figures()["cases"]
+        alone, beside, group = cases.values()
         for case in (alone, beside):
-            counts = [case["dispatches"][name]["count"] for name in ("answered", "applied", "acknowledged")]
+            counts = [
+                case[f"POST {what}, of"]
+                for what in ("answered", "to applied (agent's clock)", "to acknowledged")
+            ]
             assert counts == [5, 10, 5]
-            assert case["dispatches"]["acknowledged"]["p50_ms"] > 0
-        assert figures["groups"]["answered"]["count"] == figures["groups"]["acknowledged"]["count"] == 2
+            assert case["POST to acknowledged, p50, ms"] > 0
+        assert alone.keys() < beside.keys()
+        # 25 assets a stream, 2 streams, 2 pulses a second; as far as a busy machine keeps the pace.
+        assert 0 < beside["telemetry: samples/s"] < 150
+        assert group["POST answered, of"] == group["POST to acknowledged, of"] == 2
 
 
 async def test_rest_reports_requests_per_second_beside_an_empty_handler(tmp_path: Path) -> None:
@@ -111,12 +141,12 @@ async def test_rest_reports_requests_per_second_beside_an_empty_handler(tmp_path
     async with running(tmp_path, *arguments) as script:
         assert await script.process.wait() == 0, script.text()
         assert script.pids() == []
-        assert "| requests/s, median of rounds" in script.text()
-        empty, one, site = script.figures()["targets"]
-        assert (empty["ratio"], empty["body_bytes"]) == (1.0, 2)
-        assert min(target["requests_per_s"] for target in (one, site)) > 0
+        assert "| requests/s" in script.text()
+        empty, one, site = script.figures()["cases"].values()
+        assert (empty["/ empty handler"], empty["bytes of a response's body"]) == (1.0, 2)
+        assert min(target["requests/s"] for target in (one, site)) > 0
         # The response for a site is ten of one asset's.
-        assert 9 < site["body_bytes"] / one["body_bytes"] < 11
+        assert 9 < site["bytes of a response's body"] / one["bytes of a response's body"] < 11
 
 
 async def test_pulse_reports_how_late_the_pulses_were(tmp_path: Path) -> None:
@@ -124,10 +154,10 @@ async def test_pulse_reports_how_late_the_pulses_were(tmp_path: Path) -> None:
     async with running(tmp_path, *arguments) as script:
         assert await script.process.wait() == 0, script.text()
         assert script.pids() == []
-        assert "| pulse: the clock wakes the assets" in script.text()
-        figures = script.figures()
-        assert (figures["assets"], figures["pulses"], figures["connected"]) == (10, 3, True)
-        assert 0 <= figures["pulse_lateness_ms"]["p50"] <= figures["pulse_lateness_ms"]["max"]
+        assert "10 assets, 0.2 s a pulse, 3 pulses, a peer connected" in script.text()
+        (case,) = script.figures()["cases"].values()
+        row = "pulse due to: the clock wakes the assets, "
+        assert 0 <= case[f"{row}p50, ms"] <= case[f"{row}max, ms"]
 
 
 async def test_fleet_reports_what_the_real_processes_use_and_loses_nothing(tmp_path: Path) -> None:
@@ -135,44 +165,54 @@ async def test_fleet_reports_what_the_real_processes_use_and_loses_nothing(tmp_p
     async with running(tmp_path, *arguments) as script:
         assert await script.process.wait() == 0, script.text()
         assert script.pids() == []
-        (case,) = script.figures()["cases"]
-        assert (case["assets"], case["agents"]) == (20, 2)
-        assert (case["rows_lost"], case["rows_doubled"]) == (0, 0)
+        case = script.figures()["cases"]["20 assets"]
+        assert case["agents"] == 2
+        assert (case["rows lost"], case["rows doubled"]) == (0, 0)
         assert case["rows"] >= 20
-        assert 0 <= case["late_p50_ms"] <= case["late_p99_ms"] <= case["late_max_ms"]
-        assert case["connected_s"] > 0
+        lateness = [case[f"lateness of the pulses, {name}, ms"] for name in ("p50", "p99", "max")]
+        assert lateness == sorted(lateness)
+        assert case["launcher's start to all connected, s"] > 0
 
 
+@pytest.mark.parametrize("options", [(), ("--tls",)])
 async def test_storm_reports_when_all_streams_have_reconnected_to_the_restarted_headend(
-    tmp_path: Path,
+    tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     arguments = ("storm", "--streams", "10", "--shard-size", "2", "--pulse-s", "0.5", "--seconds", "1")
-    async with running(tmp_path, *arguments) as script:
+    async with running(tmp_path, *arguments, *options) as script:
         assert await script.process.wait() == 0, script.text()
         assert script.pids() == []
         figures = script.figures()
-        assert (figures["streams"], figures["assets"]) == (10, 20)
-        assert 0 < figures["half_registered_s"] <= figures["p99_registered_s"] <= figures["all_registered_s"]
-        assert figures["start_to_ready_s"] < figures["start_to_all_registered_s"]
+        assert "10 agents, 20 assets" in figures["title"]
+        case = figures["cases"]["over TLS" if options else "plain"]
+        registered_s = [
+            case[f"ready to {share} registered, s"]
+            for share in ("half of the agents", "99 % of the agents", "all")
+        ]
+        assert registered_s[0] > 0
+        assert registered_s == sorted(registered_s)
         # Each has lost its connection once.
-        assert figures["attempts_failed"] >= 10
-        assert figures["rows"] == 2 * figures["batches"] > 0
-        assert (figures["rows_lost"], figures["rows_doubled"]) == (0, 0)
+        assert case["connections lost or attempts failed"] >= 10
+        assert case["rows"] == 2 * case["messages committed"] > 0
+        assert (case["rows lost"], case["rows doubled"]) == (0, 0)
+        # Dispatches are posted until all is fresh.
+        assert case["POST /dispatch meanwhile, of"] >= 1
+        assert case["POST /dispatch meanwhile, p99, ms"] > 0
 
 
-async def test_growth_reports_and_draws_what_a_sample_costs(tmp_path: Path) -> None:
-    plot = tmp_path / "growth.png"
+async def test_growth_reports_what_a_sample_costs(tmp_path: Path) -> None:
     load = ("--shard-size", "10", "--samples-per-s", "400", "--seconds", "1")
-    async with running(
-        tmp_path, "growth", "--assets", "10", "--assets", "40", *load, "--plot", str(plot)
-    ) as script:
+    async with running(tmp_path, "growth", "--assets", "10", "--assets", "40", *load) as script:
         assert await script.process.wait() == 0, script.text()
         assert script.pids() == []
-        sizes = script.figures()["sizes"]
-        assert [(size["assets"], size["streams"]) for size in sizes] == [(10, 1), (40, 4)]
-        assert all(size["cost_s"] > 0 and size["rows"] > 0 for size in sizes)
-        assert all((size["rows_lost"], size["rows_doubled"]) == (0, 0) for size in sizes)
-        assert plot.read_bytes().startswith(b"\x89PNG")
+        cases = script.figures()["cases"]
+        assert [(heading, case["streams"]) for heading, case in cases.items()] == [
+            ("10 assets", 1),
+            ("40 assets", 4),
+        ]
+        for case in cases.values():
+            assert min(case["CPU s per million samples"], case["rows/s committed"]) > 0
+            assert (case["rows lost"], case["rows doubled"]) == (0, 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

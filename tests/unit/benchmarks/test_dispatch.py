@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from scripts.benchmarks.benchmark import BenchmarkError
-from scripts.benchmarks.dispatch import Sent, figures_of
+from scripts.benchmarks.dispatch import Sent, case_of
 from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
 
@@ -36,11 +36,15 @@ async def test_each_column_is_of_the_dispatches_that_have_it(tmp_path: Path) -> 
     wall = WallClock(start_unix_s=1000.0, start_trio_s=0.0)
     log = log_of(tmp_path, plain=1001_020, waited=1002_030)
     sent = sent_of(("plain", 1.0, 1.010, False), ("waited", 2.0, 2.040, True))
-    figures = await figures_of(sent, log, wall=wall)
-    counts = [figures[name]["count"] for name in ("answered", "applied", "acknowledged")]
-    assert counts == [1, 2, 1]
-    latest_ms = [round(figures[name]["max_ms"]) for name in ("answered", "applied", "acknowledged")]
-    assert latest_ms == [10, 30, 40]
+    case = await case_of(sent, log, wall=wall)
+    names = (
+        "POST answered",
+        "POST to applied (agent's clock)",
+        "POST to acknowledged",
+        "a POST was sent late",
+    )
+    assert [case[f"{name}, of"] for name in names] == [1, 2, 1, 2]
+    assert [case[f"{name}, max, ms"] for name in names] == pytest.approx([10, 30, 40, 0])
 
 
 @pytest.mark.parametrize("applied_ms", [999_980, 1000_060])
@@ -49,7 +53,7 @@ async def test_clocks_that_contradict_the_order_of_events_yield_no_durations(
 ) -> None:
     wall = WallClock(start_unix_s=1000.0, start_trio_s=0.0)
     with pytest.raises(BenchmarkError, match="the clocks do not agree"):
-        await figures_of(sent_of(("one", 0.0, 0.040, True)), log_of(tmp_path, one=applied_ms), wall=wall)
+        await case_of(sent_of(("one", 0.0, 0.040, True)), log_of(tmp_path, one=applied_ms), wall=wall)
 
 
 async def test_a_dispatch_that_no_agent_acknowledges_makes_no_figures(
@@ -58,4 +62,4 @@ async def test_a_dispatch_that_no_agent_acknowledges_makes_no_figures(
     wall = WallClock(start_unix_s=1000.0, start_trio_s=trio.current_time())
     sent = sent_of(("one", 0.0, 0.010, False), ("two", 0.0, 0.010, False))
     with pytest.raises(BenchmarkError, match=r"1 of 2 dispatches were not acknowledged .* one is two"):
-        await figures_of(sent, log_of(tmp_path, one=1000_005), wall=wall)
+        await case_of(sent, log_of(tmp_path, one=1000_005), wall=wall)

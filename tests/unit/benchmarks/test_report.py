@@ -2,34 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 
-from scripts.benchmarks.benchmark import Report, run_benchmark, spread_ms, table_rows
-from scripts.benchmarks.ingest import report_of
+from scripts.benchmarks.benchmark import Case, Report, medians, run_benchmark, spread_rows
+from scripts.benchmarks.ingest import case_of
 
 
-def served(*, lost: int = 0, doubled: int = 0) -> dict[str, Any]:
-    names = ("elapsed_s", "messages", "rows_per_s", "replays", "acknowledged_p50_ms", "peak_rss_mib")
-    shares = [f"{name}_cpu_pct" for name in ("server", "postgres", "generator", "others")]
-    counted = {"rows": 1000, "rows_lost": lost, "rows_doubled": doubled}
-    return {**dict.fromkeys((*names, *shares), 1.0), "messages": 200, "acknowledged_p99_ms": None, **counted}
-
-
-def a_report(headend: dict[str, Any] | None = None, grpcio: dict[str, Any] | None = None) -> Report:
-    figures = {
-        "case": {"assets": 10, "assets_per_stream": 5, "single_samples": False, "seconds": 1.0},
-        "postgres": "18.4",
-        "agents": 2,
-        "headend": headend or served(),
-        "grpcio": grpcio or served(),
-        "copy_rows_per_s": 4000.0,
-        "headend_per_copy": 0.25,
-        "headend_per_grpcio": 1.0,
-    }
-    return report_of([figures])
+def a_report(*, lost: int = 0, doubled: int = 0) -> Report:
+    rows = {"rows/s": 1234.5, "replays": 123456, "late, ms": None, "range": "1 to 2"}
+    good: Case = {**rows, "headend: rows lost": 0, "headend: rows doubled": 0}
+    case: Case = {**rows, "headend: rows lost": lost, "headend: rows doubled": doubled}
+    return Report(title="ingest", cases={"25 an agent": good, "1,000": case}, postgres="18.4")
 
 
 async def measured(report: Report) -> Report:
@@ -38,34 +23,36 @@ async def measured(report: Report) -> Report:
 
 def test_all_lines_of_the_table_have_the_same_length() -> None:
     table = [line for line in a_report().as_text().splitlines() if line.startswith("|")]
-    assert len(table) == 28
+    assert len(table) == 8
     assert len({len(line) for line in table}) == 1
 
 
-def test_an_unknown_value_is_a_dash() -> None:
-    assert table_rows([{"ms": None}, {"ms": 1234.5}], ("late", "{ms:,.1f} ms")) == [
-        ["late", "- ms", "1,234.5 ms"]
-    ]
+@pytest.mark.parametrize(
+    ("row", "cell"), [("rows/s", "1,234"), ("replays", "123,456"), ("late, ms", "-"), ("range", "1 to 2")]
+)
+def test_counts_are_whole_and_measured_values_have_three_digits_or_more(row: str, cell: str) -> None:
+    (line,) = [line for line in a_report().as_text().splitlines() if line.startswith(f"| {row} ")]
+    assert [part.strip() for part in line.split("|")[2:4]] == [cell, cell]
 
 
 def test_the_figures_are_written_as_json(tmp_path: Path) -> None:
     run_benchmark(lambda: measured(a_report()), json_path=tmp_path / "figures.json")
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["machine"]["postgres"] == "18.4"
-    assert figures["cases"][0]["headend"]["rows_per_s"] == 1.0
+    assert figures["cases"]["25 an agent"]["rows/s"] == 1234.5
 
 
 def test_a_run_without_a_fault_passes(capsys: pytest.CaptureFixture[str]) -> None:
     run_benchmark(lambda: measured(a_report()), json_path=None)
-    assert "0 / 0" in capsys.readouterr().out
+    assert "| headend: rows lost" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("report", "fault"),
     [
-        (a_report(headend=served(lost=3)), "headend: 3 rows lost, 0 doubled"),
-        (a_report(headend=served(doubled=4)), "headend: 0 rows lost, 4 doubled"),
-        (a_report(grpcio=served(lost=3)), "grpcio: 3 rows lost, 0 doubled"),
+        (a_report(lost=3), "1,000: 3 headend: rows lost"),
+        (a_report(doubled=4), "1,000: 4 headend: rows doubled"),
+        (a_report(lost=-1), "1,000: -1 headend: rows lost"),
     ],
 )
 def test_a_lost_or_doubled_row_fails_the_run(
@@ -73,12 +60,32 @@ def test_a_lost_or_doubled_row_fails_the_run(
 ) -> None:
     with pytest.raises(click.ClickException, match=fault):
         run_benchmark(lambda: measured(report), json_path=None)
-    assert "| headend: rows lost / doubled" in capsys.readouterr().out
+    assert "| headend: rows lost" in capsys.readouterr().out
 
 
-def test_quantiles_are_values_that_were_measured() -> None:
-    values_s = [milliseconds / 1000 for milliseconds in range(100, 0, -1)]
-    assert spread_ms(values_s) == {"count": 100, "p50_ms": 50.0, "p99_ms": 99.0, "max_ms": 100.0}
-    assert spread_ms([0.25]) == {"count": 1, "p50_ms": 250.0, "p99_ms": 250.0, "max_ms": 250.0}
-    with pytest.raises(ValueError, match="no durations"):
-        spread_ms([])
+@pytest.mark.parametrize(
+    ("values_s", "figures"),
+    [
+        ([milliseconds / 1000 for milliseconds in range(100, 0, -1)], [50, 99, 100, 100]),
+        ([0.25], [250, 250, 250, 1]),
+        ([], [None, None, None, 0]),
+    ],
+)
+def test_quantiles_are_values_that_occurred(values_s: list[float], figures: list[float | None]) -> None:
+    rows = spread_rows("late", values_s)
+    assert list(rows) == ["late, p50, ms", "late, p99, ms", "late, max, ms", "late, of"]
+    assert list(rows.values()) == figures
+
+
+def test_a_row_that_a_case_lacks_is_a_dash() -> None:
+    text = Report(title="fleet", cases={"one": {"a": 1}, "two": {"a": 2, "b": 3}}).as_text()
+    assert [line for line in text.splitlines() if line.startswith("| b")] == ["| b |   - |   3 |"]
+
+
+def test_rounds_are_merged_by_medians_and_no_lost_row_is_outvoted() -> None:
+    rounds: list[Case] = [
+        {"TLS / headend": ratio, "p50, ms": None, "headend: rows lost": lost}
+        for ratio, lost in ((0.8, 0), (0.9, 1), (0.7, 0))
+    ]
+    assert medians(rounds) == {"TLS / headend": 0.8, "p50, ms": None, "headend: rows lost": 1}
+    assert case_of(rounds)["TLS / headend, range"] == "0.70 to 0.90"
