@@ -10,10 +10,11 @@ import os
 import platform
 import shlex
 import statistics
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import trio
 
 from trioder.process.nurseries import leaf_exceptions, open_background_nursery
 from trioder.process.signals import stop_signals
+from trioder.store.embedded.binaries import find_installation
 
 # What a process has logged, as JSON.
 Figures = Mapping[str, Any]
@@ -100,12 +102,10 @@ class Report:
 
     Attributes:
         cases: the columns of the table by their headings; each may lack some of the rows.
-        postgres: the server's version; None if there was no server.
     """
 
     title: str
     cases: Mapping[str, Case]
-    postgres: str | None = None
 
     @property
     def faults(self) -> list[str]:
@@ -119,25 +119,18 @@ class Report:
 
     def as_text(self) -> str:
         """Return the lines for a terminal; the table is valid Markdown."""
-        line = "{cores} cores, {architecture}, Python {python}".format(**self._machine())
-        line += "" if self.postgres is None else f", PostgreSQL {self.postgres}"
         names = dict.fromkeys(name for case in self.cases.values() for name in case)
         rows = [[name, *(_cell(case.get(name)) for case in self.cases.values())] for name in names]
         heads = ["", *self.cases]
         widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
         rule = ["-" * width for width in widths]
         table = [_line(cells, widths) for cells in (heads, rule, *rows)]
-        return "\n".join([self.title, line, _command_line(), "", *table])
+        return "\n".join([self.title, _machine(), _command_line(), "", *table])
 
     def as_json(self) -> str:
         """Return one JSON object: command, machine, and the figures of each case by the rows' names."""
-        document = {"command": _command_line(), "machine": self._machine(), "title": self.title}
+        document = {"command": _command_line(), "machine": _machine(), "title": self.title}
         return json.dumps({**document, "cases": self.cases}, indent=1) + "\n"
-
-    def _machine(self) -> dict[str, Any]:
-        python, cores = platform.python_version(), os.cpu_count()
-        machine = {"cores": cores, "architecture": platform.machine(), "python": python}
-        return {**machine, "postgres": self.postgres}
 
 
 def spread_rows(name: str, values_s: Iterable[float]) -> dict[str, float | None]:
@@ -180,6 +173,15 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     first, *others = zip(cells, widths, strict=True)
     padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
     return "| " + " | ".join(padded) + " |"
+
+
+@cache
+def _machine() -> str:
+    server = find_installation()
+    command = server.command("postgres", "--version")
+    postgres = subprocess.check_output(command, text=True, **server.account).split()[-1]  # noqa: S603  # as is
+    python = platform.python_version()
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {python}, PostgreSQL {postgres}"
 
 
 def _command_line() -> str:

@@ -6,7 +6,7 @@ All of it is synchronous, and called by `in_thread`.
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 import trio
@@ -22,10 +22,10 @@ from trioder.store.postgres.store import GROUP_ROWS
 _SCRATCH = "bench_copy"
 # Millions of rows are compared in memory and by one process: with the defaults this takes minutes.
 _OPTIONS = "-c statement_timeout=120s -c TimeZone=UTC -c work_mem=256MB -c max_parallel_workers_per_gather=0"
-_COLUMNS = (
-    "ts, soc_mwhr, current_mw, setpoint_mw, available_discharge_mw, available_charge_mw, asset_key, source"
-)
-_COPY = f"COPY samples ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_COPY = """
+    COPY samples (ts, soc_mwhr, current_mw, setpoint_mw, available_discharge_mw, available_charge_mw,
+        asset_key, source) FROM STDIN (FORMAT BINARY)
+"""
 # Made and packed by the server: numbers that use all of their eight bytes, as those of a battery do. Every
 # asset has a row per pulse; pulses are so close together that all are in one day.
 _PACKED = """
@@ -36,18 +36,10 @@ _PACKED = """
     ) TO STDOUT (FORMAT BINARY)
 """
 
-T = TypeVar("T")
 
-
-async def in_thread(job: Callable[..., T], *arguments: Any) -> T:
+async def in_thread(job: Callable[..., Any], *arguments: Any) -> Any:
     """Run one of the functions below in a thread, which is abandoned on a signal: it ends with the server."""
     return await trio.to_thread.run_sync(job, *arguments, abandon_on_cancel=True)
-
-
-def server_version(url: str) -> str:
-    """Return the server's version, such as 18.1."""
-    with _connect(url) as connection:
-        return str(_value(connection, "SHOW server_version"))
 
 
 def committed_rows(url: str) -> int:
@@ -61,8 +53,7 @@ def count_rows(url: str, samples: int) -> dict[str, int]:
     with _connect(url) as connection:
         connection.execute("ANALYZE samples")
         rows = _value(connection, "SELECT count(*) FROM samples")
-        pairs = "SELECT count(*) FROM (SELECT DISTINCT asset_key, ts FROM samples) AS pairs"
-        distinct = _value(connection, pairs)
+        distinct = _value(connection, "SELECT count(*) FROM (SELECT DISTINCT asset_key, ts FROM samples) _")
     return {"rows": rows, ROWS_LOST: samples - distinct, ROWS_DOUBLED: rows - distinct}
 
 
@@ -76,25 +67,12 @@ def make_database(url: str, name: str) -> str:
     return url.replace(f"/{DATABASE}?", f"/{name}?")
 
 
-def warm_up(url: str, rows: int, assets: int) -> float:
-    """Make the server treat all later writers alike; return the seconds as `copy_rows` does.
-
-    The first writer has the files of the write-ahead log created, and autovacuum of what one has written
-    would run while another is measured.
-    """
-    with _connect(url) as connection:
-        connection.execute("ALTER SYSTEM SET autovacuum = off")
-        connection.execute("SELECT pg_reload_conf()")
-    took_s = copy_rows(url, rows, assets)
-    # Drops the rows, with a checkpoint before anything is measured.
-    make_database(url, _SCRATCH)
-    return took_s
-
-
 def copy_rows(url: str, rows: int, assets: int) -> float:
     """COPY rows, `assets` per instant, into a scratch database on the same server; return the seconds.
 
-    Those of the COPY statements with their commits, in transactions as large as the headend's.
+    Those of the COPY statements with their commits, in transactions as large as the headend's. From then on
+    the server treats all writers alike: the files of the write-ahead log exist, which the first one has
+    created; nothing remains to be written; and no autovacuum of what one has written disturbs another.
     """
     took_s = 0.0
     today = datetime.now(UTC).date()
@@ -116,6 +94,9 @@ def copy_rows(url: str, rows: int, assets: int) -> float:
         found = _value(connection, "SELECT count(*) FROM samples")
         if found != rows:
             raise RuntimeError(f"{rows} rows were copied, and {found} are there")
+        connection.execute("ALTER SYSTEM SET autovacuum = off")
+        connection.execute("SELECT pg_reload_conf()")
+    make_database(url, _SCRATCH)
     return took_s
 
 

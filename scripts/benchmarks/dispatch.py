@@ -26,8 +26,7 @@ _WAIT = "wait=ack&wait_s=30"
 _LOGGED_WITHIN_S = 10.0
 _HOLDS_WITHIN_S = 60.0
 _POLL_S = 0.1
-_SINGLE_DURATION_S = 60
-_GROUP_DURATION_S = 300
+_DURATION_S = 300
 _CONNECTIONS = 4
 # The agent reports whole ms, and its clock and ours were set within so much of each other.
 _CLOCK_SLACK_S = 0.003
@@ -53,7 +52,7 @@ _MARGIN_S = 5.0
 async def dispatch(**options: Any) -> Report:
     """From a POST to the setpoint applied at its asset, alone and beside telemetry; and of groups."""
     plan = SimpleNamespace(**options)
-    cases, version = await _measure_singles(plan)
+    cases = await _measure_singles(plan)
     if plan.group_repeats:
         size = -(-plan.group_assets // plan.group_agents)
         async with (
@@ -62,11 +61,11 @@ async def dispatch(**options: Any) -> Report:
         ):
             cases[f"group of {plan.group_assets:,}"] = await _measure_groups(headend, plan.group_repeats)
     title = "dispatch: {per_s:g}/s to {agent_assets:,} assets of one agent; groups in {group_agents} agents"
-    return Report(title=title.format(**options), cases=cases, postgres=version)
+    return Report(title=title.format(**options), cases=cases)
 
 
-async def _measure_singles(plan: SimpleNamespace) -> tuple[dict[str, Case], str]:
-    """Measure on one headend, alone and then beside the load; return its database's version as well."""
+async def _measure_singles(plan: SimpleNamespace) -> dict[str, Case]:
+    """Measure on one headend, alone and then beside the load."""
     # Rounded up, for all streams together to make enough samples.
     stream_assets = -(-round(plan.samples_per_s * plan.tick_s) // plan.streams)
     fleet = invented_fleet(plan.agent_assets + plan.streams * stream_assets)
@@ -90,7 +89,7 @@ async def _measure_singles(plan: SimpleNamespace) -> tuple[dict[str, Case], str]
                 totals = await generator.finish()
     rate = {"telemetry: samples/s": totals["samples"] / totals["elapsed_s"]}
     telemetry = {f"telemetry: {name}": value for name, value in totals["rows"].items()}
-    return {"alone": alone, "beside telemetry": {**beside, **rate, **telemetry}}, headend.postgres
+    return {"alone": alone, "beside telemetry": {**beside, **rate, **telemetry}}
 
 
 class Sent(NamedTuple):
@@ -133,7 +132,7 @@ async def post_dispatches(
             await trio.sleep_until(due_s)
             asset = assets[position % len(assets)]
             mw = round(rng.uniform(asset.min_mw, asset.max_mw), 3)
-            body = {"asset_id": asset.id, "mw": mw, "duration_s": _SINGLE_DURATION_S}
+            body = {"asset_id": asset.id, "mw": mw, "duration_s": _DURATION_S}
             nursery.start_soon(send, body, due_s, waited)
     return sent
 
@@ -179,15 +178,13 @@ async def case_of(sent: Sequence[Sent], log: Path, *, wall: WallClock) -> Case:
 
 async def _until_logged(log: Path, dispatch_ids: set[str]) -> dict[str, int]:
     """Return when each dispatch was applied, Unix time in ms by the agent's clock."""
-    missing = dispatch_ids
+    applied_ms: dict[str, int] = {}
     with trio.move_on_after(_LOGGED_WITHIN_S):
-        while True:
+        while missing := dispatch_ids - applied_ms.keys():
+            await trio.sleep(_POLL_S)
             entries = log_entries(log, '"dispatch answered"')
             applied_ms = {entry["dispatch_id"]: parse_ms(entry["agent_time"]) for entry in entries}
-            missing = dispatch_ids - applied_ms.keys()
-            if not missing:
-                return applied_ms
-            await trio.sleep(_POLL_S)
+        return applied_ms
     raise BenchmarkError(
         f"{len(missing)} of {len(dispatch_ids)} dispatches were not acknowledged by their agent within "
         f"{_LOGGED_WITHIN_S:g} s, or were superseded before: one is {min(missing)}"
@@ -209,7 +206,7 @@ async def _measure_groups(headend: RunningHeadend, repeats: int) -> Case:
         for position in range(2 * repeats):
             waits = position % 2 == 1
             mw = rating_mw * _SHARES[position // 2 % 2]
-            body = {"fleet": True, "mw": mw, "duration_s": _GROUP_DURATION_S}
+            body = {"fleet": True, "mw": mw, "duration_s": _DURATION_S}
             path = "/dispatch?allocations=false" + f"&{_WAIT}" * waits
             began_s = trio.current_time()
             response = await connection.ask("POST", path, body)

@@ -26,11 +26,11 @@ _AGENTS_MIB, _HEADEND_MIB = "memory of all agents, MiB", "memory of the headend,
 async def fleet(*, sizes: Sequence[int], shard_size: int | None, tick_s: float, seconds: float) -> Report:
     """Launcher, agents, headend and database together."""
     run = partial(_run, tick_s=tick_s)
-    base, postgres = await run(1, shard_size=1, seconds=min(seconds, _BASE_S))
+    base = await run(1, shard_size=1, seconds=min(seconds, _BASE_S))
     cases = {"1 asset": base}
     for assets in sizes:
         size = shard_size or (5_000 if assets >= 50_000 else 1_000)
-        case, _ = await run(assets, shard_size=size, seconds=seconds)
+        case = await run(assets, shard_size=size, seconds=seconds)
         for row, processes in ((_AGENTS_MIB, case["agents"]), (_HEADEND_MIB, 1)):
             beyond_mib = case[row] - processes * base[row]
             case[f"{row}: bytes per asset, beyond 1 asset"] = 2**20 * beyond_mib / assets
@@ -38,14 +38,11 @@ async def fleet(*, sizes: Sequence[int], shard_size: int | None, tick_s: float, 
     return Report(
         title=f"fleet: launcher and agents, {tick_s:g} s a pulse, {seconds:g} s measured",
         cases=cases,
-        postgres=postgres,
     )
 
 
-async def _run(
-    assets: int, *, shard_size: int, tick_s: float, seconds: float
-) -> tuple[dict[str, float], str]:
-    """Return the figures of one fleet, and the database's version."""
+async def _run(assets: int, *, shard_size: int, tick_s: float, seconds: float) -> dict[str, float]:
+    """Return the figures of one fleet."""
     async with open_headend(invented_fleet(assets)) as headend:
         agents = headend.open_launcher(shard_size=shard_size, tick_s=tick_s)
         async with agents as (launcher, connected_s):
@@ -74,7 +71,7 @@ async def _run(
         **counted,
         _AGENTS_MIB: sum(agents_mib),
         _HEADEND_MIB: headend_mib,
-    }, headend.postgres
+    }
 
 
 def _rss_mib(process: psutil.Process) -> float:

@@ -11,7 +11,6 @@ import json
 import os
 import random
 import time
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -78,7 +77,7 @@ class Sending:
     def __init__(self, agents: int) -> None:
         self.at_will = self.ended = False
         self.attempts_failed = self.made = self.committed = self.replays = 0
-        self.latencies_s = array("d")
+        self.latencies_s: list[float] = []
         self.first_sent_s = self.last_committed_s = 0.0
         self.all_registered = trio.Event()
         self._agents = agents
@@ -258,9 +257,9 @@ async def _run(options: SimpleNamespace) -> None:
     links = [_link_of(number, queue, sending, options, wall) for number, queue in enumerate(queues, 1)]
     freeze_gc()
     # Phases are spread evenly, as the launcher does it.
-    began_s, pulse_s = trio.current_time(), options.pulse_s
-    phases_s = [began_s + pulse_s * position / len(queues) for position in range(len(queues))]
-    grids = [PulseGrid(first_s=phase_s, tick_s=pulse_s) for phase_s in phases_s] if pulse_s else []
+    now_s, pulse_s = trio.current_time(), options.pulse_s
+    phases_s = [now_s + pulse_s * position / len(queues) for position in range(len(queues) if pulse_s else 0)]
+    grids = [PulseGrid(first_s=phase_s, tick_s=pulse_s) for phase_s in phases_s]
     async with trio.open_nursery() as nursery, trio.open_nursery() as makers:
         for link in links:
             nursery.start_soon(link.run)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from scripts.benchmarks.benchmark import Case, Report, benchmark, number
 from scripts.benchmarks.processes import RunningHeadend, invented_fleet, open_headend
 
-_SIZES = (1_000, 10_000, 100_000, 300_000)
-
 
 @benchmark(
-    number("--assets sizes", 1, 1_000_000, _SIZES, "Sizes of the fleet; repeatable."),
+    number(
+        "--assets sizes", 1, 1_000_000, (1_000, 10_000, 100_000, 300_000), "Sizes of the fleet; repeatable."
+    ),
     number("--shard-size", 1, 10_000, 1000, "Assets per agent."),
     number("--samples-per-s", 1, 1_000_000, 75_000, "Of all agents; 75,000 is 300,000 assets at 4 s."),
     number("--seconds", 0.1, 3600.0, 40.0, "How long each size is measured."),
@@ -22,11 +22,10 @@ async def growth(*, sizes: Sequence[int], shard_size: int, samples_per_s: int, s
     cases: dict[str, Case] = {}
     for assets in sizes:
         async with open_headend(invented_fleet(assets)) as headend:
-            postgres = headend.postgres
             measured = await _measure(headend, shard_size, pulse_s=assets / samples_per_s, seconds=seconds)
         cases[f"{assets:,} assets"] = measured
     title = f"growth: {samples_per_s:,} samples/s for {seconds:g} s per size"
-    return Report(title=title, cases=cases, postgres=postgres)
+    return Report(title=title, cases=cases)
 
 
 async def _measure(headend: RunningHeadend, shard_size: int, *, pulse_s: float, seconds: float) -> Case:

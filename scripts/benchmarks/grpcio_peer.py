@@ -12,7 +12,6 @@ import sys
 import time
 from array import array
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -45,6 +44,7 @@ from trioder.wire.records import Batch, Registration, SessionGrant, SingleSample
 from trioder.wire.service import AGENT_LINK_STREAM, PROTOCOL
 from trioder.wire.uplink import read_uplink
 
+_POLL_S = 0.005
 _OPTIONS = [("grpc.max_receive_message_length", 32 * 1024 * 1024), ("grpc.so_reuseport", 0)]
 
 # A grpc.aio.ServicerContext, which has no types.
@@ -68,31 +68,23 @@ class _AsyncioStore(NoneStore):
         self._partitions = Partitions()
         self._queue = BatchQueue(max_bytes=QUEUE_BYTES, group_rows=GROUP_ROWS)
         self._loose = UnsequencedBuffer(self._queue, max_bytes=QUEUE_BYTES, started_ms=wall.now_ms())
-        self._full = asyncio.Event()
 
     def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
-        is_queued = self._queue.put(PendingBatch.of(outbox_id, batch_seq, samples))
-        if self._queue.has_full_group:
-            self._full.set()
-        return is_queued
+        return self._queue.put(PendingBatch.of(outbox_id, batch_seq, samples))
 
     def store_unsequenced(self, samples: Samples) -> None:
         self._loose.put(samples)
-        if self._queue.has_full_group:
-            self._full.set()
 
     async def run(self) -> None:
         """Write what is submitted, until cancelled, in transactions paced as the headend's."""
         while True:
-            next_s = asyncio.get_running_loop().time() + PACE_S
+            next_s = time.monotonic() + PACE_S
             self._loose.seal()
             if self._queue:
                 await self._write(self._queue.first_group())
-            self._full.clear()
-            if not self._queue.has_full_group:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(next_s):
-                        await self._full.wait()
+            # Under full load the next group is full already.
+            while not self._queue.has_full_group and time.monotonic() < next_s:  # noqa: ASYNC110  # seldom
+                await asyncio.sleep(_POLL_S)
 
     async def _write(self, group: Sequence[PendingBatch]) -> None:
         await self._partitions.make(self._connection, days_of(group), datetime.now(UTC).date())

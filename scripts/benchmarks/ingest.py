@@ -13,13 +13,12 @@ from typing import Any
 import click
 
 from scripts.benchmarks.benchmark import Case, Report, benchmark, medians, number, range_row
-from scripts.benchmarks.database import copy_rows, in_thread, make_database, warm_up
+from scripts.benchmarks.database import copy_rows, in_thread, make_database
 from scripts.benchmarks.processes import RunningHeadend, invented_fleet, open_headend, open_program
 
 # As many as are then measured, or somewhat fewer.
 _WARM_UP_ROWS_PER_S = 300_000
 _OTHER_DATABASE = "bench_other"
-RATIO_GRPCIO, RATIO_TLS = "headend / grpcio", "TLS / headend"
 _PER_S = "rows/s committed"
 
 
@@ -40,17 +39,20 @@ async def ingest(**options: Any) -> Report:
         if plan.assets % size:
             raise click.UsageError(f"--assets {plan.assets} is no multiple of {size}, the assets of an agent")
     cases: dict[str, Case] = {}
+    ratio = "TLS / headend" if plan.tls else "headend / grpcio"
     for size, is_single in sizes:
         rounds: list[Case] = []
         for _ in range(plan.rounds):
             async with open_headend(invented_fleet(plan.assets)) as headend:
-                rounds.append(await _measure(headend, plan, size, is_single=is_single))
-        cases[f"{size:,} an agent" + ", one a message" * is_single] = case_of(rounds)
+                rounds.append(await _measure(headend, plan, size, ratio, is_single=is_single))
+        cases[f"{size:,} an agent" + ", one a message" * is_single] = case_of(rounds, ratio)
     title = "ingest: {assets:,} batteries, as fast as acknowledged; {rounds} x {seconds:g} s a server"
-    return Report(title=title.format(**options), cases=cases, postgres=headend.postgres)
+    return Report(title=title.format(**options), cases=cases)
 
 
-async def _measure(headend: RunningHeadend, plan: SimpleNamespace, size: int, *, is_single: bool) -> Case:
+async def _measure(
+    headend: RunningHeadend, plan: SimpleNamespace, size: int, ratio: str, *, is_single: bool
+) -> Case:
     """Send the same load to two servers, one after the other; the other is idle then."""
 
     async def send_to(server: RunningHeadend) -> dict[str, float]:
@@ -59,15 +61,16 @@ async def _measure(headend: RunningHeadend, plan: SimpleNamespace, size: int, *,
         return {_PER_S: rows["rows"] / totals["elapsed_s"], **rows}
 
     url, assets = headend.database_url, plan.assets
+    # The first writer would be at a disadvantage.
     warm_up_rows = math.ceil(plan.seconds * _WARM_UP_ROWS_PER_S)
-    warm_up_s = await in_thread(warm_up, url, warm_up_rows, assets)
+    warm_up_s = await in_thread(copy_rows, url, warm_up_rows, assets)
     plain = await send_to(headend)
     async with _open_other(headend, plan, size) as server:
         other = await send_to(server)
     copy_s = await in_thread(copy_rows, url, plain["rows"], assets)
     # The better of the two: it is meant to be the limit.
     copy_rows_per_s = max(plain["rows"] / copy_s, warm_up_rows / warm_up_s)
-    name, ratio = ("TLS", RATIO_TLS) if plan.tls else ("grpcio", RATIO_GRPCIO)
+    name = "TLS" if plan.tls else "grpcio"
     both = {f"{of}: {row}": case[row] for row in plain for of, case in (("headend", plain), (name, other))}
     return {
         "agents": assets // size,
@@ -94,7 +97,6 @@ async def _open_other(
             yield headend._replace(program=program, grpc=await program.address(), database_url=url)
 
 
-def case_of(rounds: Sequence[Case]) -> Case:
-    """Return the medians of a case's rounds, and the range of the ratio, which is of one round."""
-    ratio = RATIO_TLS if RATIO_TLS in rounds[0] else RATIO_GRPCIO
+def case_of(rounds: Sequence[Case], ratio: str) -> Case:
+    """Return the medians of a case's rounds, and the range of the ratio."""
     return {**medians(rounds), **range_row(ratio, [float(of[ratio] or 0) for of in rounds])}

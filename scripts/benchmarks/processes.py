@@ -23,7 +23,7 @@ import trio
 
 from scripts.benchmarks.benchmark import BenchmarkError, Figures
 from scripts.benchmarks.certificates import make_access, server_environment
-from scripts.benchmarks.database import committed_rows, count_rows, in_thread, server_version
+from scripts.benchmarks.database import committed_rows, count_rows, in_thread
 from scripts.make_fleet import make_fleet
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet, shard_fleet
@@ -152,9 +152,8 @@ class Usage(NamedTuple):
     def rows(self, agents: str = "") -> dict[str, float]:
         """Return all of them in percent of one core; `agents` names what the agents were, if there is any."""
         names = ("the server", "PostgreSQL", agents, "all else on the machine")
-        shares = [100 * max(0.0, used_s) / self.at_s for used_s in self[1:]]
-        pairs = zip(names, shares, strict=True)
-        return {f"CPU of {name}, % of a core": share for name, share in pairs if name}
+        pairs = [(name, 100 * used_s / self.at_s) for name, used_s in zip(names, self[1:], strict=True)]
+        return {f"CPU of {name}, % of a core": max(0.0, share) for name, share in pairs if name}
 
 
 def cpu_s(process: psutil.Process) -> float:
@@ -173,11 +172,10 @@ def _descendants(pid: int) -> list[psutil.Process]:
         return []
 
 
-class Load:
+class Load(NamedTuple):
     """The running generator; both methods raise BenchmarkError when it fails or takes too long."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    program: Program
 
     async def registered(self, *, after_s: float = 0.0) -> Figures:
         """Return when all agents were registered, not before an instant of `time.monotonic`'s clock."""
@@ -216,7 +214,6 @@ class RunningHeadend(NamedTuple):
     access_dir: Path | None
     database_url: str
     postgres_pid: int
-    postgres: str
 
     @property
     def folder(self) -> Path:
@@ -236,7 +233,8 @@ class RunningHeadend(NamedTuple):
 
     async def count_rows(self, *, samples: int) -> dict[str, int]:
         """Return the rows in its database, and how many of the samples sent are lost or doubled."""
-        return await in_thread(count_rows, self.database_url, samples)
+        counted: dict[str, int] = await in_thread(count_rows, self.database_url, samples)
+        return counted
 
     def write_part(self, name: str, assets: Sequence[Asset]) -> Path:
         """Write a fleet file of some of its assets, and return its path."""
@@ -322,12 +320,6 @@ def _write_fleet(fleet: Fleet, path: Path) -> Path:
     return path
 
 
-def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder that is removed at the end of its context."""
-    # A server that had to be killed may still be removing its files.
-    return tempfile.TemporaryDirectory(prefix="trioder-bench-", ignore_cleanup_errors=True)
-
-
 @asynccontextmanager
 async def open_headend(
     fleet: Fleet,
@@ -342,7 +334,9 @@ async def open_headend(
     With `tls_shard_size` its agents need certificates; those of the generator of that size have them.
     """
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(temporary_folder())) if after is None else after.folder
+        # A server that had to be killed may still be removing its files.
+        temporary = partial(tempfile.TemporaryDirectory, prefix="trioder-bench-", ignore_cleanup_errors=True)
+        folder = after.folder if after else Path(stack.enter_context(temporary()))
         fleet_path = _write_fleet(fleet, folder / "fleet.json")
         database = DataFolder.below(folder / "state")
         # It is outside the folder when its path there would be too long for a socket.
@@ -370,10 +364,8 @@ async def open_headend(
         ready = await program.logged('"headend ready"')
         ready_s = time.monotonic()
         url = database.url if database_url == "embedded" else database_url
-        # Where it is known, a storm has begun.
-        postgres = after.postgres if after else await in_thread(server_version, url)
         grpc, http = parse_address(ready["grpc_addr"]), parse_address(ready["http_addr"])
         yield RunningHeadend(
             *(program, started_s, ready_s, fleet, fleet_path, grpc, http),
-            *(access_dir, url, program.pid, postgres),
+            *(access_dir, url, program.pid),
         )

@@ -4,6 +4,7 @@ The agent runs in this process, and a peer that acknowledges its batches in anot
 """
 
 import random
+import tempfile
 import time
 from contextlib import AsyncExitStack
 from functools import partial
@@ -12,11 +13,10 @@ from uuid import UUID
 
 import trio
 
-from scripts.benchmarks.benchmark import BenchmarkError, Report, benchmark, number
-from scripts.benchmarks.processes import invented_fleet, open_program, temporary_folder
+from scripts.benchmarks.benchmark import BenchmarkError, Report, benchmark, number, spread_rows
+from scripts.benchmarks.processes import invented_fleet, open_program
 from trioder.agent.config import AgentConfig
 from trioder.agent.persistence.sqlite_store import open_state_store
-from trioder.agent.pulse import Lateness
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.process.addresses import Endpoint
 from trioder.process.logs import configure_logging
@@ -24,9 +24,6 @@ from trioder.process.nurseries import open_background_nursery
 from trioder.process.runtime_limits import freeze_gc
 from trioder.process.wall_time import WallClock
 from trioder.rpc import connect
-
-_NOBODY = Endpoint("127.0.0.1", 9)  # the port of the discard service
-_WORST_SHOWN = 5
 
 
 @benchmark(
@@ -38,16 +35,11 @@ async def pulse(*, assets: int, tick_s: float, pulses: int) -> Report:
     """Lateness of the pulses of one agent process with many assets."""
     configure_logging(level="warning", format="auto")
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(temporary_folder()))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trioder-bench-")))
         peer = open_program("scripts.benchmarks.stub_servers", "peer", log=folder / "peer.log")
         headend = Endpoint(*await (await stack.enter_async_context(peer)).address())
-        config = AgentConfig(
-            agent_id="bench",
-            headend=headend,
-            tick_s=tick_s,
-            phase=0.0,
-            assets=tuple(invented_fleet(assets).assets),
-        )
+        own = tuple(invented_fleet(assets).assets)
+        config = AgentConfig(agent_id="bench", headend=headend, tick_s=tick_s, phase=0.0, assets=own)
         store = open_state_store(
             folder / "agent.sqlite",
             agent_id=config.agent_id,
@@ -74,16 +66,11 @@ async def pulse(*, assets: int, tick_s: float, pulses: int) -> Report:
     if not connected:
         raise BenchmarkError("the agent was not connected to its peer at the end")
     rows = {
-        **_rows("the clock wakes the assets", lateness),
-        **_rows("the last asset's row is in the batch", agent.pool.frame_lateness),
+        **spread_rows("pulse due to: the clock wakes the assets", lateness.recent),
+        **spread_rows("pulse due to: the last asset's row is in the batch", agent.pool.frame_lateness.recent),
         "pulses skipped": agent.pool.grid.skipped,
         "rows missed": agent.pool.rows_missed,
         "CPU, % of a core": 100 * cpu_share,
     }
     title = f"pulse: {assets:,} assets, {tick_s:g} s a pulse, {lateness.count} pulses, a peer connected"
     return Report(title=title, cases={"one process": rows})
-
-
-def _rows(what: str, lateness: Lateness) -> dict[str, float]:
-    late_s = {"p50": lateness.quantile_s(0.5), "p99": lateness.quantile_s(0.99), "max": lateness.max_s}
-    return {f"pulse due to: {what}, {name}, ms": 1000 * value_s for name, value_s in late_s.items()}
