@@ -39,8 +39,8 @@ async def serving(tls: ServerTls | None) -> AsyncIterator[Headend]:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     headend.port = listeners[0].socket.getsockname()[1]
     services = Services({AGENT_LINK_STREAM: headend.serve_until_cut})
-    async with trio.open_nursery() as nursery:
-        await nursery.start(partial(serve_rpc, listeners, services, drain=trio.Event(), tls=tls))
-        with trio.fail_after(WITHIN_S):
+    with trio.fail_after(WITHIN_S):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(serve_rpc, listeners, services, drain=trio.Event(), tls=tls))
             yield headend
-        nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
