@@ -65,7 +65,7 @@ def dead(asset: Asset, state: BessState, dt_secs: float) -> BessState:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_honest_batteries_of_all_kinds_track_and_are_never_deviating(
+async def test_fault_free_batteries_of_all_kinds_track_and_are_never_deviating(
     autojump_clock: object, seed: int
 ) -> None:
     async with open_world(mixed_fleet(16, seed), store=NoneStore(), seed=seed) as world:

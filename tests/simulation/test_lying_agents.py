@@ -78,7 +78,7 @@ async def commit_all(store: SlowStore) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_the_honest_are_served_as_if_they_were_alone(
+async def test_well_behaved_agents_are_served_as_if_they_were_alone(
     autojump_clock: MockClock, seed_of_storm: int
 ) -> None:
     store = SlowStore()
@@ -141,6 +141,6 @@ def check_nothing_grows(world: World) -> None:
     headend = headend_of(world)
     assert len(headend.sessions) <= ASSETS // SHARD
     assert len(headend.ingest._outboxes) <= ASSETS // SHARD
-    # An agent that reports a setpoint which nobody gave has at most one command an asset.
+    # An agent that reports a setpoint which nobody dispatched has at most one per asset.
     still_open = newest_records(headend.dispatcher, 10_000, counts=lambda command: not command.ended)
     assert len(still_open) <= ORDERS + LYING * SHARD

@@ -5,7 +5,7 @@ from dataclasses import replace
 from tests.integration.store.servers import SITE, asset, open_store_on, run_sql
 from trioder.domain.fleet import Fleet
 
-# What an array, a row or a statement of SQL is written with, and what looks like none of it.
+# What an array, a row or a statement of SQL is written with, and what resembles none of it.
 NAMES = [
     'says "hello"',
     'back\\slash \\" \\N',

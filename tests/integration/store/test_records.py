@@ -32,7 +32,7 @@ from trioder.store.postgres.record_writes import write_records
 from trioder.store.records import SessionRecord
 
 
-async def test_sessions_and_dispatches_are_shown_by_name_in_views(database_url: str) -> None:
+async def test_sessions_and_dispatches_are_listed_by_name_in_views(database_url: str) -> None:
     session = SessionRecord(
         session_id="3f1d2c4b-0000-4000-8000-0000000000aa",
         agent_id="agent",

@@ -42,7 +42,7 @@ class AwayStore(NoneStore):
 
 
 class SessionsStore(NoneStore):
-    """Remembers one session that ended and one that did not, and what was asked for."""
+    """Remembers one session that ended and one that did not, and what was requested."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -41,7 +41,7 @@ def dispatch_group(parts: Parts, mw: float, *, dry_run: bool = False, **asked: o
 
 
 def connect(parts: Parts, *keys: int, agent_id: str = "a", protocol: int = 1, number: int = 0) -> Session:
-    """A session that drives these assets, of which nothing has been heard yet."""
+    """A session that drives these assets, of which no sample was received yet."""
     session_id = f"session-{agent_id}-{number}"
     return parts.connect(make_session(agent_id, *keys, session_id=session_id, protocol=protocol))
 
@@ -56,7 +56,7 @@ def report_sample(
     quality: int = 0,
     ts_ms: int | None = None,
 ) -> None:
-    """A sample of each of these assets, as of now unless its agent's clock says otherwise."""
+    """A sample of each of these assets, as of now unless its agent's clock differs."""
     now_ms = parts.wall.now_ms()
     samples = replace(
         make_samples(*keys, ts_ms=now_ms if ts_ms is None else ts_ms, soc=soc, mw=mw, setpoint=setpoint),

@@ -75,7 +75,7 @@ def test_the_order_is_kept() -> None:
     ]
 
 
-def test_the_state_of_an_excluded_battery_is_not_looked_at(parts: Parts) -> None:
+def test_the_state_of_an_excluded_battery_is_ignored(parts: Parts) -> None:
     connect(parts, 0)
     report_sample(parts, 0, soc=float("nan"))
     dispatch = Dispatch(

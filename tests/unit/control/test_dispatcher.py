@@ -33,7 +33,7 @@ def test_a_connected_agent_is_sent_its_setpoint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mw", "asked", "code", "words"),
+    ("mw", "asked", "code", "message"),
     [
         (10.1, {}, "out_of_bounds", r"mw is 10\.1; asset .* takes -10\.0 to 10\.0 MW"),
         (-10.1, {}, "out_of_bounds", r"mw is -10\.1; asset .* takes -10\.0 to 10\.0 MW"),
@@ -58,11 +58,11 @@ def test_a_connected_agent_is_sent_its_setpoint() -> None:
     ],
 )
 def test_what_the_asset_does_not_take_is_refused_and_nothing_is_dispatched(
-    mw: float, asked: dict[str, float], code: str, words: str
+    mw: float, asked: dict[str, float], code: str, message: str
 ) -> None:
     parts = still_parts()
     session = connect(parts, 0)
-    with pytest.raises(DispatchRefusedError, match=words) as refused:
+    with pytest.raises(DispatchRefusedError, match=message) as refused:
         dispatch_one(parts, mw, **asked)
     assert refused.value.code == code
     assert take_setpoints(session) == ()
@@ -116,7 +116,9 @@ def test_a_dispatch_whose_time_is_over_is_not_delivered() -> None:
 
 
 @pytest.mark.parametrize(("expires_in_s", "after_s"), [(None, 60.0), (2.5, 2.5)])
-def test_an_agent_that_stays_away_gets_no_old_dispatch(expires_in_s: float | None, after_s: float) -> None:
+def test_an_agent_that_reconnects_late_gets_no_old_dispatch(
+    expires_in_s: float | None, after_s: float
+) -> None:
     parts = still_parts()
     dispatch = dispatch_one(parts, 5.0, expires_in_s=expires_in_s)
     advance(parts, after_s - 0.1)
@@ -128,7 +130,7 @@ def test_an_agent_that_stays_away_gets_no_old_dispatch(expires_in_s: float | Non
     assert parts.counters.dispatches_expired == 1
 
 
-def test_one_that_is_overdue_is_not_delivered_though_nobody_has_looked_yet() -> None:
+def test_an_overdue_setpoint_is_not_delivered_even_before_the_next_check() -> None:
     parts = still_parts()
     dispatch = dispatch_one(parts, 5.0)
     parts.wall.passed_s += 60  # type: ignore[attr-defined]  # a still clock
@@ -276,6 +278,6 @@ def test_only_the_last_of_the_ended_dispatches_are_remembered(monkeypatch: pytes
     monkeypatch.setattr(parts.dispatcher.history, "_max_dispatches", 3)
     connect(parts, 0)
     made = [dispatch_one(parts, float(mw)) for mw in range(6)]
-    # Five have been superseded, of which three are remembered; the last one lives.
+    # Five have been superseded, of which three are remembered; the last one is open.
     found = [parts.dispatcher.history.get(one.dispatch_id) is not None for one in made]
     assert found == [False, False, *[True] * 4]

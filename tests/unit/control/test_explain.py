@@ -1,4 +1,4 @@
-"""Each battery's part of a group's dispatch, in words."""
+"""Each battery's part of a group's dispatch, explained."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from trioder.domain.dispatch import Strategy
 GROUP = [Candidate(0, 100.0, 50.0), Candidate(1, 300.0, 350.0)]
 
 
-def words(total_mw: float, group: list[Candidate], strategy: Strategy = "headroom") -> list[str]:
+def explanations(total_mw: float, group: list[Candidate], strategy: Strategy = "headroom") -> list[str]:
     result = split(total_mw, group, strategy)
     return [result.explain(position)[1] for position in range(len(group))]
 
@@ -24,12 +24,12 @@ def words(total_mw: float, group: list[Candidate], strategy: Strategy = "headroo
 )
 def test_a_share_is_reported_with_the_numbers_that_made_it(strategy: Strategy, expected: str) -> None:
     group = [GROUP[0]._replace(limit_mw=51.0), GROUP[1]] if strategy == "equal" else GROUP
-    assert words(100.0, group, strategy)[0] == expected
+    assert explanations(100.0, group, strategy)[0] == expected
 
 
 def test_a_share_is_reported_of_what_the_full_batteries_have_left() -> None:
     group = [Candidate(0, 40.0, 2.0, "energy"), Candidate(1, 40.0, 90.0), Candidate(2, 80.0, 90.0)]
-    assert words(-32.0, group, "capacity") == [
+    assert explanations(-32.0, group, "capacity") == [
         "limited by energy: -2 MW can be held for 900 s",
         "-10 MW: its share by capacity (40 of 120 MWh not at their limit)",
         "-20 MW: its share by capacity (80 of 120 MWh not at their limit)",
@@ -47,7 +47,7 @@ def test_a_share_is_reported_of_what_the_full_batteries_have_left() -> None:
     ],
 )
 def test_a_limit_is_reported_with_what_it_allows(limited_by: ShareLimit, expected: str) -> None:
-    assert words(10.0, [Candidate(0, 40.0, 3.2, limited_by)]) == [expected]
+    assert explanations(10.0, [Candidate(0, 40.0, 3.2, limited_by)]) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_a_limit_is_reported_with_what_it_allows(limited_by: ShareLimit, expecte
     ],
 )
 def test_an_exclusion_is_reported(excluded: Exclusion, expected: str) -> None:
-    assert words(10.0, [Candidate(0, 40.0, 0.0, "nameplate", excluded, 31.24)]) == [expected]
+    assert explanations(10.0, [Candidate(0, 40.0, 0.0, "nameplate", excluded, 31.24)]) == [expected]
 
 
-def test_nothing_asked_is_reported_as_such() -> None:
-    assert words(0.0, GROUP) == ["0 MW: 0 MW is asked of the whole group"] * 2
+def test_a_request_for_0_mw_is_explained_as_such() -> None:
+    assert explanations(0.0, GROUP) == ["0 MW: 0 MW is asked of the whole group"] * 2

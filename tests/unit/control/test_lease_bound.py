@@ -59,7 +59,7 @@ def test_an_agent_that_reboots_with_a_wrong_clock_does_not_prolong_what_it_has_a
     assert parts.counters.leases_bounded == 1
 
 
-def test_an_end_may_come_nearer() -> None:
+def test_an_end_may_become_earlier() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0, duration_s=60)

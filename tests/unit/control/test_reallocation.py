@@ -33,13 +33,13 @@ def group_in_force(*, mw: float = 12.0) -> tuple[Parts, Session, Session, Dispat
     return parts, first, second, dispatch
 
 
-def test_a_setpoint_that_is_away_for_a_moment_keeps_its_share_when_another_drops_out() -> None:
+def test_a_setpoint_disconnected_for_a_moment_keeps_its_share_when_another_drops_out() -> None:
     parts, first, second, dispatch = group_in_force()
     parts.disconnect(second)
     advance(parts, 1)
     acknowledge(parts, first, dispatch.setpoints[0], "reverted", reason="out of order")
     advance(parts, 0.5)
-    # Not 10 MW to the one that is there: the two that are away still give 3 MW each.
+    # Not 10 MW to the one that is there: the two that are disconnected still deliver 3 MW each.
     assert [reported.mw for reported in take_setpoints(first)] == [6.0]
     assert [dispatch.setpoints[key].mw for key in (1, 2, 3)] == [6.0, 3.0, 3.0]
     assert dispatch.shortfall_mw == 0.0
@@ -70,7 +70,7 @@ def test_a_setpoint_that_has_not_answered_is_reported_to_end_what_goes_to_others
     assert (reported.asset_id, reported.mw) == (asset_id(0), 0.0)
 
 
-def test_the_order_to_end_a_share_is_not_reported_of_as_a_dispatch_when_the_agent_comes_anew() -> None:
+def test_a_released_share_is_not_a_dispatch_when_the_agent_reconnects() -> None:
     parts, _, second, _ = group_in_force()
     parts.disconnect(second)
     advance(parts, 5)
@@ -173,7 +173,7 @@ def test_a_setpoint_that_is_done_gets_no_other_share() -> None:
     assert [reported.asset_id for reported in take_setpoints(second)] == [asset_id(3)]
 
 
-def test_an_agent_may_answer_the_order_to_end_a_share() -> None:
+def test_an_agent_may_acknowledge_a_released_share() -> None:
     parts, _, second, _ = group_in_force()
     parts.disconnect(second)
     advance(parts, 5)
@@ -184,7 +184,7 @@ def test_an_agent_may_answer_the_order_to_end_a_share() -> None:
     assert parts.dispatcher.in_force(2) is None
 
 
-def test_after_a_restart_a_deviating_setpoint_is_judged_by_what_it_is_seen_to_do_since() -> None:
+def test_after_a_restart_a_deviating_setpoint_is_compared_with_later_telemetry_only() -> None:
     store = SlowStore()
     before = still_parts(assets=2, store=store)
     first, second = connect(before, 0, agent_id="a"), connect(before, 1, agent_id="b")

@@ -23,7 +23,7 @@ def records(store: SlowStore) -> list[DispatchRecord]:
     return [record for record in newest.values() if record.is_open]
 
 
-def test_what_was_queued_or_not_answered_is_sent_when_its_agent_comes() -> None:
+def test_queued_and_unacknowledged_setpoints_are_sent_when_their_agent_connects() -> None:
     store = SlowStore()
     before = still_parts(store=store)
     session = connect(before, 0)
@@ -72,14 +72,14 @@ def test_the_newest_of_an_assets_dispatches_is_the_one_in_force() -> None:
     store = SlowStore()
     before = still_parts(store=store)
     older = dispatch_one(before, 5.0)
-    living = records(store)
+    open_records = records(store)
     advance(before, 1)
     newer = dispatch_one(before, 6.0)
     # The older one's end was not recorded any more.
-    living += [record for record in records(store) if record.dispatch_id == newer.dispatch_id]
+    open_records += [record for record in records(store) if record.dispatch_id == newer.dispatch_id]
     after = still_parts()
     advance(after, 2)
-    after.dispatcher.recover(reversed(living))
+    after.dispatcher.recover(reversed(open_records))
     setpoint = after.dispatcher.in_force(0)
     assert setpoint is not None
     assert setpoint.dispatch.dispatch_id == newer.dispatch_id
@@ -88,7 +88,7 @@ def test_the_newest_of_an_assets_dispatches_is_the_one_in_force() -> None:
     assert found.state == "superseded"
 
 
-def test_a_group_whose_setpoint_does_not_come_back_is_re_split() -> None:
+def test_a_group_whose_agent_does_not_reconnect_is_re_split() -> None:
     store = SlowStore()
     before = still_parts(assets=2, store=store)
     session = connect(before, 0, 1)

@@ -1,4 +1,4 @@
-"""A fleet that is reloaded keeps each asset's position, whatever comes, goes and changes."""
+"""A fleet that is reloaded keeps each asset's position, whatever is added, removed and changed."""
 
 from dataclasses import replace
 

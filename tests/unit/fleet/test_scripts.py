@@ -60,7 +60,7 @@ def test_a_plant_in_two_places_is_refused() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 500])
-def test_an_invented_fleet_has_the_size_asked_for(count: int) -> None:
+def test_a_generated_fleet_has_the_requested_size(count: int) -> None:
     assert len(make_fleet(count, random.Random(1)).assets) == count
 
 

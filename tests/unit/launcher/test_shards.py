@@ -79,13 +79,13 @@ def test_the_document_is_one_json_line_that_holds_the_shard(count: int) -> None:
     }
 
 
-def test_how_long_setpoints_hold_without_a_headend_is_handed_over() -> None:
+def test_how_long_setpoints_hold_without_a_headend_is_passed_on() -> None:
     [shard] = shards_of(assets=1, size=1)
     pieces = shard_document(shard, headend="a:1", tick_s=4.0, state_dir="var", comms_loss_hold_s=30.0)
     assert json.loads(b"".join(pieces))["comms_loss_hold_s"] == 30.0
 
 
-def test_a_large_document_comes_in_small_pieces() -> None:
+def test_a_large_document_is_split_into_small_pieces() -> None:
     shard = shards_of(assets=2000, size=2000)[0]
     pieces = list(shard_document(shard, headend="a:1", tick_s=4.0, state_dir="var"))
     assert max(map(len, pieces)) < 128 * 1024

@@ -17,8 +17,32 @@ from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord, 
 from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 
-class ModelDatabase:
-    """Keeps rows and watermarks together. A failed write may have happened or not, as in life.
+class NoReads:
+    """The reads of a database that the models have nothing for."""
+
+    async def find_retired_asset(self, asset_id: str, *, scope: Scope = EVERYTHING) -> Asset | None:
+        await trio.lowlevel.checkpoint()
+        return None
+
+    async def history(
+        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None, scope: Scope = EVERYTHING
+    ) -> Sequence[PastSample]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
+        await trio.lowlevel.checkpoint()
+        return {}
+
+    async def sessions(
+        self, *, limit: int, asset: Asset | None, agent_id: str | None, scope: Scope = EVERYTHING
+    ) -> Sequence[PastSession]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+
+class ModelDatabase(NoReads):
+    """Keeps rows and watermarks together. A failed write may have happened or not, as with a real one.
 
     Args:
         rng: decides each write's fate.
@@ -130,7 +154,7 @@ class ModelDatabase:
     async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there()
-        return model_dispatches.living(self.recorded.values(), limit=limit)
+        return model_dispatches.open_dispatches(self.recorded.values(), limit=limit)
 
     async def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool, scope: Scope = EVERYTHING
@@ -149,26 +173,6 @@ class ModelDatabase:
         return model_dispatches.newest(
             self.recorded.values(), limit=limit, asset=asset, state=state, whole=whole, scope=scope
         )
-
-    async def find_retired_asset(self, asset_id: str, *, scope: Scope = EVERYTHING) -> Asset | None:
-        await trio.lowlevel.checkpoint()
-        return None
-
-    async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None, scope: Scope = EVERYTHING
-    ) -> Sequence[PastSample]:
-        await trio.lowlevel.checkpoint()
-        return ()
-
-    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
-        await trio.lowlevel.checkpoint()
-        return {}
-
-    async def sessions(
-        self, *, limit: int, asset: Asset | None, agent_id: str | None, scope: Scope = EVERYTHING
-    ) -> Sequence[PastSession]:
-        await trio.lowlevel.checkpoint()
-        return ()
 
     async def audit(
         self, *, limit: int, before: int | None, principal: str | None, scope: Scope = EVERYTHING

@@ -18,7 +18,7 @@ T = TypeVar("T")
 def hand_over(
     record: Callable[..., T], dispatch: DispatchRecord, *, changed: Iterable[int] | None = None
 ) -> T:
-    """Record a dispatch as it stands, or those of its shares alone; `record` is a store's, or like it."""
+    """Record a dispatch in its present state, or only its changed shares; `record` is a store's."""
     shares = [*dispatch.members, *dispatch.left_out]
     return record(
         replace(dispatch, members=(), left_out=()),
@@ -34,7 +34,7 @@ def keep(records: dict[str, DispatchRecord], record: PendingDispatch) -> None:
     records[record.dispatch.dispatch_id] = with_allocations(record.dispatch, record.shares, former=shares)
 
 
-def living(records: Iterable[DispatchRecord], *, limit: int) -> Sequence[DispatchRecord]:
+def open_dispatches(records: Iterable[DispatchRecord], *, limit: int) -> Sequence[DispatchRecord]:
     found = [record for record in records if record.is_open]
     return sorted(found, key=lambda record: record.dispatched_ms)[-limit:]
 

@@ -84,7 +84,7 @@ def test_of_a_dispatch_only_what_has_changed_is_written_and_the_newest_of_it() -
     assert len(records) == 0
 
 
-def test_what_was_given_out_and_not_written_is_given_out_again_with_what_has_changed_since() -> None:
+def test_a_failed_write_is_repeated_with_the_changes_since() -> None:
     records = RecordQueue(max_bytes=1_000_000)
     hand_over(records.record_dispatch, group("d", "aaa"))
     records.first(10)
@@ -148,12 +148,12 @@ def test_without_room_the_shares_of_ended_dispatches_go_before_the_dispatches() 
     assert first_shares < first_records
     kept = records.first(1_000)
     assert len(kept) + sum(each.records for each in dropped) == 201
-    # What lives, and what is newest, is kept whole.
+    # Open dispatches and the newest are kept whole.
     assert len(written(kept[0])) == 100
     assert len(written(kept[-1])) == 10
 
 
-def test_the_end_of_a_session_that_the_database_knows_is_never_dropped() -> None:
+def test_the_end_of_a_recorded_session_is_never_dropped() -> None:
     records = RecordQueue(max_bytes=20_000)
     records.open_session(session("known"))
     records.remove_written(records.first(10))

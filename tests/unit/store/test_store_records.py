@@ -26,7 +26,7 @@ async def test_telemetry_does_not_wait_for_records(autojump_clock: MockClock) ->
         for _ in range(10):
             sender.send("box-0")
             await trio.sleep(1)
-        assert sender.kept["box-0"] == 10
+        assert sender.committed["box-0"] == 10
         assert store.stats.records_waiting == 1
         await trio.sleep(10)
         assert store.stats.records_waiting == 0
@@ -44,7 +44,7 @@ async def test_records_that_cannot_be_written_are_a_database_that_is_not_well(
             sender.send("box-0")
             await trio.sleep(1)
         assert (store.health, store.health_reason) == ("error", database.refuses_records)
-        assert sender.kept["box-0"] == 10
+        assert sender.committed["box-0"] == 10
         database.refuses_records = ""
         await trio.sleep(10)
         assert store.health == "ok"
@@ -68,7 +68,7 @@ async def test_a_dispatch_is_written_again_only_as_far_as_it_has_changed(autojum
     assert database.recorded["d"] == group
 
 
-async def test_whether_there_is_a_dispatch_cannot_be_known_before_the_database_was_reached(
+async def test_a_lookup_of_a_dispatch_fails_until_the_database_was_reached(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()
@@ -81,7 +81,7 @@ async def test_whether_there_is_a_dispatch_cannot_be_known_before_the_database_w
         assert await store.find_dispatch(idempotency_key="k") is None
 
 
-async def test_a_database_that_does_not_answer_soon_is_one_that_cannot_be_asked(
+async def test_a_database_that_does_not_answer_in_time_is_unavailable(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()

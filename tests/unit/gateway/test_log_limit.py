@@ -37,15 +37,14 @@ async def test_floods_of_events_and_of_answers_to_unknown_dispatches_are_logged_
         )
     )
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         with structlog.testing.capture_logs() as logs:
             for _ in range(MAX_LINES + 50):
-                await agent.say(event)
-                await agent.say(answer)
+                await agent.send(event)
+                await agent.send(answer)
             await trio.testing.wait_all_tasks_blocked()
             await trio.sleep(WINDOW_MS / 1000)
-            await agent.say(event)
+            await agent.send(event)
             await trio.testing.wait_all_tasks_blocked()
         events = [line for line in logs if line["event"] == "agent event"]
         assert len(events) == MAX_LINES + 1

@@ -1,4 +1,4 @@
-"""Samples in messages of their own: checked as the rows of batches are, and kept once."""
+"""Samples in messages of their own: checked as the rows of batches are, and stored once."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from tests.unit.headend.parts import asset_id, make_session
-from tests.unit.headend.values_rig import BAD, DAY, NOW, SUSPECT, WRONG_TIME, Rig, logged, slow
+from tests.unit.ingest.values_rig import BAD, DAY, NOW, SUSPECT, WRONG_TIME, Rig, logged, slow
 
 
 @pytest.mark.parametrize(
@@ -25,20 +25,20 @@ from tests.unit.headend.values_rig import BAD, DAY, NOW, SUSPECT, WRONG_TIME, Ri
         {"quality": SUSPECT},
     ],
 )
-async def test_a_single_sample_that_cannot_be_is_kept_as_suspect(
+async def test_an_implausible_single_sample_is_stored_as_suspect(
     autojump_clock: object, change: dict[str, float]
 ) -> None:
     rig = Rig()
     await rig.open(outbox_id="")
     with logged() as entries:
         rig.single(**change)
-    assert rig.store.kept[0].quality == bytes([SUSPECT])
+    assert rig.store.unsequenced[0].quality == bytes([SUSPECT])
     assert rig.displayed()[0] == "suspect"
     [entry] = entries
     assert next(iter(change)) in entry["reason"] or "device" in entry["reason"]
     rig.wall.passed_s += 4.0
     rig.single()
-    assert rig.store.kept[1].quality == b""
+    assert rig.store.unsequenced[1].quality == b""
     assert rig.displayed()[0] == "good"
 
 
@@ -52,12 +52,12 @@ async def test_single_samples_have_times_and_steps_as_well(autojump_clock: objec
     rig.single(9.0)
     rig.wall.passed_s += 4.0
     rig.single(9.0)
-    qualities = [sample.quality for sample in rig.store.kept]
+    qualities = [sample.quality for sample in rig.store.unsequenced]
     assert qualities == [bytes([WRONG_TIME]), bytes([BAD]), bytes([SUSPECT]), b""]
     assert rig.displayed() == ("good", 9.0, 0.0)
 
 
-async def test_a_single_sample_that_comes_again_is_kept_once(autojump_clock: object) -> None:
+async def test_a_repeated_single_sample_is_stored_once(autojump_clock: object) -> None:
     rig = Rig()
     await rig.open(outbox_id="")
     for ts_ms in (NOW, NOW + 1000, NOW + 1000):
@@ -67,26 +67,26 @@ async def test_a_single_sample_that_comes_again_is_kept_once(autojump_clock: obj
     await rig.open()
     for ts_ms in (NOW, NOW + 1000, NOW + 2000):
         rig.single(ts_ms=ts_ms)
-    assert [samples.ts_unix_ms - NOW for samples in rig.store.kept] == [0, 1000, 2000]
+    assert [samples.ts_unix_ms - NOW for samples in rig.store.unsequenced] == [0, 1000, 2000]
     assert rig.parts.counters.samples_repeated == 3
 
 
-async def test_what_was_kept_before_the_headends_start_is_not_kept_again(autojump_clock: object) -> None:
+async def test_what_was_stored_before_the_headends_start_is_not_stored_again(autojump_clock: object) -> None:
     rig = Rig(assets=1)
     rig.store.reported_ms = {asset_id(0): [NOW - 5, NOW]}
     await rig.open(outbox_id="")
     rig.single(ts_ms=NOW)
     rig.single(ts_ms=NOW + 5)
-    assert [samples.ts_unix_ms for samples in rig.store.kept] == [NOW + 5]
+    assert [samples.ts_unix_ms for samples in rig.store.unsequenced] == [NOW + 5]
 
 
-async def test_a_store_that_is_away_delays_no_session(autojump_clock: object) -> None:
+async def test_an_unavailable_store_delays_no_session(autojump_clock: object) -> None:
     rig = Rig()
-    rig.store.is_away = True
+    rig.store.is_unavailable = True
     with trio.fail_after(1):
         await rig.open(outbox_id="")
     rig.single()
-    assert len(rig.store.kept) == 1
+    assert len(rig.store.unsequenced) == 1
 
 
 async def test_what_the_store_returns_in_time_counts(
@@ -100,4 +100,4 @@ async def test_what_the_store_returns_in_time_counts(
         await rig.open(outbox_id="")
     rig.single(ts_ms=NOW, key=0)
     rig.single(ts_ms=NOW, key=1)
-    assert [samples.asset_keys for samples in rig.store.kept] == [(1,)]
+    assert [samples.asset_keys for samples in rig.store.unsequenced] == [(1,)]

@@ -1,4 +1,4 @@
-"""Who may drive what: claims, refusals, supersession, late ends; and a model of it, tried at random."""
+"""Which agent may drive which asset: claims, refusals, supersession, late ends; and a random model."""
 
 import pytest
 from hypothesis import settings

@@ -24,13 +24,13 @@ GOOD, SUSPECT, BAD, WRONG_TIME = Quality.GOOD, Quality.SUSPECT, Quality.BAD, Qua
 
 
 class RecordingStore(SlowStore):
-    """Remembers the samples of batches as well, and has a past."""
+    """Records the samples of batches as well, and has stored samples."""
 
     def __init__(self) -> None:
         super().__init__()
         self.batches: dict[int, Samples] = {}
         self.reported_ms: Mapping[str, Sequence[int]] = {}
-        self.is_away = False
+        self.is_unavailable = False
         self.slow_ids: set[str] = set()
 
     def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
@@ -38,8 +38,8 @@ class RecordingStore(SlowStore):
         return super().submit(outbox_id, batch_seq, samples)
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
-        if self.is_away:
-            raise StoreUnavailableError("away")
+        if self.is_unavailable:
+            raise StoreUnavailableError("unavailable")
         if any(asset.id in self.slow_ids for asset in assets):
             await trio.sleep_forever()
         ids = [asset.id for asset in assets if asset.id in self.reported_ms]

@@ -71,7 +71,7 @@ def test_a_resent_sample_of_the_agent_does_not_replace_a_synthesized_one(latest:
     assert soc(latest) == 29.0
 
 
-def test_a_synthesized_sample_says_so(latest: LatestState) -> None:
+def test_a_synthesized_sample_is_marked_as_such(latest: LatestState) -> None:
     latest.apply_synthesized(make_samples(0, ts_ms=NOW, source="synthesized"))
     view = latest.view(0, NOW + 60_000)
     assert view is not None
@@ -95,7 +95,7 @@ def test_a_clock_ahead_of_ours_does_not_keep_a_sample_fresh(latest: LatestState)
     assert (old.age_s, old.quality) == (20.0, "stale")
 
 
-def test_late_backfill_does_not_look_fresh(latest: LatestState) -> None:
+def test_late_backfill_is_not_fresh(latest: LatestState) -> None:
     latest.apply_agent(make_samples(0, ts_ms=NOW - 600_000), received_ms=NOW)
     view = latest.view(0, NOW)
     assert view is not None
@@ -232,7 +232,9 @@ def test_samples_on_their_own_and_batches_do_not_hide_each_other(latest: LatestS
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.sets(st.integers(0, 11))), max_size=8))
-def test_each_asset_shows_the_highest_batch_that_names_it(batches: list[tuple[int, set[int]]]) -> None:
+def test_each_asset_has_the_values_of_the_highest_batch_that_names_it(
+    batches: list[tuple[int, set[int]]],
+) -> None:
     latest = LatestState(make_fleet(12))
     newest: dict[int, int] = {}
     for batch_seq, keys in batches:

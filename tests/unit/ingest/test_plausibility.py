@@ -142,7 +142,7 @@ def test_a_screen_finds_the_rows_that_break_the_rule_and_no_others(
 @pytest.mark.parametrize("column", range(5))
 @pytest.mark.parametrize("row", [0, 1, 498, 999])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308, -1e308, 41.0, -41.0])
-def test_one_value_in_a_large_batch_is_found_wherever_it_stands(column: int, row: int, value: float) -> None:
+def test_one_value_in_a_large_batch_is_found_wherever_it_is(column: int, row: int, value: float) -> None:
     screen = Screen([make_asset()] * 1000)
     columns = [array("d", [number]) * 1000 for number in GOOD]
     assert screen.impossible_rows(columns) == []

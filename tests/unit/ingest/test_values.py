@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tests.unit.headend.parts import asset_id
-from tests.unit.headend.values_rig import BAD, DAY, GOOD, NOW, SUSPECT, WRONG_TIME, Rig, logged, slow
+from tests.unit.ingest.values_rig import BAD, DAY, GOOD, NOW, SUSPECT, WRONG_TIME, Rig, logged, slow
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308, 11.1, -11.1])
@@ -48,7 +48,7 @@ async def test_rows_of_assets_that_are_not_in_the_fleet_take_their_quality_with_
     assert len(rig.parts.latest) == 0
 
 
-async def test_batches_of_changing_rows_are_each_judged_by_their_own_assets(autojump_clock: object) -> None:
+async def test_batches_of_changing_rows_are_each_checked_by_their_own_assets(autojump_clock: object) -> None:
     rig = Rig()
     await rig.open()
     for index in ([2], [0, 2], [1, 0], [], [0, 1, 2]):
@@ -141,7 +141,7 @@ async def test_a_backlog_raises_no_alarm(autojump_clock: object) -> None:
 
 
 @pytest.mark.parametrize("ts_ms", [NOW + DAY, NOW + 90_000, 0, 1, 946_684_799_999, 253_402_300_799_999])
-async def test_a_time_that_cannot_be_is_kept_and_never_the_latest(autojump_clock: object, ts_ms: int) -> None:
+async def test_a_wrong_time_is_stored_and_never_the_latest(autojump_clock: object, ts_ms: int) -> None:
     rig = Rig()
     await rig.open()
     with logged() as entries:
@@ -191,7 +191,7 @@ async def test_a_clock_whose_skew_is_known_is_fresh_and_its_backlog_old(
     assert rig.store.batches[1].ts_unix_ms == now_ms + ahead_ms - 300_000
 
 
-async def test_a_clock_a_day_behind_that_nobody_measured_is_good_once_samples_come_steadily(
+async def test_an_unmeasured_clock_a_day_behind_is_good_once_samples_arrive_steadily(
     autojump_clock: object,
 ) -> None:
     rig = Rig()
@@ -226,7 +226,7 @@ async def test_a_model_goes_on_from_the_last_state_that_can_be_trusted(autojump_
     first, second = rig.view(0), rig.view(1)
     assert (first.quality, first.telemetry.soc_mwhr) == ("synthesized", 30.0)
     assert (second.quality, second.telemetry.soc_pct) == ("synthesized", 50.0)
-    assert rig.store.kept[0].quality == b""
+    assert rig.store.unsequenced[0].quality == b""
     # And from its own after that.
     rig.parts.ticker._tick_slice(range(2), 0.0)
     assert rig.view(0).telemetry.soc_mwhr == 30.0

@@ -10,7 +10,7 @@ YEAR = 365 * DAY
 
 
 class Sender:
-    """Sends samples that are made when they are sent, unless it says otherwise; the clocks are a test's."""
+    """Sends samples that are made when they are sent, unless given another time; a test sets the clocks."""
 
     def __init__(self, *, ahead_ms: int = 0, skew_s: float | None = None, in_sequence: bool = True) -> None:
         self.clock = SampleClock()
@@ -38,25 +38,25 @@ def test_a_measured_skew_is_no_age(ahead_ms: int) -> None:
     assert sender.age_ms(12_000, late_ms=600_000, newest=False) == 600_000
 
 
-def test_without_a_measurement_a_clock_that_is_ahead_shows_at_once() -> None:
+def test_without_a_measurement_a_clock_that_is_ahead_is_noticed_at_once() -> None:
     sender = Sender(ahead_ms=30_000)
     assert sender.age_ms(0) == 0
     assert sender.age_ms(4000, late_ms=5000, newest=False) == 5000
 
 
-def test_without_a_measurement_a_clock_that_is_behind_shows_once_samples_come_steadily() -> None:
+def test_without_a_measurement_a_clock_that_is_behind_is_noticed_once_samples_arrive_steadily() -> None:
     sender = Sender(ahead_ms=-DAY)
     assert [sender.age_ms(4000 * pulse) for pulse in range(4)] == [DAY, DAY, 0, 0]
 
 
-def test_a_backlog_is_old_however_fast_it_comes() -> None:
+def test_a_backlog_is_old_however_fast_it_arrives() -> None:
     sender = Sender()
     # An hour in a minute.
     ages = [sender.age_ms(at_ms, late_ms=3_600_000 - 59 * at_ms) for at_ms in range(0, 60_000, 1000)]
     assert ages == [3_600_000 - 59 * at_ms for at_ms in range(0, 60_000, 1000)]
 
 
-def test_a_backlog_behind_live_samples_teaches_nothing() -> None:
+def test_a_backlog_behind_live_samples_yields_no_skew() -> None:
     sender = Sender()
     for pulse in range(10):
         assert sender.age_ms(4000 * pulse) == 0
