@@ -46,19 +46,19 @@ class Commands:
         Raises:
             ApiError: it is refused, or its Idempotency-Key was used for another; nothing was dispatched.
         """
-        index = self._indexes.of_request()
-        request = await run_in_slices(_request_steps(body, index))
-        requested_by = principal().name
+        caller = principal()
 
         async def execute(key: str | None, digest: str | None) -> DispatchRecord:
+            # Not before the key was looked up: meanwhile a reload may give a site to another tenant.
+            request = await run_in_slices(_request_steps(body, self._indexes.of(caller.scope)))
             return await self._execute(
-                replace(request, idempotency_key=key, request_digest=digest, requested_by=requested_by),
+                replace(request, idempotency_key=key, request_digest=digest, requested_by=caller.name),
                 dry_run=body.dry_run,
             )
 
         if body.dry_run:
             return await execute(None, None)
-        return await self._keys.execute_once(body, execute, scope=index.scope)
+        return await self._keys.execute_once(body, execute, scope=caller.scope)
 
     async def _execute(self, request: DispatchRequest | GroupRequest, *, dry_run: bool) -> DispatchRecord:
         dispatcher = self._dispatcher
