@@ -1,9 +1,11 @@
 """The headend as the routes see it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
 
+from trioder.access.table import AccessTable
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
@@ -28,6 +30,8 @@ class Headend:
         services: what the gRPC port serves.
         peers: the limits of the gRPC port's connections.
         closing: set at shutdown; sessions end and new ones are refused.
+        access: the access file; None: open.
+        access_changed: ends the sessions that `access` no longer permits; called after each change of it.
     """
 
     fleet: Fleet
@@ -45,6 +49,8 @@ class Headend:
     peers: PeerLimits
     closing: trio.Event
     reloader: FleetReloader
+    access: AccessTable | None
+    access_changed: Callable[[], None]
 
     @property
     def started_ms(self) -> int:

@@ -4,6 +4,7 @@ Claims are decided in `gateway.sessions`, telemetry is processed in `ingest`.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -12,12 +13,15 @@ import structlog
 import trio
 
 from trioder.control.dispatcher import Dispatcher
+from trioder.domain.access import ALL_TENANTS, DEFAULT_TENANT
 from trioder.domain.fleet import Fleet, FleetChange
 from trioder.events import facts
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.gateway.agent_clocks import AgentClocks
 from trioder.gateway.downlink_queue import PendingDownlink
+from trioder.gateway.identities import Admission, AgentIdentities, IdentityRefusedError
+from trioder.gateway.refusals import RefusalRecorder
 from trioder.gateway.sessions import ClaimRefusedError, Session, SessionRegistry
 from trioder.ingest.service import Ingest
 from trioder.process.wall_time import WallClock
@@ -74,6 +78,8 @@ class AgentLinkService:
     events: EventBus
     wall: WallClock
     clocks: AgentClocks
+    identities: AgentIdentities
+    refusals: RefusalRecorder
     rng: random.Random
     closing: trio.Event
 
@@ -83,17 +89,26 @@ class AgentLinkService:
         Raises:
             RpcError: the status sent to the agent when the headend ends the stream.
         """
+        agent_id = ""
         try:
+            # Before the registration is read, which may be large.
+            admission = self.identities.certify(call.peer.certificate)
             registration = await _receive_registration(
                 call, max_assets=most_descriptors(len(self.fleet.assets))
             )
-            session = self._open(registration, peer=call.peer.address)
+            agent_id = registration.agent_id
+            if admission is not None:
+                admission, registration = self.identities.check(admission, registration)
+            session = self._open(registration, admission, peer=call.peer.address)
             call.check_bytes = check_message_bytes
             call.register_peer(max_message_bytes=_message_bytes(len(registration.asset_ids)))
         except WireError as error:
             self.counters.wire_errors += 1
             log.warning("agent refused", peer=call.peer.address, reason=str(error))
             raise RpcError(StatusCode.INVALID_ARGUMENT, str(error)) from None
+        except IdentityRefusedError as refusal:
+            self.refusals.refused(refusal, peer=call.peer.address, agent_id=agent_id)
+            raise RpcError(refusal.status, refusal.reason) from None
         except RpcError as refusal:
             self.counters.sessions_refused += 1
             log.warning("agent refused", peer=call.peer.address, reason=refusal.message)
@@ -114,7 +129,7 @@ class AgentLinkService:
         finally:
             self._close(session, reason)
 
-    def _open(self, registration: Registration, *, peer: str) -> Session:
+    def _open(self, registration: Registration, admission: Admission | None, *, peer: str) -> Session:
         if self.closing.is_set():
             raise RpcError(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
         keys = [self.fleet.index_by_id.get(asset_id) for asset_id in registration.asset_ids]
@@ -129,6 +144,10 @@ class AgentLinkService:
             batch_keys=keys,
             backlog_only=registration.backlog_only,
             unknown_ids=unknown_ids,
+            newest_batch_seq=registration.newest_batch_seq,
+            identity="" if admission is None else admission.agent.identity.uri,
+            admission=admission,
+            tenant=self._tenant_of(keys),
             peer=peer,
             connected_ms=self.wall.now_ms(),
         )
@@ -141,6 +160,7 @@ class AgentLinkService:
         if superseded is not None:
             self.counters.sessions_superseded += 1
             superseded.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
+        self._bind(session)
         self._compare_nameplates(session, registration)
         self.counters.sessions_opened += 1
         self.clocks.session_opened(session, registration)
@@ -244,6 +264,7 @@ class AgentLinkService:
                 self.counters.heartbeats_received += 1
                 self.clocks.heartbeat(session, heartbeat)
             case AgentEvent() as event:
+                self._check_own(session, event)
                 self.counters.events_received += 1
                 if event.event_type == CLOCK_STEP:
                     self.clocks.agent_stepped(session)
@@ -272,6 +293,59 @@ class AgentLinkService:
             raise WireError(f"Telemetry.asset_id is {asset_id}; the session did not register that asset")
         return key
 
+    def _check_own(self, session: Session, event: AgentEvent) -> None:
+        if session.admission is None:
+            return
+        # An event is not required to name its asset canonically, or one of the fleet.
+        key = self.fleet.index_by_id.get(event.asset_id.lower())
+        if key is None or self.sessions.session_of(key) is session:
+            return
+        if not (session.backlog_only and key in session.batch_keys):
+            raise WireError(f"Event.asset_id is {event.asset_id}; the session did not register that asset")
+
+    def _bind(self, session: Session) -> None:
+        if session.admission is None:
+            return
+        if self.identities.loaded:
+            self.identities.bind(
+                session.admission.agent.identity, agent_id=session.agent_id, outbox_id=session.outbox_id
+            )
+        else:
+            session.outbox_held = True
+
+    def _tenant_of(self, keys: Sequence[int | None]) -> str:
+        by_site = {self.fleet.assets[key].site_id: key for key in keys if key is not None}
+        tenants = {self.fleet.tenant_of(key) for key in by_site.values()} or {DEFAULT_TENANT}
+        return tenants.pop() if len(tenants) == 1 else ALL_TENANTS
+
+    def bindings_loaded(self) -> None:
+        """The bindings from before the start are known: check and bind the sessions opened without them."""
+        self.access_changed()
+        for session in self.sessions:
+            if session.outbox_held and session.end is None:
+                self._bind(session)
+                self.ingest.outbox_released(session)
+
+    def access_changed(self) -> None:
+        """The access file has changed: end the sessions that it no longer permits; others do not notice."""
+        for session in self.sessions:
+            self._recheck(session)
+
+    def _recheck(self, session: Session, *, fleet_changed: bool = False) -> None:
+        if session.admission is None or session.end is not None:
+            return
+        try:
+            session.admission = self.identities.recheck(
+                session.admission,
+                agent_id=session.agent_id,
+                outbox_id=session.outbox_id,
+                keys=session.batch_keys,
+                fleet_changed=fleet_changed,
+            )
+        except IdentityRefusedError as refusal:
+            self.refusals.ended(refusal, peer=session.peer, agent_id=session.agent_id)
+            session.end_with(refusal.status, refusal.reason)
+
     def fleet_changed(self, change: FleetChange) -> None:
         """Release retired assets; end the sessions that added and changed ones need registered again."""
         self.sessions.retire({key: self.fleet.asset_ids[key] for key in change.retired})
@@ -286,6 +360,9 @@ class AgentLinkService:
                 or not (session.asset_keys or session.backlog_only)
             ):
                 session.end_with(StatusCode.UNAVAILABLE, FLEET_CHANGED)
+            elif session.backlog_only and not changed.isdisjoint(session.batch_keys):
+                # Its assets may be at another site now, or another tenant's.
+                self._recheck(session, fleet_changed=True)
 
     def _compare_nameplates(self, session: Session, registration: Registration) -> None:
         """Apply the smaller of the fleet's and the agent's limits to each asset; log differences."""
@@ -353,6 +430,8 @@ def _record_of(session: Session) -> SessionRecord:
         peer=session.peer,
         asset_keys=session.asset_keys,
         connected_ms=session.connected_ms,
+        tenant=session.tenant,
+        identity=session.identity,
     )
 
 

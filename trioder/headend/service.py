@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 import trio
 
+from trioder.access.table import AccessTable
 from trioder.api.context import Headend
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.fleet import Fleet
@@ -19,7 +20,9 @@ from trioder.events.counters import Counters
 from trioder.events.facts import AgentEvent, FleetChanged, SessionClosed, TelemetryAccepted
 from trioder.fleet.reload import FleetReloader
 from trioder.gateway.agent_clocks import AgentClocks
+from trioder.gateway.identities import AgentIdentities
 from trioder.gateway.log_limit import AgentEventLog
+from trioder.gateway.refusals import RefusalRecorder
 from trioder.gateway.sessions import SessionRegistry
 from trioder.headend.agent_link import SHUTTING_DOWN, AgentLinkService, first_message_bytes
 from trioder.headend.ticker import Ticker
@@ -36,6 +39,7 @@ from trioder.wire.service import AGENT_LINK_STREAM
 log = structlog.stdlib.get_logger(__name__)
 
 _MAINTAIN_EVERY_S = 0.5
+_LOAD_BINDINGS_EVERY_S = 2.0
 
 
 @asynccontextmanager
@@ -49,6 +53,8 @@ async def open_headend(
     stale_after_s: float = 12.0,
     read_fleet: Callable[[], Fleet] | None = None,
     peers: PeerLimits | None = None,
+    access: AccessTable | None = None,
+    require_identities: bool = False,
 ) -> AsyncIterator[Headend]:
     """Open a headend over `store` and run it; serving `services` is left to the caller.
 
@@ -61,6 +67,9 @@ async def open_headend(
         stale_after_s: the age from which on an agent's sample is `stale`.
         read_fleet: reads the fleet file for a reload; without it a reload changes nothing.
         peers: the limits of the gRPC port; None for the defaults.
+        access: the access file; whoever changes it calls `Headend.access_changed`.
+        require_identities: agents need a certificate and a grant of `access`; without it every peer may be
+            any agent.
 
     *Resource handling*: on leaving, `closing` is set and the open sessions are ended.
     """
@@ -81,6 +90,9 @@ async def open_headend(
     )
     ingest = Ingest(fleet=fleet, latest=latest, store=store, counters=counters, events=events, wall=wall)
     store.listen(ingest)
+    identities = AgentIdentities(
+        fleet=fleet, access=access or AccessTable(), required=require_identities, store=store
+    )
     clocks = AgentClocks(counters=counters, events=events, wall=wall)
     link_service = AgentLinkService(
         fleet=fleet,
@@ -92,6 +104,8 @@ async def open_headend(
         events=events,
         wall=wall,
         clocks=clocks,
+        identities=identities,
+        refusals=RefusalRecorder(counters=counters, store=store, wall=wall),
         rng=rng,
         closing=closing,
     )
@@ -132,6 +146,7 @@ async def open_headend(
     health = HealthStatus()
     health.set_serving(AGENT_LINK_STREAM.service, True)
     await _recover_dispatches(dispatcher, store)
+    bindings_loaded = await identities.load()
 
     async def stop() -> None:
         closing.set()
@@ -140,6 +155,8 @@ async def open_headend(
     async with open_background_nursery(before_cancel=stop) as nursery:
         nursery.start_soon(_end_sessions, closing, sessions, health)
         nursery.start_soon(_maintain_dispatches, dispatcher)
+        if not bindings_loaded:
+            nursery.start_soon(_load_bindings, identities, link_service)
         nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
         if tick_s > 0:
             nursery.start_soon(ticker.run, tick_s)
@@ -162,6 +179,8 @@ async def open_headend(
             peers=peers or PeerLimits(),
             closing=closing,
             reloader=reloader,
+            access=access,
+            access_changed=link_service.access_changed,
         )
         yield headend
 
@@ -195,6 +214,12 @@ async def _maintain_dispatches(dispatcher: Dispatcher) -> None:
         await trio.sleep(_MAINTAIN_EVERY_S)
         dispatcher.maintain()
         await dispatcher.flush_large()
+
+
+async def _load_bindings(identities: AgentIdentities, link_service: AgentLinkService) -> None:
+    while not await identities.load():  # noqa: ASYNC110  # the database has no event
+        await trio.sleep(_LOAD_BINDINGS_EVERY_S)
+    link_service.bindings_loaded()
 
 
 async def _recover_dispatches(dispatcher: Dispatcher, store: Store) -> None:
