@@ -1,5 +1,6 @@
 """What an agent's certificate binds, over real TLS: bindings, grants that change, records of refusals."""
 
+import random
 from collections.abc import Sequence
 from functools import partial
 
@@ -8,7 +9,7 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
-from tests.certificates import TestAuthority
+from tests.certificates import HOST, TestAuthority
 from tests.integration.headend.identities_rig import (
     AGENTS,
     ALPHA_SITE,
@@ -31,10 +32,14 @@ from tests.integration.headend.identities_rig import (
 )
 from tests.unit.headend.driver import ScriptedAgent, pulse
 from tests.unit.headend.parts import asset_id
+from trioder.agent.config import MIN_TICK_S, AgentConfig
+from trioder.agent.service import run_agent
 from trioder.domain.access import IdentityBinding, IdentityClaim
 from trioder.domain.fleet import Fleet, Site
 from trioder.events.facts import FleetChanged
-from trioder.rpc import StatusCode, open_channel, serve_connection
+from trioder.process.addresses import Address
+from trioder.process.wall_time import WallClock
+from trioder.rpc import StatusCode, connect, open_channel, serve_connection
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.records import BatchAck, ReplayRequest, SessionGrant
 from trioder.wire.service import AGENT_LINK_STREAM
@@ -179,6 +184,33 @@ async def test_an_own_backlog_is_taken(authority: TestAuthority) -> None:
         await opened(agent, register(VICTIM_ASSET, agent=VICTIM, outbox=BOX, newest=1, backlog=True))
         await agent.say(pulse(1, 0))
         assert await agent.hear() == BatchAck(batch_seq=1)
+
+
+async def test_real_agents_at_the_shortest_pulse_are_served(authority: TestAuthority) -> None:
+    async with open_identities_rig(authority) as rig:
+        context = authority.client_context(authority.issue_agent(uri(VICTIM)))
+        config = AgentConfig(
+            agent_id=VICTIM,
+            headend=Address(HOST, rig.port),
+            tick_s=MIN_TICK_S,
+            phase=0.0,
+            assets=(rig.headend.fleet.assets[VICTIM_ASSET],),
+        )
+        agent = partial(
+            run_agent,
+            config,
+            dial=partial(connect, HOST, rig.port, ssl_context=context),
+            wall=WallClock.starting_now(),
+            rng=random.Random(5),
+            report=lambda _: None,
+        )
+        await rig.nursery.start(agent)
+        while not any(len(rows) >= 40 for rows in rig.store.rows.values()):
+            await trio.sleep(0.01)
+        session = rig.session(VICTIM_ASSET)
+        assert session.identity == uri(VICTIM)
+        assert rig.store.rows[session.outbox_id][:40] == list(range(1, 41))
+        assert rig.headend.counters.sessions_opened == 1
 
 
 async def test_without_tls_every_agent_is_refused(authority: TestAuthority) -> None:
