@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -32,6 +33,8 @@ from tests.integration.headend.identities_rig import (
 )
 from tests.unit.headend.driver import ScriptedAgent, pulse
 from tests.unit.headend.parts import asset_id
+from trioder.access.document import ACCESS_FILE, write_document
+from trioder.access.watch import AccessWatch
 from trioder.agent.config import MIN_TICK_S, AgentConfig
 from trioder.agent.service import run_agent
 from trioder.domain.access import IdentityBinding, IdentityClaim
@@ -396,3 +399,27 @@ async def test_a_flood_of_refusals_is_recorded_once_a_minute(authority: TestAuth
             await refused(await rig.agent(certified), register(VICTIM_ASSET, agent=ATTACKER))
         assert rig.headend.counters.agents_refused_assets == 20
         assert len(rig.store.audits) == 1
+
+
+async def test_a_session_ends_when_its_certificate_is_revoked_in_the_file(
+    authority: TestAuthority, tmp_path: Path
+) -> None:
+    path = tmp_path / ACCESS_FILE
+    write_document(path, document())
+    async with open_identities_rig(authority) as rig:
+        watch = AccessWatch(rig.access, path, lambda _: rig.headend.access_changed())
+        rig.nursery.start_soon(watch.run)
+        victim = await rig.victim()
+        certified = authority.issue_agent(uri(ATTACKER))
+        agent = await rig.agent(certified)
+        await opened(agent, register(ATTACKER_ASSET, agent=ATTACKER, outbox=BOX))
+        write_document(path, document(certificates=[revoked(certified.serial, ATTACKER)]))
+        with trio.fail_after(10):
+            refusal = await agent.refusal()
+        assert refusal.status is StatusCode.UNAUTHENTICATED
+        await victim.is_served()
+        # Nor may it register again.
+        status, _ = await refused(
+            await rig.agent(certified), register(ATTACKER_ASSET, agent=ATTACKER, outbox=BOX, epoch=2)
+        )
+        assert status is StatusCode.UNAUTHENTICATED
