@@ -20,9 +20,9 @@ from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.gateway.agent_clocks import AgentClocks
 from trioder.gateway.downlink_queue import PendingDownlink
-from trioder.gateway.identities import Admission, AgentIdentities, IdentityRefusedError
-from trioder.gateway.refusals import RefusalRecorder
+from trioder.gateway.identities import Admission, IdentityRefusedError
 from trioder.gateway.sessions import ClaimRefusedError, Session, SessionRegistry
+from trioder.headend.agent_access import AgentAccess
 from trioder.ingest.service import Ingest
 from trioder.process.wall_time import WallClock
 from trioder.rpc import RpcError, ServerCall, StatusCode
@@ -78,8 +78,7 @@ class AgentLinkService:
     events: EventBus
     wall: WallClock
     clocks: AgentClocks
-    identities: AgentIdentities
-    refusals: RefusalRecorder
+    access: AgentAccess
     rng: random.Random
     closing: trio.Event
 
@@ -92,13 +91,13 @@ class AgentLinkService:
         agent_id = ""
         try:
             # Before the registration is read, which may be large.
-            admission = self.identities.certify(call.peer.certificate)
+            admission = self.access.identities.certify(call.peer.certificate)
             registration = await _receive_registration(
                 call, max_assets=most_descriptors(len(self.fleet.assets))
             )
             agent_id = registration.agent_id
             if admission is not None:
-                admission, registration = self.identities.check(admission, registration)
+                admission, registration = self.access.identities.check(admission, registration)
             session = self._open(registration, admission, peer=call.peer.address)
             call.check_bytes = check_message_bytes
             call.register_peer(max_message_bytes=_message_bytes(len(registration.asset_ids)))
@@ -107,7 +106,7 @@ class AgentLinkService:
             log.warning("agent refused", peer=call.peer.address, reason=str(error))
             raise RpcError(StatusCode.INVALID_ARGUMENT, str(error)) from None
         except IdentityRefusedError as refusal:
-            self.refusals.refused(refusal, peer=call.peer.address, agent_id=agent_id)
+            self.access.refusals.refused(refusal, peer=call.peer.address, agent_id=agent_id)
             raise RpcError(refusal.status, refusal.reason) from None
         except RpcError as refusal:
             self.counters.sessions_refused += 1
@@ -160,7 +159,7 @@ class AgentLinkService:
         if superseded is not None:
             self.counters.sessions_superseded += 1
             superseded.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
-        self._bind(session)
+        self.access.bind(session)
         self._compare_nameplates(session, registration)
         self.counters.sessions_opened += 1
         self.clocks.session_opened(session, registration)
@@ -264,7 +263,7 @@ class AgentLinkService:
                 self.counters.heartbeats_received += 1
                 self.clocks.heartbeat(session, heartbeat)
             case AgentEvent() as event:
-                self._check_own(session, event)
+                self.access.check_event(session, event)
                 self.counters.events_received += 1
                 if event.event_type == CLOCK_STEP:
                     self.clocks.agent_stepped(session)
@@ -293,58 +292,10 @@ class AgentLinkService:
             raise WireError(f"Telemetry.asset_id is {asset_id}; the session did not register that asset")
         return key
 
-    def _check_own(self, session: Session, event: AgentEvent) -> None:
-        if session.admission is None:
-            return
-        # An event is not required to name its asset canonically, or one of the fleet.
-        key = self.fleet.index_by_id.get(event.asset_id.lower())
-        if key is None or self.sessions.session_of(key) is session:
-            return
-        if not (session.backlog_only and key in session.batch_keys):
-            raise WireError(f"Event.asset_id is {event.asset_id}; the session did not register that asset")
-
-    def _bind(self, session: Session) -> None:
-        if session.admission is None:
-            return
-        if self.identities.loaded:
-            self.identities.bind(
-                session.admission.agent.identity, agent_id=session.agent_id, outbox_id=session.outbox_id
-            )
-        else:
-            session.outbox_held = True
-
     def _tenant_of(self, keys: Sequence[int | None]) -> str:
         by_site = {self.fleet.assets[key].site_id: key for key in keys if key is not None}
         tenants = {self.fleet.tenant_of(key) for key in by_site.values()} or {DEFAULT_TENANT}
         return tenants.pop() if len(tenants) == 1 else ALL_TENANTS
-
-    def bindings_loaded(self) -> None:
-        """The bindings from before the start are known: check and bind the sessions opened without them."""
-        self.access_changed()
-        for session in self.sessions:
-            if session.outbox_held and session.end is None:
-                self._bind(session)
-                self.ingest.outbox_released(session)
-
-    def access_changed(self) -> None:
-        """The access file has changed: end the sessions that it no longer permits; others do not notice."""
-        for session in self.sessions:
-            self._recheck(session)
-
-    def _recheck(self, session: Session, *, fleet_changed: bool = False) -> None:
-        if session.admission is None or session.end is not None:
-            return
-        try:
-            session.admission = self.identities.recheck(
-                session.admission,
-                agent_id=session.agent_id,
-                outbox_id=session.outbox_id,
-                keys=session.batch_keys,
-                fleet_changed=fleet_changed,
-            )
-        except IdentityRefusedError as refusal:
-            self.refusals.ended(refusal, peer=session.peer, agent_id=session.agent_id)
-            session.end_with(refusal.status, refusal.reason)
 
     def fleet_changed(self, change: FleetChange) -> None:
         """Release retired assets; end the sessions that added and changed ones need registered again."""
@@ -360,9 +311,7 @@ class AgentLinkService:
                 or not (session.asset_keys or session.backlog_only)
             ):
                 session.end_with(StatusCode.UNAVAILABLE, FLEET_CHANGED)
-            elif session.backlog_only and not changed.isdisjoint(session.batch_keys):
-                # Its assets may be at another site now, or another tenant's.
-                self._recheck(session, fleet_changed=True)
+        self.access.fleet_changed(changed)
 
     def _compare_nameplates(self, session: Session, registration: Registration) -> None:
         """Apply the smaller of the fleet's and the agent's limits to each asset; log differences."""
@@ -410,6 +359,8 @@ class AgentLinkService:
 
     def _log_fields(self, session: Session) -> dict[str, object]:
         fields: dict[str, object] = {"agent_id": session.agent_id, "session_id": session.session_id}
+        if session.identity:
+            fields["identity"] = session.identity
         if session.backlog_only:
             return fields | {"backlog_of_assets": len(session.batch_keys), "peer": session.peer}
         assets = [self.fleet.assets[key] for key in session.asset_keys]

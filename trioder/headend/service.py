@@ -24,6 +24,7 @@ from trioder.gateway.identities import AgentIdentities
 from trioder.gateway.log_limit import AgentEventLog
 from trioder.gateway.refusals import RefusalRecorder
 from trioder.gateway.sessions import SessionRegistry
+from trioder.headend.agent_access import AgentAccess
 from trioder.headend.agent_link import SHUTTING_DOWN, AgentLinkService, first_message_bytes
 from trioder.headend.ticker import Ticker
 from trioder.ingest.latest import LatestState
@@ -93,6 +94,13 @@ async def open_headend(
     identities = AgentIdentities(
         fleet=fleet, access=access or AccessTable(), required=require_identities, store=store
     )
+    agent_access = AgentAccess(
+        fleet=fleet,
+        sessions=sessions,
+        ingest=ingest,
+        identities=identities,
+        refusals=RefusalRecorder(counters=counters, store=store, wall=wall),
+    )
     clocks = AgentClocks(counters=counters, events=events, wall=wall)
     link_service = AgentLinkService(
         fleet=fleet,
@@ -104,8 +112,7 @@ async def open_headend(
         events=events,
         wall=wall,
         clocks=clocks,
-        identities=identities,
-        refusals=RefusalRecorder(counters=counters, store=store, wall=wall),
+        access=agent_access,
         rng=rng,
         closing=closing,
     )
@@ -156,7 +163,7 @@ async def open_headend(
         nursery.start_soon(_end_sessions, closing, sessions, health)
         nursery.start_soon(_maintain_dispatches, dispatcher)
         if not bindings_loaded:
-            nursery.start_soon(_load_bindings, identities, link_service)
+            nursery.start_soon(_load_bindings, agent_access)
         nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
         if tick_s > 0:
             nursery.start_soon(ticker.run, tick_s)
@@ -180,7 +187,7 @@ async def open_headend(
             closing=closing,
             reloader=reloader,
             access=access,
-            access_changed=link_service.access_changed,
+            access_changed=agent_access.access_changed,
         )
         yield headend
 
@@ -216,10 +223,10 @@ async def _maintain_dispatches(dispatcher: Dispatcher) -> None:
         await dispatcher.flush_large()
 
 
-async def _load_bindings(identities: AgentIdentities, link_service: AgentLinkService) -> None:
-    while not await identities.load():  # noqa: ASYNC110  # the database has no event
+async def _load_bindings(access: AgentAccess) -> None:
+    while not await access.identities.load():  # noqa: ASYNC110  # the database has no event
         await trio.sleep(_LOAD_BINDINGS_EVERY_S)
-    link_service.bindings_loaded()
+    access.bindings_loaded()
 
 
 async def _recover_dispatches(dispatcher: Dispatcher, store: Store) -> None:
