@@ -11,7 +11,8 @@ CREATE TABLE IF NOT EXISTS schema_version (
     applied_at  timestamptz NOT NULL DEFAULT now()
 );
 
--- The fleet file as last loaded by the headend. What was removed from the file stays, for its history.
+-- The fleet file as last loaded by the headend. What was removed from the file stays, for its history. tenant: to
+-- whom a site belongs, and with it its assets and their telemetry.
 
 CREATE TABLE IF NOT EXISTS sites (
     id        uuid PRIMARY KEY,
@@ -19,7 +20,8 @@ CREATE TABLE IF NOT EXISTS sites (
     location  text NOT NULL,
     lat       double precision,
     lon       double precision,
-    in_fleet  boolean NOT NULL
+    in_fleet  boolean NOT NULL,
+    tenant    text NOT NULL DEFAULT 'default'
 );
 
 CREATE TABLE IF NOT EXISTS assets (
@@ -74,7 +76,7 @@ CREATE INDEX IF NOT EXISTS samples_asset_key_ts ON samples (asset_key, ts DESC);
 
 CREATE TABLE IF NOT EXISTS samples_default PARTITION OF samples DEFAULT;
 
-CREATE OR REPLACE VIEW telemetry AS
+CREATE OR REPLACE VIEW telemetry WITH (security_invoker = true) AS
 SELECT
     version.asset_id,
     version.site_id,
@@ -117,7 +119,9 @@ CREATE TABLE IF NOT EXISTS ingest_watermarks (
     batch_ts_unix_ms  bigint
 );
 
--- Sessions. Agents reconnect with the same assets, so each list of assets is stored once.
+-- Sessions. Agents reconnect with the same assets, so each list of assets is stored once. tenant: * for assets of
+-- several tenants. identity: the SPIFFE URI of the agent's certificate; empty without one. site_ids: the sites of its
+-- assets; NULL if there are more than 256, or from before schema version 4.
 
 CREATE TABLE IF NOT EXISTS asset_lists (
     list_id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -135,15 +139,19 @@ CREATE TABLE IF NOT EXISTS sessions (
     list_id          integer NOT NULL REFERENCES asset_lists,
     connected_at     timestamptz NOT NULL,
     disconnected_at  timestamptz,
-    reason           text
+    reason           text,
+    tenant           text NOT NULL DEFAULT 'default',
+    identity         text NOT NULL DEFAULT '',
+    site_ids         uuid[]
 );
 
 CREATE INDEX IF NOT EXISTS sessions_connected_at ON sessions (connected_at DESC);
 CREATE INDEX IF NOT EXISTS sessions_agent_id ON sessions (agent_id, connected_at DESC);
 CREATE INDEX IF NOT EXISTS sessions_list_id ON sessions (list_id, connected_at DESC);
+CREATE INDEX IF NOT EXISTS sessions_tenant ON sessions (tenant, connected_at DESC);
 CREATE INDEX IF NOT EXISTS sessions_open ON sessions (session_id) WHERE disconnected_at IS NULL;
 
-CREATE OR REPLACE VIEW agent_sessions AS
+CREATE OR REPLACE VIEW agent_sessions WITH (security_invoker = true) AS
 SELECT
     session.session_id,
     session.agent_id,
@@ -163,6 +171,7 @@ JOIN assets AS asset ON asset.id = version.asset_id
 JOIN sites AS site ON site.id = version.site_id;
 
 -- Every dispatch, to one asset or many. living: it has not ended. by_state: the number of assets in each state.
+-- tenant, site_ids: as in sessions, also of the assets left out. requested_by: the principal's name; empty if unknown.
 
 CREATE TABLE IF NOT EXISTS dispatches (
     dispatch_id      uuid PRIMARY KEY,
@@ -184,10 +193,14 @@ CREATE TABLE IF NOT EXISTS dispatches (
     resplit          boolean NOT NULL,
     request_digest   text,
     by_state         jsonb NOT NULL,
-    assets_left_out  integer NOT NULL
+    assets_left_out  integer NOT NULL,
+    tenant           text NOT NULL DEFAULT 'default',
+    requested_by     text NOT NULL DEFAULT '',
+    site_ids         uuid[]
 );
 
 CREATE INDEX IF NOT EXISTS dispatches_dispatched_at ON dispatches (dispatched_at DESC);
+CREATE INDEX IF NOT EXISTS dispatches_tenant ON dispatches (tenant, dispatched_at DESC);
 CREATE INDEX IF NOT EXISTS dispatches_living ON dispatches (dispatched_at DESC) WHERE living;
 CREATE INDEX IF NOT EXISTS dispatches_idempotency_key ON dispatches (idempotency_key)
     WHERE idempotency_key IS NOT NULL;
@@ -238,17 +251,59 @@ CREATE TABLE IF NOT EXISTS dispatch_resplits (
     PRIMARY KEY (dispatch_id, number)
 );
 
-CREATE OR REPLACE VIEW dispatch_members AS
+CREATE OR REPLACE VIEW dispatch_members WITH (security_invoker = true) AS
 SELECT
     dispatch_id, asset_id, mw, state, answer, reason, allocation, dispatched_at,
     reversion_mw, held_mw, mean_mw, code, sent_at, answered_at, tracking_at, ends_at, ended_at
 FROM dispatch_shares
 WHERE NOT left_out;
 
-CREATE OR REPLACE VIEW dispatch_left_out AS
+CREATE OR REPLACE VIEW dispatch_left_out WITH (security_invoker = true) AS
 SELECT dispatch_id, asset_id, code, allocation, dispatched_at
 FROM dispatch_shares
 WHERE left_out;
+
+-- Every command, change of access and refused attempt. number grows with time; id makes a repeated write harmless.
+-- tenant: empty if unknown, * for all. Rows are only added.
+
+CREATE TABLE IF NOT EXISTS audit (
+    number      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id          uuid NOT NULL UNIQUE,
+    at          timestamptz NOT NULL,
+    principal   text NOT NULL,
+    kind        text NOT NULL,
+    tenant      text NOT NULL,
+    peer        text NOT NULL,
+    action      text NOT NULL,
+    target      text NOT NULL,
+    outcome     text NOT NULL,
+    reason      text NOT NULL,
+    request_id  text NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS audit_tenant ON audit (tenant, number DESC);
+CREATE INDEX IF NOT EXISTS audit_principal ON audit (principal, number DESC);
+
+CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+
+CREATE OR REPLACE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+-- Also where triggers are off, as for a restore or for replication.
+ALTER TABLE audit ENABLE ALWAYS TRIGGER audit_append_only;
+
+-- An agent_id or an outbox belongs to the identity (a SPIFFE URI) that used it first.
+
+CREATE TABLE IF NOT EXISTS identity_bindings (
+    claim     text NOT NULL,
+    value     text NOT NULL,
+    identity  text NOT NULL,
+    bound_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (claim, value)
+);
 
 -- The state of telemetry retention between runs (one row), and what it holds until an operator confirms
 -- (python -m trioder.store confirm-retention). Days are UTC; *_before: everything dated before.
@@ -268,4 +323,84 @@ CREATE TABLE IF NOT EXISTS telemetry_retention (
     updated_at        timestamptz NOT NULL DEFAULT now()
 );
 
-INSERT INTO schema_version (version) VALUES (3) ON CONFLICT DO NOTHING;
+-- What a login that owns none of this sees, as the role trioder_reader: rows of the tenant in the setting
+-- trioder.tenant (* for all), and only of the sites in trioder.sites (an array of ids), if it is set. Without
+-- trioder.tenant none. A setting that a transaction made is empty after it. Owners and superusers see everything. A list
+-- of keys, numbers alone, is seen with the first of its assets. See docs/decisions/row-level-security.md.
+--
+-- For the planner: settings are read in sub-selects, once a query; it takes CASE to be true for half of the rows, OR
+-- for hardly any, and would sort them all; SELECT true is looked up by index, EXISTS perhaps for all rows beforehand.
+
+ALTER TABLE sites ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS sites_in_scope ON sites;
+CREATE POLICY sites_in_scope ON sites FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+    AND CASE
+        WHEN (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]) IS NULL THEN true
+        ELSE id = ANY ((SELECT nullif(current_setting('trioder.sites', true), '')::uuid[])::uuid[])
+    END
+);
+
+ALTER TABLE assets ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS assets_in_scope ON assets;
+CREATE POLICY assets_in_scope ON assets FOR SELECT USING (
+    EXISTS (SELECT FROM sites WHERE sites.id = assets.site_id)
+);
+
+ALTER TABLE asset_versions ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS asset_versions_in_scope ON asset_versions;
+CREATE POLICY asset_versions_in_scope ON asset_versions FOR SELECT USING (
+    EXISTS (SELECT FROM sites WHERE sites.id = asset_versions.site_id)
+);
+
+ALTER TABLE samples ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS samples_in_scope ON samples;
+CREATE POLICY samples_in_scope ON samples FOR SELECT USING (
+    EXISTS (SELECT FROM asset_versions AS version WHERE version.asset_key = samples.asset_key)
+);
+
+ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS sessions_in_scope ON sessions;
+CREATE POLICY sessions_in_scope ON sessions FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+    AND CASE
+        WHEN (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]) IS NULL THEN true
+        ELSE cardinality(site_ids) > 0 AND site_ids <@ (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[])
+    END
+);
+
+ALTER TABLE asset_lists ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS asset_lists_in_scope ON asset_lists;
+CREATE POLICY asset_lists_in_scope ON asset_lists FOR SELECT USING (
+    (SELECT true FROM asset_versions AS version WHERE version.asset_key = asset_lists.asset_keys[1])
+);
+
+ALTER TABLE dispatches ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS dispatches_in_scope ON dispatches;
+CREATE POLICY dispatches_in_scope ON dispatches FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+    AND CASE
+        WHEN (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]) IS NULL THEN true
+        ELSE cardinality(site_ids) > 0 AND site_ids <@ (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[])
+    END
+);
+
+ALTER TABLE dispatch_shares ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS dispatch_shares_in_scope ON dispatch_shares;
+CREATE POLICY dispatch_shares_in_scope ON dispatch_shares FOR SELECT USING (
+    (SELECT true FROM dispatches AS dispatch WHERE dispatch.dispatch_id = dispatch_shares.dispatch_id)
+);
+
+ALTER TABLE dispatch_resplits ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS dispatch_resplits_in_scope ON dispatch_resplits;
+CREATE POLICY dispatch_resplits_in_scope ON dispatch_resplits FOR SELECT USING (
+    (SELECT true FROM dispatches AS dispatch WHERE dispatch.dispatch_id = dispatch_resplits.dispatch_id)
+);
+
+ALTER TABLE audit ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS audit_in_scope ON audit;
+CREATE POLICY audit_in_scope ON audit FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+);
+
+INSERT INTO schema_version (version) VALUES (4) ON CONFLICT DO NOTHING;

@@ -3,7 +3,7 @@
 import random
 import socket
 
-# Below what Linux and macOS give out for port 0 and for outgoing connections: a port that is free for a
+# Below what Linux and macOS assign for port 0 and for outgoing connections: a port that is free for a
 # moment is not taken meanwhile by whatever else runs, be it another process of the suite.
 _LOWEST, _HIGHEST = 20_000, 32_000
 # Not the seeded generator of the tests: each process would try the same ports.

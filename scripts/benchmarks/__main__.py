@@ -10,14 +10,10 @@ from scripts.benchmarks.pulse import pulse
 from scripts.benchmarks.rest import rest
 from scripts.benchmarks.storm import storm
 
-
-@click.group(
+main = click.Group(
     commands=[dispatch, fleet, growth, ingest, pulse, rest, storm],
     help="Measure the parts and the whole. Each benchmark prints one table, described in docs/benchmarks.md.",
 )
-def main() -> None:
-    """Group the commands."""
-
 
 if __name__ == "__main__":
     main(prog_name="scripts/bench")

@@ -3,31 +3,24 @@
 A real headend and real agents. Applied is by the agent's own clock, which the headend logs.
 """
 
-import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
-import click
 import trio
 
-from scripts.benchmarks.command import BenchmarkError, json_option, number, run_benchmark
-from scripts.benchmarks.headend import RunningHeadend, invented_fleet, open_bench, open_launcher, write_fleet
-from scripts.benchmarks.http_client import HttpConnection, open_http
-from scripts.benchmarks.load import open_load
-from scripts.benchmarks.report import Figures, Report, spread_ms
+from scripts.benchmarks.benchmark import BenchmarkError, Figures, Report, benchmark, number, spread_ms
+from scripts.benchmarks.http_client import open_http
+from scripts.benchmarks.processes import RunningHeadend, invented_fleet, log_entries, open_headend
 from trioder.domain.assets import Asset
-from trioder.domain.fleet import Fleet
-from trioder.process.addresses import Address
 from trioder.process.rfc3339 import parse_ms
 from trioder.process.wall_time import WallClock
 
-_WAIT_S = 30
+_WAIT = "wait=ack&wait_s=30"
 _START_DELAY_S = 0.2
 _LOGGED_WITHIN_S = 10.0
 _HOLDS_WITHIN_S = 60.0
@@ -43,6 +36,11 @@ _PAUSE_S = 1.0
 _SHARES = (0.1, -0.1)
 # The dispatches beside the load may take so much longer than their rate says.
 _MARGIN_S = 5.0
+_SPREADS = {
+    "answered": "POST answered",
+    "applied": "POST to applied (agent's clock)",
+    "acknowledged": "POST to acknowledged",
+}
 _TELEMETRY = (
     "telemetry: sent to acknowledged {acknowledged_p50_ms:.0f} ms p50, {acknowledged_p99_ms:.0f} ms p99; "
     "replays {replays}; CPU of its generator {generator_cpu_pct:.0f} % of a core"
@@ -53,30 +51,29 @@ _CPU = (
 )
 
 
-@click.command()
-@number("--dispatches", 2, 100_000, 1000, "To one asset each, per case; every other one waits for its ack.")
-@number("--per-s", 0.1, 1000.0, 20.0, "How many per second.")
-@number("--agent-assets", 1, 10_000, 25, "Of the agent that they are sent to.")
-@number("--samples-per-s", 1, 1_000_000, 25_000, "Telemetry of other agents meanwhile, in the second case.")
-@number("--streams", 1, 1000, 100, "Agents that send it.")
-@number("--tick-s", 0.1, 60.0, 4.0, "Seconds from one pulse of every agent to the next.")
-@number("--group-assets", 1, 100_000, 10_000, "Of a group.")
-@number("--group-agents", 1, 100, 10, "Agents that they belong to.")
-@number("--group-repeats", 0, 1000, 10, "Dispatches to the group, without and with waiting; 0 for none.")
-@json_option
-def dispatch(*, json_path: Path | None, **options: Any) -> None:
+@benchmark(
+    number("--dispatches", 2, 100_000, 1000, "To one asset each, per case; every other waits for its ack."),
+    number("--per-s", 0.1, 1000.0, 20.0, "How many per second."),
+    number("--agent-assets", 1, 10_000, 25, "Of the agent that they are sent to."),
+    number("--samples-per-s", 1, 1_000_000, 25_000, "Telemetry of other agents, in the second case."),
+    number("--streams", 1, 1000, 100, "Agents that send it."),
+    number("--tick-s", 0.1, 60.0, 4.0, "Seconds from one pulse of every agent to the next."),
+    number("--group-assets", 1, 100_000, 10_000, "Of a group."),
+    number("--group-agents", 1, 100, 10, "Agents that they belong to."),
+    number("--group-repeats", 0, 1000, 10, "Dispatches to the group, without and with waiting; 0 for none."),
+)
+async def dispatch(**options: Any) -> Report:
     """From a POST to the setpoint applied at its asset, alone and beside telemetry; and of groups."""
-    run_benchmark(partial(_measure, SimpleNamespace(**options)), json_path=json_path)
-
-
-async def _measure(plan: SimpleNamespace) -> Report:
+    plan = SimpleNamespace(**options)
     version, cases = await _measure_singles(plan)
     groups: Figures | None = None
     if plan.group_repeats:
-        async with open_bench(invented_fleet(plan.group_assets)) as headend:
-            size = -(-plan.group_assets // plan.group_agents)
-            async with open_launcher(headend, headend.fleet_path, shard_size=size, tick_s=plan.tick_s):
-                groups = await measure_groups(headend.http, headend.fleet.assets, repeats=plan.group_repeats)
+        size = -(-plan.group_assets // plan.group_agents)
+        async with (
+            open_headend(invented_fleet(plan.group_assets)) as headend,
+            headend.open_launcher(shard_size=size, tick_s=plan.tick_s),
+        ):
+            groups = await _measure_groups(headend, repeats=plan.group_repeats)
     return _report(plan, version, cases, groups)
 
 
@@ -85,50 +82,30 @@ async def _measure_singles(plan: SimpleNamespace) -> tuple[str, list[Figures]]:
     # Rounded up, for all streams together to make enough samples.
     stream_assets = -(-round(plan.samples_per_s * plan.tick_s) // plan.streams)
     fleet = invented_fleet(plan.agent_assets + plan.streams * stream_assets)
-    async with open_bench(fleet) as headend:
-        own = Fleet(sites=fleet.sites, assets=fleet.assets[: plan.agent_assets])
-        others = Fleet(sites=fleet.sites, assets=fleet.assets[plan.agent_assets :])
-        own_path = write_fleet(own, headend.folder / "own.json")
-        others_path = write_fleet(others, headend.folder / "others.json")
-        measure = partial(_measure_case, plan, headend, own.assets, WallClock.starting_now())
-        async with open_launcher(headend, own_path, shard_size=plan.agent_assets, tick_s=plan.tick_s):
-            alone = await measure()
-            agents = open_load(headend.grpc, others_path, shard_size=stream_assets, pulse_s=plan.tick_s)
-            async with agents as load:
-                await load.registered()
+    async with open_headend(fleet) as headend:
+        own = fleet.assets[: plan.agent_assets]
+        own_path = headend.write_part("own.json", own)
+        others_path = headend.write_part("others.json", fleet.assets[plan.agent_assets :])
+        wall = WallClock.starting_now()
+        agents = headend.open_launcher(shard_size=len(own), tick_s=plan.tick_s, fleet_path=own_path)
+        load = headend.open_load(shard_size=stream_assets, pulse_s=plan.tick_s, fleet=others_path)
+        async with agents:
+            alone = await _measure_case(plan, headend, own, wall)
+            async with load as generator:
+                await generator.registered()
                 # Until each stream has begun.
                 await trio.sleep(plan.tick_s)
                 with trio.move_on_after(plan.dispatches / plan.per_s + _MARGIN_S) as patience:
-                    beside = await measure()
+                    beside = await _measure_case(plan, headend, own, wall)
                 if patience.cancelled_caught:
                     raise BenchmarkError("the dispatches took longer than their rate allows")
-                totals = await load.finish()
-    beside["load"] = {
-        "samples_per_s": totals["samples"] / totals["elapsed_s"],
-        "replays": totals["replays"],
-        "acknowledged_p50_ms": 1000 * totals["p50_s"],
-        "acknowledged_p99_ms": 1000 * totals["p99_s"],
-        "generator_cpu_pct": 100 * totals["cpu_s"] / totals["elapsed_s"],
-    }
-    return headend.postgres, [alone, beside]
+                totals = await generator.finish()
+    telemetry = {"samples_per_s": totals["samples"] / totals["elapsed_s"], **totals}
+    return headend.postgres, [{"load": None, **alone}, {"load": telemetry, **beside}]
 
 
-async def _measure_case(
-    plan: SimpleNamespace, headend: RunningHeadend, assets: Sequence[Asset], wall: WallClock
-) -> dict[str, Any]:
-    began = headend.usage()
-    sent = await send_singles(headend.http, assets, count=plan.dispatches, per_s=plan.per_s)
-    shares = headend.usage().since(began).pcts()
-    return {"load": None, "dispatches": await figures_of(sent, headend.program.log, wall=wall), **shares}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """One dispatch, on Trio's clock.
-
-    Attributes:
-        waited: the response was to come once the agent had acknowledged it.
-    """
+class Sent(NamedTuple):
+    """One dispatch, on Trio's clock; with `waited` the response was to follow its acknowledgement."""
 
     dispatch_id: str
     due_s: float
@@ -137,61 +114,47 @@ class Sent:
     waited: bool
 
 
-async def send_singles(address: Address, assets: Sequence[Asset], *, count: int, per_s: float) -> list[Sent]:
+async def _measure_case(
+    plan: SimpleNamespace, headend: RunningHeadend, assets: Sequence[Asset], wall: WallClock
+) -> Figures:
     """Dispatch to the assets in turn, one each 1 / `per_s` seconds, whatever the state of those before.
 
     Every other one requests its response only once its agent has acknowledged it.
-
-    Raises:
-        BenchmarkError: one was not accepted.
     """
     sent: list[Sent] = []
-    failed: list[BenchmarkError] = []
     rng = random.Random(1)  # noqa: S311  # no secrets here
+    began = headend.usage()
     async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+        connect = partial(open_http, headend.http)
         # As many connections as there are requests at once: none waits for the response to another.
-        idle = [await stack.enter_async_context(open_http(address)) for _ in range(_CONNECTIONS)]
+        idle = [await stack.enter_async_context(connect()) for _ in range(_CONNECTIONS)]
 
-        async def send(body: dict[str, Any], due_s: float, waited: bool) -> None:
-            path = f"/dispatch?wait=ack&wait_s={_WAIT_S}" if waited else "/dispatch"
-            try:
-                connection = idle.pop() if idle else await stack.enter_async_context(open_http(address))
-                sent_s = trio.current_time()
-                dispatch_id = (await connection.ask("POST", path, body))["dispatch_id"]
-            except BenchmarkError as error:
-                failed.append(error)
-                return
-            answered_s = trio.current_time()
+        async def send(body: Figures, due_s: float, waited: bool) -> None:
+            path = f"/dispatch?{_WAIT}" if waited else "/dispatch"
+            connection = idle.pop() if idle else await stack.enter_async_context(connect())
+            sent_s = trio.current_time()
+            dispatch_id = (await connection.ask("POST", path, body))["dispatch_id"]
+            sent.append(Sent(dispatch_id, due_s, sent_s, trio.current_time(), waited))
             idle.append(connection)
-            times = {"due_s": due_s, "sent_s": sent_s, "answered_s": answered_s}
-            sent.append(Sent(dispatch_id=dispatch_id, waited=waited, **times))
 
         start_s = trio.current_time() + _START_DELAY_S
-        for position in range(count):
-            due_s = start_s + position / per_s
+        for position in range(plan.dispatches):
+            due_s = start_s + position / plan.per_s
             await trio.sleep_until(due_s)
             asset = assets[position % len(assets)]
             mw = round(rng.uniform(asset.min_mw, asset.max_mw), 3)
             body = {"asset_id": asset.id, "mw": mw, "duration_s": _SINGLE_DURATION_S}
             nursery.start_soon(send, body, due_s, position % 2 == 1)
-            if failed:
-                break
-    if failed:
-        raise failed[0]
-    return sent
+    shares = headend.usage().since(began).pcts()
+    return {"dispatches": await figures_of(sent, headend.program.log, wall=wall), **shares}
 
 
 async def figures_of(sent: Sequence[Sent], log: Path, *, wall: WallClock) -> dict[str, Any]:
     """Return the spreads from the first byte of a POST on, once the headend has logged all acknowledgements.
 
-    Args:
-        sent: all dispatches of one case.
-        log: of the headend.
-        wall: set when the agent was started, so that it runs with the agent's.
-
-    Raises:
-        BenchmarkError: one was never acknowledged by its agent, or was applied before it was sent, or after
-            it was acknowledged, by more than the clocks may differ.
+    `wall` was set when the agent was started, so that it runs with the agent's. It is an error if a dispatch
+    was never acknowledged by its agent, or was applied before it was sent, or after it was acknowledged, by
+    more than the clocks may differ.
     """
     applied_ms = await _until_logged(log, {one.dispatch_id for one in sent})
     applied_s: list[float] = []
@@ -219,9 +182,7 @@ async def _until_logged(log: Path, dispatch_ids: set[str]) -> dict[str, int]:
     missing = dispatch_ids
     with trio.move_on_after(_LOGGED_WITHIN_S):
         while True:
-            lines = log.read_text(errors="replace").splitlines()  # noqa: ASYNC240  # a small file
-            whole = [line for line in lines if '"dispatch answered"' in line and line.endswith("}")]
-            entries = [json.loads(line) for line in whole]
+            entries = log_entries(log, '"dispatch answered"')
             applied_ms = {entry["dispatch_id"]: parse_ms(entry["agent_time"]) for entry in entries}
             missing = dispatch_ids - applied_ms.keys()
             if not missing:
@@ -233,51 +194,41 @@ async def _until_logged(log: Path, dispatch_ids: set[str]) -> dict[str, int]:
     )
 
 
-async def measure_groups(address: Address, assets: Sequence[Asset], *, repeats: int) -> dict[str, Any]:
+async def _measure_groups(headend: RunningHeadend, *, repeats: int) -> dict[str, Any]:
     """Dispatch to the whole fleet, `repeats` times without waiting and as often with waiting for all agents.
 
-    One after the other, and none before all agents have acknowledged the one before.
-
-    Raises:
-        BenchmarkError: a response is not 200, does not cover the whole fleet, or something takes too long.
+    One after the other, and none before all agents have acknowledged the one before. It is an error if a
+    response does not cover the whole fleet, or something takes too long.
     """
+    assets = headend.fleet.assets
     rating_mw = sum(min(asset.max_mw, -asset.min_mw) for asset in assets)
     took_s: dict[bool, list[float]] = {False: [], True: []}
-    async with open_http(address) as connection:
-        await _until(connection, "/fleet", lambda fleet: fleet["live_assets"] == len(assets))
+    async with open_http(headend.http) as connection:
+        wait_until = partial(connection.ask_until, within_s=_HOLDS_WITHIN_S, every_s=_POLL_S)
+        await wait_until("/fleet", lambda fleet: fleet["live_assets"] == len(assets))
         for position in range(2 * repeats):
             waits = position % 2 == 1
-            wait = f"&wait=ack&wait_s={_WAIT_S}" if waits else ""
             mw = rating_mw * _SHARES[position // 2 % 2]
             body = {"fleet": True, "mw": mw, "duration_s": _GROUP_DURATION_S}
+            path = "/dispatch?allocations=false" + f"&{_WAIT}" * waits
             began_s = trio.current_time()
-            response = await connection.ask("POST", f"/dispatch?allocations=false{wait}", body)
+            response = await connection.ask("POST", path, body)
             took_s[waits].append(trio.current_time() - began_s)
             if response["members"] != len(assets):
                 raise BenchmarkError(f"{response['members']} of {len(assets)} assets have a share")
             path = f"/dispatch/{response['dispatch_id']}?allocations=false"
-            await _until(connection, path, lambda one: not one["by_state"].keys() & {"queued", "sent"})
+            await wait_until(path, lambda one: not one["by_state"].keys() & {"queued", "sent"})
             await trio.sleep(_PAUSE_S)
     return {"answered": spread_ms(took_s[False]), "acknowledged": spread_ms(took_s[True])}
-
-
-async def _until(connection: HttpConnection, path: str, holds: Callable[[Any], bool]) -> None:
-    with trio.move_on_after(_HOLDS_WITHIN_S):
-        while not holds(await connection.ask("GET", path)):  # noqa: ASYNC110  # another process's state
-            await trio.sleep(_POLL_S)
-        return
-    raise BenchmarkError(f"GET {path} did not show what was expected within {_HOLDS_WITHIN_S:g} s")
 
 
 def _report(plan: SimpleNamespace, version: str, cases: Sequence[Figures], groups: Figures | None) -> Report:
     spreads: dict[str, Figures] = {}
     notes: list[str] = []
     for case in cases:
-        load, dispatches = case["load"], case["dispatches"]
+        load = case["load"]
         where = "alone" if load is None else f"beside {load['samples_per_s']:,.0f} samples/s"
-        spreads[f"POST answered, {where}"] = dispatches["answered"]
-        spreads[f"POST to applied (agent's clock), {where}"] = dispatches["applied"]
-        spreads[f"POST to acknowledged, {where}"] = dispatches["acknowledged"]
+        spreads |= {f"{name}, {where}": case["dispatches"][key] for key, name in _SPREADS.items()}
         notes.append(("alone: " if load is None else "beside telemetry: ") + _CPU.format(**case))
         notes += [] if load is None else [_TELEMETRY.format(**load)]
     if groups is not None:
@@ -285,9 +236,9 @@ def _report(plan: SimpleNamespace, version: str, cases: Sequence[Figures], group
         spreads[f"POST answered, {group}"] = groups["answered"]
         spreads[f"POST to acknowledged by all, {group}"] = groups["acknowledged"]
     cells = ("{p50_ms:,.1f}", "{p99_ms:,.1f}", "{max_ms:,.1f}", "{count:,}")
+    title = "dispatch: {per_s:g}/s to {agent_assets:,} assets of one agent; groups in {group_agents} agents"
     return Report(
-        title=f"dispatch: {plan.per_s:g}/s to {plan.agent_assets:,} assets of one agent; groups in "
-        f"{plan.group_agents} agents",
+        title=title.format(**vars(plan)),
         postgres=version,
         columns=["ms", "p50", "p99", "max", "of"],
         rows=[[name, *(cell.format(**spread) for cell in cells)] for name, spread in spreads.items()],

@@ -3,37 +3,27 @@
 Memory per asset is what exceeds that of the same processes with a single asset.
 """
 
-import json
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import click
+import psutil
 import trio
 
-from scripts.benchmarks.command import json_option, number, run_benchmark
-from scripts.benchmarks.headend import invented_fleet, open_bench, open_launcher
-from scripts.benchmarks.programs import agents_of, rss_bytes
-from scripts.benchmarks.report import Report, quantile, row_faults, table_rows
+from scripts.benchmarks.benchmark import Report, benchmark, number, quantile, row_faults, table_rows
+from scripts.benchmarks.processes import invented_fleet, log_entries, open_headend
 
-_CONNECTED_WITHIN_S = 300.0
 # With a single asset; its processes have settled by then.
 _BASE_S = 10.0
 
 
-@click.command()
-@number("--assets sizes", 1, 1_000_000, (10_000, 100_000), "Sizes of the fleet; may be given more than once.")
-@number("--shard-size", 1, 100_000, None, "Assets per agent.  [default: 1,000; from 50,000 assets on 5,000]")
-@number("--tick-s", 0.1, 60.0, 4.0, "Seconds from one sample of an asset to the next.")
-@number("--seconds", 1.0, 3600.0, 60.0, "How long each fleet is measured, once all assets are connected.")
-@json_option
-def fleet(json_path: Path | None, **options: Any) -> None:
+@benchmark(
+    number("--assets sizes", 1, 1_000_000, (10_000, 100_000), "Sizes of the fleet; repeatable."),
+    number("--shard-size", 1, 100_000, None, "Per agent.  [default: 1,000; from 50,000 assets on 5,000]"),
+    number("--tick-s", 0.1, 60.0, 4.0, "Seconds from one sample of an asset to the next."),
+    number("--seconds", 1.0, 3600.0, 60.0, "How long each fleet is measured, once all assets are connected."),
+)
+async def fleet(*, sizes: Sequence[int], shard_size: int | None, tick_s: float, seconds: float) -> Report:
     """Launcher, agents, headend and database together."""
-    run_benchmark(partial(_measure, **options), json_path=json_path)
-
-
-async def _measure(*, sizes: Sequence[int], shard_size: int | None, tick_s: float, seconds: float) -> Report:
     base = await _run(1, shard_size=1, tick_s=tick_s, seconds=min(seconds, _BASE_S))
     agent_bytes, headend_bytes = base["agents_rss_bytes"], base["headend_rss_bytes"]
     cases: list[dict[str, Any]] = []
@@ -85,19 +75,16 @@ async def _measure(*, sizes: Sequence[int], shard_size: int | None, tick_s: floa
 
 
 async def _run(assets: int, *, shard_size: int, tick_s: float, seconds: float) -> dict[str, Any]:
-    async with open_bench(invented_fleet(assets)) as headend:
-        # Agents log the lateness of each pulse at this level only.
-        run = partial(open_launcher, headend, headend.fleet_path, log_level="debug")
-        launcher = run(shard_size=shard_size, tick_s=tick_s, within_s=_CONNECTED_WITHIN_S)
-        async with launcher as (program, connected_s):
-            began = headend.usage(program.pid)
+    async with open_headend(invented_fleet(assets)) as headend:
+        agents = headend.open_launcher(shard_size=shard_size, tick_s=tick_s)
+        async with agents as (launcher, connected_s):
+            began = headend.usage(agents_pid=launcher.pid)
             await trio.sleep(seconds)
-            used = headend.usage(program.pid).since(began)
-            agents_rss_bytes = [rss_bytes(agent.pid) for agent in agents_of(program.pid)]
-            headend_rss_bytes = rss_bytes(headend.program.pid)
-        lines = program.log.read_text(errors="replace").splitlines()
-        ends = [json.loads(line) for line in lines if '"agent stops"' in line]
-        late = [json.loads(line)["late_ms"] for line in lines if '"lateness of the last pulses"' in line]
+            used = headend.usage(agents_pid=launcher.pid).since(began)
+            agents_rss_bytes = [agent.memory_info().rss for agent in psutil.Process(launcher.pid).children()]
+            headend_rss_bytes = psutil.Process(headend.program.pid).memory_info().rss
+        ends = log_entries(launcher.log, '"agent stops"')
+        late = [entry["late_ms"] for entry in log_entries(launcher.log, '"lateness of the last pulses"')]
         counted = await headend.count_rows(samples=sum(end["samples"] for end in ends))
     # The last ones are those of the time that was measured.
     recent = max(1, int(used.at_s / tick_s))

@@ -4,60 +4,37 @@ The load is the same for each size, so many samples per second: a larger fleet h
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import click
 import trio
 
-from scripts.benchmarks.command import json_option, number, run_benchmark
-from scripts.benchmarks.headend import RunningHeadend, invented_fleet, open_bench
+from scripts.benchmarks.benchmark import Figures, Report, benchmark, number, output, row_faults, table_rows
 from scripts.benchmarks.http_client import open_http
-from scripts.benchmarks.load import Load, open_load
-from scripts.benchmarks.programs import peak_rss_mib
-from scripts.benchmarks.report import Figures, Report, row_faults, table_rows
+from scripts.benchmarks.processes import RunningHeadend, invented_fleet, open_headend
 
+_SIZES = (1_000, 10_000, 100_000, 300_000)
 _COMMITTED = "trioder_store_rows_committed_total "
 
 
-@click.command()
-@number("--assets sizes", 1, 1_000_000, (1_000, 10_000, 100_000, 300_000), "Sizes of the fleet; repeatable.")
-@number("--shard-size", 1, 10_000, 1000, "Assets per agent.")
-@number(
-    "--samples-per-s",
-    1,
-    1_000_000,
-    75_000,
-    "Of all agents together; 75,000 are 300,000 assets at 4 s a pulse.",
+@benchmark(
+    number("--assets sizes", 1, 1_000_000, _SIZES, "Sizes of the fleet; repeatable."),
+    number("--shard-size", 1, 10_000, 1000, "Assets per agent."),
+    number("--samples-per-s", 1, 1_000_000, 75_000, "Of all agents; 75,000 is 300,000 assets at 4 s."),
+    number("--seconds", 0.1, 3600.0, 40.0, "How long each size is measured."),
+    output("--plot plot_path", "Draw the costs into this PNG."),
 )
-@number("--seconds", 0.1, 3600.0, 40.0, "How long each size is measured.")
-@click.option(
-    "--plot",
-    "plot_path",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Draw the costs into this PNG.",
-)
-@json_option
-def growth(json_path: Path | None, **options: Any) -> None:
-    """CPU seconds per million committed samples, for fleets of several sizes."""
-    run_benchmark(partial(_measure, **options), json_path=json_path)
-
-
-async def _measure(
+async def growth(
     *, sizes: Sequence[int], shard_size: int, samples_per_s: int, seconds: float, plot_path: Path | None
 ) -> Report:
-    measured: list[dict[str, Any]] = []
+    """CPU seconds per million committed samples, for fleets of several sizes."""
+    measured: list[Figures] = []
     for assets in sizes:
-        async with open_bench(invented_fleet(assets)) as headend:
-            pulse_s = assets / samples_per_s
-            load = open_load(headend.grpc, headend.fleet_path, shard_size=shard_size, pulse_s=pulse_s)
-            async with load as generator:
-                figures = await _measure_size(headend, generator, pulse_s=pulse_s, seconds=seconds)
+        async with open_headend(invented_fleet(assets)) as headend:
+            figures = await _measure(headend, shard_size, pulse_s=assets / samples_per_s, seconds=seconds)
         measured.append({"assets": assets, "streams": -(-assets // shard_size), **figures})
     report = Report(
         title=f"growth: {samples_per_s:,} samples/s for {seconds:g} s per size",
-        postgres=measured[0]["postgres"],
+        postgres=headend.postgres,
         columns=["", *(f"{size['assets']:,} assets" for size in measured)],
         rows=table_rows(
             measured,
@@ -80,16 +57,17 @@ async def _measure(
     return report
 
 
-async def _measure_size(headend: RunningHeadend, load: Load, *, pulse_s: float, seconds: float) -> Figures:
-    await load.registered()
-    # Registration is over, and what had accumulated until then is committed.
-    await trio.sleep(max(2.0, 1.5 * pulse_s))
-    began, rows_before = headend.usage(), await _rows_committed(headend)
-    await trio.sleep(seconds)
-    rows = await _rows_committed(headend) - rows_before
-    used = headend.usage().since(began)
-    peak_mib = peak_rss_mib(headend.program.pid)
-    totals = await load.finish(one_session=False)
+async def _measure(headend: RunningHeadend, shard_size: int, *, pulse_s: float, seconds: float) -> Figures:
+    async with headend.open_load(shard_size=shard_size, pulse_s=pulse_s) as load:
+        await load.registered()
+        # Registration is over, and what had accumulated until then is committed.
+        await trio.sleep(max(2.0, 1.5 * pulse_s))
+        began, rows_before = headend.usage(), await _rows_committed(headend)
+        await trio.sleep(seconds)
+        rows = await _rows_committed(headend) - rows_before
+        used = headend.usage().since(began)
+        peak_mib = headend.program.peak_rss_mib()
+        totals = await load.finish(one_session=False)
     counted = await headend.count_rows(samples=totals["samples"])
     millions = max(rows, 1) / 1e6
     return {
@@ -104,7 +82,7 @@ async def _measure_size(headend: RunningHeadend, load: Load, *, pulse_s: float, 
         "postgres_cost_s": used.postgres_s / millions,
         "headend_peak_rss_mib": peak_mib,
         "others_and_generator_cpu_pct": used.pcts()["others_cpu_pct"],
-        "generator_late_p99_ms": 1000 * totals["late_p99_s"],
+        "generator_late_p99_ms": totals["generator_late_p99_ms"],
     }
 
 
@@ -115,7 +93,7 @@ async def _rows_committed(headend: RunningHeadend) -> int:
     return int(float(text.partition(f"\n{_COMMITTED}")[2].partition("\n")[0]))
 
 
-def _draw_costs(sizes: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
+def _draw_costs(sizes: Sequence[Figures], path: Path, *, title: str) -> None:
     """Write a PNG: one bar per size, the database's part on top of the headend's."""
     # Nothing else needs matplotlib.
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -126,8 +104,7 @@ def _draw_costs(sizes: Sequence[dict[str, Any]], path: Path, *, title: str) -> N
     headend_s, postgres_s = ([size[f"{of}_cost_s"] for size in sizes] for of in ("headend", "postgres"))
     axes.bar(names, headend_s, width=0.6, color="#0b6e99", label="headend")
     axes.bar(names, postgres_s, width=0.6, bottom=headend_s, color="#9aa5b1", label="PostgreSQL")
-    axes.set_xlabel("assets")
-    axes.set_ylabel("CPU seconds per million samples")
+    axes.set(xlabel="assets", ylabel="CPU seconds per million samples")
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(axis="y", linewidth=0.4)
     axes.set_axisbelow(True)

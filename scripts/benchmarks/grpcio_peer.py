@@ -1,23 +1,29 @@
-"""`python -m scripts.benchmarks.grpcio_peer`: the protocol's ingest served by grpcio's asyncio server.
+"""`python -m scripts.benchmarks.grpcio_peer FLEET URL`: the protocol's ingest by grpcio's asyncio server.
 
-Decoding, checks, sequence, latest state and the transaction are the headend's own code; the transport and the
-event loop are grpcio's and asyncio's. It writes its port to standard output, and ends with SIGTERM.
+Decoding, checks, sequence, latest state, the queue and the transaction are the headend's own code; transport
+and event loop are grpcio's and asyncio's. The loss of the database is not handled. It writes its port to
+standard output as JSON, serves until SIGTERM, and needs an empty database.
 """
 
 import asyncio
 import gc
+import json
+import sys
 import time
-from collections.abc import AsyncIterator
+from array import array
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
 import grpc  # type: ignore[import-untyped]
 
 # Before all else of the store.
 import scripts.benchmarks.plain_asyncio  # noqa: F401  # isort: skip
-from scripts.benchmarks.grpcio_store import AsyncioStore
 from trioder.domain.fleet import Fleet
+from trioder.domain.telemetry import Samples
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.fleet import load_fleet
@@ -26,13 +32,20 @@ from trioder.gateway.sessions import Session
 from trioder.ingest.latest import LatestState
 from trioder.ingest.service import Ingest
 from trioder.process.wall_time import WallClock
+from trioder.store.none import NoneStore
+from trioder.store.postgres.batch_queue import BatchQueue, PendingBatch, UnsequencedBuffer
+from trioder.store.postgres.batch_writes import write_batches
+from trioder.store.postgres.partitions import Partitions, days_of
+from trioder.store.postgres.pg_connection import Connection, open_connection
+from trioder.store.postgres.schema import apply_schema, mirror_fleet
+from trioder.store.postgres.store import GROUP_ROWS, PACE_S, QUEUE_BYTES
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import write_batch_ack, write_grant, write_replay
 from trioder.wire.records import Batch, Registration, SessionGrant, SingleSample
 from trioder.wire.service import AGENT_LINK_STREAM, PROTOCOL
 from trioder.wire.uplink import read_uplink
 
-_MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+_OPTIONS = [("grpc.max_receive_message_length", 32 * 1024 * 1024), ("grpc.so_reuseport", 0)]
 
 # A grpc.aio.ServicerContext, which has no types.
 Call = Any
@@ -45,7 +58,55 @@ class _SystemClock(WallClock):
         return time.time()
 
 
-class AsyncioDownlinkQueue(DownlinkQueue):
+class _AsyncioStore(NoneStore):
+    """A `Store` of samples only, which `run` writes; it begins with an empty database."""
+
+    def __init__(self, connection: Connection, db_keys: "array[int]", wall: WallClock) -> None:
+        super().__init__()
+        self._connection = connection
+        self._db_keys = db_keys
+        self._partitions = Partitions()
+        self._queue = BatchQueue(max_bytes=QUEUE_BYTES, group_rows=GROUP_ROWS)
+        self._loose = UnsequencedBuffer(self._queue, max_bytes=QUEUE_BYTES, started_ms=wall.now_ms())
+        self._full = asyncio.Event()
+
+    def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
+        is_queued = self._queue.put(PendingBatch.of(outbox_id, batch_seq, samples))
+        if self._queue.has_full_group:
+            self._full.set()
+        return is_queued
+
+    def store_unsequenced(self, samples: Samples) -> None:
+        self._loose.put(samples)
+        if self._queue.has_full_group:
+            self._full.set()
+
+    async def run(self) -> None:
+        """Write what is submitted, until cancelled, in transactions paced as the headend's."""
+        while True:
+            next_s = asyncio.get_running_loop().time() + PACE_S
+            self._loose.seal()
+            if self._queue:
+                await self._write(self._queue.first_group())
+            self._full.clear()
+            if not self._queue.has_full_group:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(next_s):
+                        await self._full.wait()
+
+    async def _write(self, group: Sequence[PendingBatch]) -> None:
+        await self._partitions.make(self._connection, days_of(group), datetime.now(UTC).date())
+        written = await write_batches(self._connection, group, self._db_keys, rows=True)
+        self._queue.remove_first(len(group))
+        if self._listener is None:
+            return
+        for outbox_id, mark in written.watermarks.items():
+            self._listener.batches_committed(outbox_id, mark)
+        if self._queue.take_capacity_available():
+            self._listener.capacity_available()
+
+
+class _AsyncioDownlinkQueue(DownlinkQueue):
     """A downlink queue for an asyncio task: the newest acknowledgement, and a replay request."""
 
     def __init__(self) -> None:
@@ -53,12 +114,10 @@ class AsyncioDownlinkQueue(DownlinkQueue):
         self._changed = asyncio.Event()
 
     def put_ack(self, batch_seq: int) -> None:
-        """See `DownlinkQueue`."""
         super().put_ack(batch_seq)
         self._changed.set()
 
     def put_replay(self, from_batch_seq: int) -> None:
-        """See `DownlinkQueue`."""
         super().put_replay(from_batch_seq)
         self._changed.set()
 
@@ -74,104 +133,78 @@ class AsyncioDownlinkQueue(DownlinkQueue):
                 await call.write(write_replay(pending.replay_from_seq))
 
 
-class _Service:
-    """Serves the agents' streams; one for all."""
-
-    def __init__(self, fleet: Fleet, store: AsyncioStore, wall: WallClock) -> None:
-        self._fleet = fleet
-        self._wall = wall
-        counters = Counters()
-        self._ingest = Ingest(
-            fleet=fleet,
-            latest=LatestState(fleet),
-            store=store,
-            counters=counters,
-            events=EventBus(counters),
-            wall=wall,
-        )
-        store.listen(self._ingest)
-
-    async def serve(self, messages: AsyncIterator[pb.AgentToHeadend], call: Call) -> None:
-        registration = read_uplink(await anext(messages), asset_count=0)
-        if not isinstance(registration, Registration):
-            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be Register")
-            return
-        downlink = AsyncioDownlinkQueue()
-        keys = [self._fleet.index_by_id[asset_id] for asset_id in registration.asset_ids]
-        session = Session(
-            session_id=registration.agent_id,
-            agent_id=registration.agent_id,
-            epoch=registration.epoch,
-            protocol=PROTOCOL,
-            outbox_id=registration.outbox_id,
-            asset_keys=keys,
-            batch_keys=keys,
-            peer=call.peer(),
-            connected_ms=self._wall.now_ms(),
-            downlink=downlink,
-        )
-        mark = await self._ingest.session_opened(session)
-        grant = SessionGrant(
-            session_id=session.session_id,
-            committed_batch_seq=mark.batch_seq,
-            protocol=PROTOCOL,
-            committed_ts_unix_ms=mark.ts_unix_ms,
-        )
-        await call.write(write_grant(grant))
-        sending = asyncio.create_task(downlink.send(call))
-        own = set(session.asset_keys)
-        try:
-            async for message in messages:
-                self._receive(message, session, own)
-        finally:
-            sending.cancel()
-            self._ingest.session_closed(session)
-
-    def _receive(self, message: pb.AgentToHeadend, session: Session, own: set[int]) -> None:
-        match read_uplink(message, asset_count=len(session.asset_keys)):
-            case Batch() as batch:
-                self._ingest.receive_batch(session, batch)
-            case SingleSample() as sample:
-                key = self._fleet.index_by_id[sample.asset_id]
-                if key in own:
-                    self._ingest.receive_single(session, key, sample)
-
-
-@click.command()
-@click.option("--fleet", "fleet_path", type=click.Path(path_type=Path), required=True)
-@click.option("--database", "url", required=True)
-def main(*, fleet_path: Path, url: str) -> None:
-    """Serve the fleet's agents into an empty database."""
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(_serve(load_fleet(fleet_path), url))
+async def _serve_agent(
+    fleet: Fleet, wall: WallClock, ingest: Ingest, messages: AsyncIterator[pb.AgentToHeadend], call: Call
+) -> None:
+    registration = read_uplink(await anext(messages), asset_count=0)
+    if not isinstance(registration, Registration):
+        await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be Register")
+        return
+    downlink = _AsyncioDownlinkQueue()
+    keys = [fleet.index_by_id[asset_id] for asset_id in registration.asset_ids]
+    session = Session(
+        session_id=registration.agent_id,
+        agent_id=registration.agent_id,
+        epoch=registration.epoch,
+        protocol=PROTOCOL,
+        outbox_id=registration.outbox_id,
+        asset_keys=keys,
+        batch_keys=keys,
+        peer=call.peer(),
+        connected_ms=wall.now_ms(),
+        downlink=downlink,
+    )
+    mark = await ingest.session_opened(session)
+    grant = SessionGrant(
+        session_id=session.session_id,
+        committed_batch_seq=mark.batch_seq,
+        protocol=PROTOCOL,
+        committed_ts_unix_ms=mark.ts_unix_ms,
+    )
+    await call.write(write_grant(grant))
+    sending = asyncio.create_task(downlink.send(call))
+    own = set(keys)
+    try:
+        async for message in messages:
+            match read_uplink(message, asset_count=len(keys)):
+                case Batch() as batch:
+                    ingest.receive_batch(session, batch)
+                case SingleSample() as sample if (key := fleet.index_by_id[sample.asset_id]) in own:
+                    ingest.receive_single(session, key, sample)
+    finally:
+        sending.cancel()
+        ingest.session_closed(session)
 
 
 async def _serve(fleet: Fleet, url: str) -> None:
-    wall = _SystemClock(0.0, 0.0)
-    store = AsyncioStore(url, fleet=fleet, wall=wall)
-    service = _Service(fleet, store, wall)
-    server = grpc.aio.server(
-        options=[("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
-    )
-    handler = grpc.stream_stream_rpc_method_handler(
-        service.serve,
-        request_deserializer=pb.AgentToHeadend.FromString,
-        response_serializer=pb.HeadendToAgent.SerializeToString,
-    )
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(AGENT_LINK_STREAM.service, {AGENT_LINK_STREAM.name: handler}),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(store.run())
-        await store.ready.wait()
+    """Serve the fleet's agents into an empty database."""
+    wall, counters = _SystemClock(0.0, 0.0), Counters()
+    async with await open_connection(url) as connection:
+        await connection.execute("SET TimeZone = 'UTC'")
+        await apply_schema(connection)
+        store = _AsyncioStore(connection, await mirror_fleet(connection, fleet), wall)
+        latest, events = LatestState(fleet), EventBus(counters)
+        ingest = Ingest(fleet=fleet, latest=latest, store=store, counters=counters, events=events, wall=wall)
+        store.listen(ingest)
+        handler = grpc.stream_stream_rpc_method_handler(
+            partial(_serve_agent, fleet, wall, ingest),
+            request_deserializer=pb.AgentToHeadend.FromString,
+            response_serializer=pb.HeadendToAgent.SerializeToString,
+        )
+        methods = {AGENT_LINK_STREAM.name: handler}
+        server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(AGENT_LINK_STREAM.service, methods)]
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         # As the headend does.
         gc.collect()
         gc.freeze()
-        print(port, flush=True)
-        await server.wait_for_termination()
+        print(json.dumps({"port": port}), flush=True)
+        await store.run()
 
 
 if __name__ == "__main__":
-    main()
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(_serve(load_fleet(Path(sys.argv[1])), sys.argv[2]))

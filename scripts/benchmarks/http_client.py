@@ -4,6 +4,7 @@ A client that does more would take the CPU time that is measured.
 """
 
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 
 import trio
 
-from scripts.benchmarks.command import BenchmarkError
+from scripts.benchmarks.benchmark import BenchmarkError
 from trioder.process.addresses import Address
 
 _READ_BYTES = 65536
@@ -38,39 +39,46 @@ class HttpConnection:
         """Return a JSON response; raises as `exchange` does."""
         return json.loads(await self.exchange(self.request_bytes(method, path, body)))
 
+    async def ask_until(
+        self, path: str, holds: Callable[[Any], bool], *, within_s: float, every_s: float
+    ) -> float:
+        """GET a path until its response `holds`; return when that was requested, by `time.monotonic`."""
+        with trio.move_on_after(within_s):
+            while True:
+                asked_s = time.monotonic()
+                if holds(await self.ask("GET", path)):
+                    return asked_s
+                await trio.sleep(every_s)
+        raise BenchmarkError(f"GET {path} did not show what was expected within {within_s:g} s")
+
     async def exchange(self, request: bytes) -> bytes:
         """Send a request and return the body of its response, once it is complete.
 
-        Raises:
-            BenchmarkError: the connection ends, the status is not 200, or there is no content-length.
+        It is an error if the connection ends, the status is not 200, or there is no content-length.
         """
+        self.stream = stream = self.stream or await self._dial()
         try:
-            status, body = await self._exchange(request)
+            await stream.send_all(request)
+            received = b""
+            while not (parts := received.partition(b"\r\n\r\n"))[1]:
+                received += await self._more(stream)
+            head, body = parts[0].lower(), parts[2]
+            _, found, rest = head.partition(b"\r\ncontent-length: ")
+            if not found:
+                raise BenchmarkError(f"a response has no content-length: {head.decode(errors='replace')}")
+            length = int(rest.partition(b"\r\n")[0])
+            while len(body) < length:
+                body += await self._more(stream)
         except trio.BrokenResourceError as error:
             raise BenchmarkError(f"a connection to {self._authority} broke: {error}") from None
-        if status != b"200":
-            line = request.partition(b" HTTP/")[0].decode()
-            raise BenchmarkError(f"{line}: {status.decode()}: {body.decode(errors='replace')}")
-        return body
-
-    async def _exchange(self, request: bytes) -> tuple[bytes, bytes]:
-        self.stream = stream = self.stream or await self._dial()
-        await stream.send_all(request)
-        received = b""
-        while not (parts := received.partition(b"\r\n\r\n"))[1]:
-            received += await self._more(stream)
-        head, body = parts[0].lower(), parts[2]
-        _, found, rest = head.partition(b"\r\ncontent-length: ")
-        if not found:
-            raise BenchmarkError(f"a response has no content-length: {head.decode(errors='replace')}")
-        length = int(rest.partition(b"\r\n")[0])
-        while len(body) < length:
-            body += await self._more(stream)
         if b"\r\nconnection: close" in head:
             # As hypercorn does after a thousand responses.
             self.stream = None
             await stream.aclose()
-        return head[9:12], body
+        if (status := head[9:12]) != b"200":
+            line = request.partition(b" HTTP/")[0].decode()
+            raise BenchmarkError(f"{line}: {status.decode()}: {body.decode(errors='replace')}")
+        return body
 
     async def _more(self, stream: trio.abc.Stream) -> bytes:
         some = bytes(await stream.receive_some(_READ_BYTES))

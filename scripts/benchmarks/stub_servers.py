@@ -1,9 +1,10 @@
 """`python -m scripts.benchmarks.stub_servers empty|peer`: the least that a server can do, for comparison.
 
 `empty` is an HTTP handler that does nothing, on the headend's server code; `peer` is a headend that only
-acknowledges batches. Each writes its port to standard output, and ends with its standard input.
+acknowledges batches. Each writes its port to standard output as JSON, and ends with its standard input.
 """
 
+import json
 import os
 import sys
 from functools import partial
@@ -13,6 +14,7 @@ from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse
 
 from trioder.api.http.serving import serve_rest
+from trioder.process.nurseries import open_background_nursery
 from trioder.rpc import ConnectionOptions, ServerCall, Services, serve_rpc
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import write_batch_ack, write_grant
@@ -20,17 +22,13 @@ from trioder.wire.records import SessionGrant
 from trioder.wire.service import AGENT_LINK_STREAM
 
 _OPTIONS = ConnectionOptions(max_message_bytes=32 * 1024 * 1024)
+_app = QuartTrio(__name__, static_folder=None)
 
 
-def create_empty_app() -> QuartTrio:
-    """Return an application that answers `/` with an empty object."""
-    app = QuartTrio(__name__, static_folder=None)
-
-    @app.get("/")
-    async def answer() -> TrioResponse:
-        return TrioResponse(b"{}", content_type="application/json")
-
-    return app
+@_app.get("/")
+async def answer() -> TrioResponse:
+    """Return an empty object."""
+    return TrioResponse(b"{}", content_type="application/json")
 
 
 async def serve_peer(call: ServerCall[pb.AgentToHeadend, pb.HeadendToAgent]) -> None:
@@ -45,17 +43,15 @@ async def serve_peer(call: ServerCall[pb.AgentToHeadend, pb.HeadendToAgent]) -> 
 
 async def _serve(which: str) -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    print(listeners[0].socket.getsockname()[1], flush=True)
-    never = trio.Event()
-    if which == "peer":
-        services = Services({AGENT_LINK_STREAM: serve_peer})
-        serve = partial(serve_rpc, listeners, services, options=_OPTIONS, drain=never)
-    else:
-        serve = partial(serve_rest, create_empty_app(), listeners, shutdown=never)
-    async with trio.lowlevel.FdStream(os.dup(0)) as parent, trio.open_nursery() as nursery:
-        nursery.start_soon(serve)
+    print(json.dumps({"port": listeners[0].socket.getsockname()[1]}), flush=True)
+    services, never = Services({AGENT_LINK_STREAM: serve_peer}), trio.Event()
+    serve = {
+        "empty": partial(serve_rest, _app, listeners, shutdown=never),
+        "peer": partial(serve_rpc, listeners, services, options=_OPTIONS, drain=never),
+    }
+    async with trio.lowlevel.FdStream(os.dup(0)) as parent, open_background_nursery() as nursery:
+        nursery.start_soon(serve[which])
         await parent.receive_some()
-        nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class Program:
     log: list[dict[str, Any]] = field(default_factory=list)
     _news: trio.Event = field(default_factory=trio.Event)
 
-    def heard(self, entry: dict[str, Any]) -> None:
+    def append(self, entry: dict[str, Any]) -> None:
         self.log.append(entry)
         self._news.set()
         self._news = trio.Event()
@@ -85,7 +85,7 @@ class Processes:
         return program
 
     def pids(self, containing: str = "") -> list[int]:
-        """The living processes of this test, by a part of their command line."""
+        """The running processes of this test, by a part of their command line."""
         if Path("/proc/self/environ").exists():
             return [pid for pid in _pids_by_proc(self._mark) if containing in _command_line(pid)]
         listing = subprocess.run(
@@ -95,7 +95,7 @@ class Processes:
         return [int(line.split(None, 1)[0]) for line in lines]
 
     async def none_left(self) -> None:
-        """Wait until every process of this test is gone."""
+        """Wait until every process of this test has ended."""
         while self.pids():
             await trio.sleep(0.05)
 
@@ -121,7 +121,7 @@ async def _follow(program: Program) -> None:
             async for chunk in stream:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    program.heard(_entry(line))
+                    program.append(_entry(line))
         await program.process.wait()
 
 
@@ -164,7 +164,7 @@ class Api:
         return response.json()
 
     async def health(self) -> dict[str, Any]:
-        """What `/health` says, whatever its status."""
+        """The body of `/health`, whatever its status."""
         answer: dict[str, Any] = (await self._client.get("/health")).json()
         return answer
 
@@ -174,7 +174,7 @@ class Api:
         return response.json()
 
     async def connected(self) -> dict[str, dict[str, Any]]:
-        """The live sessions by asset id; none while the headend is away."""
+        """The live sessions by asset id; none while the headend is down."""
         try:
             return {row["asset_id"]: row for row in await self.get("/agents")}
         except httpx2.TransportError:

@@ -141,7 +141,7 @@ def made_by_asset(state_dir: Path) -> dict[str, int]:
     return made
 
 
-def kept_by_asset(url: str) -> dict[str, tuple[int, int]]:
+def stored_by_asset(url: str) -> dict[str, tuple[int, int]]:
     """How many rows the database has of each asset, and of how many different instants."""
     with psycopg.connect(url) as connection:
         rows = connection.execute(
@@ -167,7 +167,7 @@ async def all_is_kept(state_dir: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-async def test_each_sample_is_kept_once_whatever_is_killed(
+async def test_each_sample_is_stored_once_whatever_is_killed(
     tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     chaos_s = float(pytestconfig.getoption("--chaos-s"))
@@ -186,9 +186,9 @@ async def test_each_sample_is_kept_once_whatever_is_killed(
             assert await chaos.launcher.stop() == 0
         with trio.fail_after(15):
             await until_equal(api, tmp_path)
-        made, kept = made_by_asset(tmp_path), kept_by_asset(DataFolder.below(tmp_path).url)
+        made, stored = made_by_asset(tmp_path), stored_by_asset(DataFolder.below(tmp_path).url)
         assert len(made) == ASSETS
-        assert kept == {asset_id: (count, count) for asset_id, count in made.items()}
+        assert stored == {asset_id: (count, count) for asset_id, count in made.items()}
         sessions = await api.get("/agents/sessions", limit=1000)
         assert [session for session in sessions if session["disconnected_at"] is None] == []
         with trio.fail_after(15):
@@ -219,7 +219,7 @@ async def until_equal(api: Api, state_dir: Path) -> None:
     """The last batches of agents that stop are committed within moments."""
     url = DataFolder.below(state_dir).url
     while True:
-        kept = {asset_id: count for asset_id, (count, _) in kept_by_asset(url).items()}
-        if kept == made_by_asset(state_dir):
+        stored = {asset_id: count for asset_id, (count, _) in stored_by_asset(url).items()}
+        if stored == made_by_asset(state_dir):
             return
         await trio.sleep(0.5)

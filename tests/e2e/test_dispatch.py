@@ -72,7 +72,7 @@ class Fleet:
     async def command_until_recorded(self, asset: dict[str, Any]) -> tuple[str, float]:
         """A short dispatch that is recorded as tracking before its end, and when that is.
 
-        A busy machine needs longer for it: tried anew with a longer one.
+        A busy machine needs longer for it: tried again with a longer one.
         """
         for duration_s in (4, 12, 36):
             dispatch_id = await self.command(asset, 1.0, query=WAIT, duration_s=duration_s)
@@ -156,7 +156,7 @@ async def test_a_group_is_answered_tracked_and_re_split_when_an_agent_falls_sile
         )
         assert {shares[key]["state"] for key in dropped} == {"failed"}
 
-        # Back again, and reported to let go of what others have taken over.
+        # Reconnected, and released from what others have taken over.
         os.kill(silent, signal.SIGCONT)
         with trio.fail_after(WITHIN_S):
             while (await api.get("/fleet"))["current_mw"] != pytest.approx(500, rel=0.01):
@@ -169,7 +169,7 @@ async def test_a_killed_headend_goes_on_with_its_dispatches_and_their_ends(tmp_p
         long = await fleet.command(assets[0], 1.0, query=WAIT, duration_s=600)
         await fleet.until_recorded(long)
         short, ends_s = await fleet.command_until_recorded(assets[1])
-        # It ends while the headend is away; the longer that is, the longer agents wait until they dial again.
+        # It ends while the headend is down; the longer that is, the longer agents wait until they dial again.
         await fleet.restart_headend(after_s=max(0.0, ends_s + 0.5 - trio.current_time()))
         with trio.fail_after(WITHIN_S):
             await fleet.api.until_connected(ASSETS)
@@ -182,7 +182,7 @@ async def test_a_killed_headend_goes_on_with_its_dispatches_and_their_ends(tmp_p
             assert (await fleet.api.get(f"/telemetry/{assets[1]['id']}"))["setpoint_mw"] == 0.0
 
 
-async def test_batteries_that_are_without_a_headend_for_too_long_revert_and_say_so(tmp_path: Path) -> None:
+async def test_batteries_without_a_headend_for_too_long_revert_and_report_it(tmp_path: Path) -> None:
     async with open_fleet(tmp_path, COMMS_LOSS_HOLD_S="2") as fleet:
         [asset] = await fleet.api.get("/assets", limit=1)
         dispatch_id = await fleet.command(asset, 5.0, query=WAIT, duration_s=600, reversion_mw=-1.0)
@@ -196,7 +196,7 @@ async def test_batteries_that_are_without_a_headend_for_too_long_revert_and_say_
                 await trio.sleep(0.1)
 
 
-async def test_a_command_for_an_asset_that_is_away_is_delivered_or_expires(tmp_path: Path) -> None:
+async def test_a_dispatch_to_a_disconnected_asset_is_delivered_or_expires(tmp_path: Path) -> None:
     async with open_fleet(tmp_path) as fleet:
         with trio.fail_after(WITHIN_S):
             await fleet.stop_launcher()

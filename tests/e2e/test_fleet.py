@@ -1,6 +1,6 @@
 """The default fleet as real processes: headend, launcher and seven agents on loopback.
 
-One fleet serves the tests that only look and command; each test that breaks something starts its own.
+One fleet serves the tests that only read and dispatch; each test that breaks something starts its own.
 """
 
 import os
@@ -79,8 +79,8 @@ async def open_fleet(state_dir: Path) -> AsyncIterator[RunningFleet]:
 async def until_power(api: Api, asset_id: str, *, setpoint_mw: float) -> None:
     while True:
         telemetry = await api.get(f"/telemetry/{asset_id}")
-        obeyed = telemetry["setpoint_mw"] == setpoint_mw and abs(telemetry["current_mw"] - setpoint_mw) < 0.1
-        if obeyed and telemetry["source"] == "agent":
+        applied = telemetry["setpoint_mw"] == setpoint_mw and abs(telemetry["current_mw"] - setpoint_mw) < 0.1
+        if applied and telemetry["source"] == "agent":
             return
         await trio.sleep(0.1)
 
@@ -111,7 +111,7 @@ async def test_a_killed_agent_reconnects_under_a_new_session(tmp_path: Path) -> 
         victim = fleet.processes.pids(containing="trioder.agent")[0]
         os.kill(victim, signal.SIGKILL)
 
-        # It may be back before anybody has seen that it was gone.
+        # It may be running again before anybody has noticed that it was down.
         with trio.fail_after(CONNECT_WITHIN_S):
             while len(back := await fleet.api.connected()) < ASSETS or back == before:
                 await trio.sleep(0.05)
@@ -138,7 +138,7 @@ async def test_a_killed_headend_gets_its_fleet_back(tmp_path: Path) -> None:
             await fleet.api.until_connected(ASSETS)
 
 
-async def test_everything_stops_as_asked_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_everything_stops_on_request_and_leaves_nothing(tmp_path: Path) -> None:
     async with open_fleet(tmp_path) as fleet:
         with trio.fail_after(STOP_WITHIN_S):
             assert await fleet.launcher.stop() == 0
@@ -162,7 +162,7 @@ async def test_a_killed_launcher_leaves_no_orphan(tmp_path: Path) -> None:
                 await trio.sleep(0.05)
 
 
-async def test_one_agent_stops_as_asked(tmp_path: Path) -> None:
+async def test_one_agent_stops_on_request(tmp_path: Path) -> None:
     async with open_processes() as processes:
         with trio.fail_after(CONNECT_WITHIN_S):
             _, http_addr, grpc_addr = await start_headend(processes, tmp_path)

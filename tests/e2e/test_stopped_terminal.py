@@ -140,7 +140,7 @@ async def test_leases_end_and_rest_answers_while_the_terminal_is_stopped(tmp_pat
         await terminal.shows("headend stopped")
 
 
-async def test_everything_stops_as_asked_while_the_terminal_is_stopped(tmp_path: Path) -> None:
+async def test_everything_stops_on_request_while_the_terminal_is_stopped(tmp_path: Path) -> None:
     async with open_everything(tmp_path) as all_of_it:
         await all_of_it.terminal.keyboard.send_all(CTRL_S)
         for _ in range(20):

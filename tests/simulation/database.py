@@ -5,20 +5,21 @@ The store's own logic runs over it unchanged; it takes the place of `psycopg_dat
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 import trio
 
 from tests.unit.store import model_dispatches
+from tests.unit.store.model_audit import ModelAudit
+from tests.unit.store.model_database import NoReads
 from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
-from trioder.domain.telemetry import PastSample
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
-from trioder.store.postgres.record_queue import PendingRecord, PendingSession
-from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
+from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord, PendingSession
+from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class DatabaseServer:
         self.marks: dict[str, Watermark] = {}
         self.sessions: dict[str, PendingSession] = {}
         self.dispatches: dict[str, DispatchRecord] = {}
+        self.audited = ModelAudit()
         self.commits_unheard = 0
         self.late_commits = 0
         self._rng = rng
@@ -126,7 +128,7 @@ class DatabaseServer:
         raise DatabaseError("canceling statement due to lock timeout")
 
     async def _reach(self, client: "DatabaseClient", delay_s: float, *, fails: bool) -> None:
-        """What comes before the COMMIT; with the connection, it is lost."""
+        """What precedes the COMMIT; with the connection, it is lost."""
         run, connection = self._run, client.connection
         await trio.sleep(delay_s)
         if self.away or run != self._run:
@@ -137,7 +139,7 @@ class DatabaseServer:
     async def _transact(
         self, client: "DatabaseClient", begin: Callable[[], None], commit: Callable[[], T], delay_s: float
     ) -> T:
-        """From here on the COMMIT is on its way, whoever may still live to hear of it."""
+        """From here on the COMMIT is sent, whether or not its sender still runs."""
         run, connection = self._run, client.connection
         begin()
         await trio.sleep(delay_s)
@@ -161,7 +163,7 @@ class DatabaseServer:
         self._unlocked = trio.Event()
 
 
-class DatabaseClient:
+class DatabaseClient(NoReads):
     """One headend's `Database`; dead with it.
 
     Attributes:
@@ -237,13 +239,12 @@ class DatabaseClient:
             for record in wanted:
                 if isinstance(record, PendingSession):
                     self._server.sessions[record.session.session_id] = record
-                else:
+                elif isinstance(record, PendingDispatch):
                     model_dispatches.keep(self._server.dispatches, record)
+                else:
+                    self._server.audited.keep(record)
 
-        ids = [
-            record.session.session_id if isinstance(record, PendingSession) else record.dispatch.dispatch_id
-            for record in wanted
-        ]
+        ids = [record.key for record in wanted]
         await self._server.execute(self, record_ids=ids, begin=lambda: None, commit=commit)
 
     async def mirror_fleet(self) -> None:
@@ -269,7 +270,7 @@ class DatabaseClient:
     async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
-        return model_dispatches.living(self._server.dispatches.values(), limit=limit)
+        return model_dispatches.open_dispatches(self._server.dispatches.values(), limit=limit)
 
     async def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool, scope: Scope = EVERYTHING
@@ -277,7 +278,10 @@ class DatabaseClient:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
         return model_dispatches.found(
-            self._server.dispatches.values(), dispatch_id=dispatch_id, idempotency_key=idempotency_key
+            self._server.dispatches.values(),
+            dispatch_id=dispatch_id,
+            idempotency_key=idempotency_key,
+            scope=scope,
         )
 
     async def dispatches(
@@ -286,36 +290,20 @@ class DatabaseClient:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
         return model_dispatches.newest(
-            self._server.dispatches.values(), limit=limit, asset=asset, state=state, whole=whole
+            self._server.dispatches.values(), limit=limit, asset=asset, state=state, whole=whole, scope=scope
         )
 
-    async def find_retired_asset(self, asset_id: str, *, scope: Scope = EVERYTHING) -> Asset | None:
+    async def audit(
+        self, *, limit: int, before: int | None, principal: str | None, scope: Scope = EVERYTHING
+    ) -> Sequence[PastAuditRecord]:
         await trio.lowlevel.checkpoint()
-        return None
-
-    async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None, scope: Scope = EVERYTHING
-    ) -> Sequence[PastSample]:
-        await trio.lowlevel.checkpoint()
-        return ()
-
-    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
-        await trio.lowlevel.checkpoint()
-        return {}
-
-    async def sessions(
-        self, *, limit: int, asset: Asset | None, agent_id: str | None, scope: Scope = EVERYTHING
-    ) -> Sequence[PastSession]:
-        await trio.lowlevel.checkpoint()
-        return ()
-
-    async def audit(self, **_query: object) -> Sequence[PastAuditRecord]:
-        await trio.lowlevel.checkpoint()
-        return ()
+        self._check_there(connected=False)
+        return self._server.audited.newest(limit=limit, before=before, principal=principal, scope=scope)
 
     async def identity_bindings(self) -> Sequence[IdentityBinding]:
         await trio.lowlevel.checkpoint()
-        return ()
+        self._check_there(connected=False)
+        return list(self._server.audited.bindings.values())
 
     def _check_there(self, *, connected: bool = True) -> None:
         if self._dead:

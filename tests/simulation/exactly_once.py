@@ -1,4 +1,4 @@
-"""The verdict: what the database has of each asset against what the asset's agent made."""
+"""The final check: what the database has of each asset against what the asset's agent made."""
 
 import hashlib
 from collections import defaultdict
@@ -20,17 +20,17 @@ def check_exactly_once(world: World) -> None:
     # No agent took itself for one whose state was set back.
     assert set(world.server.batches) <= {agent.memory.outbox_id for agent in world.agents}
     made = _made_by_asset(world)
-    kept = _kept_by_asset(world)
-    assert made.keys() == kept.keys()
+    stored = _stored_by_asset(world)
+    assert made.keys() == stored.keys()
     for key, samples in made.items():
-        if kept[key] != samples:
-            missing, extra = set(samples) - set(kept[key]), set(kept[key]) - set(samples)
+        if stored[key] != samples:
+            missing, extra = set(samples) - set(stored[key]), set(stored[key]) - set(samples)
             first = min([*missing, *extra], default="none, but their order")
             raise AssertionError(
-                f"asset {key}: {len(samples)} samples made, {len(kept[key])} kept, {len(missing)} missing, "
-                f"{len(extra)} never made, first: {first}"
+                f"asset {key}: {len(samples)} samples made, {len(stored[key])} stored, "
+                f"{len(missing)} missing, {len(extra)} never made, first: {first}"
             )
-    world.report.rows = sum(map(len, kept.values()))
+    world.report.rows = sum(map(len, stored.values()))
     world.report.digest = _digest_of(world)
 
 
@@ -56,8 +56,8 @@ def _made_by_asset(world: World) -> dict[int, list[Sample]]:
     return made
 
 
-def _kept_by_asset(world: World) -> dict[int, list[Sample]]:
-    kept: dict[int, list[Sample]] = defaultdict(list)
+def _stored_by_asset(world: World) -> dict[int, list[Sample]]:
+    stored: dict[int, list[Sample]] = defaultdict(list)
     for batches in world.server.batches.values():
         for batch in batches:
             # Agents' batches alone: what one reports at once is of one instant.
@@ -71,8 +71,8 @@ def _kept_by_asset(world: World) -> dict[int, list[Sample]]:
                 batch.available_charge_mw,
                 strict=True,
             ):
-                kept[key].append((ts_unix_ms, *values))
-    return kept
+                stored[key].append((ts_unix_ms, *values))
+    return stored
 
 
 def _digest_of(world: World) -> str:

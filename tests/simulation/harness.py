@@ -160,7 +160,7 @@ class World:
         return view
 
     async def until(self, condition: Callable[[], bool], *, within_s: float) -> None:
-        """Wait until a condition holds, looked at every 10 ms."""
+        """Wait until a condition holds, checked every 10 ms."""
         with trio.fail_after(within_s):
             while not condition():
                 await trio.sleep(0.01)

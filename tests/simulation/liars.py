@@ -1,4 +1,4 @@
-"""Agents that lie: about values, the time, what they obey, and the order of their batches. From a seed.
+"""Agents that lie: about values, the time, what they apply, and the order of their batches. From a seed.
 
 They speak the protocol by the message. A liar about anything but values reports batteries that are idle and
 can do nothing: what it says is true, and adds nothing to sums and splits.

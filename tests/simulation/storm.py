@@ -79,7 +79,7 @@ def run_storm(storm: Storm, seed: int, *, check: Callable[[World], None]) -> Rep
 
 @contextmanager
 def _replayable(seed: int) -> Iterator[None]:
-    # What hypothesis does through trio's own plugin: the order of tasks comes from trio's generator alone.
+    # What hypothesis does through trio's own plugin: the order of tasks is drawn from trio's generator alone.
     scheduler: Any = trio._core._run
     before = scheduler._ALLOW_DETERMINISTIC_SCHEDULING, scheduler._r.getstate()
     scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
@@ -113,7 +113,7 @@ def _errors_into(errors: list[str]) -> Iterator[None]:
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Look through all that a simulation keeps less often: it takes a sixth of the time."""
+    """Collect garbage less often: it takes a sixth of the time."""
     before = gc.get_threshold()
     gc.set_threshold(50_000, 20, 100)
     try:

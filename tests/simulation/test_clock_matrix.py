@@ -1,4 +1,4 @@
-"""Whose clock is wrong, since when, which way and by how much: the fleet is seen and commanded as ever.
+"""Whose clock is wrong, since when, which way and by how much: the fleet is read and dispatched as ever.
 
 The world's own time is Trio's. Each process follows the clock of its own machine, which may be wrong from the
 start and be put right later, or be set wrong while it runs; or the machine that all run on is suspended.
@@ -16,7 +16,7 @@ import trio
 from tests.simulation.exactly_once import check_exactly_once
 from tests.simulation.storm import calm_down
 from tests.simulation.world import Report, Storm, World
-from tests.unit.headend.parts import asset_id, make_fleet
+from tests.unit.headend.parts import asset_id, find_record, make_fleet
 from tests.unit.process.fake_clock import STEPS_S, FakeSystemClock
 from trioder.api.context import Headend
 from trioder.domain.dispatch import DispatchRecord, DispatchRequest
@@ -86,14 +86,14 @@ class BatteryPool:
         assert agent is not None
         return {"agent": [agent], "headend": [headend], "both": [headend, agent]}[who]
 
-    def command(self, mw: float, duration_s: int) -> str:
+    def dispatch(self, mw: float, duration_s: int) -> str:
         request = DispatchRequest(asset_id=asset_id(KEY), mw=mw, duration_s=duration_s)
         command = self.headend.dispatcher.dispatch(request)
         assert command.state == "sent"
         return command.dispatch_id
 
     def record(self, dispatch_id: str) -> DispatchRecord:
-        record = self.headend.dispatcher.find(dispatch_id)
+        record = find_record(self.headend.dispatcher, dispatch_id)
         assert record is not None
         return record
 
@@ -103,9 +103,9 @@ class BatteryPool:
             return None
         return (member.ends_ms - self.headend.wall.now_ms()) / 1000
 
-    async def is_seen_and_obeys(self, mw: float) -> None:
-        """The battery is good, and what it is commanded is seen in its telemetry within two pulses."""
-        dispatch_id = self.command(mw, 60)
+    async def reports_and_tracks(self, mw: float) -> None:
+        """The battery is good, and its setpoint is in its telemetry within two pulses."""
+        dispatch_id = self.dispatch(mw, 60)
         await trio.sleep(2 * TICK_S + 0.5)
         assert self.record(dispatch_id).state == "tracking"
         assert (self.view.quality, self.view.telemetry.setpoint_mw) == ("good", mw)
@@ -161,8 +161,8 @@ async def test_a_clock_that_is_wrong_from_the_start_and_put_right(
 ) -> None:
     async with open_plant(**wrongs(who, wrong_s)) as plant:
         assert plant.session.clock_skew_s == pytest.approx(skew_s(who, wrong_s), abs=0.1)
-        await plant.is_seen_and_obeys(3.0)
-        lease = plant.command(5.0, 30)
+        await plant.reports_and_tracks(3.0)
+        lease = plant.dispatch(5.0, 30)
         await trio.sleep(10.0)
         plant.set_clock(who, -wrong_s)
         await trio.sleep(TAKEN_OVER_S)
@@ -174,7 +174,7 @@ async def test_a_clock_that_is_wrong_from_the_start_and_put_right(
         assert (plant.setpoint_mw, plant.record(lease).state) == (5.0, "tracking")
         await trio.sleep(1.5)
         assert (plant.setpoint_mw, plant.record(lease).state) == (0.0, "completed")
-        await plant.is_seen_and_obeys(-2.0)
+        await plant.reports_and_tracks(-2.0)
 
 
 @every_clock
@@ -183,7 +183,7 @@ async def test_a_clock_that_is_set_wrong_while_it_runs_and_put_right(
     autojump_clock: object, who: Who, wrong_s: float
 ) -> None:
     async with open_plant() as plant:
-        lease = plant.command(5.0, 60)
+        lease = plant.dispatch(5.0, 60)
         await trio.sleep(10.0)
         plant.set_clock(who, wrong_s)
         await trio.sleep(TAKEN_OVER_S)
@@ -195,12 +195,12 @@ async def test_a_clock_that_is_set_wrong_while_it_runs_and_put_right(
         assert (plant.setpoint_mw, plant.record(lease).state) == (5.0, "tracking")
         await trio.sleep(1.5)
         assert (plant.setpoint_mw, plant.record(lease).state) == (0.0, "completed")
-        await plant.is_seen_and_obeys(3.0)
+        await plant.reports_and_tracks(3.0)
         plant.set_clock(who, -wrong_s)
         await trio.sleep(TAKEN_OVER_S)
         assert plant.session.clock_skew_s == pytest.approx(0.0, abs=0.1)
         plant.time_is_right()
-        await plant.is_seen_and_obeys(-2.0)
+        await plant.reports_and_tracks(-2.0)
 
 
 @every_clock
@@ -209,7 +209,7 @@ async def test_a_machine_that_is_started_again_with_a_clock_that_is_wrong(
     autojump_clock: object, who: Who, wrong_s: float
 ) -> None:
     async with open_plant() as plant:
-        plant.command(5.0, 60)
+        plant.dispatch(5.0, 60)
         await trio.sleep(10.0)
         world = plant.world
         if who != "agent":
@@ -229,17 +229,17 @@ async def test_a_machine_that_is_started_again_with_a_clock_that_is_wrong(
         assert plant.setpoint_mw == 0.0
         assert plant.headend.dispatcher.in_force(KEY) is None
         assert plant.session.clock_skew_s == pytest.approx(skew_s(who, wrong_s), abs=0.1)
-        await plant.is_seen_and_obeys(3.0)
+        await plant.reports_and_tracks(3.0)
         plant.set_clock(who, -wrong_s)
         await trio.sleep(TAKEN_OVER_S)
         plant.time_is_right()
-        await plant.is_seen_and_obeys(-2.0)
+        await plant.reports_and_tracks(-2.0)
 
 
 @pytest.mark.parametrize("for_s", STEPS_S)
 async def test_the_machine_is_suspended(autojump_clock: object, for_s: float) -> None:
     async with open_plant() as plant:
-        lease = plant.command(5.0, 600)
+        lease = plant.dispatch(5.0, 600)
         await trio.sleep(10.0)
         plant.suspend(for_s)
         await trio.sleep(TAKEN_OVER_S)
@@ -253,7 +253,7 @@ async def test_the_machine_is_suspended(autojump_clock: object, for_s: float) ->
         assert 0.0 <= late_s <= TICK_S + 0.5
         if not over:
             assert plant.remaining_s() == pytest.approx(590 - for_s - TAKEN_OVER_S, abs=1.0)
-        await plant.is_seen_and_obeys(3.0)
+        await plant.reports_and_tracks(3.0)
 
 
 @pytest.mark.parametrize("by_s", [3_600.0, -3_600.0])

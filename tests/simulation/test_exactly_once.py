@@ -30,7 +30,7 @@ def run(storm: Storm, seed: int) -> Report:
     return report
 
 
-def test_each_sample_is_kept_once_whatever_fails(seed_of_storm: int) -> None:
+def test_each_sample_is_stored_once_whatever_fails(seed_of_storm: int) -> None:
     report = run(SHORT, seed_of_storm)
     # Whole outages may pass without a pulse that got through, but not the run.
     assert report.rows > 0

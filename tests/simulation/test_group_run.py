@@ -7,10 +7,9 @@ import pytest
 import trio
 
 from tests.simulation.harness import World, open_world
-from tests.unit.headend.parts import make_fleet
-from trioder.control.requests import GroupRequest
+from tests.unit.headend.parts import find_record, make_fleet
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import DispatchRecord, DispatchTarget
+from trioder.domain.dispatch import DispatchRecord, DispatchTarget, GroupRequest
 from trioder.domain.fleet import Fleet
 from trioder.domain.telemetry import BessState
 from trioder.sim.bess import tick_asset
@@ -49,7 +48,7 @@ def command_all(world: World, mw: float, **asked: object) -> str:
 
 def record_of(world: World, dispatch_id: str) -> DispatchRecord:
     assert world.headend is not None
-    found = world.headend.dispatcher.find(dispatch_id)
+    found = find_record(world.headend.dispatcher, dispatch_id)
     assert found is not None
     return found
 
@@ -66,7 +65,7 @@ def dead(asset: Asset, state: BessState, dt_secs: float) -> BessState:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_honest_batteries_of_all_kinds_track_and_are_never_deviating(
+async def test_fault_free_batteries_of_all_kinds_track_and_are_never_deviating(
     autojump_clock: object, seed: int
 ) -> None:
     async with open_world(mixed_fleet(16, seed), store=NoneStore(), seed=seed) as world:

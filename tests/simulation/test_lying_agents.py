@@ -15,12 +15,12 @@ from trio.testing import MockClock
 
 from tests.simulation.harness import TICK_S, World, open_world
 from tests.simulation.liars import LIES, Liar
-from tests.unit.headend.parts import asset_id, make_fleet
+from tests.unit.headend.parts import asset_id, make_fleet, newest_records
 from tests.unit.headend.stores import SlowStore
 from trioder.api.context import Headend
-from trioder.control.requests import GroupRequest
-from trioder.control.totals import Power, Summing, Sums
-from trioder.domain.dispatch import DispatchRequest, DispatchTarget
+from trioder.api.routes.fleet import Sums, add_assets
+from trioder.api.schemas.resources import PowerRow
+from trioder.domain.dispatch import DispatchRequest, DispatchTarget, GroupRequest
 from trioder.rpc import serve_connection
 
 ASSETS, SHARD = 1_000, 25
@@ -55,14 +55,12 @@ def start_liars(world: World, nursery: trio.Nursery, numbers: Sequence[int], see
 
 
 def sums_of(world: World, keys: Sequence[int]) -> Sums:
-    headend = headend_of(world)
     sums = Sums()
-    summing = Summing(fleet=headend.fleet, latest=headend.latest, sessions=headend.sessions)
-    summing.add(sums, keys, world.wall.now_ms())
+    add_assets(sums, keys, headend_of(world))
     return sums
 
 
-def magnitudes(power: Power) -> tuple[float, float]:
+def magnitudes(power: PowerRow) -> tuple[float, float]:
     return round(power.discharge_mw, 6), round(power.charge_mw, 6)
 
 
@@ -80,7 +78,7 @@ async def commit_all(store: SlowStore) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_the_honest_are_served_as_if_they_were_alone(
+async def test_well_behaved_agents_are_served_as_if_they_were_alone(
     autojump_clock: MockClock, seed_of_storm: int
 ) -> None:
     store = SlowStore()
@@ -122,7 +120,7 @@ def check_sums_and_splits(world: World, honest: Sequence[int]) -> None:
     everything, alone = sums_of(world, range(ASSETS)), sums_of(world, honest)
     assert alone.live == len(honest)
     assert everything.current_mw == pytest.approx(alone.current_mw)
-    assert magnitudes(everything.available_now) == magnitudes(alone.available_now)
+    assert magnitudes(everything.available["now"]) == magnitudes(alone.available["now"])
     for horizon, power in everything.available.items():
         assert magnitudes(power) == magnitudes(alone.available[horizon])
     for mw in (500.0, -500.0, 1e6):
@@ -143,6 +141,6 @@ def check_nothing_grows(world: World) -> None:
     headend = headend_of(world)
     assert len(headend.sessions) <= ASSETS // SHARD
     assert len(headend.ingest._outboxes) <= ASSETS // SHARD
-    # An agent that reports a setpoint which nobody gave has at most one command an asset.
-    still_open = headend.dispatcher.newest(10_000, counts=lambda command: not command.ended)
+    # An agent that reports a setpoint which nobody dispatched has at most one per asset.
+    still_open = newest_records(headend.dispatcher, 10_000, counts=lambda command: not command.ended)
     assert len(still_open) <= ORDERS + LYING * SHARD

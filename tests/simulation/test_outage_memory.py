@@ -28,7 +28,7 @@ def pulse(number: int) -> Batch:
     column = [float(number % 10)] * ASSETS_AN_AGENT
     return Batch(
         batch_seq=number,
-        # Of the hour before: the clock stands almost still meanwhile.
+        # Of the hour before: the clock hardly moves meanwhile.
         ts_unix_ms=int(START_UNIX_S * 1000) - 4_000 * (PULSES - number),
         asset_index=rows,
         soc_mwhr=column,
@@ -39,7 +39,7 @@ def pulse(number: int) -> Batch:
     )
 
 
-async def test_an_hour_without_a_database_is_bounded_in_memory_and_felt_by_nobody(
+async def test_an_hour_without_a_database_is_bounded_in_memory_and_delays_nobody(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     fleet = make_fleet(AGENTS * ASSETS_AN_AGENT)
@@ -95,6 +95,6 @@ async def test_an_hour_without_a_database_is_bounded_in_memory_and_felt_by_nobod
             assert store.health == "ok"
             taken = [batch.batch_seq for batch in server.batches["box-0"]]
             assert taken == list(range(1, len(taken) + 1))
-            # What was turned away is asked for again, from where the sequence broke.
+            # What was refused is requested again, from where the sequence broke.
             pending = await sessions[0].downlink.take()
             assert pending.replay_from_seq == len(taken) + 1

@@ -45,7 +45,7 @@ async def test_what_is_made_after_a_restore_is_kept_although_its_numbers_are_the
         agent.memory = older
         copied_seq = older.batches.last_seq
         assert copied_seq < mark.batch_seq
-        # The headend is away for long enough that the copy's numbers pass those that are committed.
+        # The headend is down for long enough that the copy's numbers pass those that are committed.
         await world.until(lambda: older.batches.last_seq > mark.batch_seq + 5, "the copy has made more")
         assert older.outbox_id == before
         assert older.batches.read(mark.batch_seq) is not None

@@ -51,7 +51,7 @@ class Storm:
 
 
 class Agent:
-    """One agent's slot: its programs come and go, its memory stays.
+    """One agent's slot: its programs start and end, its memory stays.
 
     Attributes:
         system: the clock of its machine; None for the world's own, which is right and never set.
@@ -70,7 +70,7 @@ class Agent:
 
 @dataclass(slots=True)
 class Report:
-    """What came of it.
+    """The results.
 
     Attributes:
         digest: of everything that the database has; the same for the same seed.
@@ -136,7 +136,7 @@ class World:
             await self._nursery.start(self._run_headend)
 
     async def crash_headend(self, *, noticed: bool) -> None:
-        """Everything of it is gone at once; the database's connection takes its course."""
+        """All of it ends at once; the database's connection takes its course."""
         if self._client is not None:
             self._client.die()
         for agent in self.agents:
@@ -170,7 +170,7 @@ class World:
         return agent.running is not None and self.waiting(agent) <= 1
 
     async def until(self, condition: Callable[[], bool], what: str, within_s: float = CALM_WITHIN_S) -> None:
-        """Wait until it holds, looked at every 0.1 s."""
+        """Wait until it holds, checked every 0.1 s."""
         with trio.move_on_after(within_s):
             while not condition():
                 await trio.sleep(0.1)

@@ -7,7 +7,7 @@ import structlog
 import trio
 
 from trioder.access.document import AccessFileError, read_document
-from trioder.access.table import AccessChange, AccessTable
+from trioder.access.table import AccessChange, AccessTable, PreparedAccess
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -61,8 +61,7 @@ class AccessWatch:
             # Before reading: what changes afterwards differs at the next examination.
             signature = _signature(self._path)
             try:
-                # Some hundred milliseconds for thousands of agents.
-                document = await trio.to_thread.run_sync(read_document, self._path, abandon_on_cancel=True)
+                prepared = await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
             except AccessFileError as error:
                 self.reads += 1
                 self._signature = signature
@@ -72,10 +71,13 @@ class AccessWatch:
                 return
             self.reads += 1
             self._signature, self._logged = signature, ""
-            changes = self._table.replace(document)
+            changes = self._table.apply(prepared)
             if changes:
                 log.info("access file reloaded", changes=len(changes))
                 self._changed(changes)
+
+    def _prepare(self) -> PreparedAccess:
+        return self._table.prepare(read_document(self._path))
 
 
 def _signature(path: Path) -> _Signature:

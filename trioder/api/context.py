@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import trio
 
+from trioder.access.audit import AuditTrail
 from trioder.access.table import AccessTable
 from trioder.access.watch import AccessWatch
 from trioder.control.dispatcher import Dispatcher
-from trioder.control.fleet_reload import FleetReloader
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
+from trioder.fleet.reload import FleetReloader
 from trioder.gateway.agent_clocks import AgentClocks
 from trioder.gateway.sessions import SessionRegistry
 from trioder.ingest.latest import LatestState
@@ -30,6 +31,7 @@ class Headend:
         services: what the gRPC port serves.
         peers: the limits of the gRPC port's connections.
         closing: set at shutdown; sessions end and new ones are refused.
+        audit: records commands, changes of access and refusals.
         peer_access: which peers the gRPC port serves.
         access: the access file in memory; None without one.
         access_watch: keeps `access` current; None without it.
@@ -50,6 +52,7 @@ class Headend:
     peers: PeerLimits
     closing: trio.Event
     reloader: FleetReloader
+    audit: AuditTrail
     peer_access: PeerAccess
     access: AccessTable | None = None
     access_watch: AccessWatch | None = None

@@ -1,31 +1,81 @@
-"""Changes the states of sent setpoints: by acknowledgements, by telemetry, and by the clock."""
+"""Changes the states of sent setpoints by what agents acknowledge or report as active, and by the clock.
+
+What telemetry shows of them is in `tracking`.
+"""
 
 import math
 
 import structlog
 
-from trioder.control.delivery import AckLog, Delivery, overdue_reason
-from trioder.control.lifecycle import IN_FORCE, LASTED, PENDING, DispatchState, state_of_status
-from trioder.control.limits import NameplateLimits
+from trioder.control.allocator import NameplateLimits
+from trioder.control.build import MAX_DURATION_S, adopted_setpoint
+from trioder.control.delivery import Delivery, overdue_reason
 from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.control.registry import ACK_TIMEOUT_MS, TRACKED_STATES, DispatchRegistry
-from trioder.control.requests import MAX_DURATION_S
-from trioder.control.tracking import NO_SAMPLE, Finding, PowerTracker, tolerance_mw
-from trioder.domain.dispatch import DispatchTarget
+from trioder.control.registry import ACK_TIMEOUT_MS, DispatchRegistry
+from trioder.control.tracking import Tracking
 from trioder.domain.fleet import Fleet
-from trioder.domain.telemetry import Samples
+from trioder.domain.lifecycle import IN_FORCE, LASTED, PENDING, DispatchState, state_of_status
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import Session, SessionRegistry
-from trioder.ingest.latest import LatestState
+from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
 from trioder.wire.records import Acknowledgement
 
 log = structlog.stdlib.get_logger(__name__)
 
-# A sample this long after a setpoint was sent is not from before; a former setpoint may have been the same.
-_IN_TRANSIT_MS = 5_000
 # A reported end may be later than the one before by this, as the report was delayed.
 _END_SLACK_MS = 5_000
+
+
+class AckLog:
+    """Logs acknowledgements; of each session only a limited number of lines in ten seconds."""
+
+    def __init__(self, *, counters: Counters, wall: WallClock) -> None:
+        self._counters = counters
+        self._wall = wall
+
+    def applied(self, ack: Acknowledgement, session: Session) -> None:
+        """The acknowledgement changed its dispatch."""
+        details = self._details("taken", ack, session)
+        if details is not None:
+            log.info(
+                "dispatch answered",
+                **details,
+                status=ack.status,
+                reason=ack.reason,
+                agent_time=format_ms(ack.ts_unix_ms),
+            )
+
+    def ignored(self, ack: Acknowledgement, session: Session, why: str) -> None:
+        """The acknowledgement changes nothing."""
+        details = self._details("answer", ack, session)
+        if details is not None:
+            log.info("answer to a dispatch passed over", **details, status=ack.status, reason=why)
+
+    def end_bounded(self, ack: Acknowledgement, session: Session, *, bound_s: float) -> None:
+        """The agent reports a later end than was dispatched; `bound_s` from now is used."""
+        self._counters.leases_bounded += 1
+        details = self._details("end", ack, session)
+        if details is not None:
+            log.warning(
+                "agent reports that a setpoint lasts longer than was dispatched",
+                **details,
+                remaining_s=ack.remaining_s,
+                bounded_to_s=round(max(0.0, bound_s), 3),
+            )
+
+    def _details(self, kind: str, ack: Acknowledgement, session: Session) -> dict[str, object] | None:
+        """The fields of every line; None when the line is suppressed."""
+        suppressed = session.log_limit.suppressed_before(kind, self._wall.now_ms())
+        if suppressed is None:
+            self._counters.log_lines_suppressed += 1
+            return None
+        details: dict[str, object] = {
+            "dispatch_id": ack.dispatch_id,
+            "asset_id": ack.asset_id,
+            "agent_id": session.agent_id,
+        }
+        return details | ({"suppressed_before": suppressed} if suppressed else {})
 
 
 class AckTracker:
@@ -36,7 +86,7 @@ class AckTracker:
         *,
         fleet: Fleet,
         limits: NameplateLimits,
-        latest: LatestState,
+        tracking: Tracking,
         sessions: SessionRegistry,
         registry: DispatchRegistry,
         delivery: Delivery,
@@ -45,7 +95,7 @@ class AckTracker:
     ) -> None:
         self._fleet = fleet
         self._limits = limits
-        self._latest = latest
+        self._tracking = tracking
         self._sessions = sessions
         self._registry = registry
         self._delivery = delivery
@@ -104,7 +154,7 @@ class AckTracker:
         if state == "clamped":
             setpoint.held_mw = self._limits.clamped_mw(setpoint.key, setpoint.mw)
         if state in IN_FORCE:
-            self._expect_arrival(setpoint)
+            self._tracking.expect_arrival(setpoint)
             self._correct_end(setpoint, ack, session, was_answered=was_answered)
         if not setpoint.dispatch.is_group:
             self._log.applied(ack, session)
@@ -112,7 +162,7 @@ class AckTracker:
     def _change(self, setpoint: AssetSetpoint, state: DispatchState, reason: str | None) -> bool:
         is_first = setpoint.answered_ms is None
         if state == "completed":
-            return self._end(setpoint, reason)
+            return self._registry.end(setpoint, reason)
         if setpoint.state in {"tracking", "deviating"} and is_first and state in IN_FORCE:
             # Telemetry showed it before the acknowledgement arrived.
             self._registry.mark_changed(setpoint.dispatch, keys=(setpoint.key,))
@@ -120,111 +170,6 @@ class AckTracker:
         if state == "rejected" and not is_first:
             return False
         return self._registry.transition(setpoint, state, reason=reason)
-
-    def measured(self, samples: Samples) -> None:
-        """Compare the power of assets with their setpoints; backfill is ignored."""
-        tracked = self._registry.tracked
-        if not tracked:
-            return
-        now_ms, ts_unix_ms = self._wall.now_ms(), samples.ts_unix_ms
-        quality, powers = samples.quality, samples.current_mw
-        is_live: bool | None = None
-        for row, key in enumerate(samples.asset_keys):
-            setpoint = tracked.get(key)
-            if setpoint is None:
-                continue
-            tracker = setpoint.tracker or self._new_tracker(setpoint, now_ms)
-            if tracker is None:
-                continue
-            if quality and quality[row]:
-                tracker.add_suspect(now_ms)
-                continue
-            if is_live is None:
-                # One agent's, of one instant: either all of it is backfill or none.
-                is_live = self._latest.is_current(key, ts_unix_ms, now_ms)
-            if not is_live:
-                break
-            if tracker.is_on_target and tracker.low_mw <= (mw := powers[row]) <= tracker.high_mw:
-                tracker.add_on_target(mw, now_ms)
-            elif self._latest.is_current(key, ts_unix_ms, now_ms):
-                self._compare(setpoint, tracker, samples, row, now_ms)
-
-    def _compare(
-        self, setpoint: AssetSetpoint, tracker: PowerTracker, samples: Samples, row: int, now_ms: int
-    ) -> None:
-        has_ended = setpoint.ends_ms is not None and now_ms >= setpoint.ends_ms
-        if has_ended or setpoint.state not in TRACKED_STATES:
-            # What follows is its reversion.
-            return
-        tracker.suspect_since_ms = None
-        mw, echoes = samples.current_mw[row], samples.setpoint_mw[row] == tracker.setpoint_mw
-        if setpoint.state == "sent" and not echoes:
-            return
-        if tracker.arrives_ms is None and setpoint.state != "sent":
-            tracker.expect_arrival(self._limits.asset(setpoint.key), now_ms, mw)
-        charges = tracker.target_mw < 0.0
-        available = samples.available_charge_mw if charges else samples.available_discharge_mw
-        was_limited = setpoint.is_limited
-        finding = tracker.add(mw, available_mw=available[row], now_ms=now_ms, echoes=echoes)
-        match finding:
-            case Finding.ON_TARGET if setpoint.state != "tracking":
-                reason = None if setpoint.state == "deviating" else setpoint.reason
-                self._registry.transition(setpoint, "tracking", reason=reason)
-            case Finding.OFF_TARGET if setpoint.state not in {"sent", "deviating"}:
-                reason = f"{mw:g} MW instead of {tracker.target_mw:g} MW"
-                self._registry.transition(setpoint, "deviating", reason=reason)
-            case Finding.LIMITED if not was_limited:
-                self._note_limited(setpoint, tracker)
-
-    def _note_limited(self, setpoint: AssetSetpoint, tracker: PowerTracker) -> None:
-        self._counters.dispatches_limited += 1
-        limit = f"{tracker.limited_mw:g} of {tracker.target_mw:g} MW"
-        setpoint.reason = f"the battery reports that it can do {limit}"
-        self._registry.mark_changed(setpoint.dispatch, keys=(setpoint.key,))
-        log.info(
-            "battery cannot do what it was asked",
-            dispatch_id=setpoint.dispatch.dispatch_id,
-            asset_id=self._fleet.assets[setpoint.key].id,
-            reason=setpoint.reason,
-        )
-
-    def _new_tracker(self, setpoint: AssetSetpoint, now_ms: int) -> PowerTracker | None:
-        """Compare a setpoint from now on; None while it may not have arrived."""
-        if setpoint.state not in IN_FORCE and not (
-            setpoint.state == "sent" and self._may_be_obeyed(setpoint, now_ms)
-        ):
-            return None
-        setpoint.tracker = PowerTracker(
-            setpoint_mw=setpoint.mw,
-            target_mw=setpoint.target_mw,
-            tolerance_mw=tolerance_mw(self._limits.asset(setpoint.key)),
-        )
-        return setpoint.tracker
-
-    def _may_be_obeyed(self, setpoint: AssetSetpoint, now_ms: int) -> bool:
-        """Whether telemetry decides about a setpoint without acknowledgement: not every agent sends them."""
-        session = self._sessions.session_of(setpoint.key)
-        sends_none = session is not None and session.protocol == 0
-        is_late = now_ms >= (setpoint.sent_ms or 0) + _IN_TRANSIT_MS
-        return (sends_none or setpoint.answer is not None) and is_late
-
-    def _expect_arrival(self, setpoint: AssetSetpoint) -> None:
-        """The agent accepted it: the power is expected after the ramp from the latest power."""
-        now_ms = self._wall.now_ms()
-        tracker = setpoint.tracker or self._new_tracker(setpoint, now_ms)
-        if tracker is None:
-            return
-        tracker.set_target(setpoint.target_mw)
-        if tracker.arrives_ms is not None:
-            return
-        asset = self._limits.asset(setpoint.key)
-        reported = self._latest.reported(setpoint.key, now_ms)
-        if reported is None:
-            tracker.expect_arrival(asset, now_ms, None)
-            return
-        moves = abs(reported.setpoint_mw - reported.current_mw) > tracker.tolerance_mw
-        moving_for_s = min(reported.age_s, self._latest.stale_after_s) if moves else 0.0
-        tracker.expect_arrival(asset, now_ms, reported.current_mw, moving_for_s=moving_for_s)
 
     def check_due(self) -> None:
         """Expire what could not be sent, fail what was not acknowledged, and end what is over."""
@@ -235,7 +180,7 @@ class AckTracker:
             elif setpoint.state == "sent":
                 self._registry.transition(setpoint, "failed", reason=_unacknowledged_reason(setpoint))
             else:
-                self._end(setpoint, "its time is over")
+                self._registry.end(setpoint, "its time is over")
 
     def end_valid_until(self) -> None:
         """The clock was set: end what was valid until before now; its agent may not have done so."""
@@ -246,18 +191,7 @@ class AckTracker:
             for setpoint in dispatch.setpoints.values():
                 if setpoint.state in IN_FORCE:
                     self._delivery.release(setpoint)
-                    self._end(setpoint, "its time is over by the corrected clock")
-
-    def _end(self, setpoint: AssetSetpoint, reason: str | None) -> bool:
-        """End it: `completed` if it was tracking once, else `not_tracked`; False when it cannot end so."""
-        prefix = "" if reason is None else f"{reason}; "
-        if setpoint.tracking_ms is None:
-            tracker = setpoint.tracker
-            why = NO_SAMPLE if tracker is None else tracker.untracked_reason(setpoint.ends_ms)
-            return self._registry.transition(setpoint, "not_tracked", reason=prefix + why)
-        if setpoint.state == "deviating":
-            reason = f"{prefix}deviating at the end: {setpoint.reason}"
-        return self._registry.transition(setpoint, "completed", reason=reason)
+                    self._registry.end(setpoint, "its time is over by the corrected clock")
 
     def _note_unknown(self, setpoint: AssetSetpoint, ack: Acknowledgement, session: Session) -> None:
         """A status that is not in the protocol shows neither acceptance nor refusal."""
@@ -317,39 +251,13 @@ class AckTracker:
             if ack.remaining_s > MAX_DURATION_S:
                 self._log.end_bounded(ack, session, bound_s=MAX_DURATION_S)
             ends_ms = now_ms + round(min(ack.remaining_s, MAX_DURATION_S) * 1000)
-        mw = ack.setpoint_mw or 0.0
-        is_new = dispatch is None
-        if dispatch is None:
-            dispatch = Dispatch(
-                dispatch_id=ack.dispatch_id,
-                target=DispatchTarget(kind="asset", id=ack.asset_id),
-                mw=mw,
-                expires_in_s=0.0,
-                dispatched_ms=now_ms,
-                queue_until_ms=now_ms,
-                ends_ms=ends_ms,
-                adopted=True,
-            )
-        else:
+        if dispatch is not None:
             self._registry.history.reopen(dispatch)
-            dispatch.target = DispatchTarget(kind="assets")
-            dispatch.mw += mw
-        setpoint = AssetSetpoint(
-            dispatch=dispatch,
-            key=key,
-            mw=mw,
-            reversion_mw=ack.reversion_mw or 0.0,
-            wire_id=ack.dispatch_id,
-            queue_until_ms=now_ms,
-            ends_ms=ends_ms,
-            state="accepted",
-            reason="in force since before the headend's start",
-            sent_ms=now_ms,
-            answered_ms=now_ms,
+        setpoint = adopted_setpoint(
+            dispatch, key, ack, tenant=self._fleet.tenant_of(key), now_ms=now_ms, ends_ms=ends_ms
         )
-        dispatch.add(setpoint)
-        if is_new:
-            self._registry.history.add(dispatch)
+        if dispatch is None:
+            self._registry.history.add(setpoint.dispatch)
         self._registry.make_current(setpoint)
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
+from trioder.domain.dispatch import Strategy
 from trioder.domain.holdable import Limit
-from trioder.process.slices import Steps, parts_of, run_at_once
+from trioder.process.slices import Steps, parts_of
 
-Strategy = Literal["headroom", "capacity", "equal"]
 Exclusion = Literal["not_connected", "suspect", "no_telemetry", "stale", "commanded_otherwise", "too_old"]
 # What limits a battery's allocation; `delivery`: what it delivered when it was asked for more.
 ShareLimit = Limit | Literal["delivery"]
@@ -81,6 +81,7 @@ class Split:
 
     Attributes:
         total_mw: of the group, + discharges.
+        hold_s: for how long it is to be held.
         allocated_mw: the setpoint of each, 0.0 or of the total's sign; None for those excluded.
         reasons: `share`, the limit that a battery is at, or why it is excluded.
         shortfall_mw: the part of the total that no battery can hold, of the total's sign.
@@ -90,14 +91,22 @@ class Split:
 
     total_mw: float
     strategy: Strategy
+    hold_s: float
+    candidates: Sequence[Candidate]
     allocated_mw: Sequence[float | None]
     reasons: Sequence[Reason]
     shortfall_mw: float
     shared_weight: float
 
+    def explain(self, position: int) -> tuple[Reason, str]:
+        """Return why the candidate at `position` is allocated this: for programs, and for people."""
+        return self.reasons[position], _explain(self, position)
 
-def split(total_mw: float, candidates: Sequence[Candidate], strategy: Strategy = "headroom") -> Split:
-    """Split a total over the candidates that take part.
+
+def split_steps(
+    total_mw: float, candidates: Sequence[Candidate], strategy: Strategy, *, hold_s: float
+) -> Steps[Split]:
+    """Split a total over the candidates that take part; pauses between its passes over them.
 
     `headroom` allocates to each the same part of what it can hold. `capacity` and `equal` allocate in
     proportion to the capacity, or equally; what a battery cannot hold of its share is allocated to the
@@ -108,13 +117,6 @@ def split(total_mw: float, candidates: Sequence[Candidate], strategy: Strategy =
         ValueError: total_mw is NaN or infinite, or of a candidate that takes part the limit is not finite and
             >= 0, or (`capacity`) the capacity not finite and > 0.
     """
-    return run_at_once(split_steps(total_mw, candidates, strategy))
-
-
-def split_steps(
-    total_mw: float, candidates: Sequence[Candidate], strategy: Strategy = "headroom"
-) -> Steps[Split]:
-    """Do what `split` does; pauses between its passes over the candidates."""
     pass_us = _PASS_US_EACH * len(candidates)
     if not math.isfinite(total_mw):
         raise ValueError(f"total_mw is {total_mw}; it must be a finite number")
@@ -147,6 +149,8 @@ def split_steps(
     return Split(
         total_mw=total_mw + 0.0,
         strategy=strategy,
+        hold_s=hold_s,
+        candidates=candidates,
         allocated_mw=allocated,
         reasons=reasons,
         shortfall_mw=sign * missing_mw + 0.0,
@@ -157,32 +161,6 @@ def split_steps(
 def ramp_window_s(hold_s: float) -> float:
     """Return within how many seconds a battery must reach a power that it is to hold for `hold_s`."""
     return min(RAMP_S, hold_s * _RAMP_SHARE)
-
-
-def explain(split: Split, position: int, candidate: Candidate, *, hold_s: float) -> str:
-    """Explain in one sentence with the numbers what is allocated to the candidate at `position`.
-
-    `hold_s` is for how long it is to be held. Powers are signed as setpoints are.
-    """
-    sign = -1.0 if split.total_mw < 0.0 else 1.0
-    limit_mw = sign * candidate.limit_mw + 0.0
-    match split.reasons[position]:
-        case "share":
-            return f"{split.allocated_mw[position]:g} MW: {_explain_share(split, candidate, hold_s)}"
-        case "limited_by_nameplate":
-            return f"limited by nameplate: {limit_mw:g} MW is its rating"
-        case "limited_by_energy":
-            return f"limited by energy: {limit_mw:g} MW can be held for {hold_s:g} s"
-        case "limited_by_available":
-            return f"limited by available: {limit_mw:g} MW is what the battery reports that it can do now"
-        case "limited_by_delivery":
-            return f"limited by delivery: {limit_mw:g} MW is what it gave when it was asked for more"
-        case "limited_by_ramp":
-            return f"limited by ramp: {limit_mw:g} MW can be reached within {ramp_window_s(hold_s):g} s"
-        case "stale":
-            return f"none: stale, last heard of {candidate.age_s or 0.0:.1f} s ago"
-        case excluded:
-            return f"none: {_EXCLUDED[excluded]}"
 
 
 def _weights(group: Sequence[Candidate], limits: list[float], strategy: Strategy) -> list[float]:
@@ -295,10 +273,34 @@ def _refuse_bad_numbers(group: Iterable[Candidate]) -> None:
             )
 
 
-def _explain_share(split: Split, candidate: Candidate, hold_s: float) -> str:
+def _explain(split: Split, position: int) -> str:
+    """Explain in one sentence with the numbers; powers are signed as setpoints are."""
+    candidate, hold_s = split.candidates[position], split.hold_s
+    sign = -1.0 if split.total_mw < 0.0 else 1.0
+    limit_mw = sign * candidate.limit_mw + 0.0
+    match split.reasons[position]:
+        case "share":
+            return f"{split.allocated_mw[position]:g} MW: {_explain_share(split, candidate)}"
+        case "limited_by_nameplate":
+            return f"limited by nameplate: {limit_mw:g} MW is its rating"
+        case "limited_by_energy":
+            return f"limited by energy: {limit_mw:g} MW can be held for {hold_s:g} s"
+        case "limited_by_available":
+            return f"limited by available: {limit_mw:g} MW is what the battery reports that it can do now"
+        case "limited_by_delivery":
+            return f"limited by delivery: {limit_mw:g} MW is what it gave when it was asked for more"
+        case "limited_by_ramp":
+            return f"limited by ramp: {limit_mw:g} MW can be reached within {ramp_window_s(hold_s):g} s"
+        case "stale":
+            return f"none: stale, last heard of {candidate.age_s or 0.0:.1f} s ago"
+        case excluded:
+            return f"none: {_EXCLUDED[excluded]}"
+
+
+def _explain_share(split: Split, candidate: Candidate) -> str:
     if split.total_mw == 0.0:
         return "0 MW is asked of the whole group"
-    whole = split.shared_weight
+    whole, hold_s = split.shared_weight, split.hold_s
     match split.strategy:
         case "headroom":
             return f"its share by headroom ({candidate.limit_mw:g} of {whole:g} MW holdable for {hold_s:g} s)"

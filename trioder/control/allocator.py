@@ -1,25 +1,18 @@
 """Allocates a group's total to its assets by what each can hold, as far as the headend knows now.
 
-The arithmetic of the split is in `allocation`.
+The nameplate that applies to an asset has the smaller limits of the fleet file's and its agent's. The
+arithmetic of the split is in `allocation`.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from math import inf, isfinite
-from typing import NamedTuple
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
-from trioder.control.allocation import (
-    Candidate,
-    Exclusion,
-    ShareLimit,
-    Split,
-    explain,
-    ramp_window_s,
-    split_steps,
-)
-from trioder.control.limits import NameplateLimits
+from trioder.control.allocation import Candidate, Exclusion, ShareLimit, Split, ramp_window_s, split_steps
 from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.control.requests import DispatchRefusedError
 from trioder.domain.assets import Asset
+from trioder.domain.dispatch import DispatchRefusedError
+from trioder.domain.fleet import Fleet
 from trioder.domain.holdable import holdable
 from trioder.gateway.sessions import SessionRegistry
 from trioder.ingest.latest import LatestState
@@ -33,50 +26,52 @@ _CANDIDATE_US = 4.0
 _SETPOINT_US = 4.0
 
 
-class Known(NamedTuple):
-    """What the headend knows of one battery when a group is dispatched; a tuple, as there may be many.
+class NameplateLimits:
+    """Power limits and capacity by asset key; those of the fleet until an agent reports smaller ones."""
 
-    Attributes:
-        asset_key: its position in the fleet.
-        asset: with the nameplate that applies.
-        soc_mwhr: MWh, as last reported.
-        current_mw: at the meter, + discharges, as last reported.
-        age_s: of the last sample; None without one in the present session.
-        connected: whether it has a session.
-        commanded_otherwise: whether a dispatch of its own takes precedence over the group's.
-        too_old: whether its agent does not know a field that the group's dispatch needs.
-        suspect: whether its last sample is not good.
-        available_discharge_mw: what it reports as available now; a magnitude.
-        available_charge_mw: the same in the other direction.
-        delivered_mw: what it delivered when this dispatch asked it for more, as a magnitude; None otherwise.
-    """
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        # Of the assets whose agents reported another nameplate: with the limits that apply.
+        self._limited: dict[int, Asset] = {}
 
-    asset_key: int
-    asset: Asset
-    soc_mwhr: float
-    current_mw: float
-    age_s: float | None
-    connected: bool
-    commanded_otherwise: bool = False
-    too_old: bool = False
-    suspect: bool = False
-    available_discharge_mw: float = inf
-    available_charge_mw: float = inf
-    delivered_mw: float | None = None
+    @property
+    def different(self) -> int:
+        """How many assets have an agent that reported another nameplate than the fleet file's."""
+        return len(self._limited)
 
+    def report(self, key: int, *, capacity_mwhr: float, max_mw: float, min_mw: float) -> bool:
+        """Apply the nameplate that an agent registered the asset with; it replaces a former one.
 
-class Allocation:
-    """What is allocated to each candidate of a dispatch, in the candidates' order."""
+        An invalid value (not finite, a capacity that is not > 0, limits on the wrong side of 0) is ignored,
+        and the fleet file's applies.
 
-    def __init__(self, candidates: Sequence[Candidate], split: Split, hold_s: float) -> None:
-        self.candidates = candidates
-        self.split = split
-        self._hold_s = hold_s
+        Returns:
+            Whether it differs from the fleet's.
+        """
+        asset = self._fleet.assets[key]
+        if (capacity_mwhr, max_mw, min_mw) == (asset.capacity_mwhr, asset.max_mw, asset.min_mw):
+            self.reset(key)
+            return False
+        highest_mw = min(asset.max_mw, max_mw) if 0.0 <= max_mw < math.inf else asset.max_mw
+        lowest_mw = max(asset.min_mw, min_mw) if -math.inf < min_mw <= 0.0 else asset.min_mw
+        mwhr = (
+            min(asset.capacity_mwhr, capacity_mwhr) if 0.0 < capacity_mwhr < math.inf else asset.capacity_mwhr
+        )
+        self._limited[key] = _with_limits(asset, capacity_mwhr=mwhr, max_mw=highest_mw, min_mw=lowest_mw)
+        return True
 
-    def explain(self, position: int) -> tuple[str, str]:
-        """Return why the candidate was allocated this: for programs, and for people."""
-        text = explain(self.split, position, self.candidates[position], hold_s=self._hold_s)
-        return self.split.reasons[position], text
+    def reset(self, key: int) -> None:
+        """Apply the fleet file's nameplate: the asset's agent has reported none, or it has changed."""
+        self._limited.pop(key, None)
+
+    def asset(self, key: int) -> Asset:
+        """Return the asset with the nameplate that applies."""
+        return self._limited.get(key) or self._fleet.assets[key]
+
+    def clamped_mw(self, key: int, mw: float) -> float:
+        """Return what the asset's agent clamps `mw` to."""
+        asset = self.asset(key)
+        return min(max(mw, asset.min_mw), asset.max_mw)
 
 
 class Allocator:
@@ -101,10 +96,10 @@ class Allocator:
         Raises:
             DispatchRefusedError: the assets cannot hold the reversion.
         """
-        allocation = yield from self.split_steps(dispatch, dispatch.mw, elsewhere=())
-        dispatch.shortfall_mw = allocation.split.shortfall_mw
-        for part in parts_of(range(len(allocation.candidates))):
-            _add_setpoints(dispatch, allocation, part)
+        split = yield from self.split_steps(dispatch, dispatch.mw, elsewhere=())
+        dispatch.shortfall_mw = split.shortfall_mw
+        for part in parts_of(range(len(split.candidates))):
+            _add_setpoints(dispatch, split, part)
             yield _SETPOINT_US * len(part)
         if dispatch.reversion_mw:
             yield from self._reversion_steps(dispatch)
@@ -115,18 +110,19 @@ class Allocator:
         connected = self._sessions.session_of(key) is not None
         return connected and reported is not None and reported.age_s <= self._latest.stale_after_s
 
-    def check_single(self, dispatch: Dispatch, setpoint: AssetSetpoint) -> None:
+    def check_single(self, dispatch: Dispatch) -> None:
         """Compare the setpoint of one asset with what a group of it alone would be allocated.
 
         The asset is sent what was asked, for the user named it; what it cannot hold is the shortfall. Without
         a good sample nothing is compared.
         """
-        allocation = self.split(dispatch, dispatch.mw, elsewhere=())
-        if allocation.candidates[0].excluded is None and allocation.split.shortfall_mw:
-            dispatch.shortfall_mw = allocation.split.shortfall_mw
-            setpoint.code, setpoint.allocation = allocation.explain(0)
+        split = self.split(dispatch, dispatch.mw, elsewhere=())
+        if split.candidates[0].excluded is None and split.shortfall_mw:
+            dispatch.shortfall_mw = split.shortfall_mw
+            [setpoint] = dispatch.setpoints.values()
+            setpoint.code, setpoint.allocation = split.explain(0)
 
-    def split(self, dispatch: Dispatch, total_mw: float, *, elsewhere: Collection[int]) -> Allocation:
+    def split(self, dispatch: Dispatch, total_mw: float, *, elsewhere: Collection[int]) -> Split:
         """Split a total over the dispatch's candidates, to be held for the time that is left.
 
         Args:
@@ -136,68 +132,88 @@ class Allocator:
         """
         return run_at_once(self.split_steps(dispatch, total_mw, elsewhere=elsewhere))
 
-    def split_steps(
-        self, dispatch: Dispatch, total_mw: float, *, elsewhere: Collection[int]
-    ) -> Steps[Allocation]:
+    def split_steps(self, dispatch: Dispatch, total_mw: float, *, elsewhere: Collection[int]) -> Steps[Split]:
         """Do what `split` does, in steps: each asset counts as it is at its step."""
         now_ms = self._wall.now_ms()
-        left_s = None if dispatch.ends_ms is None else max(1.0, (dispatch.ends_ms - now_ms) / 1000)
-        hold_s = horizon_s(left_s)
+        hold_s = (
+            HOLD_S_WITHOUT_END if dispatch.ends_ms is None else max(1.0, (dispatch.ends_ms - now_ms) / 1000)
+        )
         candidates: list[Candidate] = []
         for keys in parts_of(dispatch.candidate_keys):
-            candidates += candidates_of(
-                (self._known(dispatch, key, now_ms, key in elsewhere) for key in keys),
-                charging=total_mw < 0.0,
-                hold_s=hold_s,
-                stale_after_s=self._latest.stale_after_s,
+            candidates += self._candidates(
+                dispatch, keys, charging=total_mw < 0.0, hold_s=hold_s, elsewhere=elsewhere, now_ms=now_ms
             )
             yield _CANDIDATE_US * len(keys)
-        result = yield from split_steps(total_mw, candidates, dispatch.strategy or "headroom")
-        return Allocation(candidates, result, hold_s)
+        return (yield from split_steps(total_mw, candidates, dispatch.strategy or "headroom", hold_s=hold_s))
+
+    def _candidates(
+        self,
+        dispatch: Dispatch,
+        keys: Sequence[int],
+        *,
+        charging: bool,
+        hold_s: float,
+        elsewhere: Collection[int],
+        now_ms: int,
+    ) -> list[Candidate]:
+        # One call for many assets: it runs for each asset of a fleet.
+        ramp_s = ramp_window_s(hold_s)
+        candidates = []
+        for key in keys:
+            asset = self._limits.asset(key)
+            session = self._sessions.session_of(key)
+            reported = self._latest.reported(key, now_ms)
+            excluded: Exclusion
+            if session is None:
+                excluded = "not_connected"
+            elif reported is None:
+                excluded = "suspect" if self._latest.is_suspect(key) else "no_telemetry"
+            elif reported.age_s > self._latest.stale_after_s:
+                excluded = "stale"
+            elif key in elsewhere:
+                excluded = "commanded_otherwise"
+            elif dispatch.reversion_mw and not session.supports_reversions:
+                excluded = "too_old"
+            else:
+                soc_mwhr, current_mw, _, available_discharge_mw, available_charge_mw, age_s = reported
+                available_mw = available_charge_mw if charging else available_discharge_mw
+                limited_by: ShareLimit
+                limit_mw, limited_by = holdable(
+                    asset,
+                    soc_mwhr,
+                    current_mw,
+                    hold_s=hold_s,
+                    ramp_s=ramp_s,
+                    charging=charging,
+                    available_mw=max(0.0, available_mw) if math.isfinite(available_mw) else None,
+                )
+                delivered_mw = dispatch.delivered_mw.get(key)
+                if delivered_mw is not None and delivered_mw < limit_mw:
+                    limit_mw, limited_by = delivered_mw, "delivery"
+                candidates.append(Candidate(key, asset.capacity_mwhr, limit_mw, limited_by, None, age_s))
+                continue
+            heard_s = None if reported is None else reported.age_s
+            candidates.append(Candidate(key, asset.capacity_mwhr, 0.0, "nameplate", excluded, heard_s))
+        return candidates
 
     def _reversion_steps(self, dispatch: Dispatch) -> Steps[None]:
         excluded = frozenset(dispatch.excluded)
-        allocation = yield from self.split_steps(dispatch, dispatch.reversion_mw, elsewhere=excluded)
-        if allocation.split.shortfall_mw:
-            can_mw = dispatch.reversion_mw - allocation.split.shortfall_mw
+        split = yield from self.split_steps(dispatch, dispatch.reversion_mw, elsewhere=excluded)
+        if split.shortfall_mw:
+            can_mw = dispatch.reversion_mw - split.shortfall_mw
             raise DispatchRefusedError(
                 "out_of_bounds",
                 f"reversion_mw is {dispatch.reversion_mw}; the assets of the group can hold {can_mw:g} MW",
             )
-        for candidate, mw in zip(allocation.candidates, allocation.split.allocated_mw, strict=True):
+        for candidate, mw in zip(split.candidates, split.allocated_mw, strict=True):
             if mw is not None:
                 dispatch.setpoints[candidate.asset_key].reversion_mw = mw
 
-    def _known(self, dispatch: Dispatch, key: int, now_ms: int, commanded_otherwise: bool) -> Known:
-        session = self._sessions.session_of(key)
-        asset = self._limits.asset(key)
-        reported = self._latest.reported(key, now_ms)
-        if session is None or reported is None:
-            suspect = self._latest.is_suspect(key)
-            return Known(
-                key, asset, 0.0, 0.0, None, session is not None, commanded_otherwise, suspect=suspect
-            )
-        soc_mwhr, current_mw, _, available_discharge_mw, available_charge_mw, age_s = reported
-        return Known(
-            key,
-            asset,
-            soc_mwhr,
-            current_mw,
-            age_s,
-            True,
-            commanded_otherwise,
-            not session.supports_reversions and bool(dispatch.reversion_mw),
-            False,
-            available_discharge_mw,
-            available_charge_mw,
-            dispatch.delivered_mw.get(key),
-        )
 
-
-def _add_setpoints(dispatch: Dispatch, allocation: Allocation, positions: Sequence[int]) -> None:
+def _add_setpoints(dispatch: Dispatch, split: Split, positions: Sequence[int]) -> None:
     for position in positions:
-        key, mw = allocation.candidates[position].asset_key, allocation.split.allocated_mw[position]
-        code, text = allocation.explain(position)
+        key, mw = split.candidates[position].asset_key, split.allocated_mw[position]
+        code, text = split.explain(position)
         if mw is None:
             dispatch.excluded[key] = (code, text)
             continue
@@ -216,69 +232,16 @@ def _add_setpoints(dispatch: Dispatch, allocation: Allocation, positions: Sequen
         )
 
 
-def horizon_s(duration_s: float | None) -> float:
-    """Return for how many seconds a dispatch of this duration is to be held."""
-    return HOLD_S_WITHOUT_END if duration_s is None else float(duration_s)
-
-
-def candidates_of(
-    known: Iterable[Known], *, charging: bool, hold_s: float, stale_after_s: float
-) -> list[Candidate]:
-    """Return a candidate for each battery, in the same order.
-
-    Args:
-        known: each battery once.
-        charging: whether the total is negative.
-        hold_s: as `horizon_s` gives it, > 0.
-        stale_after_s: a battery whose sample is older is excluded.
-
-    Raises:
-        ValueError: hold_s is not > 0, or a battery that would take part has a state that is not finite.
-    """
-    ramp_s = ramp_window_s(hold_s)
-    candidates = []
-    for (
-        key,
+def _with_limits(asset: Asset, *, capacity_mwhr: float, max_mw: float, min_mw: float) -> Asset:
+    if (capacity_mwhr, max_mw, min_mw) == (asset.capacity_mwhr, asset.max_mw, asset.min_mw):
+        return asset
+    # An auxiliary load beyond the charge limit, and no power at all, are invalid in a nameplate.
+    if max_mw <= min_mw:
+        max_mw, min_mw = math.ulp(0.0), 0.0
+    return replace(
         asset,
-        soc_mwhr,
-        current_mw,
-        age_s,
-        connected,
-        commanded_otherwise,
-        too_old,
-        suspect,
-        available_discharge_mw,
-        available_charge_mw,
-        delivered_mw,
-    ) in known:
-        excluded: Exclusion
-        if not connected:
-            excluded = "not_connected"
-        elif suspect:
-            excluded = "suspect"
-        elif age_s is None:
-            excluded = "no_telemetry"
-        elif age_s > stale_after_s:
-            excluded = "stale"
-        elif commanded_otherwise:
-            excluded = "commanded_otherwise"
-        elif too_old:
-            excluded = "too_old"
-        else:
-            available_mw = available_charge_mw if charging else available_discharge_mw
-            limited_by: ShareLimit
-            limit_mw, limited_by = holdable(
-                asset,
-                soc_mwhr,
-                current_mw,
-                hold_s=hold_s,
-                ramp_s=ramp_s,
-                charging=charging,
-                available_mw=max(0.0, available_mw) if isfinite(available_mw) else None,
-            )
-            if delivered_mw is not None and delivered_mw < limit_mw:
-                limit_mw, limited_by = delivered_mw, "delivery"
-            candidates.append(Candidate(key, asset.capacity_mwhr, limit_mw, limited_by, None, age_s))
-            continue
-        candidates.append(Candidate(key, asset.capacity_mwhr, 0.0, "nameplate", excluded, age_s))
-    return candidates
+        capacity_mwhr=capacity_mwhr,
+        max_mw=max_mw,
+        min_mw=min_mw,
+        aux_load_mw=min(asset.aux_load_mw, -min_mw),
+    )

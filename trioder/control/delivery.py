@@ -1,6 +1,6 @@
 """Sends setpoints to agents: through the session that drives the asset, or later, when there is one.
 
-What agents acknowledge is handled in `ack_tracker`; what is logged of it is here.
+What agents acknowledge is handled in `ack_tracker`.
 """
 
 import math
@@ -11,16 +11,15 @@ from uuid import UUID
 
 import structlog
 
-from trioder.control.lifecycle import PENDING
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import DispatchRegistry
 from trioder.domain.dispatch import Setpoint
 from trioder.domain.fleet import Fleet
+from trioder.domain.lifecycle import PENDING
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import Session, SessionRegistry
 from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
-from trioder.wire.records import Acknowledgement
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -219,57 +218,6 @@ class Delivery:
             reversion_mw=setpoint.reversion_mw,
             group_id=dispatch.dispatch_id if dispatch.is_group else "",
         )
-
-
-class AckLog:
-    """Logs acknowledgements; of each session only a limited number of lines in ten seconds."""
-
-    def __init__(self, *, counters: Counters, wall: WallClock) -> None:
-        self._counters = counters
-        self._wall = wall
-
-    def applied(self, ack: Acknowledgement, session: Session) -> None:
-        """The acknowledgement changed its dispatch."""
-        details = self._details("taken", ack, session)
-        if details is not None:
-            log.info(
-                "dispatch answered",
-                **details,
-                status=ack.status,
-                reason=ack.reason,
-                agent_time=format_ms(ack.ts_unix_ms),
-            )
-
-    def ignored(self, ack: Acknowledgement, session: Session, why: str) -> None:
-        """The acknowledgement changes nothing."""
-        details = self._details("answer", ack, session)
-        if details is not None:
-            log.info("answer to a dispatch passed over", **details, status=ack.status, reason=why)
-
-    def end_bounded(self, ack: Acknowledgement, session: Session, *, bound_s: float) -> None:
-        """The agent reports a later end than was dispatched; `bound_s` from now is used."""
-        self._counters.leases_bounded += 1
-        details = self._details("end", ack, session)
-        if details is not None:
-            log.warning(
-                "agent reports that a setpoint lasts longer than was dispatched",
-                **details,
-                remaining_s=ack.remaining_s,
-                bounded_to_s=round(max(0.0, bound_s), 3),
-            )
-
-    def _details(self, kind: str, ack: Acknowledgement, session: Session) -> dict[str, object] | None:
-        """The fields of every line; None when the line is suppressed."""
-        suppressed = session.log_limit.suppressed_before(kind, self._wall.now_ms())
-        if suppressed is None:
-            self._counters.log_lines_suppressed += 1
-            return None
-        details: dict[str, object] = {
-            "dispatch_id": ack.dispatch_id,
-            "asset_id": ack.asset_id,
-            "agent_id": session.agent_id,
-        }
-        return details | ({"suppressed_before": suppressed} if suppressed else {})
 
 
 def overdue_reason(setpoint: AssetSetpoint, now_ms: int) -> str | None:

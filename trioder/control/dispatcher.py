@@ -4,22 +4,21 @@ The rest of the headend uses dispatch through this module.
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import structlog
 import trio
 
 from trioder.control.ack_tracker import AckTracker
-from trioder.control.allocator import Allocator
-from trioder.control.build import DispatchBuilder
+from trioder.control.allocator import Allocator, NameplateLimits
+from trioder.control.build import DispatchBuilder, dispatch_of
 from trioder.control.delivery import Assignment, Delivery
-from trioder.control.limits import NameplateLimits
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.reallocation import Reallocator
-from trioder.control.recovery import dispatch_of
 from trioder.control.registry import LEFT_THE_FLEET, SMALL_GROUP, DispatchRegistry
-from trioder.control.requests import DispatchRefusedError, GroupRequest
-from trioder.domain.dispatch import DispatchRecord, DispatchRequest
+from trioder.control.tracking import Tracking
+from trioder.domain.dispatch import DispatchRecord, DispatchRefusedError, DispatchRequest, GroupRequest
 from trioder.domain.fleet import Fleet, FleetChange
 from trioder.domain.telemetry import Samples
 from trioder.events.bus import EventBus
@@ -43,6 +42,7 @@ class Dispatcher:
 
     Attributes:
         limits: the nameplates that apply; those of the fleet file until agents report smaller ones.
+        history: the dispatches in memory.
     """
 
     def __init__(
@@ -56,9 +56,8 @@ class Dispatcher:
         events: EventBus,
         wall: WallClock,
         rng: random.Random,
-        limits: NameplateLimits | None = None,
     ) -> None:
-        self.limits = NameplateLimits(fleet) if limits is None else limits
+        self.limits = NameplateLimits(fleet)
         self._fleet = fleet
         self._sessions = sessions
         self._counters = counters
@@ -69,13 +68,23 @@ class Dispatcher:
         self._registry = DispatchRegistry(
             fleet=fleet, store=store, counters=counters, events=events, wall=wall
         )
+        self.history = self._registry.history
         self._delivery = Delivery(
             fleet=fleet, sessions=sessions, registry=self._registry, counters=counters, wall=wall, rng=rng
         )
-        self._tracker = AckTracker(
+        self._tracking = Tracking(
             fleet=fleet,
             limits=self.limits,
             latest=latest,
+            sessions=sessions,
+            registry=self._registry,
+            counters=counters,
+            wall=wall,
+        )
+        self._ack_tracker = AckTracker(
+            fleet=fleet,
+            limits=self.limits,
+            tracking=self._tracking,
             sessions=sessions,
             registry=self._registry,
             delivery=self._delivery,
@@ -84,7 +93,7 @@ class Dispatcher:
         )
         self._allocator = Allocator(limits=self.limits, sessions=sessions, latest=latest, wall=wall)
         self._builder = DispatchBuilder(
-            fleet=fleet, sessions=sessions, allocator=self._allocator, wall=wall, new_id=self._delivery.new_id
+            fleet=fleet, sessions=sessions, wall=wall, new_id=self._delivery.new_id
         )
         self._reallocator = Reallocator(
             allocator=self._allocator,
@@ -96,62 +105,34 @@ class Dispatcher:
             wall=wall,
         )
 
-    def dispatch(
-        self,
-        request: DispatchRequest,
-        *,
-        dry_run: bool = False,
-        idempotency_key: str | None = None,
-        request_digest: str | None = None,
-    ) -> Dispatch:
+    def dispatch(self, request: DispatchRequest, *, dry_run: bool = False) -> Dispatch:
         """Dispatch one asset; its setpoint is `sent` when its agent is connected, else `queued`.
 
         Args:
             request: the request.
             dry_run: only check it.
-            idempotency_key: the user's, to be recorded.
-            request_digest: of the request under that key.
 
         Raises:
             DispatchRefusedError: unknown asset, or a value that it does not accept.
         """
-        try:
+        with self._refusal_logged(asset_id=request.asset_id, mw=request.mw, duration_s=request.duration_s):
             dispatch = self._builder.build_single(request)
-        except DispatchRefusedError as refusal:
-            self._refused(refusal, asset_id=request.asset_id, mw=request.mw, duration_s=request.duration_s)
-            raise
-        dispatch.idempotency_key, dispatch.request_digest = idempotency_key, request_digest
+            self._allocator.check_single(dispatch)
         return dispatch if dry_run else self._start(dispatch)
 
-    def dispatch_group(
-        self,
-        request: GroupRequest,
-        *,
-        dry_run: bool = False,
-        idempotency_key: str | None = None,
-        request_digest: str | None = None,
-    ) -> Dispatch:
+    def dispatch_group(self, request: GroupRequest, *, dry_run: bool = False) -> Dispatch:
         """Dispatch many assets together; see `dispatch`. What they cannot hold is the shortfall.
 
         Raises:
             DispatchRefusedError: no asset, or an invalid value.
         """
-        try:
+        with self._refusal_logged(target=request.target.kind, mw=request.mw, duration_s=request.duration_s):
             dispatch = self._builder.build_group(request)
             run_at_once(self._allocator.allocate_steps(dispatch))
-        except DispatchRefusedError as refusal:
-            self._refused(refusal, target=request.target.kind, mw=request.mw, duration_s=request.duration_s)
-            raise
-        dispatch.idempotency_key, dispatch.request_digest = idempotency_key, request_digest
         return dispatch if dry_run else self._start(dispatch)
 
     async def dispatch_group_in_slices(
-        self,
-        request: GroupRequest,
-        *,
-        dry_run: bool = False,
-        idempotency_key: str | None = None,
-        request_digest: str | None = None,
+        self, request: GroupRequest, *, dry_run: bool = False
     ) -> DispatchRecord:
         """Do what `dispatch_group` does without blocking the event loop, however many assets there are.
 
@@ -166,22 +147,15 @@ class Dispatcher:
         """
         if len(request.keys) <= SMALL_GROUP:
             await trio.lowlevel.checkpoint_if_cancelled()
-            dispatch = self.dispatch_group(
-                request, dry_run=dry_run, idempotency_key=idempotency_key, request_digest=request_digest
-            )
-            return self.record_of(dispatch)
-        try:
+            return self.record_of(self.dispatch_group(request, dry_run=dry_run))
+        with self._refusal_logged(target=request.target.kind, mw=request.mw, duration_s=request.duration_s):
             dispatch = self._builder.build_group(request)
-            dispatch.idempotency_key, dispatch.request_digest = idempotency_key, request_digest
             async with self._large_group:
                 await run_in_slices(self._allocator.allocate_steps(dispatch))
                 # From here on it is dispatched, whether or not the caller still waits.
                 with trio.CancelScope(shield=not dry_run):
                     steps = dispatch.record_steps(self._asset_ids) if dry_run else self._start_steps(dispatch)
                     record = await run_in_slices(steps)
-        except DispatchRefusedError as refusal:
-            self._refused(refusal, target=request.target.kind, mw=request.mw, duration_s=request.duration_s)
-            raise
         return record
 
     def record_of(self, dispatch: Dispatch) -> DispatchRecord:
@@ -194,7 +168,7 @@ class Dispatcher:
 
     async def wait_answered(self, dispatch_id: str, *, within_s: float) -> bool:
         """Wait until no setpoint waits for its acknowledgement; False when that took longer."""
-        dispatch = self._registry.history.get(dispatch_id)
+        dispatch = self.history.get(dispatch_id)
         if dispatch is None:
             await trio.lowlevel.checkpoint()
             return True
@@ -202,30 +176,10 @@ class Dispatcher:
             await dispatch.answered.wait()
         return dispatch.answered.is_set()
 
-    def find(self, dispatch_id: str) -> DispatchRecord | None:
-        """Return the record of a dispatch that is in memory."""
-        dispatch = self._registry.history.get(dispatch_id)
-        return None if dispatch is None else dispatch.record(self._asset_ids)
-
     async def find_in_slices(self, dispatch_id: str) -> DispatchRecord | None:
         """Return the record of a dispatch that is in memory, however large."""
-        dispatch = self._registry.history.get(dispatch_id)
+        dispatch = self.history.get(dispatch_id)
         return None if dispatch is None else await self.record_in_slices(dispatch)
-
-    def remembers(self, dispatch_id: str) -> bool:
-        """Whether a dispatch is in memory."""
-        return self._registry.history.get(dispatch_id) is not None
-
-    def newest(
-        self, limit: int, *, counts: Callable[[Dispatch], bool], whole: bool = False
-    ) -> list[DispatchRecord]:
-        """Return the last `limit` dispatches that count, newest first; `whole` with allocations."""
-        dispatches = self._registry.history.newest(limit, counts=counts)
-        return [dispatch.record(self._asset_ids, whole=whole) for dispatch in dispatches]
-
-    def newest_dispatches(self, limit: int, *, counts: Callable[[Dispatch], bool]) -> list[Dispatch]:
-        """Return the last `limit` dispatches that count, newest first; `record_in_slices` for each."""
-        return self._registry.history.newest(limit, counts=counts)
 
     def in_force(self, key: int) -> AssetSetpoint | None:
         """Return the open setpoint of an asset; None without one."""
@@ -233,11 +187,11 @@ class Dispatcher:
 
     def acknowledged(self, ack: Acknowledgement, *, session: Session) -> None:
         """Apply an acknowledgement; one from another session, or for another setpoint, is only logged."""
-        self._tracker.acknowledged(ack, session=session)
+        self._ack_tracker.acknowledged(ack, session=session)
 
     def measured(self, samples: Samples) -> None:
         """Compare the power of assets with their setpoints."""
-        self._tracker.measured(samples)
+        self._tracking.measured(samples)
 
     def session_opened(self, session: Session) -> None:
         """Send the session's assets what is queued and still valid."""
@@ -251,14 +205,14 @@ class Dispatcher:
         """The wall clock was set by this: durations stay, and what was valid until before now ends."""
         self._registry.clock_stepped(by_ms)
         self._delivery.clock_stepped(by_ms)
-        self._tracker.end_valid_until()
+        self._ack_tracker.end_valid_until()
         self._registry.flush()
 
     def maintain(self) -> None:
         """Do what is due: expire, end, reallocate and record; `flush_large` records large groups."""
-        self._tracker.check_due()
+        self._ack_tracker.check_due()
         self._reallocator.check_due()
-        self._registry.flush_small()
+        self._registry.flush(most_assets=SMALL_GROUP)
 
     async def flush_large(self) -> None:
         """Record the changes of large groups, in slices."""
@@ -304,7 +258,7 @@ class Dispatcher:
 
     def deviating(self) -> int:
         """Return how many setpoints are deviating."""
-        return self._registry.deviating()
+        return sum(dispatch.count_by_state["deviating"] for dispatch in self.history)
 
     def _start(self, dispatch: Dispatch) -> Dispatch:
         run_at_once(self._start_steps(dispatch))
@@ -380,6 +334,11 @@ class Dispatcher:
             agent_id=None if session is None else session.agent_id,
         )
 
-    def _refused(self, refusal: DispatchRefusedError, **described: object) -> None:
-        self._counters.dispatches_refused += 1
-        log.warning("dispatch refused", **described, reason=refusal.message)
+    @contextmanager
+    def _refusal_logged(self, **described: object) -> Iterator[None]:
+        try:
+            yield
+        except DispatchRefusedError as refusal:
+            self._counters.dispatches_refused += 1
+            log.warning("dispatch refused", **described, reason=refusal.message)
+            raise

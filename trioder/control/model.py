@@ -10,9 +10,7 @@ from math import fsum
 
 import trio
 
-from trioder.control.allocation import Strategy
-from trioder.control.lifecycle import LASTED, PENDING, TERMINAL, DispatchState, can_transition, state_of_group
-from trioder.control.tracking import PowerTracker
+from trioder.domain.access import DEFAULT_TENANT
 from trioder.domain.dispatch import (
     AllocationRecord,
     AssetSetpointRecord,
@@ -20,7 +18,17 @@ from trioder.domain.dispatch import (
     DispatchTarget,
     ExcludedAssetRecord,
     ReallocationRecord,
+    Strategy,
 )
+from trioder.domain.lifecycle import (
+    LASTED,
+    OPEN,
+    TERMINAL,
+    DispatchState,
+    can_transition,
+    state_of_group,
+)
+from trioder.domain.power_tracker import PowerTracker
 from trioder.process.slices import Steps, parts_of, run_at_once
 
 # The cost of one setpoint's record, and of its part in a sum.
@@ -184,6 +192,8 @@ class Dispatch:
         queue_until_ms: until when its first setpoints may wait to be sent.
         strategy: how it was split; None for a dispatch to one asset.
         resplit: whether the power of an asset that drops out is reallocated to the others.
+        tenant: whose assets; `ALL_TENANTS` for several tenants' together.
+        requested_by: the principal's name.
         candidate_keys: the assets that were asked for.
         excluded: the assets that were allocated nothing: the reason for programs and for people.
         shortfall_mw: the part of the total that no asset can hold.
@@ -198,8 +208,6 @@ class Dispatch:
         next_trial_ms: when it is computed again whether its own assets can take over the shortfall.
         answered: set when no setpoint waits for its acknowledgement.
         is_starting: its setpoints are being activated and sent.
-        pending_count: setpoints that are not known to have reached their agents.
-        open_count: setpoints whose state may still change.
     """
 
     dispatch_id: str
@@ -217,6 +225,8 @@ class Dispatch:
     resplit: bool = False
     idempotency_key: str | None = None
     request_digest: str | None = None
+    tenant: str = DEFAULT_TENANT
+    requested_by: str = ""
     candidate_keys: Sequence[int] = ()
     setpoints: dict[int, AssetSetpoint] = field(default_factory=dict)
     excluded: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -234,8 +244,6 @@ class Dispatch:
     reallocations: list[ReallocationRecord] = field(default_factory=list)
     count_by_state: Counter[DispatchState] = field(default_factory=Counter)
     answered: trio.Event = field(default_factory=trio.Event)
-    pending_count: int = 0
-    open_count: int = 0
 
     @property
     def is_group(self) -> bool:
@@ -250,7 +258,7 @@ class Dispatch:
     @property
     def ended(self) -> bool:
         """Whether all of its setpoints have ended."""
-        return self.open_count == 0
+        return not any(map(self.count_by_state.get, OPEN))
 
     @property
     def retired_keys(self) -> Sequence[int]:
@@ -277,8 +285,6 @@ class Dispatch:
             self.count_by_state[former.state] -= 1
         self.setpoints[setpoint.key] = setpoint
         self.count_by_state[setpoint.state] += 1
-        self.pending_count += setpoint.state in PENDING
-        self.open_count += setpoint.state not in TERMINAL
 
     def retire(self, record: AssetSetpointRecord, state: DispatchState) -> None:
         """Keep the record of a setpoint whose asset is no longer in the fleet."""
@@ -289,13 +295,11 @@ class Dispatch:
         """Count the change of a setpoint's state."""
         self.count_by_state[before] -= 1
         self.count_by_state[state] += 1
-        self.pending_count += (state in PENDING) - (before in PENDING)
-        self.open_count += (before in TERMINAL) - (state in TERMINAL)
         self.set_if_answered()
 
     def set_if_answered(self) -> None:
         """Wake those who wait for the acknowledgements when none is outstanding."""
-        if not self.pending_count:
+        if not (self.count_by_state["queued"] or self.count_by_state["sent"]):
             self.answered.set()
 
     def shift_times(self, by_ms: int) -> None:
@@ -352,6 +356,8 @@ class Dispatch:
             is_open=not self.ended,
             idempotency_key=self.idempotency_key,
             request_digest=self.request_digest,
+            tenant=self.tenant,
+            requested_by=self.requested_by,
             resplits=tuple(self.reallocations),
             by_state={state: count for state, count in self.count_by_state.items() if count},
             assets_left_out=len(self.excluded),

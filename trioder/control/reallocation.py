@@ -4,17 +4,18 @@ A shortfall is allocated to batteries once they have been good for long enough. 
 the dispatch's record.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from math import fsum
 
 import structlog
 
-from trioder.control.allocator import Allocation, Allocator
+from trioder.control.allocation import Split
+from trioder.control.allocator import Allocator
 from trioder.control.delivery import Delivery
-from trioder.control.lifecycle import LASTED, DispatchState
 from trioder.control.model import AssetSetpoint, Dispatch, Readmission
 from trioder.control.registry import DispatchRegistry
 from trioder.domain.dispatch import ReallocationRecord
+from trioder.domain.lifecycle import LASTED, DispatchState
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import SessionRegistry
 from trioder.ingest.latest import LatestState
@@ -47,16 +48,7 @@ _TEMPORARY = frozenset({"not_connected", "no_telemetry", "stale", "suspect"})
 # The ends after which an asset may be used again. A refusal, and a later dispatch, are final.
 _READMITTED_AFTER: frozenset[DispatchState] = frozenset({"failed", "expired", "not_tracked"})
 
-Reasons = list[tuple[AssetSetpoint, str]]
-
-
-@dataclass(slots=True, kw_only=True)
-class _Result:
-    """Which setpoints a reallocation has changed, and under which id."""
-
-    wire_id: str = ""
-    changed: int = 0
-    joined: list[str] = field(default_factory=list)
+Reasons = Sequence[tuple[AssetSetpoint, str]]
 
 
 class Reallocator:
@@ -107,9 +99,9 @@ class Reallocator:
 
     def _find_changes(self, dispatch: Dispatch, now_ms: int) -> tuple[Reasons, Reasons]:
         """Return which setpoints drop out, and which are to be reduced; each with the reason."""
-        ended: Reasons = []
-        unreliable: Reasons = []
-        reduced: Reasons = []
+        ended: list[tuple[AssetSetpoint, str]] = []
+        unreliable: list[tuple[AssetSetpoint, str]] = []
+        reduced: list[tuple[AssetSetpoint, str]] = []
         any_reachable = False
         for setpoint in dispatch.setpoints.values():
             if setpoint.dropped_out:
@@ -166,12 +158,11 @@ class Reallocator:
         if dispatch.ended:
             # No asset is left.
             dispatch.shortfall_mw = dispatch.mw
-            self._note(dispatch, _Result(), dropped=dropped)
+            self._note(dispatch, dropped=dropped)
             return
         elsewhere = dispatch.ended_keys()
         elsewhere |= {key for key in dispatch.excluded if self._registry.active.current_open(key) is not None}
-        result = self._apply(dispatch, self._split(dispatch, elsewhere))
-        self._note(dispatch, result, dropped=dropped, reduced=reduced)
+        self._apply(dispatch, self._split(dispatch, elsewhere), dropped=dropped, reduced=reduced)
 
     def _drop(self, dispatch: Dispatch, setpoint: AssetSetpoint, why: str) -> None:
         setpoint.dropped_out = True
@@ -202,12 +193,12 @@ class Reallocator:
         for key in ready:
             dispatch.delivered_mw.pop(key, None)
         elsewhere = (dispatch.ended_keys() | dispatch.excluded.keys()) - ready
-        allocation = self._split(dispatch, elsewhere)
-        gain_mw = abs(dispatch.shortfall_mw) - abs(allocation.split.shortfall_mw)
+        split = self._split(dispatch, elsewhere)
+        gain_mw = abs(dispatch.shortfall_mw) - abs(split.shortfall_mw)
         if gain_mw <= (_SAME_MW if ready else max(_WORTH_MW, _WORTH_SHARE * abs(dispatch.mw))):
             dispatch.delivered_mw = delivered_mw
             return
-        self._note(dispatch, self._apply(dispatch, allocation))
+        self._apply(dispatch, split)
 
     def _ready_for_readmission(self, dispatch: Dispatch, now_ms: int) -> set[int]:
         """Return the assets that may be used again, or be asked for more than they delivered."""
@@ -231,7 +222,7 @@ class Reallocator:
         current = self._registry.active.current_open(key)
         return current is None or (current is dispatch.setpoints.get(key) and current.state == "tracking")
 
-    def _split(self, dispatch: Dispatch, elsewhere: set[int]) -> Allocation:
+    def _split(self, dispatch: Dispatch, elsewhere: set[int]) -> Split:
         """Split the total less the setpoints that cannot be changed now."""
         kept_mw = fsum(
             setpoint.mw
@@ -241,29 +232,36 @@ class Reallocator:
         rest_mw = dispatch.mw - kept_mw if abs(kept_mw) < abs(dispatch.mw) else 0.0
         return self._allocator.split(dispatch, rest_mw, elsewhere=elsewhere)
 
-    def _apply(self, dispatch: Dispatch, allocation: Allocation) -> _Result:
+    def _apply(
+        self, dispatch: Dispatch, split: Split, *, dropped: Reasons = (), reduced: Reasons = ()
+    ) -> None:
         """Send the setpoints that have changed."""
         for setpoint in dispatch.setpoints.values():
             # What ended early has been reallocated, too.
             setpoint.dropped_out = setpoint.dropped_out or not setpoint.is_open
-        dispatch.shortfall_mw = allocation.split.shortfall_mw
-        result = _Result(wire_id=self._delivery.new_id())
-        self._registry.history.add_wire_id(dispatch, result.wire_id)
-        for position, candidate in enumerate(allocation.candidates):
-            key, mw = candidate.asset_key, allocation.split.allocated_mw[position]
-            if mw is None:
-                continue
+        dispatch.shortfall_mw = split.shortfall_mw
+        wire_id = self._delivery.new_id()
+        self._registry.history.add_wire_id(dispatch, wire_id)
+        changed, joined = 0, []
+        for position, candidate in enumerate(split.candidates):
+            key, mw = candidate.asset_key, split.allocated_mw[position]
             former = dispatch.setpoints.get(key)
-            if former is None or not former.is_open:
-                if mw:
-                    self._join(dispatch, key, mw, result.wire_id, allocation.explain(position))
-                    result.joined.append(self._delivery.asset_id(key))
-            elif abs(former.mw - mw) > _SAME_MW:
-                self._change(former, mw, result.wire_id, allocation.explain(position))
-                result.changed += 1
-        result.changed += len(result.joined)
-        self._counters.dispatches_joined += len(result.joined)
-        return result
+            if former is not None and former.is_open:
+                if mw is not None and abs(former.mw - mw) > _SAME_MW:
+                    self._change(former, mw, wire_id, split.explain(position))
+                    changed += 1
+            elif mw:
+                self._join(dispatch, key, mw, wire_id, split.explain(position))
+                joined.append(self._delivery.asset_id(key))
+        self._counters.dispatches_joined += len(joined)
+        self._note(
+            dispatch,
+            dropped=dropped,
+            reduced=reduced,
+            wire_id=wire_id,
+            changed=changed + len(joined),
+            joined=joined,
+        )
 
     def _join(self, dispatch: Dispatch, key: int, mw: float, wire_id: str, why: tuple[str, str]) -> None:
         """Add a setpoint for an asset that has none, or whose setpoint has ended."""
@@ -304,20 +302,22 @@ class Reallocator:
     def _note(
         self,
         dispatch: Dispatch,
-        result: _Result,
         *,
-        dropped: Reasons | None = None,
-        reduced: Reasons | None = None,
+        dropped: Reasons = (),
+        reduced: Reasons = (),
+        wire_id: str = "",
+        changed: int = 0,
+        joined: Sequence[str] = (),
     ) -> None:
         """Record and log a reallocation."""
         record = ReallocationRecord(
             at_ms=self._wall.now_ms(),
-            wire_id=result.wire_id,
+            wire_id=wire_id,
             dropped=self._named(dropped),
-            changed=result.changed,
+            changed=changed,
             shortfall_mw=dispatch.shortfall_mw,
             adjusted=self._named(reduced),
-            joined=result.joined,
+            joined=joined,
         )
         self._counters.dispatches_resplit += 1
         if len(dispatch.reallocations) < _MAX_REALLOCATIONS_RECORDED:
@@ -336,8 +336,8 @@ class Reallocator:
             shortfall_mw=dispatch.shortfall_mw,
         )
 
-    def _named(self, reasons: Reasons | None) -> list[tuple[str, str]]:
-        return [(self._delivery.asset_id(setpoint.key), why) for setpoint, why in reasons or ()]
+    def _named(self, reasons: Reasons) -> list[tuple[str, str]]:
+        return [(self._delivery.asset_id(setpoint.key), why) for setpoint, why in reasons]
 
 
 def _hold_off(dispatch: Dispatch, key: int, *, deviated: bool) -> None:

@@ -1,19 +1,21 @@
 """All dispatches: their history by id, the active setpoint of each asset, and the changes to be recorded.
 
 The one place where a setpoint's state changes, is counted, logged and recorded. What causes the changes is in
-`delivery`, `ack_tracker` and `reallocation`.
+`delivery`, `ack_tracker`, `tracking` and `reallocation`.
 """
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import count, islice
+from math import inf
 
 import structlog
 
-from trioder.control.lifecycle import IN_FORCE, TERMINAL, DispatchState
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.domain.fleet import Fleet
+from trioder.domain.lifecycle import IN_FORCE, TERMINAL, DispatchState
+from trioder.domain.power_tracker import NO_SAMPLE
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.events.facts import DispatchChanged
@@ -185,7 +187,7 @@ class DispatchRegistry:
         self._wall = wall
         # What changed since it was recorded, with the keys of the allocations that did: a group is not
         # recorded for each of its setpoints.
-        self._changed: dict[str, tuple[Dispatch, set[int]]] = {}
+        self._changed: dict[Dispatch, set[int]] = {}
 
     def start(self, dispatch: Dispatch) -> None:
         """Add a new dispatch; `activate` each of its setpoints next."""
@@ -243,6 +245,17 @@ class DispatchRegistry:
             self._warn(setpoint)
         return True
 
+    def end(self, setpoint: AssetSetpoint, reason: str | None) -> bool:
+        """End it: `completed` if it was tracking once, else `not_tracked`; False when it cannot end so."""
+        prefix = "" if reason is None else f"{reason}; "
+        if setpoint.tracking_ms is None:
+            tracker = setpoint.tracker
+            why = NO_SAMPLE if tracker is None else tracker.untracked_reason(setpoint.ends_ms)
+            return self.transition(setpoint, "not_tracked", reason=prefix + why)
+        if setpoint.state == "deviating":
+            reason = f"{prefix}deviating at the end: {setpoint.reason}"
+        return self.transition(setpoint, "completed", reason=reason)
+
     def clock_stepped(self, by_ms: int) -> None:
         """The wall clock was set by this: the times of open dispatches are corrected and recorded."""
         for dispatch in self.history:
@@ -261,8 +274,7 @@ class DispatchRegistry:
         """The dispatch and its allocations of these assets have changed, and are to be recorded."""
         self.history.archive_if_ended(dispatch)
         if not dispatch.adopted:
-            _, changed = self._changed.setdefault(dispatch.dispatch_id, (dispatch, set()))
-            changed.update(keys)
+            self._changed.setdefault(dispatch, set()).update(keys)
         if self._events.wants(DispatchChanged):
             # Below 0 are places of assets that have left the fleet.
             in_fleet = tuple(key for key in keys if key >= 0)
@@ -270,44 +282,27 @@ class DispatchRegistry:
                 DispatchChanged(dispatch.dispatch_id, in_fleet, state, reason, self._wall.now_ms())
             )
 
-    def deviating(self) -> int:
-        """How many setpoints are deviating."""
-        return sum(dispatch.count_by_state["deviating"] for dispatch in self.history)
-
-    def flush(self) -> None:
-        """Record all changes now."""
-        for dispatch_id in tuple(self._changed):
-            run_at_once(self._record_steps(dispatch_id))
-
-    def flush_small(self) -> None:
-        """Record the changes, but for the dispatches that would take long."""
-        small = [
-            dispatch_id
-            for dispatch_id, (dispatch, _) in self._changed.items()
-            if len(dispatch.candidate_keys) <= SMALL_GROUP
-        ]
-        for dispatch_id in small:
-            run_at_once(self._record_steps(dispatch_id))
+    def flush(self, *, most_assets: float = inf) -> None:
+        """Record the changes now; of the dispatches with at most so many candidates."""
+        for dispatch in tuple(self._changed):
+            if len(dispatch.candidate_keys) <= most_assets:
+                run_at_once(self.record_steps(dispatch))
 
     def flush_steps(self) -> Steps[None]:
         """Record the changes, in steps."""
-        for dispatch_id, (dispatch, _) in tuple(self._changed.items()):
+        for dispatch in tuple(self._changed):
             # A dispatch that is starting is recorded when it has started.
             if not dispatch.is_starting:
-                yield from self._record_steps(dispatch_id)
+                yield from self.record_steps(dispatch)
 
     def record_steps(self, dispatch: Dispatch) -> Steps[None]:
         """Record the changes of one dispatch, in steps."""
-        return self._record_steps(dispatch.dispatch_id)
-
-    def _record_steps(self, dispatch_id: str) -> Steps[None]:
         # It stays among the changed until it is recorded: a flush meanwhile records it.
-        if dispatch_id not in self._changed:
+        if dispatch not in self._changed:
             return
-        dispatch, _ = self._changed[dispatch_id]
         record = yield from dispatch.record_steps(self._asset_ids, whole=False)
-        if dispatch_id in self._changed:
-            _, keys = self._changed.pop(dispatch_id)
+        keys = self._changed.pop(dispatch, None)
+        if keys is not None:
             self._store.record_dispatch(
                 record, changed=keys, share_of=partial(dispatch.allocation_record, self._asset_ids)
             )

@@ -7,25 +7,77 @@ from typing import Literal
 from trioder.domain.access import DEFAULT_TENANT
 
 TargetKind = Literal["asset", "assets", "site", "fleet"]
+Strategy = Literal["headroom", "capacity", "equal"]
+RefusalCode = Literal["bad_request", "not_found", "out_of_bounds"]
+
+
+class DispatchRefusedError(Exception):
+    """A request that was refused; the message names the value and the rule."""
+
+    def __init__(self, code: RefusalCode, message: str) -> None:
+        super().__init__(message)
+        self.code: RefusalCode = code
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchRequest:
-    """A request to one asset: hold `mw`, for a time or until the next dispatch.
+class RequestTerms:
+    """What is asked, of one asset or of many together: hold `mw`, for a time or until the next dispatch.
 
     Attributes:
         duration_s: how long, from when it was dispatched.
         valid_until_ms: until this instant; Unix time. At most one of the two is given.
         reversion_mw: the setpoint after the end.
         expires_in_s: how long the dispatch may wait for an asset that is not connected.
+        idempotency_key: the user's, to be recorded.
+        request_digest: of the request under that key.
+        tenant: whose assets; `ALL_TENANTS` for several tenants' together.
+        requested_by: the principal's name.
     """
 
-    asset_id: str
     mw: float
     duration_s: int | None = None
     valid_until_ms: int | None = None
     reversion_mw: float = 0.0
     expires_in_s: float | None = None
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+    tenant: str = DEFAULT_TENANT
+    requested_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchRequest(RequestTerms):
+    """A request to one asset."""
+
+    asset_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchTarget:
+    """What is dispatched: one asset, a list of assets, a site or the fleet.
+
+    Attributes:
+        id: of the asset or the site; empty for the others.
+    """
+
+    kind: TargetKind
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRequest(RequestTerms):
+    """A request to many assets together; the powers are totals.
+
+    Attributes:
+        keys: the assets, distinct, by their position in the fleet.
+        resplit: whether the power of an asset that drops out is reallocated to the others.
+    """
+
+    target: DispatchTarget
+    keys: Sequence[int]
+    strategy: Strategy = "headroom"
+    resplit: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,18 +98,6 @@ class Setpoint:
     valid_until_ms: int | None = None
     reversion_mw: float = 0.0
     group_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchTarget:
-    """What is dispatched: one asset, a list of assets, a site or the fleet.
-
-    Attributes:
-        id: of the asset or the site; empty for the others.
-    """
-
-    kind: TargetKind
-    id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ class Site:
         id: UUID, canonical lower case.
         lat: degrees north, -90..90.
         lon: degrees east, -180..180.
-        tenant: to whom it belongs.
+        tenant: whom the site and its assets belong to; see `TENANT_RULE`.
     """
 
     id: str
@@ -32,7 +32,7 @@ class FleetChange:
 
     Attributes:
         added: new to the fleet, or in it again.
-        changed: nameplate, name or site differ.
+        changed: nameplate, name, site or the tenant of the site differ.
         retired: no longer in the file.
     """
 
@@ -79,10 +79,9 @@ class Fleet:
         return Fleet(sites=self.sites, assets=[self.assets[key] for key in self.keys])
 
     def tenant_of(self, key: int) -> str:
-        """Return the tenant of an asset, also of a retired one."""
+        """Return the tenant of an asset's site; a retired asset has that of its last site."""
         site_id = self.assets[key].site_id
-        site = self.sites_by_id.get(site_id) or self.former_sites.get(site_id)
-        return DEFAULT_TENANT if site is None else site.tenant
+        return (self.sites_by_id.get(site_id) or self.former_sites[site_id]).tenant
 
     def reload(self, newer: "Fleet") -> FleetChange:
         """Change into `newer`, in place, and return the difference."""
@@ -98,7 +97,7 @@ class Fleet:
                 continue
             if asset.id not in self.index_by_id:
                 added.append(key)
-            elif assets[key] != asset:
+            elif assets[key] != asset or self.tenant_of(key) != newer.sites_by_id[asset.site_id].tenant:
                 changed.append(key)
             assets[key] = asset
         retired = [key for asset_id, key in self.index_by_id.items() if asset_id not in newer.index_by_id]
@@ -115,11 +114,19 @@ class Fleet:
 
 
 def shard_fleet(fleet: Fleet, size: int) -> list[tuple[Asset, ...]]:
-    """Return the assets in file order, in shards of `size`; the last may be smaller.
+    """Return the assets in file order, in shards of `size` of one tenant; a tenant's last may be smaller.
 
     Raises:
         ValueError: size is below 1.
     """
     if size < 1:
         raise ValueError(f"size is {size}; a shard must hold at least 1 asset")
-    return [tuple(fleet.assets[start : start + size]) for start in range(0, len(fleet.assets), size)]
+    # An agent has one certificate, which is of one tenant.
+    by_tenant: dict[str, list[Asset]] = {}
+    for key in fleet.keys:
+        by_tenant.setdefault(fleet.tenant_of(key), []).append(fleet.assets[key])
+    return [
+        tuple(assets[start : start + size])
+        for assets in by_tenant.values()
+        for start in range(0, len(assets), size)
+    ]

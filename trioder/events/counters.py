@@ -3,12 +3,27 @@
 They are exported by `/metrics`, each with its field's `help`.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 
 def _counter(text: str) -> int:
     count: int = field(default=0, metadata={"help": text})
     return count
+
+
+@dataclass(frozen=True, slots=True)
+class TenantCounters:
+    """Counters by tenant: their keys are of principals and fleet files, and so few.
+
+    Attributes:
+        dispatches: dispatches requested, by the tenant of the assets.
+        refusals: REST requests that were not permitted, by the tenant of the principal, empty when unknown,
+            and by the status of the response.
+    """
+
+    dispatches: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[tuple[str, int]] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)

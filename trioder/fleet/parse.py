@@ -6,8 +6,11 @@ A mapping becomes a `Section`, a sequence a `Listing`, a scalar str, bool, int, 
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf, nan
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -19,16 +22,11 @@ MAX_FAULTS_SHOWN = 50
 MAX_DEPTH = 16
 _MAX_DIGITS = 400
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_INTEGER = re.compile(r"[-+]?[0-9]+").fullmatch
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?").fullmatch
-# YAML 1.2's core schema.
-_CONSTANTS: dict[str, Any] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
-    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
-    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?").fullmatch
+# YAML 1.2's core schema; words also with a capital letter, or in capitals.
+_WORDS = {"null": None, "true": True, "false": False, ".inf": inf, "+.inf": inf, "-.inf": -inf, ".nan": nan}
+_CONSTANTS = {"": None, "~": None} | {
+    form: value for word, value in _WORDS.items() for form in (word, word.title(), word.upper())
 }
 
 
@@ -96,10 +94,8 @@ class Findings:
 class Section(dict[str, Any]):
     """A mapping, the line where it begins, and the line of each key; a JSON file has no lines."""
 
-    def __init__(self, pairs: Iterable[tuple[str, Any]] = (), *, line: int | None = None) -> None:
-        super().__init__(pairs)
-        self.line = line
-        self.lines: dict[str, int] = {}
+    line: int | None = None
+    lines: Mapping[str, int] = MappingProxyType({})
 
     def line_of(self, key: str) -> int | None:
         """Return the key's line, or where the section begins when it has no such key."""
@@ -107,144 +103,156 @@ class Section(dict[str, Any]):
 
 
 class Listing(list[Any]):
-    """A sequence and the line of each item."""
+    """A sequence of a YAML file, and the line of each item."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[int] = []
+    lines: list[int]
 
 
 def describe(value: object) -> str:
     """Return a value for an error message: short, and on one line."""
-    match value:
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case None:
-            return "empty"
-        case bool():
-            return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return "empty" if value is None else str(value).lower()
     return preview(value)
 
 
-def parse_json(text: str, findings: Findings) -> Any:
-    """Return the value of a JSON text, its objects as sections. Raises FleetFileError: it is not JSON."""
+def parse_file(path: Path, findings: Findings) -> Section:
+    """Return the mapping in a file: JSON when its name ends in .json, else YAML. A key's first value counts.
 
+    Raises:
+        FleetFileError: it cannot be read or parsed, holds no mapping, or has anchors, aliases or tags, which
+            could make a small file large.
+    """
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise findings.fatal(f"cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise findings.fatal(f"not UTF-8: {error.reason}", line=line) from None
+    root = (_parse_json if path.suffix.lower() == ".json" else _parse_yaml)(text, findings)
+    if not isinstance(root, Section):
+        what = "the file is empty" if root is None else f"the file holds {describe(root)}"
+        raise findings.fatal(f"{what}; it must be a mapping with the keys sites and assets")
+    return root
+
+
+def _parse_json(text: str, findings: Findings) -> Any:
     def section(pairs: list[tuple[str, Any]]) -> Section:
-        for key, count in Counter(key for key, _ in pairs).items():
-            if count > 1:
-                findings.add("is given twice in one object", field=key)
-        return Section(reversed(pairs))  # the first of two equal keys counts, as in YAML
+        found = Section(pairs)
+        if len(found) < len(pairs):
+            for key, count in Counter(key for key, _ in pairs).items():
+                if count > 1:
+                    findings.add("is given twice in one object", field=key)
+            found.update(reversed(pairs))  # of two equal keys the first counts
+        return found
 
+    line = None
     try:
         return json.loads(text, object_pairs_hook=section)
     except json.JSONDecodeError as error:
-        message = f"not valid JSON: {error.msg} (column {error.colno})"
-        raise findings.fatal(message, line=error.lineno) from None
+        message, line = f"{error.msg} (column {error.colno})", error.lineno
     except RecursionError:
-        raise findings.fatal("not valid JSON: nested too deep") from None
-    except ValueError:
-        # Python refuses to convert integers of thousands of digits.
-        raise findings.fatal("not valid JSON: a number is too long") from None
+        message = "nested too deep"
+    except ValueError:  # Python refuses to convert integers of thousands of digits
+        message = "a number is too long"
+    raise findings.fatal(f"not valid JSON: {message}", line=line)
 
 
-def parse_yaml(text: str, findings: Findings) -> Any:
-    """Return the one document of a YAML text; None when there is none. A key's first value counts.
-
-    Raises:
-        FleetFileError: it is not YAML, or has anchors, aliases or tags, which could make a small file large.
-    """
-    builder = _Builder(findings)
+def _parse_yaml(text: str, findings: Findings) -> Any:
     try:
-        for event in yaml.parse(text, Loader=_Loader):
-            builder.take(event)
+        return _Composer(text, findings).document()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        message = f"not valid YAML: {error.problem or error.context}"
-        if error.problem and error.context and error.context_mark:
-            message += f" ({error.context} that begins in line {error.context_mark.line + 1})"
-        raise findings.fatal(message, line=None if mark is None else mark.line + 1) from None
+        message, mark, start = error.problem, error.problem_mark, error.context_mark
+        if start is not None:
+            message = f"{message} ({error.context} that begins in line {start.line + 1})"
+        line = None if mark is None else mark.line + 1
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise findings.fatal(f"not valid YAML: {error.reason}", line=line) from None
-    if builder.refused:
-        findings.raise_any()
-    return builder.root
+        message, line = error.reason, text.count("\n", 0, error.position) + 1
+    raise findings.fatal(f"not valid YAML: {message}", line=line)
 
 
-class _Builder:
-    """Builds the document from libyaml's events, without recursion."""
+class _Composer:
+    """Composes a YAML document from libyaml's events; yaml's own composer follows aliases."""
 
-    def __init__(self, findings: Findings) -> None:
-        self.root: Any = None
-        self.refused = False
+    def __init__(self, text: str, findings: Findings) -> None:
         self._findings = findings
-        # The open collections, and the innermost section's key that waits for its value.
-        self._open: list[Section | Listing] = []
-        self._key: str | None = None
-        self._documents = 0
+        self._next_event = _Loader(text).get_event
+        self._has_extras = False
 
-    def take(self, event: Any) -> None:
-        kind, line = type(event), event.start_mark.line + 1
+    def document(self) -> Any:
+        """Return the value of the one document; None when there is none."""
+        self._next_event()  # the stream begins
+        if type(self._next_event()) is yaml.StreamEndEvent:
+            return None
+        root = self._value(self._next_event(), depth=0)
+        self._next_event()  # the document ends
+        if type(event := self._next_event()) is yaml.DocumentStartEvent:
+            raise self._findings.fatal("a second document begins; only one is read", line=_line(event))
+        if self._has_extras:
+            self._findings.raise_any()
+        return root
+
+    def _value(self, event: Any, depth: int) -> Any:
+        kind = type(event)
+        self._refuse_extras(event)
         if kind is yaml.ScalarEvent:
-            self._refuse_extras(event, line)
             # A plain scalar may be a number or a constant; a quoted one is text.
-            self._put(event.value, line, plain=event.implicit[0])
-        elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-            self._refuse_extras(event, line)
-            if len(self._open) == MAX_DEPTH:
-                raise self._findings.fatal(f"nested more than {MAX_DEPTH} deep", line=line)
-            collection = Section(line=line) if kind is yaml.MappingStartEvent else Listing()
-            self._put(collection, line)
-            self._open.append(collection)
-        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-            self._open.pop()
-        elif kind is yaml.AliasEvent:
-            self._refuse(f"alias *{event.anchor}; aliases are not read, write the value out", line)
-            self._put(None, line)
-        elif kind is yaml.DocumentStartEvent:
-            self._documents += 1
-            if self._documents > 1:
-                raise self._findings.fatal("a second document begins; only one is read", line=line)
+            return _scalar(event.value) if event.implicit[0] else event.value
+        if kind is yaml.AliasEvent:
+            return None
+        if depth == MAX_DEPTH:
+            raise self._findings.fatal(f"nested more than {MAX_DEPTH} deep", line=_line(event))
+        return (self._section if kind is yaml.MappingStartEvent else self._listing)(event, depth + 1)
 
-    def _put(self, value: Any, line: int, *, plain: bool = False) -> None:
-        into = self._open[-1] if self._open else None
-        if type(into) is Section and self._key is None:
-            if not isinstance(value, str):
-                raise self._findings.fatal("a key must be text", line=line)
-            self._key = value
-            first = into.lines.setdefault(value, line)
-            if value in into:
-                self._findings.add(
-                    f"is given twice; it stands in line {first} already", field=value, line=line
-                )
+    def _section(self, start: Any, depth: int) -> Section:
+        lines: dict[str, int] = {}
+        section = Section()
+        section.line, section.lines = _line(start), lines
+        while type(event := self._next_event()) is not yaml.MappingEndEvent:
+            self._refuse_extras(event)
+            if type(event) is not yaml.ScalarEvent:
+                raise self._findings.fatal("a key must be text", line=_line(event))
+            key, line = event.value, _line(event)
+            if key in section:
+                message = f"is given twice; it stands in line {lines[key]} already"
+                self._findings.add(message, field=key, line=line)
+            lines.setdefault(key, line)
+            section.setdefault(key, self._value(self._next_event(), depth))
+        return section
+
+    def _listing(self, _start: Any, depth: int) -> Listing:
+        listing = Listing()
+        listing.lines = []
+        while type(event := self._next_event()) is not yaml.SequenceEndEvent:
+            listing.lines.append(_line(event))
+            listing.append(self._value(event, depth))
+        return listing
+
+    def _refuse_extras(self, event: Any) -> None:
+        if type(event) is yaml.AliasEvent:
+            self._refuse(f"alias *{event.anchor}; aliases are not read, write the value out", event)
             return
-        if plain:
-            value = _scalar(value)
-        if type(into) is Section:
-            into.setdefault(str(self._key), value)
-            self._key = None
-        elif type(into) is Listing:
-            into.append(value)
-            into.lines.append(line)
-        else:
-            self.root = value
-
-    def _refuse_extras(self, event: Any, line: int) -> None:
         if event.anchor is not None:
-            self._refuse(f"anchor &{event.anchor}; anchors are not read", line)
+            self._refuse(f"anchor &{event.anchor}; anchors are not read", event)
         if event.tag is not None:
-            self._refuse(f"tag {event.tag}; tags are not read", line)
+            self._refuse(f"tag {event.tag}; tags are not read", event)
 
-    def _refuse(self, message: str, line: int) -> None:
-        self._findings.add(message, line=line)
-        self.refused = True
+    def _refuse(self, message: str, event: Any) -> None:
+        self._findings.add(message, line=_line(event))
+        self._has_extras = True
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
 
 
 def _scalar(text: str) -> Any:
     if text in _CONSTANTS:
         return _CONSTANTS[text]
-    if _FLOAT(text):
-        return float(text) if not _INTEGER(text) or len(text) > _MAX_DIGITS else int(text)
-    return text
+    if not _NUMBER(text):
+        return text
+    is_integer = text.lstrip("+-").isdecimal() and len(text) <= _MAX_DIGITS
+    return int(text) if is_integer else float(text)

@@ -3,12 +3,14 @@
 The order of the `async with` blocks is the order of the shutdown, from the inside out.
 """
 
+import ipaddress
 import math
 import os
 import random
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +21,11 @@ import trio_asyncio
 
 from trioder.access.document import AccessFileError
 from trioder.access.tls import TlsConfigurationError
-from trioder.api import AllowedHosts, create_app, serve_rest
+from trioder.api import AllowedHosts, RestOptions, create_app, serve_rest
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
 from trioder.headend.reloads import open_reloads
+from trioder.headend.rest_options import rest_options
 from trioder.headend.security import (
     Security,
     SecurityError,
@@ -183,6 +186,7 @@ _option = partial(click.option, show_default=True, show_envvar=True)
     help="MiB that all gRPC peers together can occupy in the headend; beyond it connections are closed.",
 )
 @security_options
+@rest_options
 @logging_options
 def main(
     *,
@@ -198,6 +202,7 @@ def main(
     stale_after_s: float,
     peer_memory_mb: int,
     security: SecurityOptions,
+    rest: RestOptions,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
@@ -233,6 +238,7 @@ def main(
             memory_bytes=peer_memory_mb * 1024 * 1024, max_connections=peer_descriptors(descriptors)
         ),
         security=secured,
+        rest=rest,
     )
     refused: list[BaseException] = []
     try:
@@ -271,12 +277,14 @@ async def _run(
     stale_after_s: float,
     peers: PeerOptions,
     security: Security,
+    rest: RestOptions,
 ) -> None:
     async with AsyncExitStack() as ports:
         # First of all: a second headend must fail here.
         http_listeners = await _listen(http_addr, "HEADEND_HTTP_ADDR", ports)
         grpc_listeners = await _listen(grpc_addr, "HEADEND_GRPC_ADDR", ports)
         wall = WallClock.starting_now()
+        rest = replace(rest, limits=replace(rest.limits, limit_open_access=not _is_loopback(http_listeners)))
         async with (
             open_stop_signal() as stop,
             _open_stop_watchdog(stop) as started,
@@ -305,16 +313,16 @@ async def _run(
             open_reloads(headend, security.tls),
             trio.open_nursery() as edge,
         ):
-            rest = partial(
+            serve = partial(
                 serve_rest,
-                create_app(headend),
+                create_app(headend, rest),
                 http_listeners,
                 shutdown=headend.closing,
                 hosts=http_hosts,
                 counters=headend.counters,
                 tls=security.http_tls,
             )
-            await edge.start(rest)
+            await edge.start(serve)
             grpc = partial(
                 serve_rpc,
                 grpc_listeners,
@@ -380,6 +388,10 @@ async def _listen(address: Address, variable: str, ports: AsyncExitStack) -> lis
     for listener in listeners:
         await ports.enter_async_context(listener)
     return listeners
+
+
+def _is_loopback(listeners: list[trio.SocketListener]) -> bool:
+    return all(ipaddress.ip_address(one.socket.getsockname()[0]).is_loopback for one in listeners)
 
 
 def _address_of(listeners: list[trio.SocketListener]) -> str:

@@ -5,12 +5,13 @@ The access file is examined by its own watch.
 
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import trio
 
 from trioder.access.tls import ServerTls
 from trioder.api.context import Headend
+from trioder.domain.access import ALL_TENANTS, AuditOutcome, AuditRecord
 from trioder.fleet import FleetFileError
 
 
@@ -42,5 +43,20 @@ async def _reload_on_hangup(
                 one.reload()
             if headend.access_watch is not None:
                 await headend.access_watch.reload()
-            with suppress(FleetFileError):
+            outcome: AuditOutcome = "ok"
+            try:
                 await headend.reloader.reload()
+            except FleetFileError:
+                outcome = "failed"
+            headend.audit.record(
+                AuditRecord(
+                    at_ms=headend.wall.now_ms(),
+                    principal="",
+                    kind="",
+                    tenant=ALL_TENANTS,
+                    peer="",
+                    action="fleet.reload",
+                    target="SIGHUP",
+                    outcome=outcome,
+                )
+            )

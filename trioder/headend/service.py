@@ -12,15 +12,16 @@ from pathlib import Path
 import structlog
 import trio
 
+from trioder.access.audit import AuditTrail
 from trioder.access.table import AccessChange, AccessTable
 from trioder.access.watch import AccessWatch
 from trioder.api.context import Headend
 from trioder.control.dispatcher import Dispatcher
-from trioder.control.fleet_reload import FleetReloader
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.events.facts import AgentEvent, FleetChanged, SessionClosed, TelemetryAccepted
+from trioder.fleet.reload import FleetReloader
 from trioder.gateway.agent_clocks import AgentClocks
 from trioder.gateway.log_limit import AgentEventLog
 from trioder.gateway.sessions import SessionRegistry
@@ -114,10 +115,12 @@ async def open_headend(
             link_service.clock_stepped(by_ms)
             dispatcher.clock_stepped(by_ms)
 
+    audit = AuditTrail(store.record_audit, wall=wall)
     revocation = Revocation(access=access, sessions=sessions)
     peer_access = PeerAccess(revocation.refusal)
 
-    def access_changed(_: Sequence[AccessChange]) -> None:
+    def access_changed(changes: Sequence[AccessChange]) -> None:
+        audit.access_changed(changes)
         revocation.access_changed(peer_access)
 
     access_watch = None
@@ -139,16 +142,13 @@ async def open_headend(
         events=events,
         counters=counters,
     )
-    event_log = AgentEventLog(counters=counters, wall=wall)
-    events.handle(AgentEvent, event_log.write)
-    events.handle(SessionClosed, event_log.session_closed)
+    _handle_agent_events(events, AgentEventLog(counters=counters, wall=wall))
     # Each sample is compared with the setpoint in force; from a queue, samples would be dropped.
     events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
     _handle_fleet_changes(
         events, latest=latest, dispatcher=dispatcher, link_service=link_service, ingest=ingest, store=store
     )
-    health = HealthStatus()
-    health.set_serving(AGENT_LINK_STREAM.service, True)
+    health = _serving()
     await _recover_dispatches(dispatcher, store)
 
     async def stop() -> None:
@@ -156,6 +156,7 @@ async def open_headend(
         dispatcher.flush()
 
     async with open_background_nursery(before_cancel=stop) as nursery:
+        nursery.start_soon(audit.run)
         if access_watch is not None:
             nursery.start_soon(access_watch.run)
         nursery.start_soon(_end_sessions, closing, sessions, health)
@@ -182,11 +183,23 @@ async def open_headend(
             peers=peers or PeerLimits(),
             closing=closing,
             reloader=reloader,
+            audit=audit,
             peer_access=peer_access,
             access=access,
             access_watch=access_watch,
         )
         yield headend
+
+
+def _serving() -> HealthStatus:
+    health = HealthStatus()
+    health.set_serving(AGENT_LINK_STREAM.service, True)
+    return health
+
+
+def _handle_agent_events(events: EventBus, event_log: AgentEventLog) -> None:
+    events.handle(AgentEvent, event_log.write)
+    events.handle(SessionClosed, event_log.session_closed)
 
 
 def _handle_fleet_changes(

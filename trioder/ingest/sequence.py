@@ -68,11 +68,6 @@ class BatchCursor:
             self.watermark = watermark
         self.next_seq = max(self.next_seq, watermark.batch_seq + 1)
 
-    def released(self) -> None:
-        """The store has dropped every batch that it had not committed."""
-        self.next_seq = self.committed_seq + 1
-        self._replay_requested = False
-
     def capacity_available(self) -> bool:
         """The store accepts batches again; True if it refused any."""
         refused, self._store_full = self._store_full, False

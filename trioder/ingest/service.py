@@ -212,17 +212,6 @@ class Ingest:
         if self._events.wants(TelemetryCommitted):
             self._events.publish(TelemetryCommitted(outbox_id, watermark.batch_seq, watermark.ts_unix_ms))
 
-    def batches_released(self, outbox_id: str) -> None:
-        """See `StoreListener`: continue after the last committed batch."""
-        outbox = self._outboxes.get(outbox_id)
-        if outbox is None:
-            return
-        outbox.cursor.released()
-        if outbox.downlink is not None:
-            self._request_replay(outbox)
-        else:
-            self._forget_if_settled(outbox_id, outbox)
-
     def capacity_available(self) -> None:
         """See `StoreListener`: request what was refused."""
         for outbox in self._outboxes.values():

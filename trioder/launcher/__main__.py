@@ -13,7 +13,14 @@ import trio
 from trioder.fleet import FleetFileError, load_fleet
 from trioder.launcher.display import LiveLine
 from trioder.launcher.run import run_launcher
-from trioder.launcher.shards import DEFAULT_OUTBOX_MAX_MB, LaunchSettings, RetiredAgents, Shard, cut_shards
+from trioder.launcher.shards import (
+    DEFAULT_OUTBOX_MAX_MB,
+    LaunchSettings,
+    RetiredAgents,
+    Shard,
+    certificate_request,
+    cut_shards,
+)
 from trioder.process.addresses import Address, AddressType
 from trioder.process.agent_files import gathered_states_file, retired_files
 from trioder.process.logs import LogFormat, configure_logging, logging_options
@@ -99,6 +106,11 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: float | N
     show_envvar=True,
     help="Seconds without a headend after which an agent's setpoints revert.  [default: never]",
 )
+@click.option(
+    "--print-shards",
+    is_flag=True,
+    help="Print a line of JSON for each agent, as python -m trioder.access issue-agents reads it, and exit.",
+)
 @logging_options
 def main(
     *,
@@ -109,6 +121,7 @@ def main(
     outbox_max_mb: int,
     tick_s: float,
     comms_loss_hold_s: float | None,
+    print_shards: bool,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
@@ -120,6 +133,9 @@ def main(
     # Three pipes an agent.
     raise_descriptor_limit()
     shards = _read_shards(assets_path, shard_size)
+    if print_shards:
+        click.echo("\n".join(map(certificate_request, shards)))
+        return
     live = LiveLine(sys.stderr) if sys.stderr.isatty() and log_format == "auto" else None
     configure_logging(level=log_level, format=log_format, stream=live)
     settings = LaunchSettings(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from trioder.domain.access import DEFAULT_TENANT
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet, shard_fleet
 from trioder.fleet import asset_to_document
@@ -26,11 +27,13 @@ class Shard:
     Attributes:
         agent_id: the same for the same assets at the same place among the shards.
         phase: of the agent within the tick, in [0, 1), so that agents do not tick at once.
+        tenant: whose assets.
     """
 
     agent_id: str
     phase: float
     assets: tuple[Asset, ...]
+    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +79,27 @@ class LaunchSettings:
 
 
 def cut_shards(fleet: Fleet, size: int) -> tuple[Shard, ...]:
-    """Return the fleet in shards of `size` assets, their phases spread evenly."""
+    """Return the fleet in shards of `size` assets of one tenant, their phases spread evenly."""
     parts = shard_fleet(fleet, size)
     return tuple(
-        Shard(agent_id=_agent_id(part, number, len(parts)), phase=(number - 1) / len(parts), assets=part)
+        Shard(
+            agent_id=_agent_id(part, number, len(parts)),
+            phase=(number - 1) / len(parts),
+            assets=part,
+            tenant=fleet.tenant_of(fleet.index_by_id[part[0].id]),
+        )
         for number, part in enumerate(parts, start=1)
+    )
+
+
+def certificate_request(shard: Shard) -> str:
+    """Return the line of JSON from which `python -m trioder.access issue-agents` makes its certificate."""
+    return json.dumps(
+        {
+            "agent": shard.agent_id,
+            "tenant": shard.tenant,
+            "asset_ids": [asset.id for asset in shard.assets],
+        }
     )
 
 

@@ -50,6 +50,20 @@ def _host(text: str, match: re.Match[str]) -> str:
     return host
 
 
+def host_of_peer(peer: str) -> str:
+    """Return the host of a connection's `host:port`, for limits: of IPv6 the /64, which one machine has."""
+    host = peer.rpartition(":")[0].strip("[]")
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))
+
+
 class AddressType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
     """The type of an option whose value is an `Address`."""
 

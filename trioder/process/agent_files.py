@@ -9,13 +9,18 @@ _SUFFIX = ".sqlite"
 _MAX_STEM = 120
 
 
+def file_stem(name: str) -> str:
+    """Return a file name, without suffix, for an agent or a host; different names have different ones."""
+    stem = quote(name, safe=" ")
+    if len(stem) > _MAX_STEM:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+        stem = f"{stem[:40]}...{digest[:32]}"
+    return stem
+
+
 def agent_file(state_dir: Path, agent_id: str) -> Path:
     """Return the file of an agent; different ids have different files."""
-    stem = quote(agent_id, safe=" ")
-    if len(stem) > _MAX_STEM:
-        digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()
-        stem = f"{stem[:40]}...{digest[:32]}"
-    return state_dir / "agents" / (stem + _SUFFIX)
+    return state_dir / "agents" / (file_stem(agent_id) + _SUFFIX)
 
 
 def gathered_states_file(state_dir: Path) -> Path:

@@ -124,32 +124,6 @@ class Channel:
         if deadline.cancelled_caught:
             raise RpcError(StatusCode.DEADLINE_EXCEEDED, f"the call took longer than {timeout_s} s")
 
-    async def unary(
-        self,
-        method: Method[Req, Res],
-        request: Req,
-        *,
-        metadata: Metadata = (),
-        timeout_s: float | None = None,
-    ) -> Res:
-        """Send one message and return the response.
-
-        Raises:
-            RpcError: the call ended with a status other than OK.
-        """
-        async with self.open_call(method, metadata=metadata, timeout_s=timeout_s) as call:
-            await call.send(request)
-            await call.done_sending()
-            try:
-                response = await call.receive()
-            except trio.EndOfChannel:
-                raise RpcError(StatusCode.INTERNAL, "the server answered nothing") from None
-            try:
-                await call.receive()
-            except trio.EndOfChannel:
-                return response
-            raise RpcError(StatusCode.INTERNAL, "the server answered more than once")
-
     def _start(self, method: Method[Any, Any], metadata: Metadata, timeout_s: float | None) -> CallStream:
         connection = self._connection
         if connection.close_reason is not None:

@@ -1,4 +1,4 @@
-"""Real agents that are killed, and fleets that are cut anew: nothing is lost, nothing comes twice."""
+"""Real agents that are killed, and fleets that are resharded: nothing is lost, nothing is stored twice."""
 
 import json
 import random
@@ -116,7 +116,7 @@ async def test_an_agent_killed_in_midstream_reconnects_with_its_charge_its_setpo
                 headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=5.0))
                 await until(lambda: database.batches[-1][2].setpoint_mw[0] == 5.0)
                 await trio.sleep(0.5)
-            # The headend is away; what the agent makes now is on its disk alone.
+            # The headend is down; what the agent makes now is on its disk alone.
             reported = len(database.batches)
             await trio.sleep(1.5)
             agent.send_signal(signal.SIGKILL)
@@ -131,7 +131,7 @@ async def test_an_agent_killed_in_midstream_reconnects_with_its_charge_its_setpo
     assert all(samples.setpoint_mw[0] == 5.0 for _, _, samples in database.batches[reported:])
     times = [samples.ts_unix_ms for _, _, samples in database.batches]
     assert times == sorted(set(times))
-    # No energy came from nowhere: the charge falls as it did, across the gap.
+    # No energy appeared from nowhere: the charge falls as it did, across the gap.
     charge = [soc_mwhr for _, soc_mwhr in database.column(0)]
     assert charge == sorted(charge, reverse=True)
     assert charge[-1] < charge[reported]
@@ -155,7 +155,7 @@ async def test_a_second_agent_on_the_same_file_refuses_to_start_with_exit_code_1
     assert b"Traceback" not in reported
 
 
-async def test_a_fleet_that_is_cut_anew_keeps_its_batteries_and_hands_over_every_sample(
+async def test_a_resharded_fleet_keeps_its_batteries_and_every_sample(
     tmp_path: Path,
 ) -> None:
     fleet, port, database = make_fleet(4), free_port(), Database()
@@ -173,7 +173,7 @@ async def test_a_fleet_that_is_cut_anew_keeps_its_batteries_and_hands_over_every
                 await until(lambda: headend.sessions.assets_connected == 4)
                 headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(3), mw=-6.0))
                 await until(lambda: any(-6.0 in samples.setpoint_mw for _, _, samples in database.batches))
-                # Each agent has its own phase: the other one's first batch may come later.
+                # Each agent has its own phase: the other one's first batch may be later.
                 await until(lambda: len(database.sequences()) == 2)
             await trio.sleep(1.5)
             two_agents.terminate()
@@ -183,7 +183,7 @@ async def test_a_fleet_that_is_cut_anew_keeps_its_batteries_and_hands_over_every
         async with open_process(*launcher, "4") as one_agent:
             async with open_headend_at(port, fleet, database) as headend:
                 await until(lambda: headend.sessions.assets_connected == 4)
-                # The drained files are gone, and the new agent's is there.
+                # The recovered files are deleted, and the new agent's is there.
                 await until(lambda: len(list(files.glob("*.sqlite"))) == 1)
                 await until(lambda: len(database.sequences()) == 3)
                 await trio.sleep(0.5)

@@ -34,7 +34,7 @@ def full_pipe() -> tuple[int, int]:
     return reader, writer
 
 
-async def test_its_lease_ends_in_time_and_it_stops_as_asked(tmp_path: Path) -> None:
+async def test_its_lease_ends_in_time_and_it_stops_on_request(tmp_path: Path) -> None:
     fleet, port, database = make_fleet(1), free_port(), Database()
     pipes = [full_pipe(), full_pipe()]
     with trio.fail_after(WITHIN_S):

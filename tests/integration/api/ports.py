@@ -38,7 +38,7 @@ class Port:
         return await trio.open_tcp_stream(*self.address)
 
     async def exchange(self, request: bytes) -> bytes:
-        """Send bytes on a new connection and return all that comes back until it is closed."""
+        """Send bytes on a new connection and return all that is received until it is closed."""
         async with await self.connect() as stream:
             await stream.send_all(request)
             return await read_all(stream)

@@ -111,7 +111,7 @@ async def test_each_request_head_has_its_own_timeout(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("trioder.api.http.http1._HEAD_TIMEOUT_S", 0.6)
     async with open_port() as port, await port.connect() as stream:
         for number in range(4):
-            # The rest of one and the beginning of the next come together.
+            # The rest of one and the beginning of the next arrive together.
             await stream.send_all(GET[3:] + GET[:3] if number else GET + GET[:3])
             assert b" 200 " in await stream.receive_some()
             await trio.sleep(0.2)

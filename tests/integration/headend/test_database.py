@@ -1,4 +1,4 @@
-"""The headend as a process with a real database: what it remembers, and how it lives without it."""
+"""The headend as a process with a real database: what it restores, and how it runs without it."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ HISTORY = f"/telemetry/{DRIVEN.id}/history"
 
 
 @dataclass(kw_only=True)
-class BatteryPool:
+class System:
     """A headend, its REST, and what else runs for a test."""
 
     processes: Processes
@@ -89,13 +89,13 @@ def variables(folder: Path, **more: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def open_plant(folder: Path, **more: str) -> AsyncIterator[BatteryPool]:
+async def open_system(folder: Path, **more: str) -> AsyncIterator[System]:
     with trio.fail_after(60):
         async with open_processes() as processes:
             headend = await processes.start("trioder.headend", env=variables(folder, **more))
             ready = await headend.logged("^headend ready$")
             async with httpx2.AsyncClient(base_url=f"http://{ready['http_addr']}", timeout=15) as client:
-                yield BatteryPool(
+                yield System(
                     processes=processes,
                     headend=headend,
                     grpc_addr=ready["grpc_addr"],
@@ -113,13 +113,13 @@ def is_away(status: int, health: Any) -> bool:
 
 
 async def test_the_history_has_rows_after_a_few_seconds(tmp_path: Path) -> None:
-    async with open_plant(tmp_path) as plant:
-        await plant.start_agent()
+    async with open_system(tmp_path) as system:
+        await system.start_agent()
         with trio.fail_after(5):
-            rows = await plant.until(HISTORY, lambda _, rows: sum(r["source"] == "agent" for r in rows) > 5)
+            rows = await system.until(HISTORY, lambda _, rows: sum(r["source"] == "agent" for r in rows) > 5)
         times = [row["timestamp"] for row in rows]
         assert times == sorted(set(times), reverse=True)
-        asked = await plant.ask(HISTORY, limit=2, start=times[4], end=times[1])
+        asked = await system.ask(HISTORY, limit=2, start=times[4], end=times[1])
         assert [row["timestamp"] for row in asked] == times[2:4]
         assert set(asked[0]) == {
             "asset_id",
@@ -137,40 +137,40 @@ async def test_the_history_has_rows_after_a_few_seconds(tmp_path: Path) -> None:
             "quality",
         }
         assert {row["quality"] for row in rows if row["source"] == "agent"} == {"good"}
-        others = await plant.ask(f"/telemetry/{SYNTHESIZED.id}/history")
+        others = await system.ask(f"/telemetry/{SYNTHESIZED.id}/history")
         assert {row["source"] for row in others} == {"synthesized"}
         assert {row["quality"] for row in others} == {"synthesized"}
 
 
-async def test_times_at_the_ends_of_the_calendar_can_be_asked_for(tmp_path: Path) -> None:
-    async with open_plant(tmp_path) as plant:
-        await plant.until(HISTORY, lambda _, rows: len(rows) > 0)
-        assert await plant.ask(HISTORY, start="0001-01-01T00:00:00Z", end="9999-12-31T23:59:59.999Z")
-        assert await plant.ask(HISTORY, end="0001-01-01T00:00:00Z") == []
+async def test_times_at_the_ends_of_the_calendar_can_be_requested(tmp_path: Path) -> None:
+    async with open_system(tmp_path) as system:
+        await system.until(HISTORY, lambda _, rows: len(rows) > 0)
+        assert await system.ask(HISTORY, start="0001-01-01T00:00:00Z", end="9999-12-31T23:59:59.999Z")
+        assert await system.ask(HISTORY, end="0001-01-01T00:00:00Z") == []
 
 
 async def test_sessions_are_remembered_with_their_end(tmp_path: Path) -> None:
-    async with open_plant(tmp_path) as plant:
-        agent = await plant.start_agent()
+    async with open_system(tmp_path) as system:
+        agent = await system.start_agent()
         path = f"/agents/sessions?asset_id={DRIVEN.id}"
-        [row] = await plant.until(path, lambda _, rows: len(rows) == 1)
+        [row] = await system.until(path, lambda _, rows: len(rows) == 1)
         assert (row["assets"], row["disconnected_at"], row["reason"]) == (1, None, None)
         await agent.stop()
-        [ended] = await plant.until(path, lambda _, rows: rows[0]["disconnected_at"] is not None)
+        [ended] = await system.until(path, lambda _, rows: rows[0]["disconnected_at"] is not None)
         assert ended["session_id"] == row["session_id"]
         assert ended["reason"]
-        await plant.start_agent()
-        newest, _ = await plant.until(path, lambda _, rows: len(rows) == 2)
+        await system.start_agent()
+        newest, _ = await system.until(path, lambda _, rows: len(rows) == 2)
         assert (newest["agent_id"], newest["disconnected_at"]) == (row["agent_id"], None)
         assert newest["epoch"] > row["epoch"]
-        assert await plant.ask("/agents/sessions", asset_id=SYNTHESIZED.id) == []
+        assert await system.ask("/agents/sessions", asset_id=SYNTHESIZED.id) == []
 
 
 async def test_metrics_count_what_is_committed(tmp_path: Path) -> None:
-    async with open_plant(tmp_path) as plant:
-        await plant.start_agent()
-        await plant.until(HISTORY, lambda _, rows: any(row["source"] == "agent" for row in rows))
-        lines = (await plant.client.get("/metrics")).text.splitlines()
+    async with open_system(tmp_path) as system:
+        await system.start_agent()
+        await system.until(HISTORY, lambda _, rows: any(row["source"] == "agent" for row in rows))
+        lines = (await system.client.get("/metrics")).text.splitlines()
         values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
         assert float(values["trioder_store_rows_committed_total"]) > 0
         assert float(values["trioder_store_commit_seconds_max"]) > 0
@@ -178,71 +178,71 @@ async def test_metrics_count_what_is_committed(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_is_killed_is_started_again_and_rows_go_on(tmp_path: Path) -> None:
-    async with open_plant(tmp_path) as plant:
-        await plant.start_agent()
-        await plant.until(HISTORY, lambda _, rows: any(row["source"] == "agent" for row in rows))
-        os.kill(plant.server_pid, signal.SIGKILL)
-        await plant.headend.logged("^database available again$")
-        await plant.until("/health", is_ok)
-        back_at = (await plant.ask(f"/telemetry/{DRIVEN.id}"))["timestamp"]
-        await plant.until(HISTORY, lambda status, rows: status == 200 and rows[0]["timestamp"] > back_at)
+    async with open_system(tmp_path) as system:
+        await system.start_agent()
+        await system.until(HISTORY, lambda _, rows: any(row["source"] == "agent" for row in rows))
+        os.kill(system.server_pid, signal.SIGKILL)
+        await system.headend.logged("^database available again$")
+        await system.until("/health", is_ok)
+        back_at = (await system.ask(f"/telemetry/{DRIVEN.id}"))["timestamp"]
+        await system.until(HISTORY, lambda status, rows: status == 200 and rows[0]["timestamp"] > back_at)
 
 
 async def test_a_server_that_is_away_degrades_health_and_nothing_else(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with open_embedded_server(tmp_path / "server") as url:
-            # The server is one without passwords: whatever the URL says is right.
+            # The server is one without passwords: any password in the URL is right.
             secret_url = url.replace("postgresql:///", "postgresql://trioder:s3cret@/")
-        async with open_plant(tmp_path, DATABASE_URL=secret_url) as plant:
-            assert (await plant.headend.logged("^headend ready$"))["database"] == "postgres"
-            away = await plant.until("/health", is_away)
+        async with open_system(tmp_path, DATABASE_URL=secret_url) as system:
+            assert (await system.headend.logged("^headend ready$"))["database"] == "postgres"
+            away = await system.until("/health", is_away)
             assert "No such file" in away["db_reason"]
-            await plant.start_agent()
-            refused = await plant.client.get(HISTORY)
+            await system.start_agent()
+            refused = await system.client.get(HISTORY)
             assert (refused.status_code, refused.json()["error"]) == (503, "unavailable")
             order = {"asset_id": DRIVEN.id, "mw": 5}
-            assert (await plant.client.post("/dispatch", json=order)).json()["delivery"] == "sent"
-            await plant.until(f"/telemetry/{DRIVEN.id}", lambda _, latest: latest["current_mw"] == 5)
+            assert (await system.client.post("/dispatch", json=order)).json()["delivery"] == "sent"
+            await system.until(f"/telemetry/{DRIVEN.id}", lambda _, latest: latest["current_mw"] == 5)
             async with open_embedded_server(tmp_path / "server"):
-                await plant.until("/health", is_ok)
-                await plant.until(HISTORY, lambda status, rows: status == 200 and len(rows) > 0)
-            again = await plant.until("/health", is_away)
+                await system.until("/health", is_ok)
+                await system.until(HISTORY, lambda status, rows: status == 200 and len(rows) > 0)
+            again = await system.until("/health", is_away)
             assert again["db_reason"]
-            assert "s3cret" not in str(plant.headend.log) + str(again) + str(away)
+            assert "s3cret" not in str(system.headend.log) + str(again) + str(away)
 
 
 async def test_without_a_database_the_past_is_empty(tmp_path: Path) -> None:
-    async with open_plant(tmp_path, DATABASE_URL="none") as plant:
-        await plant.start_agent()
-        assert await plant.ask(HISTORY) == []
-        assert await plant.ask("/agents/sessions") == []
-        assert (await plant.ask("/health"))["db"] == "disabled"
+    async with open_system(tmp_path, DATABASE_URL="none") as system:
+        await system.start_agent()
+        assert await system.ask(HISTORY) == []
+        assert await system.ask("/agents/sessions") == []
+        assert (await system.ask("/health"))["db"] == "disabled"
         assert not (tmp_path / "state").exists()
 
 
 async def test_it_stops_with_its_server(tmp_path: Path) -> None:
-    async with open_plant(tmp_path) as plant:
-        await plant.start_agent()
-        assert plant.processes.pids(containing="postgres")
+    async with open_system(tmp_path) as system:
+        await system.start_agent()
+        assert system.processes.pids(containing="postgres")
         with trio.fail_after(10):
-            assert await plant.headend.stop() == 0
-            while plant.processes.pids(containing="postgres"):
+            assert await system.headend.stop() == 0
+            while system.processes.pids(containing="postgres"):
                 await trio.sleep(0.05)
 
 
 async def test_it_stops_in_time_though_its_server_hangs(tmp_path: Path) -> None:
-    async with open_plant(tmp_path) as plant:
-        await plant.start_agent()
-        watchdog = plant.processes.pids(containing="watchdog.py")
-        for pid in set(plant.processes.pids(containing="postgres")).difference(watchdog):
+    async with open_system(tmp_path) as system:
+        await system.start_agent()
+        watchdog = system.processes.pids(containing="watchdog.py")
+        for pid in set(system.processes.pids(containing="postgres")).difference(watchdog):
             os.kill(pid, signal.SIGSTOP)
         # More than one pulse: something waits to be written.
-        await plant.until("/health", lambda _, health: health["db_backlog_rows"] > 0)
+        await system.until("/health", lambda _, health: health["db_backlog_rows"] > 0)
         with trio.fail_after(10):
-            assert await plant.headend.stop() == 0
+            assert await system.headend.stop() == 0
 
 
-async def test_a_stop_while_it_starts_is_obeyed_at_once(tmp_path: Path) -> None:
+async def test_a_stop_while_it_starts_takes_effect_at_once(tmp_path: Path) -> None:
     with trio.fail_after(20):
         async with open_processes() as processes:
             headend = await processes.start("trioder.headend", env=variables(tmp_path))
@@ -255,9 +255,9 @@ async def test_a_stop_while_it_starts_is_obeyed_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_second_headend_on_the_same_folder_is_refused(tmp_path: Path) -> None:
-    async with open_plant(tmp_path) as plant:
-        second = await plant.processes.start("trioder.headend", env=variables(tmp_path))
+    async with open_system(tmp_path) as system:
+        second = await system.processes.start("trioder.headend", env=variables(tmp_path))
         assert await second.process.wait() == 2
         reported = await second.logged("^Error: ")
         assert f"another headend runs the database in {tmp_path}" in reported["event"]
-        assert (await plant.ask("/health"))["db"] == "ok"
+        assert (await system.ask("/health"))["db"] == "ok"

@@ -46,7 +46,7 @@ def variables(fleet_file: Path, **more: str) -> dict[str, str]:
 
 
 async def refused(env: dict[str, str]) -> str:
-    """Run a headend that must not start, and return what it says."""
+    """Run a headend that must not start, and return its error output."""
     with trio.fail_after(20):
         ended = await trio.run_process(
             [sys.executable, "-m", "trioder.headend"], env=env, cwd=ROOT, capture_stderr=True, check=False
@@ -87,7 +87,7 @@ async def running(
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-async def test_it_stops_as_asked(fleet_file: Path, signum: signal.Signals) -> None:
+async def test_it_stops_on_request(fleet_file: Path, signum: signal.Signals) -> None:
     async with running(variables(fleet_file)) as (process, _):
         process.send_signal(signum)
         # Nothing is under way: there is no reason to use up the grace, of 3.5 s.

@@ -76,7 +76,7 @@ async def refusal(channel: Channel, message: Any) -> RpcError:
 
 
 @pytest.mark.parametrize(
-    ("fields", "status", "words"),
+    ("fields", "status", "reason"),
     [
         (b"\x32\x00" * 200_000, StatusCode.INVALID_ARGUMENT, "Register has more than 1068 fields"),
         (b"\x3a\x00" * 200_000, StatusCode.INVALID_ARGUMENT, "Register has more than 1068 fields"),
@@ -84,7 +84,7 @@ async def refusal(channel: Channel, message: Any) -> RpcError:
     ],
 )
 async def test_a_register_of_empty_descriptors_costs_little_and_is_reported_why(
-    fields: bytes, status: StatusCode, words: str, fleet_file: Path
+    fields: bytes, status: StatusCode, reason: str, fleet_file: Path
 ) -> None:
     message = Bytes(b"\x0a" + length(len(fields)) + fields)
     async with running(variables(fleet_file)) as (process, addresses):
@@ -93,7 +93,7 @@ async def test_a_register_of_empty_descriptors_costs_little_and_is_reported_why(
             async with open_peer(addresses["grpc"]) as channel:
                 refused = await refusal(channel, message)
             assert refused.status is status
-            assert words in refused.message
+            assert reason in refused.message
         assert peak_bytes(process.pid) - before < 20 * MEBIBYTE
 
 

@@ -1,8 +1,10 @@
 """The processes of a test: stand-ins by the files that they leave, others by their environment."""
 
 import os
+import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -30,15 +32,15 @@ def with_environment(text: str) -> list[tuple[int, str]]:
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and text.encode() in (folder / "environ").read_bytes():
-                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                found.append((int(folder.name), words))
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found.append((int(folder.name), command))
         except OSError:  # it ended meanwhile, or is another user's
             continue
     return found
 
 
 async def until(condition: Callable[[], bool], *, every_s: float = 0.02) -> None:
-    """Wait for something that gives no event: a process, a file; to look at all processes takes long."""
+    """Poll for something without an event: a process, a file; listing all processes takes long."""
     while True:
         if condition():
             return
@@ -55,3 +57,26 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return not Path("/proc/self").exists()
+
+
+@asynccontextmanager
+async def open_script(
+    *command: str, variables: Mapping[str, str], output: Path, mark: str
+) -> AsyncIterator[trio.Process]:
+    """Run a script, bounded; at the end every process that inherited its variable `mark` is killed."""
+    with trio.fail_after(150), output.open("wb") as stream:
+        process = await trio.lowlevel.open_process(
+            command,
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            with trio.CancelScope(shield=True):
+                for pid, _ in with_environment(f"{mark}={variables[mark]}"):
+                    os.kill(pid, signal.SIGKILL)
+                await process.wait()

@@ -105,8 +105,8 @@ async def test_giving_up_is_exit_code_1_with_the_reason_last(tmp_path: Path) -> 
         assert await launcher.process.wait() == 1
         assert running_pids(tmp_path) == []
     # The agents' own lines are text, as they wrote them.
-    *_, words, reason = launcher.errors.read_text().splitlines()
-    assert json.loads(words)["line"] == "MAX_MW is -3; it must be above 0"
+    *_, entry, reason = launcher.errors.read_text().splitlines()
+    assert json.loads(entry)["line"] == "MAX_MW is -3; it must be above 0"
     assert json.loads(reason)["reason"] == "the agent refuses its configuration (exit code 2)"
 
 

@@ -12,7 +12,7 @@ from trioder.launcher.shards import LaunchSettings
 from trioder.launcher.supervisor import run_fleet
 
 
-async def test_agents_take_their_shards_and_wait_for_a_headend_that_is_away(tmp_path: Path) -> None:
+async def test_agents_take_their_shards_and_wait_for_an_unavailable_headend(tmp_path: Path) -> None:
     progress, lines = await launch_until("not connected to the headend", folder=tmp_path)
     assert progress.snapshot().restarts == 0
     assert not any("Traceback" in line for line in lines)
@@ -24,9 +24,9 @@ async def test_agents_receive_how_long_setpoints_hold_without_a_headend(tmp_path
 
 
 async def launch_until(
-    words: str, *, folder: Path, comms_loss_hold_s: float | None = None
+    message: str, *, folder: Path, comms_loss_hold_s: float | None = None
 ) -> tuple[FleetProgress, list[str]]:
-    """Run two agents until each has logged these words; return their lines."""
+    """Run two agents until each has logged this message; return their lines."""
     lines: list[str] = []
     shards = shards_of(assets=4, size=2)
     progress = FleetProgress(shards, now_s=trio.current_time())
@@ -43,7 +43,7 @@ async def launch_until(
             nursery.start_soon(run)
             await until(
                 lambda: all(
-                    any(words in line and shard.agent_id in line for line in lines) for shard in shards
+                    any(message in line and shard.agent_id in line for line in lines) for shard in shards
                 )
             )
             assert progress.snapshot().agents_up == 2

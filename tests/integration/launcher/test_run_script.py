@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.integration.launcher.pids import until, with_environment
+from tests.integration.launcher.pids import open_script, until, with_environment
 from tests.ports import free_port
 from tests.unit.launcher.fleets import fleet_of
 from trioder.fleet import dump_fleet
@@ -31,9 +30,9 @@ class Script:
     def output(self) -> str:
         return (self.folder / "output").read_text()
 
-    def pids(self, words: str = "") -> list[int]:
+    def pids(self, part: str = "") -> list[int]:
         """The processes that the script started and that still run."""
-        return [pid for pid, command in with_environment(f"STATE_DIR={self.folder}") if words in command]
+        return [pid for pid, command in with_environment(f"STATE_DIR={self.folder}") if part in command]
 
     async def until_up(self) -> None:
         await until(lambda: "4 of 4 batteries are connected" in self.output())
@@ -56,23 +55,9 @@ async def running(folder: Path, **variables: str) -> AsyncIterator[Script]:
         "SHARD_SIZE": "2",
         "STATE_DIR": str(folder),
     }
-    with trio.fail_after(150), (folder / "output").open("wb") as output:
-        process = await trio.lowlevel.open_process(
-            [str(folder / "scripts" / "run")],
-            env={**os.environ, **env, **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        script = Script(process, folder)
-        try:
-            yield script
-        finally:
-            with trio.CancelScope(shield=True):
-                for pid in script.pids():
-                    os.kill(pid, signal.SIGKILL)
-                await process.wait()
+    command, output = str(folder / "scripts" / "run"), folder / "output"
+    async with open_script(command, variables=env | variables, output=output, mark="STATE_DIR") as process:
+        yield Script(process, folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

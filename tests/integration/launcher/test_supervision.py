@@ -103,7 +103,7 @@ async def test_a_fleet_of_which_every_agent_keeps_crashing_ends_the_launcher_wit
     assert running_pids(tmp_path) == []
 
 
-async def test_a_shard_that_keeps_crashing_is_quarantined_and_comes_out_of_it(tmp_path: Path) -> None:
+async def test_a_shard_that_keeps_crashing_is_quarantined_and_later_released(tmp_path: Path) -> None:
     launched = launch("first-crashes", tmp_path)
     limits = RestartLimits(
         first_delay_s=0.02, longest_delay_s=0.02, healthy_after_s=0.2, quarantine_retry_s=0.2
@@ -145,7 +145,7 @@ async def test_a_program_that_cannot_be_started_ends_the_launcher_with_the_reaso
 
 
 @pytest.mark.parametrize("mode", ["dies-before-reading", "dies-while-reading"])
-async def test_an_agent_that_dies_while_its_shard_is_handed_over_blocks_nothing(
+async def test_an_agent_that_dies_while_it_receives_its_shard_blocks_nothing(
     mode: str, tmp_path: Path
 ) -> None:
     launched = launch(mode, tmp_path, assets=20_000, size=20_000)
@@ -153,7 +153,7 @@ async def test_an_agent_that_dies_while_its_shard_is_handed_over_blocks_nothing(
         await launched.run()
 
 
-async def test_a_large_shard_is_handed_over_without_holding_up_the_launcher(
+async def test_a_large_shard_is_passed_to_its_agent_without_blocking_the_launcher(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launched = launch("good", tmp_path, assets=30_000, size=30_000)

@@ -203,7 +203,7 @@ def running(mode: str, stderr: int) -> Iterator[subprocess.Popen[bytes]]:
             process.stderr.close()
 
 
-def test_a_process_whose_log_nobody_reads_stops_as_asked(pipe: tuple[int, int]) -> None:
+def test_a_process_with_an_unread_log_stops_on_request(pipe: tuple[int, int]) -> None:
     fill(pipe[1])
     with running("quick", pipe[1]) as process:
         assert process.stdout is not None
@@ -235,14 +235,14 @@ def test_a_crash_leaves_its_traceback_and_does_not_wait_for_a_reader(pipe: tuple
         assert process.wait(WITHIN_S) == 1
 
 
-def test_a_usage_error_is_shown() -> None:
+def test_a_usage_error_is_printed() -> None:
     with running("usage", subprocess.PIPE) as process:
         assert process.stderr is not None
         assert process.stderr.read() == b"Error: no such thing\n"
         assert process.wait(WITHIN_S) == 2
 
 
-def test_a_log_that_flows_again_says_what_it_lacks(pipe: tuple[int, int]) -> None:
+def test_a_log_that_flows_again_reports_how_much_was_dropped(pipe: tuple[int, int]) -> None:
     filled = fill(pipe[1])
     with running("quick", pipe[1]) as process:
         assert process.stdout is not None

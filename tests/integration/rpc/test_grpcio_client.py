@@ -55,13 +55,13 @@ async def test_bidirectional_messages_are_answered_one_by_one(serve: Serve) -> N
     def use(stubs: Stubs) -> list[bytes]:
         requests: SimpleQueue[bytes | None] = SimpleQueue()
         answers = stubs.echo(map(message, iter(requests.get, None)))
-        heard = []
+        received = []
         for number in range(5):
             # The next is sent only after the response to the one before.
             requests.put(b"%d" % number)
-            heard.append(next(answers).value)
+            received.append(next(answers).value)
         requests.put(None)
-        return heard
+        return received
 
     async with serve() as server:
         assert await with_stubs(server.port, use) == [b"0", b"1", b"2", b"3", b"4"]

@@ -18,6 +18,7 @@ from tests.unit.rpc.probe import (
     REFUSE,
     UNARY,
     UNICODE,
+    call_unary,
     message,
     probe_method,
 )
@@ -36,7 +37,7 @@ async def channel_to(server: GrpcioServer) -> AsyncIterator[Channel]:
 
 async def test_every_kind_of_call_is_answered(shared_grpcio_server: GrpcioServer) -> None:
     async with channel_to(shared_grpcio_server) as channel:
-        unary = await channel.unary(UNARY, message(b"one"))
+        unary = await call_unary(channel, UNARY, message(b"one"))
         async with channel.open_call(COUNT) as call:
             await call.send(message(b"3"))
             await call.done_sending()
@@ -58,7 +59,7 @@ async def test_every_kind_of_call_is_answered(shared_grpcio_server: GrpcioServer
     assert (unary.value, counted, joined, echoed) == (b"one", [b"0", b"1", b"2"], [b"ab"], [b"x", b"y"])
 
 
-async def test_what_came_before_an_early_end_is_still_received(shared_grpcio_server: GrpcioServer) -> None:
+async def test_messages_before_an_early_end_are_still_received(shared_grpcio_server: GrpcioServer) -> None:
     # The server ends the call and resets the stream before the client has half-closed it.
     async with channel_to(shared_grpcio_server) as channel, channel.open_call(ECHO) as call:
         await call.send(message(b"one"))
@@ -74,7 +75,7 @@ async def test_what_came_before_an_early_end_is_still_received(shared_grpcio_ser
 async def test_a_refusal_carries_its_status_and_text(shared_grpcio_server: GrpcioServer) -> None:
     async with channel_to(shared_grpcio_server) as channel:
         with pytest.raises(RpcError) as caught:
-            await channel.unary(REFUSE, message(UNICODE.encode()))
+            await call_unary(channel, REFUSE, message(UNICODE.encode()))
 
     assert (caught.value.status, caught.value.message) == (StatusCode.FAILED_PRECONDITION, UNICODE)
 
@@ -82,7 +83,7 @@ async def test_a_refusal_carries_its_status_and_text(shared_grpcio_server: Grpci
 async def test_an_unknown_method_is_unimplemented(shared_grpcio_server: GrpcioServer) -> None:
     async with channel_to(shared_grpcio_server) as channel:
         with pytest.raises(RpcError) as caught:
-            await channel.unary(NOWHERE, message(b""))
+            await call_unary(channel, NOWHERE, message(b""))
 
     assert caught.value.status is StatusCode.UNIMPLEMENTED
 
@@ -92,7 +93,7 @@ async def test_leaving_a_call_cancels_it(grpcio_server: GrpcioServer) -> None:
         async with channel.open_call(HANG) as call:
             await call.receive()
 
-        assert (await channel.unary(WAS_CANCELLED, message(b""))).value == b"yes"
+        assert (await call_unary(channel, WAS_CANCELLED, message(b""))).value == b"yes"
 
 
 async def test_the_deadline_ends_a_call(grpcio_server: GrpcioServer) -> None:
@@ -101,7 +102,7 @@ async def test_the_deadline_ends_a_call(grpcio_server: GrpcioServer) -> None:
             async with channel.open_call(HANG, timeout_s=0.3) as call:
                 async for _ in call:
                     pass
-        over = await channel.unary(WAS_CANCELLED, message(b""))
+        over = await call_unary(channel, WAS_CANCELLED, message(b""))
 
     assert caught.value.status is StatusCode.DEADLINE_EXCEEDED
     assert over.value == b"yes"
@@ -110,7 +111,7 @@ async def test_the_deadline_ends_a_call(grpcio_server: GrpcioServer) -> None:
 async def test_messages_of_4_mib_go_both_ways(shared_grpcio_server: GrpcioServer) -> None:
     payload = bytes(range(256)) * 16 * 1023
     async with channel_to(shared_grpcio_server) as channel:
-        answer = await channel.unary(UNARY, message(payload))
+        answer = await call_unary(channel, UNARY, message(payload))
 
     assert answer.value == payload
 
@@ -119,7 +120,7 @@ async def test_a_thousand_calls_are_open_on_one_connection(shared_grpcio_server:
     answers: set[bytes] = set()
 
     async def ask(channel: Channel, number: int) -> None:
-        answers.add((await channel.unary(UNARY, message(b"%d" % number))).value)
+        answers.add((await call_unary(channel, UNARY, message(b"%d" % number))).value)
 
     async with channel_to(shared_grpcio_server) as channel, trio.open_nursery() as nursery:
         for number in range(1000):
@@ -138,7 +139,7 @@ async def test_a_server_that_goes_away_lets_the_call_end_and_takes_no_more(
         status = None
         while status is not StatusCode.UNAVAILABLE:  # at first grpcio's server cancels new calls
             try:
-                await channel.unary(UNARY, message(b""))
+                await call_unary(channel, UNARY, message(b""))
             except RpcError as refused:
                 status = refused.status
             await trio.sleep(0.01)

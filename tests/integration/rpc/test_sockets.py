@@ -3,7 +3,7 @@
 import trio
 
 from tests.integration.rpc.conftest import Serve
-from tests.unit.rpc.probe import FLOOD, HANG, UNARY, message
+from tests.unit.rpc.probe import FLOOD, HANG, UNARY, call_unary, message
 from trioder.rpc import ConnectionOptions, connect, open_channel
 
 
@@ -13,7 +13,7 @@ async def test_a_thousand_connections_are_served(serve: Serve) -> None:
 
     async def ask(port: int, number: int) -> None:
         async with open_channel(await connect("127.0.0.1", port), authority="probe") as channel:
-            answers.add((await channel.unary(UNARY, message(b"%d" % number))).value)
+            answers.add((await call_unary(channel, UNARY, message(b"%d" % number))).value)
             if len(answers) == 1000:
                 everyone_is_here.set()
             await everyone_is_here.wait()
@@ -51,7 +51,7 @@ async def test_a_client_that_stops_reading_stops_only_its_own_handler(serve: Ser
             while last != server.probe.flooded or last == 0:
                 last = server.probe.flooded
                 await trio.sleep(0.2)
-            assert (await channel.unary(UNARY, message(b"on"))).value == b"on"
+            assert (await call_unary(channel, UNARY, message(b"on"))).value == b"on"
 
     # A client's window and the buffers of the socket, in messages of 1000 bytes.
     assert server.probe.flooded < 10_000

@@ -19,7 +19,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from tests.integration.rpc.conftest import GrpcioServer
 from tests.integration.rpc.grpcio_peer import Stubs
 from tests.unit.access.certificates import Authority, Pair, der_of
-from tests.unit.rpc.probe import DEFAULTS, HANG, UNARY, Probe, message
+from tests.unit.rpc.probe import DEFAULTS, HANG, UNARY, Probe, call_unary, message
 from trioder.access.certificate_fields import read_certificate
 from trioder.access.tls import ClientTls, ServerTls
 from trioder.rpc import (
@@ -112,7 +112,7 @@ async def channel_to(port: int, tls: ClientTls | None) -> AsyncIterator[Channel]
 async def refusal(port: int, tls: ClientTls | None) -> RpcError:
     with pytest.raises(RpcError) as caught:
         async with channel_to(port, tls) as channel:
-            await channel.unary(UNARY, message(b"on"))
+            await call_unary(channel, UNARY, message(b"on"))
     return caught.value
 
 
@@ -129,7 +129,7 @@ async def test_a_handler_sees_the_certificate_of_its_client(
     files: Files, server_tls: ServerTls, client_tls: ClientTls
 ) -> None:
     async with serving(server_tls) as server, channel_to(server.port, client_tls) as channel:
-        assert (await channel.unary(UNARY, message(b"sealed"))).value == b"sealed"
+        assert (await call_unary(channel, UNARY, message(b"sealed"))).value == b"sealed"
 
     assert server.probe.last_call is not None
     assert server.probe.last_call.peer.certificate == der_of(files.agent.cert)
@@ -263,7 +263,7 @@ async def test_handshakes_that_stop_halfway_hold_no_place_of_their_address(
             await stream.send_all(hello)
         with trio.fail_after(5):
             async with channel_to(server.port, client_tls) as channel:
-                await channel.unary(UNARY, message(b"on"))
+                await call_unary(channel, UNARY, message(b"on"))
 
 
 async def test_handshakes_beyond_those_of_an_address_wait_without_a_time_limit(
@@ -292,7 +292,7 @@ async def test_many_agents_at_once_are_paced_and_none_is_refused(
 
     async def agent(port: int, number: int) -> None:
         async with channel_to(port, client_tls) as channel:
-            answers.append((await channel.unary(UNARY, message(b"%d" % number))).value)
+            answers.append((await call_unary(channel, UNARY, message(b"%d" % number))).value)
 
     limits = PeerLimits(PeerOptions(max_unregistered=60, max_unregistered_per_address=4))
     async with serving(server_tls, limits=limits) as server, trio.open_nursery() as agents:
@@ -316,13 +316,13 @@ async def test_a_new_certificate_is_shown_to_new_connections_and_old_ones_stay(
             return certificate
 
     async with serving(server_tls) as server, channel_to(server.port, client_tls) as old:
-        await old.unary(UNARY, message(b"before"))
+        await call_unary(old, UNARY, message(b"before"))
         first = der_of(files.server.cert)
         assert await shown(server.port) == first
         files.authority.issue("localhost", file="server")
         await trio.sleep(CHECK_EVERY_S)
         assert await shown(server.port) == der_of(files.server.cert) != first
-        assert (await old.unary(UNARY, message(b"after"))).value == b"after"
+        assert (await call_unary(old, UNARY, message(b"after"))).value == b"after"
 
 
 class Revoked:
@@ -359,7 +359,7 @@ async def test_open_connections_of_a_refused_certificate_end_and_others_stay(
         channel_to(server.port, other) as staying,
         channel_to(server.port, client_tls) as channel,
     ):
-        await staying.unary(UNARY, message(b"before"))
+        await call_unary(staying, UNARY, message(b"before"))
         async with channel.open_call(HANG) as call:
             await server.probe.hung.wait()
             revoked.serials.add(read_certificate(der_of(files.agent.cert)).serial)
@@ -367,7 +367,7 @@ async def test_open_connections_of_a_refused_certificate_end_and_others_stay(
             with pytest.raises(RpcError) as caught:
                 await call.receive()
         assert caught.value.status is StatusCode.UNAUTHENTICATED
-        assert (await staying.unary(UNARY, message(b"after"))).value == b"after"
+        assert (await call_unary(staying, UNARY, message(b"after"))).value == b"after"
 
 
 # Peers that we did not write.
@@ -413,7 +413,7 @@ async def test_our_client_and_a_grpcio_server_agree_on_tls(files: Files, client_
     try:
         with trio.fail_after(10):
             async with channel_to(server.port, client_tls) as channel:
-                assert (await channel.unary(UNARY, message(b"sealed"))).value == b"sealed"
+                assert (await call_unary(channel, UNARY, message(b"sealed"))).value == b"sealed"
     finally:
         server.close()
 

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.integration.launcher.pids import until, with_environment
+from tests.integration.launcher.pids import open_script, until, with_environment
 
 ROOT = Path(__file__).parents[3]
 SHORT_INGEST = ("ingest", "--assets", "10", "--shard-size", "5", "--single-samples", "5", "--seconds", "0.5")
@@ -28,9 +27,9 @@ class Script:
     output: Path
     json_path: Path
 
-    def pids(self, words: str = "") -> list[int]:
+    def pids(self, part: str = "") -> list[int]:
         """The processes that the script started and that still run."""
-        return [pid for pid, command in with_environment(f"TMPDIR={self.temporary}") if words in command]
+        return [pid for pid, command in with_environment(f"TMPDIR={self.temporary}") if part in command]
 
     def text(self) -> str:
         return self.output.read_text()
@@ -51,23 +50,10 @@ async def running(folder: Path, *arguments: str, **variables: str) -> AsyncItera
     temporary = folder / "tmp"
     temporary.mkdir()
     json_path = folder / "figures.json"
-    with trio.fail_after(150), (folder / "output").open("wb") as output:
-        process = await trio.lowlevel.open_process(
-            [str(folder / "scripts" / "bench"), *arguments, "--json", str(json_path)],
-            env={**os.environ, "TMPDIR": str(temporary), **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        script = Script(process, temporary, folder / "output", json_path)
-        try:
-            yield script
-        finally:
-            with trio.CancelScope(shield=True):
-                for pid in script.pids():
-                    os.kill(pid, signal.SIGKILL)
-                await process.wait()
+    command = [str(folder / "scripts" / "bench"), *arguments, "--json", str(json_path)]
+    variables["TMPDIR"] = str(temporary)
+    async with open_script(*command, variables=variables, output=folder / "output", mark="TMPDIR") as process:
+        yield Script(process, temporary, folder / "output", json_path)
 
 
 async def test_ingest_reports_what_the_database_has_committed(tmp_path: Path) -> None:
@@ -205,6 +191,6 @@ async def test_a_headend_that_does_not_start_is_an_error_and_leaves_nothing_behi
     async with running(tmp_path, *SHORT_INGEST, STALE_AFTER_S="-1") as script:
         assert await script.process.wait() == 1
         assert script.pids() == []
-        assert "trioder.headend did not start; the end of its log:" in script.text()
+        assert 'trioder.headend ended without "headend ready"; the end of its log:' in script.text()
         assert "-1.0 is not a finite number of seconds" in script.text()
         assert list(script.temporary.iterdir()) == []

@@ -1,4 +1,4 @@
-"""What the tests of the store send, and how they wait for what becomes of it."""
+"""What the tests of the store send, and how they wait for its commit."""
 
 import re
 from array import array
@@ -32,13 +32,13 @@ class Sender:
     def __init__(self, store: PostgresStore, outboxes: int = 1) -> None:
         self.store = store
         self.next = {f"box-{number}": 1 for number in range(outboxes)}
-        self.kept = dict.fromkeys(self.next, 0)
+        self.committed = dict.fromkeys(self.next, 0)
         self.held_back: set[str] = set()
         self._news = trio.Event()
         store.listen(self)
 
     def batches_committed(self, outbox_id: str, watermark: Watermark) -> None:
-        self.kept[outbox_id] = max(self.kept[outbox_id], watermark.batch_seq)
+        self.committed[outbox_id] = max(self.committed[outbox_id], watermark.batch_seq)
         self.next[outbox_id] = max(self.next[outbox_id], watermark.batch_seq + 1)
         self._news.set()
         self._news = trio.Event()
@@ -54,9 +54,9 @@ class Sender:
         else:
             self.held_back.add(outbox_id)
 
-    async def until_all_kept(self, seq: int, *, within_s: float = 30) -> None:
+    async def until_all_committed(self, seq: int, *, within_s: float = 30) -> None:
         with trio.fail_after(within_s):
-            while min(self.kept.values()) < seq:
+            while min(self.committed.values()) < seq:
                 await self._news.wait()
 
 
@@ -70,4 +70,4 @@ async def keep(store: PostgresStore, *batches: Samples) -> None:
     sender = Sender(store)
     for seq, batch in enumerate(batches, start=1):
         assert store.submit("box-0", seq, batch)
-    await sender.until_all_kept(len(batches))
+    await sender.until_all_committed(len(batches))

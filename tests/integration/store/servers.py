@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers for the tests: a shared one, and databases and logins on it that come and go."""
+"""Real PostgreSQL servers for the tests: a shared one, and temporary databases and logins on it."""
 
 import secrets
 import shutil

@@ -28,7 +28,7 @@ every_size = pytest.mark.parametrize("wrong_s", [sign * size_s for size_s in STE
 
 
 def set_database_clock(url: str, wrong_s: float) -> None:
-    """Give the database a now() that is wrong, found before the one that every database has."""
+    """Define a wrong now() in the database, found before the one that every database has."""
     [(name,)] = run_sql(url, "SELECT current_database()")
     run_sql(url, "CREATE SCHEMA IF NOT EXISTS clock")
     run_sql(
@@ -81,14 +81,14 @@ async def keep_and_find_all(
                 seq = len(times_ms) + 1
                 times_ms.append(wall.now_ms() + seq)
                 assert store.submit("box-0", seq, samples(times_ms[-1], soc_mwhr=float(seq)))
-            await sender.until_all_kept(len(times_ms))
+            await sender.until_all_committed(len(times_ms))
 
         session = replace(SESSION, connected_ms=wall.now_ms())
         store.open_session(session)
         await send_some(5)
         half_way()
         wall.adjust(-wrong_s)
-        # As the headend does: open sessions are recorded anew.
+        # As the headend does: open sessions are recorded again.
         corrected = replace(session, connected_ms=session.connected_ms - round(wrong_s * 1000))
         store.open_session(corrected)
         await send_some(5)

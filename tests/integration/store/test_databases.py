@@ -77,15 +77,15 @@ async def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
     assert not url or url not in str(refusal.value)
 
 
-async def test_a_dropped_database_is_begun_anew(database_url: str, server_url: str) -> None:
+async def test_a_dropped_database_is_created_again(database_url: str, server_url: str) -> None:
     name = re.search(r"/(test_\w+)\?", database_url)[1]
     async with open_store_on(database_url) as store:
         sender = Sender(store)
         sender.send()
-        await sender.until_all_kept(1)
+        await sender.until_all_committed(1)
         run_sql(in_database(server_url, "postgres"), f"DROP DATABASE {name} WITH (FORCE)")
         sender.send()
         await until_health(store, "error")
         run_sql(server_url, f"CREATE DATABASE {name}")
-        await sender.until_all_kept(2)
+        await sender.until_all_committed(2)
     assert run_sql(database_url, "SELECT soc_mwhr FROM samples") == [(2.0,)]

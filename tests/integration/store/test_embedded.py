@@ -1,4 +1,4 @@
-"""The bundled server's life: it starts fast, comes back, and is never left behind."""
+"""The bundled server: it starts fast, recovers, and is never left behind."""
 
 import os
 import shutil
@@ -64,7 +64,7 @@ def start_owner(state_dir: Path, *, python: str = sys.executable, **options: obj
     owner = subprocess.Popen(
         [python, "-c", _OWNER, str(state_dir)], stdout=subprocess.PIPE, cwd=ROOT, **options
     )
-    # Its log comes first.
+    # Its log is quoted first.
     assert any(line.startswith(b"postgresql:///") for line in owner.stdout)
     return owner
 
@@ -122,15 +122,15 @@ async def test_what_a_killed_owner_and_watchdog_left_behind_is_ended_at_the_next
     state_dir: Path,
 ) -> None:
     owner = start_owner(state_dir)
-    orphan = server_pid(DataFolder.below(state_dir))
-    os.kill(os.getsid(orphan), signal.SIGSTOP)
+    orphan_pid = server_pid(DataFolder.below(state_dir))
+    os.kill(os.getsid(orphan_pid), signal.SIGSTOP)
     owner.kill()
     owner.communicate()
-    os.kill(os.getsid(orphan), signal.SIGKILL)
-    assert is_running(orphan)
+    os.kill(os.getsid(orphan_pid), signal.SIGKILL)
+    assert is_running(orphan_pid)
     with trio.fail_after(30):
         async with open_embedded_server(state_dir) as url:
-            assert not is_running(orphan)
+            assert not is_running(orphan_pid)
             await until_it_answers(url)
 
 
@@ -144,7 +144,7 @@ async def test_a_second_owner_is_refused_and_harms_nothing(state_dir: Path) -> N
         assert run_sql(url, "SELECT 1") == [(1,)]
 
 
-async def test_a_database_that_was_half_made_is_made_anew(state_dir: Path) -> None:
+async def test_a_half_initialized_database_is_initialized_again(state_dir: Path) -> None:
     half_made = DataFolder.below(state_dir).root / f"{binaries.MAJOR_VERSION}.new"
     half_made.mkdir(parents=True)
     half_made.parent.chmod(0o700)
@@ -173,7 +173,7 @@ async def test_a_folder_that_others_may_enter_is_refused_and_not_changed(state_d
     assert folder.root.stat().st_mode & 0o777 == 0o755
 
 
-async def test_an_error_inside_comes_out_as_itself(state_dir: Path) -> None:
+async def test_an_error_inside_is_raised_as_itself(state_dir: Path) -> None:
     with pytest.raises(LookupError):
         async with open_embedded_server(state_dir):
             raise LookupError

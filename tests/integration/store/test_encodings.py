@@ -101,11 +101,11 @@ async def test_an_outbox_whose_name_does_not_fit_stops_no_other(make_database: C
         sender = Sender(store)
         assert store.submit("電池", 1, samples(1_800_000_000_000))
         sender.send()
-        await sender.until_all_kept(1)
+        await sender.until_all_committed(1)
         with trio.fail_after(10):
             while store.stats.batches_unwritable == 0:
                 await trio.sleep(0.01)
         sender.send()
-        await sender.until_all_kept(2)
+        await sender.until_all_committed(2)
         assert store.health == "ok"
     assert run_sql(url, "SELECT outbox_id FROM ingest_watermarks WHERE outbox_id ~ '^box'") == [("box-0",)]

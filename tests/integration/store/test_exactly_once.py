@@ -16,22 +16,22 @@ from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_each_batch_is_kept_once_while_connections_are_killed(database_url: str, seed: int) -> None:
+async def test_each_batch_is_stored_once_while_connections_are_killed(database_url: str, seed: int) -> None:
     rng = random.Random(seed)
     last = 150
     async with open_store_on(database_url) as store:
         sender = Sender(store, outboxes=4)
-        kept_at_kill = -1
+        committed_at_kill = -1
         with trio.fail_after(60):
-            while min(sender.next.values()) <= last or min(sender.kept.values()) < last:
+            while min(sender.next.values()) <= last or min(sender.committed.values()) < last:
                 for outbox_id in sender.next:
                     if sender.next[outbox_id] <= last:
                         sender.send(outbox_id, keys=range(40))
                 await trio.sleep(rng.random() * 0.02)
-                # At any moment, but not before something was kept since the last time: on a busy machine a
-                # store that is killed every 100 ms never gets from its connection to its first commit.
-                if rng.random() < 0.1 and sum(sender.kept.values()) > kept_at_kill:
-                    kept_at_kill = sum(sender.kept.values())
+                # At any moment, but not before something was committed since the last time: on a busy machine
+                # a store that is killed every 100 ms never gets from its connection to its first commit.
+                if rng.random() < 0.1 and sum(sender.committed.values()) > committed_at_kill:
+                    committed_at_kill = sum(sender.committed.values())
                     run_sql(
                         database_url,
                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -48,7 +48,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_made_twice(password_url: str
         for seq in range(1, 21):
             proxy.cut_after_next_commit = seq % 5 == 0
             sender.send(keys=range(10))
-            await sender.until_all_kept(seq)
+            await sender.until_all_committed(seq)
         assert proxy.cuts == 4
     assert run_sql(password_url, "SELECT count(*), count(DISTINCT soc_mwhr) FROM samples") == [(200, 20)]
 
@@ -60,12 +60,12 @@ async def test_a_server_that_hangs_is_noticed_and_found_again(
     async with open_proxy(password_url) as proxy, open_store_on(proxy.url) as store:
         sender = Sender(store)
         sender.send()
-        await sender.until_all_kept(1)
+        await sender.until_all_committed(1)
         proxy.frozen = True
         sender.send()
         await until_health(store, r"error the database did not answer within 0\.5 s")
         proxy.thaw()
-        await sender.until_all_kept(2)
+        await sender.until_all_committed(2)
         await until_health(store, "ok")
 
 
@@ -90,7 +90,7 @@ async def test_two_headends_that_write_the_same_batches_keep_each_once(database_
                         sender.send(outbox_id)
             await trio.sleep(0.01)
         for sender in senders:
-            await sender.until_all_kept(40)
+            await sender.until_all_committed(40)
     counts = run_sql(database_url, "SELECT soc_mwhr, count(*) FROM samples GROUP BY 1 ORDER BY 1")
     assert counts == [(float(seq), 3) for seq in range(1, 41)]
 
@@ -104,7 +104,7 @@ async def test_data_that_the_database_refuses_costs_that_batch_alone(database_ur
         for _ in range(5):
             sender.send("box-1")
         with trio.fail_after(30):
-            while sender.kept != {"box-0": 10, "box-1": 5}:
+            while sender.committed != {"box-0": 10, "box-1": 5}:
                 await trio.sleep(0.01)
         assert store.stats.batches_unwritable == 1
     assert run_sql(database_url, "SELECT count(*) FROM samples") == [(14,)]
@@ -112,7 +112,7 @@ async def test_data_that_the_database_refuses_costs_that_batch_alone(database_ur
 
 async def test_a_full_disk_is_reported_and_survived(database_url: str) -> None:
     async with open_store_on(database_url) as store:
-        # As the server itself says it, when the disk is full: nothing here may fill a real one.
+        # As the server itself reports it when the disk is full: nothing here may fill a real one.
         run_sql(
             database_url,
             "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
@@ -126,7 +126,7 @@ async def test_a_full_disk_is_reported_and_survived(database_url: str) -> None:
         sender.send()
         await until_health(store, "error could not extend file: No space left on device")
         run_sql(database_url, "DROP TRIGGER full_disk ON samples")
-        await sender.until_all_kept(1)
+        await sender.until_all_committed(1)
         await until_health(store, "ok")
     assert run_sql(database_url, "SELECT count(*) FROM samples") == [(1,)]
 
@@ -140,7 +140,7 @@ async def test_a_watermark_has_the_time_of_its_batch_after_reconnects_and_restar
         for seq in range(1, 4):
             sender.send("box-0")
             sender.send("box-1")
-            await sender.until_all_kept(seq)
+            await sender.until_all_committed(seq)
         assert await store.watermark("box-0") == Watermark(3, first_ms + 3)
         run_sql(
             database_url,
@@ -149,7 +149,7 @@ async def test_a_watermark_has_the_time_of_its_batch_after_reconnects_and_restar
         )
         sender.send("box-0")
         sender.send("box-1")
-        await sender.until_all_kept(4)
+        await sender.until_all_committed(4)
         assert await store.watermark("box-0") == Watermark(4, first_ms + 4)
     # With fewer watermarks read at its start than there are, the other one is looked up.
     monkeypatch.setattr(psycopg_database, "MAX_WATERMARKS", 1)
@@ -177,6 +177,6 @@ async def test_a_batch_whose_rows_are_refused_leaves_its_time(database_url: str)
         sender = Sender(store)
         sender.send()
         sender.send()
-        await sender.until_all_kept(2)
+        await sender.until_all_committed(2)
         assert store.stats.batches_unwritable == 1
         assert await store.watermark("box-0") == Watermark(2, 1_800_000_000_002)

@@ -9,7 +9,7 @@ from trioder.domain.fleet import Fleet
 NOW_MS = 1_800_000_000_000
 
 
-async def test_samples_of_an_added_asset_are_kept_and_those_of_a_changed_one_have_its_new_nameplate(
+async def test_samples_of_an_added_asset_are_stored_and_those_of_a_changed_one_have_its_new_nameplate(
     database_url: str,
 ) -> None:
     fleet = Fleet(sites=(SITE,), assets=(asset(1), asset(2)))

@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.store.senders import samples, until_health
 from tests.integration.store.servers import FLEET, in_database, open_store_on, own_database, run_sql
+from trioder.domain.access import EVERYTHING, Scope
 from trioder.domain.dispatch import (
     AssetSetpointRecord,
     DispatchRecord,
@@ -16,7 +17,7 @@ from trioder.domain.dispatch import (
     ExcludedAssetRecord,
     ReallocationRecord,
 )
-from trioder.store.postgres.schema import SCHEMA_VERSION, migrations
+from trioder.store.postgres.schema import SCHEMA_VERSION, migrations, schema_text
 from trioder.store.records import Watermark
 
 _FOLDER = Path(__file__).with_name("schemas")
@@ -28,7 +29,12 @@ _CATALOG = {
     "indexes": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname",
     "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
     "WHERE connamespace = 'public'::regnamespace AND contype != 'n' ORDER BY 1, 2",
-    "relations": "SELECT relname, relkind, reloptions FROM pg_class "
+    "triggers": "SELECT tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal "
+    "ORDER BY tgname",
+    "functions": "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace "
+    "ORDER BY proname",
+    "policies": "SELECT * FROM pg_policies WHERE schemaname = 'public' ORDER BY tablename, policyname",
+    "relations": "SELECT relname, relkind, reloptions, relrowsecurity, relforcerowsecurity FROM pg_class "
     "WHERE relnamespace = 'public'::regnamespace AND relkind != 'i' ORDER BY relname",
 }
 
@@ -267,3 +273,68 @@ async def test_a_database_that_went_through_version_2_keeps_the_dispatches_of_ve
         [only] = await store.dispatches(limit=10)
     assert (only.mw, only.state) == (-3.0, "sent")
     assert run_sql(database_url, "SELECT to_regclass('dispatches_v1') IS NULL") == [(True,)]
+
+
+async def test_records_of_version_3_belong_to_the_default_tenant_and_to_no_site(database_url: str) -> None:
+    make_database_of(3, database_url)
+    asset = FLEET.assets[0]
+    run_sql(database_url, "INSERT INTO asset_lists (digest, asset_keys) VALUES ('x', '{1}')")
+    run_sql(
+        database_url,
+        "INSERT INTO sessions (session_id, agent_id, epoch, peer, list_id, connected_at) "
+        "SELECT gen_random_uuid(), 'agent', 1, 'peer', list_id, now() FROM asset_lists",
+    )
+    run_sql(
+        database_url,
+        "INSERT INTO dispatches VALUES (gen_random_uuid(), 'asset', %s, 1, 1, 0, NULL, 0, NULL, now(), NULL, "
+        "'completed', false, 'key', NULL, 60, false, 'digest', '{}', 0)",
+        asset.id,
+    )
+    default, other = Scope(tenant="default"), Scope(tenant="north")
+    site = Scope(tenant="default", site_ids=frozenset({asset.site_id}))
+    async with open_store_on(database_url) as store:
+        await until_health(store, "ok")
+        [session] = await store.sessions(limit=5, scope=default)
+        [dispatch] = await store.dispatches(limit=5, scope=default)
+        for scope in (other, site):
+            assert list(await store.sessions(limit=5, scope=scope)) == []
+            assert list(await store.dispatches(limit=5, scope=scope)) == []
+        for scope in (default, EVERYTHING):
+            found = await store.find_dispatch(idempotency_key="key", scope=scope)
+            assert found is not None
+            assert found.dispatch_id == dispatch.dispatch_id
+        assert await store.find_dispatch(idempotency_key="key", scope=other) is None
+    assert session.identity == ""
+    assert (dispatch.tenant, dispatch.requested_by) == ("default", "")
+
+
+async def test_a_headend_of_version_3_can_go_on_writing_while_another_one_migrates(database_url: str) -> None:
+    async with open_store_on(database_url) as store:
+        await until_health(store, "ok")
+    run_sql(
+        database_url,
+        "INSERT INTO sites (id, name, location, lat, lon, in_fleet) "
+        "VALUES (gen_random_uuid(), 'a', 'b', NULL, NULL, true)",
+    )
+    run_sql(database_url, "INSERT INTO asset_lists (digest, asset_keys) VALUES ('x', '{1}')")
+    run_sql(
+        database_url,
+        "INSERT INTO sessions (session_id, agent_id, epoch, peer, list_id, connected_at, disconnected_at, "
+        "reason) SELECT gen_random_uuid(), 'agent', 1, 'peer', list_id, now(), NULL, NULL FROM asset_lists",
+    )
+    run_sql(
+        database_url,
+        "INSERT INTO dispatches (dispatch_id, target, target_id, mw, allocated_mw, shortfall_mw, duration_s, "
+        "reversion_mw, strategy, dispatched_at, ends_at, state, living, idempotency_key, valid_until, "
+        "expires_in_s, resplit, request_digest, by_state, assets_left_out) VALUES (gen_random_uuid(), "
+        "'fleet', NULL, 1, 1, 0, NULL, 0, NULL, now(), NULL, 'completed', false, NULL, NULL, 60, false, "
+        "NULL, '{}', 0)",
+    )
+
+
+@pytest.mark.parametrize("older", [2, 3])
+def test_headends_of_older_versions_find_a_newer_version_and_refuse_it(older: int, database_url: str) -> None:
+    run_sql(database_url, schema_text())
+    # What they ask for: version 2 the digest as well.
+    query = {2: "SELECT version, digest FROM schema_version", 3: "SELECT version FROM schema_version"}[older]
+    assert max(row[0] for row in run_sql(database_url, f"{query} ORDER BY version")) > older

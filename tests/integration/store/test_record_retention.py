@@ -42,7 +42,7 @@ def dispatch(
     name: str,
     age: timedelta,
     *,
-    living: bool = False,
+    open_one: bool = False,
     members: int = 1,
     ended: timedelta | None = None,
 ) -> None:
@@ -62,7 +62,7 @@ def dispatch(
         FROM given, generate_series(1, %s)
         """,
         NOW - age,
-        living,
+        open_one,
         name,
         None if ended is None else NOW - ended,
         members,
@@ -97,11 +97,17 @@ def names(url: str, column: str, table: str) -> list[str]:
     return [name for (name,) in run_sql(url, f"SELECT {column} FROM {table} ORDER BY 1")]
 
 
-async def test_old_ended_records_are_deleted_with_their_rows_elsewhere(database_url: str) -> None:
+@pytest.fixture
+async def database_url(database_url: str) -> str:
+    """A database with a store's tables."""
     async with open_store_on(database_url):
         pass
+    return database_url
+
+
+async def test_old_ended_records_are_deleted_with_their_rows_elsewhere(database_url: str) -> None:
     dispatch(database_url, "old", 11 * DAYS)
-    dispatch(database_url, "lives", 11 * DAYS, living=True)
+    dispatch(database_url, "open", 11 * DAYS, open_one=True)
     dispatch(database_url, "ended lately", 11 * DAYS, ended=1 * DAYS)
     dispatch(database_url, "young", 9 * DAYS)
     session(database_url, "old", 11 * DAYS)
@@ -112,7 +118,7 @@ async def test_old_ended_records_are_deleted_with_their_rows_elsewhere(database_
     watermark(database_url, "young", 9 * DAYS)
     async with retention_on(database_url, days=10) as drop:
         assert not await drop()
-    assert names(database_url, "idempotency_key", "dispatches") == ["ended lately", "lives", "young"]
+    assert names(database_url, "idempotency_key", "dispatches") == ["ended lately", "open", "young"]
     assert run_sql(database_url, "SELECT count(*) FROM dispatch_shares") == [(3,)]
     assert names(database_url, "agent_id", "sessions") == ["ended lately", "open", "young"]
     assert run_sql(database_url, "SELECT count(*) FROM asset_lists") == [(3,)]
@@ -120,8 +126,6 @@ async def test_old_ended_records_are_deleted_with_their_rows_elsewhere(database_
 
 
 async def test_zero_keeps_all(database_url: str) -> None:
-    async with open_store_on(database_url):
-        pass
     dispatch(database_url, "old", 5_000 * DAYS)
     session(database_url, "old", 5_000 * DAYS)
     watermark(database_url, "old", 5_000 * DAYS)
@@ -136,8 +140,6 @@ async def test_zero_keeps_all(database_url: str) -> None:
 
 @pytest.mark.parametrize("error", [timedelta(hours=1), 20 * DAYS, 365 * DAYS, 36_500 * DAYS])
 async def test_a_clock_that_is_ahead_deletes_nothing_more(error: timedelta, database_url: str) -> None:
-    async with open_store_on(database_url):
-        pass
     dispatch(database_url, "newest", 0 * DAYS)
     dispatch(database_url, "nearly old", 8 * DAYS)
     dispatch(database_url, "old", 12 * DAYS)
@@ -148,8 +150,6 @@ async def test_a_clock_that_is_ahead_deletes_nothing_more(error: timedelta, data
 
 async def test_both_clocks_ahead_delete_nothing_more_than_the_run_is_long(database_url: str) -> None:
     """The server's clock is the test's own: instead, all records are a year older than they seem."""
-    async with open_store_on(database_url):
-        pass
     year = 365 * DAYS
     dispatch(database_url, "newest", year)
     dispatch(database_url, "nearly old", year + 8 * DAYS)
@@ -165,8 +165,6 @@ async def test_both_clocks_ahead_delete_nothing_more_than_the_run_is_long(databa
 
 
 async def test_a_clock_that_is_behind_deletes_nothing(database_url: str) -> None:
-    async with open_store_on(database_url):
-        pass
     dispatch(database_url, "old", 12 * DAYS)
     session(database_url, "young", timedelta(0))
     async with retention_on(database_url, days=10, now=NOW - 5 * DAYS) as drop:
@@ -178,8 +176,6 @@ async def test_a_large_dispatch_is_deleted_in_steps(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record_retention, "_ROWS_PER_STEP", 100)
-    async with open_store_on(database_url):
-        pass
     dispatch(database_url, "large", 12 * DAYS, members=250)
     session(database_url, "young", timedelta(0))
     left = []
@@ -196,24 +192,20 @@ async def test_of_too_many_sessions_the_short_ones_go_first(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record_retention, "MAX_SESSIONS", 4)
-    async with open_store_on(database_url):
-        pass
-    session(database_url, "honest 1", 9 * DAYS)
-    session(database_url, "honest 2", 8 * DAYS)
-    session(database_url, "honest 3", 1 * DAYS, lasted=None)
+    session(database_url, "regular 1", 9 * DAYS)
+    session(database_url, "regular 2", 8 * DAYS)
+    session(database_url, "regular 3", 1 * DAYS, lasted=None)
     for number in range(9):
         session(database_url, f"storm {number}", timedelta(minutes=9 - number), lasted=timedelta(seconds=1))
     async with retention_on(database_url, days=10) as drop:
         await drop()
-    assert names(database_url, "agent_id", "sessions") == ["honest 1", "honest 2", "honest 3", "storm 8"]
+    assert names(database_url, "agent_id", "sessions") == ["regular 1", "regular 2", "regular 3", "storm 8"]
 
 
 async def test_surplus_watermarks_are_deleted_from_hardly_used_outboxes_first_and_never_recent_ones(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record_retention, "MAX_WATERMARKS", 4)
-    async with open_store_on(database_url):
-        pass
     watermark(database_url, "away for a week", 7 * DAYS)
     watermark(database_url, "away for long", 40 * DAYS)
     watermark(database_url, "recent", timedelta(hours=1), batch_seq=1)
@@ -239,8 +231,6 @@ async def test_surplus_watermarks_are_deleted_from_hardly_used_outboxes_first_an
 
 
 async def test_a_list_of_assets_that_is_about_to_be_used_is_left_alone(database_url: str) -> None:
-    async with open_store_on(database_url):
-        pass
     run_sql(database_url, "INSERT INTO asset_lists (digest, asset_keys) VALUES ('x', ARRAY[1])")
     async with retention_on(database_url, days=10) as drop:
         with psycopg.connect(database_url) as other:
@@ -255,8 +245,6 @@ async def test_an_open_store_deletes_old_records_by_itself(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record_writer, "_DROP_FIRST_AFTER_S", 0.0)
-    async with open_store_on(database_url):
-        pass
     dispatch(database_url, "old", 12 * DAYS)
     session(database_url, "young", timedelta(0))
     async with open_store_on(database_url, records_retention_days=10):

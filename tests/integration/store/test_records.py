@@ -32,7 +32,7 @@ from trioder.store.postgres.record_writes import write_records
 from trioder.store.records import SessionRecord
 
 
-async def test_sessions_and_dispatches_are_shown_by_name_in_views(database_url: str) -> None:
+async def test_sessions_and_dispatches_are_listed_by_name_in_views(database_url: str) -> None:
     session = SessionRecord(
         session_id="3f1d2c4b-0000-4000-8000-0000000000aa",
         agent_id="agent",
@@ -158,7 +158,7 @@ async def test_a_session_that_a_dead_headend_was_still_writing_is_closed_as_well
 
     async def write_slowly(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
         async with connection.transaction():
-            await write_records(connection, [record], keys)
+            await write_records(connection, [record], keys, FLEET)
             written.set()
             await commit.wait()
 

@@ -125,7 +125,7 @@ async def test_the_pid_file_names_the_server_of_another_cluster(stopped: DataFol
 
 async def test_a_server_of_ours_is_found_though_its_pid_file_is_cut_off(stopped: DataFolder) -> None:
     installation = find_installation()
-    orphan = start(
+    orphan_process = start(
         *installation.command(
             "postgres",
             *("-D", str(stopped.data), "-c", "listen_addresses="),
@@ -140,7 +140,7 @@ async def test_a_server_of_ours_is_found_though_its_pid_file_is_cut_off(stopped:
     stopped.pid_file.write_text("")
     with trio.fail_after(30):
         await stop_orphan_server(stopped, patience_s=0.0)
-    assert orphan.wait(10) == 0
+    assert orphan_process.wait(10) == 0
     stopped.pid_file.write_text("")
     await starts(stopped)
 

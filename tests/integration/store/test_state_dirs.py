@@ -105,7 +105,7 @@ async def test_variables_for_other_servers_do_not_reach_the_embedded_one(
 ) -> None:
     passwords = tmp_path / "pgpass"
     passwords.write_text("*:*:*:*:secret\n")
-    passwords.chmod(0o644)  # libpq complains of it whenever it looks at it
+    passwords.chmod(0o644)  # libpq warns about it whenever it reads it
     for name, value in {**PG_VARIABLES, "PGPASSFILE": str(passwords), "HOME": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     in_home = tmp_path / ".pgpass"

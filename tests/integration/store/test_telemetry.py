@@ -20,7 +20,7 @@ from trioder.process.wall_time import WallClock
 DAY_MS = 86_400_000
 
 
-async def test_people_find_what_was_kept_in_the_view(database_url: str) -> None:
+async def test_the_view_has_what_was_stored(database_url: str) -> None:
     async with open_store_on(database_url) as store:
         await keep(store, samples(1_800_000_000_123))
         [row] = run_sql(database_url, "SELECT * FROM telemetry")
@@ -99,7 +99,7 @@ async def test_samples_go_to_the_partition_of_their_day_and_wild_ones_to_the_def
         database_url, "SELECT tableoid::regclass::text, count(*) FROM samples GROUP BY 1 ORDER BY 1"
     )
     assert counts == [("samples_20270112", 1), ("samples_20270115", 1), ("samples_default", 2)]
-    # The day comes: what lay in the default partition moves.
+    # At that day, what lay in the default partition moves.
     later = WallClock(now_ms / 1000 + 5 * 86_400, trio.current_time())
     async with open_store_on(database_url, wall=later) as store:
         assert len(await store.history(FLEET.assets[0], limit=10)) == 4
@@ -155,7 +155,7 @@ async def test_in_one_batch_each_row_has_its_own_quality(database_url: str) -> N
     assert [quality for (quality,) in rows] == [names, ["good"] * 40, names, ["synthesized"] * 40]
 
 
-async def test_values_that_are_no_numbers_are_kept_with_their_quality(database_url: str) -> None:
+async def test_values_that_are_no_numbers_are_stored_with_their_quality(database_url: str) -> None:
     wild = replace(
         samples(1_800_000_000_000), soc_mwhr=[nan], current_mw=[nan], setpoint_mw=[inf], quality=b"\1"
     )

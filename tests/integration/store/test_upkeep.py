@@ -131,7 +131,7 @@ async def test_writes_go_on_while_a_reader_keeps_the_day_from_its_partition(
         with reader_of(database_url):
             for seq in range(2, 12):
                 assert store.submit("box-0", seq, samples(yesterday + seq))
-                await sender.until_all_kept(seq)
+                await sender.until_all_committed(seq)
             with trio.fail_after(20):
                 while store.stats.partition_failures < 3:
                     await trio.sleep(0.01)
@@ -141,7 +141,7 @@ async def test_writes_go_on_while_a_reader_keeps_the_day_from_its_partition(
         with trio.fail_after(20):
             while rows_by_partition(database_url).get("samples_20270114", 0) < 10:
                 assert store.submit("box-0", seq, samples(yesterday + seq))
-                await sender.until_all_kept(seq)
+                await sender.until_all_committed(seq)
                 seq += 1
                 await trio.sleep(0.02)
         assert store.stats.database_failures == 0
@@ -223,7 +223,7 @@ async def test_a_clock_that_is_wrong_for_a_boot_drops_nothing(database_url: str,
         async with open_store_on(database_url, wall=wall(NOW_MS + wrong), retention_days=2) as store:
             store.store_unsequenced(samples(NOW_MS + wrong, source="synthesized"))
             await store.wait_idle()
-            # It runs when the day changes, at a start, and after hours: here is one that comes after hours.
+            # It runs when the day changes, at a start, and after hours: here is one after hours.
         async with open_store_on(database_url, wall=wall(NOW_MS + wrong + DAY_MS), retention_days=2) as store:
             with trio.fail_after(10):
                 while wrong > 0 and not store.stats.retention_days_held:
@@ -231,7 +231,7 @@ async def test_a_clock_that_is_wrong_for_a_boot_drops_nothing(database_url: str,
             assert store.stats.retention_days_dropped == 0
     async with open_store_on(database_url, wall=wall(), retention_days=2) as store:
         past = await store.history(FLEET.assets[0], limit=10)
-        # What was dated 400 days ago, and nothing else, is as old as it says.
+        # What was dated 400 days ago, and nothing else, is as old as its date.
         assert [each.telemetry.ts_unix_ms for each in past] == [NOW_MS + 400 * DAY_MS, NOW_MS]
         await until_health(store, "ok")
         assert store.stats.retention_days_held == 0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 from trio.testing import memory_stream_pair
@@ -23,10 +24,10 @@ from trioder.process.wall_time import WallClock
 from trioder.rpc import RpcError, ServerCall, Services, serve_connection
 from trioder.sim.bess import tick_asset
 from trioder.wire import agent_link_pb2 as pb
-from trioder.wire.downlink import write_batch_ack, write_grant
+from trioder.wire.downlink import write_batch_ack, write_grant, write_setpoint
 from trioder.wire.records import Acknowledgement, AgentEvent, Batch, Heartbeat, Registration, SessionGrant
 from trioder.wire.service import AGENT_LINK_STREAM
-from trioder.wire.uplink import read_uplink
+from trioder.wire.uplink import read_uplink, write_batch
 
 START_UNIX_S = 1_800_000_000.0
 
@@ -154,6 +155,11 @@ class FakeHeadend:
         assert self._cut is not None
         self._cut()
 
+    def go_down(self) -> None:
+        """Break the connection and refuse new ones."""
+        self.refuses_dial = True
+        self.cut()
+
     async def dial(self, nursery: trio.Nursery) -> trio.abc.Stream:
         await trio.lowlevel.checkpoint()
         self.dialled_s.append(trio.current_time())
@@ -167,6 +173,10 @@ class FakeHeadend:
     async def send(self, message: pb.HeadendToAgent) -> None:
         assert self.call is not None
         await self.call.send(message)
+
+    async def send_setpoint(self, mw: float, **fields: Any) -> None:
+        """Send `make_setpoint(...)`."""
+        await self.send(write_setpoint(make_setpoint(mw, **fields)))
 
 
 def _break(stream: trio.StapledStream) -> None:
@@ -201,6 +211,21 @@ async def start_agent(
             on_ready=on_ready,
         )
     )
+
+
+def make_payload(seq: int, ts_unix_ms: int) -> bytes:
+    """A batch of one row, as the outbox keeps it."""
+    batch = Batch(
+        batch_seq=seq,
+        ts_unix_ms=ts_unix_ms,
+        asset_index=[0],
+        soc_mwhr=[1.0],
+        current_mw=[0.0],
+        setpoint_mw=[0.0],
+        available_discharge_mw=[0.0],
+        available_charge_mw=[0.0],
+    )
+    return write_batch(batch).SerializeToString()
 
 
 def newest_states(paths: Iterable[Path], asset_ids: Collection[str]) -> dict[str, tuple[int, SavedBattery]]:

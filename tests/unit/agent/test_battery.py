@@ -19,8 +19,8 @@ def apply_pending(battery: Battery, now_s: float) -> list[Acknowledgement]:
     return [reported for reported in battery.take_messages() if isinstance(reported, Acknowledgement)]
 
 
-def give(battery: Battery, dispatch: Setpoint, now_s: float) -> Acknowledgement:
-    """Hand over a dispatch; return what became of it, after whatever ended by then."""
+def deliver(battery: Battery, dispatch: Setpoint, now_s: float) -> Acknowledgement:
+    """Deliver a setpoint; return its last acknowledgement, after whatever ended by then."""
     battery.offer(dispatch)
     return next(
         answer for answer in apply_pending(battery, now_s) if answer.dispatch_id == dispatch.dispatch_id
@@ -29,9 +29,9 @@ def give(battery: Battery, dispatch: Setpoint, now_s: float) -> Acknowledgement:
 
 def test_the_time_before_a_dispatch_is_spent_at_the_old_setpoint() -> None:
     battery = make_battery()
-    give(battery, make_setpoint(36.0, dispatch_id="a"), 0.0)
+    deliver(battery, make_setpoint(36.0, dispatch_id="a"), 0.0)
     battery.advance(100.0)
-    give(battery, make_setpoint(0.0, dispatch_id="b"), 200.0)
+    deliver(battery, make_setpoint(0.0, dispatch_id="b"), 200.0)
     # 36 MW for 200 s are 2 MWh.
     assert battery.state.soc_mwhr == pytest.approx(48.0)
     assert battery.state.setpoint_mw == 0.0
@@ -39,7 +39,7 @@ def test_the_time_before_a_dispatch_is_spent_at_the_old_setpoint() -> None:
 
 def test_a_setpoint_with_a_duration_ends_in_0_mw_at_its_own_instant() -> None:
     battery = make_battery()
-    give(battery, make_setpoint(36.0, duration_s=100), 10.0)
+    deliver(battery, make_setpoint(36.0, duration_s=100), 10.0)
     # Far beyond the end in one step, as after a suspend.
     battery.advance(1000.0)
     assert battery.state.soc_mwhr == pytest.approx(49.0)
@@ -49,52 +49,52 @@ def test_a_setpoint_with_a_duration_ends_in_0_mw_at_its_own_instant() -> None:
 
 def test_a_setpoint_without_a_duration_holds_and_takes_the_old_end_away() -> None:
     battery = make_battery()
-    give(battery, make_setpoint(10.0, duration_s=100, dispatch_id="a"), 0.0)
-    give(battery, make_setpoint(-5.0, dispatch_id="b"), 50.0)
+    deliver(battery, make_setpoint(10.0, duration_s=100, dispatch_id="a"), 0.0)
+    deliver(battery, make_setpoint(-5.0, dispatch_id="b"), 50.0)
     battery.advance(1000.0)
     assert battery.state.setpoint_mw == -5.0
 
 
 def test_a_duration_of_no_time_ends_at_once() -> None:
     battery = make_battery()
-    give(battery, make_setpoint(10.0, duration_s=0), 5.0)
+    deliver(battery, make_setpoint(10.0, duration_s=0), 5.0)
     battery.advance(5.0)
     assert battery.state.setpoint_mw == 0.0
 
 
-def test_a_dispatch_given_twice_is_answered_again_and_not_prolonged() -> None:
+def test_a_repeated_setpoint_is_acknowledged_again_and_not_prolonged() -> None:
     battery = make_battery()
-    first = give(battery, make_setpoint(80.0, duration_s=100), 0.0)
-    again = give(battery, make_setpoint(80.0, duration_s=100), 60.0)
+    first = deliver(battery, make_setpoint(80.0, duration_s=100), 0.0)
+    again = deliver(battery, make_setpoint(80.0, duration_s=100), 60.0)
     assert (first.status, first.remaining_s) == ("clamped", 100.0)
     assert (again.status, again.reason, again.remaining_s) == (first.status, first.reason, 40.0)
     assert battery.lease_end_s == 100.0
 
 
-def test_a_dispatch_given_again_after_its_end_is_reported_as_ended_and_not_begun_anew() -> None:
+def test_a_setpoint_repeated_after_its_end_is_reported_as_ended_and_not_restarted() -> None:
     battery = make_battery()
-    give(battery, make_setpoint(10.0, duration_s=100), 0.0)
+    deliver(battery, make_setpoint(10.0, duration_s=100), 0.0)
     [ended] = apply_pending(battery, 150.0)
-    again = give(battery, make_setpoint(10.0, duration_s=100), 160.0)
+    again = deliver(battery, make_setpoint(10.0, duration_s=100), 160.0)
     assert (again.status, again.reason) == (ended.status, ended.reason) == ("completed", ended.reason)
     assert battery.state.setpoint_mw == 0.0
 
 
 def test_dispatches_without_an_id_are_all_new() -> None:
     battery = make_battery()
-    give(battery, make_setpoint(10.0, dispatch_id=""), 0.0)
-    give(battery, make_setpoint(20.0, dispatch_id=""), 1.0)
+    deliver(battery, make_setpoint(10.0, dispatch_id=""), 0.0)
+    deliver(battery, make_setpoint(20.0, dispatch_id=""), 1.0)
     assert battery.state.setpoint_mw == 20.0
 
 
 def test_a_power_within_the_limits_is_applied() -> None:
-    answer = give(make_battery(), make_setpoint(-40.0), 0.0)
+    answer = deliver(make_battery(), make_setpoint(-40.0), 0.0)
     assert (answer.status, answer.reason) == ("applied", None)
 
 
 @pytest.mark.parametrize(("mw", "held"), [(80.0, "50"), (-41.0, "-40")])
 def test_a_power_beyond_the_limits_is_clamped_and_the_limits_are_named(mw: float, held: str) -> None:
-    answer = give(make_battery(), make_setpoint(mw), 0.0)
+    answer = deliver(make_battery(), make_setpoint(mw), 0.0)
     assert answer.status == "clamped"
     assert answer.reason == f"{mw:g} MW is outside of -40..50 MW; held at {held} MW"
 
@@ -102,8 +102,8 @@ def test_a_power_beyond_the_limits_is_clamped_and_the_limits_are_named(mw: float
 @pytest.mark.parametrize("mw", [math.nan, math.inf, -math.inf])
 def test_no_number_is_rejected_and_changes_nothing(mw: float) -> None:
     battery = make_battery()
-    give(battery, make_setpoint(10.0, duration_s=100, dispatch_id="a"), 0.0)
-    answer = give(battery, make_setpoint(mw, dispatch_id="b"), 0.0)
+    deliver(battery, make_setpoint(10.0, duration_s=100, dispatch_id="a"), 0.0)
+    answer = deliver(battery, make_setpoint(mw, dispatch_id="b"), 0.0)
     assert answer.status == "rejected"
     assert str(mw) in (answer.reason or "")
     assert (battery.state.setpoint_mw, battery.lease_end_s) == (10.0, 100.0)
@@ -142,7 +142,7 @@ def test_a_tick_that_raises_leaves_the_last_good_state_and_the_dispatch_waiting(
 
 def test_an_instant_that_has_passed_changes_nothing() -> None:
     battery = make_battery()
-    give(battery, make_setpoint(36.0), 10.0)
+    deliver(battery, make_setpoint(36.0), 10.0)
     battery.advance(20.0)
     before = battery.state
     battery.advance(15.0)

@@ -1,4 +1,4 @@
-"""Whatever comes in whatever order: the battery's setpoint is what a simple reference says."""
+"""For any events in any order, the battery's setpoint equals a simple reference's."""
 
 import math
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ DURATIONS_S = st.none() | st.integers(0, 40)
 
 
 @dataclass(frozen=True)
-class Given:
-    """A dispatch, so many seconds after the happening before."""
+class Delivered:
+    """A dispatch, so many seconds after the event before."""
 
     after_s: float
     mw: float
@@ -48,10 +48,10 @@ class Restart:
     after_s: float
 
 
-# Ends are whole seconds after their dispatch; no other happening ever comes at that very instant.
+# Ends are whole seconds after their dispatch; no other event falls on that very instant.
 AFTER_S = st.integers(1, 30).map(lambda seconds: seconds + 0.03)
-HAPPENINGS = st.lists(
-    st.builds(Given, AFTER_S, POWERS, DURATIONS_S, st.none() | st.integers(-5, 40).map(float), POWERS)
+EVENTS = st.lists(
+    st.builds(Delivered, AFTER_S, POWERS, DURATIONS_S, st.none() | st.integers(-5, 40).map(float), POWERS)
     | st.builds(Lost, AFTER_S)
     | st.builds(Pulse, AFTER_S)
     | st.builds(Restart, AFTER_S),
@@ -60,7 +60,7 @@ HAPPENINGS = st.lists(
 
 
 class Reference:
-    """What is asked of the battery, as a list of instants and what holds from each on."""
+    """The setpoint of the battery, as a list of instants and what holds from each on."""
 
     def __init__(self) -> None:
         self.mw = self.reversion_mw = 0.0
@@ -76,17 +76,17 @@ class Reference:
         self.reported.append((self.running, status))
         self.mw, self.end_s, self.running = self.reversion_mw, math.inf, ""
 
-    def give(self, happening: Given, dispatch_id: str, now_s: float) -> None:
+    def deliver(self, event: Delivered, dispatch_id: str, now_s: float) -> None:
         self.reach(now_s)
-        if happening.valid_for_s is not None and happening.valid_for_s <= 0:
+        if event.valid_for_s is not None and event.valid_for_s <= 0:
             self.reported.append((dispatch_id, "expired"))
             return
-        powers = happening.mw, happening.reversion_mw
+        powers = event.mw, event.reversion_mw
         self.reported.append(
             (dispatch_id, "clamped" if any(not -40 <= mw <= 50 for mw in powers) else "applied")
         )
         self.mw, self.reversion_mw = powers
-        ends = [after_s for after_s in (happening.duration_s, happening.valid_for_s) if after_s is not None]
+        ends = [after_s for after_s in (event.duration_s, event.valid_for_s) if after_s is not None]
         self.end_s = now_s + min(ends, default=math.inf)
         self.running = dispatch_id
         self.reach(now_s)
@@ -97,27 +97,27 @@ class Reference:
             self.end("reverted")
 
 
-@given(HAPPENINGS)
+@given(EVENTS)
 def test_dispatches_ends_losses_and_restarts_in_any_order(
-    happenings: list[Given | Lost | Pulse | Restart],
+    events: list[Delivered | Lost | Pulse | Restart],
 ) -> None:
     battery, reference, now_s = make_battery(), Reference(), 0.0
     reported: list[tuple[str, str]] = []
-    for number, happening in enumerate(happenings):
-        now_s += happening.after_s
-        match happening:
-            case Given():
-                reference.give(happening, str(number), now_s)
+    for number, event in enumerate(events):
+        now_s += event.after_s
+        match event:
+            case Delivered():
+                reference.deliver(event, str(number), now_s)
                 battery.offer(
                     Setpoint(
                         dispatch_id=str(number),
                         asset_id=battery.asset.id,
-                        mw=happening.mw,
-                        duration_s=happening.duration_s,
+                        mw=event.mw,
+                        duration_s=event.duration_s,
                         valid_until_ms=None
-                        if happening.valid_for_s is None
-                        else round((START_UNIX_S + now_s + happening.valid_for_s) * 1000),
-                        reversion_mw=happening.reversion_mw,
+                        if event.valid_for_s is None
+                        else round((START_UNIX_S + now_s + event.valid_for_s) * 1000),
+                        reversion_mw=event.reversion_mw,
                     )
                 )
             case Lost():

@@ -48,7 +48,7 @@ async def test_time_counts_from_the_end_of_the_session(
     assert struck.strikes == [(130.0, 30.0)]
 
 
-async def test_a_session_in_time_prevents_it_and_each_loss_counts_anew(
+async def test_a_session_in_time_prevents_it_and_each_loss_restarts_the_timer(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     struck = Struck(nursery, 30.0)

@@ -1,4 +1,4 @@
-"""A frame is the batch of the rows that came in time."""
+"""A frame is the batch of the rows that arrived in time."""
 
 from tests.unit.agent.parts import make_asset
 from trioder.agent.frame import Frame
@@ -23,7 +23,7 @@ def test_a_frame_is_complete_with_its_last_row() -> None:
     assert frame.complete.is_set()
 
 
-def test_rows_stand_by_position_whatever_order_they_came_in() -> None:
+def test_rows_are_ordered_by_position_whatever_their_order_of_arrival() -> None:
     frame = make_frame(3)
     for position in (2, 0, 1):
         frame.put(position, state(float(position)))
@@ -35,7 +35,7 @@ def test_rows_stand_by_position_whatever_order_they_came_in() -> None:
     assert list(batch.soc_mwhr) == [50.0, 50.0, 50.0]
 
 
-def test_what_is_missing_at_the_close_is_left_out_and_comes_too_late() -> None:
+def test_a_row_missing_at_the_close_is_left_out_and_dropped_later() -> None:
     frame = make_frame(3)
     frame.put(0, state(0.0))
     frame.put(2, state(2.0))

@@ -15,7 +15,9 @@ async def collect(leases: LeaseTimer, ends: list[tuple[float, int]]) -> None:
         ends += [(passed_s, position) for position in due]
 
 
-async def test_ends_come_at_their_time(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
+async def test_setpoints_end_at_their_time(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     leases, ends, now_s = LeaseTimer(), [], trio.current_time()
     nursery.start_soon(collect, leases, ends)
     leases.set(0, now_s + 30.0)

@@ -35,7 +35,7 @@ def in_turn(outbox: Outbox) -> list[int]:
     return [outgoing.batch_seq for outgoing in take_all(outbox) if not outgoing.live_only]
 
 
-def test_nothing_is_sent_before_the_session_stands() -> None:
+def test_nothing_is_sent_before_the_session_is_granted() -> None:
     assert take_all(make_outbox(batches=3)) == []
 
 
@@ -46,7 +46,7 @@ def test_nothing_is_sent_after_the_session_has_ended() -> None:
     assert take_all(outbox) == []
 
 
-def test_batches_are_sent_as_they_come_in_one_copy() -> None:
+def test_batches_are_sent_in_order_of_arrival_in_one_copy() -> None:
     outbox = make_outbox()
     outbox.registered(0)
     sent = []
@@ -271,7 +271,7 @@ class Delivery(RuleBasedStateMachine):
         self.stored += self.taken[:most]
         self.committed_seq = self.taken[:most][-1]
         del self.taken[:most]
-        self.answer("kept", self.committed_seq)
+        self.answer("ack", self.committed_seq)
 
     @precondition(lambda self: self.taken)
     @rule()
@@ -282,20 +282,20 @@ class Delivery(RuleBasedStateMachine):
         self.ask_replay()
 
     @precondition(lambda self: self.connected)
-    @rule(kind=st.sampled_from(["kept", "replay"]), beyond=st.integers(2, 50))
+    @rule(kind=st.sampled_from(["ack", "replay"]), beyond=st.integers(2, 50))
     def lie(self, kind: str, beyond: int) -> None:
         self.answer(kind, self.outbox.next_append_seq + beyond)
 
     @precondition(lambda self: self.connected)
     @rule(back=st.integers(0, 5))
     def repeat_old_answer(self, back: int) -> None:
-        self.answer("kept", max(0, self.committed_seq - back))
+        self.answer("ack", max(0, self.committed_seq - back))
 
     @precondition(lambda self: self.down)
     @rule()
-    def hear(self) -> None:
+    def read_downlink(self) -> None:
         kind, batch_seq = self.down.popleft()
-        if kind == "kept":
+        if kind == "ack":
             self.outbox.acknowledged(batch_seq)
         else:
             self.outbox.replay_from(batch_seq)
@@ -345,7 +345,7 @@ class Delivery(RuleBasedStateMachine):
             if self.taken:
                 self.commit(10)
             while self.down:
-                self.hear()
+                self.read_downlink()
         self.stored_in_order_once()
         assert self.stored[-1] == newest_seq
         assert set(self.stored) | self.reported_lost == set(range(1, newest_seq + 1))

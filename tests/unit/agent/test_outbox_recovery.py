@@ -8,31 +8,19 @@ from pathlib import Path
 import trio
 from trio.testing import MockClock
 
-from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, asset_id
+from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, asset_id, make_payload
 from trioder.agent.config import RecoveryConfig
 from trioder.agent.outbox_recovery import recover_outboxes
 from trioder.agent.persistence.sqlite_store import open_state_store
 from trioder.agent.persistence.state_store import SavedBattery
 from trioder.process.addresses import Address
 from trioder.process.wall_time import WallClock
-from trioder.wire.records import Batch
-from trioder.wire.uplink import write_batch
 
 
 def leave_behind(path: Path, *, batches: int) -> None:
     with open_state_store(path, agent_id=path.stem, asset_ids=[asset_id(0)], outbox_id=path.stem) as store:
         for seq in range(1, batches + 1):
-            batch = Batch(
-                batch_seq=seq,
-                ts_unix_ms=seq,
-                asset_index=[0],
-                soc_mwhr=[1.0],
-                current_mw=[0.0],
-                setpoint_mw=[0.0],
-                available_discharge_mw=[0.0],
-                available_charge_mw=[0.0],
-            )
-            store.batches.append(write_batch(batch).SerializeToString())
+            store.batches.append(make_payload(seq, seq))
         store.save([SavedBattery(1.0, 0.0, 0.0, math.inf)], now_ms=1)
 
 

@@ -57,7 +57,7 @@ def test_quantiles_are_of_what_was_recorded() -> None:
     assert [lateness.quantile_s(share) for share in (0.0, 0.5, 0.99, 1.0)] == [0.01, 0.5, 0.99, 1.0]
 
 
-def test_the_maximum_outlives_the_samples_that_are_kept() -> None:
+def test_the_maximum_outlives_the_retained_samples() -> None:
     lateness = Lateness()
     lateness.record(9.0)
     for _ in range(5000):

@@ -10,36 +10,20 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, asset_id, make_config
+from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, asset_id, make_config, make_payload
 from trioder.agent.persistence.outbox import Outbox
 from trioder.agent.persistence.sqlite_store import open_state_store
 from trioder.agent.persistence.state_file import open_existing
 from trioder.agent.persistence.state_store import InMemoryBatchLog, InMemoryStateStore, Losses, StateStore
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.process.wall_time import WallClock
-from trioder.wire.records import Batch
-from trioder.wire.uplink import write_batch
 
 ASSETS = [asset_id(number) for number in range(2)]
 
 
-def payload(seq: int, ts_unix_ms: int) -> bytes:
-    batch = Batch(
-        batch_seq=seq,
-        ts_unix_ms=ts_unix_ms,
-        asset_index=[0],
-        soc_mwhr=[1.0],
-        current_mw=[0.0],
-        setpoint_mw=[0.0],
-        available_discharge_mw=[0.0],
-        available_charge_mw=[0.0],
-    )
-    return write_batch(batch).SerializeToString()
-
-
 def fill(batches: InMemoryBatchLog, count: int) -> None:
     for seq in range(1, count + 1):
-        batches.append(payload(seq, 1000 * seq))
+        batches.append(make_payload(seq, 1000 * seq))
 
 
 async def boot(nursery: trio.Nursery, headend: FakeHeadend, store: StateStore) -> RunningAgent:
@@ -90,8 +74,8 @@ def test_only_what_this_process_made_goes_on() -> None:
     batches = InMemoryBatchLog()
     fill(batches, 3)
     outbox = Outbox(batches, max_bytes=10_000)
-    outbox.append(payload(4, 4000))
-    outbox.append(payload(5, 5000))
+    outbox.append(make_payload(4, 4000))
+    outbox.append(make_payload(5, 5000))
     assert outbox.restart() == 2
     outbox.registered(0)
     sent = []

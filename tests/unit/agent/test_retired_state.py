@@ -95,7 +95,7 @@ def test_the_newest_state_counts_whatever_the_order_and_however_often(tmp_path: 
         assert read_states(states, [asset_id(0), asset_id(1), "unknown"]) == expected
 
 
-def test_a_damaged_or_missing_file_says_nothing_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_a_damaged_or_missing_file_is_skipped(tmp_path: Path) -> None:
     good, broken, states = tmp_path / "good.sqlite", tmp_path / "broken.sqlite", tmp_path / "states"
     leave_behind(good, assets=range(1))
     broken.write_bytes(b"rubbish" * 1000)
@@ -104,7 +104,7 @@ def test_a_damaged_or_missing_file_says_nothing_and_keeps_nobody_waiting(tmp_pat
     assert broken.exists()
 
 
-def test_damaged_states_are_put_aside_and_gathered_anew(tmp_path: Path) -> None:
+def test_damaged_states_are_set_aside_and_rebuilt(tmp_path: Path) -> None:
     good, states = tmp_path / "good.sqlite", tmp_path / "states"
     leave_behind(good, assets=range(1))
     states.write_bytes(b"rubbish" * 1000)

@@ -51,7 +51,7 @@ def test_answers_and_events_beyond_their_bounds_are_dropped_the_oldest_first_and
     assert taken(queue) == ["d2 completed", "d3 completed", "d4 completed", "e3", "e4"]
 
 
-def test_what_is_in_force_comes_after_what_has_waited_and_drops_none_of_it(
+def test_reports_of_setpoints_in_force_follow_waiting_messages_and_drop_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(send_queue, "MAX_ACKNOWLEDGEMENTS", 2)
@@ -63,7 +63,7 @@ def test_what_is_in_force_comes_after_what_has_waited_and_drops_none_of_it(
     assert queue.acknowledgements_dropped == 0
 
 
-def test_another_session_receives_the_setpoints_in_force_anew() -> None:
+def test_another_session_receives_the_setpoints_in_force_again() -> None:
     queue = make_queue()
     queue.put_active(iter([answer("a", "active"), answer("b", "active")]))
     queue.take_next()

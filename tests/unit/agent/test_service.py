@@ -20,7 +20,7 @@ from trioder.domain.assets import Asset
 from trioder.domain.telemetry import BessState
 from trioder.rpc import RpcError, StatusCode
 from trioder.sim.bess import tick_asset
-from trioder.wire.downlink import write_batch_ack, write_replay, write_setpoint, write_setpoints
+from trioder.wire.downlink import write_batch_ack, write_replay, write_setpoints
 
 
 async def test_the_agent_registers_its_assets_and_sends_one_batch_a_pulse(
@@ -45,7 +45,7 @@ async def test_a_setpoint_is_applied_between_pulses_and_answered_at_once(
     headend = FakeHeadend()
     await start_agent(nursery, headend)
     await trio.sleep(5.0)
-    await headend.send(write_setpoint(make_setpoint(36.0, number=1)))
+    await headend.send_setpoint(36.0, number=1)
     await trio.sleep(0.001)
     [answer] = headend.answers
     assert (answer.asset_id, answer.status) == (asset_id(1), "applied")
@@ -63,7 +63,7 @@ async def test_a_setpoint_ends_in_0_mw_at_its_time_and_not_at_the_next_pulse(
     headend = FakeHeadend()
     await start_agent(nursery, headend)
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_setpoint(36.0, duration_s=5)))
+    await headend.send_setpoint(36.0, duration_s=5)
     await trio.sleep(9.0)
     batch = headend.batches[-1]
     assert batch.ts_unix_ms == START_UNIX_S * 1000 + 8000
@@ -95,16 +95,15 @@ async def test_bad_dispatches_are_rejected_with_a_reason_and_the_good_one_beside
     assert answers["newer"] == ("clamped", "99 MW is outside of -40..50 MW; held at 50 MW")
 
 
-async def test_the_batteries_live_on_while_the_headend_is_away_and_nothing_is_lost(
+async def test_the_batteries_run_on_while_the_headend_is_down_and_nothing_is_lost(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
     agent = await start_agent(nursery, headend)
     await trio.sleep(5.0)
-    await headend.send(write_setpoint(make_setpoint(36.0, duration_s=20)))
+    await headend.send_setpoint(36.0, duration_s=20)
     await trio.sleep(0.5)
-    headend.refuses_dial = True
-    headend.cut()
+    headend.go_down()
     await trio.sleep(60.0)
     assert not agent.client.connected
     headend.refuses_dial = False
@@ -129,7 +128,7 @@ async def test_a_replay_is_answered_with_what_is_still_kept(
     assert [batch.batch_seq for batch in headend.batches] == [1, 2, 3, 2, 3]
 
 
-async def test_no_batch_goes_before_the_session_stands_and_an_unanswered_registration_is_tried_again(
+async def test_no_batch_is_sent_before_the_session_is_granted_and_an_unanswered_registration_is_retried(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend, reports = FakeHeadend(grants=False), []
@@ -161,7 +160,7 @@ async def test_a_refusal_is_reported_with_the_headends_reason_and_retried(
     assert reports[-1] == LinkReport(state="connected", assets=2)
 
 
-async def test_retries_back_off_to_half_a_minute_and_begin_anew_after_a_healthy_session(
+async def test_retries_back_off_to_half_a_minute_and_reset_after_a_healthy_session(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend(refuses_dial=True)
@@ -233,13 +232,13 @@ async def test_a_dispatch_reaches_a_crashed_asset_once_it_is_back(
     headend = FakeHeadend()
     await start_agent(nursery, headend, make_config(1), tick=tick)
     await trio.sleep(4.05)
-    await headend.send(write_setpoint(make_setpoint(36.0)))
+    await headend.send_setpoint(36.0)
     broken = False
     await trio.sleep(62.0)
     assert [answer.status for answer in headend.answers] == ["applied"]
 
 
-async def test_when_stopping_what_is_kept_is_sent_and_the_stream_closed_in_good_order(
+async def test_when_stopping_the_outbox_is_sent_and_the_stream_closed_in_good_order(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend, stopping = FakeHeadend(), trio.Event()
@@ -283,7 +282,7 @@ async def test_a_setpoint_that_ends_during_a_suspend_ends_at_its_own_instant(
     headend = FakeHeadend()
     agent = await start_agent(nursery, headend)
     await trio.testing.wait_all_tasks_blocked()
-    await headend.send(write_setpoint(make_setpoint(36.0, duration_s=6)))
+    await headend.send_setpoint(36.0, duration_s=6)
     await trio.testing.wait_all_tasks_blocked()
     mock_clock.jump(13.0)
     await trio.testing.wait_all_tasks_blocked()

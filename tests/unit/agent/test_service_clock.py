@@ -8,12 +8,11 @@ import structlog.testing
 import trio
 from trio.testing import MockClock
 
-from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, make_config, make_setpoint, start_agent
+from tests.unit.agent.parts import START_UNIX_S, FakeHeadend, make_config, start_agent
 from tests.unit.agent.test_service_leases import open_at, reported
 from tests.unit.process.fake_clock import STEPS_S, FakeSystemClock
 from trioder.agent.headend_client import HEARTBEAT_EVERY_S
 from trioder.process.wall_time import WallClock
-from trioder.wire.downlink import write_setpoint
 from trioder.wire.records import CLOCK_STEP
 
 START_MS = int(START_UNIX_S * 1000)
@@ -93,7 +92,7 @@ async def test_a_valid_until_is_evaluated_again_when_the_clock_is_set(
     headend, system = FakeHeadend(), FakeSystemClock(wrong_s=-3_600.0)
     await start_agent(nursery, headend, wall=WallClock.following(system))
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_setpoint(10.0, valid_until_s=60.0)))
+    await headend.send_setpoint(10.0, valid_until_s=60.0)
     await trio.sleep(19.0)
     system.set_by(3_600.0)
     await trio.sleep(39.0)
@@ -108,7 +107,7 @@ async def test_a_setpoint_ends_when_the_machine_wakes_after_its_time(
     headend, system = FakeHeadend(), FakeSystemClock()
     await start_agent(nursery, headend, wall=WallClock.following(system))
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_setpoint(10.0, duration_s=600)))
+    await headend.send_setpoint(10.0, duration_s=600)
     await trio.sleep(1.0)
     system.sleep(3_600.0)
     await trio.sleep(2.0)
@@ -123,10 +122,9 @@ async def test_time_without_a_headend_goes_on_while_the_machine_sleeps(
     config = make_config(comms_loss_hold_s=300.0)
     agent = await start_agent(nursery, headend, config, wall=WallClock.following(system))
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_setpoint(10.0)))
+    await headend.send_setpoint(10.0)
     await trio.sleep(1.0)
-    headend.refuses_dial = True
-    headend.cut()
+    headend.go_down()
     await trio.sleep(10.0)
     assert agent.pool.snapshot()[0].setpoint_mw == 10.0
     system.sleep(300.0)
@@ -143,13 +141,13 @@ async def test_a_lease_survives_a_power_cut_no_longer_than_its_duration(
         with open_at(path) as store:
             await start_agent(first, headend, store=store, wall=WallClock.following(FakeSystemClock()))
             await trio.sleep(1.0)
-            await headend.send(write_setpoint(make_setpoint(10.0, duration_s=30)))
+            await headend.send_setpoint(10.0, duration_s=30)
             await trio.sleep(3.0)
             first.cancel_scope.cancel()
     headend.answers.clear()
     async with trio.open_nursery() as second:
         with open_at(path) as store:
-            # It begins anew at the same instant, so that a clock that is right would say 4 s later.
+            # It restarts at the same instant, so that a right clock would read 4 s later.
             system = FakeSystemClock(wrong_s=4.0 + wrong_s)
             agent = await start_agent(second, headend, store=store, wall=WallClock.following(system))
             await trio.sleep(1.0)

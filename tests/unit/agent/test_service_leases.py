@@ -1,7 +1,7 @@
 """Leases of a whole agent: reported over sessions, restarts and the absence of the headend."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from tests.unit.agent.parts import (
     newest_states,
     start_agent,
 )
+from trioder.agent.config import AgentConfig
 from trioder.agent.persistence.sqlite_store import SqliteStateStore, open_state_store
 from trioder.process.wall_time import WallClock
 from trioder.wire.downlink import write_setpoint, write_setpoints
@@ -35,7 +36,7 @@ def in_force(answer: Acknowledgement) -> tuple[float | None, float | None, float
 
 
 async def reconnect(headend: FakeHeadend) -> None:
-    """Let the headend be gone for a moment, and back within a second."""
+    """Cut the connection for less than a second."""
     headend.cut()
     headend.answers.clear()
     await trio.sleep(1.0)
@@ -50,6 +51,19 @@ def open_at(path: Path, assets: int = 2, agent_id: str = "agent-1") -> Iterator[
         yield store
 
 
+@asynccontextmanager
+async def running(
+    path: Path, headend: FakeHeadend, config: AgentConfig | None = None, *, wall: WallClock
+) -> AsyncIterator[SqliteStateStore]:
+    """Run an agent until the block ends, then crash it; yields its state store."""
+    config = config or make_config()
+    async with trio.open_nursery() as nursery:
+        with open_at(path, len(config.assets), config.agent_id) as store:
+            await start_agent(nursery, headend, config, store=store, wall=wall)
+            yield store
+            nursery.cancel_scope.cancel()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "agent.sqlite"
@@ -61,7 +75,7 @@ async def test_a_lease_ends_between_pulses_and_its_end_is_reported_at_once(
     headend = FakeHeadend()
     await start_agent(nursery, headend)
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_setpoint(36.0, valid_until_s=2.5, reversion_mw=-36.0)))
+    await headend.send_setpoint(36.0, valid_until_s=2.5, reversion_mw=-36.0)
     await trio.sleep(2.0)
     assert reported(headend) == [("d-1", "applied"), ("d-1", "completed")]
     [_, completed] = headend.answers
@@ -74,13 +88,13 @@ async def test_a_lease_ends_between_pulses_and_its_end_is_reported_at_once(
     assert batch.setpoint_mw[0] == -36.0
 
 
-async def test_one_that_comes_too_late_is_expired_at_once(
+async def test_a_setpoint_received_too_late_expires_at_once(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend = FakeHeadend()
     await start_agent(nursery, headend)
     await trio.sleep(3.0)
-    await headend.send(write_setpoint(make_setpoint(36.0, valid_until_s=2.0)))
+    await headend.send_setpoint(36.0, valid_until_s=2.0)
     await trio.sleep(0.001)
     [answer] = headend.answers
     assert (answer.status, in_force(answer)) == ("expired", (0.0, None, 0.0))
@@ -130,10 +144,9 @@ async def test_a_lease_that_ended_without_a_session_is_reported_to_the_next(
     headend = FakeHeadend()
     await start_agent(nursery, headend)
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_setpoint(36.0, duration_s=10)))
+    await headend.send_setpoint(36.0, duration_s=10)
     await trio.sleep(1.0)
-    headend.refuses_dial = True
-    headend.cut()
+    headend.go_down()
     await trio.sleep(60.0)
     headend.answers.clear()
     headend.refuses_dial = False
@@ -147,64 +160,52 @@ async def test_after_a_restart_the_first_session_receives_what_is_in_force_and_w
     autojump_clock: MockClock, path: Path
 ) -> None:
     headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
-    async with trio.open_nursery() as first:
-        with open_at(path) as store:
-            await start_agent(first, headend, store=store, wall=wall)
-            await trio.sleep(1.0)
-            short = make_setpoint(10.0, number=0, dispatch_id="short", duration_s=30, reversion_mw=-1.0)
-            long = make_setpoint(20.0, number=1, dispatch_id="long", duration_s=300, reversion_mw=-2.0)
-            await headend.send(write_setpoints([short, long]))
-            await trio.sleep(1.0)
-            first.cancel_scope.cancel()
+    async with running(path, headend, wall=wall):
+        await trio.sleep(1.0)
+        short = make_setpoint(10.0, number=0, dispatch_id="short", duration_s=30, reversion_mw=-1.0)
+        long = make_setpoint(20.0, number=1, dispatch_id="long", duration_s=300, reversion_mw=-2.0)
+        await headend.send(write_setpoints([short, long]))
+        await trio.sleep(1.0)
     await trio.sleep(100.0)
     headend.answers.clear()
-    async with trio.open_nursery() as second:
-        with open_at(path) as store:
-            await start_agent(second, headend, store=store, wall=wall)
-            await trio.sleep(1.0)
-            assert sorted(reported(headend)) == [("long", "active"), ("short", "completed")]
-            answers = {answer.dispatch_id: answer for answer in headend.answers}
-            assert answers["short"].ts_unix_ms == START_MS + 31_000
-            assert in_force(answers["short"]) == (-1.0, None, -1.0)
-            setpoint_mw, remaining_s, reversion_mw = in_force(answers["long"])
-            assert (setpoint_mw, reversion_mw) == (20.0, -2.0)
-            assert remaining_s == pytest.approx(199.0, abs=0.1)
-            # It goes on to end at its instant.
-            await trio.sleep(200.0)
-            assert reported(headend)[-1] == ("long", "completed")
-            assert headend.answers[-1].ts_unix_ms == START_MS + 301_000
-            second.cancel_scope.cancel()
+    async with running(path, headend, wall=wall):
+        await trio.sleep(1.0)
+        assert sorted(reported(headend)) == [("long", "active"), ("short", "completed")]
+        answers = {answer.dispatch_id: answer for answer in headend.answers}
+        assert answers["short"].ts_unix_ms == START_MS + 31_000
+        assert in_force(answers["short"]) == (-1.0, None, -1.0)
+        setpoint_mw, remaining_s, reversion_mw = in_force(answers["long"])
+        assert (setpoint_mw, reversion_mw) == (20.0, -2.0)
+        assert remaining_s == pytest.approx(199.0, abs=0.1)
+        # It goes on to end at its instant.
+        await trio.sleep(200.0)
+        assert reported(headend)[-1] == ("long", "completed")
+        assert headend.answers[-1].ts_unix_ms == START_MS + 301_000
 
 
-async def test_after_a_restart_a_dispatch_given_again_is_not_prolonged(
+async def test_after_a_restart_a_repeated_setpoint_is_not_prolonged(
     autojump_clock: MockClock, path: Path
 ) -> None:
     headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
     dispatch = make_setpoint(20.0, duration_s=60)
     for boot in range(2):
-        async with trio.open_nursery() as nursery:
-            with open_at(path) as store:
-                await start_agent(nursery, headend, store=store, wall=wall)
-                await trio.sleep(1.0)
-                await headend.send(write_setpoint(dispatch))
-                await trio.sleep(19.0)
-                nursery.cancel_scope.cancel()
+        async with running(path, headend, wall=wall):
+            await trio.sleep(1.0)
+            await headend.send(write_setpoint(dispatch))
+            await trio.sleep(19.0)
         if boot == 1:
             assert reported(headend) == [("d-1", "applied"), ("d-1", "active"), ("d-1", "applied")]
             assert headend.answers[-1].remaining_s == pytest.approx(40.0, abs=0.1)
 
 
-async def test_an_agent_of_another_cut_reports_what_is_in_force(
+async def test_an_agent_of_another_sharding_reports_what_is_in_force(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
-    async with trio.open_nursery() as first:
-        with open_at(tmp_path / "old.sqlite") as store:
-            await start_agent(first, headend, store=store, wall=wall)
-            await trio.sleep(1.0)
-            await headend.send(write_setpoint(make_setpoint(20.0, number=1, reversion_mw=-2.0)))
-            await trio.sleep(1.0)
-            first.cancel_scope.cancel()
+    async with running(tmp_path / "old.sqlite", headend, wall=wall):
+        await trio.sleep(1.0)
+        await headend.send_setpoint(20.0, number=1, reversion_mw=-2.0)
+        await trio.sleep(1.0)
     headend.answers.clear()
     headend.committed_seq = 0
     async with trio.open_nursery() as second:
@@ -228,10 +229,10 @@ async def test_what_another_has_replaced_since_is_not_reported_as_in_force(
     with open_at(path) as store:
         agent = await start_agent(nursery, headend, store=store)
         await trio.sleep(1.0)
-        await headend.send(write_setpoint(make_setpoint(20.0, dispatch_id="a")))
+        await headend.send_setpoint(20.0, dispatch_id="a")
         await trio.sleep(1.0)
         in_force_then = agent.pool.acknowledge_active()
-        await headend.send(write_setpoint(make_setpoint(30.0, dispatch_id="b")))
+        await headend.send_setpoint(30.0, dispatch_id="b")
         await trio.sleep(1.0)
         assert list(in_force_then) == []
         assert [answer.dispatch_id for answer in agent.pool.acknowledge_active()] == ["b"]
@@ -248,8 +249,7 @@ async def test_without_a_headend_for_too_long_the_batteries_revert_at_that_insta
     holds = make_setpoint(20.0, number=1, dispatch_id="")
     await headend.send(write_setpoints([leased, holds]))
     await trio.sleep(1.5)
-    headend.refuses_dial = True
-    headend.cut()
+    headend.go_down()
     await trio.sleep(60.0)
     headend.answers.clear()
     headend.refuses_dial = False
@@ -276,7 +276,7 @@ async def test_a_headend_that_is_back_in_time_changes_nothing(
     await start_agent(nursery, headend, make_config(1, comms_loss_hold_s=30.0))
     for _ in range(5):
         await trio.sleep(25.0)
-        await headend.send(write_setpoint(make_setpoint(36.0)))
+        await headend.send_setpoint(36.0)
         await trio.sleep(0.1)
         await reconnect(headend)
     await trio.sleep(100.0)
@@ -289,29 +289,23 @@ async def test_an_agent_that_never_had_a_session_counts_from_its_start(
 ) -> None:
     headend, wall = FakeHeadend(), WallClock(START_UNIX_S, trio.current_time())
     config = make_config(comms_loss_hold_s=30.0)
-    async with trio.open_nursery() as first:
-        with open_at(path) as store:
-            await start_agent(first, headend, config, store=store, wall=wall)
-            await trio.sleep(1.0)
-            await headend.send(write_setpoint(make_setpoint(36.0)))
-            await trio.sleep(1.0)
-            first.cancel_scope.cancel()
+    async with running(path, headend, config, wall=wall):
+        await trio.sleep(1.0)
+        await headend.send_setpoint(36.0)
+        await trio.sleep(1.0)
     headend.refuses_dial = True
-    async with trio.open_nursery() as second:
-        with open_at(path) as store:
-            await start_agent(second, headend, config, store=store, wall=wall)
-            await trio.sleep(29.0)
-            assert store.batteries()[asset_id(0)].dispatch_id == "d-1"
-            await trio.sleep(7.0)
-            headend.refuses_dial = False
-            headend.answers.clear()
-            await trio.sleep(31.0)
-            assert reported(headend) == [("d-1", "reverted")]
-            assert headend.answers[0].ts_unix_ms == START_MS + 32_000
-            second.cancel_scope.cancel()
-        with open_at(path) as store:
-            saved = store.batteries()[asset_id(0)]
-            assert (saved.setpoint_mw, saved.dispatch_id) == (0.0, "")
+    async with running(path, headend, config, wall=wall) as store:
+        await trio.sleep(29.0)
+        assert store.batteries()[asset_id(0)].dispatch_id == "d-1"
+        await trio.sleep(7.0)
+        headend.refuses_dial = False
+        headend.answers.clear()
+        await trio.sleep(31.0)
+        assert reported(headend) == [("d-1", "reverted")]
+        assert headend.answers[0].ts_unix_ms == START_MS + 32_000
+    with open_at(path) as store:
+        saved = store.batteries()[asset_id(0)]
+        assert (saved.setpoint_mw, saved.dispatch_id) == (0.0, "")
 
 
 async def test_setpoints_hold_for_ever_without_the_option(
@@ -320,10 +314,9 @@ async def test_setpoints_hold_for_ever_without_the_option(
     headend = FakeHeadend()
     await start_agent(nursery, headend, make_config(1))
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_setpoint(36.0)))
+    await headend.send_setpoint(36.0)
     await trio.sleep(1.0)
-    headend.refuses_dial = True
-    headend.cut()
+    headend.go_down()
     await trio.sleep(3600.0)
     headend.refuses_dial = False
     await trio.sleep(60.0)
@@ -338,7 +331,7 @@ async def test_an_end_is_saved_when_it_is_reported_and_not_with_the_next_pulse(
     with open_at(path) as store:
         await start_agent(nursery, headend, store=store)
         await trio.sleep(1.0)
-        await headend.send(write_setpoint(make_setpoint(36.0, duration_s=2)))
+        await headend.send_setpoint(36.0, duration_s=2)
         await trio.sleep(1.0)
         assert dispatches_on_disk(path) == {asset_id(0): "d-1", asset_id(1): ""}
         await trio.sleep(1.5)

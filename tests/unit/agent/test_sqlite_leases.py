@@ -150,7 +150,7 @@ def test_what_an_older_agent_left_can_be_read_without_being_touched(old_path: Pa
 
 
 @pytest.mark.parametrize("saved_ms", [1_800_000_000_000, 5_000])
-def test_what_remained_of_a_lease_is_known_whatever_the_clock_said(path: Path, saved_ms: int) -> None:
+def test_the_rest_of_a_lease_is_known_whatever_the_clock_was(path: Path, saved_ms: int) -> None:
     lease = SavedBattery(1.0, 0.0, 5.0, saved_ms / 1000 + 27.5, 2.0, "x")
     with open_at(path) as store:
         store.save([lease, states("")[0]], now_ms=saved_ms)

@@ -235,7 +235,7 @@ def test_the_newest_state_of_a_battery_counts(tmp_path: Path) -> None:
         assert {name: state.soc_mwhr for name, state in store.batteries().items()} == {"a": 1.0, "b": 2.0}
 
 
-def test_an_older_file_does_not_undo_what_is_known(tmp_path: Path) -> None:
+def test_an_older_file_does_not_overwrite_newer_states(tmp_path: Path) -> None:
     with open_at(tmp_path / "own.sqlite") as store:
         store.save(STATES, now_ms=30)
     with open_at(tmp_path / "own.sqlite") as store:

@@ -1,8 +1,8 @@
 """An agent that restarts continues where it was: its batteries, its backlog, its sequence."""
 
 import math
-import random
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -13,14 +13,11 @@ from tests.unit.agent.parts import (
     FakeHeadend,
     asset_id,
     make_battery,
-    make_config,
-    make_setpoint,
+    start_agent,
 )
 from trioder.agent.battery import Battery
 from trioder.agent.persistence.state_store import InMemoryStateStore, SavedBattery
-from trioder.agent.service import RunningAgent, run_agent
 from trioder.process.wall_time import WallClock
-from trioder.wire.downlink import write_setpoint
 from trioder.wire.records import Acknowledgement
 
 
@@ -28,24 +25,17 @@ def make_memory(count: int = 2) -> InMemoryStateStore:
     return InMemoryStateStore("box", [asset_id(number) for number in range(count)])
 
 
-async def boot(
-    nursery: trio.Nursery, headend: FakeHeadend, store: InMemoryStateStore, wall: WallClock
-) -> RunningAgent:
-    return await nursery.start(
-        partial(
-            run_agent,
-            make_config(),
-            dial=partial(headend.dial, nursery),
-            wall=wall,
-            rng=random.Random(7),
-            report=lambda _: None,
-            store=store,
-        )
-    )
+@asynccontextmanager
+async def running(headend: FakeHeadend, store: InMemoryStateStore, wall: WallClock) -> AsyncIterator[None]:
+    """Run an agent until the block ends, then crash it."""
+    async with trio.open_nursery() as nursery:
+        await start_agent(nursery, headend, store=store, wall=wall)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 def resumed(saved: SavedBattery) -> Battery:
-    """Resumed at 100 s, at which the wall clock says START_UNIX_S + 100."""
+    """Resumed at 100 s, at which the wall clock reads START_UNIX_S + 100."""
     battery = make_battery()
     battery.resume(saved, now_s=100.0)
     return battery
@@ -56,19 +46,15 @@ async def test_after_a_crash_the_charge_the_setpoint_and_the_backlog_are_restore
 ) -> None:
     headend, store = FakeHeadend(), make_memory()
     wall = WallClock(START_UNIX_S, trio.current_time())
-    async with trio.open_nursery() as first:
-        await boot(first, headend, store, wall)
+    async with running(headend, store, wall):
         await trio.sleep(1.0)
-        await headend.send(write_setpoint(make_setpoint(36.0, duration_s=60)))
+        await headend.send_setpoint(36.0, duration_s=60)
         await trio.sleep(0.5)
-        headend.refuses_dial = True
-        headend.cut()
+        headend.go_down()
         await trio.sleep(19.0)
-        first.cancel_scope.cancel()
     await trio.sleep(10.0)
     headend.refuses_dial = False
-    async with trio.open_nursery() as second:
-        await boot(second, headend, store, wall)
+    async with running(headend, store, wall):
         await trio.sleep(20.0)
         batches = [batch for batch in headend.batches if not batch.live_only]
         assert [batch.batch_seq for batch in batches] == list(range(1, len(batches) + 1))
@@ -77,35 +63,30 @@ async def test_after_a_crash_the_charge_the_setpoint_and_the_backlog_are_restore
         # 19 s applied before the crash (to its last save), then on from the restart at 30.5 s.
         assert batches[-1].setpoint_mw[0] == 36.0
         assert batches[-1].soc_mwhr[0] < batches[5].soc_mwhr[0] < batches[1].soc_mwhr[0]
-        second.cancel_scope.cancel()
 
 
-async def test_a_setpoints_end_counts_on_while_the_agent_is_away(autojump_clock: MockClock) -> None:
+async def test_a_setpoints_end_counts_on_while_the_agent_is_disconnected(autojump_clock: MockClock) -> None:
     headend, store = FakeHeadend(), make_memory()
     wall = WallClock(START_UNIX_S, trio.current_time())
-    async with trio.open_nursery() as first:
-        await boot(first, headend, store, wall)
+    async with running(headend, store, wall):
         await trio.sleep(1.0)
-        await headend.send(write_setpoint(make_setpoint(36.0, duration_s=30)))
+        await headend.send_setpoint(36.0, duration_s=30)
         await trio.sleep(1.0)
-        first.cancel_scope.cancel()
     await trio.sleep(10.0)
-    async with trio.open_nursery() as second:
-        await boot(second, headend, store, wall)
+    async with running(headend, store, wall):
         await trio.sleep(18.9)
         assert store.batteries()[asset_id(0)].setpoint_mw == 36.0
         await trio.sleep(5.0)
         assert store.batteries()[asset_id(0)].setpoint_mw == 0.0
-        second.cancel_scope.cancel()
 
 
 async def test_a_setpoint_is_saved_before_it_is_answered(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     headend, store = FakeHeadend(), make_memory()
-    await boot(nursery, headend, store, WallClock(START_UNIX_S, trio.current_time()))
+    await start_agent(nursery, headend, store=store)
     await trio.sleep(1.0)
-    await headend.send(write_setpoint(make_setpoint(36.0)))
+    await headend.send_setpoint(36.0)
     await trio.sleep(0.1)
     assert [answer.status for answer in headend.answers] == ["applied"]
     assert store.batteries()[asset_id(0)].setpoint_mw == 36.0

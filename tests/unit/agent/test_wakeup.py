@@ -33,7 +33,7 @@ async def test_wakes_before_the_task_runs_count_as_one(nursery: trio.Nursery) ->
     assert len(wakes) == 1
 
 
-async def test_a_wake_while_nobody_waits_is_kept_once() -> None:
+async def test_a_wake_while_nobody_waits_is_remembered_once() -> None:
     wakeup = Wakeup()
     wakeup.wake()
     wakeup.wake()
@@ -44,7 +44,7 @@ async def test_a_wake_while_nobody_waits_is_kept_once() -> None:
     assert patience.cancelled_caught
 
 
-async def test_the_wait_is_a_checkpoint_even_with_a_kept_wake() -> None:
+async def test_the_wait_is_a_checkpoint_even_with_a_remembered_wake() -> None:
     wakeup = Wakeup()
     wakeup.wake()
     with trio.CancelScope() as scope:

@@ -254,19 +254,19 @@ async def test_after_a_restart_dispatches_and_keys_are_read_from_the_database(
         session = rest.connect(0)
         _, ended = await post(rest, asset_id=ASSETS[0])
         acknowledge(rest, session, ended["dispatch_id"], 0, "rejected")
-        _, living = await post(rest, key="k-1", asset_id=ASSETS[1], expires_in_s=3600)
+        _, open_one = await post(rest, key="k-1", asset_id=ASSETS[1], expires_in_s=3600)
         await trio.sleep(2)
     async with open_over(database) as rest:
         assert (await rest.get(f"/dispatch/{ended['dispatch_id']}"))["state"] == "rejected"
         assert {row["dispatch_id"] for row in await rest.get("/dispatch")} == {
             ended["dispatch_id"],
-            living["dispatch_id"],
+            open_one["dispatch_id"],
         }
         status, again = await post(rest, key="k-1", asset_id=ASSETS[1], expires_in_s=3600)
-        assert (status, again["dispatch_id"]) == (200, living["dispatch_id"])
+        assert (status, again["dispatch_id"]) == (200, open_one["dispatch_id"])
         assert (await post(rest, key="k-1", asset_id=ASSETS[2]))[0] == 409
         queued = await rest.get("/dispatch?state=queued")
-        assert [row["dispatch_id"] for row in queued] == [living["dispatch_id"]]
+        assert [row["dispatch_id"] for row in queued] == [open_one["dispatch_id"]]
 
 
 async def test_without_a_database_the_dispatches_in_memory_are_listed(autojump_clock: object) -> None:

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from tests.unit.headend.driver import Rig, open_rig, pulse, registration
-from tests.unit.headend.parts import asset_id, make_fleet
+from tests.unit.headend.parts import asset_id, find_record, make_fleet
 from trioder.api import create_app
 from trioder.domain.dispatch import DispatchRequest
 from trioder.domain.fleet import Fleet
@@ -26,7 +26,7 @@ class FleetFile:
     def read(self) -> Fleet:
         if self.error is not None:
             raise self.error
-        # A file is read anew each time.
+        # A file is read again each time.
         return Fleet(sites=self.fleet.sites, assets=self.fleet.assets)
 
 
@@ -84,20 +84,19 @@ async def test_a_session_continues_with_its_other_assets_when_one_is_retired(aut
     three = make_fleet(3)
     file = FleetFile(Fleet(sites=three.sites, assets=[three.assets[0], three.assets[2]]))
     async with open_rig(assets=3, read_fleet=file.read) as rig:
-        agent = await rig.agent()
-        await agent.register(0, 1, 2, outbox_id="box")
+        agent = await rig.registered(0, 1, 2, outbox_id="box")
         made = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(1), mw=4.0, duration_s=600))
-        assert isinstance(await agent.hear(), Setpoints)
+        assert isinstance(await agent.receive(), Setpoints)
         await reload(rig)
         # The retired battery is released from its setpoint.
-        released = await agent.hear()
+        released = await agent.receive()
         assert isinstance(released, Setpoints)
         assert [(one.asset_id, one.mw) for one in released.setpoints] == [(asset_id(1), 0.0)]
-        record = rig.headend.dispatcher.find(made.dispatch_id)
+        record = find_record(rig.headend.dispatcher, made.dispatch_id)
         assert record is not None
         assert (record.state, record.members[0].reason) == ("failed", "its asset has left the fleet")
-        await agent.say(pulse(1, 0, 1, 2, soc=21.0))
-        assert await agent.hear() == BatchAck(batch_seq=1)
+        await agent.send(pulse(1, 0, 1, 2, soc=21.0))
+        assert await agent.receive() == BatchAck(batch_seq=1)
         assert rig.headend.sessions.assets_connected == 2
         assert rig.headend.counters.samples_unknown == 1
 
@@ -116,7 +115,7 @@ async def test_an_agent_whose_asset_was_added_registers_again(
         grant = await again.register(0, 2, outbox_id="box")
         assert isinstance(grant, SessionGrant)
         assert not grant.unknown_asset_ids
-        await again.say(pulse(1, 0, 1, soc=21.0))
+        await again.send(pulse(1, 0, 1, soc=21.0))
         await trio.testing.wait_all_tasks_blocked()
         state = rig.headend.latest.state(2)
         assert state is not None
@@ -145,8 +144,8 @@ async def test_samples_of_a_retired_asset_are_not_counted(autojump_clock: object
         message = registration(0, 1)
         plate = message.register.assets[1]
         plate.capacity_mwhr, plate.max_mw, plate.min_mw = 1.0, 1.0, -1.0
-        await agent.say(message)
-        await agent.say(pulse(1, 0, 1, soc=math.nan))
+        await agent.send(message)
+        await agent.send(pulse(1, 0, 1, soc=math.nan))
         await trio.testing.wait_all_tasks_blocked()
         latest, limits = rig.headend.latest, rig.headend.dispatcher.limits
         assert (latest.count(Quality.SUSPECT), len(latest), limits.different) == (2, 2, 1)

@@ -6,7 +6,7 @@ import trio.testing
 from quart import Quart
 
 from tests.unit.control.driver import connect, dispatch_group, report_sample, still_parts
-from tests.unit.headend.parts import Parts
+from tests.unit.headend.parts import Parts, newest_records
 from trioder.api import idempotency
 from trioder.api.errors import ApiError
 from trioder.api.idempotency import IdempotencyKeys
@@ -46,7 +46,7 @@ async def dispatch_under(key: str, keys: IdempotencyKeys, parts: Parts) -> Dispa
         return parts.dispatcher.record_of(dispatch_group(parts, 4.0))
 
     async with Quart("test").test_request_context("/", headers={"Idempotency-Key": key}):
-        return await keys.execute_once(BODY, execute)
+        return await keys.execute_once(BODY, execute, scope=EVERYTHING)
 
 
 async def test_the_first_records_of_large_groups_are_bounded(
@@ -68,7 +68,7 @@ async def test_the_lock_of_a_key_is_removed_after_its_last_request() -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(dispatch_under, "k-1", keys, parts)
-    assert len(parts.dispatcher.newest(10, counts=lambda _: True)) == 1
+    assert len(newest_records(parts.dispatcher, 10, counts=lambda _: True)) == 1
     assert keys._locks == {}
 
 
@@ -81,14 +81,14 @@ async def test_a_key_that_cannot_be_looked_up_within_2_s_is_refused(
         for number in range(20):
             nursery.start_soon(refused, f"k-{number}", keys, parts)
     assert trio.current_time() - started_s == pytest.approx(2.0)
-    assert parts.dispatcher.newest(1, counts=lambda _: True) == []
+    assert newest_records(parts.dispatcher, 1, counts=lambda _: True) == []
     assert keys._locks == {}
 
 
 async def refused(key: str, keys: IdempotencyKeys, parts: Parts) -> None:
     with pytest.raises(ApiError, match="has not answered within 2 s; nothing was commanded") as caught:
         await dispatch_under(key, keys, parts)
-    assert (caught.value.status, caught.value.retry_after_s) == (503, 5)
+    assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "5"})
 
 
 async def test_a_client_that_disconnects_after_the_dispatch_has_used_its_key() -> None:
@@ -103,7 +103,7 @@ async def test_a_client_that_disconnects_after_the_dispatch_has_used_its_key() -
 
     async with Quart("test").test_request_context("/", headers={"Idempotency-Key": "k-1"}):
         with scope:
-            await keys.execute_once(BODY, execute)
+            await keys.execute_once(BODY, execute, scope=EVERYTHING)
             await trio.lowlevel.checkpoint()
     assert scope.cancelled_caught
     assert await dispatch_under("k-1", keys, parts) == records[0]

@@ -67,7 +67,7 @@ async def test_available_power_decreases_with_duration(autojump_clock: object) -
         rest.connect(0, 1)
         # 20 of 40 MWh at 90 % each way, limits of 10 and 8 MW: more than an hour's worth of either.
         rest.report(0, current_mw=0.0, soc_mwhr=20.0, available_mw=(10.0, 10.0))
-        # 5.6 MWh to give and 36 to take.
+        # 5.6 MWh to discharge and 36 to charge.
         rest.report(1, current_mw=0.0, soc_mwhr=4.0, available_mw=(10.0, 10.0))
         available = (await rest.get("/fleet"))["available"]
         assert available["15_min"] == {"discharge_mw": 20.0, "charge_mw": 16.0}

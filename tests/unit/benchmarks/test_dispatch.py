@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from scripts.benchmarks.command import BenchmarkError
+from scripts.benchmarks.benchmark import BenchmarkError
 from scripts.benchmarks.dispatch import Sent, figures_of
 from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
@@ -44,7 +44,7 @@ async def test_each_column_is_of_the_dispatches_that_have_it(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("applied_ms", [999_980, 1000_060])
-async def test_clocks_that_contradict_the_order_of_events_make_no_figures(
+async def test_clocks_that_contradict_the_order_of_events_yield_no_durations(
     applied_ms: int, tmp_path: Path
 ) -> None:
     wall = WallClock(start_unix_s=1000.0, start_trio_s=0.0)

@@ -2,7 +2,6 @@
 
 import json
 import random
-from types import SimpleNamespace
 
 import pytest
 import trio
@@ -60,7 +59,7 @@ def test_a_replay_sends_the_same_batches_again_in_order() -> None:
     queue.outbox.replay_from(2)
     queue._sending.at_will = False
     assert taken(queue) == before[1:]
-    assert queue.outbox.replays == 1
+    assert queue._sending.replays == 1
 
 
 def test_each_batch_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,8 +72,10 @@ def test_each_batch_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     taken(queue)
     for batch_seq in (2, 2, 1):
         queue.outbox.acknowledged(batch_seq)
-    assert list(queue.outbox.latencies_s) == [1.5, 1.5]
-    assert (queue.outbox.first_sent_s, queue.outbox.last_acknowledged_s) == (10.0, 11.5)
+    sending = queue._sending
+    assert list(sending.latencies_s) == [1.5, 1.5]
+    assert (sending.first_sent_s, sending.last_committed_s) == (10.0, 11.5)
+    assert (sending.made, sending.committed) == (32 * 3, 2 * 3)
 
 
 def test_nothing_is_made_before_it_may_be_and_after_the_end() -> None:
@@ -107,8 +108,8 @@ def test_single_samples_are_bounded_by_what_is_committed(monkeypatch: pytest.Mon
     sending.committed = 1
     assert queue.take_next() is not None
     assert queue.take_next() is None
-    totals = generator._totals([queue], SimpleNamespace(**vars(sending)), [])
-    assert (totals["messages"], totals["samples"], totals["p50_s"]) == (5, 5, None)
+    totals = sending.totals([], 0.1)
+    assert (totals["messages"], totals["samples"], totals["acknowledged_p50_ms"]) == (5, 5, None)
 
 
 def test_it_is_reported_when_all_are_registered_and_again_after_a_loss(

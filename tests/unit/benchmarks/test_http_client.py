@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from scripts.benchmarks.command import BenchmarkError
+from scripts.benchmarks.benchmark import BenchmarkError
 from scripts.benchmarks.http_client import HttpConnection
 
 Ends = tuple[HttpConnection, trio.abc.HalfCloseableStream]
@@ -65,11 +65,11 @@ async def test_a_response_without_a_content_length_is_an_error(ends: Ends) -> No
 
 
 async def test_a_connection_that_the_server_closes_after_its_response_is_dialled_again() -> None:
-    (ours, theirs), (ours_anew, theirs_anew) = memory_stream_pair(), memory_stream_pair()
-    connection = dialled(ours, ours_anew)
+    (ours, theirs), (our_next, their_next) = memory_stream_pair(), memory_stream_pair()
+    connection = dialled(ours, our_next)
     await theirs.send_all(HEAD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + b"the last")
     assert await connection.exchange(b"x") == b"the last"
-    await theirs_anew.send_all(HEAD + b"the next")
+    await their_next.send_all(HEAD + b"the next")
     assert await connection.exchange(b"x") == b"the next"
 
 

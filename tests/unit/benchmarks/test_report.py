@@ -7,9 +7,8 @@ from typing import Any
 import click
 import pytest
 
-from scripts.benchmarks.command import run_benchmark
+from scripts.benchmarks.benchmark import Report, run_benchmark, spread_ms, table_rows
 from scripts.benchmarks.ingest import report_of
-from scripts.benchmarks.report import Report, spread_ms, table_rows
 
 
 def served(*, lost: int = 0, doubled: int = 0) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def test_all_lines_of_the_table_have_the_same_length() -> None:
     assert len({len(line) for line in table}) == 1
 
 
-def test_a_figure_that_is_not_known_is_a_dash() -> None:
+def test_an_unknown_value_is_a_dash() -> None:
     assert table_rows([{"ms": None}, {"ms": 1234.5}], ("late", "{ms:,.1f} ms")) == [
         ["late", "- ms", "1,234.5 ms"]
     ]

@@ -1,12 +1,14 @@
 """A dispatcher over sessions and samples that a test makes itself, on a clock that stands still."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.unit.headend.parts import Parts, StillWall, asset_id, make_parts, make_samples, make_session
+from trioder.control.allocation import Candidate, Split, split_steps
 from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.control.requests import GroupRequest
-from trioder.domain.dispatch import DispatchRequest, DispatchTarget, Setpoint
+from trioder.domain.dispatch import DispatchRequest, DispatchTarget, GroupRequest, Setpoint, Strategy
 from trioder.gateway.sessions import Session
+from trioder.process.slices import run_at_once
 from trioder.store.interface import Store
 from trioder.wire.records import Acknowledgement
 
@@ -39,7 +41,7 @@ def dispatch_group(parts: Parts, mw: float, *, dry_run: bool = False, **asked: o
 
 
 def connect(parts: Parts, *keys: int, agent_id: str = "a", protocol: int = 1, number: int = 0) -> Session:
-    """A session that drives these assets, of which nothing has been heard yet."""
+    """A session that drives these assets, of which no sample was received yet."""
     session_id = f"session-{agent_id}-{number}"
     return parts.connect(make_session(agent_id, *keys, session_id=session_id, protocol=protocol))
 
@@ -54,7 +56,7 @@ def report_sample(
     quality: int = 0,
     ts_ms: int | None = None,
 ) -> None:
-    """A sample of each of these assets, as of now unless its agent's clock says otherwise."""
+    """A sample of each of these assets, as of now unless its agent's clock differs."""
     now_ms = parts.wall.now_ms()
     samples = replace(
         make_samples(*keys, ts_ms=now_ms if ts_ms is None else ts_ms, soc=soc, mw=mw, setpoint=setpoint),
@@ -95,3 +97,7 @@ def acknowledge(
 def only(dispatch: Dispatch) -> AssetSetpoint:
     [setpoint] = dispatch.setpoints.values()
     return setpoint
+
+
+def split(total_mw: float, candidates: Sequence[Candidate], strategy: Strategy = "headroom") -> Split:
+    return run_at_once(split_steps(total_mw, candidates, strategy, hold_s=900.0))

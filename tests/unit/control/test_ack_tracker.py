@@ -1,4 +1,4 @@
-"""What becomes of a dispatch that was sent: by its agent's words, its telemetry, and the clock."""
+"""The states of a dispatch that was sent: by its agent's acknowledgement, its telemetry, and the clock."""
 
 from dataclasses import replace
 
@@ -14,22 +14,22 @@ from tests.unit.control.driver import (
     still_parts,
     take_setpoints,
 )
-from tests.unit.headend.parts import asset_id
+from tests.unit.headend.parts import asset_id, find_record
 from trioder.gateway.sessions import Session
 from trioder.wire.records import Acknowledgement
 
 
 @pytest.mark.parametrize(
-    ("word", "state"),
+    ("status", "state"),
     [("applied", "accepted"), ("clamped", "clamped"), ("rejected", "rejected"), ("expired", "expired")],
 )
-def test_the_agents_answer_is_reported_with_its_word_and_reason(word: str, state: str) -> None:
+def test_the_agents_acknowledgement_is_recorded_with_its_status_and_reason(status: str, state: str) -> None:
     parts = still_parts()
     session = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0)
-    acknowledge(parts, session, only(dispatch), word, reason="5 MW is 1 too many")
+    acknowledge(parts, session, only(dispatch), status, reason="5 MW is 1 too many")
     setpoint = only(dispatch)
-    assert (setpoint.state, setpoint.answer, setpoint.reason) == (state, word, "5 MW is 1 too many")
+    assert (setpoint.state, setpoint.answer, setpoint.reason) == (state, status, "5 MW is 1 too many")
     assert setpoint.answered_ms == parts.wall.now_ms()
     assert dispatch.answered.is_set()
 
@@ -93,7 +93,7 @@ def test_an_agent_that_answers_is_not_guessed_at_before_it_has() -> None:
     assert dispatch.state == "tracking"
 
 
-def test_an_agent_that_neither_answers_nor_obeys_fails_the_dispatch() -> None:
+def test_an_agent_that_neither_acknowledges_nor_tracks_fails_the_dispatch() -> None:
     parts = still_parts()
     connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0)
@@ -103,7 +103,7 @@ def test_an_agent_that_neither_answers_nor_obeys_fails_the_dispatch() -> None:
     assert (dispatch.state, only(dispatch).reason) == ("failed", "its agent has not answered within 30 s")
 
 
-def test_a_dispatch_is_completed_when_its_agent_says_so() -> None:
+def test_a_dispatch_is_completed_when_its_agent_reports_it() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0, duration_s=60)
@@ -115,7 +115,7 @@ def test_a_dispatch_is_completed_when_its_agent_says_so() -> None:
     assert (dispatch.state, only(dispatch).reason) == ("completed", "60 s were over; now 0 MW")
 
 
-def test_a_dispatch_is_completed_by_the_clock_when_its_agent_does_not_say_so() -> None:
+def test_a_dispatch_is_completed_by_the_clock_when_its_agent_does_not_report_it() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0, duration_s=60)
@@ -158,7 +158,7 @@ def test_a_battery_that_its_agent_has_reverted_fails_the_dispatch() -> None:
     assert (dispatch.state, only(dispatch).reason) == ("failed", "no headend for 30 s; now 0 MW")
 
 
-def test_an_answer_that_comes_twice_or_late_changes_nothing() -> None:
+def test_a_repeated_or_late_acknowledgement_changes_nothing() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     older = dispatch_one(parts, 5.0)
@@ -198,7 +198,7 @@ def test_a_dispatch_from_before_the_headends_start_is_adopted() -> None:
             reversion_mw=1.0,
         )
         parts.dispatcher.acknowledged(reported, session=session)
-    found = parts.dispatcher.find("of-another-life")
+    found = find_record(parts.dispatcher, "of-another-life")
     assert found is not None
     assert (found.state, found.mw, [setpoint.mw for setpoint in found.members]) == (
         "accepted",
@@ -230,33 +230,33 @@ def test_an_agent_cannot_make_dispatches_up_one_after_the_other() -> None:
     session = connect(parts, 0)
     for number in range(100):
         report(number, session)
-    assert [number for number in range(100) if parts.dispatcher.remembers(f"made up {number}")] == [0]
+    assert [number for number in range(100) if parts.dispatcher.history.get(f"made up {number}")] == [0]
     setpoint = parts.dispatcher.in_force(0)
     assert setpoint is not None
     assert setpoint.dispatch.dispatch_id == "made up 0"
     # What a battery holds when its agent returns is believed again.
     report(100, connect(parts, 0, number=1))
-    assert parts.dispatcher.remembers("made up 100")
+    assert parts.dispatcher.history.get("made up 100")
 
 
-def test_an_answer_to_a_dispatch_that_nobody_made_is_passed_over() -> None:
+def test_an_acknowledgement_of_an_unknown_dispatch_is_ignored() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     reported = Acknowledgement(dispatch_id="never", asset_id=asset_id(0), status="applied", ts_unix_ms=1)
     parts.dispatcher.acknowledged(reported, session=session)
-    assert parts.dispatcher.find("never") is None
+    assert find_record(parts.dispatcher, "never") is None
     assert parts.counters.dispatches_acknowledged == 1
 
 
-@pytest.mark.parametrize("word", ["applied", "active"])
-def test_an_agent_that_obeys_what_was_given_up_is_reported_to_end_it(word: str) -> None:
+@pytest.mark.parametrize("status", ["applied", "active"])
+def test_an_agent_under_a_failed_setpoint_is_released_from_it(status: str) -> None:
     parts = still_parts()
     session = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0, reversion_mw=-1.0)
     take_setpoints(session)
     advance(parts, 30)
     assert dispatch.state == "failed"
-    acknowledge(parts, session, only(dispatch), word, setpoint_mw=5.0)
+    acknowledge(parts, session, only(dispatch), status, setpoint_mw=5.0)
     assert [(reported.mw, reported.duration_s) for reported in take_setpoints(session)] == [(-1.0, None)]
     assert dispatch.state == "failed"
 
@@ -275,7 +275,7 @@ def test_what_an_undelivered_dispatch_was_to_supersede_is_ended_when_its_agent_r
     assert [reported.mw for reported in take_setpoints(back)] == [0.0]
 
 
-def test_an_agent_that_obeys_what_was_given_up_is_left_alone_when_a_newer_dispatch_has_its_asset() -> None:
+def test_an_agent_under_a_failed_setpoint_is_left_alone_when_a_newer_dispatch_has_its_asset() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     older = dispatch_one(parts, 5.0)
@@ -286,7 +286,7 @@ def test_an_agent_that_obeys_what_was_given_up_is_left_alone_when_a_newer_dispat
     assert newer.state == "sent"
 
 
-def test_a_late_word_of_what_is_in_force_does_not_change_one_that_has_ended() -> None:
+def test_a_late_report_of_what_is_in_force_does_not_change_one_that_has_ended() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0, duration_s=60)
@@ -321,7 +321,7 @@ def test_an_answer_counts_though_the_telemetry_was_there_first() -> None:
     assert setpoint.ends_ms == parts.wall.now_ms() + 57_000
 
 
-def test_a_refusal_counts_though_the_telemetry_looked_like_consent() -> None:
+def test_a_rejection_counts_though_the_telemetry_tracks() -> None:
     parts = still_parts()
     session = connect(parts, 0, protocol=0)
     dispatch = dispatch_one(parts, 5.0)
@@ -343,7 +343,7 @@ def test_an_asset_that_is_sent_a_newer_dispatch_is_not_adopted_under_an_unknown_
         setpoint_mw=5.0,
     )
     parts.dispatcher.acknowledged(reported, session=session)
-    assert parts.dispatcher.find("of-another-life") is None
+    assert find_record(parts.dispatcher, "of-another-life") is None
     assert newer.state == "sent"
 
 
@@ -360,7 +360,7 @@ def test_an_adopted_dispatch_that_has_ended_registry_again_with_another_asset() 
     parts.dispatcher.acknowledged(reported, session=session)
     dispatch_one(parts, 1.0)
     parts.dispatcher.acknowledged(replace(reported, asset_id=asset_id(1)), session=session)
-    log = parts.dispatcher._registry.history
+    log = parts.dispatcher.history
     assert "of-another-life" in {dispatch.dispatch_id for dispatch in log}
     assert log._ended_setpoints == 0
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trioder.control.allocation import Candidate, Exclusion, Split, Strategy, split
+from tests.unit.control.driver import split
+from trioder.control.allocation import Candidate, Exclusion, Split
+from trioder.domain.dispatch import Strategy
 from trioder.domain.holdable import Limit
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -249,7 +251,7 @@ def test_a_capacity_that_is_none_is_refused_by_name(capacity_mwhr: float) -> Non
         split(10.0, [battery(10.0), battery(10.0, capacity_mwhr, key=7)], "capacity")
 
 
-def test_the_numbers_of_an_excluded_battery_are_not_looked_at() -> None:
+def test_the_numbers_of_an_excluded_battery_are_ignored() -> None:
     gone = Candidate(1, NAN, NAN, "nameplate", "not_connected")
     assert split(5.0, [gone, battery(10.0)], "capacity").allocated_mw == [None, 5.0]
 

@@ -16,10 +16,10 @@ from tests.unit.control.driver import (
     still_parts,
     take_setpoints,
 )
+from tests.unit.headend.parts import newest_records
 from tests.unit.headend.stores import SlowStore
 from tests.unit.process.fake_clock import STEPS_S
-from trioder.control.requests import DispatchRefusedError
-from trioder.domain.dispatch import DispatchRecord
+from trioder.domain.dispatch import DispatchRecord, DispatchRefusedError
 
 every_step = pytest.mark.parametrize("by_s", [sign * size_s for size_s in STEPS_S for sign in (1, -1)])
 
@@ -80,7 +80,7 @@ def test_what_is_delivered_late_has_what_is_left_of_its_duration(by_s: float) ->
 
 
 @every_step
-def test_no_setpoint_of_a_group_is_taken_for_gone_or_stale(by_s: float) -> None:
+def test_no_setpoint_of_a_group_is_taken_for_disconnected_or_stale(by_s: float) -> None:
     parts = still_parts(assets=3)
     first, second = connect(parts, 0, 1, agent_id="a"), connect(parts, 2, agent_id="b")
     report_sample(parts, 0, 1, 2)
@@ -90,7 +90,7 @@ def test_no_setpoint_of_a_group_is_taken_for_gone_or_stale(by_s: float) -> None:
     parts.disconnect(second)
     advance(parts, 2)
     step(parts, by_s)
-    # Its samples come by a clock that was right all the time, or is as wrong as ours was.
+    # Its samples are timed by a clock that was right all the time, or is as wrong as ours was.
     report_sample(parts, 0, 1, mw=3.0, setpoint=3.0)
     advance(parts, 2)
     assert group.reallocations == []
@@ -130,7 +130,7 @@ def test_one_that_waits_with_a_valid_until_that_is_over_expires() -> None:
     assert dispatch.state == "expired"
 
 
-def test_one_whose_valid_until_is_yet_to_come_goes_on_to_it() -> None:
+def test_a_setpoint_whose_valid_until_is_in_the_future_lasts_until_then() -> None:
     parts = still_parts()
     step(parts, -60.0)
     session = connect(parts, 0)
@@ -144,21 +144,21 @@ def test_one_whose_valid_until_is_yet_to_come_goes_on_to_it() -> None:
 
 
 @every_step
-def test_the_records_of_what_registry_have_the_right_time_and_order(by_s: float) -> None:
+def test_records_have_the_right_time_and_order(by_s: float) -> None:
     store = SlowStore()
     parts = still_parts(store=store)
     ended = dispatch_one(parts, 4.0, expires_in_s=1.0)
     advance(parts, 2)
-    living = dispatch_one(parts, 5.0, expires_in_s=600.0)
+    current = dispatch_one(parts, 5.0, expires_in_s=600.0)
     step(parts, by_s)
     record = last_record(store)
-    assert record.dispatch_id == living.dispatch_id
+    assert record.dispatch_id == current.dispatch_id
     assert record.dispatched_ms == parts.wall.now_ms()
     advance(parts, 1)
     newest = dispatch_one(parts, 6.0)
-    found = parts.dispatcher.newest(10, counts=lambda _: True)
+    found = newest_records(parts.dispatcher, 10, counts=lambda _: True)
     assert [one.dispatch_id for one in found] == [
-        dispatch.dispatch_id for dispatch in (newest, living, ended)
+        dispatch.dispatch_id for dispatch in (newest, current, ended)
     ]
 
 

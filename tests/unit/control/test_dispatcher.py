@@ -15,10 +15,9 @@ from tests.unit.control.driver import (
     still_parts,
     take_setpoints,
 )
-from tests.unit.headend.parts import START_UNIX_S, asset_id, make_session
+from tests.unit.headend.parts import START_UNIX_S, asset_id, find_record, make_session, newest_records
 from tests.unit.headend.stores import SlowStore
-from trioder.control.requests import DispatchRefusedError
-from trioder.domain.dispatch import DispatchRequest
+from trioder.domain.dispatch import DispatchRefusedError, DispatchRequest
 
 NOW_MS = int(START_UNIX_S * 1000)
 
@@ -34,7 +33,7 @@ def test_a_connected_agent_is_sent_its_setpoint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mw", "asked", "code", "words"),
+    ("mw", "asked", "code", "message"),
     [
         (10.1, {}, "out_of_bounds", r"mw is 10\.1; asset .* takes -10\.0 to 10\.0 MW"),
         (-10.1, {}, "out_of_bounds", r"mw is -10\.1; asset .* takes -10\.0 to 10\.0 MW"),
@@ -59,15 +58,15 @@ def test_a_connected_agent_is_sent_its_setpoint() -> None:
     ],
 )
 def test_what_the_asset_does_not_take_is_refused_and_nothing_is_dispatched(
-    mw: float, asked: dict[str, float], code: str, words: str
+    mw: float, asked: dict[str, float], code: str, message: str
 ) -> None:
     parts = still_parts()
     session = connect(parts, 0)
-    with pytest.raises(DispatchRefusedError, match=words) as refused:
+    with pytest.raises(DispatchRefusedError, match=message) as refused:
         dispatch_one(parts, mw, **asked)
     assert refused.value.code == code
     assert take_setpoints(session) == ()
-    assert parts.dispatcher.newest(10, counts=lambda _: True) == []
+    assert newest_records(parts.dispatcher, 10, counts=lambda _: True) == []
     assert parts.counters.dispatches_refused == 1
 
 
@@ -117,7 +116,9 @@ def test_a_dispatch_whose_time_is_over_is_not_delivered() -> None:
 
 
 @pytest.mark.parametrize(("expires_in_s", "after_s"), [(None, 60.0), (2.5, 2.5)])
-def test_an_agent_that_stays_away_gets_no_old_dispatch(expires_in_s: float | None, after_s: float) -> None:
+def test_an_agent_that_reconnects_late_gets_no_old_dispatch(
+    expires_in_s: float | None, after_s: float
+) -> None:
     parts = still_parts()
     dispatch = dispatch_one(parts, 5.0, expires_in_s=expires_in_s)
     advance(parts, after_s - 0.1)
@@ -129,7 +130,7 @@ def test_an_agent_that_stays_away_gets_no_old_dispatch(expires_in_s: float | Non
     assert parts.counters.dispatches_expired == 1
 
 
-def test_one_that_is_overdue_is_not_delivered_though_nobody_has_looked_yet() -> None:
+def test_an_overdue_setpoint_is_not_delivered_even_before_the_next_check() -> None:
     parts = still_parts()
     dispatch = dispatch_one(parts, 5.0)
     parts.wall.passed_s += 60  # type: ignore[attr-defined]  # a still clock
@@ -239,7 +240,7 @@ def test_a_dry_run_dispatches_nothing() -> None:
     assert only(planned).mw == 2.0
     assert take_setpoints(session) == ()
     assert len(store.dispatches) == records
-    assert parts.dispatcher.find(planned.dispatch_id) is None
+    assert find_record(parts.dispatcher, planned.dispatch_id) is None
     assert request_state == "sent"
 
 
@@ -274,8 +275,9 @@ def test_of_a_group_only_those_that_have_changed_are_recorded_again() -> None:
 
 def test_only_the_last_of_the_ended_dispatches_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = still_parts()
-    monkeypatch.setattr(parts.dispatcher._registry.history, "_max_dispatches", 3)
+    monkeypatch.setattr(parts.dispatcher.history, "_max_dispatches", 3)
     connect(parts, 0)
     made = [dispatch_one(parts, float(mw)) for mw in range(6)]
-    # Five have been superseded, of which three are remembered; the last one lives.
-    assert [parts.dispatcher.find(one.dispatch_id) is not None for one in made] == [False, False, *[True] * 4]
+    # Five have been superseded, of which three are remembered; the last one is open.
+    found = [parts.dispatcher.history.get(one.dispatch_id) is not None for one in made]
+    assert found == [False, False, *[True] * 4]

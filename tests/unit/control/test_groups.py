@@ -14,9 +14,8 @@ from tests.unit.control.driver import (
     still_parts,
     take_setpoints,
 )
-from tests.unit.headend.parts import Parts, asset_id
-from trioder.control.requests import DispatchRefusedError
-from trioder.domain.dispatch import DispatchRecord
+from tests.unit.headend.parts import Parts, asset_id, find_record
+from trioder.domain.dispatch import DispatchRecord, DispatchRefusedError
 from trioder.gateway.sessions import Session
 
 
@@ -29,7 +28,7 @@ def fleet_of_four() -> tuple[Parts, Session, Session]:
 
 
 def record_of(parts: Parts, dispatch_id: str) -> DispatchRecord:
-    found = parts.dispatcher.find(dispatch_id)
+    found = find_record(parts.dispatcher, dispatch_id)
     assert found is not None
     return found
 
@@ -49,7 +48,7 @@ def test_each_agent_is_sent_its_assets_shares_under_one_id() -> None:
     assert parts.counters.dispatches_group == 1
 
 
-def test_assets_that_are_away_or_stale_get_nothing_and_are_reported_of() -> None:
+def test_disconnected_and_stale_assets_get_no_share_and_are_listed() -> None:
     parts = still_parts(assets=4)
     connect(parts, 0, 1, 2)
     report_sample(parts, 0, 1)
@@ -71,7 +70,7 @@ def test_what_nobody_can_hold_is_the_shortfall() -> None:
     assert [reported.mw for reported in take_setpoints(first)] == [10.0, 10.0]
 
 
-def test_a_group_of_which_nobody_can_be_reached_has_failed() -> None:
+def test_a_group_of_unreachable_assets_has_failed() -> None:
     parts = still_parts(assets=2)
     dispatch = dispatch_group(parts, 4.0)
     assert (dispatch.state, dispatch.shortfall_mw, dispatch.setpoints) == ("failed", 4.0, {})
@@ -131,7 +130,7 @@ def test_a_newer_group_supersedes_the_older_one_without_a_re_split() -> None:
     assert [reported.mw for reported in (*take_setpoints(first), *take_setpoints(second))] == [-5.0] * 4
 
 
-def test_a_setpoint_that_is_gone_for_long_is_re_split_onto_the_others_and_that_is_on_the_record() -> None:
+def test_a_setpoint_disconnected_for_long_is_re_split_onto_the_others_and_that_is_recorded() -> None:
     parts, first, second = fleet_of_four()
     dispatch = dispatch_group(parts, 20.0, duration_s=600)
     take_setpoints(first), take_setpoints(second)

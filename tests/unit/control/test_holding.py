@@ -16,11 +16,10 @@ from tests.unit.control.driver import (
     take_setpoints,
 )
 from tests.unit.headend.parts import asset_id, make_samples
-from trioder.control.requests import GroupRequest
-from trioder.domain.dispatch import DispatchRequest, DispatchTarget
+from trioder.domain.dispatch import DispatchRequest, DispatchTarget, GroupRequest
 
 
-def test_a_battery_that_reports_nothing_available_is_asked_for_nothing() -> None:
+def test_a_battery_that_reports_nothing_available_gets_no_share() -> None:
     parts = still_parts()
     connect(parts, 0, 1)
     report_sample(parts, 0, available_mw=0.0)
@@ -82,7 +81,7 @@ def test_one_battery_is_reported_of_alike_alone_and_as_a_group(
     assert [reported.mw for reported in take_setpoints(session)] == [mw]
 
 
-def test_nothing_is_said_of_what_one_can_hold_that_is_not_known() -> None:
+def test_without_fresh_good_telemetry_no_shortfall_is_reported() -> None:
     parts = still_parts(assets=3)
     connect(parts, 1, 2)
     report_sample(parts, 1, soc=0.0, available_mw=0.0)
@@ -119,7 +118,7 @@ def test_the_smaller_nameplate_rules() -> None:
 
 
 @pytest.mark.parametrize("reported", [float("nan"), float("inf"), -1.0])
-def test_a_nameplate_that_cannot_be_says_nothing(reported: float) -> None:
+def test_an_invalid_nameplate_is_ignored(reported: float) -> None:
     parts = still_parts()
     limits = parts.dispatcher.limits
     assert limits.report(0, capacity_mwhr=reported, max_mw=reported, min_mw=-reported)

@@ -15,7 +15,7 @@ from tests.unit.control.driver import (
     still_parts,
 )
 from tests.unit.headend.parts import asset_id
-from trioder.control.requests import MAX_DURATION_S
+from trioder.control.build import MAX_DURATION_S
 from trioder.wire.records import Acknowledgement
 
 WARNING = "agent reports that a setpoint lasts longer than was dispatched"
@@ -59,7 +59,7 @@ def test_an_agent_that_reboots_with_a_wrong_clock_does_not_prolong_what_it_has_a
     assert parts.counters.leases_bounded == 1
 
 
-def test_an_end_may_come_nearer() -> None:
+def test_an_end_may_become_earlier() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0, duration_s=60)

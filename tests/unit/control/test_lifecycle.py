@@ -1,4 +1,4 @@
-"""The lives of dispatches: what may follow what, what agents' words mean, what a group amounts to."""
+"""The states of dispatches: allowed transitions, agents' statuses, and the state of a group."""
 
 from collections import Counter
 
@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.control.lifecycle import (
+from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.domain.dispatch import DispatchTarget
+from trioder.domain.lifecycle import (
     IN_FORCE,
     PENDING,
     STATES,
@@ -16,8 +18,6 @@ from trioder.control.lifecycle import (
     state_of_group,
     state_of_status,
 )
-from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.domain.dispatch import DispatchTarget
 
 states = st.sampled_from(STATES)
 
@@ -57,12 +57,12 @@ def test_whatever_registry_can_be_superseded_and_can_fail(state: DispatchState) 
 
 
 @given(state=st.sampled_from(sorted(IN_FORCE)), following=st.sampled_from(sorted(PENDING)))
-def test_what_is_obeyed_is_never_unanswered_again(state: DispatchState, following: DispatchState) -> None:
+def test_an_applied_setpoint_is_never_pending_again(state: DispatchState, following: DispatchState) -> None:
     assert not can_transition(state, following)
 
 
 @pytest.mark.parametrize(
-    ("word", "state"),
+    ("status", "state"),
     [
         ("applied", "accepted"),
         ("Accepted", "accepted"),
@@ -81,9 +81,9 @@ def test_what_is_obeyed_is_never_unanswered_again(state: DispatchState, followin
     ],
 )
 def test_a_status_stands_for_a_state_only_if_it_is_in_the_contract(
-    word: str, state: DispatchState | None
+    status: str, state: DispatchState | None
 ) -> None:
-    assert state_of_status(word) == state
+    assert state_of_status(status) == state
 
 
 @pytest.mark.parametrize(

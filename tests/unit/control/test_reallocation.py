@@ -14,7 +14,7 @@ from tests.unit.control.driver import (
     still_parts,
     take_setpoints,
 )
-from tests.unit.headend.parts import Parts, asset_id
+from tests.unit.headend.parts import Parts, asset_id, find_record, newest_records
 from tests.unit.headend.stores import SlowStore
 from trioder.control.model import Dispatch
 from trioder.gateway.sessions import Session
@@ -33,13 +33,13 @@ def group_in_force(*, mw: float = 12.0) -> tuple[Parts, Session, Session, Dispat
     return parts, first, second, dispatch
 
 
-def test_a_setpoint_that_is_away_for_a_moment_keeps_its_share_when_another_drops_out() -> None:
+def test_a_setpoint_disconnected_for_a_moment_keeps_its_share_when_another_drops_out() -> None:
     parts, first, second, dispatch = group_in_force()
     parts.disconnect(second)
     advance(parts, 1)
     acknowledge(parts, first, dispatch.setpoints[0], "reverted", reason="out of order")
     advance(parts, 0.5)
-    # Not 10 MW to the one that is there: the two that are away still give 3 MW each.
+    # Not 10 MW to the one that is there: the two that are disconnected still deliver 3 MW each.
     assert [reported.mw for reported in take_setpoints(first)] == [6.0]
     assert [dispatch.setpoints[key].mw for key in (1, 2, 3)] == [6.0, 3.0, 3.0]
     assert dispatch.shortfall_mw == 0.0
@@ -70,7 +70,7 @@ def test_a_setpoint_that_has_not_answered_is_reported_to_end_what_goes_to_others
     assert (reported.asset_id, reported.mw) == (asset_id(0), 0.0)
 
 
-def test_the_order_to_end_a_share_is_not_reported_of_as_a_dispatch_when_the_agent_comes_anew() -> None:
+def test_a_released_share_is_not_a_dispatch_when_the_agent_reconnects() -> None:
     parts, _, second, _ = group_in_force()
     parts.disconnect(second)
     advance(parts, 5)
@@ -125,7 +125,7 @@ def test_after_a_restart_agents_are_given_the_time_that_their_retries_take() -> 
     report_sample(after, 0, mw=4.0, setpoint=4.0)
     assert take_setpoints(back) == ()
     assert take_setpoints(connect(after, 1, agent_id="b")) == ()
-    assert {one.state for one in after.dispatcher.newest(1, counts=lambda _: True)} == {"accepted"}
+    assert {one.state for one in newest_records(after.dispatcher, 1, counts=lambda _: True)} == {"accepted"}
 
 
 def test_a_new_share_may_wait_as_long_as_the_first_one_might() -> None:
@@ -156,7 +156,7 @@ def test_who_has_dropped_out_before_a_restart_does_not_drop_out_again() -> None:
     connect(after, 0, 1)
     report_sample(after, 0, 1)
     advance(after, 1)
-    [found] = after.dispatcher.newest(1, counts=lambda _: True)
+    [found] = newest_records(after.dispatcher, 1, counts=lambda _: True)
     assert len(found.resplits) == 1
 
 
@@ -173,7 +173,7 @@ def test_a_setpoint_that_is_done_gets_no_other_share() -> None:
     assert [reported.asset_id for reported in take_setpoints(second)] == [asset_id(3)]
 
 
-def test_an_agent_may_answer_the_order_to_end_a_share() -> None:
+def test_an_agent_may_acknowledge_a_released_share() -> None:
     parts, _, second, _ = group_in_force()
     parts.disconnect(second)
     advance(parts, 5)
@@ -184,7 +184,7 @@ def test_an_agent_may_answer_the_order_to_end_a_share() -> None:
     assert parts.dispatcher.in_force(2) is None
 
 
-def test_after_a_restart_a_deviating_setpoint_is_judged_by_what_it_is_seen_to_do_since() -> None:
+def test_after_a_restart_a_deviating_setpoint_is_compared_with_later_telemetry_only() -> None:
     store = SlowStore()
     before = still_parts(assets=2, store=store)
     first, second = connect(before, 0, agent_id="a"), connect(before, 1, agent_id="b")
@@ -204,7 +204,7 @@ def test_after_a_restart_a_deviating_setpoint_is_judged_by_what_it_is_seen_to_do
     connect(after, 0, agent_id="a")
     report_sample(after, 0, mw=4.0, setpoint=4.0)
     advance(after, 3)
-    restored = after.dispatcher.find(record.dispatch_id)
+    restored = find_record(after.dispatcher, record.dispatch_id)
     assert restored is not None
     assert [(setpoint.state, setpoint.mw) for setpoint in restored.members] == [
         ("tracking", 4.0),
@@ -213,7 +213,7 @@ def test_after_a_restart_a_deviating_setpoint_is_judged_by_what_it_is_seen_to_do
     connect(after, 1, agent_id="b")
     report_sample(after, 1, mw=2.0, setpoint=4.0)
     advance(after, 3)
-    restored = after.dispatcher.find(record.dispatch_id)
+    restored = find_record(after.dispatcher, record.dispatch_id)
     assert restored is not None
     [relied_on, limited] = [setpoint.mw for setpoint in restored.members]
     assert 0.0 < limited <= 2.0

@@ -13,6 +13,7 @@ from tests.unit.control.driver import (
     still_parts,
     take_setpoints,
 )
+from tests.unit.headend.parts import find_record
 from tests.unit.headend.stores import SlowStore
 from trioder.domain.dispatch import DispatchRecord
 
@@ -22,7 +23,7 @@ def records(store: SlowStore) -> list[DispatchRecord]:
     return [record for record in newest.values() if record.is_open]
 
 
-def test_what_was_queued_or_not_answered_is_sent_when_its_agent_comes() -> None:
+def test_queued_and_unacknowledged_setpoints_are_sent_when_their_agent_connects() -> None:
     store = SlowStore()
     before = still_parts(store=store)
     session = connect(before, 0)
@@ -42,7 +43,7 @@ def test_what_has_expired_meanwhile_is_not_sent() -> None:
     advance(after, 61)
     after.dispatcher.recover(records(store))
     assert take_setpoints(connect(after, 0)) == ()
-    found = after.dispatcher.find(dispatch.dispatch_id)
+    found = find_record(after.dispatcher, dispatch.dispatch_id)
     assert found is not None
     assert found.state == "expired"
 
@@ -71,23 +72,23 @@ def test_the_newest_of_an_assets_dispatches_is_the_one_in_force() -> None:
     store = SlowStore()
     before = still_parts(store=store)
     older = dispatch_one(before, 5.0)
-    living = records(store)
+    open_records = records(store)
     advance(before, 1)
     newer = dispatch_one(before, 6.0)
     # The older one's end was not recorded any more.
-    living += [record for record in records(store) if record.dispatch_id == newer.dispatch_id]
+    open_records += [record for record in records(store) if record.dispatch_id == newer.dispatch_id]
     after = still_parts()
     advance(after, 2)
-    after.dispatcher.recover(reversed(living))
+    after.dispatcher.recover(reversed(open_records))
     setpoint = after.dispatcher.in_force(0)
     assert setpoint is not None
     assert setpoint.dispatch.dispatch_id == newer.dispatch_id
-    found = after.dispatcher.find(older.dispatch_id)
+    found = find_record(after.dispatcher, older.dispatch_id)
     assert found is not None
     assert found.state == "superseded"
 
 
-def test_a_group_whose_setpoint_does_not_come_back_is_re_split() -> None:
+def test_a_group_whose_agent_does_not_reconnect_is_re_split() -> None:
     store = SlowStore()
     before = still_parts(assets=2, store=store)
     session = connect(before, 0, 1)
@@ -118,7 +119,7 @@ def test_assets_that_have_left_the_fleet_have_failed_and_their_shares_are_short(
     after_store = SlowStore()
     after = still_parts(assets=2, store=after_store)
     after.dispatcher.recover(records(store))
-    found = after.dispatcher.find(group.dispatch_id)
+    found = find_record(after.dispatcher, group.dispatch_id)
     assert found is not None
     assert [(one.state, one.reason) for one in found.members[2:]] == [
         ("failed", "its asset has left the fleet"),
@@ -147,6 +148,16 @@ def test_what_assets_that_have_left_the_fleet_held_is_taken_over_by_the_others()
     report_sample(after, 0, 1, mw=2.0, setpoint=2.0)
     advance(after, 10)
     assert [reported.mw for reported in take_setpoints(back)] == [4.0, 4.0]
-    found = after.dispatcher.find(group.dispatch_id)
+    found = find_record(after.dispatcher, group.dispatch_id)
     assert found is not None
     assert (found.allocated_mw, found.shortfall_mw) == (8.0, 0.0)
+
+
+def test_whose_it_is_and_who_requested_it_is_continued() -> None:
+    store = SlowStore()
+    made = dispatch_one(still_parts(store=store), 5.0, tenant="alpha", requested_by="ann")
+    after = still_parts()
+    after.dispatcher.recover(records(store))
+    found = find_record(after.dispatcher, made.dispatch_id)
+    assert found is not None
+    assert (found.tenant, found.requested_by) == ("alpha", "ann")

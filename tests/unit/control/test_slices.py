@@ -21,8 +21,14 @@ from tests.unit.control.driver import (
 )
 from tests.unit.headend.parts import Parts
 from trioder.control.registry import SMALL_GROUP
-from trioder.control.requests import DispatchRefusedError, GroupRequest
-from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord, DispatchTarget
+from trioder.domain.dispatch import (
+    AllocationOf,
+    AllocationRecord,
+    DispatchRecord,
+    DispatchRefusedError,
+    DispatchTarget,
+    GroupRequest,
+)
 from trioder.domain.fleet import Fleet
 from trioder.gateway.sessions import Session
 from trioder.process.slices import Steps, run_at_once, run_in_slices
@@ -64,22 +70,22 @@ def request(mw: float = 1_500.0, **asked: object) -> GroupRequest:
 
 
 def is_known(parts: Parts) -> bool:
-    return bool(parts.dispatcher.newest_dispatches(1, counts=lambda dispatch: dispatch.is_group))
+    return bool(parts.dispatcher.history.newest(1, counts=lambda dispatch: dispatch.is_group))
 
 
 @asynccontextmanager
 async def group_under_way(
     parts: Parts, reached: Callable[[], bool], **asked: object
 ) -> AsyncIterator[tuple[trio.CancelScope, list[DispatchRecord]]]:
-    """A large group that has come so far; it goes on when the block waits, and has ended after it."""
+    """A large group in progress; it continues while the block waits, and has finished after it."""
     scope, records = trio.CancelScope(), []
 
-    async def give() -> None:
+    async def dispatch_large() -> None:
         with scope:
             records.append(await parts.dispatcher.dispatch_group_in_slices(request(**asked)))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(give)
+        nursery.start_soon(dispatch_large)
         await trio.lowlevel.checkpoint()
         while not reached():
             await trio.lowlevel.checkpoint()
@@ -115,7 +121,7 @@ async def test_other_tasks_run_while_a_large_group_is_made_begun_and_recorded() 
     assert turns["known"] >= 4
 
 
-async def test_cancelled_while_it_is_made_it_was_never_given() -> None:
+async def test_a_group_cancelled_while_it_is_built_has_no_effect() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
     turns = iter(range(3))
@@ -133,7 +139,7 @@ async def test_cancelled_while_it_is_made_it_was_never_given() -> None:
         assert (await parts.dispatcher.dispatch_group_in_slices(request())).state == "sent"
 
 
-async def test_cancelled_while_it_is_handed_out_it_is_given_whole() -> None:
+async def test_a_group_cancelled_while_it_is_delivered_is_delivered_whole() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
     async with group_under_way(parts, lambda: is_known(parts)) as (scope, _):
@@ -146,7 +152,7 @@ async def test_cancelled_while_it_is_handed_out_it_is_given_whole() -> None:
 
 
 @pytest.mark.parametrize("known", [False, True])
-async def test_what_is_asked_of_an_asset_meanwhile_is_newer(known: bool) -> None:
+async def test_a_dispatch_to_an_asset_meanwhile_is_newer(known: bool) -> None:
     parts, session = large_fleet()
     last = ASSETS - 1
     turns = iter(range(3))
@@ -160,37 +166,39 @@ async def test_what_is_asked_of_an_asset_meanwhile_is_newer(known: bool) -> None
     assert record.by_state == {"sent": ASSETS - 1, "superseded": 1}
     assert record.members[last].reason == f"by {single.dispatch_id}"
     assert [
-        mail.mw for mail in take_setpoints(session) if mail.asset_id == record.members[last].asset_id
+        setpoint.mw
+        for setpoint in take_setpoints(session)
+        if setpoint.asset_id == record.members[last].asset_id
     ] == [7.0]
 
 
-async def test_what_was_asked_before_is_superseded() -> None:
+async def test_an_earlier_setpoint_is_superseded() -> None:
     parts, _ = large_fleet()
     single = dispatch_one(parts, 7.0, key=3)
     await parts.dispatcher.dispatch_group_in_slices(request())
     assert only(single).state == "superseded"
 
 
-async def test_of_two_large_groups_the_one_asked_later_is_in_force() -> None:
+async def test_of_two_large_groups_the_later_request_is_in_force() -> None:
     parts, session = large_fleet()
     records: dict[float, DispatchRecord] = {}
 
-    async def give(mw: float) -> None:
+    async def dispatch_large(mw: float) -> None:
         records[mw] = await parts.dispatcher.dispatch_group_in_slices(request(mw, resplit=False))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(give, 1_500.0)
+        nursery.start_soon(dispatch_large, 1_500.0)
         while not is_known(parts):
             await trio.lowlevel.checkpoint()
-        nursery.start_soon(give, 3_000.0)
-    assert {mail.mw for mail in take_setpoints(session)} == {2.0}
+        nursery.start_soon(dispatch_large, 3_000.0)
+    assert {setpoint.mw for setpoint in take_setpoints(session)} == {2.0}
     states = {
         mw: (await parts.dispatcher.find_in_slices(one.dispatch_id)).by_state for mw, one in records.items()
     }
     assert states == {1_500.0: {"superseded": ASSETS}, 3_000.0: {"sent": ASSETS}}
 
 
-async def test_an_agent_that_leaves_or_comes_meanwhile_is_dispatched_once() -> None:
+async def test_an_agent_that_disconnects_or_connects_meanwhile_is_dispatched_once() -> None:
     parts = still_parts(assets=ASSETS)
     connect(parts, *range(1, ASSETS - 1), agent_id="most")
     leaving = connect(parts, ASSETS - 1, agent_id="leaving")
@@ -203,9 +211,9 @@ async def test_an_agent_that_leaves_or_comes_meanwhile_is_dispatched_once() -> N
     [record] = records
     assert record.members[ASSETS - 1].state == "queued"
     assert record.members[0].state == "sent"
-    assert [mail.mw for mail in take_setpoints(again)] == [record.members[0].mw]
+    assert [setpoint.mw for setpoint in take_setpoints(again)] == [record.members[0].mw]
     back = connect(parts, ASSETS - 1, agent_id="leaving", number=1)
-    assert [mail.mw for mail in take_setpoints(back)] == [record.members[ASSETS - 1].mw]
+    assert [setpoint.mw for setpoint in take_setpoints(back)] == [record.members[ASSETS - 1].mw]
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -220,7 +228,7 @@ async def test_an_asset_that_is_retired_meanwhile_is_not_dispatched(known: bool)
     last = record.members[ASSETS - 1]
     assert (last.state, last.reason) == ("failed", "its asset has left the fleet")
     assert record.by_state == {"sent": ASSETS - 1, "failed": 1}
-    assert last.asset_id not in {mail.asset_id for mail in take_setpoints(session)}
+    assert last.asset_id not in {setpoint.asset_id for setpoint in take_setpoints(session)}
 
 
 async def test_a_group_is_not_split_anew_before_all_have_their_share() -> None:
@@ -228,7 +236,7 @@ async def test_a_group_is_not_split_anew_before_all_have_their_share() -> None:
     async with group_under_way(parts, lambda: is_known(parts)):
         dispatch_one(parts, 7.0, key=ASSETS - 1)
         advance(parts, 0.1)
-        [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda dispatch: dispatch.is_group)
+        [dispatch] = parts.dispatcher.history.newest(1, counts=lambda dispatch: dispatch.is_group)
         assert dispatch.reallocations == []
     advance(parts, 1.0)
     assert len(dispatch.reallocations) == 1
@@ -237,7 +245,7 @@ async def test_a_group_is_not_split_anew_before_all_have_their_share() -> None:
 async def test_a_group_is_not_reallocated_while_another_supersedes_it() -> None:
     parts, session = large_fleet()
     await parts.dispatcher.dispatch_group_in_slices(request())
-    [former] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
+    [former] = parts.dispatcher.history.newest(1, counts=lambda _: True)
     take_setpoints(session)
     half = ASSETS // 2
     async with group_under_way(parts, lambda: former.count_by_state["superseded"] >= half, mw=3_000.0):
@@ -252,7 +260,7 @@ async def test_only_what_has_changed_is_recorded_again() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
     record = await parts.dispatcher.dispatch_group_in_slices(request())
-    [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
+    [dispatch] = parts.dispatcher.history.newest(1, counts=lambda _: True)
     assert (store.handed, store.shares_handed) == (1, ASSETS)
     for setpoint in (dispatch.setpoints[0], dispatch.setpoints[1]):
         acknowledge(parts, session, setpoint, "accepted")
@@ -266,7 +274,7 @@ async def test_a_flush_at_the_end_leaves_nothing_to_record() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
     record = await parts.dispatcher.dispatch_group_in_slices(request())
-    [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
+    [dispatch] = parts.dispatcher.history.newest(1, counts=lambda _: True)
     acknowledge(parts, session, dispatch.setpoints[0], "accepted")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.dispatcher.flush_large)
@@ -281,7 +289,7 @@ async def test_a_record_that_is_cancelled_is_made_the_next_time() -> None:
     store = RecordingStore()
     parts, session = large_fleet(store)
     record = await parts.dispatcher.dispatch_group_in_slices(request())
-    [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda _: True)
+    [dispatch] = parts.dispatcher.history.newest(1, counts=lambda _: True)
     acknowledge(parts, session, dispatch.setpoints[0], "accepted")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.dispatcher.flush_large)
@@ -347,5 +355,5 @@ async def test_a_group_whose_start_fails_does_not_keep_others_from_being_realloc
     monkeypatch.setattr(parts.dispatcher._delivery, "put", fail)
     with pytest.raises(RuntimeError, match="a defect"):
         dispatch_group(parts, 1_500.0, duration_s=600)
-    [dispatch] = parts.dispatcher.newest_dispatches(1, counts=lambda dispatch: dispatch.is_group)
+    [dispatch] = parts.dispatcher.history.newest(1, counts=lambda dispatch: dispatch.is_group)
     assert not dispatch.is_starting

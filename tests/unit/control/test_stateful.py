@@ -1,4 +1,4 @@
-"""Whatever users, agents and the clock do, and in whichever order: what must always hold of dispatches."""
+"""Whatever users, agents and the clock do, in any order: the invariants of dispatches."""
 
 import math
 from collections import Counter
@@ -13,27 +13,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.unit.control.driver import connect, dispatch_one, report_sample, step, still_parts, take_setpoints
 from tests.unit.headend.parts import asset_id, make_session
 from tests.unit.headend.stores import SlowStore
-from trioder.control.lifecycle import LASTED, TERMINAL
 from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.control.requests import DispatchRefusedError, GroupRequest
-from trioder.domain.dispatch import AssetSetpointRecord, DispatchTarget
+from trioder.domain.dispatch import AssetSetpointRecord, DispatchRefusedError, DispatchTarget, GroupRequest
+from trioder.domain.lifecycle import LASTED, TERMINAL
 from trioder.gateway.sessions import Session
 from trioder.wire.records import Acknowledgement
 
 AGENTS = {"a": (0, 1), "b": (2, 3), "old": (4,)}
 ASSETS = range(6)  # Nobody drives the last one.
-WORDS = (
-    "applied",
-    "clamped",
-    "rejected",
-    "expired",
-    "completed",
-    "superseded",
-    "reverted",
-    "active",
-    "ok",
-    "what?",
-)
+STATUSES = ("applied", "clamped", "rejected", "expired", "completed", "superseded", "reverted", "active")
+UNKNOWN_STATUSES = ("ok", "what?")
 
 agents = st.sampled_from(sorted(AGENTS))
 keys = st.sampled_from(ASSETS)
@@ -49,7 +38,7 @@ def _settled(setpoints: Iterable[AssetSetpointRecord]) -> list[AssetSetpointReco
 
 
 class DispatcherMachine(RuleBasedStateMachine):
-    """The dispatcher among users, agents that are fickle, and a clock."""
+    """The dispatcher among users, unreliable agents, and a clock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,65 +49,65 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.dispatches: list[Dispatch] = []
         self.wire_ids: list[tuple[str, int]] = [("of-another-life", 0)]
         self.ended: dict[tuple[str, int], AssetSetpointRecord] = {}
-        self.tended = False
-        # What batteries obey, by asset: the dispatch's id, and until when.
-        self.obeyed: dict[int, tuple[str, float]] = {}
+        self.maintained = False
+        # What batteries apply, by asset: the dispatch's id, and until when.
+        self.applied: dict[int, tuple[str, float]] = {}
         # The assets of which agents have reported what is not so.
         self.doubtful: set[int] = set()
 
-    def read_mail(self, agent_id: str) -> list[tuple[int, str]]:
-        """Let an agent obey what it is sent; returns what it has to answer."""
+    def read_setpoints(self, agent_id: str) -> list[tuple[int, str]]:
+        """Let an agent apply what it is sent; returns what it has to acknowledge."""
         read = []
         now_ms = self.parts.wall.now_ms()
         for reported in take_setpoints(self.sessions[agent_id]):
             key = self.parts.fleet.index_by_id[reported.asset_id]
-            if self.parts.dispatcher._registry.history.by_wire_id(reported.dispatch_id) is None:
+            if self.parts.dispatcher.history.by_wire_id(reported.dispatch_id) is None:
                 # It ends what the battery was under, and is no dispatch.
-                self.obeyed.pop(key, None)
+                self.applied.pop(key, None)
                 continue
             setpoint = self.parts.dispatcher.in_force(key)
             if setpoint is not None and setpoint.wire_id == reported.dispatch_id:
                 assert setpoint.sent_ms is not None
                 assert setpoint.sent_ms <= setpoint.queue_until_ms
             until_ms = math.inf if reported.duration_s is None else now_ms + reported.duration_s * 1000
-            self.obeyed[key] = reported.dispatch_id, until_ms
+            self.applied[key] = reported.dispatch_id, until_ms
             self.wire_ids.append((reported.dispatch_id, key))
             read.append((key, reported.dispatch_id))
         return read
 
-    def say(
-        self, agent_id: str, key: int, dispatch_id: str, word: str, remaining_s: float | None = None
+    def acknowledge(
+        self, agent_id: str, key: int, dispatch_id: str, status: str, remaining_s: float | None = None
     ) -> None:
         reported = Acknowledgement(
             dispatch_id=dispatch_id,
             asset_id=asset_id(key),
-            status=word,
+            status=status,
             ts_unix_ms=self.parts.wall.now_ms(),
-            setpoint_mw=3.0 if word == "active" else None,
+            setpoint_mw=3.0 if status == "active" else None,
             remaining_s=remaining_s,
         )
         session = self.sessions.get(agent_id) or make_session(agent_id, *AGENTS[agent_id])
         self.parts.dispatcher.acknowledged(reported, session=session)
 
-    def obeyed_now(self, key: int) -> str:
-        dispatch_id, until_ms = self.obeyed.get(key, ("", math.inf))
+    def applied_now(self, key: int) -> str:
+        dispatch_id, until_ms = self.applied.get(key, ("", math.inf))
         return dispatch_id if self.parts.wall.now_ms() < until_ms else ""
 
     def remaining_s(self, key: int) -> float | None:
-        until_ms = self.obeyed[key][1]
+        until_ms = self.applied[key][1]
         return None if until_ms == math.inf else (until_ms - self.parts.wall.now_ms()) / 1000
 
     @initialize()
-    def all_agents_are_there(self) -> None:
+    def all_agents_connect(self) -> None:
         for agent_id in AGENTS:
-            self.agent_comes(agent_id)
+            self.agent_connects(agent_id)
             self.agent_reports(agent_id, True, 20.0)
 
     @rule(agent_id=agents)
-    def agent_comes(self, agent_id: str) -> None:
-        """Perhaps anew, before the headend has noticed that it was gone."""
+    def agent_connects(self, agent_id: str) -> None:
+        """Perhaps again, before the headend has noticed the loss."""
         self.opened += 1
-        self.tended = False
+        self.maintained = False
         older = self.sessions.pop(agent_id, None)
         self.sessions[agent_id] = connect(
             self.parts,
@@ -131,37 +120,37 @@ class DispatcherMachine(RuleBasedStateMachine):
             self.parts.disconnect(older)
         if agent_id != "old":
             for key in AGENTS[agent_id]:
-                if dispatch_id := self.obeyed_now(key):
-                    self.say(agent_id, key, dispatch_id, "active", self.remaining_s(key))
+                if dispatch_id := self.applied_now(key):
+                    self.acknowledge(agent_id, key, dispatch_id, "active", self.remaining_s(key))
 
     @rule(agent_id=agents, reads_first=st.booleans())
-    def agent_leaves(self, agent_id: str, reads_first: bool) -> None:
-        """Perhaps with answers that it could not give any more."""
+    def agent_disconnects(self, agent_id: str, reads_first: bool) -> None:
+        """Perhaps with acknowledgements that it could not send any more."""
         if agent_id not in self.sessions:
             return
-        self.tended = False
+        self.maintained = False
         if reads_first:
-            self.read_mail(agent_id)
+            self.read_setpoints(agent_id)
         self.parts.disconnect(self.sessions.pop(agent_id))
 
     @rule(agent_id=agents)
-    def agent_obeys_and_answers(self, agent_id: str) -> None:
+    def agent_applies_and_acknowledges(self, agent_id: str) -> None:
         if agent_id not in self.sessions:
             return
-        self.tended = False
-        for key, dispatch_id in self.read_mail(agent_id):
-            # There are agents that obey and say nothing.
+        self.maintained = False
+        for key, dispatch_id in self.read_setpoints(agent_id):
+            # Old agents acknowledge nothing.
             if agent_id != "old":
-                self.say(agent_id, key, dispatch_id, "applied", self.remaining_s(key))
+                self.acknowledge(agent_id, key, dispatch_id, "applied", self.remaining_s(key))
 
     @rule(key=keys, mw=powers, duration_s=durations, expires_in_s=expiries, reversion_mw=powers)
-    def user_commands_one(
+    def user_dispatches_one(
         self, key: int, mw: float, duration_s: int | None, expires_in_s: float | None, reversion_mw: float
     ) -> None:
-        self.tended = False
-        asked = {"duration_s": duration_s, "expires_in_s": expires_in_s, "reversion_mw": reversion_mw}
+        self.maintained = False
+        parameters = {"duration_s": duration_s, "expires_in_s": expires_in_s, "reversion_mw": reversion_mw}
         try:
-            self.dispatches.append(dispatch_one(self.parts, mw, key=key, **asked))
+            self.dispatches.append(dispatch_one(self.parts, mw, key=key, **parameters))
         except DispatchRefusedError:
             assert reversion_mw
             assert key in AGENTS["old"]
@@ -175,36 +164,38 @@ class DispatcherMachine(RuleBasedStateMachine):
         strategy=st.sampled_from(("headroom", "capacity", "equal")),
         resplit=st.booleans(),
     )
-    def user_commands_many(self, group: set[int], **asked: object) -> None:
-        self.tended = False
-        request = GroupRequest(target=DispatchTarget(kind="assets"), keys=sorted(group), **asked)  # type: ignore[arg-type]  # drawn
+    def user_dispatches_many(self, group: set[int], **parameters: object) -> None:
+        self.maintained = False
+        request = GroupRequest(target=DispatchTarget(kind="assets"), keys=sorted(group), **parameters)  # type: ignore[arg-type]  # drawn
         try:
             self.dispatches.append(self.parts.dispatcher.dispatch_group(request))
         except DispatchRefusedError:
-            assert asked["reversion_mw"]
+            assert parameters["reversion_mw"]
 
     @rule(
         data=st.data(),
-        word=st.sampled_from(WORDS),
+        status=st.sampled_from(STATUSES + UNKNOWN_STATUSES),
         agent_id=agents,
         remaining_s=st.sampled_from((None, 0.0, 10.0, 1e6)),
     )
-    def agent_answers(self, data: st.DataObject, word: str, agent_id: str, remaining_s: float | None) -> None:
-        """Rightly, late, twice, or for what is none of its business."""
-        self.tended = False
+    def agent_acknowledges(
+        self, data: st.DataObject, status: str, agent_id: str, remaining_s: float | None
+    ) -> None:
+        """Rightly, late, twice, or for another agent's asset."""
+        self.maintained = False
         dispatch_id, key = data.draw(st.sampled_from([*self.wire_ids[-8:], self.wire_ids[0]]))
         self.doubtful.add(key)
-        self.say(agent_id, key, dispatch_id, word, remaining_s)
+        self.acknowledge(agent_id, key, dispatch_id, status, remaining_s)
 
-    @rule(agent_id=agents, obeys=st.booleans(), soc=st.sampled_from((0.5, 20.0, 39.5)))
-    def agent_reports(self, agent_id: str, obeys: bool, soc: float) -> None:
+    @rule(agent_id=agents, tracks=st.booleans(), soc=st.sampled_from((0.5, 20.0, 39.5)))
+    def agent_reports(self, agent_id: str, tracks: bool, soc: float) -> None:
         if agent_id not in self.sessions:
             return
-        self.tended = False
+        self.maintained = False
         for key in AGENTS[agent_id]:
             setpoint = self.parts.dispatcher.in_force(key)
-            obeyed = setpoint is not None and setpoint.wire_id == self.obeyed_now(key)
-            mw = setpoint.mw if obeys and setpoint is not None and obeyed else 0.0
+            follows = setpoint is not None and setpoint.wire_id == self.applied_now(key)
+            mw = setpoint.mw if tracks and setpoint is not None and follows else 0.0
             report_sample(self.parts, key, soc=soc, mw=mw, setpoint=mw)
 
     @rule(
@@ -214,10 +205,10 @@ class DispatcherMachine(RuleBasedStateMachine):
         quality=st.sampled_from((0, 0, 0, 1, 2)),
         seconds=st.sampled_from((1, 4, 12)),
     )
-    def battery_does_something_else(
+    def battery_deviates(
         self, key: int, factor: float, available_mw: float, quality: int, seconds: int
     ) -> None:
-        """Again and again, until it must have been noticed: its power, or what it reports of itself."""
+        """Repeated until it must have been noticed: its power, or its reported limits."""
         if not any(key in AGENTS[agent_id] for agent_id in self.sessions):
             return
         for _ in range(4):
@@ -232,66 +223,67 @@ class DispatcherMachine(RuleBasedStateMachine):
                 quality=quality,
             )
             self.time_passes(seconds)
-            self.headend_tends()
+            self.headend_is_maintained()
 
     @rule(seconds=st.sampled_from((0.2, 0.5, 2.0, 6.0, 13.0, 31.0, 61.0)))
     def time_passes(self, seconds: float) -> None:
         self.parts.wall.passed_s += seconds  # type: ignore[attr-defined]  # a still clock
-        self.tended = False
+        self.maintained = False
 
     @rule(by_s=st.sampled_from((-3_600.0, -2.0, 2.0, 3_600.0)))
-    def headends_clock_is_set(self, by_s: float) -> None:
+    def headends_clock_is_stepped(self, by_s: float) -> None:
         step(self.parts, by_s)
         # By the agents' steady clocks nothing has happened.
-        self.obeyed = {
-            key: (dispatch_id, until_ms + by_s * 1000) for key, (dispatch_id, until_ms) in self.obeyed.items()
+        self.applied = {
+            key: (dispatch_id, until_ms + by_s * 1000)
+            for key, (dispatch_id, until_ms) in self.applied.items()
         }
         # Times of records are corrected.
         self.ended.clear()
-        self.tended = False
+        self.maintained = False
 
     @rule(agent_id=agents, leaves=st.booleans())
     def one_agent_falls_silent(self, agent_id: str, leaves: bool) -> None:
-        """For so long that its assets drop out of groups, while the others go on telling."""
+        """For so long that its assets drop out of groups, while the others go on reporting."""
         if leaves:
-            self.agent_leaves(agent_id, True)
+            self.agent_disconnects(agent_id, True)
         self.time_passes(13.0)
         for other in AGENTS:
             if other != agent_id:
                 self.agent_reports(other, True, 20.0)
-        self.headend_tends()
+        self.headend_is_maintained()
 
     @rule()
-    def headend_tends(self) -> None:
+    def headend_is_maintained(self) -> None:
         self.parts.dispatcher.maintain()
-        # What it has found out by the first look it acts on by the second at the latest.
+        # What the first round finds, the second acts on at the latest.
         self.parts.dispatcher.maintain()
-        self.tended = True
+        self.maintained = True
 
     def setpoints(self) -> list[AssetSetpoint]:
-        living = list(self.parts.dispatcher._registry.history)
-        dispatches = {id(dispatch): dispatch for dispatch in [*self.dispatches, *living]}
+        history = list(self.parts.dispatcher.history)
+        dispatches = {id(dispatch): dispatch for dispatch in [*self.dispatches, *history]}
         return [setpoint for dispatch in dispatches.values() for setpoint in dispatch.setpoints.values()]
 
     @rule()
-    def all_come_to_agree(self) -> None:
+    def all_agree_in_the_end(self) -> None:
         """Agents read, acknowledge and report, and the headend is maintained, until nothing changes."""
         for agent_id in self.sessions:
-            self.agent_obeys_and_answers(agent_id)
+            self.agent_applies_and_acknowledges(agent_id)
             self.agent_reports(agent_id, True, 20.0)
         for _ in range(3):
-            self.headend_tends()
+            self.headend_is_maintained()
             for agent_id in self.sessions:
-                self.agent_obeys_and_answers(agent_id)
+                self.agent_applies_and_acknowledges(agent_id)
         for agent_id in self.sessions:
             for key in AGENTS[agent_id]:
                 setpoint = self.parts.dispatcher.in_force(key)
                 reported = "" if setpoint is None else setpoint.wire_id
-                # By its clock a battery may be done before the headend has heard; an old agent does not
-                # report what it still obeys.
+                # By its clock a battery may be done before the headend has received it; an old agent does not
+                # report what it still applies.
                 silent = setpoint is None and agent_id == "old"
-                if key not in self.doubtful and not silent and (self.obeyed_now(key) or setpoint is None):
-                    assert reported == self.obeyed_now(key)
+                if key not in self.doubtful and not silent and (self.applied_now(key) or setpoint is None):
+                    assert reported == self.applied_now(key)
 
     @invariant()
     def counts_agree_with_states(self) -> None:
@@ -318,10 +310,10 @@ class DispatcherMachine(RuleBasedStateMachine):
                 elif setpoint.state in TERMINAL:
                     self.ended[at] = setpoint
 
-    @precondition(lambda self: self.tended)
+    @precondition(lambda self: self.maintained)
     @invariant()
-    def what_is_on_record_is_what_is(self) -> None:
-        """Though only what has changed was handed over."""
+    def the_record_is_current(self) -> None:
+        """Though only changes were recorded."""
         for dispatch in self.dispatches:
             record = self.parts.dispatcher.record_of(dispatch)
             written = self.store.recorded[dispatch.dispatch_id]
@@ -342,7 +334,7 @@ class DispatcherMachine(RuleBasedStateMachine):
                     assert setpoint.ends_ms - self.parts.wall.now_ms() <= dispatch.duration_s * 1000
 
     @invariant()
-    def each_asset_is_under_one_command_at_most(self) -> None:
+    def each_asset_has_one_setpoint_at_most(self) -> None:
         for setpoint in self.setpoints():
             if setpoint.state not in TERMINAL:
                 assert self.parts.dispatcher.in_force(setpoint.key) is setpoint
@@ -377,10 +369,10 @@ class DispatcherMachine(RuleBasedStateMachine):
             assert setpoint.state != "completed" or setpoint.tracking_ms is not None
             assert setpoint.state != "not_tracked" or setpoint.tracking_ms is None
 
-    @precondition(lambda self: self.tended)
+    @precondition(lambda self: self.maintained)
     @invariant()
     def shares_and_shortfall_are_the_total(self) -> None:
-        for dispatch in self.parts.dispatcher._registry.history:
+        for dispatch in self.parts.dispatcher.history:
             ends_ms = dispatch.ends_ms
             if not (dispatch.resplit and dispatch.is_group) or dispatch.adopted:
                 continue

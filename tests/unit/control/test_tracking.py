@@ -17,8 +17,8 @@ from tests.unit.control.driver import (
 )
 from tests.unit.headend.parts import Parts, make_fleet
 from trioder.control.model import Dispatch
-from trioder.control.tracking import Finding, PowerTracker, tolerance_mw
 from trioder.domain.assets import Asset
+from trioder.domain.power_tracker import Finding, PowerTracker, tolerance_mw
 from trioder.gateway.sessions import Session
 from trioder.sim.bess import initial_state, tick_asset, with_setpoint
 
@@ -38,14 +38,14 @@ def in_force(mw: float, **asked: float | None) -> tuple[Parts, Session, Dispatch
 def do(
     parts: Parts, mw: float, *, setpoint: float, seconds: float, every_s: float = 4.0, **says: float
 ) -> None:
-    """The battery gives `mw` for so long, a sample each pulse."""
+    """The battery delivers `mw` for so long, a sample each pulse."""
     for _ in range(round(seconds / every_s)):
         advance(parts, every_s)
         report_sample(parts, 0, mw=mw, setpoint=setpoint, **says)
 
 
 @pytest.mark.parametrize("mw", [0.0, -5.0, 2.0, 9.0])
-def test_a_battery_that_never_does_what_it_was_asked_is_deviating_within_10_s(mw: float) -> None:
+def test_a_battery_that_never_follows_its_setpoint_is_deviating_within_10_s(mw: float) -> None:
     parts, _, dispatch = in_force(5.0, duration_s=60)
     do(parts, mw, setpoint=5.0, seconds=4)
     assert dispatch.state == "accepted"
@@ -80,7 +80,7 @@ def test_the_mean_leaves_out_the_way_there() -> None:
     assert only(dispatch).mean_mw == pytest.approx(4.95)
 
 
-def test_what_ended_before_its_ramp_could_is_not_judged_by_its_way() -> None:
+def test_a_setpoint_that_ended_within_its_ramp_is_not_judged_by_the_ramp() -> None:
     parts, session, dispatch = in_force(5.0, duration_s=1)
     acknowledge(parts, session, only(dispatch), "completed", reason="1 s was over")
     assert (dispatch.state, only(dispatch).reason) == (
@@ -128,7 +128,7 @@ def test_a_battery_that_only_does_what_it_reports_as_available_is_not_deviating(
     do(parts, 2.0, setpoint=5.0, seconds=60, available_mw=2.0)
     assert (dispatch.state, parts.counters.dispatches_limited) == ("tracking", 1)
     assert only(dispatch).reason == "the battery reports that it can do 2 of 5 MW"
-    # What it reports excuses what it says, and no more.
+    # What it reports excuses as much as it reports, and no more.
     do(parts, -5.0, setpoint=5.0, seconds=20, available_mw=2.0)
     assert dispatch.state == "deviating"
 
@@ -165,14 +165,14 @@ def test_a_setpoint_that_is_renewed_every_2_s_is_never_deviating() -> None:
     assert (parts.counters.dispatches_deviating, parts.counters.dispatches_not_tracked) == (0, 0)
 
 
-def test_values_that_cannot_be_and_old_ones_say_nothing() -> None:
+def test_implausible_and_old_values_are_not_compared() -> None:
     parts, _, dispatch = in_force(5.0)
     for quality in (1, 2, 4):
         for _ in range(10):
             advance(parts, 4)
             report_sample(parts, 0, mw=0.0, setpoint=5.0, quality=quality)
     assert dispatch.state == "accepted"
-    # Backfill: what came before the newest.
+    # Backfill: older than the newest.
     report_sample(parts, 0, mw=5.0, setpoint=5.0)
     advance(parts, 4)
     parts.wall.passed_s -= 100  # type: ignore[attr-defined]  # a still clock
@@ -198,7 +198,7 @@ def test_an_unknown_status_is_no_consent(status: str) -> None:
     )
 
 
-def test_a_battery_that_obeys_after_an_unknown_status_tracks() -> None:
+def test_a_battery_that_follows_its_setpoint_after_an_unknown_status_tracks() -> None:
     parts = still_parts()
     session = connect(parts, 0)
     dispatch = dispatch_one(parts, 5.0)

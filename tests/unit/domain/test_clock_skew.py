@@ -1,4 +1,4 @@
-"""The skew that delayed readings of a peer's clock give."""
+"""The skew estimated from delayed readings of a peer's clock."""
 
 import random
 
@@ -7,7 +7,7 @@ import pytest
 from trioder.domain.clock_skew import SET_BACK_S, SETTLED_AFTER_S, WINDOW_S, SkewFilter
 
 
-def test_nothing_is_known_without_a_reading() -> None:
+def test_there_is_no_skew_without_a_reading() -> None:
     assert SkewFilter().estimate is None
     assert not SkewFilter().settled(1e9)
 
@@ -47,7 +47,7 @@ def test_old_readings_count_no_more() -> None:
     assert readings.estimate == (-50.0, None)
 
 
-def test_a_peer_that_says_nothing_keeps_its_estimate() -> None:
+def test_a_silent_peer_keeps_its_estimate() -> None:
     readings = SkewFilter()
     readings.observe(5.0, 0.0)
     assert readings.settled(1e6)
@@ -124,10 +124,10 @@ def test_a_clock_that_was_set_back_without_a_report_is_noticed_with_the_second_r
     assert readings.estimate == (-0.25, None)
 
 
-def test_one_late_reading_and_what_came_in_its_wake_set_nothing_back() -> None:
+def test_one_late_reading_and_its_followers_set_nothing_back() -> None:
     readings = SkewFilter()
     readings.observe(5.0, 0.0)
-    # A link that stood still: what waited arrives at once.
+    # A link that stalled: what waited arrives at once.
     readings.observe(5.0 - 2 * SET_BACK_S, 100.0)
     readings.observe(5.0 - SET_BACK_S, 100.5)
     assert readings.estimate == (5.0, None)

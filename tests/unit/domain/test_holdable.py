@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.unit.sim import batteries
 from trioder.domain.assets import Asset
 from trioder.domain.holdable import holdable, holdable_mw
 from trioder.domain.telemetry import BessState
@@ -15,17 +16,7 @@ from trioder.sim.bess import initial_state, tick_asset, with_setpoint
 
 NAN, INFINITY = float("nan"), float("inf")
 
-PLAIN = Asset(
-    id="5f1d7a53-0c3c-4f0e-9d8e-0a4c1c7b1f10",
-    name="Plain BESS",
-    site_id="0f7c3c1e-7b52-4d0a-8a55-9d8c4a1f2b11",
-    capacity_mwhr=100.0,
-    max_mw=25.0,
-    min_mw=-20.0,
-    charge_efficiency=0.9,
-    discharge_efficiency=0.8,
-    ramp_rate_mw_per_min=6000.0,
-)
+PLAIN = replace(batteries.PLAIN, ramp_rate_mw_per_min=6000.0)
 
 quick = settings(max_examples=150, deadline=None)
 hours_of_hold = st.sampled_from([60.0, 300.0, 900.0])
@@ -208,7 +199,7 @@ def test_the_grid_feeds_the_aux_load_of_a_full_battery_for_ever() -> None:
     assert holdable_mw(asset, 100.0, 0.0, hold_s=3600.0, ramp_s=60.0) == (25.0, 2.0)
 
 
-def test_a_full_battery_that_still_charges_is_fed_its_aux_load_once_it_has_come_down() -> None:
+def test_a_full_battery_that_still_charges_is_fed_its_aux_load_once_its_power_has_ramped_down() -> None:
     asset = replace(PLAIN, aux_load_mw=2.0, ramp_rate_mw_per_min=1.0)
     assert holdable(asset, 100.0, -20.0, hold_s=900.0, ramp_s=60.0, charging=True) == (2.0, "energy")
 

@@ -1,4 +1,4 @@
-"""A fleet that is reloaded keeps each asset's position, whatever comes, goes and changes."""
+"""A fleet that is reloaded keeps each asset's position, whatever is added, removed and changed."""
 
 from dataclasses import replace
 
@@ -38,6 +38,23 @@ def test_added_changed_and_retired_assets_are_named() -> None:
     # Where a retired asset was, its description stays.
     assert live.assets[1] == asset(2)
     assert asset(2).id not in live.index_by_id
+
+
+def test_an_asset_whose_site_moves_to_another_tenant_has_changed() -> None:
+    other = Site(id="00000000-0000-4000-8000-0000000000bb", name="Other", location="There")
+    elsewhere = replace(asset(2), site_id=other.id)
+    live = Fleet(sites=(SITE, other), assets=(asset(1), elsewhere))
+    change = live.reload(Fleet(sites=(replace(SITE, tenant="north"), other), assets=(asset(1), elsewhere)))
+    assert (list(change.added), list(change.changed), list(change.retired)) == ([], [0], [])
+    assert (live.tenant_of(0), live.tenant_of(1)) == ("north", "default")
+
+
+def test_a_retired_asset_keeps_the_tenant_of_its_last_site() -> None:
+    former = Site(id="00000000-0000-4000-8000-0000000000bb", name="F", location="There", tenant="north")
+    live = Fleet(sites=(SITE, former), assets=(asset(1), replace(asset(2), site_id=former.id)))
+    for _ in range(2):
+        live.reload(fleet(asset(1)))
+        assert live.tenant_of(1) == "north"
 
 
 def test_a_retired_asset_returns_to_its_place() -> None:

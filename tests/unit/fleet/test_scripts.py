@@ -1,7 +1,9 @@
 """The fleets that scripts make: the committed default one, and invented ones of any size."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from click.testing import CliRunner
@@ -58,7 +60,7 @@ def test_a_plant_in_two_places_is_refused() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 500])
-def test_an_invented_fleet_has_the_size_asked_for(count: int) -> None:
+def test_a_generated_fleet_has_the_requested_size(count: int) -> None:
     assert len(make_fleet(count, random.Random(1)).assets) == count
 
 
@@ -93,6 +95,19 @@ def test_both_ways_of_an_efficiency_survive_a_file(tmp_path: Path) -> None:
     assert fleet.assets[0].charge_efficiency == 0.9
     path.write_text(dump_fleet(fleet, form="yaml"), encoding="utf-8")
     assert load_fleet(path) == fleet
+
+
+@pytest.mark.parametrize("form", ["yaml", "json"])
+def test_a_tenant_is_written_where_it_is_not_the_default(
+    tmp_path: Path, form: Literal["yaml", "json"]
+) -> None:
+    made = make_fleet(20, random.Random(1))
+    first, *others = made.sites
+    fleet = Fleet(sites=[replace(first, tenant="north"), *others], assets=made.assets)
+    path = tmp_path / f"fleet.{form}"
+    path.write_text(dump_fleet(fleet, form=form), encoding="utf-8")
+    assert load_fleet(path) == fleet
+    assert path.read_text(encoding="utf-8").count("tenant") == 1
 
 
 # Shards

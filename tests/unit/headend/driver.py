@@ -1,7 +1,7 @@
-"""A headend in memory, and agents whose every message a test says itself."""
+"""A headend in memory, and agents whose every message a test sends itself."""
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -10,6 +10,7 @@ import trio.testing
 
 from tests.unit.headend.parts import START_UNIX_S, asset_id, make_fleet
 from trioder.api.context import Headend
+from trioder.domain.dispatch import Setpoint
 from trioder.domain.fleet import Fleet
 from trioder.headend.service import open_headend
 from trioder.process.wall_time import WallClock
@@ -18,7 +19,7 @@ from trioder.store.interface import Store
 from trioder.store.none import NoneStore
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.downlink import read_downlink
-from trioder.wire.records import Batch, Downlink, SessionGrant
+from trioder.wire.records import Batch, Downlink, SessionGrant, Setpoints
 from trioder.wire.service import AGENT_LINK_STREAM
 from trioder.wire.uplink import write_batch
 
@@ -33,23 +34,29 @@ class ScriptedAgent:
         self.leaving = trio.Event()
         self.left = trio.Event()
 
-    async def vanish(self) -> None:
+    async def disconnect(self) -> None:
         """Cut the connection, and wait until the headend has noticed."""
         self.leaving.set()
         await self.left.wait()
         await trio.testing.wait_all_tasks_blocked()
 
-    async def say(self, message: pb.AgentToHeadend) -> None:
+    async def send(self, message: pb.AgentToHeadend) -> None:
         await self.call.send(message)
 
-    async def hear(self) -> Downlink | None:
+    async def receive(self) -> Downlink | None:
         return read_downlink(await self.call.receive())
+
+    async def setpoints(self) -> Sequence[Setpoint]:
+        """Receive the next message, which must have setpoints, and return them."""
+        received = await self.receive()
+        assert isinstance(received, Setpoints)
+        return received.setpoints
 
     async def register(
         self, *keys: int, agent_id: str = "agent", epoch: int = 1, outbox_id: str = "box"
     ) -> SessionGrant:
-        await self.say(registration(*keys, agent_id=agent_id, epoch=epoch, outbox_id=outbox_id))
-        grant = await self.hear()
+        await self.send(registration(*keys, agent_id=agent_id, epoch=epoch, outbox_id=outbox_id))
+        grant = await self.receive()
         assert isinstance(grant, SessionGrant)
         return grant
 
@@ -71,8 +78,16 @@ class Rig:
         self._nursery = nursery
 
     async def agent(self) -> ScriptedAgent:
-        """One with a connection of its own, which it keeps until it vanishes or the test ends."""
+        """One with a connection of its own, which it keeps until it disconnects or the test ends."""
         agent: ScriptedAgent = await self._nursery.start(self._connect)
+        return agent
+
+    async def registered(
+        self, *keys: int, agent_id: str = "agent", epoch: int = 1, outbox_id: str = "box"
+    ) -> ScriptedAgent:
+        """One whose session is open."""
+        agent = await self.agent()
+        await agent.register(*keys, agent_id=agent_id, epoch=epoch, outbox_id=outbox_id)
         return agent
 
     async def _connect(

@@ -1,11 +1,14 @@
 """Small fleets and ready parts of a headend for unit tests."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
 from trioder.control.dispatcher import Dispatcher
+from trioder.control.model import Dispatch
 from trioder.domain.assets import Asset
+from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet, Site
 from trioder.domain.telemetry import Samples, Source
 from trioder.events.bus import EventBus
@@ -166,3 +169,16 @@ def make_parts(*, assets: int, store: Store | None = None, wall: WallClock | Non
         ticker=ticker,
         wall=wall,
     )
+
+
+def find_record(dispatcher: Dispatcher, dispatch_id: str) -> DispatchRecord | None:
+    """The present record of a dispatch that is in memory."""
+    dispatch = dispatcher.history.get(dispatch_id)
+    return None if dispatch is None else dispatcher.record_of(dispatch)
+
+
+def newest_records(
+    dispatcher: Dispatcher, limit: int, *, counts: Callable[[Dispatch], bool]
+) -> list[DispatchRecord]:
+    """The last dispatches in memory that count, newest first."""
+    return [dispatcher.record_of(dispatch) for dispatch in dispatcher.history.newest(limit, counts=counts)]

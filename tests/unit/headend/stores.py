@@ -11,7 +11,7 @@ from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 
 class SlowStore(NoneStore):
-    """Takes up to `room` batches; commits, drops and makes room only on request."""
+    """Takes up to `room` batches; commits and makes room only on request."""
 
     def __init__(self, room: int = 1_000_000) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class SlowStore(NoneStore):
         self.taken: list[tuple[str, int]] = []
         self.rows: dict[str, list[int]] = defaultdict(list)
         self.times_ms: dict[tuple[str, int], int] = {}
-        self.kept: list[Samples] = []
+        self.unsequenced: list[Samples] = []
         self.dispatches: list[DispatchRecord] = []
         self.recorded: dict[str, DispatchRecord] = {}
         self.changed: list[frozenset[int]] = []
@@ -47,7 +47,7 @@ class SlowStore(NoneStore):
         return True
 
     def store_unsequenced(self, samples: Samples) -> None:
-        self.kept.append(samples)
+        self.unsequenced.append(samples)
 
     def record_dispatch(
         self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
@@ -68,18 +68,6 @@ class SlowStore(NoneStore):
             self.rows[outbox_id].append(batch_seq)
         for outbox_id in dict.fromkeys(outbox_id for outbox_id, _ in done):
             self._listener.batches_committed(outbox_id, self.watermark_nowait(outbox_id))
-        self._report_capacity()
-
-    def release(self) -> None:
-        """Drop everything that is not committed."""
-        assert self._listener is not None
-        dropped, self.taken = self.taken, []
-        for outbox_id in dict.fromkeys(outbox_id for outbox_id, _ in dropped):
-            self._listener.batches_released(outbox_id)
-        self._report_capacity()
-
-    def _report_capacity(self) -> None:
-        assert self._listener is not None
         if self._refused and len(self.taken) < self.room:
             self._refused = False
             self._listener.capacity_available()

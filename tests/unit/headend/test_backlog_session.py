@@ -1,4 +1,4 @@
-"""A session that only hands a backlog over: it claims nothing, shows nothing, and loses nothing."""
+"""A session that only hands a backlog over: it claims nothing, changes no latest value, and loses nothing."""
 
 import pytest
 
@@ -31,7 +31,7 @@ class ListeningStore(NoneStore):
 
 async def hand_over(rig: Rig, *asset_ids: str, agent_id: str = "former", epoch: int = 5) -> ScriptedAgent:
     agent = await rig.agent()
-    await agent.say(
+    await agent.send(
         write_backlog_registration(
             agent_id=agent_id, epoch=epoch, protocol=1, outbox_id="old box", asset_ids=asset_ids
         )
@@ -39,17 +39,16 @@ async def hand_over(rig: Rig, *asset_ids: str, agent_id: str = "former", epoch: 
     return agent
 
 
-async def test_it_is_kept_while_another_agent_drives_the_asset(autojump_clock: object) -> None:
+async def test_a_backlog_is_stored_while_another_agent_drives_the_asset(autojump_clock: object) -> None:
     store = ListeningStore()
     async with open_rig(store=store) as rig:
-        live = await rig.agent()
-        await live.register(0, 1, agent_id="live")
-        await live.say(pulse(1, 0, soc=33.0))
-        await live.hear()
+        live = await rig.registered(0, 1, agent_id="live")
+        await live.send(pulse(1, 0, soc=33.0))
+        await live.receive()
         former = await hand_over(rig, asset_id(1), asset_id(0))
-        assert isinstance(await former.hear(), SessionGrant)
-        await former.say(pulse(1, 0, 1, soc=11.0, ts_ms=None))
-        assert await former.hear() == BatchAck(batch_seq=1)
+        assert isinstance(await former.receive(), SessionGrant)
+        await former.send(pulse(1, 0, 1, soc=11.0, ts_ms=None))
+        assert await former.receive() == BatchAck(batch_seq=1)
         state = rig.headend.latest.state(0)
         assert state is not None
         assert state.soc_mwhr == 33.0
@@ -63,10 +62,10 @@ async def test_samples_of_unknown_assets_are_dropped_and_the_sequence_goes_on(au
     store = ListeningStore()
     async with open_rig(store=store) as rig:
         former = await hand_over(rig, UNKNOWN, asset_id(0))
-        await former.hear()
-        await former.say(pulse(1, 0, 1))
-        await former.say(pulse(2, 0))
-        while await former.hear() != BatchAck(batch_seq=2):
+        await former.receive()
+        await former.send(pulse(1, 0, 1))
+        await former.send(pulse(2, 0))
+        while await former.receive() != BatchAck(batch_seq=2):
             pass
         assert [(seq, keys) for seq, keys, _ in store.submitted] == [(1, [0]), (2, [])]
         assert rig.headend.counters.samples_unknown == 2
@@ -75,16 +74,15 @@ async def test_samples_of_unknown_assets_are_dropped_and_the_sequence_goes_on(au
 async def test_a_newer_connection_of_the_same_backlog_takes_over(autojump_clock: object) -> None:
     async with open_rig() as rig:
         older = await hand_over(rig, asset_id(0))
-        await older.hear()
+        await older.receive()
         newer = await hand_over(rig, asset_id(0), epoch=6)
-        assert isinstance(await newer.hear(), SessionGrant)
+        assert isinstance(await newer.receive(), SessionGrant)
         assert (await older.refusal()).status == StatusCode.ABORTED
 
 
 async def test_it_never_supersedes_the_agents_live_session(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        live = await rig.agent()
-        await live.register(0, agent_id="former", epoch=1)
+        await rig.registered(0, agent_id="former", epoch=1)
         former = await hand_over(rig, asset_id(0), epoch=9)
         assert (await former.refusal()).status == StatusCode.ALREADY_EXISTS
         assert rig.headend.sessions.session_of(0) is not None
@@ -96,7 +94,7 @@ async def test_without_an_outbox_it_is_refused(autojump_clock: object) -> None:
         message = write_backlog_registration(
             agent_id="former", epoch=1, protocol=1, outbox_id="", asset_ids=[asset_id(0)]
         )
-        await agent.say(message)
+        await agent.send(message)
         refusal = await agent.refusal()
         assert (refusal.status, "outbox_id is empty" in refusal.message) == (
             StatusCode.INVALID_ARGUMENT,

@@ -1,6 +1,7 @@
 """A running headend publishes each fact where it happens, and its metrics show who is too slow for them."""
 
 import math
+from collections import Counter
 from typing import Any, TypeVar
 
 import trio
@@ -9,9 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.headend.driver import NOW, Rig, ScriptedAgent, open_rig, pulse, registration
 from tests.unit.headend.parts import asset_id
-from trioder.api.routes.metrics import Metrics
+from trioder.api.asset_query import FleetIndex
+from trioder.api.routes.metrics import Connected, Metrics
 from trioder.domain.dispatch import DispatchRequest
 from trioder.events import facts
+from trioder.events.counters import TenantCounters
 from trioder.events.facts import Fact
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.records import SessionGrant
@@ -28,8 +31,8 @@ def collect(rig: Rig, *fact_types: type[F]) -> list[F]:
     return published
 
 
-async def say(agent: ScriptedAgent, message: pb.AgentToHeadend) -> None:
-    await agent.say(message)
+async def send(agent: ScriptedAgent, message: pb.AgentToHeadend) -> None:
+    await agent.send(message)
     await trio.testing.wait_all_tasks_blocked()
 
 
@@ -39,7 +42,7 @@ async def test_a_session_is_opened_and_closed(autojump_clock: object) -> None:
         agent = await rig.agent()
         grant = await agent.register(0, 2, epoch=7)
         await trio.sleep(5.0)
-        await agent.vanish()
+        await agent.disconnect()
     opened, closed = published
     assert isinstance(opened, facts.SessionOpened)
     assert isinstance(closed, facts.SessionClosed)
@@ -52,11 +55,10 @@ async def test_telemetry_is_accepted_and_committed(autojump_clock: object) -> No
     async with open_rig() as rig:
         accepted = collect(rig, facts.TelemetryAccepted)
         committed = collect(rig, facts.TelemetryCommitted)
-        agent = await rig.agent()
-        await agent.register(0, 1)
-        await say(agent, pulse(1, 0, 1, soc=30.0, ts_ms=NOW - 500))
+        agent = await rig.registered(0, 1)
+        await send(agent, pulse(1, 0, 1, soc=30.0, ts_ms=NOW - 500))
         # Of a time that cannot be: for the store, and announced to nobody.
-        await say(agent, pulse(2, 0, 1, ts_ms=NOW + 3_600_000))
+        await send(agent, pulse(2, 0, 1, ts_ms=NOW + 3_600_000))
     [fact] = accepted
     assert (fact.agent_id, fact.received_ms, fact.made_ms) == ("agent", NOW, NOW - 500)
     assert (list(fact.samples.asset_keys), list(fact.samples.soc_mwhr)) == ([0, 1], [30.0, 30.0])
@@ -66,11 +68,10 @@ async def test_telemetry_is_accepted_and_committed(autojump_clock: object) -> No
 async def test_a_dispatch_changes_with_every_state_of_its_setpoints(autojump_clock: object) -> None:
     async with open_rig() as rig:
         published = collect(rig, facts.DispatchChanged)
-        agent = await rig.agent()
-        await agent.register(1)
+        agent = await rig.registered(1)
         dispatch = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(1), mw=5.0))
         await trio.testing.wait_all_tasks_blocked()
-        await say(
+        await send(
             agent,
             pb.AgentToHeadend(
                 dispatch_ack=pb.DispatchAck(
@@ -92,12 +93,11 @@ async def test_a_dispatch_changes_with_every_state_of_its_setpoints(autojump_clo
 async def test_alarms_of_values_are_raised_and_cleared_asset_by_asset(autojump_clock: object) -> None:
     async with open_rig() as rig:
         published = collect(rig, facts.AlarmRaised, facts.AlarmCleared)
-        agent = await rig.agent()
-        await agent.register(0, 1)
-        await say(agent, pulse(1, 0, 1, soc=math.nan))
+        agent = await rig.registered(0, 1)
+        await send(agent, pulse(1, 0, 1, soc=math.nan))
         for seq in range(2, 6):
             await trio.sleep(4.0)
-            await say(agent, pulse(seq, 0, 1, ts_ms=NOW + 4_000 * (seq - 1)))
+            await send(agent, pulse(seq, 0, 1, ts_ms=NOW + 4_000 * (seq - 1)))
     assert [(type(fact).__name__, fact.kind, *fact.asset_keys) for fact in published] == [
         ("AlarmRaised", "values", 0),
         ("AlarmRaised", "values", 1),
@@ -114,12 +114,12 @@ async def test_alarms_of_a_session_are_cleared_at_the_latest_with_its_end(autoju
         agent = await rig.agent()
         message = registration(0)
         message.register.clock_unix_ms = NOW - 10_000
-        await agent.say(message)
-        grant = await agent.hear()
+        await agent.send(message)
+        grant = await agent.receive()
         assert isinstance(grant, SessionGrant)
-        await say(agent, write_heartbeat(NOW - 10_000))
-        await say(agent, pulse(1, 0, ts_ms=NOW + 3_600_000))
-        await agent.vanish()
+        await send(agent, write_heartbeat(NOW - 10_000))
+        await send(agent, pulse(1, 0, ts_ms=NOW + 3_600_000))
+        await agent.disconnect()
     kinds = [(type(fact).__name__, fact.kind) for fact in published]
     assert kinds[:2] == [("AlarmRaised", "clock_skew"), ("AlarmRaised", "sample_time")]
     assert sorted(kinds[2:]) == [("AlarmCleared", "clock_skew"), ("AlarmCleared", "sample_time")]
@@ -129,8 +129,7 @@ async def test_alarms_of_a_session_are_cleared_at_the_latest_with_its_end(autoju
 async def test_an_agents_event_is_published_with_bounded_texts(autojump_clock: object) -> None:
     async with open_rig() as rig:
         published = collect(rig, facts.AgentEvent)
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         event = pb.Event(
             event_type="ALARM",
             asset_id=asset_id(0),
@@ -138,7 +137,7 @@ async def test_an_agents_event_is_published_with_bounded_texts(autojump_clock: o
             message="x" * 3_000,
             timestamp="2026-01-01T00:00:00Z",
         )
-        await say(agent, pb.AgentToHeadend(event=event))
+        await send(agent, pb.AgentToHeadend(event=event))
     [fact] = published
     assert (fact.agent_id, fact.asset_id, fact.event_type, fact.severity, len(fact.message)) == (
         "agent",
@@ -153,10 +152,12 @@ async def test_metrics_show_depth_and_drops_of_each_subscriber(autojump_clock: o
     async with open_rig() as rig:
         with rig.headend.events.subscribe(facts.SessionOpened, name="console", bound=1):
             for agent_id in ("first", "second", "third"):
-                agent = await rig.agent()
-                await agent.register(0 if agent_id == "first" else 1, agent_id=agent_id, outbox_id=agent_id)
-                await agent.vanish()
-            text, _ = Metrics(rig.headend).text("text/plain")
+                key = 0 if agent_id == "first" else 1
+                agent = await rig.registered(key, agent_id=agent_id, outbox_id=agent_id)
+                await agent.disconnect()
+            index = FleetIndex(rig.headend.fleet)
+            metrics = Metrics(rig.headend, TenantCounters())
+            text, _ = metrics.text("text/plain", index, Connected(0, Counter()))
         samples = {
             sample.name: (sample.labels, sample.value)
             for family in text_string_to_metric_families(text.decode())

@@ -5,7 +5,7 @@ import trio
 import trio.testing
 
 from tests.unit.headend.driver import NOW, Rig, open_rig, pulse, registration
-from tests.unit.headend.parts import asset_id
+from tests.unit.headend.parts import asset_id, find_record
 from tests.unit.headend.stores import SlowStore
 from trioder.domain.dispatch import DispatchRequest
 from trioder.rpc import StatusCode
@@ -44,31 +44,28 @@ async def test_a_registration_opens_a_session(autojump_clock: object) -> None:
         assert rig.headend.sessions.assets_connected == 2
 
 
-async def test_a_batch_is_shown_and_acknowledged(autojump_clock: object) -> None:
+async def test_a_batch_updates_the_latest_state_and_is_acknowledged(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(2, 0)
-        await agent.say(pulse(1, 1, soc=33.0))
-        assert await agent.hear() == BatchAck(batch_seq=1)
+        agent = await rig.registered(2, 0)
+        await agent.send(pulse(1, 1, soc=33.0))
+        assert await agent.receive() == BatchAck(batch_seq=1)
         assert (soc(rig, 0), soc(rig, 2)) == (33.0, None)
 
 
-async def test_a_missing_batch_is_asked_for(autojump_clock: object) -> None:
+async def test_a_missing_batch_is_requested(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0)
-        await agent.say(pulse(3, 0))
-        assert await agent.hear() == ReplayRequest(from_batch_seq=1)
+        agent = await rig.registered(0)
+        await agent.send(pulse(3, 0))
+        assert await agent.receive() == ReplayRequest(from_batch_seq=1)
 
 
-async def test_a_new_session_is_reported_what_is_committed(autojump_clock: object) -> None:
+async def test_a_new_session_receives_the_watermark(autojump_clock: object) -> None:
     store = SlowStore()
     async with open_rig(store=store) as rig:
-        agent = await rig.agent()
-        await agent.register(0)
-        await agent.say(pulse(1, 0))
+        agent = await rig.registered(0)
+        await agent.send(pulse(1, 0))
         await trio.testing.wait_all_tasks_blocked()
-        await agent.vanish()
+        await agent.disconnect()
         store.commit()
         grant = await (await rig.agent()).register(0)
         assert (grant.committed_batch_seq, grant.committed_ts_unix_ms) == (1, NOW + 1)
@@ -76,53 +73,35 @@ async def test_a_new_session_is_reported_what_is_committed(autojump_clock: objec
 
 async def test_a_dispatch_arrives(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         made = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=-4.0, duration_s=30))
         assert made.state == "sent"
-        heard = await agent.hear()
-        assert isinstance(heard, Setpoints)
-        [sent] = heard.setpoints
-        assert (sent.dispatch_id, sent.mw, sent.duration_s) == (
-            made.dispatch_id,
-            -4.0,
-            made.duration_s,
-        )
+        [sent] = await agent.setpoints()
+        assert (sent.dispatch_id, sent.mw, sent.duration_s) == (made.dispatch_id, -4.0, made.duration_s)
 
 
-async def test_a_dispatch_made_while_the_agent_was_away_arrives(autojump_clock: object) -> None:
+async def test_a_dispatch_made_while_the_agent_was_disconnected_arrives(autojump_clock: object) -> None:
     async with open_rig() as rig:
         made = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=-4.0))
         assert made.state == "queued"
-        agent = await rig.agent()
-        await agent.register(0)
-        heard = await agent.hear()
-        assert isinstance(heard, Setpoints)
-        [sent] = heard.setpoints
-        assert (sent.dispatch_id, sent.mw, sent.duration_s) == (
-            made.dispatch_id,
-            -4.0,
-            made.duration_s,
-        )
+        agent = await rig.registered(0)
+        [sent] = await agent.setpoints()
+        assert (sent.dispatch_id, sent.mw, sent.duration_s) == (made.dispatch_id, -4.0, made.duration_s)
 
 
 async def test_many_dispatches_go_as_one_message(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0, 1)
+        agent = await rig.registered(0, 1)
         for key in (0, 1):
             rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(key), mw=1.0))
-        heard = await agent.hear()
-        assert isinstance(heard, Setpoints)
-        assert [dispatch.asset_id for dispatch in heard.setpoints] == [asset_id(0), asset_id(1)]
+        assert [setpoint.asset_id for setpoint in await agent.setpoints()] == [asset_id(0), asset_id(1)]
 
 
-async def test_an_answer_to_a_dispatch_is_noted(autojump_clock: object) -> None:
+async def test_an_acknowledgement_of_a_dispatch_is_recorded(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         made = rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=-4.0))
-        await agent.say(
+        await agent.send(
             pb.AgentToHeadend(
                 dispatch_ack=pb.DispatchAck(
                     dispatch_id=made.dispatch_id,
@@ -133,7 +112,7 @@ async def test_an_answer_to_a_dispatch_is_noted(autojump_clock: object) -> None:
             )
         )
         await trio.testing.wait_all_tasks_blocked()
-        record = rig.headend.dispatcher.find(made.dispatch_id)
+        record = find_record(rig.headend.dispatcher, made.dispatch_id)
         assert record is not None
         assert (record.state, record.members[0].answer) == ("accepted", "applied")
 
@@ -141,9 +120,9 @@ async def test_an_answer_to_a_dispatch_is_noted(autojump_clock: object) -> None:
 async def test_an_agent_without_a_protocol_is_sent_setpoints_only(autojump_clock: object) -> None:
     async with open_rig() as rig:
         agent = await rig.agent()
-        await agent.say(lone_asset(0))
-        await agent.say(telemetry(0, soc_mwhr=12.0))
-        await agent.say(pb.AgentToHeadend(heartbeat=pb.Heartbeat(asset_id=asset_id(0))))
+        await agent.send(lone_asset(0))
+        await agent.send(telemetry(0, soc_mwhr=12.0))
+        await agent.send(pb.AgentToHeadend(heartbeat=pb.Heartbeat(asset_id=asset_id(0))))
         await trio.testing.wait_all_tasks_blocked()
         assert soc(rig) == 12.0
         assert rig.headend.counters.heartbeats_received == 1
@@ -153,19 +132,19 @@ async def test_an_agent_without_a_protocol_is_sent_setpoints_only(autojump_clock
         assert (message.setpoint.mw, message.setpoint.HasField("duration_s")) == (3.0, False)
 
 
-async def test_a_single_sample_is_kept_by_the_store(autojump_clock: object) -> None:
+async def test_a_single_sample_is_stored(autojump_clock: object) -> None:
     store = SlowStore()
     async with open_rig(store=store) as rig:
         agent = await rig.agent()
-        await agent.say(lone_asset(1))
-        await agent.say(telemetry(1, soc_mwhr=12.0))
+        await agent.send(lone_asset(1))
+        await agent.send(telemetry(1, soc_mwhr=12.0))
         await trio.testing.wait_all_tasks_blocked()
-        [samples] = store.kept
+        [samples] = store.unsequenced
         assert (list(samples.asset_keys), samples.source, list(samples.soc_mwhr)) == ([1], "agent", [12.0])
 
 
 @pytest.mark.parametrize(
-    ("first", "words"),
+    ("first", "message"),
     [
         (pulse(1, 0), "asset_index has 0"),
         (telemetry(0), "the first message is telemetry; it must be Register"),
@@ -176,18 +155,18 @@ async def test_a_single_sample_is_kept_by_the_store(autojump_clock: object) -> N
     ids=["batch", "telemetry", "nothing", "empty", "bad id"],
 )
 async def test_a_first_message_that_is_no_registration_is_refused(
-    autojump_clock: object, first: pb.AgentToHeadend, words: str
+    autojump_clock: object, first: pb.AgentToHeadend, message: str
 ) -> None:
     async with open_rig() as rig:
         agent = await rig.agent()
-        await agent.say(first)
+        await agent.send(first)
         refusal = await agent.refusal()
         assert refusal.status is StatusCode.INVALID_ARGUMENT
-        assert words in refusal.message
+        assert message in refusal.message
         assert rig.headend.counters.wire_errors == 1
 
 
-async def test_an_agent_that_says_nothing_is_sent_away(autojump_clock: object) -> None:
+async def test_an_agent_that_does_not_register_is_refused(autojump_clock: object) -> None:
     async with open_rig() as rig:
         agent = await rig.agent()
         started_s = trio.current_time()
@@ -206,7 +185,7 @@ async def test_an_agent_that_ends_before_it_begins_is_refused(autojump_clock: ob
 async def test_unknown_assets_are_refused_by_name(autojump_clock: object) -> None:
     async with open_rig(assets=3) as rig:
         agent = await rig.agent()
-        await agent.say(registration(*range(3, 30)))
+        await agent.send(registration(*range(3, 30)))
         refusal = await agent.refusal()
         assert refusal.status is StatusCode.NOT_FOUND
         assert "27 of 27 registered assets are not in the fleet" in refusal.message
@@ -220,11 +199,11 @@ async def test_unknown_assets_do_not_refuse_their_neighbours(autojump_clock: obj
         grant = await agent.register(7, 1, 8, 0, outbox_id="box")
         assert sorted(grant.unknown_asset_ids) == [asset_id(7), asset_id(8)]
         assert rig.headend.sessions.assets_connected == 2
-        await agent.say(pulse(1, 0, 1, 2, 3, soc=21.0))
-        assert await agent.hear() == BatchAck(batch_seq=1)
+        await agent.send(pulse(1, 0, 1, 2, 3, soc=21.0))
+        assert await agent.receive() == BatchAck(batch_seq=1)
         assert [rig.headend.latest.state(key) is not None for key in range(3)] == [True, True, False]
-        await agent.say(telemetry(8, soc_mwhr=1.0))
-        await agent.say(telemetry(0, soc_mwhr=2.0))
+        await agent.send(telemetry(8, soc_mwhr=1.0))
+        await agent.send(telemetry(0, soc_mwhr=2.0))
         await trio.testing.wait_all_tasks_blocked()
         state = rig.headend.latest.state(0)
         assert state is not None
@@ -233,24 +212,24 @@ async def test_unknown_assets_do_not_refuse_their_neighbours(autojump_clock: obj
         assert rig.headend.counters.assets_unknown == 2
 
 
-async def test_a_claimed_asset_is_named_whatever_stands_before_it(autojump_clock: object) -> None:
+async def test_a_claimed_asset_is_named_whatever_precedes_it(autojump_clock: object) -> None:
     async with open_rig(assets=3) as rig:
         holder, rival = await rig.agent(), await rig.agent()
         await holder.register(1, agent_id="holder", outbox_id="1")
-        await rival.say(registration(9, 8, 1, agent_id="rival", outbox_id="2"))
+        await rival.send(registration(9, 8, 1, agent_id="rival", outbox_id="2"))
         assert f"asset {asset_id(1)} is held by agent holder" in (await rival.refusal()).message
 
 
-async def test_anothers_asset_is_refused_until_the_other_is_gone(autojump_clock: object) -> None:
+async def test_anothers_asset_is_refused_until_the_other_disconnects(autojump_clock: object) -> None:
     async with open_rig() as rig:
         holder, rival = await rig.agent(), await rig.agent()
         await holder.register(0, 1, agent_id="holder", outbox_id="1")
-        await rival.say(registration(1, 2, agent_id="rival", outbox_id="2"))
+        await rival.send(registration(1, 2, agent_id="rival", outbox_id="2"))
         refusal = await rival.refusal()
         assert refusal.status is StatusCode.ALREADY_EXISTS
         assert f"asset {asset_id(1)} is held by agent holder" in refusal.message
         assert rig.headend.sessions.session_of(2) is None
-        await holder.vanish()
+        await holder.disconnect()
         await (await rig.agent()).register(1, 2, agent_id="rival", outbox_id="2")
 
 
@@ -268,15 +247,15 @@ async def test_a_newer_session_supersedes_and_the_late_end_of_the_old_one_harms_
         session = rig.headend.sessions.session_of(0)
         assert session is not None
         assert session.session_id == grant.session_id
-        await new.say(pulse(1, 0))
-        assert await new.hear() == BatchAck(batch_seq=1)
+        await new.send(pulse(1, 0))
+        assert await new.receive() == BatchAck(batch_seq=1)
 
 
 async def test_an_older_boot_is_refused(autojump_clock: object) -> None:
     async with open_rig() as rig:
         await (await rig.agent()).register(0, epoch=5)
         late = await rig.agent()
-        await late.say(registration(0, epoch=4))
+        await late.send(registration(0, epoch=4))
         refusal = await late.refusal()
         assert refusal.status is StatusCode.FAILED_PRECONDITION
         assert "epoch 5" in refusal.message
@@ -289,7 +268,7 @@ def ragged() -> pb.AgentToHeadend:
 
 
 @pytest.mark.parametrize(
-    ("bad", "words"),
+    ("bad", "message"),
     [
         (ragged(), "current_mw has 2 rows"),
         (pulse(1, 1), "asset_index has 1; the session registered 1 assets"),
@@ -300,65 +279,60 @@ def ragged() -> pb.AgentToHeadend:
     ids=["ragged", "index", "foreign asset", "no time", "twice"],
 )
 async def test_a_malformed_message_ends_its_session_and_nothing_else(
-    autojump_clock: object, bad: pb.AgentToHeadend, words: str
+    autojump_clock: object, bad: pb.AgentToHeadend, message: str
 ) -> None:
     async with open_rig() as rig:
-        other = await rig.agent()
-        await other.register(2, agent_id="other", outbox_id="other")
-        agent = await rig.agent()
-        await agent.register(0)
-        await agent.say(bad)
+        other = await rig.registered(2, agent_id="other", outbox_id="other")
+        agent = await rig.registered(0)
+        await agent.send(bad)
         refusal = await agent.refusal()
         assert refusal.status is StatusCode.INVALID_ARGUMENT
-        assert words in refusal.message
+        assert message in refusal.message
         assert soc(rig) is None
         await trio.testing.wait_all_tasks_blocked()
         assert rig.headend.sessions.session_of(0) is None
-        await other.say(pulse(1, 0))
-        assert await other.hear() == BatchAck(batch_seq=1)
+        await other.send(pulse(1, 0))
+        assert await other.receive() == BatchAck(batch_seq=1)
 
 
 async def test_batches_without_an_outbox_are_refused(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0, outbox_id="")
-        await agent.say(pulse(1, 0))
+        agent = await rig.registered(0, outbox_id="")
+        await agent.send(pulse(1, 0))
         assert "no outbox_id" in (await agent.refusal()).message
 
 
 async def test_an_unknown_kind_of_message_is_passed_over(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        agent = await rig.agent()
-        await agent.register(0)
-        await agent.say(pb.AgentToHeadend())
-        await agent.say(pulse(1, 0))
-        assert await agent.hear() == BatchAck(batch_seq=1)
+        agent = await rig.registered(0)
+        await agent.send(pb.AgentToHeadend())
+        await agent.send(pulse(1, 0))
+        assert await agent.receive() == BatchAck(batch_seq=1)
 
 
 async def test_an_agent_that_closes_or_vanishes_is_no_longer_connected(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        vanishes, closes = await rig.agent(), await rig.agent()
-        await vanishes.register(0, agent_id="vanishes", outbox_id="1")
+        disconnects, closes = await rig.agent(), await rig.agent()
+        await disconnects.register(0, agent_id="disconnects", outbox_id="1")
         await closes.register(1, agent_id="closes", outbox_id="2")
         await closes.call.done_sending()
         with pytest.raises(trio.EndOfChannel):
-            await closes.hear()
+            await closes.receive()
         assert [rig.headend.sessions.session_of(key) is not None for key in (0, 1)] == [True, False]
-        await vanishes.vanish()
+        await disconnects.disconnect()
         assert rig.headend.sessions.assets_connected == 0
 
 
 async def test_an_asset_whose_agent_left_is_synthesized_from_its_last_state(autojump_clock: object) -> None:
     async with open_rig(tick_s=4) as rig:
-        agent = await rig.agent()
-        await agent.register(0)
+        agent = await rig.registered(0)
         await trio.sleep(1)
-        await agent.say(pulse(1, 0, soc=33.0, ts_ms=NOW + 1000))
+        await agent.send(pulse(1, 0, soc=33.0, ts_ms=NOW + 1000))
         await trio.sleep(20)
         seen = rig.headend.latest.view(0, rig.headend.wall.now_ms())
         assert seen is not None
         assert (seen.source, seen.quality) == ("agent", "stale")
-        await agent.vanish()
+        await agent.disconnect()
         await trio.sleep(4)
         seen = rig.headend.latest.view(0, rig.headend.wall.now_ms())
         assert seen is not None
@@ -373,16 +347,16 @@ async def test_a_headend_that_closes_says_so_and_takes_no_more(autojump_clock: o
         rig.headend.closing.set()
         refusal = await agent.refusal()
         assert (refusal.status, refusal.message) == (StatusCode.UNAVAILABLE, "the headend is shutting down")
-        await late.say(registration(1))
+        await late.send(registration(1))
         assert (await late.refusal()).status is StatusCode.UNAVAILABLE
 
 
-async def test_the_grant_comes_before_everything_else(autojump_clock: object) -> None:
+async def test_the_grant_precedes_everything_else(autojump_clock: object) -> None:
     async with open_rig() as rig:
         rig.headend.dispatcher.dispatch(DispatchRequest(asset_id=asset_id(0), mw=1.0))
         agent = await rig.agent()
-        await agent.say(registration(0))
-        await agent.say(pulse(1, 0))
-        heard = [type(await agent.hear()) for _ in range(3)]
-        assert heard[0] is SessionGrant
-        assert set(heard[1:]) == {Setpoints, BatchAck}
+        await agent.send(registration(0))
+        await agent.send(pulse(1, 0))
+        received = [type(await agent.receive()) for _ in range(3)]
+        assert received[0] is SessionGrant
+        assert set(received[1:]) == {Setpoints, BatchAck}

@@ -1,4 +1,4 @@
-"""The tick loop: lonely assets live on and obey, and an agent's assets are left alone."""
+"""The tick loop: assets without an agent are modelled and follow setpoints, an agent's are left alone."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,6 +7,7 @@ import trio
 
 from tests.unit.headend.parts import START_UNIX_S, Parts, asset_id, make_parts, make_samples, make_session
 from trioder.domain.dispatch import DispatchRequest
+from trioder.gateway.sessions import Session
 from trioder.ingest.latest import LatestView
 
 NOW = int(START_UNIX_S * 1000)
@@ -28,13 +29,21 @@ def view(parts: Parts, key: int = 0) -> LatestView:
     return seen
 
 
-def order(parts: Parts, mw: float, duration_s: int | None = None, reversion_mw: float = 0.0) -> None:
+def dispatch(parts: Parts, mw: float, duration_s: int | None = None, reversion_mw: float = 0.0) -> None:
     parts.dispatcher.dispatch(
         DispatchRequest(asset_id=asset_id(0), mw=mw, duration_s=duration_s, reversion_mw=reversion_mw)
     )
 
 
-async def test_the_fleet_is_shown_from_the_first_tick_on(autojump_clock: object) -> None:
+def receive_and_disconnect(parts: Parts, session: Session, *, mw: float) -> None:
+    """The agent receives its setpoint, reports this power and setpoint, and disconnects."""
+    session.downlink._take_nowait()
+    session.downlink._in_hand = ()
+    parts.latest.apply_agent(make_samples(0, ts_ms=NOW, mw=mw, setpoint=mw), received_ms=NOW)
+    parts.disconnect(session)
+
+
+async def test_the_fleet_has_telemetry_from_the_first_tick_on(autojump_clock: object) -> None:
     parts = make_parts(assets=1201)
     async with ticking(parts):
         assert len(parts.latest) == 1201
@@ -44,10 +53,10 @@ async def test_the_fleet_is_shown_from_the_first_tick_on(autojump_clock: object)
         assert view(parts, 1200).telemetry.ts_unix_ms == first.telemetry.ts_unix_ms + 4000
 
 
-async def test_a_queued_setpoint_is_obeyed_until_its_end(autojump_clock: object) -> None:
+async def test_a_queued_setpoint_is_applied_until_its_end(autojump_clock: object) -> None:
     parts = make_parts(assets=1)
     async with ticking(parts):
-        order(parts, 9.0, duration_s=8)
+        dispatch(parts, 9.0, duration_s=8)
         await trio.sleep(4)
         assert view(parts).telemetry.current_mw == 9.0
         await trio.sleep(8)
@@ -59,7 +68,7 @@ async def test_a_queued_setpoint_is_obeyed_until_its_end(autojump_clock: object)
 async def test_a_setpoint_that_expired_undelivered_drives_the_model_no_longer(autojump_clock: object) -> None:
     parts = make_parts(assets=1)
     async with ticking(parts):
-        order(parts, 9.0, reversion_mw=-1.0)
+        dispatch(parts, 9.0, reversion_mw=-1.0)
         await trio.sleep(50)
         assert view(parts).telemetry.current_mw == 9.0
         await trio.sleep(50)
@@ -90,44 +99,38 @@ async def test_the_model_goes_on_from_where_the_agent_was(autojump_clock: object
         assert abs(view(parts).telemetry.soc_mwhr - (33.0 - 6.0 * 4 / 3600)) < 1e-9
 
 
-async def test_the_end_of_a_setpoint_that_the_agent_was_sent_is_kept_by_the_model(
+async def test_the_model_ends_a_setpoint_when_the_agent_would(
     autojump_clock: object,
 ) -> None:
     parts = make_parts(assets=1)
     async with ticking(parts):
         session = parts.connect(make_session("a", 0))
-        order(parts, 6.0, duration_s=20)
-        session.downlink._take_nowait()
-        session.downlink._in_hand = ()
-        parts.latest.apply_agent(make_samples(0, ts_ms=NOW, mw=6.0, setpoint=6.0), received_ms=NOW)
-        parts.disconnect(session)
+        dispatch(parts, 6.0, duration_s=20)
+        receive_and_disconnect(parts, session, mw=6.0)
         await trio.sleep(12)
         assert view(parts).telemetry.setpoint_mw == 6.0
         await trio.sleep(12)
         assert view(parts).telemetry.setpoint_mw == 0.0
 
 
-async def test_a_setpoint_that_the_agent_has_not_obeyed_is_not_forced_on_its_model(
+async def test_a_setpoint_that_the_agent_has_not_applied_is_not_forced_on_its_model(
     autojump_clock: object,
 ) -> None:
     parts = make_parts(assets=1)
     async with ticking(parts):
         session = parts.connect(make_session("a", 0))
-        order(parts, 6.0)
-        session.downlink._take_nowait()
-        session.downlink._in_hand = ()
-        parts.latest.apply_agent(make_samples(0, ts_ms=NOW, mw=1.0, setpoint=1.0), received_ms=NOW)
-        parts.disconnect(session)
+        dispatch(parts, 6.0)
+        receive_and_disconnect(parts, session, mw=1.0)
         await trio.sleep(4)
         assert view(parts).telemetry.setpoint_mw == 1.0
 
 
-async def test_an_order_that_only_the_model_has_obeyed_ends_with_the_agents_return(
+async def test_a_setpoint_that_only_the_model_has_applied_ends_when_the_agent_reconnects(
     autojump_clock: object,
 ) -> None:
     parts = make_parts(assets=1)
     async with ticking(parts):
-        order(parts, 9.0)
+        dispatch(parts, 9.0)
         await trio.sleep(70)
         session = parts.connect(make_session("a", 0))
         now_ms = parts.wall.now_ms()

@@ -61,7 +61,7 @@ def test_a_refused_configuration_is_quarantined_at_once() -> None:
     assert policy.quarantined
 
 
-def test_a_healthy_agent_begins_anew_after_the_quarantine() -> None:
+def test_a_healthy_agent_resets_its_restarts_after_the_quarantine() -> None:
     policy = quarantined()
     policy.recover()
     for now_s in range(5):

@@ -1,12 +1,15 @@
 import json
 import re
+from dataclasses import replace
+from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.launcher.fleets import fleet_of, shards_of
+from trioder.domain.fleet import Fleet
 from trioder.fleet import asset_from_document
-from trioder.launcher.shards import cut_shards, shard_document
+from trioder.launcher.shards import certificate_request, cut_shards, shard_document
 
 
 @given(st.integers(1, 60), st.integers(1, 70))
@@ -15,6 +18,28 @@ def test_every_asset_is_in_one_shard_in_file_order(count: int, size: int) -> Non
     shards = cut_shards(fleet, size)
     assert [asset for shard in shards for asset in shard.assets] == fleet.assets
     assert all(1 <= len(shard.assets) <= size for shard in shards)
+
+
+def test_a_shard_is_of_one_tenant() -> None:
+    fleet = fleet_of(4)
+    other = replace(fleet.sites[0], id=str(UUID(int=2)), tenant="beta")
+    assets = [
+        replace(asset, site_id=(fleet.sites[0], other)[n % 2].id) for n, asset in enumerate(fleet.assets)
+    ]
+    shards = cut_shards(Fleet(sites=(*fleet.sites, other), assets=assets), 10)
+    assert [(shard.tenant, list(shard.assets)) for shard in shards] == [
+        ("default", assets[::2]),
+        ("beta", assets[1::2]),
+    ]
+
+
+def test_a_certificate_is_requested_for_the_agent_and_its_assets() -> None:
+    [shard] = shards_of(assets=2, size=2)
+    assert json.loads(certificate_request(shard)) == {
+        "agent": shard.agent_id,
+        "tenant": "default",
+        "asset_ids": [asset.id for asset in shard.assets],
+    }
 
 
 def test_the_phases_are_spread_evenly() -> None:
@@ -54,13 +79,13 @@ def test_the_document_is_one_json_line_that_holds_the_shard(count: int) -> None:
     }
 
 
-def test_how_long_setpoints_hold_without_a_headend_is_handed_over() -> None:
+def test_how_long_setpoints_hold_without_a_headend_is_passed_on() -> None:
     [shard] = shards_of(assets=1, size=1)
     pieces = shard_document(shard, headend="a:1", tick_s=4.0, state_dir="var", comms_loss_hold_s=30.0)
     assert json.loads(b"".join(pieces))["comms_loss_hold_s"] == 30.0
 
 
-def test_a_large_document_comes_in_small_pieces() -> None:
+def test_a_large_document_is_split_into_small_pieces() -> None:
     shard = shards_of(assets=2000, size=2000)[0]
     pieces = list(shard_document(shard, headend="a:1", tick_s=4.0, state_dir="var"))
     assert max(map(len, pieces)) < 128 * 1024

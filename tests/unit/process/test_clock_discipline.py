@@ -19,7 +19,7 @@ from trioder.process.clock_discipline import (
 )
 from trioder.process.wall_time import MachineClock, WallClock
 
-# The first check that sees a step may come a whole period after it.
+# The first check that sees a step may be a whole period after it.
 TAKEN_OVER_S = CHECK_EVERY_S * (STEP_CHECKS + 1)
 
 
@@ -106,7 +106,7 @@ async def test_a_slow_drift_does_not_accumulate(autojump_clock: object) -> None:
 
 
 @pytest.mark.parametrize("for_s", STEPS_S)
-async def test_a_suspension_is_known_with_the_next_check(autojump_clock: object, for_s: float) -> None:
+async def test_a_suspension_is_detected_by_the_next_check(autojump_clock: object, for_s: float) -> None:
     async with open_followed() as followed:
         await trio.sleep(10.5)
         followed.system.sleep(for_s)

@@ -37,13 +37,11 @@ def logger() -> structlog.stdlib.BoundLogger:
     return structlog.stdlib.get_logger("trioder.test")
 
 
-def test_a_console_line_has_words_and_pairs() -> None:
+def test_a_console_line_has_a_message_and_pairs() -> None:
     stream = logged("console")
     logger().info("agent connected", asset="Moss Landing", mw=12.3456789, count=3, empty="")
-    words = stream.getvalue().split(" ", 1)[1]
-    assert (
-        words == "INFO     trioder.test: agent connected asset='Moss Landing' mw=12.3457 count=3 empty=''\n"
-    )
+    line = stream.getvalue().split(" ", 1)[1]
+    assert line == "INFO     trioder.test: agent connected asset='Moss Landing' mw=12.3457 count=3 empty=''\n"
 
 
 def test_a_json_line_has_every_key() -> None:
@@ -75,7 +73,7 @@ def test_a_value_never_breaks_the_line_nor_reaches_the_terminal(style: LogFormat
 
 
 @pytest.mark.parametrize("style", ["console", "json"])
-def test_loggers_of_the_standard_library_look_the_same(style: LogFormat) -> None:
+def test_loggers_of_the_standard_library_write_the_same_format(style: LogFormat) -> None:
     stream = logged(style)
     logging.getLogger("hypercorn.error").info("running on %s", "a port", extra={"peer": "b"})
     line = stream.getvalue()
@@ -118,7 +116,7 @@ def test_elsewhere_there_are_none(style: LogFormat, terminal: bool) -> None:
     assert "\x1b" not in stream.getvalue()
 
 
-def test_no_color_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     stream = logged("auto", stream=Terminal())
     logger().info("hello")

@@ -22,7 +22,7 @@ async def test_tasks_are_cancelled_at_the_end_of_the_block() -> None:
     assert cancelled.is_set()
 
 
-async def test_an_exception_of_the_block_is_not_wrapped_and_comes_after_the_last_work() -> None:
+async def test_an_exception_of_the_block_is_raised_unwrapped_after_the_last_work() -> None:
     finished: list[str] = []
 
     async def finish() -> None:

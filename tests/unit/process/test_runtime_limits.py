@@ -22,7 +22,7 @@ def _limits_after_raising(*, soft: int) -> list[int]:
         timeout=30,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)),
     )
-    return [int(word) for word in run.stdout.split()]
+    return [int(number) for number in run.stdout.split()]
 
 
 def test_a_low_soft_limit_is_raised_to_the_hard_one() -> None:

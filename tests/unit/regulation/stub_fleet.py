@@ -57,7 +57,7 @@ class StubFleet:
         """Aim at what a dispatch asks for."""
         self.dispatches.append((now_s, body))
         aim_mw = min(max(body["mw"], -self.limit_mw), self.limit_mw)
-        # The setpoint before this one ends in 0 MW, at its time, if nothing came in between.
+        # The setpoint before this one ends in 0 MW, at its time, if nothing replaced it.
         self._aims = [aim for aim in self._aims if aim[0] <= now_s]
         self._aims.append((now_s, aim_mw, self.power_mw(now_s)))
         end_s = now_s + body["duration_s"]

@@ -19,7 +19,7 @@ async def acted(grid: Grid, takes_s: dict[int, float]) -> list[tuple[int, float]
     return done
 
 
-async def test_each_step_comes_when_it_is_due(autojump_clock: MockClock) -> None:
+async def test_each_step_happens_when_it_is_due(autojump_clock: MockClock) -> None:
     start_s = trio.current_time() + 5.0
     done = await acted(Grid(start_s=start_s, interval_s=2.0, steps=3), {})
     assert done == [(0, start_s), (1, start_s + 2.0), (2, start_s + 4.0)]

@@ -36,7 +36,7 @@ def reported(recording: Recording, *, speed: float = 1.0) -> Report:
     return make_report(recording, signal="test", step_s=2.0, speed=speed, capability_mw=100.0)
 
 
-async def test_each_step_is_asked_of_the_whole_fleet_on_the_grid(autojump_clock: MockClock) -> None:
+async def test_each_step_is_dispatched_to_the_whole_fleet_on_the_grid(autojump_clock: MockClock) -> None:
     fleet = StubFleet()
     await replayed(fleet, [10.0, -20.0])
     (first_s, first), (second_s, second) = fleet.dispatches

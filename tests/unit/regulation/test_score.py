@@ -82,7 +82,7 @@ def test_a_constant_response_that_is_not_zero_earns_precision_at_most() -> None:
     assert 0.5 < score.precision < 1.0
 
 
-def test_in_anti_phase_there_is_no_precision_and_what_correlates_comes_late() -> None:
+def test_in_anti_phase_there_is_no_precision_and_the_correlation_is_late() -> None:
     # Half a period later a sine is its own opposite.
     asked = [math.sin(2.0 * math.pi * 2.0 * step / 120.0) for step in range(600)]
     score = performance_score(asked, [-value for value in asked], 2.0)

@@ -1,6 +1,6 @@
 """A service that shows every way a call can go, for tests of the transport; its messages are bytes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -121,6 +121,22 @@ class Probe:
         while True:
             await call.send(message(bytes(1000)))
             self.flooded += 1
+
+
+async def call_unary(
+    channel: Channel,
+    method: Method[Any, Any],
+    request: Any,
+    *,
+    metadata: Sequence[tuple[str, str]] = (),
+    timeout_s: float | None = None,
+) -> Any:
+    """Send one message, and return the one response."""
+    async with channel.open_call(method, metadata=metadata, timeout_s=timeout_s) as call:
+        await call.send(request)
+        await call.done_sending()
+        [response] = [response async for response in call]
+        return response
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""A client that sends HTTP/2 frame by frame, including frames that no honest client sends."""
+"""A client that sends HTTP/2 frame by frame, including frames that no conforming client sends."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

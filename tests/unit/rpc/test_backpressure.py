@@ -7,7 +7,7 @@ import trio.testing
 from google.protobuf.wrappers_pb2 import BytesValue
 from trio.testing import MockClock
 
-from tests.unit.rpc.probe import DEFAULTS, ECHO, FLOOD, HANG, UNARY, Probe, message, open_probe
+from tests.unit.rpc.probe import DEFAULTS, ECHO, FLOOD, HANG, UNARY, Probe, call_unary, message, open_probe
 from tests.unit.rpc.raw_peer import REQUEST, open_raw_client
 from trioder.rpc import Channel, ClientCall, RpcError, StatusCode
 from trioder.rpc.framing import framed
@@ -60,7 +60,7 @@ async def test_a_client_that_does_not_receive_stops_its_handler_and_no_other_cal
         await call.send(message(b""))
         await trio.sleep(1)
         flooded = probe.flooded
-        assert (await channel.unary(UNARY, message(b"on"))).value == b"on"
+        assert (await call_unary(channel, UNARY, message(b"on"))).value == b"on"
         await trio.sleep(1)
 
         assert probe.flooded == flooded
@@ -75,7 +75,7 @@ async def test_abandoned_calls_release_their_share_of_the_window(autojump_clock:
             async with channel.open_call(FLOOD) as call:
                 await call.send(message(b""))
                 await trio.sleep(0.1)
-        assert (await channel.unary(UNARY, message(bytes(100_000)))).value == bytes(100_000)
+        assert (await call_unary(channel, UNARY, message(bytes(100_000)))).value == bytes(100_000)
 
 
 async def test_many_unfinished_messages_are_bounded_together(autojump_clock: MockClock) -> None:
@@ -109,7 +109,7 @@ async def test_a_busy_call_does_not_starve_another(autojump_clock: MockClock) ->
     async with open_probe(Probe()) as channel, trio.open_nursery() as nursery:
         nursery.start_soon(chat, channel)
         for _ in range(20):
-            await channel.unary(UNARY, message(b""))
+            await call_unary(channel, UNARY, message(b""))
         nursery.cancel_scope.cancel()
 
 
@@ -130,8 +130,8 @@ async def test_a_call_above_the_servers_limit_is_refused(autojump_clock: MockClo
             await call.send(message(b""))
             await call.receive()
             with pytest.raises(RpcError) as caught:
-                await channel.unary(UNARY, message(b""))
+                await call_unary(channel, UNARY, message(b""))
         await trio.sleep(0.1)
-        assert (await channel.unary(UNARY, message(b"on"))).value == b"on"
+        assert (await call_unary(channel, UNARY, message(b"on"))).value == b"on"
 
     assert caught.value.status is StatusCode.RESOURCE_EXHAUSTED

@@ -18,6 +18,7 @@ from tests.unit.rpc.probe import (
     UNARY,
     UNICODE,
     Probe,
+    call_unary,
     message,
     open_probe,
     probe_method,
@@ -36,13 +37,13 @@ from trioder.rpc import (
 
 async def failure(channel: Channel, method: Method) -> RpcError:
     with pytest.raises(RpcError) as caught:
-        await channel.unary(method, message(b""))
+        await call_unary(channel, method, message(b""))
     return caught.value
 
 
 async def test_every_kind_of_call_is_answered(autojump_clock: MockClock) -> None:
     async with open_probe(Probe()) as channel:
-        unary = await channel.unary(UNARY, message(b"one"))
+        unary = await call_unary(channel, UNARY, message(b"one"))
         async with channel.open_call(COUNT) as call:
             await call.send(message(b"100"))
             counted = [int(answer.value) async for answer in call]
@@ -61,14 +62,14 @@ async def test_every_kind_of_call_is_answered(autojump_clock: MockClock) -> None
 @pytest.mark.parametrize("size", [0, 1, 16_379, 65_536, 300_000, 4 * 1024 * 1024 - 16])
 async def test_a_message_of_any_allowed_size_is_echoed(autojump_clock: MockClock, size: int) -> None:
     async with open_probe(Probe()) as channel:
-        assert len((await channel.unary(UNARY, message(bytes(size)))).value) == size
+        assert len((await call_unary(channel, UNARY, message(bytes(size)))).value) == size
 
 
 async def test_a_message_over_the_limit_ends_its_call_alone(autojump_clock: MockClock) -> None:
     async with open_probe(Probe()) as channel:
         with pytest.raises(RpcError) as caught:
-            await channel.unary(UNARY, message(bytes(5 * 1024 * 1024)))
-        assert (await channel.unary(UNARY, message(b"on"))).value == b"on"
+            await call_unary(channel, UNARY, message(bytes(5 * 1024 * 1024)))
+        assert (await call_unary(channel, UNARY, message(b"on"))).value == b"on"
 
     assert caught.value.status is StatusCode.RESOURCE_EXHAUSTED
 
@@ -131,7 +132,7 @@ async def test_no_text_of_a_refusal_breaks_the_call(autojump_clock: MockClock, t
 async def test_metadata_reaches_the_handler(autojump_clock: MockClock) -> None:
     probe = Probe()
     async with open_probe(probe) as channel:
-        await channel.unary(UNARY, message(b""), metadata=[("x-site", "north"), ("x-site", "south")])
+        await call_unary(channel, UNARY, message(b""), metadata=[("x-site", "north"), ("x-site", "south")])
 
     assert probe.last_call is not None
     assert [field for field in probe.last_call.metadata if field[0] == "x-site"] == [
@@ -147,8 +148,8 @@ async def test_metadata_that_cannot_be_sent_is_refused(
 ) -> None:
     async with open_probe(Probe()) as channel:
         with pytest.raises(ValueError, match="metadata"):
-            await channel.unary(UNARY, message(b""), metadata=[field])
-        assert (await channel.unary(UNARY, message(b"on"))).value == b"on"
+            await call_unary(channel, UNARY, message(b""), metadata=[field])
+        assert (await call_unary(channel, UNARY, message(b"on"))).value == b"on"
 
 
 async def test_leaving_a_call_cancels_its_handler(autojump_clock: MockClock) -> None:
@@ -185,7 +186,7 @@ async def test_the_deadline_ends_the_call_at_its_time_on_both_sides(autojump_clo
 
 async def test_a_call_may_have_all_the_time_there_is(autojump_clock: MockClock) -> None:
     async with open_probe(Probe()) as channel:
-        assert (await channel.unary(UNARY, message(b"x"), timeout_s=math.inf)).value == b"x"
+        assert (await call_unary(channel, UNARY, message(b"x"), timeout_s=math.inf)).value == b"x"
 
 
 async def test_an_exception_inside_a_channel_is_raised_as_it_is(autojump_clock: MockClock) -> None:

@@ -6,7 +6,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tests.unit.rpc.probe import ECHO, UNARY, Probe, message, open_probe
+from tests.unit.rpc.probe import ECHO, UNARY, Probe, call_unary, message, open_probe
 from trioder.rpc import RpcError, ServerCall, Services, StatusCode, open_channel, serve_connection
 
 
@@ -18,7 +18,7 @@ async def test_a_call_in_flight_ends_well_and_no_new_one_begins(autojump_clock: 
         drain.set()
         await trio.sleep(1)
         with pytest.raises(RpcError) as caught:
-            await channel.unary(UNARY, message(b""))
+            await call_unary(channel, UNARY, message(b""))
         await call.send(message(b"after"))
         answer = (await call.receive()).value
         await call.done_sending()
@@ -44,7 +44,7 @@ async def test_the_last_answer_is_sent_in_full_before_the_connection_ends(autoju
             partial(serve_connection, theirs, Services({UNARY: answer_and_drain}), drain=drain)
         )
         async with open_channel(ours, authority="probe") as channel:
-            answer = await channel.unary(UNARY, message(b""))
+            answer = await call_unary(channel, UNARY, message(b""))
 
     assert answer.value == bytes(2_000_000)
 

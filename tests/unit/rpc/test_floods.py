@@ -1,6 +1,8 @@
 """Frames that cost more to receive than to send: they starve no other task, and end the connection."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from struct import pack
 
 import h2.events
@@ -215,6 +217,19 @@ def test_closed_streams_are_not_kept_without_bound() -> None:
     assert len(core.h2_connection._closed_streams) <= 2048
 
 
+@contextmanager
+def leaving_no_stream() -> Iterator[None]:
+    """Check that reference counts alone free every stream of the block."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+        left = [thing for thing in gc.get_objects() if type(thing) is CallStream]
+    finally:
+        gc.enable()
+    assert not left
+
+
 @pytest.mark.parametrize(
     ("name", "body"),
     [("Refuse", written(9_000)), ("Group", written(9_000)), ("Unary", b"\0\0\0\x23\x28" + bytes(9_000))],
@@ -224,18 +239,11 @@ async def test_a_refused_call_leaves_nothing_to_the_collector(
 ) -> None:
     async with open_limited() as server:
         client = await server.client()
-        gc.collect()
-        gc.disable()
-        try:
+        with leaving_no_stream():
             for _ in range(5):
                 await client.request(calling(name), body)
                 await client.receive()
             server.probe.last_call = None
-            kept = [thing for thing in gc.get_objects() if type(thing) is CallStream]
-        finally:
-            gc.enable()
-
-        assert not kept
 
 
 async def test_a_call_that_exceeds_a_bound_leaves_nothing_to_the_collector(
@@ -243,19 +251,12 @@ async def test_a_call_that_exceeds_a_bound_leaves_nothing_to_the_collector(
 ) -> None:
     async with open_limited(unregistered_bytes=20_000) as server:
         client = await server.client()
-        gc.collect()
-        gc.disable()
-        try:
+        with leaving_no_stream():
             for _ in range(5):
                 client.h2.send_headers(stream_id := client.h2.get_next_available_stream_id(), calling("Hang"))
                 client.h2.send_data(stream_id, written(30_000)[:16_000])
                 client.h2.send_data(stream_id, written(30_000)[16_000:])
                 await client.receive()
-            kept = [thing for thing in gc.get_objects() if type(thing) is CallStream]
-        finally:
-            gc.enable()
-
-        assert not kept
 
 
 async def test_a_connection_that_is_only_opened_is_served_without_an_error(autojump_clock: MockClock) -> None:

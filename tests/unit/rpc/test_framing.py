@@ -9,7 +9,7 @@ from trioder.rpc.framing import MessageDecoder, framed
 
 
 @given(messages=st.lists(st.binary(max_size=50)), cuts=st.lists(st.integers(0, 300)))
-def test_messages_come_out_as_they_went_in_however_they_are_cut(
+def test_messages_are_decoded_whole_however_the_bytes_are_split(
     messages: list[bytes], cuts: list[int]
 ) -> None:
     wire = b"".join(map(framed, messages))

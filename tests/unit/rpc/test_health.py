@@ -3,6 +3,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from tests.unit.rpc.probe import call_unary
 from trioder.rpc import RpcError, Services, StatusCode, health_pb2, open_channel, serve_connection
 from trioder.rpc.health import HEALTH_CHECK, HEALTH_WATCH, HealthStatus, health_services
 
@@ -17,11 +18,11 @@ async def test_a_check_returns_the_status_of_a_service(autojump_clock: MockClock
         nursery.start_soon(serve_connection, theirs, Services(health_services(board)))
         async with open_channel(ours, authority="x") as channel:
             states = [
-                (await channel.unary(HEALTH_CHECK, health_pb2.HealthCheckRequest(service=name))).status
+                (await call_unary(channel, HEALTH_CHECK, health_pb2.HealthCheckRequest(service=name))).status
                 for name in ("", "down")
             ]
             with pytest.raises(RpcError) as caught:
-                await channel.unary(HEALTH_CHECK, health_pb2.HealthCheckRequest(service="nobody"))
+                await call_unary(channel, HEALTH_CHECK, health_pb2.HealthCheckRequest(service="nobody"))
 
     assert states == [STATES.SERVING, STATES.NOT_SERVING]
     assert caught.value.status is StatusCode.NOT_FOUND

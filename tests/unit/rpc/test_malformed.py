@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from tests.unit.rpc.probe import DEFAULTS, UNARY, Probe, message
+from tests.unit.rpc.probe import DEFAULTS, UNARY, Probe, call_unary, message
 from tests.unit.rpc.raw_peer import REQUEST, Fields, RawClient, open_raw_client
 from trioder.rpc import RpcError, open_channel, serve_connection
 
@@ -195,11 +195,11 @@ async def test_a_client_survives_a_server_that_is_none(autojump_clock: MockClock
     await theirs.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 10)
     async with open_channel(ours, authority="probe") as channel:
         with pytest.raises(RpcError, match="UNAVAILABLE"):
-            await channel.unary(UNARY, message(b""))
+            await call_unary(channel, UNARY, message(b""))
 
 
 def recorded_session() -> bytes:
-    """What an honest client sends for two calls."""
+    """What a conforming client sends for two calls."""
     client = h2.connection.H2Connection()
     client.initiate_connection()
     for path, body in (("/probe.Probe/Echo", b"\0\0\0\0\3\n\1x"), ("/probe.Probe/Unary", b"\0\0\0\0\0")):
@@ -210,21 +210,21 @@ def recorded_session() -> bytes:
     return bytes(client.data_to_send())
 
 
-HONEST = recorded_session()
+CONFORMING = recorded_session()
 SENT = st.one_of(
     st.binary(max_size=300).map(lambda tail: PREFACE + tail),
     st.lists(
         st.tuples(st.integers(0, 11), st.integers(0, 255), st.integers(0, 5), st.binary(max_size=40)),
         max_size=12,
     ).map(lambda frames: PREFACE + raw_frame(4, 0, 0, b"") + b"".join(raw_frame(*frame) for frame in frames)),
-    st.lists(st.tuples(st.integers(len(PREFACE), len(HONEST) - 1), st.integers(0, 255)), max_size=4).map(
+    st.lists(st.tuples(st.integers(len(PREFACE), len(CONFORMING) - 1), st.integers(0, 255)), max_size=4).map(
         lambda changes: _changed(dict(changes))
     ),
 )
 
 
 def _changed(changes: dict[int, int]) -> bytes:
-    return bytes(changes.get(index, byte) for index, byte in enumerate(HONEST))
+    return bytes(changes.get(index, byte) for index, byte in enumerate(CONFORMING))
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -270,6 +270,6 @@ def test_whatever_a_server_sends_a_call_ends_with_an_rpc_error(
         await theirs.send_all(raw_frame(4, 0, 0, b"") + b"".join(raw_frame(*frame) for frame in frames))
         async with open_channel(ours, authority="probe") as channel:
             with pytest.raises(RpcError):
-                await channel.unary(UNARY, message(b""), timeout_s=60)
+                await call_unary(channel, UNARY, message(b""), timeout_s=60)
 
     trio.run(check, clock=MockClock(autojump_threshold=0))

@@ -333,17 +333,17 @@ async def test_a_drained_server_ends(autojump_clock: MockClock) -> None:
 async def test_calls_as_fast_as_can_be_end_the_connection(autojump_clock: MockClock) -> None:
     options = replace(DEFAULTS, calls_at_once=50, calls_per_s=10.0)
     async with open_limited(connection=options) as server:
-        honest = await server.client()
+        conforming = await server.client()
         for _ in range(40):
-            await until_answered(honest)
+            await until_answered(conforming)
         hasty = await server.client()
         for number in range(1, 121, 2):
             hasty.h2.send_headers(number, calling("Nowhere"), end_stream=True)
         await hasty.receive()
-        await honest.receive()
+        await conforming.receive()
 
         assert goaways(hasty) == [ErrorCodes.ENHANCE_YOUR_CALM]
-        assert not goaways(honest)
+        assert not goaways(conforming)
         assert server.limits.refusals.counts["call_rate"] == 1
 
 

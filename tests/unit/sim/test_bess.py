@@ -8,25 +8,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.unit.sim.batteries import PLAIN
 from trioder.domain.assets import Asset, soc_pct
 from trioder.domain.telemetry import BessState, status_of
 from trioder.sim.bess import initial_state, tick_asset, with_setpoint
 
 NAN, INFINITY = float("nan"), float("inf")
 
-PLAIN = Asset(
-    id="5f1d7a53-0c3c-4f0e-9d8e-0a4c1c7b1f10",
-    name="Plain BESS",
-    site_id="0f7c3c1e-7b52-4d0a-8a55-9d8c4a1f2b11",
-    site_name="Plain",
-    location="CA",
-    capacity_mwhr=100.0,
-    max_mw=25.0,
-    min_mw=-20.0,
-    charge_efficiency=0.9,
-    discharge_efficiency=0.8,
-    ramp_rate_mw_per_min=60.0,
-)
 INSTANT = replace(PLAIN, ramp_rate_mw_per_min=1e9)
 
 
@@ -171,7 +159,7 @@ def test_a_round_trip_never_gains(asset: Asset, history: list[tuple[float, float
     )
     spent_mwhr = states[0].soc_mwhr - states[-1].soc_mwhr
     aux_mwhr = asset.aux_load_mw * sum(dt_secs / 3600.0 for _, dt_secs in history)
-    # Whatever was delivered came out of the store.
+    # Whatever was delivered was taken from the store.
     assert meter_mwhr <= spent_mwhr + 1e-9 * (asset.capacity_mwhr + aux_mwhr)
 
 
@@ -188,7 +176,7 @@ def test_a_round_trip_returns_the_product_of_both_efficiencies() -> None:
 def test_one_long_step_equals_four_short_ones_away_from_the_limits(
     asset: Asset, mw: float, last_mw: float
 ) -> None:
-    # Large enough for no limit of energy to come near, and no ramp under way at the end of the first second.
+    # Large enough for no limit of energy to be near, and no ramp under way at the end of the first second.
     asset = replace(asset, capacity_mwhr=1e5, ramp_rate_mw_per_min=1e9, min_soc_pct=0.0, max_soc_pct=100.0)
     state = with_setpoint(initial_state(asset), mw)._replace(current_mw=last_mw)
     once = tick_asset(asset, state, 4.0)
@@ -313,7 +301,7 @@ def test_the_same_inputs_give_the_same_outputs(asset: Asset, history: list[tuple
 
 @quick
 @given(asset=assets(), start_pct=st.floats(0.0, 100.0), history=histories)
-def test_every_number_that_comes_out_is_finite_and_no_zero_is_negative(
+def test_every_result_is_finite_and_no_zero_is_negative(
     asset: Asset, start_pct: float, history: list[tuple[float, float]]
 ) -> None:
     for state in run(asset, initial_state(asset, start_pct), history):

@@ -6,18 +6,43 @@ from collections.abc import Iterable, Mapping, Sequence
 import trio
 
 from tests.unit.store import model_dispatches
+from tests.unit.store.model_audit import ModelAudit
 from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
 from trioder.domain.telemetry import PastSample
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
-from trioder.store.postgres.record_queue import PendingRecord, PendingSession
+from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord, PendingSession
 from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 
-class ModelDatabase:
-    """Keeps rows and watermarks together. A failed write may have happened or not, as in life.
+class NoReads:
+    """The reads of a database that the models have nothing for."""
+
+    async def find_retired_asset(self, asset_id: str, *, scope: Scope = EVERYTHING) -> Asset | None:
+        await trio.lowlevel.checkpoint()
+        return None
+
+    async def history(
+        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None, scope: Scope = EVERYTHING
+    ) -> Sequence[PastSample]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
+        await trio.lowlevel.checkpoint()
+        return {}
+
+    async def sessions(
+        self, *, limit: int, asset: Asset | None, agent_id: str | None, scope: Scope = EVERYTHING
+    ) -> Sequence[PastSession]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+
+class ModelDatabase(NoReads):
+    """Keeps rows and watermarks together. A failed write may have happened or not, as with a real one.
 
     Args:
         rng: decides each write's fate.
@@ -40,6 +65,8 @@ class ModelDatabase:
         self.answers_within_s = 0.0
         self.records_delay_s = 0.0
         self.refuses_records = ""
+        self.records_lost_once = ""
+        self.audited = ModelAudit()
         self.connected = False
         self.connects = 0
         self.maintained = 0
@@ -94,9 +121,14 @@ class ModelDatabase:
         for record in records:
             if isinstance(record, PendingSession):
                 self.sessions[record.session.session_id] = record
-            else:
+            elif isinstance(record, PendingDispatch):
                 model_dispatches.keep(self.recorded, record)
                 self.shares_written.append(len(record.changed))
+            else:
+                self.audited.keep(record)
+        if self.records_lost_once:
+            reason, self.records_lost_once = self.records_lost_once, ""
+            raise DatabaseError(reason)
 
     async def drop_old_records(self) -> bool:
         await trio.lowlevel.checkpoint()
@@ -122,7 +154,7 @@ class ModelDatabase:
     async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there()
-        return model_dispatches.living(self.recorded.values(), limit=limit)
+        return model_dispatches.open_dispatches(self.recorded.values(), limit=limit)
 
     async def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool, scope: Scope = EVERYTHING
@@ -130,7 +162,7 @@ class ModelDatabase:
         await trio.sleep(self.answers_within_s)
         self._check_there()
         return model_dispatches.found(
-            self.recorded.values(), dispatch_id=dispatch_id, idempotency_key=idempotency_key
+            self.recorded.values(), dispatch_id=dispatch_id, idempotency_key=idempotency_key, scope=scope
         )
 
     async def dispatches(
@@ -139,36 +171,20 @@ class ModelDatabase:
         await trio.lowlevel.checkpoint()
         self._check_there()
         return model_dispatches.newest(
-            self.recorded.values(), limit=limit, asset=asset, state=state, whole=whole
+            self.recorded.values(), limit=limit, asset=asset, state=state, whole=whole, scope=scope
         )
 
-    async def find_retired_asset(self, asset_id: str, *, scope: Scope = EVERYTHING) -> Asset | None:
+    async def audit(
+        self, *, limit: int, before: int | None, principal: str | None, scope: Scope = EVERYTHING
+    ) -> Sequence[PastAuditRecord]:
         await trio.lowlevel.checkpoint()
-        return None
-
-    async def history(
-        self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None, scope: Scope = EVERYTHING
-    ) -> Sequence[PastSample]:
-        await trio.lowlevel.checkpoint()
-        return ()
-
-    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
-        await trio.lowlevel.checkpoint()
-        return {}
-
-    async def sessions(
-        self, *, limit: int, asset: Asset | None, agent_id: str | None, scope: Scope = EVERYTHING
-    ) -> Sequence[PastSession]:
-        await trio.lowlevel.checkpoint()
-        return ()
-
-    async def audit(self, **_query: object) -> Sequence[PastAuditRecord]:
-        await trio.lowlevel.checkpoint()
-        return ()
+        self._check_there()
+        return self.audited.newest(limit=limit, before=before, principal=principal, scope=scope)
 
     async def identity_bindings(self) -> Sequence[IdentityBinding]:
         await trio.lowlevel.checkpoint()
-        return ()
+        self._check_there()
+        return list(self.audited.bindings.values())
 
     def _check_there(self) -> None:
         if self.away:

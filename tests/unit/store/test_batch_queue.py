@@ -1,27 +1,16 @@
-"""The queue of batches: bounded, in order, and with a word when there is room again."""
+"""The queue of batches: bounded, in order, and it reports when there is room again."""
 
 from collections import deque
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from trioder.domain.telemetry import Samples
+from tests.unit.store.samples import flat_samples
 from trioder.store.postgres.batch_queue import BatchQueue, PendingBatch
 
 
 def batch(seq: int, rows: int) -> PendingBatch:
-    column = [1.0] * rows
-    samples = Samples(
-        ts_unix_ms=seq,
-        source="agent",
-        asset_keys=range(rows),
-        soc_mwhr=column,
-        current_mw=column,
-        setpoint_mw=column,
-        available_discharge_mw=column,
-        available_charge_mw=column,
-    )
-    return PendingBatch.of("box", seq, samples)
+    return PendingBatch.of("box", seq, flat_samples(seq, rows))
 
 
 def test_a_batch_larger_than_all_room_is_taken_alone() -> None:
@@ -89,7 +78,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.model.popleft()
 
     @rule()
-    def look_for_room(self) -> None:
+    def take_capacity_available(self) -> None:
         half_free = sum(each.size for each in self.model) <= 10_000
         assert self.queue.take_capacity_available() == (self.refused and half_free)
         self.refused = self.refused and not half_free

@@ -44,7 +44,7 @@ def open_store(request: pytest.FixtureRequest) -> OpenStore:
 
 
 class Listener:
-    """Hears what the store says, and lets a test wait for it."""
+    """Records what the store reports, and lets a test wait for it."""
 
     def __init__(self) -> None:
         self.committed: dict[str, int] = {}

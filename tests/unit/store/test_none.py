@@ -5,7 +5,7 @@ from trioder.store.none import NoneStore
 from trioder.store.records import NOTHING_COMMITTED
 
 
-async def test_it_says_that_nothing_is_kept() -> None:
+async def test_it_reports_that_nothing_is_stored() -> None:
     assert NoneStore().health == "disabled"
 
 

@@ -5,9 +5,12 @@ from dataclasses import replace
 
 from tests.unit.store.model_database import dispatch_record
 from tests.unit.store.model_dispatches import hand_over
+from trioder.domain.access import AuditOutcome, AuditRecord, IdentityBinding
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
 from trioder.store.postgres.record_queue import (
     Dropped,
+    PendingAudit,
+    PendingBinding,
     PendingDispatch,
     PendingRecord,
     PendingSession,
@@ -81,7 +84,7 @@ def test_of_a_dispatch_only_what_has_changed_is_written_and_the_newest_of_it() -
     assert len(records) == 0
 
 
-def test_what_was_given_out_and_not_written_is_given_out_again_with_what_has_changed_since() -> None:
+def test_a_failed_write_is_repeated_with_the_changes_since() -> None:
     records = RecordQueue(max_bytes=1_000_000)
     hand_over(records.record_dispatch, group("d", "aaa"))
     records.first(10)
@@ -145,12 +148,12 @@ def test_without_room_the_shares_of_ended_dispatches_go_before_the_dispatches() 
     assert first_shares < first_records
     kept = records.first(1_000)
     assert len(kept) + sum(each.records for each in dropped) == 201
-    # What lives, and what is newest, is kept whole.
+    # Open dispatches and the newest are kept whole.
     assert len(written(kept[0])) == 100
     assert len(written(kept[-1])) == 10
 
 
-def test_the_end_of_a_session_that_the_database_knows_is_never_dropped() -> None:
+def test_the_end_of_a_recorded_session_is_never_dropped() -> None:
     records = RecordQueue(max_bytes=20_000)
     records.open_session(session("known"))
     records.remove_written(records.first(10))
@@ -172,3 +175,75 @@ def test_the_end_of_an_unknown_session_is_nothing() -> None:
     records = RecordQueue(max_bytes=1_000)
     assert records.close_session("never", disconnected_ms=1, reason="gone") == Dropped()
     assert len(records) == 0
+
+
+def audit(target: str, outcome: AuditOutcome = "ok") -> AuditRecord:
+    return AuditRecord(
+        at_ms=1,
+        principal="ops",
+        kind="token",
+        tenant="north",
+        peer="x",
+        action="dispatch",
+        target=target,
+        outcome=outcome,
+    )
+
+
+def test_audit_records_are_all_given_out_in_order() -> None:
+    records = RecordQueue(max_bytes=1_000_000)
+    for number in range(10):
+        records.record_audit(audit(str(number)))
+    given = records.first(100)
+    assert [each.record.target for each in given if isinstance(each, PendingAudit)] == list("0123456789")
+    assert len({each.key for each in given}) == 10
+
+
+def test_a_flood_of_refusals_drops_the_oldest_refusals_and_nothing_else() -> None:
+    records = RecordQueue(max_bytes=100_000)
+    records.record_audit(audit("command"))
+    records.record_binding(IdentityBinding(claim="outbox", value="box", identity="a"))
+    records.open_session(session("a"))
+    records.close_session("a", disconnected_ms=5, reason="gone")
+    hand_over(records.record_dispatch, group("d", "aa", is_open=False))
+    dropped = [records.record_audit(audit(str(number), "refused")) for number in range(1_000)]
+    assert {(each.records, each.shares) for each in dropped} == {(0, 0)}
+    kept = [each for each in records.first(10_000) if isinstance(each, PendingAudit)]
+    assert kept[0].record.target == "command"
+    assert kept[-1].record.target == "999"
+    assert sum(each.audit_records for each in dropped) == 1_001 - len(kept)
+    assert len(records) == len(kept) + 3
+
+
+def test_without_room_other_records_are_dropped_before_the_audit_of_commands() -> None:
+    records = RecordQueue(max_bytes=50_000)
+    for number in range(20):
+        records.record_audit(audit(str(number)))
+    dropped = [
+        hand_over(records.record_dispatch, group(f"d{number}", "a", is_open=False)) for number in range(100)
+    ]
+    assert sum(each.records for each in dropped) > 50
+    assert sum(each.audit_records for each in dropped) == 0
+
+
+def test_a_binding_waits_once_and_is_never_dropped() -> None:
+    records = RecordQueue(max_bytes=10_000)
+    first = IdentityBinding(claim="outbox", value="box", identity="a")
+    records.record_binding(first)
+    records.record_binding(IdentityBinding(claim="outbox", value="box", identity="b"))
+    for number in range(100):
+        records.record_audit(audit(str(number)))
+    assert [each.binding for each in records.first(1_000) if isinstance(each, PendingBinding)] == [first]
+
+
+def test_a_key_that_waits_is_its_tenants_own() -> None:
+    records = RecordQueue(max_bytes=1_000_000)
+    for tenant in ("north", "south"):
+        record = replace(group(f"d-{tenant}", "a"), idempotency_key="k", tenant=tenant)
+        hand_over(records.record_dispatch, record)
+    for tenant in ("north", "south"):
+        found = records.find_dispatch(dispatch_id=None, idempotency_key="k", tenant=tenant)
+        assert found is not None
+        assert found.dispatch.tenant == tenant
+    assert records.find_dispatch(dispatch_id="d-north", idempotency_key=None, tenant="south") is None
+    assert records.find_dispatch(dispatch_id=None, idempotency_key="k", tenant="east") is None

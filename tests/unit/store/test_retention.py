@@ -158,7 +158,7 @@ def test_a_confirmation_drops_all_that_was_held_and_no_more() -> None:
     database.confirm(plan)
     assert database.run().held is None
     assert min(database.days) == D - 30 * DAY
-    # It is used up: it says nothing about the next clock that is wrong, nor is its size a measure.
+    # It is used up: it proves nothing about the next wrong clock, nor is its size a measure.
     assert database.state.run_days == 2
     database.run(D + 400 * DAY)
     database.days.add(D + 400 * DAY)

@@ -34,19 +34,19 @@ def steady_database() -> ModelDatabase:
 
 
 class Sender:
-    """An agent's outbox and the headend's cursor in one: go-back-N over what the store says."""
+    """An agent's outbox and the headend's cursor in one: go-back-N over what the store reports."""
 
     def __init__(self, store: PostgresStore, outboxes: int) -> None:
         self.store = store
         self.next = dict.fromkeys((f"box-{number}" for number in range(outboxes)), 1)
-        self.kept = dict.fromkeys(self.next, 0)
+        self.committed = dict.fromkeys(self.next, 0)
         self.held_back: set[str] = set()
         store.listen(self)
 
     def batches_committed(self, outbox_id: str, watermark: Watermark) -> None:
-        assert watermark.batch_seq >= self.kept[outbox_id]
+        assert watermark.batch_seq >= self.committed[outbox_id]
         assert watermark.ts_unix_ms == 1_800_000_000_000 + watermark.batch_seq
-        self.kept[outbox_id] = watermark.batch_seq
+        self.committed[outbox_id] = watermark.batch_seq
         self.next[outbox_id] = max(self.next[outbox_id], watermark.batch_seq + 1)
 
     def capacity_available(self) -> None:
@@ -63,7 +63,7 @@ class Sender:
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_every_batch_is_kept_exactly_once_whatever_the_writes_do(
+async def test_every_batch_is_stored_exactly_once_whatever_the_writes_do(
     seed: int, autojump_clock: MockClock
 ) -> None:
     rng = random.Random(seed)
@@ -72,7 +72,7 @@ async def test_every_batch_is_kept_exactly_once_whatever_the_writes_do(
     async with open_over(database, queue_bytes=100_000) as store:
         sender = Sender(store, outboxes=5)
         with trio.fail_after(3_000):
-            while any(kept < last for kept in sender.kept.values()):
+            while any(seq < last for seq in sender.committed.values()):
                 outbox_id = rng.choice(list(sender.next))
                 if sender.next[outbox_id] <= last:
                     sender.send(outbox_id)
@@ -82,7 +82,9 @@ async def test_every_batch_is_kept_exactly_once_whatever_the_writes_do(
         assert [row[1] for row in database.rows if row[0] == outbox_id] == list(range(1, last + 1))
 
 
-async def test_while_the_database_is_away_the_queue_fills_and_then_refuses(autojump_clock: MockClock) -> None:
+async def test_while_the_database_is_unavailable_the_queue_fills_and_then_refuses(
+    autojump_clock: MockClock,
+) -> None:
     database = steady_database()
     async with open_over(database, queue_bytes=20_000) as store:
         sender = Sender(store, outboxes=2)
@@ -101,7 +103,7 @@ async def test_while_the_database_is_away_the_queue_fills_and_then_refuses(autoj
         assert store.stats.queue_rows == 0
 
 
-async def test_samples_without_an_outbox_are_kept_once_and_leave_room_for_the_others(
+async def test_samples_without_an_outbox_are_stored_once_and_leave_room_for_the_others(
     autojump_clock: MockClock,
 ) -> None:
     database = ModelDatabase(random.Random(3), failure=0.5)
@@ -128,7 +130,7 @@ async def test_batches_close_together_are_one_transaction_and_committed_within_a
             sender.send(outbox_id)
             await trio.sleep(PACE_S / 100)
         await trio.sleep(PACE_S)
-        assert set(sender.kept.values()) == {1}
+        assert set(sender.committed.values()) == {1}
         assert len(database.groups) <= 2
 
 
@@ -144,7 +146,7 @@ async def test_a_database_too_slow_for_a_full_group_gets_on_with_smaller_ones(
             sender.send("box-0")
         database.away = ""
         with trio.fail_after(600):
-            while sender.kept["box-0"] < 6_000:
+            while sender.committed["box-0"] < 6_000:
                 await trio.sleep(1)
         assert store.health == "ok"
     assert len(database.rows) == 6_000
@@ -161,7 +163,7 @@ async def test_only_the_batch_that_the_database_refuses_is_dropped_and_the_seque
             for outbox_id in sender.next:
                 sender.send(outbox_id)
         await trio.sleep(5)
-        assert set(sender.kept.values()) == {5}
+        assert set(sender.committed.values()) == {5}
         assert store.stats.batches_unwritable == 1
         assert store.health == "ok"
     assert len(database.rows) == 14
@@ -195,7 +197,7 @@ async def test_what_waits_is_written_when_the_store_is_closed(autojump_clock: Mo
     assert not database.connected
 
 
-async def test_closing_does_not_wait_for_a_database_that_is_away(autojump_clock: MockClock) -> None:
+async def test_closing_does_not_wait_for_an_unavailable_database(autojump_clock: MockClock) -> None:
     database = steady_database()
     async with open_over(database) as store:
         database.away = "away"
@@ -220,7 +222,7 @@ async def test_a_store_that_has_not_read_its_watermarks_delays_callers_only_brie
         assert await store.watermark("box") == Watermark(7, 70)
 
 
-async def test_watermarks_are_known_while_the_database_is_away(autojump_clock: MockClock) -> None:
+async def test_watermarks_are_known_while_the_database_is_unavailable(autojump_clock: MockClock) -> None:
     database = steady_database()
     database.watermarks["box"] = Watermark(7, 70)
     async with open_over(database) as store:
@@ -252,7 +254,9 @@ async def test_a_batch_that_is_committed_already_does_not_change_its_time(autoju
         assert await store.watermark("old") == Watermark(7, None)
 
 
-async def test_an_idle_store_notices_that_its_database_is_gone_and_back(autojump_clock: MockClock) -> None:
+async def test_an_idle_store_notices_that_its_database_is_down_and_up_again(
+    autojump_clock: MockClock,
+) -> None:
     database = steady_database()
     async with open_over(database) as store:
         database.away = "away"
@@ -296,7 +300,7 @@ async def test_an_error_in_the_store_itself_is_survived(autojump_clock: MockCloc
     assert len(database.rows) == 1
 
 
-async def test_the_store_owns_the_columns_it_was_handed(autojump_clock: MockClock) -> None:
+async def test_the_store_owns_the_columns_submitted_to_it(autojump_clock: MockClock) -> None:
     database = steady_database()
     async with open_over(database) as store:
         column = [5.0]

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from tests.unit.store.model_database import dispatch_record
 from tests.unit.store.model_dispatches import hand_over
+from tests.unit.store.test_record_queue import audit
 from tests.unit.store.test_store import Sender, open_over, steady_database
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.postgres import record_writer
@@ -25,7 +26,7 @@ async def test_telemetry_does_not_wait_for_records(autojump_clock: MockClock) ->
         for _ in range(10):
             sender.send("box-0")
             await trio.sleep(1)
-        assert sender.kept["box-0"] == 10
+        assert sender.committed["box-0"] == 10
         assert store.stats.records_waiting == 1
         await trio.sleep(10)
         assert store.stats.records_waiting == 0
@@ -43,7 +44,7 @@ async def test_records_that_cannot_be_written_are_a_database_that_is_not_well(
             sender.send("box-0")
             await trio.sleep(1)
         assert (store.health, store.health_reason) == ("error", database.refuses_records)
-        assert sender.kept["box-0"] == 10
+        assert sender.committed["box-0"] == 10
         database.refuses_records = ""
         await trio.sleep(10)
         assert store.health == "ok"
@@ -67,7 +68,7 @@ async def test_a_dispatch_is_written_again_only_as_far_as_it_has_changed(autojum
     assert database.recorded["d"] == group
 
 
-async def test_whether_there_is_a_dispatch_cannot_be_known_before_the_database_was_reached(
+async def test_a_lookup_of_a_dispatch_fails_until_the_database_was_reached(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()
@@ -80,7 +81,7 @@ async def test_whether_there_is_a_dispatch_cannot_be_known_before_the_database_w
         assert await store.find_dispatch(idempotency_key="k") is None
 
 
-async def test_a_database_that_does_not_answer_soon_is_one_that_cannot_be_asked(
+async def test_a_database_that_does_not_answer_in_time_is_unavailable(
     autojump_clock: MockClock,
 ) -> None:
     database = steady_database()
@@ -198,3 +199,30 @@ async def test_records_wait_until_the_fleet_is_mirrored_however_often_it_changes
         await trio.sleep(6)
         assert len(mirrored) == 2
         assert "d" in database.recorded
+
+
+async def test_an_audit_record_whose_commit_was_unheard_is_there_once(
+    autojump_clock: MockClock,
+) -> None:
+    database = steady_database()
+    async with open_over(database) as store:
+        database.records_lost_once = "the connection was lost while it committed"
+        for target in "abc":
+            store.record_audit(audit(target))
+        await trio.sleep(10)
+        found = await store.audit(limit=9)
+    assert [past.record.target for past in found] == ["c", "b", "a"]
+
+
+async def test_audit_records_that_have_no_room_are_counted_apart(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_writer, "QUEUE_BYTES", 100_000)
+    database = steady_database()
+    async with open_over(database) as store:
+        database.away = "away"
+        for number in range(300):
+            store.record_audit(audit(str(number), "refused"))
+        stats = store.stats
+        assert stats.audit_records_dropped == 300 - stats.records_waiting
+        assert stats.records_dropped == 0

@@ -1,26 +1,12 @@
-"""Samples without an outbox: gathered, bounded, and in the queue in the order in which they came."""
+"""Samples without an outbox: gathered, bounded, and in the queue in their order of arrival."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.domain.telemetry import Samples
+from tests.unit.store.samples import flat_samples
 from trioder.store.postgres.batch_queue import BatchQueue, UnsequencedBuffer
 
 MAX_BYTES = 40_000
-
-
-def some(ts_unix_ms: int, rows: int = 1, source: str = "agent") -> Samples:
-    column = [float(ts_unix_ms)] * rows
-    return Samples(
-        ts_unix_ms=ts_unix_ms,
-        source=source,
-        asset_keys=range(rows),
-        soc_mwhr=column,
-        current_mw=column,
-        setpoint_mw=column,
-        available_discharge_mw=column,
-        available_charge_mw=column,
-    )
 
 
 def opened(max_bytes: int = MAX_BYTES) -> tuple[BatchQueue, UnsequencedBuffer]:
@@ -35,7 +21,7 @@ def test_all_that_was_taken_is_in_the_queue_once_and_in_order(steps: list[int | 
     for number, rows in enumerate(steps):
         if rows is None:
             unsequenced.seal()
-        elif unsequenced.put(some(number, rows, "agent" if number % 2 else "synthesized")):
+        elif unsequenced.put(flat_samples(number, rows, "agent" if number % 2 else "synthesized")):
             taken.append((number, rows))
         assert queue.size + unsequenced.rows * 44 <= MAX_BYTES
     queued = []
@@ -56,17 +42,17 @@ def test_all_that_was_taken_is_in_the_queue_once_and_in_order(steps: list[int | 
 
 def test_it_leaves_room_for_what_has_precedence_and_is_refused_quietly() -> None:
     queue, unsequenced = opened()
-    while unsequenced.put(some(1)):
+    while unsequenced.put(flat_samples(1)):
         unsequenced.seal()
     assert queue.size <= MAX_BYTES / 4
     unsequenced.seal()
     queue.remove_first(len(queue))
     assert not queue.take_capacity_available()
-    assert unsequenced.put(some(2))
+    assert unsequenced.put(flat_samples(2))
 
 
 def test_what_alone_is_larger_than_all_room_is_taken_when_nothing_else_waits() -> None:
     queue, unsequenced = opened(max_bytes=1_000)
-    assert unsequenced.put(some(1, rows=2_000))
-    assert not unsequenced.put(some(2))
+    assert unsequenced.put(flat_samples(1, rows=2_000))
+    assert not unsequenced.put(flat_samples(2))
     assert queue.rows == 2_000

@@ -34,7 +34,9 @@ def register(fields: bytes) -> bytes:
     st.text(max_size=20_000),
     st.integers(0, 2**64 - 1),
 )
-def test_an_honest_register_passes(assets: list[pb.AssetDescriptor], agent_id: str, epoch: int) -> None:
+def test_a_well_formed_registration_passes(
+    assets: list[pb.AssetDescriptor], agent_id: str, epoch: int
+) -> None:
     message = pb.AgentToHeadend(
         register=pb.Register(assets=assets, agent_id=agent_id, epoch=epoch, protocol=1)
     )

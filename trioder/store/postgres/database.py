@@ -157,7 +157,7 @@ class Database(Queries, Protocol):
         """
 
     async def write_records(self, records: Iterable[PendingRecord]) -> None:
-        """Write sessions and dispatches in one transaction, concurrently with telemetry."""
+        """Write records in one transaction, concurrently with telemetry."""
 
     async def drop_old_records(self) -> bool:
         """Delete some expired records; return whether there are more. Not while `write_records` runs."""

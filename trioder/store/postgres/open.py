@@ -40,7 +40,7 @@ async def open_postgres_store(
         retention_days=retention_days,
         records_retention_days=records_retention_days,
     )
-    async with open_store_over(PostgresStore(database, wall=wall)) as store:
+    async with open_store_over(PostgresStore(database, wall=wall, fleet=fleet)) as store:
         yield store
 
 

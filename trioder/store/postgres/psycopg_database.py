@@ -14,6 +14,7 @@ from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
 from trioder.domain.telemetry import PastSample
 from trioder.process.wall_time import WallClock
+from trioder.store.postgres.audit_records import read_audit, read_identity_bindings
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.batch_writes import write_batches
 from trioder.store.postgres.database import MAX_WATERMARKS, DatabaseError, Maintenance, Watermarks, Written
@@ -24,6 +25,7 @@ from trioder.store.postgres.pg_connection import (
     PgConnection,
     open_pg_connection,
 )
+from trioder.store.postgres.reader_role import ReaderRole
 from trioder.store.postgres.reads import (
     read_dispatch,
     read_dispatches,
@@ -84,6 +86,7 @@ class PsycopgDatabase:
         # The database's key of each asset, by its position in the fleet.
         self._db_keys = array("i")
         self._connection: PgConnection | None = None
+        self._reader = ReaderRole()
         self._read_pool = ConnectionPool(
             conninfo, max_connections=_MAX_READERS, statement_timeout_s=_READ_WITHIN_S
         )
@@ -96,6 +99,7 @@ class PsycopgDatabase:
         self._connection = await open_pg_connection(self._conninfo, statement_timeout_s=_PREPARE_WITHIN_S)
         if not await self._run(schema_is_current, within_s=_PREPARE_WITHIN_S):
             await self._run(apply_schema, within_s=_MIGRATE_WITHIN_S)
+        await self._run(self._reader.prepare, within_s=_PREPARE_WITHIN_S)
         now = self._now()
 
         async def prepare(connection: Connection) -> Watermarks:
@@ -134,7 +138,7 @@ class PsycopgDatabase:
         shares = sum(len(record.changed) for record in pending if isinstance(record, PendingDispatch))
 
         async def write(connection: Connection) -> None:
-            await write_records(connection, pending, self._db_keys)
+            await write_records(connection, pending, self._db_keys, self._fleet)
 
         await self._record_pool.run(write, within_s=_WRITE_WITHIN_S + shares / _SHARES_PER_S)
 
@@ -168,10 +172,10 @@ class PsycopgDatabase:
         self,
         asset_id: str,
         *,
-        scope: Scope = EVERYTHING,  # noqa: ARG002
+        scope: Scope = EVERYTHING,
     ) -> Asset | None:
         """See `Database.find_retired_asset`."""
-        return await self._read(read_retired_asset, asset_id)
+        return await self._read_in(scope, read_retired_asset, asset_id)
 
     async def history(
         self,
@@ -180,10 +184,10 @@ class PsycopgDatabase:
         limit: int,
         start_ms: int | None = None,
         end_ms: int | None = None,
-        scope: Scope = EVERYTHING,  # noqa: ARG002
+        scope: Scope = EVERYTHING,
     ) -> Sequence[PastSample]:
         """See `Database.history`."""
-        return await self._read(read_history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
+        return await self._read_in(scope, read_history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """See `Database.reported_times`."""
@@ -195,10 +199,10 @@ class PsycopgDatabase:
         limit: int,
         asset: Asset | None = None,
         agent_id: str | None = None,
-        scope: Scope = EVERYTHING,  # noqa: ARG002
+        scope: Scope = EVERYTHING,
     ) -> Sequence[PastSession]:
         """See `Database.sessions`."""
-        return await self._read(read_sessions, limit=limit, asset=asset, agent_id=agent_id)
+        return await self._read_in(scope, read_sessions, limit=limit, asset=asset, agent_id=agent_id)
 
     async def open_dispatches(self, *, limit: int) -> Sequence[DispatchRecord]:
         """See `Database.open_dispatches`."""
@@ -210,11 +214,11 @@ class PsycopgDatabase:
         dispatch_id: str | None,
         idempotency_key: str | None,
         whole: bool,
-        scope: Scope = EVERYTHING,  # noqa: ARG002
+        scope: Scope = EVERYTHING,
     ) -> DispatchRecord | None:
         """See `Database.find_dispatch`."""
-        return await self._read(
-            read_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key, whole=whole
+        return await self._read_in(
+            scope, read_dispatch, dispatch_id=dispatch_id, idempotency_key=idempotency_key, whole=whole
         )
 
     async def dispatches(
@@ -224,10 +228,10 @@ class PsycopgDatabase:
         asset: Asset | None = None,
         state: str | None = None,
         whole: bool = False,
-        scope: Scope = EVERYTHING,  # noqa: ARG002
+        scope: Scope = EVERYTHING,
     ) -> Sequence[DispatchRecord]:
         """See `Database.dispatches`."""
-        return await self._read(read_dispatches, limit=limit, asset=asset, state=state, whole=whole)
+        return await self._read_in(scope, read_dispatches, limit=limit, asset=asset, state=state, whole=whole)
 
     async def audit(
         self,
@@ -238,11 +242,11 @@ class PsycopgDatabase:
         scope: Scope = EVERYTHING,
     ) -> Sequence[PastAuditRecord]:
         """See `Database.audit`."""
-        raise NotImplementedError
+        return await self._read_in(scope, read_audit, limit=limit, before=before, principal=principal)
 
     async def identity_bindings(self) -> Sequence[IdentityBinding]:
         """See `Database.identity_bindings`."""
-        raise NotImplementedError
+        return await self._read(read_identity_bindings)
 
     async def _mirror_fleet(self, connection: Connection) -> None:
         self._db_keys = await mirror_fleet(connection, self._fleet)
@@ -267,6 +271,22 @@ class PsycopgDatabase:
         return await self._read_pool.run(
             lambda connection: query(connection, *args, **kwargs), within_s=_READ_WITHIN_S + 2
         )
+
+    async def _read_in(
+        self,
+        scope: Scope,
+        query: Callable[Concatenate[Connection, Scope, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Read under row-level security, so that a query that lacks its filter returns nothing more."""
+
+        async def read(connection: Connection) -> T:
+            return await self._reader.run(
+                connection, scope, lambda connection: query(connection, scope, *args, **kwargs)
+            )
+
+        return await self._read_pool.run(read, within_s=_READ_WITHIN_S + 2)
 
     async def _run(self, job: Callable[[Connection], Awaitable[T]], *, within_s: float) -> T:
         if self._connection is None:

@@ -7,6 +7,7 @@ from typing import Any, LiteralString
 import msgspec
 from psycopg.rows import class_row
 
+from trioder.domain.access import ALL_TENANTS, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, ExcludedAssetRecord
 from trioder.domain.quality import QUALITY_NAMES, Quality
@@ -15,6 +16,14 @@ from trioder.store.postgres.database import Watermarks
 from trioder.store.postgres.pg_connection import Connection, timestamp
 from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
+# Of `sessions` and of `dispatches`; no sites is too few, not all.
+_IN_SCOPE: LiteralString = """
+    (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+    AND (
+        %(site_ids)s::uuid[] IS NULL
+        OR cardinality(site_ids) > 0 AND site_ids <@ %(site_ids)s::uuid[]
+    )
+"""
 # Decoding these takes about 3 ms.
 _SHARES_PER_FETCH = 1_000
 
@@ -32,6 +41,10 @@ _HISTORY = """
         ORDER BY ts DESC LIMIT %(limit)s
     ) AS sample
     WHERE version.asset_id = %(asset_id)s::uuid
+        AND (%(site_ids)s::uuid[] IS NULL OR version.site_id = ANY (%(site_ids)s::uuid[]))
+        AND (%(tenant)s::text IS NULL OR EXISTS (
+            SELECT FROM sites WHERE sites.id = version.site_id AND sites.tenant = %(tenant)s
+        ))
     ORDER BY sample.ts_unix_ms DESC LIMIT %(limit)s
 """
 _REPORTED_TIMES = """
@@ -45,18 +58,22 @@ _REPORTED_TIMES = """
     WHERE version.asset_id = ANY (%(asset_ids)s::uuid[]) AND sample.source = 0
     GROUP BY version.asset_id
 """
-_SESSIONS = """
+_SESSIONS = f"""
     SELECT
         session_id::text, agent_id, epoch, peer, cardinality(asset_keys),
         (extract(epoch FROM connected_at) * 1000)::bigint,
-        (extract(epoch FROM disconnected_at) * 1000)::bigint, reason
+        (extract(epoch FROM disconnected_at) * 1000)::bigint, reason, identity
     FROM sessions JOIN asset_lists USING (list_id)
-    WHERE (%(agent_id)s::text IS NULL OR agent_id = %(agent_id)s)
-        AND (%(asset_id)s::uuid IS NULL OR asset_keys && (
-            SELECT coalesce(array_agg(asset_key), '{}') FROM asset_versions WHERE asset_id = %(asset_id)s
-        ))
+    WHERE {_IN_SCOPE}
+        AND (%(agent_id)s::text IS NULL OR agent_id = %(agent_id)s)
+        AND (%(asset_id)s::uuid IS NULL OR list_id = ANY (ARRAY(
+            SELECT list_id FROM asset_lists WHERE asset_keys && (
+                SELECT coalesce(array_agg(asset_key), '{{}}') FROM asset_versions
+                WHERE asset_id = %(asset_id)s
+            )
+        )))
     ORDER BY connected_at DESC LIMIT %(limit)s
-"""
+"""  # noqa: S608  # constants only
 _DISPATCH: LiteralString = """
     SELECT json_build_object(
         'dispatch_id', dispatch.dispatch_id,
@@ -78,6 +95,8 @@ _DISPATCH: LiteralString = """
         'request_digest', request_digest,
         'by_state', by_state,
         'assets_left_out', assets_left_out,
+        'tenant', tenant,
+        'requested_by', requested_by,
         'resplits', (
             SELECT coalesce(json_agg(json_build_object(
                 'at_ms', (extract(epoch FROM at) * 1000)::bigint,
@@ -157,12 +176,24 @@ async def read_watermark(connection: Connection, outbox_id: str) -> Watermark:
 
 
 async def read_history(
-    connection: Connection, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None
+    connection: Connection,
+    scope: Scope,
+    asset: Asset,
+    *,
+    limit: int,
+    start_ms: int | None,
+    end_ms: int | None,
 ) -> Sequence[PastSample]:
     """See `Store.history`; each sample has the nameplate valid at its time."""
     found = await connection.execute(
         _HISTORY,
-        {"asset_id": asset.id, "limit": limit, "start": timestamp(start_ms), "end": timestamp(end_ms)},
+        {
+            "asset_id": asset.id,
+            "limit": limit,
+            "start": timestamp(start_ms),
+            "end": timestamp(end_ms),
+            **_of_scope(scope),
+        },
     )
     return [_past_sample(asset, row) for row in await found.fetchall()]
 
@@ -175,6 +206,14 @@ async def read_reported_times(
         _REPORTED_TIMES, {"asset_ids": [asset.id for asset in assets], "limit": limit}
     )
     return dict(await found.fetchall())
+
+
+def _of_scope(scope: Scope) -> dict[str, object]:
+    """The parameters of `_IN_SCOPE`; NULL for what is not restricted."""
+    return {
+        "tenant": None if scope.tenant == ALL_TENANTS else scope.tenant,
+        "site_ids": None if scope.site_ids is None else list(scope.site_ids),
+    }
 
 
 def _past_sample(asset: Asset, row: tuple[Any, ...]) -> PastSample:
@@ -204,11 +243,17 @@ def _past_sample(asset: Asset, row: tuple[Any, ...]) -> PastSample:
 
 
 async def read_sessions(
-    connection: Connection, *, limit: int, asset: Asset | None, agent_id: str | None
+    connection: Connection, scope: Scope, *, limit: int, asset: Asset | None, agent_id: str | None
 ) -> Sequence[PastSession]:
     """See `Store.sessions`."""
     found = await connection.execute(
-        _SESSIONS, {"limit": limit, "asset_id": None if asset is None else asset.id, "agent_id": agent_id}
+        _SESSIONS.encode(),
+        {
+            "limit": limit,
+            "asset_id": None if asset is None else asset.id,
+            "agent_id": agent_id,
+            **_of_scope(scope),
+        },
     )
     return [
         PastSession(
@@ -220,14 +265,15 @@ async def read_sessions(
             connected_ms=connected_ms,
             disconnected_ms=disconnected_ms,
             reason=reason,
+            identity=identity,
         )
-        for session_id, of_agent, epoch, peer, assets, connected_ms, disconnected_ms, reason in (
+        for session_id, of_agent, epoch, peer, assets, connected_ms, disconnected_ms, reason, identity in (
             await found.fetchall()
         )
     ]
 
 
-async def read_retired_asset(connection: Connection, asset_id: str) -> Asset | None:
+async def read_retired_asset(connection: Connection, scope: Scope, asset_id: str) -> Asset | None:
     """See `Store.find_retired_asset`."""
     async with connection.cursor(row_factory=class_row(Asset)) as cursor:
         await cursor.execute(
@@ -235,9 +281,11 @@ async def read_retired_asset(connection: Connection, asset_id: str) -> Asset | N
             SELECT asset.id::text, asset.name, site_id::text, site.name AS site_name, asset.location,
                 capacity_mwhr, max_mw, min_mw, charge_efficiency, discharge_efficiency, ramp_rate_mw_per_min
             FROM assets AS asset JOIN sites AS site ON site.id = site_id
-            WHERE asset.id = %s::uuid AND NOT asset.in_fleet
+            WHERE asset.id = %(asset_id)s::uuid AND NOT asset.in_fleet
+                AND (%(tenant)s::text IS NULL OR site.tenant = %(tenant)s)
+                AND (%(site_ids)s::uuid[] IS NULL OR site.id = ANY (%(site_ids)s::uuid[]))
             """,
-            [asset_id],
+            {"asset_id": asset_id, **_of_scope(scope)},
         )
         return await cursor.fetchone()
 
@@ -249,14 +297,16 @@ async def read_open_dispatches(connection: Connection, *, limit: int) -> Sequenc
 
 
 async def read_dispatch(
-    connection: Connection, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
+    connection: Connection, scope: Scope, *, dispatch_id: str | None, idempotency_key: str | None, whole: bool
 ) -> DispatchRecord | None:
     """See `Store.find_dispatch`."""
     found = await _read(
         connection,
-        _DISPATCH + "WHERE dispatch_id = %s::uuid OR idempotency_key = %s::text "
-        "ORDER BY dispatched_at DESC LIMIT 1",
-        [dispatch_id, idempotency_key],
+        _DISPATCH
+        + "WHERE (dispatch_id = %(dispatch_id)s::uuid OR idempotency_key = %(key)s::text) AND "
+        + _IN_SCOPE
+        + "ORDER BY dispatched_at DESC LIMIT 1",
+        {"dispatch_id": dispatch_id, "key": idempotency_key, **_of_scope(scope)},
     )
     if whole:
         found = await _with_shares(connection, found)
@@ -264,20 +314,30 @@ async def read_dispatch(
 
 
 async def read_dispatches(
-    connection: Connection, *, limit: int, asset: Asset | None, state: str | None, whole: bool
+    connection: Connection, scope: Scope, *, limit: int, asset: Asset | None, state: str | None, whole: bool
 ) -> Sequence[DispatchRecord]:
     """See `Store.dispatches`."""
-    query = _DISPATCH + (
-        "WHERE (%(state)s::text IS NULL OR state = %(state)s) ORDER BY dispatched_at DESC LIMIT %(limit)s"
-        if asset is None
-        # The index of shares has this time.
-        else _BY_ASSET
-        + "WHERE (%(state)s::text IS NULL OR state = %(state)s) ORDER BY share_at DESC LIMIT %(limit)s"
+    of_asset: LiteralString = "" if asset is None else _BY_ASSET
+    # The index of shares has this time.
+    newest_first: LiteralString = "dispatched_at DESC" if asset is None else "share_at DESC"
+    query = (
+        _DISPATCH
+        + of_asset
+        + "WHERE (%(state)s::text IS NULL OR state = %(state)s) AND "
+        + _IN_SCOPE
+        + "ORDER BY "
+        + newest_first
+        + " LIMIT %(limit)s"
     )
     found = await _read(
         connection,
         query,
-        {"asset_id": None if asset is None else asset.id, "state": state, "limit": limit},
+        {
+            "asset_id": None if asset is None else asset.id,
+            "state": state,
+            "limit": limit,
+            **_of_scope(scope),
+        },
     )
     return await _with_shares(connection, found) if whole else found
 

@@ -1,13 +1,15 @@
-"""Sessions and dispatches waiting to be written: the newest state of each wins. Synchronous, bounded.
+"""Records waiting to be written: the newest state of each session and dispatch wins. Synchronous, bounded.
 
-The end of a session that the database has open, and an open dispatch, are never dropped. There are no more
-of these than sessions open when the database went away, and than dispatches in the headend's memory.
+Never dropped are the end of a session that the database has open, an open dispatch, and a binding. There are
+no more of these than sessions open when the database went away, and than dispatches and bindings in memory.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+from uuid import uuid4
 
+from trioder.domain.access import ALL_TENANTS, AuditRecord, IdentityBinding
 from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord
 from trioder.store.records import SessionRecord
 
@@ -91,21 +93,64 @@ def _no_share(key: int) -> AllocationRecord:
     raise KeyError(key)
 
 
-PendingRecord = PendingSession | PendingDispatch
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingAudit:
+    """An audit record to be written.
+
+    Attributes:
+        key: a UUID, so that one written twice is recorded once.
+    """
+
+    record: AuditRecord
+    key: str
+
+    @property
+    def size(self) -> int:
+        """Memory used, in bytes."""
+        record = self.record
+        return _RECORD_BYTES + len(record.principal) + len(record.target) + len(record.reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingBinding:
+    """The binding of an agent_id or an outbox to be written."""
+
+    binding: IdentityBinding
+
+    @property
+    def key(self) -> str:
+        """The claim and its value: no UUID, as the other keys are."""
+        return f"{self.binding.claim} {self.binding.value}"
+
+    @property
+    def size(self) -> int:
+        """Memory used, in bytes."""
+        return _RECORD_BYTES
+
+
+PendingRecord = PendingSession | PendingDispatch | PendingAudit | PendingBinding
 
 
 class Dropped(NamedTuple):
-    """What was dropped for lack of room: whole records, and shares of dispatches that stay otherwise."""
+    """What was dropped for lack of room.
+
+    Attributes:
+        records: sessions and dispatches.
+        shares: of dispatches that stay otherwise.
+        audit_records: of the audit.
+    """
 
     records: int = 0
     shares: int = 0
+    audit_records: int = 0
 
 
 class RecordQueue:
-    """One pending record per session and per dispatch.
+    """One pending record per session, dispatch and binding, and all audit records in order.
 
-    When full, these are dropped, oldest first: sessions opened and closed while unwritten; the shares of
-    ended dispatches, except the newest; then such dispatches themselves.
+    When full, these are dropped, oldest first: audit records of refusals, which strangers can cause; sessions
+    opened and closed while unwritten; the shares of ended dispatches, except the newest; then such dispatches
+    themselves; other audit records.
 
     Args:
         max_bytes: the bound.
@@ -149,15 +194,32 @@ class RecordQueue:
             record = previous.merged_with(record)
         return self._put(record)
 
+    def record_audit(self, record: AuditRecord) -> Dropped:
+        """Add an audit record; return what was dropped for it."""
+        return self._put(PendingAudit(record=record, key=str(uuid4())))
+
+    def record_binding(self, binding: IdentityBinding) -> Dropped:
+        """Add a binding, unless one of the same claim and value waits; return what was dropped for it."""
+        record = PendingBinding(binding=binding)
+        return Dropped() if record.key in self._pending else self._put(record)
+
     def find_dispatch(
-        self, *, dispatch_id: str | None, idempotency_key: str | None
+        self, *, dispatch_id: str | None, idempotency_key: str | None, tenant: str = ALL_TENANTS
     ) -> PendingDispatch | None:
-        """Return the pending record of the dispatch with this id, or this idempotency key."""
-        if dispatch_id is not None and dispatch_id in self._pending:
+        """Return the pending record of the tenant's dispatch with this id, or this idempotency key."""
+
+        def is_tenants(record: PendingRecord | None) -> bool:
+            return isinstance(record, PendingDispatch) and tenant in {ALL_TENANTS, record.dispatch.tenant}
+
+        if dispatch_id is not None and is_tenants(self._pending.get(dispatch_id)):
             return self._unwritten_dispatch(dispatch_id)
         if idempotency_key is not None:
             for key, record in self._pending.items():
-                if isinstance(record, PendingDispatch) and record.dispatch.idempotency_key == idempotency_key:
+                if (
+                    isinstance(record, PendingDispatch)
+                    and record.dispatch.idempotency_key == idempotency_key
+                    and is_tenants(record)
+                ):
                     return self._unwritten_dispatch(key)
         return None
 
@@ -209,8 +271,16 @@ class RecordQueue:
     def _free_memory(self) -> Dropped:
         # A quarter at a time: this search is too slow for every record.
         goal = self._max_bytes * 3 // 4
+        # Those in flight are removed soon anyway.
+        audit = [
+            record
+            for key, record in self._pending.items()
+            if isinstance(record, PendingAudit) and key not in self._in_flight
+        ]
+        refusals = [record.key for record in audit if record.record.outcome == "refused"]
+        others = [record.key for record in audit if record.record.outcome != "refused"]
         sessions = [key for key, record in self._pending.items() if self._is_droppable_session(record)]
-        # Those in flight are removed soon anyway; the newest stays.
+        # The newest stays.
         ended = [
             record
             for key, record in self._pending.items()
@@ -218,23 +288,27 @@ class RecordQueue:
             and not record.dispatch.is_open
             and key not in self._in_flight
         ][:-1]
-        dropped_records = dropped_shares = 0
-        for key in sessions:
-            if self._size <= goal:
-                break
-            self._remove(key)
-            dropped_records += 1
+        dropped_audit = self._remove_until(goal, refusals)
+        dropped_records = self._remove_until(goal, sessions)
+        dropped_shares = 0
         for record in ended:
             if self._size <= goal:
                 break
             dropped_shares += len(record.changed)
             self._replace(record.without_shares())
-        for record in ended:
+        dropped_records += self._remove_until(goal, [record.key for record in ended])
+        dropped_audit += self._remove_until(goal, others)
+        return Dropped(dropped_records, dropped_shares, dropped_audit)
+
+    def _remove_until(self, goal: int, keys: Iterable[str]) -> int:
+        """Remove records in this order until the size is down to `goal`; return how many."""
+        removed = 0
+        for key in keys:
             if self._size <= goal:
                 break
-            self._remove(record.key)
-            dropped_records += 1
-        return Dropped(dropped_records, dropped_shares)
+            self._remove(key)
+            removed += 1
+        return removed
 
     def _is_droppable_session(self, record: PendingRecord) -> bool:
         return (

@@ -1,4 +1,4 @@
-"""Writes sessions and dispatches, and deletes expired ones, independently of telemetry."""
+"""Writes all records, and deletes expired ones, independently of telemetry."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -7,7 +7,15 @@ import trio
 
 from trioder.process.backoff import Backoff
 from trioder.store.postgres.database import Database, DatabaseError, bisect
-from trioder.store.postgres.record_queue import Dropped, PendingDispatch, PendingRecord, RecordQueue
+from trioder.store.postgres.record_queue import (
+    Dropped,
+    PendingAudit,
+    PendingBinding,
+    PendingDispatch,
+    PendingRecord,
+    PendingSession,
+    RecordQueue,
+)
 from trioder.store.stats import StoreStats
 
 log = structlog.stdlib.get_logger(__name__)
@@ -67,11 +75,13 @@ class RecordWriter:
         """A record was queued; count and log what was dropped for it."""
         if dropped != Dropped():
             self._stats.records_dropped += dropped.records
+            self._stats.audit_records_dropped += dropped.audit_records
             self._stats.shares_dropped += dropped.shares
             log.error(
                 "records dropped: the database does not take them, and there is no room for more",
                 sessions_and_dispatches=dropped.records,
                 shares_of_dispatches=dropped.shares,
+                audit_records=dropped.audit_records,
             )
         self._work.set()
 
@@ -107,13 +117,11 @@ class RecordWriter:
             self.queue.remove_written(records)
 
         async def on_refused(record: PendingRecord, error: DatabaseError) -> None:
-            log.error(
-                "session or dispatch dropped: the database refuses its data",
-                dispatch_id=record.dispatch.dispatch_id if isinstance(record, PendingDispatch) else None,
-                session_id=None if isinstance(record, PendingDispatch) else record.session.session_id,
-                reason=str(error),
-            )
-            self._stats.records_dropped += 1
+            log.error("record dropped: the database refuses its data", reason=str(error), **_named(record))
+            if isinstance(record, PendingAudit):
+                self._stats.audit_records_dropped += 1
+            else:
+                self._stats.records_dropped += 1
             self.queue.remove_written([record])
             await trio.lowlevel.checkpoint()
 
@@ -129,3 +137,16 @@ class RecordWriter:
             # It is retried; writing records and telemetry does not depend on it.
             log.exception("old records not deleted")
         return _DROP_EVERY_S
+
+
+def _named(record: PendingRecord) -> dict[str, str]:
+    """What the record is about, for the log."""
+    match record:
+        case PendingSession(session=session):
+            return {"session_id": session.session_id}
+        case PendingDispatch(dispatch=dispatch):
+            return {"dispatch_id": dispatch.dispatch_id}
+        case PendingAudit(record=audit):
+            return {"audit_action": audit.action, "principal": audit.principal}
+        case PendingBinding(binding=binding):
+            return {"claim": binding.claim, "value": binding.value, "identity": binding.identity}

@@ -1,4 +1,4 @@
-"""Writes sessions and dispatches; the shares of a large dispatch in several statements.
+"""Writes sessions, dispatches, the audit and bindings; the shares of a large dispatch in several statements.
 
 Neither the event loop nor a statement is blocked for long by 100,000 shares.
 """
@@ -11,26 +11,45 @@ from hashlib import sha256
 import msgspec
 
 from trioder.domain.dispatch import DispatchRecord
+from trioder.domain.fleet import Fleet
+from trioder.store.postgres.audit_records import storable, write_audit, write_bindings
 from trioder.store.postgres.pg_connection import Connection, timestamp
-from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord, PendingSession
+from trioder.store.postgres.record_queue import (
+    PendingAudit,
+    PendingBinding,
+    PendingDispatch,
+    PendingRecord,
+    PendingSession,
+)
 
 # Held, shared, by writers of records until the commit; a headend that takes over from another waits for it.
 RECORDS_LOCK = 0x7472696F
 # Encoding these takes about 3 ms.
 _SHARES_PER_STATEMENT = 500
+# Of sessions and dispatches at more sites none are recorded: comparing long lists takes too long.
+MAX_SITE_IDS = 256
 
 _DISPATCH = """
-    INSERT INTO dispatches (
+    INSERT INTO dispatches AS old (
         dispatch_id, target, target_id, mw, allocated_mw, shortfall_mw, duration_s, reversion_mw, strategy,
         dispatched_at, ends_at, state, living, idempotency_key, valid_until, expires_in_s, resplit,
-        request_digest, by_state, assets_left_out
+        request_digest, by_state, assets_left_out, tenant, requested_by, site_ids
     )
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s)
+    VALUES (
+        %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s,
+        %s::uuid[]
+    )
     ON CONFLICT (dispatch_id) DO UPDATE SET (
-        allocated_mw, shortfall_mw, ends_at, state, living, by_state, assets_left_out
+        allocated_mw, shortfall_mw, ends_at, state, living, by_state, assets_left_out, site_ids
     ) = (
         excluded.allocated_mw, excluded.shortfall_mw, excluded.ends_at, excluded.state, excluded.living,
-        excluded.by_state, excluded.assets_left_out
+        excluded.by_state, excluded.assets_left_out,
+        -- Of its shares those are written that have changed.
+        CASE
+            WHEN excluded.site_ids <@ old.site_ids THEN old.site_ids
+            WHEN old.site_ids IS NOT NULL AND excluded.site_ids IS NOT NULL
+            THEN (SELECT array_agg(DISTINCT id) FROM unnest(old.site_ids || excluded.site_ids) AS id)
+        END
     )
 """
 _MS = "timestamptz 'epoch' + {} * interval '1 millisecond'"
@@ -69,23 +88,32 @@ _SHARES = f"""
 
 
 async def write_records(
-    connection: Connection, records: Iterable[PendingRecord], db_keys: "array[int]"
+    connection: Connection, records: Iterable[PendingRecord], db_keys: "array[int]", fleet: Fleet
 ) -> None:
     """See `Database.write_records`."""
     # The last record of a session wins: one statement cannot write a row twice.
     sessions: dict[str, PendingSession] = {}
     dispatches: list[PendingDispatch] = []
+    audit: list[PendingAudit] = []
+    bindings: list[PendingBinding] = []
     for record in records:
-        if isinstance(record, PendingSession):
-            sessions[record.session.session_id] = record
-        else:
-            dispatches.append(record)
+        match record:
+            case PendingSession():
+                sessions[record.session.session_id] = record
+            case PendingDispatch():
+                dispatches.append(record)
+            case PendingAudit():
+                audit.append(record)
+            case PendingBinding():
+                bindings.append(record)
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [RECORDS_LOCK])
-        await _write_sessions(connection, list(sessions.values()), db_keys)
+        await write_bindings(connection, bindings)
+        await write_audit(connection, audit)
+        await _write_sessions(connection, list(sessions.values()), db_keys, fleet)
         # In order: otherwise two headends' transactions could deadlock.
         for dispatch in sorted(dispatches, key=lambda record: record.dispatch.dispatch_id):
-            await _write_dispatch(connection, dispatch)
+            await _write_dispatch(connection, dispatch, fleet)
 
 
 async def close_stale_sessions(connection: Connection, now: datetime) -> None:
@@ -102,7 +130,7 @@ async def close_stale_sessions(connection: Connection, now: datetime) -> None:
 
 
 async def _write_sessions(
-    connection: Connection, records: Sequence[PendingSession], db_keys: "array[int]"
+    connection: Connection, records: Sequence[PendingSession], db_keys: "array[int]", fleet: Fleet
 ) -> None:
     """Write all with three statements: thousands of agents connect at once when a headend starts."""
     if not records:
@@ -114,26 +142,32 @@ async def _write_sessions(
     await connection.execute(
         """
         INSERT INTO sessions
-            (session_id, agent_id, epoch, peer, list_id, connected_at, disconnected_at, reason)
-        SELECT session_id, agent_id, epoch, peer, list_id, connected_at, disconnected_at, reason
+            (session_id, agent_id, epoch, peer, list_id, connected_at, disconnected_at, reason, tenant,
+            identity, site_ids)
+        SELECT session_id, agent_id, epoch, peer, list_id, connected_at, disconnected_at, reason, tenant,
+            identity, site_ids::uuid[]
         FROM unnest(
             %s::uuid[], %s::text[], %s::numeric[], %s::text[], %s::bytea[], %s::timestamptz[],
-            %s::timestamptz[], %s::text[]
+            %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[]
         ) AS pending (
-            session_id, agent_id, epoch, peer, digest, connected_at, disconnected_at, reason
+            session_id, agent_id, epoch, peer, digest, connected_at, disconnected_at, reason, tenant,
+            identity, site_ids
         ) JOIN asset_lists USING (digest)
         ON CONFLICT (session_id) DO UPDATE SET (connected_at, disconnected_at, reason)
             = (excluded.connected_at, excluded.disconnected_at, excluded.reason)
         """,
         [
             [session.session_id for session in sessions],
-            [_storable(session.agent_id) for session in sessions],
+            [storable(session.agent_id) for session in sessions],
             [session.epoch for session in sessions],
-            [_storable(session.peer) for session in sessions],
+            [storable(session.peer) for session in sessions],
             digests,
             [timestamp(session.connected_ms) for session in sessions],
             [timestamp(record.disconnected_ms) for record in records],
             [_storable(record.reason) for record in records],
+            [session.tenant for session in sessions],
+            [storable(session.identity) for session in sessions],
+            [_site_ids(session.asset_keys, fleet) for session in sessions],
         ],
     )
 
@@ -152,10 +186,10 @@ async def _write_asset_lists(connection: Connection, lists: "dict[bytes, array[i
         )
 
 
-async def _write_dispatch(connection: Connection, record: PendingDispatch) -> None:
+async def _write_dispatch(connection: Connection, record: PendingDispatch, fleet: Fleet) -> None:
     """Write a dispatch and its changed shares."""
     dispatch = record.dispatch
-    await _write_dispatch_row(connection, dispatch)
+    await _write_dispatch_row(connection, dispatch, _site_ids(record.changed, fleet))
     if dispatch.resplits:
         await _write_resplits(connection, dispatch)
     changed = sorted(record.changed)
@@ -172,7 +206,7 @@ async def _write_dispatch(connection: Connection, record: PendingDispatch) -> No
         )
 
 
-async def _write_dispatch_row(connection: Connection, dispatch: DispatchRecord) -> None:
+async def _write_dispatch_row(connection: Connection, dispatch: DispatchRecord, site_ids: str | None) -> None:
     await connection.execute(
         _DISPATCH.encode(),
         [
@@ -196,6 +230,9 @@ async def _write_dispatch_row(connection: Connection, dispatch: DispatchRecord) 
             dispatch.request_digest,
             _json(dispatch.by_state),
             dispatch.assets_left_out,
+            dispatch.tenant,
+            storable(dispatch.requested_by),
+            site_ids,
         ],
     )
 
@@ -233,6 +270,14 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode().replace("\\u0000", "\ufffd")
 
 
+def _site_ids(asset_keys: Iterable[int], fleet: Fleet) -> str | None:
+    """The sites of the assets, as an SQL array; None if there are too many, or an asset is unknown."""
+    keys = list(asset_keys)
+    if max(keys, default=0) >= len(fleet.assets):
+        return None
+    site_ids = {fleet.assets[key].site_id for key in keys}
+    return "{" + ",".join(sorted(site_ids)) + "}" if len(site_ids) <= MAX_SITE_IDS else None
+
+
 def _storable(text: str | None) -> str | None:
-    """Return the text without NUL, which an agent may send and a text column cannot hold."""
-    return None if text is None else text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return None if text is None else storable(text)

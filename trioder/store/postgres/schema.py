@@ -19,11 +19,14 @@ from trioder.store.postgres.pg_connection import Connection
 
 log = structlog.stdlib.get_logger(__name__)
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+# Older ones have no views that read as whoever queries them.
+_MIN_SERVER_VERSION = 150_000
 _RELATIONS = [
     *("schema_version", "sites", "assets", "asset_versions", "samples", "samples_default", "telemetry"),
     *("ingest_watermarks", "asset_lists", "sessions", "agent_sessions", "dispatches", "dispatch_shares"),
-    *("dispatch_resplits", "dispatch_members", "dispatch_left_out", "telemetry_retention"),
+    *("dispatch_resplits", "dispatch_members", "dispatch_left_out", "telemetry_retention", "audit"),
+    "identity_bindings",
 ]
 # Any number, the same for every headend: one at a time changes the schema or the fleet.
 _LOCK = 7_204_331_100
@@ -62,13 +65,18 @@ async def apply_schema(connection: Connection) -> None:
     It waits for readers of the tables and views. There is no time limit: a migration reads every old record.
 
     Raises:
-        DatabaseError: the database has a newer version.
+        DatabaseError: the database has a newer version, or the server is too old.
     """
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         version, whole = await _version_of(connection)
         if whole and version == SCHEMA_VERSION:
             return
+        if connection.info.server_version < _MIN_SERVER_VERSION:
+            raise DatabaseError(
+                f"the server is PostgreSQL {connection.info.server_version // 10_000}, the headend needs "
+                f"{_MIN_SERVER_VERSION // 10_000} or newer"
+            )
         await connection.execute("SET LOCAL statement_timeout = 0")
         if version:
             for number, text in migrations().items():
@@ -137,12 +145,14 @@ async def _mirror_sites(connection: Connection, fleet: Fleet) -> None:
     sites = (*fleet.sites, *fleet.former_sites.values())
     await connection.execute(
         """
-        INSERT INTO sites AS old (id, name, location, lat, lon, in_fleet)
-        SELECT *, true FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::float8[], %s::float8[])
-        ON CONFLICT (id) DO UPDATE SET (name, location, lat, lon, in_fleet)
-            = (excluded.name, excluded.location, excluded.lat, excluded.lon, true)
-        WHERE (old.name, old.location, old.lat, old.lon, old.in_fleet)
-            IS DISTINCT FROM (excluded.name, excluded.location, excluded.lat, excluded.lon, true)
+        INSERT INTO sites AS old (id, name, location, lat, lon, tenant, in_fleet)
+        SELECT *, true FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::float8[], %s::float8[], %s::text[])
+        ON CONFLICT (id) DO UPDATE SET (name, location, lat, lon, tenant, in_fleet)
+            = (excluded.name, excluded.location, excluded.lat, excluded.lon, excluded.tenant, true)
+        WHERE (old.name, old.location, old.lat, old.lon, old.tenant, old.in_fleet)
+            IS DISTINCT FROM (
+                excluded.name, excluded.location, excluded.lat, excluded.lon, excluded.tenant, true
+            )
         """,
         [
             _array([site.id for site in sites]),
@@ -150,6 +160,7 @@ async def _mirror_sites(connection: Connection, fleet: Fleet) -> None:
             _array([site.location for site in sites]),
             _array([site.lat for site in sites]),
             _array([site.lon for site in sites]),
+            _array([site.tenant for site in sites]),
         ],
     )
     await connection.execute(

@@ -1,29 +1,28 @@
 """The store on a database: accepts without waiting, commits in groups, and retries while it is unavailable.
 
-One task writes telemetry, another one sessions and dispatches, so that neither waits for the other. They
-alone decide what the database's failures mean. There is no SQL in here.
+One task writes telemetry, another one all other records, so that neither waits for the other. They alone
+decide what the database's failures mean. Reads are in `queries`. There is no SQL in here.
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import ParamSpec, TypeVar
 
 import structlog
 import trio
 
-from trioder.domain.access import EVERYTHING, AuditRecord, IdentityBinding, PastAuditRecord, Scope
-from trioder.domain.assets import Asset
-from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord, with_allocations
-from trioder.domain.telemetry import PastSample, Samples
+from trioder.domain.access import AuditRecord, IdentityBinding
+from trioder.domain.dispatch import AllocationOf, DispatchRecord
+from trioder.domain.fleet import Fleet
+from trioder.domain.telemetry import Samples
 from trioder.process.backoff import Backoff
 from trioder.process.wall_time import WallClock
-from trioder.store.interface import StoreHealth, StoreListener, StoreUnavailableError
+from trioder.store.interface import StoreHealth, StoreListener
 from trioder.store.postgres.batch_queue import BatchQueue, PendingBatch, UnsequencedBuffer
 from trioder.store.postgres.database import MAX_WATERMARKS, Database, DatabaseError, DatabaseHealth, bisect
+from trioder.store.postgres.queries import PostgresQueries
 from trioder.store.postgres.record_writer import RecordWriter
-from trioder.store.records import NOTHING_COMMITTED, PastSession, SessionRecord, Watermark
+from trioder.store.records import NOTHING_COMMITTED, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
 
 log = structlog.stdlib.get_logger(__name__)
@@ -33,26 +32,29 @@ GROUP_ROWS = 50_000
 # The minimum interval between the starts of two transactions, unless there is a full group.
 PACE_S = 0.1
 MAINTAIN_EVERY_S = 5.0
-# An unavailable database delays a session no longer than this, ...
+# An unavailable database delays a session no longer than this.
 _WATERMARKS_WITHIN_S = 2.0
-# ... and a caller of `find_dispatch` no longer than this.
-_FIND_WITHIN_S = 2.0
-# A headend resumes at most so many: a fleet has far fewer assets.
-_MAX_OPEN_DISPATCHES = 10_000
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
+class PostgresStore(PostgresQueries):
+    """A `Store`; works while `run` does.
 
-class PostgresStore:
-    """A `Store`; works while `run` does."""
+    Args:
+        database: nobody else uses it.
+        wall: the wall time.
+        fleet: the sites of assets, by their key; without it callers who see some sites only see no dispatch
+            that waits to be written.
+        queue_bytes: how much telemetry may wait.
+        group_rows: how many samples are written in one transaction.
+    """
 
     def __init__(
         self,
         database: Database,
         *,
         wall: WallClock,
+        fleet: Fleet | None = None,
         queue_bytes: int = QUEUE_BYTES,
         group_rows: int = GROUP_ROWS,
     ) -> None:
@@ -78,6 +80,7 @@ class PostgresStore:
             attempt=self._attempt,
             on_written=self._on_records_written,
         )
+        super().__init__(database, health=self._health, queue=self._record_writer.queue, fleet=fleet)
 
     @property
     def health(self) -> StoreHealth:
@@ -154,28 +157,11 @@ class PostgresStore:
 
     def record_audit(self, record: AuditRecord) -> None:
         """See `Store.record_audit`."""
-        raise NotImplementedError
+        self._record_writer.notify(self._record_writer.queue.record_audit(record))
 
     def record_binding(self, binding: IdentityBinding) -> None:
         """See `Store.record_binding`."""
-        raise NotImplementedError
-
-    async def audit(
-        self,
-        *,
-        limit: int,
-        before: int | None = None,
-        principal: str | None = None,
-        scope: Scope = EVERYTHING,
-    ) -> Sequence[PastAuditRecord]:
-        """See `Store.audit`."""
-        return await self._read(
-            self._database.audit, limit=limit, before=before, principal=principal, scope=scope
-        )
-
-    async def identity_bindings(self) -> Sequence[IdentityBinding]:
-        """See `Store.identity_bindings`."""
-        return await self._read(self._database.identity_bindings)
+        self._record_writer.notify(self._record_writer.queue.record_binding(binding))
 
     def fleet_changed(self) -> None:
         """See `Store.fleet_changed`."""
@@ -183,96 +169,6 @@ class PostgresStore:
         # Wakes its waiters, which then wait for the new event.
         previous.set()
         self._work.set()
-
-    async def history(
-        self,
-        asset: Asset,
-        *,
-        limit: int,
-        start_ms: int | None = None,
-        end_ms: int | None = None,
-        scope: Scope = EVERYTHING,
-    ) -> Sequence[PastSample]:
-        """See `Store.history`."""
-        return await self._read(
-            self._database.history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms, scope=scope
-        )
-
-    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
-        """See `Store.reported_times`."""
-        return await self._read(self._database.reported_times, assets, limit=limit)
-
-    async def find_retired_asset(
-        self,
-        asset_id: str,
-        *,
-        scope: Scope = EVERYTHING,
-    ) -> Asset | None:
-        """See `Store.find_retired_asset`."""
-        return await self._read(self._database.find_retired_asset, asset_id, scope=scope)
-
-    async def sessions(
-        self,
-        *,
-        limit: int,
-        asset: Asset | None = None,
-        agent_id: str | None = None,
-        scope: Scope = EVERYTHING,
-    ) -> Sequence[PastSession]:
-        """See `Store.sessions`."""
-        return await self._read(
-            self._database.sessions, limit=limit, asset=asset, agent_id=agent_id, scope=scope
-        )
-
-    async def open_dispatches(self) -> Sequence[DispatchRecord]:
-        """See `Store.open_dispatches`."""
-        return await self._read(self._database.open_dispatches, limit=_MAX_OPEN_DISPATCHES)
-
-    async def find_dispatch(
-        self,
-        *,
-        dispatch_id: str | None = None,
-        idempotency_key: str | None = None,
-        scope: Scope = EVERYTHING,
-    ) -> DispatchRecord | None:
-        """See `Store.find_dispatch`."""
-        record = self._record_writer.queue.find_dispatch(
-            dispatch_id=dispatch_id, idempotency_key=idempotency_key
-        )
-        if record is not None and record.is_whole:
-            await trio.lowlevel.checkpoint()
-            return with_allocations(record.dispatch, record.shares)
-        find = partial(
-            self._database.find_dispatch,
-            dispatch_id=dispatch_id,
-            idempotency_key=idempotency_key,
-            scope=scope,
-        )
-        with trio.move_on_after(_FIND_WITHIN_S) as within:
-            found = await self._read(find, whole=False)
-        if within.cancelled_caught:
-            raise StoreUnavailableError(f"the database did not answer within {_FIND_WITHIN_S:g} s")
-        if found is not None:
-            # Existence must be known soon; reading the shares of 100,000 assets takes longer.
-            found = await self._read(find, whole=True)
-        if record is None:
-            return found
-        written: Sequence[AllocationRecord] = () if found is None else (*found.members, *found.left_out)
-        return with_allocations(record.dispatch, record.shares, former=written)
-
-    async def dispatches(
-        self,
-        *,
-        limit: int,
-        asset: Asset | None = None,
-        state: str | None = None,
-        whole: bool = False,
-        scope: Scope = EVERYTHING,
-    ) -> Sequence[DispatchRecord]:
-        """See `Store.dispatches`."""
-        return await self._read(
-            self._database.dispatches, limit=limit, asset=asset, state=state, whole=whole, scope=scope
-        )
 
     async def wait_attempted(self) -> None:
         """Wait until the first attempt to connect has succeeded or failed."""
@@ -433,14 +329,6 @@ class PostgresStore:
         self._health.failed(reason)
         self._attempted.set()
         self._idle.set()
-
-    async def _read(self, query: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._health.reason:
-            raise StoreUnavailableError(self._health.reason)
-        try:
-            return await query(*args, **kwargs)
-        except DatabaseError as error:
-            raise StoreUnavailableError(str(error)) from None
 
     def _on_records_written(self) -> None:
         # The store may be idle or healthy now.

@@ -1,0 +1,166 @@
+"""The store's reads: from the database, and of dispatches that still wait to be written."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+import trio
+
+from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
+from trioder.domain.assets import Asset
+from trioder.domain.dispatch import AllocationRecord, DispatchRecord, with_allocations
+from trioder.domain.fleet import Fleet
+from trioder.domain.telemetry import PastSample
+from trioder.store.interface import StoreUnavailableError
+from trioder.store.postgres.database import Database, DatabaseError, DatabaseHealth
+from trioder.store.postgres.record_queue import PendingDispatch, RecordQueue
+from trioder.store.records import PastSession
+
+# An unavailable database delays a caller of `find_dispatch` no longer than this.
+_FIND_WITHIN_S = 2.0
+# A headend resumes at most so many: a fleet has far fewer assets.
+_MAX_OPEN_DISPATCHES = 10_000
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class PostgresQueries:
+    """The `Queries` of a store.
+
+    Args:
+        database: asked unless it is known to be unavailable.
+        health: of the database.
+        queue: the records that wait to be written.
+        fleet: the sites of assets, by their key.
+    """
+
+    def __init__(
+        self, database: Database, *, health: DatabaseHealth, queue: RecordQueue, fleet: Fleet | None
+    ) -> None:
+        self._database = database
+        self._health = health
+        self._records = queue
+        self._fleet = fleet
+
+    async def history(
+        self,
+        asset: Asset,
+        *,
+        limit: int,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[PastSample]:
+        """See `Store.history`."""
+        return await self._read(
+            self._database.history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms, scope=scope
+        )
+
+    async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
+        """See `Store.reported_times`."""
+        return await self._read(self._database.reported_times, assets, limit=limit)
+
+    async def find_retired_asset(self, asset_id: str, *, scope: Scope = EVERYTHING) -> Asset | None:
+        """See `Store.find_retired_asset`."""
+        return await self._read(self._database.find_retired_asset, asset_id, scope=scope)
+
+    async def sessions(
+        self,
+        *,
+        limit: int,
+        asset: Asset | None = None,
+        agent_id: str | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[PastSession]:
+        """See `Store.sessions`."""
+        return await self._read(
+            self._database.sessions, limit=limit, asset=asset, agent_id=agent_id, scope=scope
+        )
+
+    async def audit(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        principal: str | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[PastAuditRecord]:
+        """See `Store.audit`."""
+        return await self._read(
+            self._database.audit, limit=limit, before=before, principal=principal, scope=scope
+        )
+
+    async def identity_bindings(self) -> Sequence[IdentityBinding]:
+        """See `Store.identity_bindings`."""
+        return await self._read(self._database.identity_bindings)
+
+    async def open_dispatches(self) -> Sequence[DispatchRecord]:
+        """See `Store.open_dispatches`."""
+        return await self._read(self._database.open_dispatches, limit=_MAX_OPEN_DISPATCHES)
+
+    async def find_dispatch(
+        self,
+        *,
+        dispatch_id: str | None = None,
+        idempotency_key: str | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> DispatchRecord | None:
+        """See `Store.find_dispatch`."""
+        record = self._records.find_dispatch(
+            dispatch_id=dispatch_id, idempotency_key=idempotency_key, tenant=scope.tenant
+        )
+        if record is not None and not self._at_sites_of(scope, record):
+            await trio.lowlevel.checkpoint()
+            return None
+        if record is not None and record.is_whole:
+            await trio.lowlevel.checkpoint()
+            return with_allocations(record.dispatch, record.shares)
+        find = partial(
+            self._database.find_dispatch,
+            dispatch_id=dispatch_id,
+            idempotency_key=idempotency_key,
+            scope=scope,
+        )
+        with trio.move_on_after(_FIND_WITHIN_S) as within:
+            found = await self._read(find, whole=False)
+        if within.cancelled_caught:
+            raise StoreUnavailableError(f"the database did not answer within {_FIND_WITHIN_S:g} s")
+        if found is not None:
+            # Existence must be known soon; reading the shares of 100,000 assets takes longer.
+            found = await self._read(find, whole=True)
+        # Of what is not whole the database alone knows all sites.
+        if record is None or (found is None and scope.site_ids is not None):
+            return found
+        written: Sequence[AllocationRecord] = () if found is None else (*found.members, *found.left_out)
+        return with_allocations(record.dispatch, record.shares, former=written)
+
+    async def dispatches(
+        self,
+        *,
+        limit: int,
+        asset: Asset | None = None,
+        state: str | None = None,
+        whole: bool = False,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[DispatchRecord]:
+        """See `Store.dispatches`."""
+        return await self._read(
+            self._database.dispatches, limit=limit, asset=asset, state=state, whole=whole, scope=scope
+        )
+
+    def _at_sites_of(self, scope: Scope, record: PendingDispatch) -> bool:
+        """Whether all assets of the record are at sites of the scope."""
+        if scope.site_ids is None:
+            return True
+        if self._fleet is None:
+            return False
+        return all(self._fleet.assets[key].site_id in scope.site_ids for key in record.changed)
+
+    async def _read(self, query: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._health.reason:
+            raise StoreUnavailableError(self._health.reason)
+        try:
+            return await query(*args, **kwargs)
+        except DatabaseError as error:
+            raise StoreUnavailableError(str(error)) from None
