@@ -29,6 +29,8 @@ from trioder.rpc.peer import TlsRefusedError, peer_of
 from trioder.rpc.status import RpcError, StatusCode
 
 _DEFAULTS = ConnectionOptions()
+# Thousands of agents of one address shake hands in order when their server is back.
+_HANDSHAKE_WITHIN_S = 60.0
 
 
 async def connect(host: str, port: int, *, ssl_context: ssl.SSLContext | None = None) -> trio.abc.Stream:
@@ -160,8 +162,9 @@ async def open_channel(
         RpcError: UNAVAILABLE: the TLS handshake failed.
     """
     try:
-        await peer_of(stream)
-    except (TlsRefusedError, trio.BrokenResourceError) as refused:
+        with trio.fail_after(_HANDSHAKE_WITHIN_S):
+            await peer_of(stream)
+    except (TlsRefusedError, trio.TooSlowError, trio.BrokenResourceError) as refused:
         await trio.aclose_forcefully(stream)
         raise RpcError(StatusCode.UNAVAILABLE, f"no TLS session: {explain(refused)}") from refused
     except BaseException:
