@@ -100,18 +100,19 @@ class TlsStream(trio.abc.HalfCloseableStream):
             await self._pace()
             try:
                 self._tls.do_handshake()
+                self._established = True
             except ssl.SSLWantReadError:
-                await self._flush()
-                await self._fill()
+                pass
             except ssl.SSLError as error:
                 self._failure = error
+            if self._failure is not None:
                 with trio.move_on_after(_ALERT_WITHIN_S):
                     await self._send_alert()
-                raise trio.BrokenResourceError(str(error)) from error
-            else:
-                await self._flush()
-                self._established = True
+                raise trio.BrokenResourceError(str(self._failure)) from self._failure
+            await self._flush()
+            if self._established:
                 return
+            await self._fill()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive some bytes; none at the end of the stream.

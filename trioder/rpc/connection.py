@@ -240,6 +240,8 @@ class Connection:
         if self._shares_slices():
             self._charge_buffers()
             await self.budget.limits.next_slice()
+        elif self.budget.unregistered:
+            await self.budget.limits.next_first_slice()
         elif not first:
             await trio.lowlevel.checkpoint()
 

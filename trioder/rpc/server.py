@@ -164,9 +164,9 @@ async def _serve_accepted(
         nonlocal stream
         await first_byte(stream)
         if tls is not None:
-            budget.begin_handshake()
-            stream = TlsStream(stream, tls.context, pace=budget.next_handshake_step)
-            await _identify(stream, budget)
+            async with budget.limits.handshaking(budget):
+                stream = TlsStream(stream, tls.context, pace=budget.next_handshake_step)
+                await _identify(stream, budget)
 
     try:
         try:
