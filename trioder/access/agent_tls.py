@@ -95,17 +95,8 @@ def open_agent_tls(files: AgentTlsFiles, headend: Endpoint, names: TlsNames) -> 
     check_tls_options(files, headend, names)
     if not headend.tls:
         return None
-    paths = (files.cert, files.key, files.ca)
-    _raise_faults(
-        f"{name} is {path!r}; it must be a file that can be read: {reason}"
-        for name, path in zip(names, paths, strict=False)
-        if path and (reason := _unreadable(Path(path)))
-    )
-    cert, key, ca = (Path(path) if path else None for path in paths)
-    try:
-        return ClientTls(cert, key, ca)
-    except TlsConfigurationError as error:
-        raise AgentTlsError([f"{_faulty_option(cert, ca, names)}: {error}"]) from None
+    _check_readable(files, names)
+    return _client_tls(files, names)
 
 
 def check_agent_tls(files: AgentTlsFiles, headend: Endpoint, names: TlsNames) -> None:
@@ -116,7 +107,26 @@ def check_agent_tls(files: AgentTlsFiles, headend: Endpoint, names: TlsNames) ->
     Raises:
         AgentTlsError: as by `open_agent_tls`.
     """
-    open_agent_tls(replace(files, ca=files.ca or files.cert), headend, names)
+    check_tls_options(files, headend, names)
+    _check_readable(files, names)
+    if files.cert or files.ca:
+        _client_tls(replace(files, ca=files.ca or files.cert), names)
+
+
+def _check_readable(files: AgentTlsFiles, names: TlsNames) -> None:
+    _raise_faults(
+        f"{name} is {path!r}; it must be a file that can be read: {reason}"
+        for name, path in zip(names, (files.cert, files.key, files.ca), strict=False)
+        if path and (reason := _unreadable(Path(path)))
+    )
+
+
+def _client_tls(files: AgentTlsFiles, names: TlsNames) -> ClientTls:
+    cert, key, ca = (Path(path) if path else None for path in (files.cert, files.key, files.ca))
+    try:
+        return ClientTls(cert, key, ca)
+    except TlsConfigurationError as error:
+        raise AgentTlsError([f"{_faulty_option(cert, ca, names)}: {error}"]) from None
 
 
 def _faulty_option(cert: Path | None, ca: Path | None, names: TlsNames) -> str:

@@ -127,14 +127,15 @@ def is_certificate_refused(error: BaseException) -> bool:
     return any(
         isinstance(cause, ssl.SSLError)
         and not isinstance(cause, ssl.SSLCertVerificationError)
-        and "ALERT" in (cause.reason or "").upper()
+        and "ALERT" in (getattr(cause, "reason", None) or "").upper()
         and _reason_of(cause) in _CERTIFICATE_ALERTS
         for cause in _causes(error)
     )
 
 
 def _reason_of(error: ssl.SSLError) -> str:
-    reason = (error.reason or str(error)).replace(" ", "_").upper()
+    # Not every error of `ssl` has the attribute.
+    reason = (getattr(error, "reason", None) or str(error)).replace(" ", "_").upper()
     for prefix in _ALERT_PREFIXES:
         reason = reason.removeprefix(prefix)
     return reason

@@ -209,7 +209,13 @@ def main(
     """Read the fleet and serve it until a stop signal."""
     configure_logging(level=log_level, format=log_format)
     try:
-        secured = configure_security(security, state_dir=state_dir, grpc_addr=grpc_addr, http_addr=http_addr)
+        secured = configure_security(
+            security,
+            state_dir=state_dir,
+            grpc_addr=grpc_addr,
+            http_addr=http_addr,
+            has_issuer=rest.verifier is not None,
+        )
     except (SecurityError, TlsConfigurationError, AccessFileError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
@@ -309,6 +315,7 @@ async def _run(
                 peers=PeerLimits(peers),
                 access=security.access,
                 access_path=security.access_path,
+                require_identities=security.require_identities,
             ) as headend,
             open_reloads(headend, security.tls),
             trio.open_nursery() as edge,

@@ -7,57 +7,22 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
 from tests.integration.agent.test_executable import ONE_ASSET, environment, run
+from tests.integration.agent.tls_headend import serving
 from tests.unit.access.certificates import Authority, Pair, der_of
-from tests.unit.agent.parts import FakeHeadend
+from tests.unit.agent.test_outbox_recovery import leave_behind
 from trioder.access.tls import ServerTls
 from trioder.launcher.process import LineSplitter
-from trioder.rpc import RpcError, ServerCall, Services, StatusCode, serve_rpc
-from trioder.wire import agent_link_pb2 as pb
-from trioder.wire.service import AGENT_LINK_STREAM
-
-WITHIN_S = 60
 
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
-
-
-@dataclass
-class Headend(FakeHeadend):
-    """A headend on a port."""
-
-    port: int = 0
-    certificates: list[bytes | None] = field(default_factory=list)
-    cut_session: trio.Event = field(default_factory=trio.Event)
-
-    async def serve_until_cut(self, call: ServerCall[pb.AgentToHeadend, pb.HeadendToAgent]) -> None:
-        self.certificates.append(call.peer.certificate)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.serve, call)
-            await self.cut_session.wait()
-            nursery.cancel_scope.cancel()
-        raise RpcError(StatusCode.UNAVAILABLE, "cut")
-
-
-@asynccontextmanager
-async def serving(tls: ServerTls | None) -> AsyncIterator[Headend]:
-    headend = Headend()
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    headend.port = listeners[0].socket.getsockname()[1]
-    services = Services({AGENT_LINK_STREAM: headend.serve_until_cut})
-    async with trio.open_nursery() as nursery:
-        await nursery.start(partial(serve_rpc, listeners, services, drain=trio.Event(), tls=tls))
-        with trio.fail_after(WITHIN_S):
-            yield headend
-        nursery.cancel_scope.cancel()
 
 
 @dataclass
@@ -236,3 +201,36 @@ def test_all_files_that_are_missing_are_reported_and_the_exit_code_is_2() -> Non
         assert f"{name} is '{path}'; it must be a file that can be read: {os.strerror(2)}" in (
             ended.stderr.decode()
         )
+
+
+async def test_outboxes_are_recovered_with_the_certificate_of_each_retired_agent(
+    authority: Authority, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{name}.sqlite" for name in ("certified", "nameless")]
+    for file in files:
+        leave_behind(file, batches=3)
+    certified = authority.issue("agent", file="certified")
+    async with serving(ServerTls(*authority.issue("localhost"), authority.file)) as headend:
+        document = {
+            "headend": f"https://localhost:{headend.port}",
+            "files": list(map(str, files)),
+            "tls_cert": str(tmp_path / "ca-{agent}.crt"),
+            "tls_key": str(tmp_path / "ca-{agent}.key"),
+            "tls_ca": str(authority.file),
+        }
+        given = tmp_path / "document"
+        given.write_text(json.dumps(document) + "\n")
+        with given.open("rb") as stdin:
+            ended = await trio.run_process(
+                [sys.executable, "-m", "trioder.agent", "--drain"],
+                env=environment(),
+                stdin=stdin,
+                capture_stdout=True,
+                capture_stderr=True,
+            )
+        assert headend.certificates == [der_of(certified.cert)]
+        assert [batch.batch_seq for batch in headend.batches if not batch.live_only] == [1, 2, 3]
+    assert [file.exists() for file in files] == [False, True]
+    [warning] = [line for line in ended.stderr.decode().splitlines() if "no usable certificate" in line]
+    assert "AGENT_TLS_CERT is " in warning
+    assert "ca-nameless.crt" in warning

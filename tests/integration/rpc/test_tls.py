@@ -292,7 +292,7 @@ async def test_many_agents_at_once_are_paced_and_none_is_refused(
 
     async def agent(port: int, number: int) -> None:
         async with channel_to(port, client_tls) as channel:
-            answers.append((await channel.unary(UNARY, message(b"%d" % number))).value)
+            answers.append((await call_unary(channel, UNARY, message(b"%d" % number))).value)
 
     limits = PeerLimits(PeerOptions(max_unregistered=60, max_unregistered_per_address=4))
     async with serving(server_tls, limits=limits) as server, trio.open_nursery() as agents:

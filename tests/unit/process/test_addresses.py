@@ -11,6 +11,7 @@ from trioder.process.addresses import (
     AddressType,
     Endpoint,
     EndpointType,
+    host_of_peer,
     parse_address,
     parse_endpoint,
 )
@@ -136,3 +137,19 @@ def test_an_option_yields_the_endpoint() -> None:
     assert CliRunner().invoke(connected, ["--at", "https://a:1"]).output == "a 1 True\n"
     result = CliRunner().invoke(connected, ["--at", "https://a:0"])
     assert (result.exit_code, "has the port 0" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("peer", "host"),
+    [
+        ("10.0.0.1:4711", "10.0.0.1"),
+        ("[2001:db8:1:2:3:4:5:6]:4711", "2001:db8:1:2::/64"),
+        ("[fe80::1%eth0]:4711", "fe80::/64"),
+        ("[::ffff:10.0.0.1]:4711", "10.0.0.1"),
+        ("[::1]:1", "::/64"),
+        ("in memory", ""),
+        ("", ""),
+    ],
+)
+def test_limits_count_by_host_and_by_network_of_ipv6(peer: str, host: str) -> None:
+    assert host_of_peer(peer) == host
