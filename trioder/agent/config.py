@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from trioder.domain.assets import Asset
+from trioder.domain.scenario import Scenario
 from trioder.domain.text import MAX_NAME_LENGTH, preview
-from trioder.fleet import FleetFileError, asset_from_document
+from trioder.fleet import (
+    FleetFileError,
+    ScenarioFileError,
+    asset_from_document,
+    load_scenario,
+    scenario_from_document,
+)
 from trioder.process.addresses import Address, parse_address
 
 MEBIBYTE = 1024 * 1024
@@ -66,6 +73,7 @@ class AgentConfig:
         state_dir: of the agent's state file; without it no state survives a restart.
         former_states: the file with retired agents' battery states; may be missing.
         comms_loss_hold_s: how long setpoints hold without a headend, then they revert; infinity for ever.
+        scenario: what is to go wrong, as far as it concerns this agent.
     """
 
     agent_id: str
@@ -77,6 +85,7 @@ class AgentConfig:
     state_dir: Path | None = None
     former_states: Path | None = None
     comms_loss_hold_s: float = math.inf
+    scenario: Scenario | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +133,7 @@ def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
     outbox_bytes = _outbox_bytes("OUTBOX_MAX_MB", outbox_mb, faults)
     hold_text = variables.get("COMMS_LOSS_HOLD_S")
     hold_s = _hold_s("COMMS_LOSS_HOLD_S", None if hold_text is None else _number_or_text(hold_text), faults)
+    scenario = _scenario_file(variables.get("SCENARIO"), asset, faults)
     if faults or asset is None:
         raise ConfigError(faults)
     state_dir = variables.get("STATE_DIR")
@@ -136,6 +146,7 @@ def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
         outbox_bytes=outbox_bytes,
         state_dir=Path(state_dir) if state_dir else None,
         comms_loss_hold_s=hold_s,
+        scenario=scenario,
     )
 
 
@@ -152,16 +163,18 @@ def config_of_shard(line: bytes) -> AgentConfig:
         rule = f"text of 1..{MAX_NAME_LENGTH} printable characters"
         faults.append(_fault("agent_id", agent_id, rule))
     headend = _headend("headend", document.get("headend"), faults)
+    assets = _assets(document.get("assets"), faults)
     config = AgentConfig(
         agent_id=str(agent_id),
         headend=headend,
         tick_s=_tick_s("tick_s", document.get("tick_s"), faults),
         phase=_phase("phase", document.get("phase", 0.0), faults),
-        assets=_assets(document.get("assets"), faults),
+        assets=assets,
         outbox_bytes=_outbox_bytes("outbox_max_mb", document.get("outbox_max_mb", DEFAULT_OUTBOX_MB), faults),
         state_dir=_path("state_dir", document.get("state_dir"), "folder", faults),
         former_states=_path("former_states", document.get("former_states"), "file", faults),
         comms_loss_hold_s=_hold_s("comms_loss_hold_s", document.get("comms_loss_hold_s"), faults),
+        scenario=_scenario(document.get("scenario"), assets, faults),
     )
     if faults:
         raise ConfigError(faults)
@@ -224,6 +237,28 @@ def _assets(documents: object, faults: list[str]) -> tuple[Asset, ...]:
             faults.append(f"{place}.id is {asset.id!r}; another asset has it")
         assets[asset.id] = asset
     return tuple(assets.values())
+
+
+def _scenario(document: object, assets: tuple[Asset, ...], faults: list[str]) -> Scenario | None:
+    # Its assets are positions, which mean nothing if an asset has errors.
+    if document is None or faults:
+        return None
+    try:
+        return scenario_from_document(document, assets)
+    except ScenarioFileError as error:
+        faults += map(str, error.faults)
+        return None
+
+
+def _scenario_file(path: str | None, asset: Asset | None, faults: list[str]) -> Scenario | None:
+    if not path:
+        return None
+    assets = () if asset is None else (asset,)
+    try:
+        return load_scenario(Path(path), assets, must_match=False).cut(assets)
+    except ScenarioFileError as error:
+        faults += [f"SCENARIO {fault}" for fault in error.faults]
+        return None
 
 
 def _headend(name: str, value: object, faults: list[str]) -> Address:

@@ -4,13 +4,14 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from trioder.domain.access import DEFAULT_TENANT
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet, shard_fleet
-from trioder.fleet import asset_to_document
+from trioder.domain.scenario import Scenario
+from trioder.fleet import asset_to_document, scenario_to_document
 from trioder.launcher.restarts import RestartLimits
 
 # Encoding one piece blocks the event loop for a few milliseconds at most.
@@ -28,12 +29,14 @@ class Shard:
         agent_id: the same for the same assets at the same place among the shards.
         phase: of the agent within the tick, in [0, 1), so that agents do not tick at once.
         tenant: whose assets.
+        scenario: what is to go wrong with them.
     """
 
     agent_id: str
     phase: float
     assets: tuple[Asset, ...]
     tenant: str = DEFAULT_TENANT
+    scenario: Scenario | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,13 @@ def cut_shards(fleet: Fleet, size: int) -> tuple[Shard, ...]:
     )
 
 
+def with_scenario(shards: Iterable[Shard], scenario: Scenario, *, start_unix_s: float) -> tuple[Shard, ...]:
+    """Return the shards, each with its part of the scenario; all of them share its start."""
+    return tuple(
+        replace(shard, scenario=scenario.cut(shard.assets, start_unix_s=start_unix_s)) for shard in shards
+    )
+
+
 def certificate_request(shard: Shard) -> str:
     """Return the line of JSON from which `python -m trioder.access issue-agents` makes its certificate."""
     return json.dumps(
@@ -124,7 +134,7 @@ def shard_document(
         former_states: the file with retired agents' battery states, if any.
         comms_loss_hold_s: how long setpoints hold without a headend; None for ever.
     """
-    head = {
+    head: dict[str, object] = {
         "agent_id": shard.agent_id,
         "headend": headend,
         "tick_s": tick_s,
@@ -134,6 +144,8 @@ def shard_document(
         "former_states": former_states,
         "comms_loss_hold_s": comms_loss_hold_s,
     }
+    if shard.scenario is not None:
+        head["scenario"] = scenario_to_document(shard.scenario, shard.assets)
     yield json.dumps(head)[:-1].encode() + b', "assets": ['
     for start in range(0, len(shard.assets), _ASSETS_PER_PIECE):
         piece = shard.assets[start : start + _ASSETS_PER_PIECE]
