@@ -130,6 +130,11 @@ class BatteryPool:
             for battery in self._batteries
         ]
 
+    @property
+    def asset_ids(self) -> list[str]:
+        """The batteries, in the order of the batches and of `snapshot`."""
+        return list(self._position_by_id)
+
     def acknowledge_active(self) -> Iterator[Acknowledgement]:
         """Yield an acknowledgement for each setpoint in force now, unless it has ended or was replaced.
 
