@@ -141,6 +141,7 @@ class Recording:
 
     Attributes:
         names: of the assets, short.
+        start_unix_s: of the scenario.
         samples: every 4 s.
         dispatches: the records at the end, one for each of the story's orders.
         batches_dropped: by the agents' outboxes.
@@ -151,6 +152,7 @@ class Recording:
     story: Story
     fleet: Fleet
     names: list[str]
+    start_unix_s: float = 0.0
     samples: list[Sample] = field(default_factory=list)
     happenings: list[Happening] = field(default_factory=list)
     dispatches: list[DispatchRecord] = field(default_factory=list)
@@ -160,6 +162,11 @@ class Recording:
     def of(self, kind: str) -> list[tuple[float, str]]:
         """The happenings of one kind: when, and about what."""
         return [(each.at_s, each.about) for each in self.happenings if each.kind == kind]
+
+    def units_of(self, agent_id: str) -> int:
+        """How many assets an agent has."""
+        first = int(agent_id.removeprefix("shard-")) * SHARD_SIZE
+        return len(self.names[first : first + SHARD_SIZE])
 
     def at(self, at_s: float) -> Sample:
         """The last sample at a time."""
@@ -211,6 +218,7 @@ async def _open_plant(recording: Recording, *, seed: int) -> AsyncIterator[tuple
     limit_s = recording.story.ends_s + 60.0
     async with open_world(recording.fleet, store=NoneStore(), seed=seed, within_s=limit_s) as world:
         began_s = trio.current_time()
+        recording.start_unix_s = world.wall.unix_s(began_s)
         _note_facts(recording, world, began_s)
         await world.start_agents(
             shard_size=SHARD_SIZE, scenario=recording.scenario, comms_loss_hold_s=COMMS_LOSS_HOLD_S
