@@ -61,6 +61,9 @@ async def test_a_site_that_trips_on_order_is_replaced_in_a_group_dispatch(tmp_pa
             str(shortened(tmp_path)),
             env={"HEADEND_GRPC": ready["grpc_addr"], "STATE_DIR": str(tmp_path), "TICK_S": "0.5"},
         )
+        with trio.fail_after(WITHIN_S):
+            warning = await launcher.logged("^a scenario lets assets misbehave$")
+        assert (warning["scenario"], warning["agents"]) == ("A site trips in a group dispatch", 1)
         async with open_api(ready["http_addr"]) as api:
             with trio.fail_after(WITHIN_S):
                 await api.until_connected(ASSETS)

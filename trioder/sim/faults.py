@@ -76,7 +76,7 @@ class Derate(Fault):
         held_mw = min(max(state.setpoint_mw, low_mw), high_mw)
         after = below(asset, state._replace(setpoint_mw=held_mw), dt_secs)
         return after._replace(
-            # What a fault below has changed, such as a trip, stays.
+            # A trip below has taken it to 0 MW.
             setpoint_mw=state.setpoint_mw if after.setpoint_mw == held_mw else after.setpoint_mw,
             available_discharge_mw=min(after.available_discharge_mw, high_mw),
             available_charge_mw=min(after.available_charge_mw, -low_mw),
@@ -102,6 +102,10 @@ class Ignore(Fault):
         if self._obeyed_mw is None:
             self._obeyed_mw = state.setpoint_mw
         after = below(asset, state._replace(setpoint_mw=self._obeyed_mw), dt_secs)
+        if after.setpoint_mw != self._obeyed_mw:
+            # A trip below has taken it to 0 MW, where it stays.
+            self._obeyed_mw = after.setpoint_mw
+            return after
         return after._replace(setpoint_mw=state.setpoint_mw)
 
 

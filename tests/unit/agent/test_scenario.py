@@ -192,6 +192,19 @@ async def test_actions_on_one_battery_compose_and_end_on_their_own(
     assert [row.quality for row in rows] == [b"", bytes([2, 0]), bytes([2, 0]), b"", b""]
 
 
+async def test_reports_are_changed_in_the_order_of_the_file_whichever_began_first(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    headend = FakeHeadend()
+    scenario = make_scenario(act("wrong_sign", 10.0, number=0), act("freeze", 6.0, number=1))
+    await start(nursery, headend, scenario)
+    await trio.sleep(5.0)
+    await headend.send_setpoint(20.0)
+    await trio.sleep(10.0)
+    # Frozen with the right sign.
+    assert [batch_at(headend, at_s).current_mw[0] for at_s in (8.0, 12.0)] == [20.0, 20.0]
+
+
 async def test_an_action_is_repeated(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     headend = FakeHeadend()
     flag = act("flag_bad", 6.0, 4.0, every_s=12.0, times=2)

@@ -48,6 +48,12 @@ def test_a_tripped_battery_is_at_0_mw_at_once_and_can_do_nothing() -> None:
     assert state == (at(20.0).soc_mwhr, 0.0, 0.0, 0.0, 0.0)
 
 
+def test_a_trip_needs_no_time_however_slow_the_ramp_is() -> None:
+    tick = compose_ticks(tick_asset, [Trip()])
+    # 60 MW/min.
+    assert tick(PLAIN, at(20.0), 1.0).current_mw == 0.0
+
+
 def test_it_stays_at_0_mw_when_it_is_back() -> None:
     [tripped] = run([Trip()], 20.0, start=at(20.0))
     back = tick_asset(PLAIN, tripped, 60.0)
@@ -135,7 +141,10 @@ def test_a_flagged_row_has_its_true_values() -> None:
 def test_a_trip_wins_over_other_faults_in_any_order(order: int) -> None:
     faults = [Trip(), Derate(lambda: 0.5), Ignore()][::order]
     [state] = run(faults, 20.0, start=at(20.0))
-    assert (state.current_mw, state.available_discharge_mw, state.available_charge_mw) == (0.0, 0.0, 0.0)
+    assert state[1:] == (0.0, 0.0, 0.0, 0.0)
+    # Nor is there any power once the trip is over.
+    [after] = run(faults[1:] if order == 1 else faults[:-1], 0.0, start=state)
+    assert after.current_mw == 0.0
 
 
 def test_of_two_derates_the_lower_limit_rules() -> None:
