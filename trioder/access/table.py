@@ -21,6 +21,10 @@ class TokenError(Exception):
     """A token that authenticates nobody; the text is the reason."""
 
 
+class TokenUnverifiedError(Exception):
+    """A token that cannot be verified for now; the text says why."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentGrant:
     """What an agent may speak for, within its tenant.
@@ -164,6 +168,7 @@ class _Token:
     @classmethod
     def of(cls, entry: TokenEntry) -> "_Token":
         site_ids = None if entry.site_ids is None else frozenset(entry.site_ids)
+        expires_ms = None if entry.expires_at is None else parse_ms(entry.expires_at)
         return cls(
             entry=entry,
             principal=Principal(
@@ -171,8 +176,9 @@ class _Token:
                 kind="token",
                 role=entry.role,
                 scope=Scope(tenant=entry.tenant, site_ids=site_ids),
+                expires_ms=expires_ms,
             ),
-            expires_ms=None if entry.expires_at is None else parse_ms(entry.expires_at),
+            expires_ms=expires_ms,
         )
 
 

@@ -1,7 +1,8 @@
 """REST: the headend's HTTP/1.1 API. No other package imports Quart or hypercorn."""
 
-from trioder.api.app import create_app
+from trioder.api.access import RestLimits
+from trioder.api.app import RestOptions, create_app
 from trioder.api.http.hosts import AllowedHosts
 from trioder.api.http.serving import serve_rest
 
-__all__ = ["AllowedHosts", "create_app", "serve_rest"]
+__all__ = ["AllowedHosts", "RestLimits", "RestOptions", "create_app", "serve_rest"]

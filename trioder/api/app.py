@@ -1,28 +1,47 @@
 """The REST application: Quart, its routes, and the settings for every request."""
 
+from dataclasses import dataclass, field
 from functools import cache
 
-from quart import request
 from quart.globals import request_ctx
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse
 
-from trioder.api.asset_query import FleetIndex
+from trioder.api.access import AccessControl, RestLimits
+from trioder.api.asset_query import FleetIndexes
+from trioder.api.authentication import Authenticator, TokenVerifier
 from trioder.api.context import Headend
 from trioder.api.errors import register_error_handlers
 from trioder.api.http.request_log import ROUTE, RequestLog
 from trioder.api.openapi import openapi_document
+from trioder.api.routes.access import access_blueprint
 from trioder.api.routes.agents import agents_blueprint
 from trioder.api.routes.dispatch import dispatch_blueprint
 from trioder.api.routes.fleet import assets_blueprint, fleet_blueprint
 from trioder.api.routes.health import health_blueprint
 from trioder.api.routes.metrics import Metrics
 from trioder.api.routes.telemetry import telemetry_blueprint
+from trioder.events.counters import TenantCounters
 
 MAX_BODY_BYTES = 1_000_000
 _BODY_TIMEOUT_S = 10
 # For the list of a very large fleet over a slow line; each write has a shorter timeout of its own.
 _RESPONSE_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestOptions:
+    """How REST is served.
+
+    Attributes:
+        limits: of each principal.
+        metrics_open: whether `/metrics` needs no token.
+        verifier: of an OpenID Connect issuer's tokens, beside those of the access file; None without one.
+    """
+
+    limits: RestLimits = field(default_factory=RestLimits)
+    metrics_open: bool = False
+    verifier: TokenVerifier | None = None
 
 
 class _App(QuartTrio):
@@ -33,8 +52,13 @@ class _App(QuartTrio):
         return TrioResponse(status=204, headers={"Allow": ", ".join(sorted(allowed))})
 
 
-def create_app(headend: Headend) -> QuartTrio:
-    """Return the ASGI application of an open headend; it needs no closing."""
+def create_app(headend: Headend, options: RestOptions | None = None) -> QuartTrio:
+    """Return the ASGI application of an open headend; it needs no closing.
+
+    Raises:
+        RoleNotStatedError: a route does not state the role that it needs.
+    """
+    options = options or RestOptions()
     app = _App(__name__, static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
@@ -44,22 +68,40 @@ def create_app(headend: Headend) -> QuartTrio:
     # Merging redirects, with an HTML body.
     app.url_map.merge_slashes = False
     register_error_handlers(app, max_body_bytes=MAX_BODY_BYTES, body_timeout_s=_BODY_TIMEOUT_S)
-    metrics = Metrics(headend)
-    index = FleetIndex(headend.fleet)
+    counters = TenantCounters()
+    metrics = Metrics(headend, counters)
+    indexes = FleetIndexes(headend.fleet)
+    access = AccessControl(
+        Authenticator(headend.access, verifier=options.verifier, wall=headend.wall),
+        limits=options.limits,
+        audit=headend.audit,
+        counters=counters,
+        wall=headend.wall,
+    )
     for blueprint in (
-        telemetry_blueprint(headend, index),
-        dispatch_blueprint(headend, index),
-        agents_blueprint(headend, index),
-        assets_blueprint(headend, index),
-        fleet_blueprint(headend, index),
-        health_blueprint(headend, metrics, cache(lambda: openapi_document(app))),
+        telemetry_blueprint(headend, indexes),
+        dispatch_blueprint(headend, indexes, access, counters),
+        agents_blueprint(headend, indexes),
+        assets_blueprint(headend, indexes),
+        fleet_blueprint(headend, indexes, access),
+        access_blueprint(headend),
+        health_blueprint(
+            headend,
+            indexes,
+            metrics,
+            cache(lambda: openapi_document(app)),
+            metrics_open=options.metrics_open,
+        ),
     ):
         app.register_blueprint(blueprint)
+    access.read_roles(app)
 
     @app.before_request
-    async def record_route() -> None:
+    async def admit() -> None:
+        current = request_ctx.request
         # mypy: Quart types the scope as hypercorn's TypedDict, which has no further keys.
-        request.scope[ROUTE] = request.url_rule.rule if request.url_rule is not None else ""  # type: ignore[literal-required]
+        current.scope[ROUTE] = current.url_rule.rule if current.url_rule is not None else ""  # type: ignore[literal-required]
+        await access.admit(current)
 
     app.asgi_app = RequestLog(app.asgi_app, metrics.observe_request)  # type: ignore[assignment]  # how middleware is added
     return app

@@ -1,9 +1,13 @@
 """The headend as the routes see it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
 
+from trioder.access.audit import AuditTrail
+from trioder.access.table import AccessTable
+from trioder.access.watch import AccessWatch
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
@@ -14,7 +18,7 @@ from trioder.gateway.sessions import SessionRegistry
 from trioder.ingest.latest import LatestState
 from trioder.ingest.service import Ingest
 from trioder.process.wall_time import WallClock
-from trioder.rpc import PeerLimits, Services
+from trioder.rpc import PeerAccess, PeerLimits, Services
 from trioder.store.interface import Store
 
 
@@ -28,6 +32,11 @@ class Headend:
         services: what the gRPC port serves.
         peers: the limits of the gRPC port's connections.
         closing: set at shutdown; sessions end and new ones are refused.
+        audit: records commands, changes of access and refusals.
+        peer_access: which peers the gRPC port serves.
+        access: the access file in memory; None without one.
+        access_watch: keeps `access` current; None without it.
+        access_changed: ends the sessions that `access` no longer permits; called after each change of it.
     """
 
     fleet: Fleet
@@ -45,6 +54,11 @@ class Headend:
     peers: PeerLimits
     closing: trio.Event
     reloader: FleetReloader
+    audit: AuditTrail
+    peer_access: PeerAccess
+    access_changed: Callable[[], None]
+    access: AccessTable | None = None
+    access_watch: AccessWatch | None = None
 
     @property
     def started_ms(self) -> int:

@@ -58,8 +58,12 @@ class ErrorBody(msgspec.Struct, kw_only=True):
 class ApiError(Exception):
     """A request fails with this HTTP status, code and message.
 
-    Attributes:
+    Args:
+        status: of the response.
+        message: one sentence for people.
+        code: None for that of the status.
         retry_after_s: when the same request may succeed; None when that is not known.
+        challenge: the value of WWW-Authenticate; None for no such header.
     """
 
     def __init__(
@@ -69,12 +73,17 @@ class ApiError(Exception):
         *,
         code: ErrorCode | None = None,
         retry_after_s: int | None = None,
+        challenge: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code: ErrorCode = code or code_of_status(status)
         self.message = message
-        self.retry_after_s = retry_after_s
+        self.headers: dict[str, str] = {}
+        if retry_after_s is not None:
+            self.headers["Retry-After"] = str(retry_after_s)
+        if challenge is not None:
+            self.headers["WWW-Authenticate"] = challenge
 
 
 def code_of_status(status: int) -> ErrorCode:
@@ -93,8 +102,7 @@ def register_error_handlers(app: Quart, *, max_body_bytes: int, body_timeout_s: 
     @app.errorhandler(ApiError)
     async def on_api_error(error: ApiError) -> TrioResponse:
         response = _error_response(error.status, error.message, code=error.code)
-        if error.retry_after_s is not None:
-            response.headers["Retry-After"] = str(error.retry_after_s)
+        response.headers.extend(error.headers)
         return response
 
     @app.errorhandler(HTTPException)

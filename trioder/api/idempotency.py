@@ -1,7 +1,7 @@
 """`Idempotency-Key`: a repeated request is executed once and gets the same response.
 
-Keys are kept in memory for a day, and in the store as long as its dispatch records. The newest keep the
-record of the first response; for the others the current record is returned.
+A tenant's keys are its own. They are kept in memory for a day, and in the store as long as its dispatch
+records. The newest keep the record of the first response; for the others the current record is returned.
 """
 
 from collections import OrderedDict
@@ -16,6 +16,7 @@ from quart import request
 
 from trioder.api.errors import ApiError
 from trioder.api.schemas.dispatch import DispatchBody
+from trioder.domain.access import Scope
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.text import preview
 from trioder.store.interface import Store, StoreUnavailableError
@@ -29,6 +30,8 @@ _LOOKUP_TIMEOUT_S = 2.0
 # The longest pause between two attempts of the store to connect.
 _RETRY_AFTER_S = 5
 
+# A tenant, and one of its keys.
+_OwnKey = tuple[str, str]
 # Takes the key to be recorded and the digest of the request.
 Execute = Callable[[str | None, str | None], Awaitable[DispatchRecord]]
 
@@ -56,14 +59,17 @@ class IdempotencyKeys:
     ) -> None:
         self._store = store
         self._find = find
-        self._used: OrderedDict[str, _UsedKey] = OrderedDict()
-        self._first_records: OrderedDict[str, DispatchRecord] = OrderedDict()
+        self._used: OrderedDict[_OwnKey, _UsedKey] = OrderedDict()
+        self._first_records: OrderedDict[_OwnKey, DispatchRecord] = OrderedDict()
         self._members = 0
         # Requests with the same key run one after the other, so that the second finds the first's record.
-        self._locks: dict[str, trio.Lock] = {}
+        self._locks: dict[_OwnKey, trio.Lock] = {}
 
-    async def execute_once(self, body: DispatchBody, execute: Execute) -> DispatchRecord:
-        """Call `execute` unless the request's key was used before; return the record of the first call.
+    async def execute_once(self, body: DispatchBody, execute: Execute, *, scope: Scope) -> DispatchRecord:
+        """Call `execute` unless the caller's tenant has used the request's key before.
+
+        Returns:
+            The record of the first call.
 
         Raises:
             ApiError: 400 for a malformed key, 409 for a key used with another body, 503 when the store
@@ -72,24 +78,27 @@ class IdempotencyKeys:
         key = _key_of_request()
         if key is None:
             return await execute(None, None)
-        digest = sha256(msgspec.json.encode(body)).hexdigest()
-        async with self._locked(key):
-            used = self._used.get(key) or await self._look_up(key)
+        own_key = scope.tenant, key
+        digest = _digest_of(body, scope)
+        async with self._locked(own_key):
+            used = self._used.get(own_key) or await self._look_up(own_key)
             if used is None:
                 # No checkpoint between these two: a cancelled request has either done both or neither.
                 record = await execute(key, digest)
-                self._remember(key, record, digest)
+                self._remember(own_key, record, digest)
                 return record
         if used.digest != digest:
+            # That command may have been to sites that this caller does not see.
+            named = f", {used.dispatch_id}" if scope.site_ids is None else ""
             raise ApiError(
                 409,
-                f"Idempotency-Key {preview(key)} was used for another command, {used.dispatch_id}; "
+                f"Idempotency-Key {preview(key)} was used for another command{named}; "
                 "a new command takes a new key",
             )
-        return self._first_records.get(key) or await self._current_record(key, used)
+        return self._first_records.get(own_key) or await self._current_record(own_key, used)
 
     @asynccontextmanager
-    async def _locked(self, key: str) -> AsyncIterator[None]:
+    async def _locked(self, key: _OwnKey) -> AsyncIterator[None]:
         lock = self._locks.setdefault(key, trio.Lock())
         try:
             async with lock:
@@ -99,10 +108,11 @@ class IdempotencyKeys:
             if not lock.locked():
                 self._locks.pop(key, None)
 
-    async def _current_record(self, key: str, used: _UsedKey) -> DispatchRecord:
+    async def _current_record(self, own_key: _OwnKey, used: _UsedKey) -> DispatchRecord:
+        tenant, key = own_key
         try:
             found = await self._find(used.dispatch_id) or await self._store.find_dispatch(
-                dispatch_id=used.dispatch_id
+                dispatch_id=used.dispatch_id, scope=Scope(tenant=tenant)
             )
         except StoreUnavailableError as error:
             raise ApiError(
@@ -118,10 +128,12 @@ class IdempotencyKeys:
             )
         return found
 
-    async def _look_up(self, key: str) -> _UsedKey | None:
+    async def _look_up(self, own_key: _OwnKey) -> _UsedKey | None:
+        tenant, key = own_key
         try:
             with trio.fail_after(_LOOKUP_TIMEOUT_S):
-                record = await self._store.find_dispatch(idempotency_key=key)
+                # Of all sites: a key is the tenant's.
+                record = await self._store.find_dispatch(idempotency_key=key, scope=Scope(tenant=tenant))
         except (StoreUnavailableError, trio.TooSlowError) as error:
             why = str(error) or f"the database has not answered within {_LOOKUP_TIMEOUT_S:g} s"
             raise ApiError(
@@ -132,9 +144,9 @@ class IdempotencyKeys:
             ) from None
         if record is None or record.request_digest is None:
             return None
-        return self._remember(key, record, record.request_digest)
+        return self._remember(own_key, record, record.request_digest)
 
-    def _remember(self, key: str, record: DispatchRecord, digest: str) -> _UsedKey:
+    def _remember(self, key: _OwnKey, record: DispatchRecord, digest: str) -> _UsedKey:
         # Monotonic: no step of the wall clock expires a key early.
         now_s = trio.current_time()
         used = self._used[key] = _UsedKey(digest=digest, dispatch_id=record.dispatch_id, at_s=now_s)
@@ -147,10 +159,18 @@ class IdempotencyKeys:
             self._drop_first_record(next(iter(self._first_records)))
         return used
 
-    def _drop_first_record(self, key: str) -> None:
+    def _drop_first_record(self, key: _OwnKey) -> None:
         record = self._first_records.pop(key, None)
         if record is not None:
             self._members -= _size_of(record)
+
+
+def _digest_of(body: DispatchBody, scope: Scope) -> str:
+    encoded = msgspec.json.encode(body)
+    if scope.site_ids is not None:
+        # `fleet` means other assets to a caller that sees other sites.
+        encoded += msgspec.json.encode(sorted(scope.site_ids))
+    return sha256(encoded).hexdigest()
 
 
 def _size_of(record: DispatchRecord) -> int:

@@ -9,34 +9,57 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 from quart import Quart
-from quart_schema import Info, OpenAPIProvider, QuartSchema, document
+from quart_schema import HttpSecurityScheme, Info, OpenAPIProvider, QuartSchema, document
 from werkzeug.routing.converters import BaseConverter
+from werkzeug.routing.rules import Rule
 
 import trioder
+from trioder.api.access import state_role, stated_role
 from trioder.api.errors import ErrorBody
 from trioder.api.schemas.resources import NoQuery
+from trioder.domain.access import Role
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _REFERENCE = "#/components/schemas/{name}"
+_SCHEME = "bearer"
 
 
 def documented(
     response: Any,
     *,
+    role: Role | None,
     query: type[msgspec.Struct] = NoQuery,
     body: type[msgspec.Struct] | None = None,
     errors: tuple[int, ...] = (),
     also: dict[int, Any] | None = None,
 ) -> Callable[[F], F]:
-    """Describe a route's parameters, body and responses; checks nothing. 400, 421 and 500 are implied."""
+    """Describe a route's parameters, body and responses, and state the role that it needs.
+
+    400, 401, 421, 429, 500, 503, and 403 for roles above viewer are implied. Only the role is checked, by
+    `AccessControl`.
+
+    Args:
+        response: the type of the body of a 200.
+        role: the lowest role that may use it; None for a route that needs no token.
+        query: the query parameters.
+        body: the type of the request's body.
+        errors: further statuses of errors.
+        also: the bodies of other statuses than 200.
+    """
+    implied = {400, 401, 421, 429, 500, 503} | ({403} if role in {"operator", "admin"} else set())
     responses: dict[int, Any] = {200: response, **(also or {})}
-    responses |= dict.fromkeys(sorted({400, 421, 500, *errors}), ErrorBody)
-    decorate: Callable[[F], F] = document(
+    responses |= dict.fromkeys(sorted({*implied, *errors}), ErrorBody)
+    describe: Callable[[F], F] = document(
         querystring=query,
         request=body,
         responses={status: (model, None) for status, model in responses.items()},
     )
+
+    def decorate(view: F) -> F:
+        state_role(view, role)
+        return describe(view)
+
     return decorate
 
 
@@ -46,8 +69,13 @@ def openapi_document(app: Quart) -> dict[str, Any]:
         info=Info(
             title="trioder headend",
             version=trioder.__version__,
-            description="Dispatches a fleet of grid batteries. + MW discharges to the grid, - MW charges.",
+            description="Dispatches a fleet of grid batteries. + MW discharges to the grid, - MW charges. "
+            "A token has a role (viewer, operator or admin) and a tenant: nothing outside of that is shown "
+            "or commanded. A headend without any token on file needs none.",
         ),
+        security_schemes={
+            _SCHEME: HttpSecurityScheme(scheme="bearer"),
+        },
     )
     # The extension is not registered: it would validate and convert every request and response, and its
     # pages load scripts from other hosts.
@@ -55,6 +83,19 @@ def openapi_document(app: Quart) -> dict[str, Any]:
 
 
 class _Provider(OpenAPIProvider):
+    def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+        paths, components = super().build_paths(rule)
+        role = stated_role(self._app.view_functions[rule.endpoint], rule.endpoint)
+        needed = "Needs no token." if role is None else f"Needs the role {role}."
+        for operations in paths.values():
+            for operation in operations.values():
+                operation["description"] = f"{operation['description']}\n\n{needed}".strip()
+                # An empty requirement: a token is optional.
+                operation["security"] = [{_SCHEME: []}] if role is not None else [{}, {_SCHEME: []}]
+                if role is not None:
+                    operation["x-role"] = role
+        return paths, components
+
     def build_path_parameter(self, name: str, converter: BaseConverter) -> dict[str, Any]:
         parameter = super().build_path_parameter(name, converter)
         parameter["schema"]["format"] = "uuid"

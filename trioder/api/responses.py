@@ -12,6 +12,8 @@ import trio
 from quart import request
 from quart_trio.wrappers import TrioResponse
 
+from trioder.api.access import hold_stream
+
 T = TypeVar("T")
 
 JSON = "application/json"
@@ -50,9 +52,16 @@ def object_response(
 
 
 def stream_response(chunks: AsyncGenerator[bytes], *, status: int = 200) -> TrioResponse:
-    """Return the concatenated chunks; a HEAD request consumes none of them."""
+    """Return the concatenated chunks; a HEAD request consumes none of them.
+
+    Raises:
+        ApiError: 429: the caller has too many streamed responses open.
+    """
     if request.method == "HEAD":
         return TrioResponse(b"", status, content_type=JSON)
+    if request.method != "POST":
+        # The command of a POST was carried out: its response must not be a refusal.
+        hold_stream()
     return TrioResponse(_coalesced(chunks), status, content_type=JSON)
 
 

@@ -253,7 +253,9 @@ class AckTracker:
             ends_ms = now_ms + round(min(ack.remaining_s, MAX_DURATION_S) * 1000)
         if dispatch is not None:
             self._registry.history.reopen(dispatch)
-        setpoint = adopted_setpoint(dispatch, key, ack, now_ms=now_ms, ends_ms=ends_ms)
+        setpoint = adopted_setpoint(
+            dispatch, key, ack, tenant=self._fleet.tenant_of(key), now_ms=now_ms, ends_ms=ends_ms
+        )
         if dispatch is None:
             self._registry.history.add(setpoint.dispatch)
         self._registry.make_current(setpoint)

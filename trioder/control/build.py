@@ -11,6 +11,7 @@ from typing import cast
 
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import LEFT_THE_FLEET
+from trioder.domain.access import ALL_TENANTS
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import (
     AssetSetpointRecord,
@@ -120,6 +121,8 @@ class DispatchBuilder:
             expires_in_s=expires_in_s,
             idempotency_key=request.idempotency_key,
             request_digest=request.request_digest,
+            tenant=request.tenant,
+            requested_by=request.requested_by,
             dispatched_ms=now_ms,
             queue_until_ms=now_ms + round(expires_in_s * 1000),
             ends_ms=valid_until_ms if duration_s is None else now_ms + duration_s * 1000,
@@ -181,6 +184,8 @@ def dispatch_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatc
         resplit=record.resplit,
         idempotency_key=record.idempotency_key,
         request_digest=record.request_digest,
+        tenant=record.tenant,
+        requested_by=record.requested_by,
         shortfall_mw=record.shortfall_mw,
         reallocations=list(record.resplits),
     )
@@ -260,7 +265,13 @@ def _setpoint_of(
 
 
 def adopted_setpoint(
-    dispatch: Dispatch | None, key: int, ack: Acknowledgement, *, now_ms: int, ends_ms: int | None
+    dispatch: Dispatch | None,
+    key: int,
+    ack: Acknowledgement,
+    *,
+    tenant: str,
+    now_ms: int,
+    ends_ms: int | None,
 ) -> AssetSetpoint:
     """Return a setpoint that an agent reports as active, and of which there is no record.
 
@@ -276,9 +287,11 @@ def adopted_setpoint(
             dispatched_ms=now_ms,
             queue_until_ms=now_ms,
             ends_ms=ends_ms,
+            tenant=tenant,
             adopted=True,
         )
     else:
+        dispatch.tenant = tenant if dispatch.tenant == tenant else ALL_TENANTS
         dispatch.target = DispatchTarget(kind="assets")
         dispatch.mw += mw
     setpoint = AssetSetpoint(

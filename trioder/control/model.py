@@ -10,6 +10,7 @@ from math import fsum
 
 import trio
 
+from trioder.domain.access import DEFAULT_TENANT
 from trioder.domain.dispatch import (
     AllocationRecord,
     AssetSetpointRecord,
@@ -191,6 +192,8 @@ class Dispatch:
         queue_until_ms: until when its first setpoints may wait to be sent.
         strategy: how it was split; None for a dispatch to one asset.
         resplit: whether the power of an asset that drops out is reallocated to the others.
+        tenant: whose assets; `ALL_TENANTS` for several tenants' together.
+        requested_by: the principal's name.
         candidate_keys: the assets that were asked for.
         excluded: the assets that were allocated nothing: the reason for programs and for people.
         shortfall_mw: the part of the total that no asset can hold.
@@ -222,6 +225,8 @@ class Dispatch:
     resplit: bool = False
     idempotency_key: str | None = None
     request_digest: str | None = None
+    tenant: str = DEFAULT_TENANT
+    requested_by: str = ""
     candidate_keys: Sequence[int] = ()
     setpoints: dict[int, AssetSetpoint] = field(default_factory=dict)
     excluded: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -351,6 +356,8 @@ class Dispatch:
             is_open=not self.ended,
             idempotency_key=self.idempotency_key,
             request_digest=self.request_digest,
+            tenant=self.tenant,
+            requested_by=self.requested_by,
             resplits=tuple(self.reallocations),
             by_state={state: count for state, count in self.count_by_state.items() if count},
             assets_left_out=len(self.excluded),

@@ -53,12 +53,14 @@ class Principal:
         kind: how it was authenticated; `open` where no access control is configured.
         role: the highest that it has.
         scope: what it sees.
+        expires_ms: until when it is authenticated; Unix time; None where it does not end or is not known.
     """
 
     name: str
     kind: Literal["token", "oidc", "open"]
     role: Role
     scope: Scope = EVERYTHING
+    expires_ms: int | None = None
 
     def has_role(self, role: Role) -> bool:
         """Whether its role includes `role`."""

@@ -31,6 +31,8 @@ class RequestTerms:
         expires_in_s: how long the dispatch may wait for an asset that is not connected.
         idempotency_key: the user's, to be recorded.
         request_digest: of the request under that key.
+        tenant: whose assets; `ALL_TENANTS` for several tenants' together.
+        requested_by: the principal's name.
     """
 
     mw: float
@@ -40,6 +42,8 @@ class RequestTerms:
     expires_in_s: float | None = None
     idempotency_key: str | None = None
     request_digest: str | None = None
+    tenant: str = DEFAULT_TENANT
+    requested_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,14 @@
 The order of the `async with` blocks is the order of the shutdown, from the inside out.
 """
 
+import ipaddress
 import math
 import os
 import random
-import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +19,20 @@ import structlog
 import trio
 import trio_asyncio
 
-from trioder.api import AllowedHosts, create_app, serve_rest
+from trioder.access.document import AccessFileError
+from trioder.access.tls import TlsConfigurationError
+from trioder.api import AllowedHosts, RestOptions, create_app, serve_rest
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
-from trioder.fleet.reload import FleetReloader
+from trioder.headend.reloads import open_reloads
+from trioder.headend.rest_options import rest_options
+from trioder.headend.security import (
+    Security,
+    SecurityError,
+    SecurityOptions,
+    configure_security,
+    security_options,
+)
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
 from trioder.process.logs import LogFormat, configure_logging, logging_options
@@ -174,6 +185,8 @@ _option = partial(click.option, show_default=True, show_envvar=True)
     default=256,
     help="MiB that all gRPC peers together can occupy in the headend; beyond it connections are closed.",
 )
+@security_options
+@rest_options
 @logging_options
 def main(
     *,
@@ -188,11 +201,24 @@ def main(
     tick_s: float,
     stale_after_s: float,
     peer_memory_mb: int,
+    security: SecurityOptions,
+    rest: RestOptions,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
     """Read the fleet and serve it until a stop signal."""
     configure_logging(level=log_level, format=log_format)
+    try:
+        secured = configure_security(
+            security,
+            state_dir=state_dir,
+            grpc_addr=grpc_addr,
+            http_addr=http_addr,
+            has_issuer=rest.verifier is not None,
+        )
+    except (SecurityError, TlsConfigurationError, AccessFileError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
     descriptors = raise_descriptor_limit()
     try:
         fleet = load_fleet(assets_path)
@@ -217,6 +243,8 @@ def main(
         peers=PeerOptions(
             memory_bytes=peer_memory_mb * 1024 * 1024, max_connections=peer_descriptors(descriptors)
         ),
+        security=secured,
+        rest=rest,
     )
     refused: list[BaseException] = []
     try:
@@ -254,12 +282,15 @@ async def _run(
     tick_s: float,
     stale_after_s: float,
     peers: PeerOptions,
+    security: Security,
+    rest: RestOptions,
 ) -> None:
     async with AsyncExitStack() as ports:
         # First of all: a second headend must fail here.
         http_listeners = await _listen(http_addr, "HEADEND_HTTP_ADDR", ports)
         grpc_listeners = await _listen(grpc_addr, "HEADEND_GRPC_ADDR", ports)
         wall = WallClock.starting_now()
+        rest = replace(rest, limits=replace(rest.limits, limit_open_access=not _is_loopback(http_listeners)))
         async with (
             open_stop_signal() as stop,
             _open_stop_watchdog(stop) as started,
@@ -282,25 +313,31 @@ async def _run(
                 stale_after_s=stale_after_s,
                 read_fleet=partial(load_fleet, assets_path),
                 peers=PeerLimits(peers),
+                access=security.access,
+                access_path=security.access_path,
+                require_identities=security.require_identities,
             ) as headend,
-            _open_reload_on_hangup(headend.reloader),
+            open_reloads(headend, security.tls),
             trio.open_nursery() as edge,
         ):
-            rest = partial(
+            serve = partial(
                 serve_rest,
-                create_app(headend),
+                create_app(headend, rest),
                 http_listeners,
                 shutdown=headend.closing,
                 hosts=http_hosts,
                 counters=headend.counters,
+                tls=security.http_tls,
             )
-            await edge.start(rest)
+            await edge.start(serve)
             grpc = partial(
                 serve_rpc,
                 grpc_listeners,
                 headend.services,
                 options=_GRPC,
                 limits=headend.peers,
+                tls=security.grpc_tls,
+                access=headend.peer_access,
                 drain=headend.closing,
             )
             await edge.start(grpc)
@@ -318,26 +355,6 @@ async def _run(
             headend.closing.set()
             edge.cancel_scope.deadline = trio.current_time() + _GRACE_S
     log.info("headend stopped")
-
-
-@asynccontextmanager
-async def _open_reload_on_hangup(reloader: FleetReloader) -> AsyncIterator[None]:
-    """Reload at SIGHUP around the block; apart from the edge, whose end is waited for at a stop."""
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_reload_on_hangup, reloader)
-        yield
-        nursery.cancel_scope.cancel()
-
-
-async def _reload_on_hangup(
-    reloader: FleetReloader, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Reload the fleet file on SIGHUP; the result is logged."""
-    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
-        task_status.started()
-        async for _ in hangups:
-            with suppress(FleetFileError):
-                await reloader.reload()
 
 
 @asynccontextmanager
@@ -378,6 +395,10 @@ async def _listen(address: Address, variable: str, ports: AsyncExitStack) -> lis
     for listener in listeners:
         await ports.enter_async_context(listener)
     return listeners
+
+
+def _is_loopback(listeners: list[trio.SocketListener]) -> bool:
+    return all(ipaddress.ip_address(one.socket.getsockname()[0]).is_loopback for one in listeners)
 
 
 def _address_of(listeners: list[trio.SocketListener]) -> str:

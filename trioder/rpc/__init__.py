@@ -4,6 +4,7 @@ from trioder.rpc.client import Channel, ClientCall, connect, open_channel
 from trioder.rpc.method import Method, method_of
 from trioder.rpc.options import ConnectionOptions, PeerOptions
 from trioder.rpc.peer import Peer
+from trioder.rpc.peer_access import PeerAccess
 from trioder.rpc.peer_limits import PeerLimits
 from trioder.rpc.server import serve_connection, serve_rpc
 from trioder.rpc.services import Handler, ServerCall, Services
@@ -16,6 +17,7 @@ __all__ = [
     "Handler",
     "Method",
     "Peer",
+    "PeerAccess",
     "PeerLimits",
     "PeerOptions",
     "RpcError",

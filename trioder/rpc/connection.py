@@ -3,6 +3,7 @@
 It feeds the calls' streams; `server` and `client` decide which calls are opened and what runs in them.
 """
 
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -12,6 +13,8 @@ import structlog
 import trio
 from h2.errors import ErrorCodes
 
+from trioder.access.tls_errors import TLS_ON_PLAIN_CONNECTION, explain, is_certificate_refused, is_tls
+from trioder.access.tls_stream import TlsStream
 from trioder.rpc.call_stream import CallStream
 from trioder.rpc.core import Core, ProtocolViolationError
 from trioder.rpc.options import ConnectionOptions
@@ -74,6 +77,7 @@ class Connection:
         self.streams: dict[int, CallStream] = {}
         self.draining = False
         self.close_reason: str | None = None
+        self.close_status = StatusCode.UNAVAILABLE
         self._on_event: dict[type[h2.events.Event], Callable[[Any], None]] = {
             h2.events.DataReceived: self._on_data,
             h2.events.StreamEnded: self._on_stream_end,
@@ -117,7 +121,7 @@ class Connection:
             log.exception("connection crashed")
         finally:
             self.close("the connection was closed")
-            error = RpcError(StatusCode.UNAVAILABLE, self.close_reason or "")
+            error = RpcError(self.close_status, self.close_reason or "")
             for stream in list(self.streams.values()):
                 stream.close(error)
                 stream.scope.cancel()
@@ -136,6 +140,14 @@ class Connection:
             self.close_reason = reason
         self.outbound.closed = True
         self._closed.set()
+
+    def _close_lost(self, error: Exception) -> None:
+        """Close the connection, which was lost."""
+        if self.close_reason is None and is_certificate_refused(error):
+            # TLS 1.3: a client learns only now that its certificate was refused.
+            self.close_status = StatusCode.UNAUTHENTICATED
+        cause = explain(error) if isinstance(error.__cause__, ssl.SSLError) else error.__cause__ or error
+        self.close(f"the connection was lost: {cause}")
 
     def terminate(self, error: RpcError, error_code: ErrorCodes | None) -> None:
         """End every call with an error now, release what they hold, and close the connection soon after.
@@ -191,6 +203,9 @@ class Connection:
             while data := await self._transport.receive_some(self._read_bytes()):
                 self._last_received_s = budget.last_received_s = trio.current_time()
                 self._messages_read = 0
+                if self._bytes_read == 0 and is_tls(data):
+                    self._refuse_peer("tls", TLS_ON_PLAIN_CONNECTION, StatusCode.UNAVAILABLE, None)
+                    return
                 self._bytes_read += len(data)
                 self._unprocessed_bytes = len(data)
                 for number, piece in enumerate(self.core.slices(data)):
@@ -200,6 +215,8 @@ class Connection:
                         return
                 self._unprocessed_bytes = 0
                 self._charge_buffers()
+            if self._client_side and self._bytes_read == 0 and not isinstance(self._transport, TlsStream):
+                self.close("the peer closed the connection and sent nothing; it may require TLS (https://)")
             self.close("the peer closed the connection")
         except ProtocolViolationError as violation:
             # Its GOAWAY is pending already.
@@ -207,7 +224,7 @@ class Connection:
                 "protocol_violation", f"protocol violation: {violation}", StatusCode.UNAVAILABLE, None
             )
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self.close(f"the connection was lost: {error.__cause__ or error}")
+            self._close_lost(error)
 
     def _read_bytes(self) -> int:
         if self.budget.unregistered and not self._shares_slices():
@@ -223,6 +240,8 @@ class Connection:
         if self._shares_slices():
             self._charge_buffers()
             await self.budget.limits.next_slice()
+        elif self.budget.unregistered:
+            await self.budget.limits.next_first_slice()
         elif not first:
             await trio.lowlevel.checkpoint()
 
@@ -255,7 +274,7 @@ class Connection:
                 if self.draining and not self.streams:
                     self._finish_drain()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self.close(f"the connection was lost: {error.__cause__ or error}")
+            self._close_lost(error)
 
     def _finish_drain(self) -> None:
         """Close a drained connection: the last call's status is sent."""

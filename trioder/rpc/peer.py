@@ -1,8 +1,12 @@
 """The peer of a stream: its address, and its certificate."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import trio
+
+from trioder.access.certificate_fields import read_certificate
+from trioder.access.tls_stream import TlsStream
 
 
 class TlsRefusedError(Exception):
@@ -21,6 +25,14 @@ class Peer:
     address: str
     certificate: bytes | None = None
 
+    @property
+    def certificate_serial(self) -> str:
+        """The serial number of its certificate, in hex as in the access file; empty without one."""
+        with suppress(ValueError):
+            if self.certificate is not None:
+                return read_certificate(self.certificate).serial
+        return ""
+
 
 async def peer_of(stream: trio.abc.Stream) -> Peer:
     """Return the peer, after the handshake of a TLS stream.
@@ -29,25 +41,23 @@ async def peer_of(stream: trio.abc.Stream) -> Peer:
         TlsRefusedError: h2 was not negotiated.
         trio.BrokenResourceError: the handshake failed.
     """
-    if isinstance(stream, trio.SSLStream):
+    if isinstance(stream, TlsStream):
         await stream.do_handshake()
-        if stream.selected_alpn_protocol() != "h2":
-            raise TlsRefusedError("the peer did not negotiate h2 (ALPN)")
-        return Peer(
-            address=_address(stream.transport_stream), certificate=stream.getpeercert(binary_form=True)
-        )
+        if stream.alpn_protocol != "h2":
+            raise TlsRefusedError("the peer did not negotiate h2 (ALPN): the gRPC port speaks nothing else")
+        return Peer(address=_address(stream.transport_stream), certificate=stream.peer_certificate)
     return Peer(address=_address(stream))
 
 
 def address_of(stream: trio.abc.Stream) -> str:
     """Return the peer's host, before any handshake."""
-    address = _address(stream.transport_stream if isinstance(stream, trio.SSLStream) else stream)
+    address = _address(stream.transport_stream if isinstance(stream, TlsStream) else stream)
     return address.rpartition(":")[0].strip("[]") or address
 
 
 async def first_byte(stream: trio.abc.Stream) -> None:
     """Wait until the peer has sent something, which is not consumed, or has closed."""
-    transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    transport = stream.transport_stream if isinstance(stream, TlsStream) else stream
     if isinstance(transport, trio.SocketStream):
         await trio.lowlevel.wait_readable(transport.socket)
 

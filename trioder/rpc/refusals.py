@@ -22,6 +22,8 @@ REASONS = (
     "protocol_violation",
     "unread_responses",
     "accept",
+    "tls",
+    "certificate",
 )
 
 

@@ -15,19 +15,24 @@ import structlog
 import trio
 from h2.errors import ErrorCodes
 
+from trioder.access.tls import ServerTls
+from trioder.access.tls_errors import explain
+from trioder.access.tls_stream import TlsStream
 from trioder.process.nurseries import leaf_exceptions
 from trioder.rpc.call_stream import CallStream
 from trioder.rpc.connection import Connection
 from trioder.rpc.headers import MalformedHeadersError, NotGrpcError, RequestHead, read_request
 from trioder.rpc.options import ConnectionOptions
 from trioder.rpc.peer import Peer, TlsRefusedError, address_of, first_byte, peer_of
-from trioder.rpc.peer_limits import PeerBudget, PeerLimits
+from trioder.rpc.peer_access import PeerAccess
+from trioder.rpc.peer_limits import PeerBudget, PeerLimits, unlimited_budget
 from trioder.rpc.refusals import Refusals
 from trioder.rpc.services import Handler, ServerCall, Services
 from trioder.rpc.status import RpcError, StatusCode
 
 log = structlog.stdlib.get_logger(__name__)
 
+# Of a peer that was admitted; thousands may wait for that.
 _HANDSHAKE_WITHIN_S = 10.0
 _DEFAULTS = ConnectionOptions()
 # A listener that has run out of file descriptors is retried after so long.
@@ -42,6 +47,8 @@ async def serve_rpc(
     drain: trio.Event,
     options: ConnectionOptions = _DEFAULTS,
     limits: PeerLimits | None = None,
+    tls: ServerTls | None = None,
+    access: PeerAccess | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept connections and serve each until `drain` is set and the calls then in flight have ended.
@@ -52,6 +59,8 @@ async def serve_rpc(
         drain: see above.
         options: the bounds of each connection.
         limits: those of all together; none beyond `options` when it is None.
+        tls: the listeners' connections are TLS, by its context of that time; plain when it is None.
+        access: which peers are served; all when it is None.
         task_status: started once connections are accepted.
 
     Error handling: nothing that a peer does is raised here, nor exhausted descriptors or memory; any other
@@ -61,9 +70,9 @@ async def serve_rpc(
         if limits is not None:
             sweeper.start_soon(limits.sweep)
         async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
-            serve = partial(serve_connection, services=services, drain=drain, options=options)
+            serve = partial(serve_connection, services=services, drain=drain, options=options, access=access)
             for listener in listeners:
-                accepting.start_soon(_accept, listener, limits, connections, serve)
+                accepting.start_soon(_accept, listener, limits, tls, connections, serve)
             task_status.started()
             await drain.wait()
             accepting.cancel_scope.cancel()
@@ -77,33 +86,57 @@ async def serve_connection(
     drain: trio.Event | None = None,
     options: ConnectionOptions = _DEFAULTS,
     budget: PeerBudget | None = None,
+    access: PeerAccess | None = None,
 ) -> None:
     """Serve one connection until it ends, then close the stream. Nothing that the peer does is raised.
 
     Args:
-        stream: any bidirectional stream; a TLS one must have negotiated h2.
+        stream: any bidirectional stream; a `TlsStream` has to negotiate h2, and may have done its handshake.
         services: the methods that are served.
         drain: once set, GOAWAY is sent, and the connection ends with the last call.
         options: its bounds.
         budget: its share of the limits of all connections (`PeerLimits.serving`).
+        access: whether the peer is served; yes when it is None.
+    """
+    budget = budget or unlimited_budget()
+    access = access or PeerAccess()
+    try:
+        peer = await _identify(stream, budget)
+    except _NotServedError:
+        return
+    connection = Connection(stream, client_side=False, options=options, budget=budget)
+    with access.serving(peer, connection):
+        await _Calls(connection, services, peer, access).run(trio.Event() if drain is None else drain)
+
+
+class _NotServedError(Exception):
+    """The TLS handshake failed; that is counted, and the stream is closed."""
+
+
+async def _identify(stream: trio.abc.Stream, budget: PeerBudget) -> Peer:
+    """Return the peer, after its TLS handshake if the stream has not done that.
+
+    Raises:
+        _NotServedError: see there.
     """
     try:
         with trio.fail_after(_HANDSHAKE_WITHIN_S):
-            peer = await peer_of(stream)
+            return await peer_of(stream)
     except (TlsRefusedError, trio.TooSlowError, trio.BrokenResourceError) as error:
-        log.info("connection refused", reason=str(error) or "the TLS handshake took too long")
+        # Load balancers connect, and close without a byte, to see whether the port is open.
+        if not (isinstance(stream, TlsStream) and stream.received_nothing):
+            budget.refuse("tls", explain(error))
         await trio.aclose_forcefully(stream)
-        return
+        raise _NotServedError from None
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
-    connection = Connection(stream, client_side=False, options=options, budget=budget)
-    await _Calls(connection, services, peer).run(trio.Event() if drain is None else drain)
 
 
 async def _accept(
     listener: trio.abc.Listener[Any],
     limits: PeerLimits | None,
+    tls: ServerTls | None,
     connections: trio.Nursery,
     serve: Callable[..., Awaitable[None]],
 ) -> None:
@@ -120,21 +153,28 @@ async def _accept(
                 refusals.add("accept", detail=str(error))
                 await trio.sleep(_ACCEPT_RETRY_S)
                 continue
-            budget = None if limits is None else limits.open_budget(address_of(stream))
-            connections.start_soon(_serve_accepted, stream, budget, serve)
+            budget = unlimited_budget() if limits is None else limits.open_budget(address_of(stream))
+            connections.start_soon(_serve_accepted, stream, budget, tls, serve)
 
 
 async def _serve_accepted(
-    stream: trio.abc.Stream, budget: PeerBudget | None, serve: Callable[..., Awaitable[None]]
+    stream: trio.abc.Stream, budget: PeerBudget, tls: ServerTls | None, serve: Callable[..., Awaitable[None]]
 ) -> None:
+    async def await_admission() -> None:
+        nonlocal stream
+        await first_byte(stream)
+        if tls is not None:
+            async with budget.limits.handshaking(budget):
+                stream = TlsStream(stream, tls.context, pace=budget.next_handshake_step)
+                await _identify(stream, budget)
+
     try:
-        if budget is None:
-            await serve(stream)
-            return
         try:
             with budget.scope:
-                async with budget.limits.serving(budget, first_byte=partial(first_byte, stream)):
+                async with budget.limits.serving(budget, before_admission=await_admission):
                     await serve(stream, budget=budget)
+        except _NotServedError:
+            pass
         finally:
             await trio.aclose_forcefully(stream)
     except Exception:
@@ -145,10 +185,11 @@ async def _serve_accepted(
 class _Calls:
     """The calls of one connection."""
 
-    def __init__(self, connection: Connection, services: Services, peer: Peer) -> None:
+    def __init__(self, connection: Connection, services: Services, peer: Peer, access: PeerAccess) -> None:
         self._connection = connection
         self._services = services
         self._peer = peer
+        self._access = access
 
     async def run(self, drain: trio.Event) -> None:
         async with trio.open_nursery() as nursery:
@@ -189,6 +230,11 @@ class _Calls:
         connection = self._connection
         if connection.draining:
             raise RpcError(StatusCode.UNAVAILABLE, "the server is going away")
+        if (reason := self._access.refusal(self._peer)) is not None:
+            # With a status rather than at the handshake: the peer learns the reason.
+            connection.budget.refuse("certificate", reason)
+            connection.drain()
+            raise RpcError(StatusCode.UNAUTHENTICATED, reason)
         if not connection.accepts_call():
             raise h2.exceptions.TooManyStreamsError
         try:

@@ -123,7 +123,7 @@ async def test_a_port_in_use_is_named(fleet_file: Path, taken: str, variable: st
 
 
 async def test_an_address_that_is_not_ours_is_named(fleet_file: Path) -> None:
-    said = await refused(variables(fleet_file, HEADEND_GRPC_ADDR="192.0.2.1:0"))
+    said = await refused(variables(fleet_file, HEADEND_GRPC_ADDR="192.0.2.1:0", HEADEND_INSECURE="1"))
     assert "HEADEND_GRPC_ADDR 192.0.2.1:0 cannot be listened on" in said
 
 
@@ -161,7 +161,7 @@ async def test_a_value_out_of_range_is_refused(fleet_file: Path, variable: str, 
 
 
 async def test_too_few_open_files_for_the_fleet_are_reported(fleet_file: Path) -> None:
-    env = variables(fleet_file, HEADEND_HTTP_ADDR="192.0.2.1:1")
+    env = variables(fleet_file, HEADEND_HTTP_ADDR="192.0.2.1:1", HEADEND_INSECURE="1")
     headend = f"ulimit -n 128 && exec {sys.executable} -m trioder.headend"
     with trio.fail_after(20):
         ended = await trio.run_process(

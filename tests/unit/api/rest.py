@@ -4,6 +4,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,8 @@ import trio
 from quart.wrappers import Response
 from quart_trio import QuartTrio
 
-from trioder.api import create_app
+from trioder.access.table import AccessTable
+from trioder.api import RestOptions, create_app
 from trioder.api.context import Headend
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet, Site
@@ -123,7 +125,13 @@ class Rest:
 
 @asynccontextmanager
 async def open_rest(
-    *, fleet: Fleet | None = None, store: Store | None = None, tick_s: float = 0.0
+    *,
+    fleet: Fleet | None = None,
+    store: Store | None = None,
+    tick_s: float = 0.0,
+    access: AccessTable | None = None,
+    access_path: Path | None = None,
+    options: RestOptions | None = None,
 ) -> AsyncIterator[Rest]:
     async with open_headend(
         fleet=fleet or make_fleet(),
@@ -131,5 +139,7 @@ async def open_rest(
         wall=WallClock(START_S, trio.current_time()),
         rng=random.Random(1),
         tick_s=tick_s,
+        access=access,
+        access_path=access_path,
     ) as headend:
-        yield Rest(headend=headend, app=create_app(headend))
+        yield Rest(headend=headend, app=create_app(headend, options))

@@ -174,6 +174,7 @@ async def test_every_request_is_logged_once(autojump_clock: object) -> None:
             "path": "/assets",
             "status": 400,
             "peer": line["peer"],
+            "request_id": line["request_id"],
         }
 
 

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.api.rest import Rest, open_rest, uuid_of
+from trioder.domain.access import EVERYTHING, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.telemetry import PastSample, Telemetry
 from trioder.store.interface import StoreHealth, StoreUnavailableError
@@ -48,7 +49,12 @@ class SessionsStore(NoneStore):
         self.asked: list[tuple[int, str | None, str | None]] = []
 
     async def sessions(
-        self, *, limit: int, asset: Asset | None = None, agent_id: str | None = None
+        self,
+        *,
+        limit: int,
+        asset: Asset | None = None,
+        agent_id: str | None = None,
+        scope: Scope = EVERYTHING,
     ) -> Sequence[PastSession]:
         self.asked.append((limit, None if asset is None else asset.id, agent_id))
         return [_session(2, ended=False), _session(1, ended=True)]

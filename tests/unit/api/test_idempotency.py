@@ -46,7 +46,7 @@ async def dispatch_under(key: str, keys: IdempotencyKeys, parts: Parts) -> Dispa
         return parts.dispatcher.record_of(dispatch_group(parts, 4.0))
 
     async with Quart("test").test_request_context("/", headers={"Idempotency-Key": key}):
-        return await keys.execute_once(BODY, execute)
+        return await keys.execute_once(BODY, execute, scope=EVERYTHING)
 
 
 async def test_the_first_records_of_large_groups_are_bounded(
@@ -88,7 +88,7 @@ async def test_a_key_that_cannot_be_looked_up_within_2_s_is_refused(
 async def refused(key: str, keys: IdempotencyKeys, parts: Parts) -> None:
     with pytest.raises(ApiError, match="has not answered within 2 s; nothing was commanded") as caught:
         await dispatch_under(key, keys, parts)
-    assert (caught.value.status, caught.value.retry_after_s) == (503, 5)
+    assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "5"})
 
 
 async def test_a_client_that_disconnects_after_the_dispatch_has_used_its_key() -> None:
@@ -103,7 +103,7 @@ async def test_a_client_that_disconnects_after_the_dispatch_has_used_its_key() -
 
     async with Quart("test").test_request_context("/", headers={"Idempotency-Key": "k-1"}):
         with scope:
-            await keys.execute_once(BODY, execute)
+            await keys.execute_once(BODY, execute, scope=EVERYTHING)
             await trio.lowlevel.checkpoint()
     assert scope.cancelled_caught
     assert await dispatch_under("k-1", keys, parts) == records[0]

@@ -1,6 +1,7 @@
 """A running headend publishes each fact where it happens, and its metrics show who is too slow for them."""
 
 import math
+from collections import Counter
 from typing import Any, TypeVar
 
 import trio
@@ -9,9 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.headend.driver import NOW, Rig, ScriptedAgent, open_rig, pulse, registration
 from tests.unit.headend.parts import asset_id
-from trioder.api.routes.metrics import Metrics
+from trioder.api.asset_query import FleetIndex
+from trioder.api.routes.metrics import Connected, Metrics
 from trioder.domain.dispatch import DispatchRequest
 from trioder.events import facts
+from trioder.events.counters import TenantCounters
 from trioder.events.facts import Fact
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.records import SessionGrant
@@ -152,7 +155,9 @@ async def test_metrics_show_depth_and_drops_of_each_subscriber(autojump_clock: o
                 key = 0 if agent_id == "first" else 1
                 agent = await rig.registered(key, agent_id=agent_id, outbox_id=agent_id)
                 await agent.disconnect()
-            text, _ = Metrics(rig.headend).text("text/plain")
+            index = FleetIndex(rig.headend.fleet)
+            metrics = Metrics(rig.headend, TenantCounters())
+            text, _ = metrics.text("text/plain", index, Connected(0, Counter()))
         samples = {
             sample.name: (sample.labels, sample.value)
             for family in text_string_to_metric_families(text.decode())

@@ -24,11 +24,14 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from trioder.access.tls_errors import explain
+from trioder.access.tls_stream import TlsStream
 from trioder.api.errors import error_json
 from trioder.api.http.hosts import AllowedHosts
 from trioder.api.http.strict_h11 import StrictConnection
 from trioder.domain.text import escape
 from trioder.events.counters import Counters
+from trioder.rpc.refusals import Refusals
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -40,12 +43,13 @@ _MAX_FAULT_LENGTH = 160
 # How long a client may go on sending after the response: closing with unread data resets the connection,
 # and the response is lost.
 _LINGER_S = 1.0
+_TLS_HANDSHAKE_WITHIN_S = 10.0
 _READ_BYTES = 65536
 _HEAD_STATES = frozenset({h11.IDLE, h11.SEND_RESPONSE})
 _BODY_STATES = frozenset({h11.SEND_BODY})
 _Sendable = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
-_ABSOLUTE = re.compile(rb"http://([^/?#]*)([^#]*)", re.IGNORECASE)
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 
 
 class _Http1Protocol(H11Protocol):
@@ -111,7 +115,7 @@ class _Http1Protocol(H11Protocol):
             return target
         match = _ABSOLUTE.fullmatch(target)
         if match is None:
-            raise h11.RemoteProtocolError("the target is neither a path nor an http:// URL")
+            raise h11.RemoteProtocolError("the target is neither a path nor an http:// or https:// URL")
         self._check_host(match[1])
         return match[2] if match[2].startswith(b"/") else b"/" + match[2]
 
@@ -173,7 +177,7 @@ class _Http1Protocol(H11Protocol):
 
 
 class Http1Connection(TCPServer):
-    """Serves one TCP stream until either side closes it."""
+    """Serves one TCP stream, over TLS or not, until either side closes it."""
 
     def __init__(
         self,
@@ -184,8 +188,10 @@ class Http1Connection(TCPServer):
         *,
         hosts: AllowedHosts,
         counters: Counters,
+        tls: TlsStream | None = None,
+        tls_refusals: Refusals | None = None,
     ) -> None:
-        super().__init__(app, config, context, {}, stream)
+        super().__init__(app, config, context, {}, tls or stream)
         # When it was opened, or last responded.
         self.active_s = trio.current_time()
         self._hosts = hosts
@@ -194,6 +200,8 @@ class Http1Connection(TCPServer):
         self._requests = 0
         self._head_deadline_s = math.inf
         self._socket_stream = stream
+        self._tls = tls
+        self._tls_refusals = tls_refusals or Refusals()
         self._scope = trio.CancelScope()
         self._responded = False
 
@@ -201,6 +209,11 @@ class Http1Connection(TCPServer):
     def is_idle(self) -> bool:
         """Whether no request is in progress."""
         return self._http1 is None or self._http1.is_idle
+
+    @property
+    def in_handshake(self) -> bool:
+        """Whether its TLS handshake is not finished."""
+        return self._http1 is None
 
     def close(self) -> None:
         """Close the connection without delay."""
@@ -214,6 +227,8 @@ class Http1Connection(TCPServer):
         socket = self._socket_stream.socket
         try:
             with self._scope:
+                if self._tls is not None and not await self._shake_hands(self._tls):
+                    return
                 async with TaskGroup() as task_group:
                     self._task_group = task_group
                     self._http1 = http1 = _Http1Protocol(
@@ -222,7 +237,7 @@ class Http1Connection(TCPServer):
                         self.context,
                         task_group,
                         ConnectionState({}),
-                        False,
+                        self._tls is not None,
                         parse_socket_addr(socket.family, socket.getpeername()),
                         parse_socket_addr(socket.family, socket.getsockname()),
                         self.protocol_send,
@@ -239,6 +254,18 @@ class Http1Connection(TCPServer):
             log.exception("connection crashed")
         finally:
             await trio.aclose_forcefully(self.stream)
+
+    async def _shake_hands(self, tls: TlsStream) -> bool:
+        try:
+            with trio.fail_after(_TLS_HANDSHAKE_WITHIN_S):
+                await tls.do_handshake()
+        except (*_GONE, trio.TooSlowError) as error:
+            if not tls.received_nothing:
+                self._counters.rest_connections_refused += 1
+                self._tls_refusals.add("tls", port="REST", detail=explain(error))
+            return False
+        self.active_s = trio.current_time()
+        return True
 
     async def protocol_send(self, event: Event) -> None:
         """Apply an event of the protocol to the stream."""
@@ -257,8 +284,9 @@ class Http1Connection(TCPServer):
         self._responded = True
         has_read_all = self._http1 is None or self._http1.has_read_all
         self._scope.deadline = trio.current_time() + (0 if has_read_all else _LINGER_S)
-        with suppress(*_GONE, trio.BusyResourceError):
-            await self._socket_stream.send_eof()
+        # A TLS closure alert waits where the client reads nothing.
+        with suppress(*_GONE, trio.BusyResourceError), trio.move_on_after(_LINGER_S):
+            await (self._tls or self._socket_stream).send_eof()
 
     async def _send(self, data: bytes) -> None:
         try:

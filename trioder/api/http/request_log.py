@@ -1,9 +1,11 @@
-"""Access log and request metrics, as ASGI middleware.
+"""Access log, request ids and request metrics, as ASGI middleware.
 
 Outside of Quart, so that crashed requests and disconnected clients are recorded, too.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
+from secrets import token_hex
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -14,8 +16,17 @@ from trioder.domain.text import shorten
 log = structlog.stdlib.get_logger(__name__)
 
 _MAX_PATH_LENGTH = 256
-# Key of the ASGI scope: the URL rule that matched, a bounded label for metrics.
+# Keys of the ASGI scope: the URL rule that matched, a bounded label for metrics; ...
 ROUTE = "trioder.route"
+# ... the id of the request; the name of its principal, where there is one; ...
+REQUEST_ID = "trioder.request_id"
+PRINCIPAL_NAME = "trioder.principal_name"
+# ... and what is to be called when the request has ended, however it does.
+AT_END = "trioder.at_end"
+
+_REQUEST_ID_HEADER = b"x-request-id"
+# Of clients: nothing that a log or a table would have to escape.
+_REQUEST_ID_RULE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 
 class Observe(Protocol):
@@ -48,11 +59,13 @@ class RequestLog:
             return
         started = self._clock()
         status = 0
+        request_id = scope[REQUEST_ID] = _request_id(scope["headers"])
 
         async def send_and_record(message: dict[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], (_REQUEST_ID_HEADER, request_id.encode())]
             await send(message)
 
         try:
@@ -61,6 +74,8 @@ class RequestLog:
             self._finish(scope, status, self._clock() - started)
 
     def _finish(self, scope: dict[str, Any], status: int, duration_s: float) -> None:
+        if AT_END in scope:
+            scope[AT_END]()
         method = scope["method"]
         self._observe(method=method, route=scope.get(ROUTE, ""), status=status, duration_s=duration_s)
         # The raw path is percent-encoded ASCII: it contains no line breaks.
@@ -73,4 +88,14 @@ class RequestLog:
             status=status or "client left",
             duration_ms=round(duration_s * 1000, 1),
             peer=f"{client[0]}:{client[1]}" if client else "",
+            request_id=scope[REQUEST_ID],
+            **({"principal": scope[PRINCIPAL_NAME]} if PRINCIPAL_NAME in scope else {}),
         )
+
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the client's, so that it can be followed through a chain of services, or a new one."""
+    for name, value in headers:
+        if name == _REQUEST_ID_HEADER and _REQUEST_ID_RULE.fullmatch(value):
+            return value.decode()
+    return token_hex(16)

@@ -14,10 +14,13 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 
+from trioder.access.tls import ServerTls
+from trioder.access.tls_stream import StepPacer, TlsStream
 from trioder.api.errors import error_json
 from trioder.api.http.hosts import LOCAL_HOSTS, AllowedHosts
 from trioder.api.http.http1 import Http1Connection
 from trioder.events.counters import Counters
+from trioder.rpc.refusals import Refusals
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -39,6 +42,7 @@ async def serve_rest(
     hosts: AllowedHosts | None = None,
     counters: Counters | None = None,
     max_connections: int = MAX_CONNECTIONS,
+    tls: ServerTls | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application over HTTP/1.1 until `shutdown` is set, or until cancelled.
@@ -53,6 +57,7 @@ async def serve_rest(
         hosts: whose requests are accepted; by default loopback and the connection's local address.
         counters: of refused requests and connections.
         max_connections: beyond it, a new connection replaces the longest idle one, or is refused.
+        tls: connections are TLS, by its context of that time; plain when it is None.
         task_status: started when connections are accepted.
 
     *Resource handling*: closes the listeners and every connection.
@@ -63,14 +68,29 @@ async def serve_rest(
     hosts = hosts or AllowedHosts.of_address(LOCAL_HOSTS[0])
     counters = counters or Counters()
     open_connections: set[Http1Connection] = set()
+    pacer = StepPacer()
+    tls_refusals = Refusals()
 
     async def serve(stream: trio.SocketStream) -> None:
         if len(open_connections) >= max_connections and not _make_room(open_connections, counters):
             counters.rest_connections_refused += 1
             log.warning("REST connection refused", reason="too many connections", limit=max_connections)
-            await _refuse(stream, max_connections)
+            if tls is None:
+                await _refuse(stream, max_connections)
+            else:
+                # A handshake for nothing but this refusal would cost more than the connection.
+                await trio.aclose_forcefully(stream)
             return
-        connection = Http1Connection(wrapped, config, context, stream, hosts=hosts, counters=counters)
+        connection = Http1Connection(
+            wrapped,
+            config,
+            context,
+            stream,
+            hosts=hosts,
+            counters=counters,
+            tls=None if tls is None else TlsStream(stream, tls.context, pace=pacer.wait),
+            tls_refusals=tls_refusals,
+        )
         open_connections.add(connection)
         try:
             await connection.run()
@@ -84,6 +104,9 @@ async def serve_rest(
             await shutdown.wait()
             accepting.cancel_scope.cancel()
         await context.terminated.set()
+        for connection in tuple(open_connections):
+            if connection.in_handshake:
+                connection.close()
         connections.cancel_scope.deadline = trio.current_time() + _GRACE_S
 
 

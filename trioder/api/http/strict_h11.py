@@ -10,8 +10,12 @@ import re
 import h11
 from h11._receivebuffer import ReceiveBuffer
 
+from trioder.access.tls_errors import TLS_ON_PLAIN_CONNECTION, is_tls
+
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _FOLDED = re.compile(rb"\r\n[ \t]")
+# h11 quotes a malformed header, which may be a secret: the fault is logged and sent back.
+_QUOTED_HEADER = re.compile(r"(header (?:line|name|value)\b).*", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(rb"host[ \t]*:", re.IGNORECASE)
 
 
@@ -19,7 +23,8 @@ class StrictConnection(h11.Connection):
     """The server side of a connection.
 
     Attributes:
-        fault: the last protocol error of the client, as h11 describes it; empty when there was none.
+        fault: the last protocol error of the client, as h11 describes it, but without values of headers;
+            empty when there was none.
     """
 
     def __init__(self, *, max_head_bytes: int) -> None:
@@ -39,7 +44,7 @@ class StrictConnection(h11.Connection):
             if isinstance(event, h11.Request):
                 _check_framing(event)
         except h11.RemoteProtocolError as error:
-            self.fault = str(error)
+            self.fault = _QUOTED_HEADER.sub(r"\1", str(error))
             raise
         return event
 
@@ -52,6 +57,8 @@ class _StrictBuffer(ReceiveBuffer):
 
     def maybe_extract_lines(self) -> list[bytearray] | None:
         """Return the lines of a head, or of a chunked body's trailer, when they are complete."""
+        if is_tls(self._data):
+            raise h11.LocalProtocolError(TLS_ON_PLAIN_CONNECTION)
         if self._data[:2] == b"\r\n":
             self._searched = 0
             return super().maybe_extract_lines()

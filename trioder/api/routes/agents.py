@@ -3,7 +3,7 @@
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
-from trioder.api.asset_query import FleetIndex
+from trioder.api.asset_query import FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.errors import ApiError
 from trioder.api.openapi import documented
@@ -22,7 +22,7 @@ from trioder.store.interface import StoreUnavailableError
 from trioder.store.records import PastSession
 
 
-def agents_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
+def agents_blueprint(headend: Headend, indexes: FleetIndexes) -> Blueprint:
     """Return the routes of agents."""
     blueprint = Blueprint("agents", __name__)
     assets, sessions = headend.fleet.assets, headend.sessions
@@ -46,21 +46,25 @@ def agents_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
         return sessions.session_of(key) is not None
 
     @blueprint.get("/agents")
-    @documented(list[AgentRow], query=AgentsQuery, errors=(404,))
+    @documented(list[AgentRow], role="viewer", query=AgentsQuery, errors=(404,))
     async def list_agents() -> TrioResponse:
         """List the connected assets, in fleet order."""
-        return list_response(await index.keys_of_query(checked_query(AgentsQuery), has_row=connected), row)
+        keys = await indexes.of_request().keys_of_query(checked_query(AgentsQuery), has_row=connected)
+        return list_response(keys, row)
 
     @blueprint.get("/agents/sessions")
-    @documented(list[SessionRow], query=SessionsQuery, errors=(404, 503))
+    @documented(list[SessionRow], role="viewer", query=SessionsQuery, errors=(404, 503))
     async def list_sessions() -> TrioResponse:
         """List the last sessions, newest first; none without a database."""
         query = checked_query(SessionsQuery)
         limit = query_limit(query, highest=MAX_HISTORY_ROWS, default=DEFAULT_HISTORY_ROWS)
         asset_id, agent_id = query_id(query, "asset_id"), query_name(query, "agent_id")
+        index = indexes.of_request()
         asset = None if asset_id is None else assets[index.key_of(asset_id)]
         try:
-            past = await headend.store.sessions(limit=limit, asset=asset, agent_id=agent_id)
+            past = await headend.store.sessions(
+                limit=limit, asset=asset, agent_id=agent_id, scope=index.scope
+            )
         except StoreUnavailableError as error:
             raise ApiError(503, f"the sessions cannot be read now: {error}") from None
         return list_response(past, _session_row)

@@ -9,7 +9,8 @@ from typing import Any, get_args
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
-from trioder.api.asset_query import FleetIndex
+from trioder.api.access import AccessControl, principal
+from trioder.api.asset_query import FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.errors import ApiError
 from trioder.api.openapi import documented
@@ -26,12 +27,14 @@ from trioder.api.schemas.resources import (
     SiteRow,
 )
 from trioder.control.allocation import ramp_window_s
+from trioder.domain.access import EVERYTHING
 from trioder.domain.fleet import Site
 from trioder.domain.holdable import holdable_mw
 from trioder.fleet import FleetFileError
 from trioder.ingest.latest import Quality
 from trioder.process.slices import Steps, parts_of, run_in_slices
 
+RELOAD_ACTION = "fleet.reload"
 # The cost of adding an asset to a sum, and of a site's row.
 _SUM_US = 5.0
 _ROW_US = 20.0
@@ -71,7 +74,7 @@ class Sums:
     )
 
 
-def assets_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
+def assets_blueprint(headend: Headend, indexes: FleetIndexes) -> Blueprint:
     """Return the routes of assets."""
     blueprint = Blueprint("assets", __name__)
 
@@ -79,25 +82,24 @@ def assets_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
         return AssetRow(*_asset_columns(headend.fleet.assets[key]))
 
     @blueprint.get("/assets")
-    @documented(list[AssetRow], query=AssetsQuery, errors=(404,))
+    @documented(list[AssetRow], role="viewer", query=AssetsQuery, errors=(404,))
     async def list_assets() -> TrioResponse:
         """List assets, in fleet order."""
-        return list_response(await index.keys_of_query(checked_query(AssetsQuery)), row)
+        return list_response(await indexes.of_request().keys_of_query(checked_query(AssetsQuery)), row)
 
     @blueprint.get("/assets/<asset_id>")
-    @documented(AssetRow, errors=(404,))
+    @documented(AssetRow, role="viewer", errors=(404,))
     async def show_asset(asset_id: str) -> TrioResponse:
         """Show one asset."""
         checked_query(NoQuery)
-        return json_response(row(index.key_of(asset_id)))
+        return json_response(row(indexes.of_request().key_of(asset_id)))
 
     return blueprint
 
 
-def fleet_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
+def fleet_blueprint(headend: Headend, indexes: FleetIndexes, access: AccessControl) -> Blueprint:
     """Return the routes of sites and of the whole fleet."""
     blueprint = Blueprint("fleet", __name__)
-    fleet = headend.fleet
 
     def sum_steps(keys: Sequence[int]) -> Steps[Sums]:
         sums = Sums()
@@ -117,43 +119,56 @@ def fleet_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
         return rows
 
     @blueprint.get("/sites")
-    @documented(list[SiteRow])
+    @documented(list[SiteRow], role="viewer")
     async def list_sites() -> TrioResponse:
         """List sites with the sums over their assets, in fleet order."""
         checked_query(NoQuery)
-        sites = [(site, index.keys_of_site(site.id)) for site in fleet.sites]
+        index = indexes.of_request()
+        sites = [(site, index.keys_by_site[site.id]) for site in index.sites]
         if len(sites) <= ROWS_PER_CHUNK:
             return json_response(await run_in_slices(site_steps(sites)))
         parts = (await run_in_slices(site_steps(part)) for part in parts_of(sites))
         return stream_response(list_chunks(parts))
 
     @blueprint.get("/fleet")
-    @documented(FleetRow)
+    @documented(FleetRow, role="viewer")
     async def show_fleet() -> TrioResponse:
         """Show the sums over all assets."""
         checked_query(NoQuery)
-        sums = await run_in_slices(sum_steps(index.all_keys))
+        sums = await run_in_slices(sum_steps(indexes.of_request().all_keys))
         return json_response(FleetRow(**_columns(sums)))
 
+    _add_reload(blueprint, headend, access)
+    return blueprint
+
+
+def _add_reload(blueprint: Blueprint, headend: Headend, access: AccessControl) -> None:
     @blueprint.post("/fleet/reload")
-    @documented(FleetReloadResponse, errors=(409,))
+    @documented(FleetReloadResponse, role="admin", errors=(409,))
     async def reload_fleet() -> TrioResponse:
         """Reload the fleet file; if it has errors, nothing changes and all of them are reported."""
         checked_query(NoQuery)
+        scope = principal().scope
+        if scope != EVERYTHING:
+            raise access.forbidden(
+                RELOAD_ACTION,
+                f"this needs a token for all tenants and sites; {principal().name!r} is for "
+                + (f"tenant {scope.tenant}" if scope.site_ids is None else "some sites"),
+            )
         try:
             change = await headend.reloader.reload()
         except FleetFileError as error:
+            access.record(RELOAD_ACTION, outcome="failed", reason=f"{len(error.faults)} errors in the file")
             raise ApiError(409, f"the fleet file has errors, and nothing has changed:\n{error}") from None
+        access.record(RELOAD_ACTION)
         return json_response(
             FleetReloadResponse(
-                assets=len(fleet.keys),
+                assets=len(headend.fleet.keys),
                 added=len(change.added),
                 changed=len(change.changed),
                 retired=len(change.retired),
             )
         )
-
-    return blueprint
 
 
 def add_assets(sums: Sums, keys: Iterable[int], headend: Headend) -> None:

@@ -7,12 +7,16 @@ from quart import Blueprint, request
 from quart_trio.wrappers import TrioResponse
 
 import trioder
+from trioder.api.access import known_principal
+from trioder.api.asset_query import FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query
 from trioder.api.responses import json_response
-from trioder.api.routes.metrics import Metrics
+from trioder.api.routes.metrics import Metrics, connected_steps
 from trioder.api.schemas.resources import HealthResponse, IndexResponse, NoQuery, OpenApiResponse
+from trioder.domain.access import EVERYTHING
+from trioder.process.slices import run_in_slices
 
 _LINKS = (
     "assets",
@@ -22,18 +26,35 @@ _LINKS = (
     "dispatch",
     "agents",
     "agents/sessions",
+    "whoami",
+    "audit",
     "health",
     "metrics",
     "openapi.json",
 )
 
 
-def health_blueprint(headend: Headend, metrics: Metrics, describe: Callable[[], dict[str, Any]]) -> Blueprint:
-    """Return the routes of the headend itself; `describe` returns the OpenAPI document."""
+def health_blueprint(
+    headend: Headend,
+    indexes: FleetIndexes,
+    metrics: Metrics,
+    describe: Callable[[], dict[str, Any]],
+    *,
+    metrics_open: bool,
+) -> Blueprint:
+    """Return the routes of the headend itself.
+
+    Args:
+        headend: the headend.
+        indexes: of its fleet.
+        metrics: its metrics.
+        describe: returns the OpenAPI document.
+        metrics_open: whether `/metrics` needs no token, and then shows everything.
+    """
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/")
-    @documented(IndexResponse)
+    @documented(IndexResponse, role=None)
     async def show_index() -> TrioResponse:
         """List the entry points of the API."""
         checked_query(NoQuery)
@@ -41,33 +62,39 @@ def health_blueprint(headend: Headend, metrics: Metrics, describe: Callable[[], 
         return json_response(IndexResponse(name="trioder headend", version=trioder.__version__, links=links))
 
     @blueprint.get("/health")
-    @documented(HealthResponse, also={503: HealthResponse})
+    @documented(HealthResponse, role=None, also={503: HealthResponse})
     async def show_health() -> TrioResponse:
-        """Show the headend's health; 503 when degraded."""
+        """Show the headend's health; 503 when degraded. Without a token, where one is needed: no numbers."""
         checked_query(NoQuery)
         db = headend.store.health
         degraded = db == "error" or headend.closing.is_set()
-        response = HealthResponse(
-            status="degraded" if degraded else "ok",
-            db=db,
-            db_reason=headend.store.health_reason,
-            db_backlog_rows=headend.store.stats.queue_rows,
-            agents=len(headend.sessions),
-            assets_connected=headend.sessions.assets_connected,
-            assets=len(headend.fleet.keys),
-        )
+        response = HealthResponse(status="degraded" if degraded else "ok", db=db)
+        caller = known_principal()
+        if caller is not None and caller.scope == EVERYTHING:
+            response.db_reason = headend.store.health_reason
+            response.db_backlog_rows = headend.store.stats.queue_rows
+            response.agents = len(headend.sessions)
+            response.assets_connected = headend.sessions.assets_connected
+            response.assets = len(headend.fleet.keys)
+        elif caller is not None:
+            index = indexes.of(caller.scope)
+            connected = await run_in_slices(connected_steps(headend, index))
+            response.agents, response.assets_connected = connected.agents, connected.assets
+            response.assets = len(index.all_keys)
         return json_response(response, status=503 if degraded else 200)
 
     @blueprint.get("/metrics")
-    @documented(str)
+    @documented(str, role=None if metrics_open else "viewer")
     async def show_metrics() -> TrioResponse:
         """Show the metrics in Prometheus' exposition format."""
         # Any query parameter is allowed: scrapers may add their own.
-        body, content_type = metrics.text(request.headers.get("Accept", ""))
+        index = indexes.of_request()
+        connected = await run_in_slices(connected_steps(headend, index))
+        body, content_type = metrics.text(request.headers.get("Accept", ""), index, connected)
         return TrioResponse(body, content_type=content_type)
 
     @blueprint.get("/openapi.json")
-    @documented(OpenApiResponse)
+    @documented(OpenApiResponse, role=None)
     async def show_openapi() -> TrioResponse:
         """Show this OpenAPI document."""
         checked_query(NoQuery)

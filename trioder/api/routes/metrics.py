@@ -1,7 +1,12 @@
-"""`/metrics`: the headend's counters and gauges, read per scrape, and a histogram of REST requests."""
+"""`/metrics`: the headend's counters and gauges, read per scrape, and a histogram of REST requests.
 
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+A tenant sees the figures of its own assets, and nothing of the process.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from itertools import chain
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -9,21 +14,52 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 import trioder
+from trioder.api.asset_query import FleetIndex
 from trioder.api.context import Headend
+from trioder.domain.access import ALL_TENANTS, EVERYTHING
 from trioder.domain.quality import Quality
-from trioder.events.counters import Counters
+from trioder.events.counters import Counters, TenantCounters
 from trioder.gateway.agent_clocks import SkewSummary
 from trioder.process.queued_output import log_lines_dropped
+from trioder.process.slices import Steps
 from trioder.rpc import PeerLimits
 from trioder.store.stats import StoreStats
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
+# The cost of finding the site of a connected asset.
+_ASSET_US = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """What is connected, within a scope: agents with an asset there, and these assets by site."""
+
+    agents: int
+    assets_by_site: Counter[str]
+
+    @property
+    def assets(self) -> int:
+        """How many assets."""
+        return self.assets_by_site.total()
+
+
+def connected_steps(headend: Headend, index: FleetIndex) -> Steps[Connected]:
+    """Count what is connected, in steps."""
+    assets, agents, assets_by_site = headend.fleet.assets, 0, Counter[str]()
+    for session in headend.sessions:
+        sites = [assets[key].site_id for key in session.asset_keys]
+        inside = [site_id for site_id in sites if site_id in index.keys_by_site]
+        agents += bool(inside)
+        assets_by_site.update(inside)
+        yield _ASSET_US * len(sites)
+    return Connected(agents, assets_by_site)
 
 
 class Metrics:
     """The metrics of one headend, in a registry of their own."""
 
-    def __init__(self, headend: Headend) -> None:
+    def __init__(self, headend: Headend, by_tenant: TenantCounters) -> None:
+        self._by_tenant = by_tenant
         self._registry = CollectorRegistry()
         self._registry.register(_HeadendCollector(headend))
         self._requests = Histogram(
@@ -38,10 +74,63 @@ class Metrics:
         known_method = method if method in _METHODS else "other"
         self._requests.labels(known_method, route or "none", str(status)).observe(duration_s)
 
-    def text(self, accept: str) -> tuple[bytes, str]:
-        """Return the exposition and its content type, in the format requested by the Accept header."""
+    def text(self, accept: str, index: FleetIndex, connected: Connected) -> tuple[bytes, str]:
+        """Return the exposition and its content type.
+
+        Args:
+            accept: the Accept header, which requests a format.
+            index: of what the caller sees.
+            connected: within that.
+        """
         encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+        families: Iterable[Metric] = self._tenant_families(index, connected)
+        if index.scope == EVERYTHING:
+            families = chain(self._registry.collect(), families)
+        return encode(_Families(families)), content_type
+
+    def _tenant_families(self, index: FleetIndex, connected: Connected) -> Iterator[Metric]:
+        assets, assets_connected = Counter[str](), Counter[str]()
+        for site in index.sites:
+            assets[site.tenant] += len(index.keys_by_site[site.id])
+            assets_connected[site.tenant] += connected.assets_by_site[site.id]
+        yield _gauges("tenant_assets", "Assets of each tenant.", "tenant", assets)
+        yield _gauges(
+            "tenant_assets_connected",
+            "Assets of each tenant with a connected agent.",
+            "tenant",
+            assets_connected,
+        )
+        if index.scope.site_ids is not None:
+            # The counters are of whole tenants.
+            return
+        dispatches = CounterMetricFamily(
+            "trioder_tenant_dispatches_requested",
+            "Dispatches requested to the assets of each tenant; * for several tenants' together.",
+            labels=["tenant"],
+        )
+        for tenant, count in self._by_tenant.dispatches.items():
+            if index.scope.tenant in {ALL_TENANTS, tenant}:
+                dispatches.add_metric([tenant], count)
+        yield dispatches
+        refusals = CounterMetricFamily(
+            "trioder_tenant_requests_refused",
+            "REST requests refused with 401, 403 or 429, by the tenant of the token; empty if unknown.",
+            labels=["tenant", "status"],
+        )
+        for (tenant, status), count in self._by_tenant.refusals.items():
+            if index.scope.tenant in {ALL_TENANTS, tenant}:
+                refusals.add_metric([tenant, str(status)], count)
+        yield refusals
+
+
+class _Families(Collector):
+    """Metrics that were collected already, as the encoders read them."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 class _HeadendCollector(Collector):

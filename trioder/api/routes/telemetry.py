@@ -5,7 +5,7 @@ from math import isfinite
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
-from trioder.api.asset_query import FleetIndex
+from trioder.api.asset_query import FleetIndex, FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.errors import ApiError
 from trioder.api.openapi import documented
@@ -28,7 +28,7 @@ from trioder.process.rfc3339 import format_ms
 from trioder.store.interface import StoreUnavailableError
 
 
-def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
+def telemetry_blueprint(headend: Headend, indexes: FleetIndexes) -> Blueprint:
     """Return the routes of telemetry."""
     blueprint = Blueprint("telemetry", __name__)
     assets, latest = headend.fleet.assets, headend.latest
@@ -42,24 +42,25 @@ def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
         return latest.state(key) is not None
 
     @blueprint.get("/telemetry")
-    @documented(list[TelemetryRow], query=LatestQuery, errors=(404,))
+    @documented(list[TelemetryRow], role="viewer", query=LatestQuery, errors=(404,))
     async def list_latest() -> TrioResponse:
         """List the latest samples, in fleet order; assets without a sample are omitted."""
-        return list_response(await index.keys_of_query(checked_query(LatestQuery), has_row=has_sample), row)
+        keys = await indexes.of_request().keys_of_query(checked_query(LatestQuery), has_row=has_sample)
+        return list_response(keys, row)
 
     @blueprint.get("/telemetry/<asset_id>")
-    @documented(TelemetryRow, errors=(404,))
+    @documented(TelemetryRow, role="viewer", errors=(404,))
     async def show_latest(asset_id: str) -> TrioResponse:
         """Show the latest sample of one asset."""
         checked_query(NoQuery)
-        key = index.key_of(asset_id)
+        key = indexes.of_request().key_of(asset_id)
         latest_row = row(key)
         if latest_row is None:
             raise ApiError(404, f"there is no sample of asset {assets[key].id} yet")
         return json_response(latest_row)
 
     @blueprint.get("/telemetry/<asset_id>/history")
-    @documented(list[HistoryRow], query=HistoryQuery, errors=(404, 503))
+    @documented(list[HistoryRow], role="viewer", query=HistoryQuery, errors=(404, 503))
     async def list_history(asset_id: str) -> TrioResponse:
         """List recorded samples of one asset, newest first; none without a database."""
         query = checked_query(HistoryQuery)
@@ -70,9 +71,12 @@ def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
                 400,
                 f"start is {format_ms(start_ms)} and end is {format_ms(end_ms)}; start must be before end",
             )
+        index = indexes.of_request()
         try:
             asset = await _asset_with_history(headend, index, asset_id)
-            past = await headend.store.history(asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
+            past = await headend.store.history(
+                asset, limit=limit, start_ms=start_ms, end_ms=end_ms, scope=index.scope
+            )
         except StoreUnavailableError as error:
             raise ApiError(503, f"the history cannot be read now: {error}") from None
         return list_response(past, _history_row)
@@ -81,8 +85,8 @@ def telemetry_blueprint(headend: Headend, index: FleetIndex) -> Blueprint:
 
 
 async def _asset_with_history(headend: Headend, index: FleetIndex, asset_id: str) -> Asset:
-    if is_id(asset_id) and asset_id.lower() not in headend.fleet.index_by_id:
-        retired = await headend.store.find_retired_asset(asset_id.lower())
+    if is_id(asset_id) and index.find(asset_id.lower()) is None:
+        retired = await headend.store.find_retired_asset(asset_id.lower(), scope=index.scope)
         if retired is not None:
             return retired
     return headend.fleet.assets[index.key_of(asset_id)]

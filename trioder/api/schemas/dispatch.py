@@ -122,8 +122,9 @@ class TargetRow(Struct, kw_only=True):
 class DispatchRow(Struct, kw_only=True):
     """A dispatch and its state. The state of a group is that of its least advanced member.
 
-    `shortfall_mw` is the part of `mw` that could not be allocated to any asset, or that a single asset cannot
-    hold; `allocated_mw` is the rest. `by_state` counts the members.
+    `tenant` is that of its assets, `*` for several tenants' together; `requested_by` names the token or the
+    user that requested it. `shortfall_mw` is the part of `mw` that could not be allocated to any asset, or
+    that a single asset cannot hold; `allocated_mw` is the rest. `by_state` counts the members.
     """
 
     dispatch_id: Id | None
@@ -144,6 +145,8 @@ class DispatchRow(Struct, kw_only=True):
     left_out: int
     by_state: dict[str, int]
     resplits: list[ResplitRow]
+    tenant: str
+    requested_by: str
     allocations: list[AllocationRow] | None
 
 
@@ -262,6 +265,8 @@ def _columns(record: DispatchRecord, *, allocations: bool) -> dict[str, Any]:
             )
             for resplit in record.resplits
         ],
+        "tenant": record.tenant,
+        "requested_by": record.requested_by,
         "allocations": [] if allocations else None,
     }
 

@@ -6,7 +6,7 @@ Units are in the names; + MW discharges to the grid, - MW charges. Times are RFC
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from trioder.domain.quality import QualityName
 from trioder.domain.telemetry import Source, Status
@@ -185,15 +185,19 @@ class FleetReloadResponse(Struct, kw_only=True):
 
 
 class HealthResponse(Struct, kw_only=True):
-    """The headend's health. The status is 503 when degraded."""
+    """The headend's health. The status is 503 when degraded.
+
+    The numbers are of what the caller sees, and absent for callers without a token where one is needed;
+    db_reason and db_backlog_rows are for callers that see everything.
+    """
 
     status: Literal["ok", "degraded"]
     db: StoreHealth
-    db_reason: Annotated[str, Meta(description="Why db is error; empty otherwise.")]
-    db_backlog_rows: Annotated[int, Meta(description="Samples waiting to be committed.")]
-    agents: int
-    assets_connected: int
-    assets: int
+    db_reason: Annotated[str, Meta(description="Why db is error; empty otherwise.")] | UnsetType = UNSET
+    db_backlog_rows: Annotated[int, Meta(description="Samples waiting to be committed.")] | UnsetType = UNSET
+    agents: int | UnsetType = UNSET
+    assets_connected: int | UnsetType = UNSET
+    assets: int | UnsetType = UNSET
 
 
 class IndexResponse(Struct, kw_only=True):
