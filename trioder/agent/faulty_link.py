@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import trio
 
+from trioder.access.tls_stream import TlsStream
+
 Dial = Callable[[], Awaitable[trio.abc.Stream]]
 
 _CUT = "the scenario cut the link"
@@ -54,7 +56,15 @@ class FaultyLink:
         await self.transfer(0)
         if self._cuts:
             raise OSError(_CUT)
-        stream = FaultyStream(await self._dial(), self)
+        stream = await self._dial()
+        if isinstance(stream, TlsStream):
+            # The link is below TLS, whose handshake is still to come.
+            stream.transport_stream = self._faulty(stream.transport_stream)
+            return stream
+        return self._faulty(stream)
+
+    def _faulty(self, below: trio.abc.Stream) -> "FaultyStream":
+        stream = FaultyStream(below, self)
         self._streams.add(stream)
         return stream
 

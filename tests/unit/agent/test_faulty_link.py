@@ -1,11 +1,13 @@
 """A link that is cut, silent or slow, over in-memory streams in virtual time."""
 
+import ssl
 from dataclasses import dataclass, field
 
 import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
+from trioder.access.tls_stream import TlsStream
 from trioder.agent.faulty_link import FaultyLink
 
 
@@ -133,6 +135,22 @@ async def test_a_slow_link_delays_by_its_latency_and_its_bandwidth_each_way(
     await link.restore(1)
     await near.send_all(bytes(200))
     assert trio.current_time() == pytest.approx(3.5)
+
+
+async def test_the_link_is_below_tls(autojump_clock: MockClock) -> None:
+    context = ssl.create_default_context()
+
+    async def dial() -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        return TlsStream(memory_stream_pair()[0], context, server_hostname="headend")
+
+    link = FaultyLink(dial)
+    stream = await link.dial()
+    # The channel does its handshake by its type.
+    assert isinstance(stream, TlsStream)
+    link.cut(1)
+    with pytest.raises(trio.BrokenResourceError, match="the scenario cut the link"):
+        await stream.do_handshake()
 
 
 async def test_a_closed_connection_says_so(autojump_clock: MockClock) -> None:
