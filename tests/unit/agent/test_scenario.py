@@ -93,6 +93,13 @@ async def test_a_device_action_leaves_the_clock_and_the_link_alone(autojump_cloc
     assert layer.link(dial) is dial
 
 
+async def test_a_link_action_leaves_the_clock_and_the_batteries_alone(autojump_clock: MockClock) -> None:
+    wall = WallClock(0.0, 0.0)
+    layer = RunningScenario(make_scenario(act("link_cut", 1.0)), ASSETS, agent_id="a")
+    assert layer.clock(wall) is wall
+    assert layer.physics(tick_asset) is tick_asset
+
+
 async def test_a_trip_takes_the_one_battery_to_0_mw_and_reports_itself(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
