@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from trioder.access.tls import ServerTls
+
 HOST = "127.0.0.1"
 
 
@@ -56,14 +58,14 @@ class TestAuthority:
         """Issue the certificate of a server on loopback."""
         return self._issue(x509.IPAddress(ip_address(HOST)), expires=_days(1))
 
-    def server_context(self) -> ssl.SSLContext:
-        """Return a server's context that verifies a client's certificate, and requires none."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.verify_mode = ssl.CERT_OPTIONAL
-        context.load_verify_locations(cadata=self.pem)
-        context.set_alpn_protocols(["h2"])
-        _load(context, self.issue_server())
-        return context
+    def server_tls(self) -> ServerTls:
+        """Return a server's TLS that requires client certificates of this authority."""
+        with tempfile.TemporaryDirectory() as folder:
+            certificate, authority = Path(folder, "server.pem"), Path(folder, "ca.pem")
+            certificate.touch(mode=0o600)
+            certificate.write_bytes(self.issue_server().pem)
+            authority.write_text(self.pem)
+            return ServerTls(certificate, certificate, authority)
 
     def client_context(self, certified: Certified | None) -> ssl.SSLContext:
         """Return a client's context that trusts this authority."""

@@ -100,7 +100,7 @@ class RecordingStore(SlowStore):
 
     def contents(self) -> tuple[object, ...]:
         rows = {outbox_id: tuple(rows) for outbox_id, rows in self.rows.items() if rows}
-        return rows, tuple(self.bindings), tuple(self.sessions_opened), len(self.kept)
+        return rows, tuple(self.bindings), tuple(self.sessions_opened), len(self.unsequenced)
 
     def submit(self, outbox_id: str, batch_seq: int, samples: Samples) -> bool:
         taken = super().submit(outbox_id, batch_seq, samples)
@@ -153,12 +153,12 @@ class Victim:
         seq = 0
         while True:
             seq += 1
-            await self._agent.say(pulse(seq, 0, ts_ms=self._headend.wall.now_ms(), soc=20.0))
+            await self._agent.send(pulse(seq, 0, ts_ms=self._headend.wall.now_ms(), soc=20.0))
             await trio.sleep(0.02)
 
-    async def hear(self) -> None:
+    async def receive(self) -> None:
         while True:
-            match await self._agent.hear():
+            match await self._agent.receive():
                 case BatchAck(batch_seq=batch_seq):
                     self.acknowledged_seq = batch_seq
                 case Setpoints(setpoints=setpoints):
@@ -214,11 +214,11 @@ class IdentitiesRig:
 
     async def victim(self) -> Victim:
         agent = await self.certified_agent(VICTIM)
-        await agent.say(register(VICTIM_ASSET, agent=VICTIM, outbox=VICTIM_BOX))
-        assert isinstance(await agent.hear(), SessionGrant)
+        await agent.send(register(VICTIM_ASSET, agent=VICTIM, outbox=VICTIM_BOX))
+        assert isinstance(await agent.receive(), SessionGrant)
         victim = Victim(agent, self.headend)
         self.nursery.start_soon(victim.send)
-        self.nursery.start_soon(victim.hear)
+        self.nursery.start_soon(victim.receive)
         return victim
 
     async def _connect(
@@ -265,8 +265,16 @@ async def open_identities_rig(
         ):
             [listener] = await trio.open_tcp_listeners(0, host=HOST)
             port = listener.socket.getsockname()[1]
-            encrypted = trio.SSLListener(listener, authority.server_context(), https_compatible=True)
-            await nursery.start(partial(serve_rpc, [encrypted], headend.services, drain=headend.closing))
+            await nursery.start(
+                partial(
+                    serve_rpc,
+                    [listener],
+                    headend.services,
+                    drain=headend.closing,
+                    tls=authority.server_tls(),
+                    access=headend.peer_access,
+                )
+            )
             yield IdentitiesRig(
                 headend=headend, access=table, store=store, authority=authority, port=port, nursery=nursery
             )

@@ -40,7 +40,7 @@ from trioder.agent.service import run_agent
 from trioder.domain.access import IdentityBinding, IdentityClaim
 from trioder.domain.fleet import Fleet, Site
 from trioder.events.facts import FleetChanged
-from trioder.process.addresses import Address
+from trioder.process.addresses import Endpoint
 from trioder.process.wall_time import WallClock
 from trioder.rpc import StatusCode, connect, open_channel, serve_connection
 from trioder.wire import agent_link_pb2 as pb
@@ -57,14 +57,14 @@ def authority() -> TestAuthority:
 
 
 async def opened(agent: ScriptedAgent, message: pb.AgentToHeadend) -> SessionGrant:
-    await agent.say(message)
-    grant = await agent.hear()
+    await agent.send(message)
+    grant = await agent.receive()
     assert isinstance(grant, SessionGrant)
     return grant
 
 
 async def refused(agent: ScriptedAgent, message: pb.AgentToHeadend) -> tuple[StatusCode, str]:
-    await agent.say(message)
+    await agent.send(message)
     refusal = await agent.refusal()
     return refusal.status, refusal.message
 
@@ -78,17 +78,17 @@ async def test_an_agent_of_the_first_version_has_the_agent_id_of_its_certificate
 ) -> None:
     async with open_identities_rig(authority) as rig:
         agent = await rig.certified_agent(VICTIM)
-        await agent.say(
+        await agent.send(
             pb.AgentToHeadend(register=pb.Register(asset_id=asset_id(VICTIM_ASSET), gateway_id="gw-7"))
         )
-        await agent.say(
+        await agent.send(
             pb.AgentToHeadend(
                 telemetry=pb.Telemetry(
                     asset_id=asset_id(VICTIM_ASSET), timestamp="2027-01-15T08:00:01Z", soc_mwhr=12.0
                 )
             )
         )
-        while not rig.store.kept:
+        while not rig.store.unsequenced:
             await trio.sleep(0.01)
         assert rig.session(VICTIM_ASSET).agent_id == VICTIM
         assert rig.store.bindings == [bound("agent_id", VICTIM, VICTIM)]
@@ -185,8 +185,8 @@ async def test_an_own_backlog_is_taken(authority: TestAuthority) -> None:
     async with open_identities_rig(authority) as rig:
         agent = await rig.certified_agent(VICTIM)
         await opened(agent, register(VICTIM_ASSET, agent=VICTIM, outbox=BOX, newest=1, backlog=True))
-        await agent.say(pulse(1, 0))
-        assert await agent.hear() == BatchAck(batch_seq=1)
+        await agent.send(pulse(1, 0))
+        assert await agent.receive() == BatchAck(batch_seq=1)
 
 
 async def test_real_agents_at_the_shortest_pulse_are_served(authority: TestAuthority) -> None:
@@ -194,7 +194,7 @@ async def test_real_agents_at_the_shortest_pulse_are_served(authority: TestAutho
         context = authority.client_context(authority.issue_agent(uri(VICTIM)))
         config = AgentConfig(
             agent_id=VICTIM,
-            headend=Address(HOST, rig.port),
+            headend=Endpoint(HOST, rig.port, tls=True),
             tick_s=MIN_TICK_S,
             phase=0.0,
             assets=(rig.headend.fleet.assets[VICTIM_ASSET],),
@@ -326,7 +326,7 @@ async def test_nothing_is_stored_while_bindings_are_unknown(
     async with open_identities_rig(authority, store=store) as rig:
         agent = await rig.certified_agent(VICTIM)
         await opened(agent, register(VICTIM_ASSET, agent=VICTIM, outbox=BOX))
-        await agent.say(pulse(1, 0, soc=33.0, ts_ms=rig.headend.wall.now_ms()))
+        await agent.send(pulse(1, 0, soc=33.0, ts_ms=rig.headend.wall.now_ms()))
         while rig.headend.latest.state(VICTIM_ASSET) is None:
             await trio.sleep(0.01)
         assert (store.rows[BOX], rig.headend.counters.batches_refused) == ([], 1)
@@ -338,9 +338,9 @@ async def test_nothing_is_stored_while_bindings_are_unknown(
             assert "outbox box belongs to another identity" in refusal.message
             assert store.rows[BOX] == []
             return
-        assert await agent.hear() == ReplayRequest(from_batch_seq=1)
-        await agent.say(pulse(1, 0, soc=33.0))
-        assert await agent.hear() == BatchAck(batch_seq=1)
+        assert await agent.receive() == ReplayRequest(from_batch_seq=1)
+        await agent.send(pulse(1, 0, soc=33.0))
+        assert await agent.receive() == BatchAck(batch_seq=1)
         assert set(store.bindings) == {bound("agent_id", VICTIM, VICTIM), bound("outbox", BOX, VICTIM)}
 
 
@@ -350,7 +350,7 @@ async def test_an_event_about_another_agents_asset_ends_the_session(authority: T
         agent = await rig.certified_agent(ATTACKER)
         await opened(agent, register(ATTACKER_ASSET, agent=ATTACKER, outbox=BOX))
         for about in ("", "any text", asset_id(ATTACKER_ASSET).upper(), asset_id(VICTIM_ASSET).upper()):
-            await agent.say(event(about))
+            await agent.send(event(about))
         refusal = await agent.refusal()
         assert refusal.status is StatusCode.INVALID_ARGUMENT
         assert "Event.asset_id is" in refusal.message
@@ -370,7 +370,7 @@ async def test_refusals_are_counted_logged_and_recorded(authority: TestAuthority
     store = RecordingStore([bound("outbox", VICTIM_BOX, VICTIM)])
     with capture_logs() as logs:
         async with open_identities_rig(authority, store=store) as rig:
-            await (await rig.agent(None)).refusal()
+            await (await rig.agent(authority.issue_server())).refusal()
             for message in (
                 register(ATTACKER_ASSET, agent=VICTIM),
                 register(VICTIM_ASSET, agent=ATTACKER),

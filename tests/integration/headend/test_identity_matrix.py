@@ -36,7 +36,7 @@ DENIED, UNAUTHENTICATED, INVALID = (
     StatusCode.INVALID_ARGUMENT,
 )
 # The handshake fails.
-NO_TLS = StatusCode.UNAVAILABLE
+NO_TLS = StatusCode.UNAUTHENTICATED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +120,7 @@ def peers(authority: TestAuthority) -> dict[str, Peer]:
 
     issue = authority.issue_agent
     return {
-        "no certificate": Peer(
-            certified=None, agent=ATTACKER, outcome=UNAUTHENTICATED, reason="presented no certificate"
-        ),
+        "no certificate": Peer(certified=None, agent=ATTACKER, outcome=NO_TLS),
         "other CA": of_attacker(TestAuthority("other CA").issue_agent(uri(ATTACKER)), NO_TLS),
         "expired": of_attacker(issue(uri(ATTACKER), expired=True), NO_TLS),
         "revoked": of_attacker(issue(uri(ATTACKER)), UNAUTHENTICATED, "is revoked"),
@@ -198,9 +196,9 @@ async def attempt(rig: IdentitiesRig, peer: Peer, attack: Attack) -> RpcError | 
     try:
         agent = await rig.agent(peer.certified)
         for message in attack.messages(peer.agent):
-            await agent.say(message)
+            await agent.send(message)
         with trio.fail_after(5):
-            while isinstance(await agent.hear(), SessionGrant):
+            while isinstance(await agent.receive(), SessionGrant):
                 pass
     except RpcError as error:
         return error
