@@ -125,7 +125,7 @@ class Sending:
             "messages committed": len(self.latencies_s) or self.made,
             "replays requested": self.replays,
             **spread_rows("sent to acknowledged", self.latencies_s),
-            **spread_rows("generator's pulses late", late_s),
+            **(spread_rows("generator's pulses late", late_s) if grids else {}),
         }
         elapsed_s = self.last_committed_s - self.first_sent_s
         attempts = self.attempts_failed
