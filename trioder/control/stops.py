@@ -7,6 +7,7 @@ is free when no stop covers it.
 from collections.abc import Sequence
 
 import structlog
+import trio
 
 from trioder.control.build import DispatchBuilder, stop_setpoint
 from trioder.control.cancellation import Cancellation
@@ -17,7 +18,7 @@ from trioder.domain.access import ALL_TENANTS
 from trioder.domain.dispatch import DispatchTarget
 from trioder.domain.fleet import Fleet
 from trioder.events.counters import Counters
-from trioder.process.slices import Steps, parts_of
+from trioder.process.slices import Steps, parts_of, run_in_slices
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -45,11 +46,40 @@ class Stops:
         self._builder = builder
         self._cancellation = cancellation
         self._counters = counters
+        # Of targets for which the setpoints are being built.
+        self._building: dict[tuple[DispatchTarget, str], Dispatch] = {}
+
+    async def stop(
+        self, target: DispatchTarget, keys: Sequence[int], *, tenant: str, requested_by: str
+    ) -> Dispatch:
+        """Stop the assets of a target; one that is stopped already stays so.
+
+        *Cancellation*: it is finished first, which takes bounded time.
+
+        Args:
+            target: an asset, a site or the fleet.
+            keys: its assets.
+            tenant: whose; `ALL_TENANTS` for the fleets of all.
+            requested_by: the principal's name.
+        """
+        with trio.CancelScope(shield=True):
+            steps = self.stop_steps(target, keys, tenant=tenant, requested_by=requested_by)
+            return await run_in_slices(steps)
+        raise AssertionError("a shielded scope is not cancelled")
+
+    async def resume(self, dispatch: Dispatch, *, requested_by: str) -> None:
+        """End a stop; deferred dispatches take over the assets that no other stop covers.
+
+        *Cancellation*: it is finished first, which takes bounded time.
+        """
+        with trio.CancelScope(shield=True):
+            await run_in_slices(self.resume_steps(dispatch, requested_by=requested_by))
 
     def find(self, target: DispatchTarget, *, tenant: str) -> Dispatch | None:
         """Return the stop of this target; of the fleet each tenant has its own, and so have all together."""
         for dispatch in self._registry.history:
-            is_same = dispatch.is_stop and dispatch.target == target
+            # A stop during a resume is a new one.
+            is_same = dispatch.is_stop and dispatch.target == target and not dispatch.is_ending
             if is_same and (target.kind != "fleet" or dispatch.tenant == tenant):
                 return dispatch
         return None
@@ -57,18 +87,22 @@ class Stops:
     def stop_steps(
         self, target: DispatchTarget, keys: Sequence[int], *, tenant: str, requested_by: str
     ) -> Steps[Dispatch]:
-        """Stop the assets of a target, in steps; a target that is stopped already stays so.
+        """Do what `stop` does, in steps.
 
         Each step sends what it has stopped, so that no asset waits for the last one.
         """
-        former = self.find(target, tenant=tenant)
+        former = self.find(target, tenant=tenant) or self._building.get((target, tenant))
         if former is not None:
             return former
         dispatch = self._builder.build_stop(target, keys, tenant=tenant, requested_by=requested_by)
-        for part in parts_of(keys):
-            for key in part:
-                dispatch.add(stop_setpoint(dispatch, key))
-            yield _BUILD_US * len(part)
+        self._building[target, tenant] = dispatch
+        try:
+            for part in parts_of(keys):
+                for key in part:
+                    dispatch.add(stop_setpoint(dispatch, key))
+                yield _BUILD_US * len(part)
+        finally:
+            del self._building[target, tenant]
         self._registry.start(dispatch)
         try:
             for setpoints in parts_of(tuple(dispatch.setpoints.values())):
@@ -93,7 +127,7 @@ class Stops:
         return dispatch
 
     def resume_steps(self, dispatch: Dispatch, *, requested_by: str) -> Steps[int]:
-        """End a stop, in steps; returns how many assets it had. Deferred dispatches take over."""
+        """Do what `resume` does, in steps; returns how many assets the stop had."""
         log.warning(
             "emergency stop resumed",
             dispatch_id=dispatch.dispatch_id,

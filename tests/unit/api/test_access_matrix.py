@@ -92,14 +92,21 @@ def path_with(operation: Operation, ids: dict[str, str], query: dict[str, str] |
     return operation.path.format(**ids) + (f"?{arguments}" if arguments else "")
 
 
+# Without its target; a body of another type fails.
+SMALLEST_BODIES: dict[str, dict[str, Any]] = {"DispatchBody": {"mw": 1.0}, "StopBody": {}}
+
+
+def body_name(operation: Operation) -> str:
+    [content] = operation.description["requestBody"]["content"].values()
+    name: str = content["schema"]["$ref"].rpartition("/")[2]
+    return name
+
+
 def body_of(operation: Operation, **fields: object) -> dict[str, Any]:
     """The options of a request with a body, where the operation takes one."""
     if "requestBody" not in operation.description:
         return {}
-    [content] = operation.description["requestBody"]["content"].values()
-    # The one body that there is; another fails here.
-    assert content["schema"]["$ref"].endswith("/DispatchBody")
-    body = {"mw": 1.0, "asset_id": asset_ids(OWN)[0]} | fields
+    body = SMALLEST_BODIES[body_name(operation)] | {"asset_id": asset_ids(OWN)[0]} | fields
     return {"data": msgspec.json.encode(body), "headers": {"content-type": "application/json"}}
 
 
@@ -170,6 +177,8 @@ async def test_what_is_another_tenants_is_answered_as_what_does_not_exist(
             assert status == 404
             unknown_answer = await answer(operation.path, **body_of(operation, **fields | {field: UNKNOWN}))
             assert (status, body.replace(foreign_id, UNKNOWN)) == unknown_answer
+        if body_name(operation) != "DispatchBody":
+            return
         group = [asset_ids(OWN)[0], asset_ids(OTHER)[0]]
         status, body = await answer(operation.path, **body_of(operation, asset_id=None, asset_ids=group))
         assert (status, group[0] in body) == (404, False)
