@@ -19,7 +19,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from trioder.access.table import TokenError
+from trioder.access.table import TokenError, TokenUnverifiedError
 from trioder.domain.access import (
     ALL_TENANTS,
     DEFAULT_TENANT,
@@ -56,7 +56,7 @@ _MAX_VERIFIED = 10_000
 _MAX_TOKEN_LENGTH = 16 * 1024
 
 
-class IssuerUnavailableError(Exception):
+class IssuerUnavailableError(TokenUnverifiedError):
     """The issuer's keys cannot be fetched, so that its tokens cannot be verified; the text says why."""
 
 
@@ -192,6 +192,7 @@ class OidcVerifier:
             kind="oidc",
             role=roles[-1],
             scope=Scope(tenant=tenant, site_ids=self._sites_of(claims)),
+            expires_ms=int(claims["exp"] * 1000),
         )
 
     def _sites_of(self, claims: dict[str, Any]) -> frozenset[str] | None:

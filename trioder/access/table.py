@@ -21,6 +21,10 @@ class TokenError(Exception):
     """A token that authenticates nobody; the text is the reason."""
 
 
+class TokenUnverifiedError(Exception):
+    """A token that cannot be verified for now; the text says why."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentGrant:
     """What an agent may speak for, within its tenant.

@@ -6,7 +6,7 @@ What a caller sees is in `asset_query`; the tokens are in `trioder.access`.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import trio
 from quart import Quart, Request
@@ -14,7 +14,8 @@ from quart.globals import request_ctx
 
 from trioder.access.audit import AuditTrail
 from trioder.access.limits import OpenLimit, Rate, RateLimit
-from trioder.access.table import AccessTable, TokenError
+from trioder.access.table import TokenError, TokenUnverifiedError
+from trioder.api.authentication import Authenticator
 from trioder.api.errors import ApiError
 from trioder.api.http.request_log import AT_END, PRINCIPAL_NAME, REQUEST_ID
 from trioder.domain.access import OPEN_ACCESS, AuditOutcome, AuditRecord, Principal, Role
@@ -43,43 +44,6 @@ _MAX_PATH_LENGTH = 200
 
 class RoleNotStatedError(Exception):
     """A route does not state the role that it needs: a defect of the program."""
-
-
-class Authenticator(Protocol):
-    """Finds the principal of a bearer token."""
-
-    @property
-    def is_on(self) -> bool:
-        """Whether requests need a token at all."""
-
-    async def authenticate(self, bearer: str) -> Principal:
-        """Return the principal.
-
-        Raises:
-            TokenError: the token authenticates nobody; the text says why, without the token.
-        """
-
-
-class TableAuthenticator:
-    """Tokens of the access file. Once there are any, access control stays on until the headend stops."""
-
-    def __init__(self, table: AccessTable | None, *, wall: WallClock) -> None:
-        self._table = table
-        self._wall = wall
-        self._has_been_on = False
-
-    @property
-    def is_on(self) -> bool:
-        """See `Authenticator`."""
-        if not self._has_been_on:
-            self._has_been_on = self._table is not None and self._table.has_tokens
-        return self._has_been_on
-
-    async def authenticate(self, bearer: str) -> Principal:
-        """See `Authenticator`."""
-        if self._table is None:
-            raise TokenError("the token is unknown")
-        return self._table.authenticate(bearer, now_ms=self._wall.now_ms())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +111,7 @@ class AccessControl:
         """Authenticate a request, the current one, and check its role and limits.
 
         Raises:
-            ApiError: 401, 403 or 429; it is recorded.
+            ApiError: 401, 403 or 429, which is recorded; or 503.
         """
         if not self._authenticator.is_on:
             _scope(current)[_PRINCIPAL] = OPEN_ACCESS
@@ -162,7 +126,8 @@ class AccessControl:
             # A route that was added later is closed to all but admins.
             await self._admit(current, self._role_by_endpoint.get(rule.endpoint, "admin"))
         except ApiError as refusal:
-            self._record_refusal(refusal)
+            if refusal.status != 503:
+                self._record_refusal(refusal)
             raise
 
     async def _admit(self, current: Request, role: Role | None) -> None:
@@ -187,6 +152,8 @@ class AccessControl:
         bearer = _bearer_of(current)
         try:
             return await self._authenticator.authenticate(bearer)
+        except TokenUnverifiedError as error:
+            raise ApiError(503, f"the token cannot be verified now: {error}") from None
         except TokenError as error:
             # A right token passes whatever was tried from its address.
             wait_s = self._wrong_tokens.take(host_of_peer(_peer_of(current)), trio.current_time())

@@ -7,8 +7,9 @@ from quart.globals import request_ctx
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse
 
-from trioder.api.access import AccessControl, Authenticator, RestLimits, TableAuthenticator
+from trioder.api.access import AccessControl, RestLimits
 from trioder.api.asset_query import FleetIndexes
+from trioder.api.authentication import Authenticator, TokenVerifier
 from trioder.api.context import Headend
 from trioder.api.errors import register_error_handlers
 from trioder.api.http.request_log import ROUTE, RequestLog
@@ -36,12 +37,12 @@ class RestOptions:
     Attributes:
         limits: of each principal.
         metrics_open: whether `/metrics` needs no token.
-        authenticator: of bearer tokens; None for those of the headend's access file.
+        verifier: of an OpenID Connect issuer's tokens, beside those of the access file; None without one.
     """
 
     limits: RestLimits = field(default_factory=RestLimits)
     metrics_open: bool = False
-    authenticator: Authenticator | None = None
+    verifier: TokenVerifier | None = None
 
 
 class _App(QuartTrio):
@@ -72,7 +73,7 @@ def create_app(headend: Headend, options: RestOptions | None = None) -> QuartTri
     metrics = Metrics(headend, counters)
     indexes = FleetIndexes(headend.fleet)
     access = AccessControl(
-        options.authenticator or TableAuthenticator(headend.access, wall=headend.wall),
+        Authenticator(headend.access, verifier=options.verifier, wall=headend.wall),
         limits=options.limits,
         audit=headend.audit,
         counters=counters,

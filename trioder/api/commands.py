@@ -27,6 +27,8 @@ _STATUS_OF_REFUSAL = {"bad_request": 400, "out_of_bounds": 400, "not_found": 404
 _TARGETS = ("asset_id", "asset_ids", "site_id", "fleet")
 # The cost of checking an id.
 _ID_US = 1.0
+# ... and of finding an asset's site.
+_TENANT_US = 0.2
 
 
 class Commands:
@@ -44,19 +46,19 @@ class Commands:
         Raises:
             ApiError: it is refused, or its Idempotency-Key was used for another; nothing was dispatched.
         """
-        index = self._indexes.of_request()
-        request = await run_in_slices(_request_steps(body, index))
-        requested_by = principal().name
+        caller = principal()
 
         async def execute(key: str | None, digest: str | None) -> DispatchRecord:
+            # Not before the key was looked up: meanwhile a reload may give a site to another tenant.
+            request = await run_in_slices(_request_steps(body, self._indexes.of(caller.scope)))
             return await self._execute(
-                replace(request, idempotency_key=key, request_digest=digest, requested_by=requested_by),
+                replace(request, idempotency_key=key, request_digest=digest, requested_by=caller.name),
                 dry_run=body.dry_run,
             )
 
         if body.dry_run:
             return await execute(None, None)
-        return await self._keys.execute_once(body, execute, scope=index.scope)
+        return await self._keys.execute_once(body, execute, scope=caller.scope)
 
     async def _execute(self, request: DispatchRequest | GroupRequest, *, dry_run: bool) -> DispatchRecord:
         dispatcher = self._dispatcher
@@ -87,8 +89,9 @@ def _request_steps(body: DispatchBody, index: FleetIndex) -> Steps[DispatchReque
         raise ApiError(400, "fleet is false; it must be true, or one of the other targets is named instead")
     if body.asset_id is None:
         target, keys = yield from _target_steps(body, index)
+        tenant = yield from _tenant_steps(target, keys, index)
         return GroupRequest(
-            tenant=_tenant_of(target, keys, index),
+            tenant=tenant,
             target=target,
             keys=keys,
             mw=body.mw,
@@ -137,14 +140,17 @@ def _target_steps(body: DispatchBody, index: FleetIndex) -> Steps[tuple[Dispatch
     return DispatchTarget(kind="fleet"), index.all_keys
 
 
-def _tenant_of(target: DispatchTarget, keys: Sequence[int], index: FleetIndex) -> str:
-    """Return whose assets these are; `ALL_TENANTS` for those of several."""
+def _tenant_steps(target: DispatchTarget, keys: Sequence[int], index: FleetIndex) -> Steps[str]:
+    """Return whose assets these are, in steps; `ALL_TENANTS` for those of several."""
     if index.scope.tenant != ALL_TENANTS:
         return index.scope.tenant
     if target.kind == "fleet":
         tenants = {site.tenant for site in index.sites if index.keys_by_site[site.id]}
     else:
-        tenants = index.tenants_of(keys)
+        tenants = set()
+        for part in parts_of(keys):
+            tenants |= index.tenants_of(part)
+            yield _TENANT_US * len(part)
     return tenants.pop() if len(tenants) == 1 else ALL_TENANTS
 
 

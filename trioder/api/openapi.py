@@ -36,7 +36,7 @@ def documented(
 ) -> Callable[[F], F]:
     """Describe a route's parameters, body and responses, and state the role that it needs.
 
-    400, 401, 421, 429, 500, and 403 for roles above viewer are implied. Only the role is checked, by
+    400, 401, 421, 429, 500, 503, and 403 for roles above viewer are implied. Only the role is checked, by
     `AccessControl`.
 
     Args:
@@ -47,7 +47,7 @@ def documented(
         errors: further statuses of errors.
         also: the bodies of other statuses than 200.
     """
-    implied = {400, 401, 421, 429, 500} | ({403} if role in {"operator", "admin"} else set())
+    implied = {400, 401, 421, 429, 500, 503} | ({403} if role in {"operator", "admin"} else set())
     responses: dict[int, Any] = {200: response, **(also or {})}
     responses |= dict.fromkeys(sorted({*implied, *errors}), ErrorBody)
     describe: Callable[[F], F] = document(

@@ -209,7 +209,13 @@ def main(
     """Read the fleet and serve it until a stop signal."""
     configure_logging(level=log_level, format=log_format)
     try:
-        secured = configure_security(security, state_dir=state_dir, grpc_addr=grpc_addr, http_addr=http_addr)
+        secured = configure_security(
+            security,
+            state_dir=state_dir,
+            grpc_addr=grpc_addr,
+            http_addr=http_addr,
+            has_issuer=rest.verifier is not None,
+        )
     except (SecurityError, TlsConfigurationError, AccessFileError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)

@@ -4,7 +4,6 @@ A port that other machines can reach has both, or the headend does not start.
 """
 
 import ipaddress
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -131,9 +130,21 @@ def security_options(command: F) -> F:
 
 
 def configure_security(
-    options: SecurityOptions, *, state_dir: Path, grpc_addr: Address, http_addr: Address
+    options: SecurityOptions,
+    *,
+    state_dir: Path,
+    grpc_addr: Address,
+    http_addr: Address,
+    has_issuer: bool = False,
 ) -> Security:
     """Read the certificates and the access file, and check that no port is unprotected unless intended.
+
+    Args:
+        options: as given.
+        state_dir: has the access directory, by default.
+        grpc_addr: where agents connect.
+        http_addr: where REST listens.
+        has_issuer: whether REST needs tokens of an OpenID Connect issuer, if none of the access file.
 
     Raises:
         SecurityError: the text is one sentence, and says what to change.
@@ -145,7 +156,7 @@ def configure_security(
     # What agents may speak for is in the access file: client certificates need it.
     needed = options.tls_client_ca is not None or access_path.exists()
     access = AccessTable(read_document(access_path)) if needed else None
-    _check_reachable(options, access=access, grpc_addr=grpc_addr, http_addr=http_addr)
+    _check_reachable(options, access=access, grpc_addr=grpc_addr, http_addr=http_addr, has_issuer=has_issuer)
     return Security(
         grpc_tls=_server_tls(
             options.tls_cert, options.tls_key, options.tls_client_ca, options.tls_min_version, alpn="h2"
@@ -182,7 +193,12 @@ def _check_consistent(options: SecurityOptions) -> None:
 
 
 def _check_reachable(
-    options: SecurityOptions, *, access: AccessTable | None, grpc_addr: Address, http_addr: Address
+    options: SecurityOptions,
+    *,
+    access: AccessTable | None,
+    grpc_addr: Address,
+    http_addr: Address,
+    has_issuer: bool,
 ) -> None:
     grpc = {
         "HEADEND_TLS_CERT and HEADEND_TLS_KEY": options.tls_cert is not None,
@@ -191,8 +207,7 @@ def _check_reachable(
     has_tokens = access is not None and access.has_tokens
     http = {
         "HEADEND_HTTP_TLS_CERT and HEADEND_HTTP_TLS_KEY": options.http_tls_cert is not None,
-        "a token (python -m trioder.access token create)": has_tokens
-        or bool(os.environ.get("HEADEND_OIDC_ISSUER")),
+        "a token (python -m trioder.access token create) or HEADEND_OIDC_ISSUER": has_tokens or has_issuer,
     }
     ports = [("HEADEND_GRPC_ADDR", grpc_addr, grpc), ("HEADEND_HTTP_ADDR", http_addr, http)]
     unprotected = [

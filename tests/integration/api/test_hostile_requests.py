@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from tests.integration.api.ports import Port, leave, open_port, parse_response, read_all
 from trioder.api.http import http1
@@ -221,3 +222,26 @@ async def test_clients_that_half_close_after_the_request_get_a_response() -> Non
         while not raw.endswith(b"0\r\n\r\n"):
             raw += await stream.receive_some()
         assert raw.count(b"x" * 1000) == 2_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Authorization: Bearer trd_secret\x01",
+        b"Authorization : Bearer trd_secret",
+        b"Authorization; Bearer trd_secret",
+        b"Authorization: Bearer trd_secret\xff\x00",
+        b"Proxy-Authorization: trd_secret\x00",
+        b"Bearer trd_secret",
+        b"X-Token: trd_secret\x7f",
+    ],
+)
+async def test_a_malformed_header_with_a_secret_is_neither_logged_nor_sent_back(line: bytes) -> None:
+    with capture_logs() as lines:
+        async with open_port() as port:
+            response = await port.exchange(
+                b"GET /quick HTTP/1.1\r\nHost: localhost\r\n" + line + b"\r\nConnection: close\r\n\r\n"
+            )
+    assert parse_response(response)[0] in {200, 400}
+    assert b"trd_secret" not in response
+    assert "trd_secret" not in repr(lines)

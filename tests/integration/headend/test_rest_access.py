@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 import trio
 
+from tests.integration.access.test_oidc_provider import CLIENT, log_in
 from tests.integration.headend.test_main import ROOT, running, variables
 from tests.unit.headend.parts import asset_id, make_fleet
 from trioder.fleet import dump_fleet
@@ -119,3 +120,32 @@ async def test_the_limits_of_a_token_are_options(fleet_file: Path, tmp_path: Pat
                 return int(answer.status)
 
         assert await trio.to_thread.run_sync(scrape) == 200
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_tokens_of_an_openid_connect_issuer_are_accepted(fleet_file: Path) -> None:
+    oidc_provider_mock = pytest.importorskip("oidc_provider_mock")
+    users = [
+        oidc_provider_mock.User(sub="ana", claims={"groups": ["grid"]}),
+        oidc_provider_mock.User(sub="bo", claims={"groups": ["grid"], "tenant": "north"}),
+    ]
+    with oidc_provider_mock.run_server_in_thread(user_claims=users) as server:
+        issuer = f"http://localhost:{server.server_port}"
+        env = variables(
+            fleet_file,
+            HEADEND_OIDC_ISSUER=issuer,
+            HEADEND_OIDC_AUDIENCE=CLIENT,
+            HEADEND_OIDC_ROLE_CLAIM="groups",
+            HEADEND_OIDC_ROLES="viewer=guests,operator=grid",
+        )
+        async with running(env) as (_, addresses):
+            rest = partial(ask, addresses["http"])
+            ana, bo = await log_in(issuer, "ana"), await log_in(issuer, "bo")
+            assert (await rest("/assets"))[0] == 401
+            _, who, _ = await rest("/whoami", secret=ana)
+            assert (who["name"], who["kind"], who["role"]) == ("ana", "oidc", "operator")
+            assert who["expires_at"] is not None
+            _, made, _ = await rest("/dispatch", secret=ana, body={"asset_id": asset_id(0), "mw": 1.0})
+            assert made["requested_by"] == "ana"
+            assert (await rest("/assets", secret=bo))[1] == []
+            assert (await rest("/assets", secret=ana[:-8] + "AAAAAAAA"))[0] == 401

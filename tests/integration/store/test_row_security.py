@@ -103,6 +103,14 @@ async def test_a_transaction_that_had_a_tenant_leaves_none_behind(url: str) -> N
             assert as_reader(connection, f"SELECT count(*) FROM {relation}", None) == [(0,)]
 
 
+@pytest.mark.parametrize("site_ids", ["NULL", "'{}'"])
+async def test_records_without_sites_are_for_those_who_see_all_sites(url: str, site_ids: str) -> None:
+    for relation in ("sessions", "dispatches"):
+        run_sql(url, f"UPDATE {relation} SET site_ids = {site_ids}")
+        assert reader_sees(url, f"SELECT count(*) FROM {relation}", NORTH) == [(2,)]
+        assert reader_sees(url, f"SELECT count(*) FROM {relation}", NORTH_AT_A) == [(0,)]
+
+
 @pytest.mark.parametrize("relation", ["ingest_watermarks", "identity_bindings", "telemetry_retention"])
 async def test_the_reader_reads_nothing_that_it_needs_not(url: str, relation: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -9,7 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.integration.store import tenants
 from tests.integration.store.senders import until_health
-from tests.integration.store.servers import open_store_on, run_password_server, run_sql
+from tests.integration.store.servers import SITE, asset, open_store_on, run_password_server, run_sql
 from tests.integration.store.tenants import (
     ALL_AT_A_AND_C,
     ASSETS,
@@ -20,13 +21,17 @@ from tests.integration.store.tenants import (
     NORTH_NOWHERE,
     RECORDS,
     SOUTH,
+    dispatch_named,
     name_of,
     record_dispatch,
     record_id,
+    session_id,
 )
 from trioder.domain.access import EVERYTHING, Scope
+from trioder.domain.fleet import Fleet
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.postgres.store import PostgresStore
+from trioder.store.records import SessionRecord
 
 _WARNING = "reads are not under row-level security: queries filter by tenant nevertheless"
 
@@ -94,10 +99,10 @@ async def test_reads_return_what_lies_in_the_scope(store: PostgresStore) -> None
         assert {name_of(each.session_id) for each in sessions} == records
         dispatches = await store.dispatches(limit=99, scope=scope)
         assert {name_of(each.dispatch_id) for each in dispatches} == records
-        for number, asset in enumerate(ASSETS, start=1):
-            past = await store.history(asset, limit=9, scope=scope)
+        for number, each in enumerate(ASSETS, start=1):
+            past = await store.history(each, limit=9, scope=scope)
             assert len(past) == (number in assets)
-            retired = await store.find_retired_asset(asset.id, scope=scope)
+            retired = await store.find_retired_asset(each.id, scope=scope)
             assert (retired is not None) == (number in assets and number > 3)
         for name in RECORDS:
             found = await store.find_dispatch(dispatch_id=record_id(name), scope=scope)
@@ -147,6 +152,41 @@ async def test_a_dispatch_that_waits_to_be_written_is_found_within_its_scope(
                 assert (found is not None) == (name in records)
 
 
+@pytest.mark.parametrize(("count", "seen"), [(256, 1), (257, 0)])
+async def test_sessions_at_very_many_sites_are_for_those_who_see_all(
+    database_url: str, count: int, seen: int
+) -> None:
+    sites = [replace(SITE, id=asset(1_000 + number).id, tenant="north") for number in range(count)]
+    assets = [replace(asset(number), site_id=site.id) for number, site in enumerate(sites)]
+    every_site = Scope(tenant="north", site_ids=frozenset(site.id for site in sites))
+    async with open_store_on(database_url, fleet=Fleet(sites=sites, assets=assets)) as store:
+        store.open_session(
+            SessionRecord(
+                session_id=session_id("a"),
+                agent_id="agent",
+                epoch=1,
+                peer="x",
+                asset_keys=range(count),
+                connected_ms=1,
+                tenant="north",
+            )
+        )
+        await store.wait_idle()
+        assert len(await store.sessions(limit=9, scope=NORTH)) == 1
+        assert len(await store.sessions(limit=9, scope=every_site)) == seen
+
+
+async def test_a_dispatch_of_which_only_a_part_waits_is_at_more_sites_than_that_part(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_store_on(database_url, fleet=FLEET) as store:
+        await until_health(store, "ok")
+        monkeypatch.setattr(store._record_writer.queue, "first", lambda count: [])
+        record_dispatch(store, "ab", keys=[0])
+        assert await store.find_dispatch(dispatch_id=record_id("ab"), scope=NORTH) is not None
+        assert await store.find_dispatch(dispatch_id=record_id("ab"), scope=NORTH_AT_A) is None
+
+
 async def test_a_dispatch_that_gets_assets_at_another_site_leaves_the_scope_of_its_first(
     database_url: str,
 ) -> None:
@@ -156,6 +196,16 @@ async def test_a_dispatch_that_gets_assets_at_another_site_leaves_the_scope_of_i
             await store.wait_idle()
             found = await store.dispatches(limit=9, scope=NORTH_AT_A)
             assert [name_of(each.dispatch_id) for each in found] == names
+
+
+async def test_a_dispatch_of_which_no_shares_are_on_record_is_at_no_site(store: PostgresStore) -> None:
+    # As when they were dropped because there was no room.
+    dispatch = replace(dispatch_named("a"), dispatch_id=record_id("f"), members=())
+    store.record_dispatch(dispatch, changed=(), share_of=lambda key: pytest.fail(f"asked for {key}"))
+    await store.wait_idle()
+    for scope, expected in ((NORTH, True), (NORTH_AT_A, False), (NORTH_NOWHERE, False)):
+        found = await store.dispatches(limit=9, scope=scope)
+        assert ("f" in {name_of(each.dispatch_id) for each in found}) == expected
 
 
 async def test_a_user_that_may_not_make_the_role_is_told_what_to_run(login_url: str, boss_url: str) -> None:
@@ -206,3 +256,18 @@ async def test_a_role_that_was_taken_away_meanwhile_shows_nothing(login_url: str
         run_sql(boss_url, f"REVOKE trioder_reader FROM {_login(login_url)}")
         with pytest.raises(StoreUnavailableError, match="permission denied"):
             await store.sessions(limit=9, scope=NORTH)
+
+
+@pytest.mark.parametrize(("tenant", "sees"), [(None, 0), ("north", 3), ("*", 5)])
+async def test_a_login_of_its_own_for_reading_sees_the_tenant_that_it_is_given(
+    login_url: str, boss_url: str, tenant: str | None, sees: int
+) -> None:
+    run_sql(boss_url, f"ALTER ROLE {_login(login_url)} CREATEROLE")
+    await tenants.fill(login_url)
+    run_sql(boss_url, "DROP ROLE IF EXISTS dashboard")
+    run_sql(boss_url, "CREATE ROLE dashboard LOGIN PASSWORD 'board'")
+    run_sql(boss_url, "GRANT trioder_reader TO dashboard")
+    if tenant is not None:
+        run_sql(boss_url, f"ALTER ROLE dashboard SET trioder.tenant = '{tenant}'")
+    url = login_url.replace(f"{_login(login_url)}:another", "dashboard:board")
+    assert run_sql(url, "SELECT count(*) FROM telemetry") == [(sees,)]

@@ -20,9 +20,10 @@ from tests.unit.api.tenants import (
     open_tenants,
     secret_of,
     site_id,
+    tenants_table,
 )
 from trioder.access.limits import Rate
-from trioder.access.table import AccessTable, TokenError, token_sha256
+from trioder.access.table import AccessTable, TokenError, TokenUnverifiedError, token_sha256
 from trioder.api import RestLimits, RestOptions, create_app
 from trioder.api.access import WRONG_TOKENS, RoleNotStatedError
 from trioder.api.openapi import documented
@@ -168,21 +169,40 @@ async def test_whoami_shows_what_the_token_authenticates(autojump_clock: object)
         assert (everything["tenant"], everything["sites"], everything["expires_at"]) == ("*", None, None)
 
 
-async def test_another_authenticator_can_be_used(autojump_clock: object) -> None:
-    class OneUser:
-        is_on = True
+class OneUser:
+    """Verifies the tokens of an issuer that has one user."""
 
-        async def authenticate(self, bearer: str) -> Principal:
-            await trio.sleep(1)
-            if bearer != "letter":
-                raise TokenError("nobody has this token")
-            return Principal(name="ann", kind="oidc", role="viewer")
+    async def authenticate(self, token: str, *, now_ms: int) -> Principal:
+        await trio.sleep(1)
+        match token:
+            case "a.valid.token":
+                return Principal(name="ann", kind="oidc", role="viewer", expires_ms=now_ms)
+            case "a.new.token":
+                raise TokenUnverifiedError("the issuer does not answer")
+        raise TokenError("nobody has this token")
 
-    async with open_rest(options=RestOptions(authenticator=OneUser())) as rest:
-        _, who = await rest.ask("GET", "/whoami", headers=bearer("letter"))
-        assert (who["name"], who["kind"]) == ("ann", "oidc")
-        status, body = await rest.ask("GET", "/whoami", headers=bearer("another"))
-        assert (status, body["message"]) == (401, "nobody has this token; a valid one is needed")
+
+@pytest.mark.parametrize("table", [None, tenants_table()])
+async def test_tokens_of_an_issuer_are_verified_beside_those_of_the_file(
+    autojump_clock: object, table: AccessTable | None
+) -> None:
+    async with open_rest(access=table, options=RestOptions(verifier=OneUser())) as rest:
+
+        async def ask(token: str) -> tuple[int, Any]:
+            return await rest.ask("GET", "/whoami", headers=bearer(token))
+
+        status, who = await ask("a.valid.token")
+        assert (status, who["name"], who["kind"]) == (200, "ann", "oidc")
+        assert who["expires_at"] == "2026-01-01T00:00:00.000Z"
+        refused = 401, {"error": "unauthorized", "message": "nobody has this token; a valid one is needed"}
+        assert await ask("not.valid.token") == refused
+        assert (await rest.raw("GET", "/whoami")).status_code == 401
+        assert (await ask(VIEWER))[0] == (401 if table is None else 200)
+        status, body = await ask("a.new.token")
+        assert (status, body["message"]) == (
+            503,
+            "the token cannot be verified now: the issuer does not answer",
+        )
 
 
 async def test_a_route_without_a_stated_role_is_not_served(

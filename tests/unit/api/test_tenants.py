@@ -1,5 +1,6 @@
 """What a caller sees and commands: its tenant, its sites, and nothing of others in sums, keys or metrics."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -165,25 +166,23 @@ async def test_the_history_of_a_retired_asset_is_its_tenants(autojump_clock: obj
         assert foreign[1]["message"].replace(retired_id("beta"), UNKNOWN) == unknown[1]["message"]
 
 
+def with_a_site_moved(fleet: Fleet) -> Fleet:
+    """The fleet in the opposite order, with alpha's second site given to beta."""
+    moved = {site_id("alpha", 1): "beta"}
+    return Fleet(
+        sites=[
+            replace(site, tenant=moved.get(site.id, site.tenant), lat=None, lon=None)
+            for site in reversed(fleet.sites)
+        ],
+        assets=reversed(fleet.assets),
+    )
+
+
 async def test_a_reload_moves_sites_between_tenants(autojump_clock: object) -> None:
     async with open_tenants() as tenants:
         fleet = tenants.rest.headend.fleet
         assert await ids(tenants, "/assets", VIEWER, "id") == asset_ids("alpha")
-        given = {site_id("alpha", 1): "beta"}
-        fleet.reload(
-            Fleet(
-                sites=[
-                    type(site)(
-                        id=site.id,
-                        name=site.name,
-                        location=site.location,
-                        tenant=given.get(site.id, site.tenant),
-                    )
-                    for site in reversed(fleet.sites)
-                ],
-                assets=reversed(fleet.assets),
-            )
-        )
+        fleet.reload(with_a_site_moved(fleet))
         beta = secret_of("viewer", "beta")
         assert await ids(tenants, "/assets", VIEWER, "id") == asset_ids("alpha")[1::-1]
         assert await ids(tenants, "/assets", beta, "id") == [
@@ -257,3 +256,27 @@ async def test_metrics_that_are_open_show_everything(autojump_clock: object) -> 
         assert (found["trioder_assets",], found["trioder_tenant_assets", "beta"]) == (8, 4)
         document: dict[str, Any] = await tenants.get("/openapi.json", secret=None)
         assert document["paths"]["/metrics"]["get"]["security"] == [{}, {"bearer": []}]
+
+
+async def test_a_site_that_is_moved_while_a_key_is_looked_up_is_not_commanded(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_tenants() as tenants:
+        headend = tenants.rest.headend
+
+        async def find_dispatch(**_query: object) -> None:
+            headend.fleet.reload(with_a_site_moved(headend.fleet))
+
+        monkeypatch.setattr(headend.store, "find_dispatch", find_dispatch)
+        status, _ = await tenants.dispatch(secret=OPERATOR, key="k", asset_id=asset_ids("alpha")[2])
+        assert status == 404
+
+
+async def test_a_repeated_command_is_answered_after_its_asset_has_left(autojump_clock: object) -> None:
+    async with open_tenants() as tenants:
+        fleet = tenants.rest.headend.fleet
+        asset_id = asset_ids("alpha")[0]
+        _, first = await tenants.dispatch(secret=OPERATOR, key="k", asset_id=asset_id)
+        fleet.reload(Fleet(sites=fleet.sites, assets=fleet.assets[1:]))
+        status, again = await tenants.dispatch(secret=OPERATOR, key="k", asset_id=asset_id)
+        assert (status, again["dispatch_id"]) == (200, first["dispatch_id"])

@@ -18,11 +18,6 @@ LOOPBACK = Address("127.0.0.1", 1)
 EVERYWHERE = Address("0.0.0.0", 1)
 
 
-@pytest.fixture(autouse=True)
-def without_issuer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HEADEND_OIDC_ISSUER", raising=False)
-
-
 @pytest.fixture
 def logs() -> Iterator[list[dict[str, object]]]:
     with structlog.testing.capture_logs() as entries:
@@ -61,9 +56,16 @@ def write_access(directory: Path, *, tokens: int = 1) -> None:
 
 
 def configure(
-    options: SecurityOptions, *, grpc: Address = LOOPBACK, http: Address = LOOPBACK, state_dir: Path = Path()
+    options: SecurityOptions,
+    *,
+    grpc: Address = LOOPBACK,
+    http: Address = LOOPBACK,
+    state_dir: Path = Path(),
+    has_issuer: bool = False,
 ) -> Security:
-    return configure_security(options, state_dir=state_dir, grpc_addr=grpc, http_addr=http)
+    return configure_security(
+        options, state_dir=state_dir, grpc_addr=grpc, http_addr=http, has_issuer=has_issuer
+    )
 
 
 def without(options: SecurityOptions, *fields: str) -> SecurityOptions:
@@ -106,12 +108,9 @@ def test_a_reachable_rest_port_needs_a_token(protected: SecurityOptions, tmp_pat
         configure(protected, http=EVERYWHERE)
 
 
-def test_or_an_openid_issuer(
-    protected: SecurityOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_or_an_openid_issuer(protected: SecurityOptions, tmp_path: Path) -> None:
     write_access(tmp_path, tokens=0)
-    monkeypatch.setenv("HEADEND_OIDC_ISSUER", "https://issuer.example")
-    assert configure(protected, http=EVERYWHERE).http_tls is not None
+    assert configure(protected, http=EVERYWHERE, has_issuer=True).http_tls is not None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1", "headend.example"])

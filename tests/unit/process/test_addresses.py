@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.process.addresses import Address, AddressType, parse_address
+from trioder.process.addresses import Address, AddressType, host_of_peer, parse_address
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,19 @@ def test_an_option_with_a_wrong_address_is_a_usage_error() -> None:
     result = CliRunner().invoke(command, ["--at", "a:70000"])
     assert result.exit_code == 2
     assert "'a:70000' has the port 70000" in result.output
+
+
+@pytest.mark.parametrize(
+    ("peer", "host"),
+    [
+        ("10.0.0.1:4711", "10.0.0.1"),
+        ("[2001:db8:1:2:3:4:5:6]:4711", "2001:db8:1:2::/64"),
+        ("[fe80::1%eth0]:4711", "fe80::/64"),
+        ("[::ffff:10.0.0.1]:4711", "10.0.0.1"),
+        ("[::1]:1", "::/64"),
+        ("in memory", ""),
+        ("", ""),
+    ],
+)
+def test_limits_count_by_host_and_by_network_of_ipv6(peer: str, host: str) -> None:
+    assert host_of_peer(peer) == host

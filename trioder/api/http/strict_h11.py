@@ -12,6 +12,8 @@ from h11._receivebuffer import ReceiveBuffer
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _FOLDED = re.compile(rb"\r\n[ \t]")
+# h11 quotes a malformed header, which may be a secret: the fault is logged and sent back.
+_QUOTED_HEADER = re.compile(r"(header (?:line|name|value)\b).*", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(rb"host[ \t]*:", re.IGNORECASE)
 
 
@@ -19,7 +21,8 @@ class StrictConnection(h11.Connection):
     """The server side of a connection.
 
     Attributes:
-        fault: the last protocol error of the client, as h11 describes it; empty when there was none.
+        fault: the last protocol error of the client, as h11 describes it, but without values of headers;
+            empty when there was none.
     """
 
     def __init__(self, *, max_head_bytes: int) -> None:
@@ -39,7 +42,7 @@ class StrictConnection(h11.Connection):
             if isinstance(event, h11.Request):
                 _check_framing(event)
         except h11.RemoteProtocolError as error:
-            self.fault = str(error)
+            self.fault = _QUOTED_HEADER.sub(r"\1", str(error))
             raise
         return event
 

@@ -131,17 +131,20 @@ async def _grant(connection: Connection, schema: str) -> str:
 
 
 async def _check(connection: Connection, search_path: str) -> str:
-    """Return why the role sees all rows, or an empty text: a superuser, or a table's owner, would."""
-    all_secured = False
+    """Return why the role sees all rows, as a superuser or an owner would, or none; or an empty text."""
+    is_secured = may_read = False
     async with connection.transaction():
         await connection.execute(_BECOME, [search_path, "", ""])
-        [all_secured] = await _row(
+        is_secured, may_read = await _row(
             connection,
-            "SELECT bool_and(row_security_active(name)) FROM unnest(%s::text[]) AS name",
+            "SELECT bool_and(row_security_active(name)), bool_and(has_table_privilege(name, 'SELECT')) "
+            "FROM unnest(%s::text[]) AS name",
             [_TABLES],
         )
         raise psycopg.Rollback
-    return "" if all_secured else "row-level security does not apply to the role"
+    if not is_secured:
+        return "row-level security does not apply to the role"
+    return "" if may_read else "the role may not read all tables"
 
 
 async def _attempt(connection: Connection, statement: str) -> str:

@@ -271,8 +271,11 @@ def _json(value: object) -> str:
 
 
 def _site_ids(asset_keys: Iterable[int], fleet: Fleet) -> str | None:
-    """The sites of the assets, as an SQL array; None if there are too many."""
-    site_ids = {fleet.assets[key].site_id for key in asset_keys}
+    """The sites of the assets, as an SQL array; None if there are too many, or an asset is unknown."""
+    keys = list(asset_keys)
+    if max(keys, default=0) >= len(fleet.assets):
+        return None
+    site_ids = {fleet.assets[key].site_id for key in keys}
     return "{" + ",".join(sorted(site_ids)) + "}" if len(site_ids) <= MAX_SITE_IDS else None
 
 
