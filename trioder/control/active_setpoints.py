@@ -20,9 +20,14 @@ _MIN_SCHEDULED = 64
 
 
 class ActiveSetpoints:
-    """The newest setpoint of each asset, those deferred, and a schedule of what is due for all of them."""
+    """The newest setpoint of each asset, those deferred, and a schedule of what is due for all of them.
+
+    Attributes:
+        standing: the power, MW, of assets that were left at one when their setpoint was removed.
+    """
 
     def __init__(self) -> None:
+        self.standing: dict[int, float] = {}
         self._current: dict[int, AssetSetpoint] = {}
         self._deferred: dict[int, list[AssetSetpoint]] = {}
         self._due: list[tuple[int, int, AssetSetpoint]] = []
@@ -41,6 +46,8 @@ class ActiveSetpoints:
         """Make it the asset's newest; return the former one if that is open. `schedule` it next."""
         former = self.current_open(setpoint.key)
         self._current[setpoint.key] = setpoint
+        if self.standing:
+            self.standing.pop(setpoint.key, None)
         return former
 
     def rivals(self, key: int) -> tuple[AssetSetpoint | None, Sequence[AssetSetpoint]]:
@@ -70,9 +77,12 @@ class ActiveSetpoints:
         if not waiting:
             self._deferred.pop(setpoint.key, None)
 
-    def remove(self, key: int) -> None:
-        """The asset has no setpoint of ours."""
+    def remove(self, key: int, *, standing_mw: float | None = None) -> None:
+        """The asset has no setpoint of ours; it was left at a power, if that is known."""
         self._current.pop(key, None)
+        self.standing.pop(key, None)
+        if standing_mw is not None:
+            self.standing[key] = standing_mw
 
     def schedule(self, setpoint: AssetSetpoint) -> None:
         """Schedule what is due in its present state, if anything."""

@@ -99,7 +99,8 @@ class Delivery:
     def put(self, assignment: Assignment) -> None:
         """Queue an assigned setpoint, unless it has ended or was assigned to another session since."""
         session, setpoint, message = assignment
-        if setpoint.state == "sent" and setpoint.session_id == session.session_id:
+        is_current = setpoint.state == "sent" and setpoint.wire_id == message.dispatch_id
+        if is_current and setpoint.session_id == session.session_id:
             session.downlink.put_setpoint(message)
 
     def release(self, setpoint: AssetSetpoint) -> None:
@@ -124,7 +125,7 @@ class Delivery:
                 valid_until_ms=None,
             )
         )
-        self._registry.active.remove(setpoint.key)
+        self._registry.active.remove(setpoint.key, standing_mw=setpoint.reversion_mw)
         # A whole dispatch is cancelled with one line.
         report = log.debug if setpoint.state == "cancelled" else log.info
         report(
@@ -134,6 +135,21 @@ class Delivery:
             agent_id=session.agent_id,
             mw=setpoint.reversion_mw,
         )
+
+    def set_standing(self, key: int, mw: float) -> None:
+        """Command an asset without a setpoint of ours to another power, if it has a session."""
+        self._registry.active.remove(key, standing_mw=mw)
+        session = self._sessions.session_of(key)
+        if session is not None:
+            session.downlink.put_setpoint(
+                Setpoint(
+                    dispatch_id="" if session.protocol else self.new_id(), asset_id=self.asset_id(key), mw=mw
+                )
+            )
+
+    def is_released(self, setpoint: AssetSetpoint) -> bool:
+        """Whether a setpoint has ended here, and its asset, which is away, may still obey it."""
+        return self._released.get(setpoint.key) is setpoint
 
     def clock_stepped(self, by_ms: int) -> None:
         """The wall clock was set by this."""
@@ -155,6 +171,9 @@ class Delivery:
             self.absences.pop(key, None)
             setpoint = self._registry.active.current(key)
             released = self._released.pop(key, None)
+            if setpoint is None:
+                # What it reports counts from now on.
+                self._registry.active.remove(key)
             if setpoint is None:
                 continue
             if setpoint.state in PENDING:

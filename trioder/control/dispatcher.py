@@ -19,6 +19,8 @@ from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.priorities import Priorities
 from trioder.control.reallocation import Reallocator
 from trioder.control.registry import LEFT_THE_FLEET, SMALL_GROUP, DispatchRegistry
+from trioder.control.site_limits import SiteLimitTable
+from trioder.control.site_power import SitePower
 from trioder.control.starting import Starter
 from trioder.control.stops import Stops
 from trioder.control.tracking import Tracking
@@ -44,6 +46,8 @@ class Dispatcher:
         limits: the nameplates that apply; those of the fleet file until agents report smaller ones.
         history: the dispatches in memory.
         stops: the emergency stops.
+        site_limits: the limits of sites; `enforce_site_limits` after a change.
+        site_power: what the setpoints of sites amount to.
     """
 
     def __init__(
@@ -92,17 +96,31 @@ class Dispatcher:
             counters=counters,
             wall=wall,
         )
-        self._allocator = Allocator(limits=self.limits, sessions=sessions, latest=latest, wall=wall)
+        self.site_limits = SiteLimitTable(fleet=fleet, store=store, wall=wall)
+        self.site_power = SitePower(
+            fleet=fleet,
+            limits=self.site_limits,
+            registry=self._registry,
+            delivery=self._delivery,
+            latest=latest,
+            wall=wall,
+        )
+        self._allocator = Allocator(
+            limits=self.limits, sessions=sessions, latest=latest, site_power=self.site_power, wall=wall
+        )
         self._builder = DispatchBuilder(
             fleet=fleet, sessions=sessions, wall=wall, new_id=self._delivery.new_id
         )
-        self._priorities = Priorities(registry=self._registry, delivery=self._delivery, wall=wall)
+        self._priorities = Priorities(
+            registry=self._registry, delivery=self._delivery, site_power=self.site_power, wall=wall
+        )
         self._starter = Starter(
             fleet=fleet,
             sessions=sessions,
             registry=self._registry,
             delivery=self._delivery,
             priorities=self._priorities,
+            site_power=self.site_power,
             counters=counters,
         )
         self._cancellation = Cancellation(
@@ -138,6 +156,7 @@ class Dispatcher:
         """
         with self._refusal_logged(asset_id=request.asset_id, mw=request.mw, duration_s=request.duration_s):
             dispatch = self._builder.build_single(request)
+            self.site_power.check_single(dispatch)
             self._allocator.check_single(dispatch)
         return dispatch if dry_run else self._start(dispatch)
 
@@ -258,7 +277,14 @@ class Dispatcher:
         self._priorities.take_over()
         self._reallocator.check_due()
         self._priorities.take_over()
+        self.enforce_site_limits()
         self._registry.flush(most_assets=SMALL_GROUP)
+
+    def enforce_site_limits(self) -> None:
+        """Reduce what exceeds a limit of a site; groups move it to other sites that can hold it."""
+        self.site_limits.expire()
+        for dispatch, reduced in self.site_power.enforce().items():
+            self._reallocator.reduced_at_site(dispatch, reduced)
 
     async def flush_large(self) -> None:
         """Record the changes of large groups, in slices."""
@@ -290,12 +316,13 @@ class Dispatcher:
                 self._registry.transition(setpoint, "failed", reason=LEFT_THE_FLEET)
                 self._delivery.release(setpoint)
         self.stops.assets_added((*change.added, *change.changed))
+        self.enforce_site_limits()
 
     def setpoint_for(self, key: int, reported_mw: float, now_ms: int) -> float:
         """Return the setpoint of an asset for the headend's model; `reported_mw` is its latest sample's."""
         setpoint = self._registry.active.current(key)
         if setpoint is None:
-            return reported_mw
+            return self._registry.active.standing.get(key, reported_mw)
         if not setpoint.is_open:
             # The model must not go on with a setpoint that has ended, unless its agent reports another one.
             return setpoint.reversion_mw if reported_mw == setpoint.mw else reported_mw

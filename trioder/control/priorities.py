@@ -8,6 +8,7 @@ import structlog
 from trioder.control.delivery import Delivery
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import DispatchRegistry
+from trioder.control.site_power import SitePower
 from trioder.process.wall_time import WallClock
 
 log = structlog.stdlib.get_logger(__name__)
@@ -18,9 +19,12 @@ OVER_WHILE_DEFERRED = "its time was over while it was deferred"
 class Priorities:
     """Sends deferred setpoints once their assets are vacated."""
 
-    def __init__(self, *, registry: DispatchRegistry, delivery: Delivery, wall: WallClock) -> None:
+    def __init__(
+        self, *, registry: DispatchRegistry, delivery: Delivery, site_power: SitePower, wall: WallClock
+    ) -> None:
         self._registry = registry
         self._delivery = delivery
+        self._site_power = site_power
         self._wall = wall
 
     def take_over(self) -> None:
@@ -56,6 +60,7 @@ class Priorities:
             # An agent that has had the setpoint before does not apply one with the same id again.
             wire_ids[dispatch] = self._delivery.new_wire_id(dispatch)
         self._registry.active.withdraw(setpoint)
+        self._site_power.fit(setpoint)
         setpoint.requeue(
             wire_id=wire_ids[dispatch],
             queue_until_ms=self._wall.now_ms() + round(dispatch.expires_in_s * 1000),

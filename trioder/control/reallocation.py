@@ -22,6 +22,7 @@ from trioder.control.readmission import (
     hold_off,
 )
 from trioder.control.registry import DispatchRegistry
+from trioder.control.site_power import LIMITED_BY_SITE
 from trioder.domain.dispatch import ReallocationRecord
 from trioder.domain.lifecycle import LASTED, DispatchState
 from trioder.events.counters import Counters
@@ -93,6 +94,12 @@ class Reallocator:
                     now_ms + _READMISSION_CHECK_MS + len(dispatch.candidate_keys) // _SETPOINTS_CHECKED_A_MS
                 )
                 self._reduce_shortfall(dispatch, now_ms)
+
+    def reduced_at_site(self, dispatch: Dispatch, reduced: Sequence[AssetSetpoint]) -> None:
+        """Setpoints of a dispatch were reduced to the limit of their site: move their power elsewhere."""
+        if dispatch.resplit and dispatch.is_group and not (dispatch.ended or dispatch.is_starting):
+            reasons = [(setpoint, LIMITED_BY_SITE) for setpoint in reduced]
+            self._reallocate(dispatch, (), reasons, self._wall.now_ms())
 
     def _find_changes(self, dispatch: Dispatch, now_ms: int) -> tuple[Reasons, Reasons]:
         """Return which setpoints drop out, and which are to be reduced; each with the reason."""

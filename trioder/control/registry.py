@@ -43,6 +43,7 @@ class DispatchRegistry:
         active: the setpoints by asset.
         history: the dispatches by id.
         tracked: the setpoints whose assets' power is compared with them, by asset.
+        claimed: the assets that have got another setpoint since this was emptied.
         vacated: the assets whose setpoint has ended, and for which a deferred one waits.
     """
 
@@ -53,6 +54,7 @@ class DispatchRegistry:
         self.history = DispatchHistory()
         self.tracked: dict[int, AssetSetpoint] = {}
         self.vacated: set[int] = set()
+        self.claimed: set[int] = set()
         self._asset_ids = fleet.asset_ids
         self._fleet = fleet
         self._store = store
@@ -118,6 +120,7 @@ class DispatchRegistry:
             self._defer(setpoint, behind=first)
             return False
         self.active.put(setpoint)
+        self.claimed.add(setpoint.key)
         for rival in waiting:
             if rival.dispatch.priority == dispatch.priority:
                 self.transition(rival, "superseded", reason=f"by {dispatch.dispatch_id}")

@@ -6,6 +6,7 @@ from trioder.control.delivery import Assignment, Delivery
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.priorities import Priorities
 from trioder.control.registry import DispatchRegistry
+from trioder.control.site_power import SitePower
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
 from trioder.events.counters import Counters
@@ -30,6 +31,7 @@ class Starter:
         registry: DispatchRegistry,
         delivery: Delivery,
         priorities: Priorities,
+        site_power: SitePower,
         counters: Counters,
     ) -> None:
         self._fleet = fleet
@@ -38,6 +40,7 @@ class Starter:
         self._registry = registry
         self._delivery = delivery
         self._priorities = priorities
+        self._site_power = site_power
         self._counters = counters
 
     def start_steps(self, dispatch: Dispatch) -> Steps[DispatchRecord]:
@@ -64,6 +67,8 @@ class Starter:
                     else:
                         assignments.append(assignment)
             yield _START_US * len(part)
+        # What was dispatched since a group was allocated may have taken the room at its sites.
+        self._site_power.enforce()
         dispatch.set_if_answered()
         self._log_started(dispatch)
         record = yield from dispatch.record_steps(self._asset_ids)

@@ -149,7 +149,7 @@ async def open_headend(
         events, latest=latest, dispatcher=dispatcher, link_service=link_service, ingest=ingest, store=store
     )
     health = _serving()
-    await _recover_dispatches(dispatcher, store)
+    await _recover(dispatcher, store)
 
     async def stop() -> None:
         closing.set()
@@ -233,7 +233,11 @@ async def _maintain_dispatches(dispatcher: Dispatcher) -> None:
         await dispatcher.flush_large()
 
 
-async def _recover_dispatches(dispatcher: Dispatcher, store: Store) -> None:
+async def _recover(dispatcher: Dispatcher, store: Store) -> None:
+    try:
+        dispatcher.site_limits.recover(await store.site_limits())
+    except StoreUnavailableError as error:
+        log.warning("limits of sites from before the start cannot be read", reason=str(error))
     try:
         dispatcher.recover(await store.open_dispatches())
     except StoreUnavailableError as error:

@@ -68,7 +68,8 @@ class DispatcherMachine(RuleBasedStateMachine):
             setpoint = self.parts.dispatcher.in_force(key)
             if setpoint is not None and setpoint.wire_id == reported.dispatch_id:
                 assert setpoint.sent_ms is not None
-                assert setpoint.sent_ms <= setpoint.queue_until_ms
+                # A stop waits for its agent for ever.
+                assert setpoint.sent_ms <= setpoint.queue_until_ms or setpoint.dispatch.is_stop
             until_ms = math.inf if reported.duration_s is None else now_ms + reported.duration_s * 1000
             self.applied[key] = reported.dispatch_id, until_ms
             self.wire_ids.append((reported.dispatch_id, key))
@@ -353,7 +354,7 @@ class DispatcherMachine(RuleBasedStateMachine):
                 if setpoint.state in TERMINAL
             )
         assert not any(self.parts.sessions.session_of(key) for key in delivery.absences)
-        assert len(registry.active._due) <= 8 * len(ASSETS) + 64
+        assert len(registry.active._due) <= 2 * 8 * len(ASSETS) + 64
         assert {dispatch.ended for dispatch in registry.history} <= {False}
 
     @invariant()
