@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, count
 
 from trioder.control.model import AssetSetpoint
-from trioder.domain.lifecycle import IN_FORCE
+from trioder.domain.lifecycle import IN_FORCE, TERMINAL
 
 # A connected agent acknowledges within milliseconds.
 ACK_TIMEOUT_MS = 30_000
@@ -42,26 +42,23 @@ class ActiveSetpoints:
         setpoint = self._current.get(key)
         return setpoint if setpoint is not None and setpoint.is_open else None
 
-    def put(self, setpoint: AssetSetpoint) -> AssetSetpoint | None:
-        """Make it the asset's newest; return the former one if that is open. `schedule` it next."""
-        former = self.current_open(setpoint.key)
+    def put(self, setpoint: AssetSetpoint) -> None:
+        """Make it the asset's newest; `schedule` it next."""
         self._current[setpoint.key] = setpoint
         if self.standing:
             self.standing.pop(setpoint.key, None)
-        return former
 
     def rivals(self, key: int) -> tuple[AssetSetpoint | None, Sequence[AssetSetpoint]]:
         """The open setpoint of an asset, and those that are deferred."""
-        waiting = self._deferred.get(key)
-        return self.current_open(key), () if waiting is None else tuple(waiting)
+        # For each setpoint of a group.
+        current, waiting = self._current.get(key), self._deferred.get(key)
+        if current is not None and current.state in TERMINAL:
+            current = None
+        return current, () if waiting is None else tuple(waiting)
 
     def deferred(self, key: int) -> Sequence[AssetSetpoint]:
         """The setpoints that wait for the asset, in the order in which they take it over."""
         return tuple(self._deferred.get(key, ()))
-
-    def is_awaited(self, setpoint: AssetSetpoint) -> bool:
-        """Whether it is its asset's, and another one waits for its end."""
-        return setpoint.key in self._deferred and self._current.get(setpoint.key) is setpoint
 
     def defer(self, setpoint: AssetSetpoint) -> None:
         """It waits for its asset: behind those of the same priority, before those of a lower one."""

@@ -5,7 +5,7 @@ of an asset's setpoints is in force. What causes the changes is in `delivery`, `
 `reallocation` and `cancellation`; deferred setpoints are sent by `priorities`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from math import inf
 
@@ -43,7 +43,7 @@ class DispatchRegistry:
         active: the setpoints by asset.
         history: the dispatches by id.
         tracked: the setpoints whose assets' power is compared with them, by asset.
-        claimed: the assets that have got another setpoint since this was emptied.
+        claimed: the assets whose setpoint is another one, or has ended, since this was emptied.
         vacated: the assets whose setpoint has ended, and for which a deferred one waits.
     """
 
@@ -81,7 +81,7 @@ class DispatchRegistry:
             higher priority, and it is deferred; or when it was cancelled, or its asset was retired, since
             the dispatch was built.
         """
-        if not setpoint.is_open:
+        if setpoint.state != "queued":
             return False
         if setpoint.key != self._fleet.index_by_id.get(self._asset_ids[setpoint.key]):
             self.transition(setpoint, "failed", reason=LEFT_THE_FLEET)
@@ -107,46 +107,47 @@ class DispatchRegistry:
 
     def _claim(self, setpoint: AssetSetpoint) -> bool:
         """Decide between a setpoint and those that its asset has; False if it does not get the asset."""
-        dispatch = setpoint.dispatch
-        current, waiting = self.active.rivals(setpoint.key)
-        for rival in waiting:
-            if self._supersedes(rival, setpoint):
-                return False
-        if current is not None and self._supersedes(current, setpoint):
+        dispatch, key = setpoint.dispatch, setpoint.key
+        current, waiting = self.active.rivals(key)
+        if waiting and not self._contend(setpoint, current, waiting):
             return False
-        # One that waits for an asset without a setpoint is about to take it over.
-        first = current or (waiting[0] if waiting else None)
-        if first is not None and _outranks(first, setpoint):
-            self._defer(setpoint, behind=first)
-            return False
-        self.active.put(setpoint)
-        self.claimed.add(setpoint.key)
-        for rival in waiting:
-            if rival.dispatch.priority == dispatch.priority:
-                self.transition(rival, "superseded", reason=f"by {dispatch.dispatch_id}")
         if current is not None:
-            if current.dispatch.priority == dispatch.priority:
+            is_equal = current.dispatch.priority == dispatch.priority
+            if is_equal and current.dispatch.number > dispatch.number and not dispatch.is_stop:
+                self.transition(setpoint, "superseded", reason=f"by {current.dispatch.dispatch_id}")
+                return False
+            if (not is_equal or dispatch.is_stop) and _outranks(current, setpoint):
+                self._defer(setpoint, behind=current)
+                return False
+        self.active.put(setpoint)
+        self.claimed.add(key)
+        if current is not None:
+            if is_equal:
                 self.transition(current, "superseded", reason=f"by {dispatch.dispatch_id}")
             else:
                 self._defer(current, behind=setpoint)
         self._update_tracking(setpoint)
         return True
 
-    def _supersedes(self, rival: AssetSetpoint, setpoint: AssetSetpoint) -> bool:
-        """Let a setpoint of a later dispatch with the same priority supersede a new one."""
-        other, dispatch = rival.dispatch, setpoint.dispatch
-        is_later = other.number > dispatch.number and other.priority == dispatch.priority
-        # A stop does not supersede a stop: each lasts until it is cancelled.
-        if not is_later or dispatch.is_stop:
+    def _contend(
+        self, setpoint: AssetSetpoint, current: AssetSetpoint | None, waiting: Sequence[AssetSetpoint]
+    ) -> bool:
+        """Decide between a setpoint and those that are deferred; False if it is superseded or deferred."""
+        dispatch = setpoint.dispatch
+        equal = [one for one in waiting if one.dispatch.priority == dispatch.priority]
+        for rival in [] if dispatch.is_stop else equal:
+            if rival.dispatch.number > dispatch.number:
+                self.transition(setpoint, "superseded", reason=f"by {rival.dispatch.dispatch_id}")
+                return False
+            self.transition(rival, "superseded", reason=f"by {dispatch.dispatch_id}")
+        # One that waits for an asset without a setpoint is about to take it over.
+        if current is None and _outranks(waiting[0], setpoint):
+            self._defer(setpoint, behind=waiting[0])
             return False
-        self.transition(setpoint, "superseded", reason=f"by {other.dispatch_id}")
         return True
 
     def _defer(self, setpoint: AssetSetpoint, *, behind: AssetSetpoint) -> None:
-        other, dispatch = behind.dispatch, setpoint.dispatch
-        for rival in self.active.deferred(setpoint.key):
-            if rival.dispatch.priority == dispatch.priority and not dispatch.is_stop:
-                self.transition(rival, "superseded", reason=f"by {dispatch.dispatch_id}")
+        other = behind.dispatch
         self.active.defer(setpoint)
         self.transition(setpoint, "deferred", reason=f"{other.dispatch_id} has the priority {other.priority}")
 
@@ -158,8 +159,10 @@ class DispatchRegistry:
         if state in TERMINAL:
             if before == "deferred":
                 self.active.withdraw(setpoint)
-            elif self.active.is_awaited(setpoint):
-                self.vacated.add(setpoint.key)
+            elif self.active.current(setpoint.key) is setpoint:
+                self.claimed.add(setpoint.key)
+                if self.active.deferred(setpoint.key):
+                    self.vacated.add(setpoint.key)
         counter = f"dispatches_{state}"
         setattr(self._counters, counter, getattr(self._counters, counter) + 1)
         self.active.schedule(setpoint)

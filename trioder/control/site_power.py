@@ -164,7 +164,7 @@ class SitePower:
         sign = -1.0 if charging else 1.0
 
         def scaled(mw: float) -> float:
-            return mw * factor if sign * mw > 0.0 else mw
+            return mw * factor + 0.0 if sign * mw > 0.0 else mw
 
         for key in keys:
             if not self.committed_mw(key, charging=charging) or self._is_away(key):

@@ -176,10 +176,12 @@ class OperationsMachine(DispatcherMachine):
             assert sum(max(0.0, sign * one.mw) for one in current) <= most_mw
             assert sum(max(0.0, sign * one.mw, sign * one.reversion_mw) for one in current) <= most_mw
             power = self.parts.dispatcher.site_power
-            away_mw = sum(power.committed_mw(key, charging=charging) for key in ASSETS if power._is_away(key))
+            active = self.parts.dispatcher._registry.active
+            commanded = [key for key in ASSETS if active.current(key) is not None or key in active.standing]
+            committed = {key: power.committed_mw(key, charging=charging) for key in commanded}
             # Of what cannot be reached nothing can be reduced.
-            committed_mw = power.committed_at_mw(self.site_id, charging=charging)
-            assert committed_mw <= max(most_mw, away_mw + 1e-6)
+            away_mw = sum(committed[key] for key in commanded if power._is_away(key))
+            assert sum(committed.values()) <= max(most_mw, away_mw + 1e-6)
 
 
 TestOperations = OperationsMachine.TestCase
