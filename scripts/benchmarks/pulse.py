@@ -22,14 +22,14 @@ from trioder.agent.config import AgentConfig
 from trioder.agent.persistence.sqlite_store import open_state_store
 from trioder.agent.pulse import Lateness
 from trioder.agent.service import RunningAgent, run_agent
-from trioder.process.addresses import Address
+from trioder.process.addresses import Endpoint
 from trioder.process.logs import configure_logging
 from trioder.process.nurseries import open_background_nursery
 from trioder.process.runtime_limits import freeze_gc
 from trioder.process.wall_time import WallClock
 from trioder.rpc import connect
 
-_NOBODY = Address("127.0.0.1", 9)  # the port of the discard service
+_NOBODY = Endpoint("127.0.0.1", 9)  # the port of the discard service
 _WORST_SHOWN = 5
 _NOTES = (
     "pulses skipped {pulses_skipped}, rows missed {rows_missed}",
@@ -58,7 +58,7 @@ async def pulse(*, assets: int, tick_s: float, pulses: int, peer: bool) -> Repor
         if peer:
             stub = open_program("scripts.benchmarks.stub_servers", "peer", log=folder / "peer.log")
             program = await stack.enter_async_context(stub)
-            headend = await program.address()
+            headend = Endpoint(*await program.address())
         config = AgentConfig(
             agent_id="bench",
             headend=headend,

@@ -21,7 +21,7 @@ from trioder.domain.telemetry import BessState
 from trioder.gateway.sessions import Session
 from trioder.headend.service import open_headend
 from trioder.ingest.latest import LatestView
-from trioder.process.addresses import Address
+from trioder.process.addresses import Endpoint
 from trioder.process.wall_time import WallClock
 from trioder.rpc import serve_connection
 from trioder.sim.bess import tick_asset
@@ -122,7 +122,7 @@ class World:
                 continue
             config = AgentConfig(
                 agent_id=f"shard-{number}",
-                headend=Address("headend", 50051),
+                headend=Endpoint("headend", 50051),
                 tick_s=TICK_S,
                 phase=self.rng.random(),
                 assets=assets,

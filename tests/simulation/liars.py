@@ -59,7 +59,7 @@ class Liar:
                 ):
                     self.sessions += 1
                     await self._session(call, tick_s)
-            except (RpcError, trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel):
+            except* (RpcError, trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel):
                 pass
             await trio.sleep(self._rng.uniform(0.5, 5.0))
 

@@ -21,7 +21,7 @@ from trioder.agent.service import RunningAgent, run_agent
 from trioder.api.context import Headend
 from trioder.domain.fleet import Fleet, shard_fleet
 from trioder.headend.service import open_headend
-from trioder.process.addresses import Address
+from trioder.process.addresses import Endpoint
 from trioder.process.wall_time import WallClock
 from trioder.rpc import serve_connection
 from trioder.store.postgres.open import open_store_over
@@ -114,7 +114,7 @@ class World:
             Agent(
                 AgentConfig(
                     agent_id=f"agent-{number}",
-                    headend=Address("headend", 50051),
+                    headend=Endpoint("headend", 50051),
                     tick_s=storm.tick_s,
                     phase=rng.random(),
                     assets=assets,

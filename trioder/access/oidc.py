@@ -137,21 +137,20 @@ class OidcVerifier:
 
     async def _verify(self, token: str) -> dict[str, Any]:
         await self._refresh(within_s=_KEYS_FRESH_S)
-        try:
-            return self._decode(token)
-        except JoseError:
-            # The issuer may have rotated its keys.
-            if not await self._refresh(within_s=_KEYS_AT_LEAST_S):
-                raise TokenError("the token's signature is not by a key of the issuer") from None
-        except ValueError:
-            raise TokenError("the token is not a JSON Web Token") from None
-        try:
-            return self._decode(token)
-        except (JoseError, ValueError):
-            raise TokenError("the token's signature is not by a key of the issuer") from None
+        claims = self._decode(token)
+        # The issuer may have rotated its keys.
+        if claims is None and await self._refresh(within_s=_KEYS_AT_LEAST_S):
+            claims = self._decode(token)
+        if claims is None:
+            raise TokenError("the token's signature is not by a key of the issuer")
+        return claims
 
-    def _decode(self, token: str) -> dict[str, Any]:
-        claims: object = jwt.decode(token, self._keys, algorithms=_ALGORITHMS).claims
+    def _decode(self, token: str) -> dict[str, Any] | None:
+        """Return the token's claims; None if it is not signed by one of the present keys."""
+        try:
+            claims: object = jwt.decode(token, self._keys, algorithms=_ALGORITHMS).claims
+        except (JoseError, ValueError):
+            return None
         if not isinstance(claims, dict):
             raise TokenError("the token's claims are not an object")
         return claims

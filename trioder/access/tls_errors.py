@@ -68,6 +68,19 @@ _REASONS: Final[dict[str, str]] = {
     "requires a client certificate; the peer's log says which",
     "UNEXPECTED_EOF_WHILE_READING": _ENDED,
 }
+# Of them, those by which a peer refuses this side's certificate, or that there is none.
+_CERTIFICATE_ALERTS: Final = frozenset(
+    {
+        "ACCESS_DENIED",
+        "BAD_CERTIFICATE",
+        "CERTIFICATE_EXPIRED",
+        "CERTIFICATE_REQUIRED",
+        "CERTIFICATE_REVOKED",
+        "CERTIFICATE_UNKNOWN",
+        "UNKNOWN_CA",
+        "UNSUPPORTED_CERTIFICATE",
+    }
+)
 _ALERT_PREFIXES: Final = ("SSLV3_ALERT_", "TLSV1_ALERT_", "TLSV13_ALERT_", "SSL/TLS_ALERT_")
 
 
@@ -109,8 +122,20 @@ def explain(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+def is_certificate_refused(error: BaseException) -> bool:
+    """Whether the peer's alert says that it refuses this side's certificate, or that it requires one."""
+    return any(
+        isinstance(cause, ssl.SSLError)
+        and not isinstance(cause, ssl.SSLCertVerificationError)
+        and "ALERT" in (getattr(cause, "reason", None) or "").upper()
+        and _reason_of(cause) in _CERTIFICATE_ALERTS
+        for cause in _causes(error)
+    )
+
+
 def _reason_of(error: ssl.SSLError) -> str:
-    reason = (error.reason or str(error)).replace(" ", "_").upper()
+    # Not every error of `ssl` has the attribute.
+    reason = (getattr(error, "reason", None) or str(error)).replace(" ", "_").upper()
     for prefix in _ALERT_PREFIXES:
         reason = reason.removeprefix(prefix)
     return reason

@@ -17,6 +17,7 @@ _RECEIVE_BYTES = 64 * 1024
 # How long a peer may take to read an alert: closing with unread data resets the connection, and the alert is
 # lost.
 _ALERT_WITHIN_S = 1.0
+_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class StepPacer:
@@ -85,29 +86,33 @@ class TlsStream(trio.abc.HalfCloseableStream):
         return self._tls.getpeercert(binary_form=True)
 
     async def do_handshake(self) -> None:
-        """Do the handshake, once; before anything is sent or received.
+        """Do the handshake, before anything is sent or received; nothing if it is done.
 
         Raises:
             trio.BrokenResourceError: it failed; `access.tls.explain` says why.
         """
+        if self._established:
+            await trio.lowlevel.checkpoint()
+            return
         if self._server_side:
             await self._fill()
         while True:
             await self._pace()
             try:
                 self._tls.do_handshake()
+                self._established = True
             except ssl.SSLWantReadError:
-                await self._flush()
-                await self._fill()
+                pass
             except ssl.SSLError as error:
                 self._failure = error
+            if self._failure is not None:
                 with trio.move_on_after(_ALERT_WITHIN_S):
                     await self._send_alert()
-                raise trio.BrokenResourceError(str(error)) from error
-            else:
-                await self._flush()
-                self._established = True
+                raise trio.BrokenResourceError(str(self._failure)) from self._failure
+            await self._flush()
+            if self._established:
                 return
+            await self._fill()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive some bytes; none at the end of the stream.
@@ -201,7 +206,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         """Send the closure alert if the transport takes it at once, and close both."""
         try:
             if self._established and not self._sending.locked():
-                with trio.move_on_after(_ALERT_WITHIN_S), suppress(trio.BrokenResourceError):
+                with trio.move_on_after(_ALERT_WITHIN_S), suppress(*_GONE):
                     async with self._sending:
                         await self._send_closure()
         finally:
@@ -220,7 +225,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         await self.transport_stream.send_all(self._outgoing.read())
 
     async def _send_alert(self) -> None:
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        with suppress(*_GONE):
             await self._flush()
             if isinstance(self.transport_stream, trio.abc.HalfCloseableStream):
                 await self.transport_stream.send_eof()

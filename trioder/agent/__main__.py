@@ -14,20 +14,24 @@ import click
 import structlog
 import trio
 
+from trioder.access.agent_tls import TLS_VARIABLES, open_agent_tls
+from trioder.access.tls import ClientTls
 from trioder.agent.config import (
     AgentConfig,
     ConfigError,
+    RecoveryConfig,
     config_of_one_asset,
     config_of_recovery,
     config_of_shard,
 )
-from trioder.agent.headend_client import LinkReport
+from trioder.agent.headend_client import Dial, LinkReport
 from trioder.agent.launcher_pipe import STDIN_RULE, LauncherPipe, open_launcher_pipe
 from trioder.agent.outbox_recovery import GATHERED, recover_outboxes
 from trioder.agent.persistence.retired_state import read_states
 from trioder.agent.persistence.sqlite_store import open_state_store
 from trioder.agent.persistence.state_file import StateFileInUseError, StateFileUnusableError
 from trioder.agent.service import run_agent
+from trioder.process.addresses import Endpoint
 from trioder.process.agent_files import agent_file
 from trioder.process.clock_discipline import discipline_clock
 from trioder.process.logs import LogFormat, configure_logging, logging_options
@@ -57,7 +61,14 @@ _VARIABLES = (
     ("MIN_MW", None, "Charge limit, <= 0.  [required]"),
     ("EFFICIENCY", None, "One-way efficiency, in (0, 1].  [required]"),
     ("RAMP_RATE_MW_PER_MIN", None, "Ramp rate, > 0.  [required]"),
-    ("HEADEND_GRPC", "127.0.0.1:50051", "The headend, as host:port or http://host:port."),
+    ("HEADEND_GRPC", "127.0.0.1:50051", "The headend, as host:port; https://host:port for TLS."),
+    ("AGENT_TLS_CERT", None, "PEM file: the agent's certificate, which it presents to the headend."),
+    ("AGENT_TLS_KEY", None, "PEM file: the private key of AGENT_TLS_CERT."),
+    (
+        "AGENT_TLS_CA",
+        None,
+        "PEM file: the CA of the headend's certificate.  [default: those that the system trusts]",
+    ),
     ("TICK_S", "4.0", "Seconds from one pulse to the next."),
     ("STATE_DIR", "var", "Folder for the agent's state: its outbox and its battery."),
     (
@@ -157,7 +168,7 @@ async def _run_recovery() -> None:
             nursery.start_soon(partial(discipline_clock, wall, stepped=lambda _: None))
             await recover_outboxes(
                 config,
-                dial=partial(connect, config.headend.host, config.headend.port),
+                dial_for=partial(_dial_for, config),
                 wall=wall,
                 rng=random.SystemRandom(),
                 gathered=partial(_print, _open_status_output(), {"state": GATHERED}),
@@ -187,7 +198,7 @@ async def _run(config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]) ->
             nursery.start_soon(_watch)
             await run_agent(
                 config,
-                dial=partial(connect, config.headend.host, config.headend.port),
+                dial=partial(_dial, config.headend, config.tls),
                 wall=WallClock.starting_now(),
                 rng=random.SystemRandom(),
                 report=lambda status: _print(output, _status_document(status)),
@@ -196,6 +207,16 @@ async def _run(config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]) ->
                 on_ready=freeze_gc,
             )
             nursery.cancel_scope.cancel()
+
+
+async def _dial(headend: Endpoint, tls: ClientTls | None) -> trio.abc.Stream:
+    # Certificates that were renewed are used from the next connection on.
+    return await connect(headend.host, headend.port, ssl_context=None if tls is None else tls.context)
+
+
+def _dial_for(config: RecoveryConfig, agent_id: str) -> Dial:
+    tls = open_agent_tls(config.tls.of_agent(agent_id), config.headend, TLS_VARIABLES)
+    return partial(_dial, config.headend, tls)
 
 
 async def _wait_either(requested: trio.Event, pipe: LauncherPipe) -> None:

@@ -3,14 +3,24 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trioder.access.agent_tls import (
+    TLS_FIELDS,
+    TLS_VARIABLES,
+    AgentTlsError,
+    AgentTlsFiles,
+    TlsNames,
+    check_tls_options,
+    open_agent_tls,
+)
+from trioder.access.tls import ClientTls
 from trioder.domain.assets import Asset
 from trioder.domain.text import MAX_NAME_LENGTH, preview
 from trioder.fleet import FleetFileError, asset_from_document
-from trioder.process.addresses import Address, parse_address
+from trioder.process.addresses import Endpoint, parse_endpoint
 
 MEBIBYTE = 1024 * 1024
 DEFAULT_OUTBOX_MB = 256
@@ -19,6 +29,8 @@ MIN_TICK_S = 0.05
 MAX_TICK_S = 3600.0
 
 _MAX_FAULTS_SHOWN = 50
+# In place of an endpoint with a fault, which is raised.
+_NOWHERE = Endpoint("", 0)
 # The variables of a single asset, and their keys in an asset document.
 _TEXT_VARIABLES = {
     "ASSET_ID": "id",
@@ -66,10 +78,11 @@ class AgentConfig:
         state_dir: of the agent's state file; without it no state survives a restart.
         former_states: the file with retired agents' battery states; may be missing.
         comms_loss_hold_s: how long setpoints hold without a headend, then they revert; infinity for ever.
+        tls: of the connections to the headend; None: plain.
     """
 
     agent_id: str
-    headend: Address
+    headend: Endpoint
     tick_s: float
     phase: float
     assets: tuple[Asset, ...]
@@ -77,6 +90,7 @@ class AgentConfig:
     state_dir: Path | None = None
     former_states: Path | None = None
     comms_loss_hold_s: float = math.inf
+    tls: ClientTls | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +101,13 @@ class RecoveryConfig:
         headend: receives the files' batches.
         files: of retired agents.
         former_states: the file that receives their battery states first; None when no agent needs them.
+        tls: the files of each agent's TLS; `{agent}` stands for its file name.
     """
 
-    headend: Address
+    headend: Endpoint
     files: tuple[Path, ...]
     former_states: Path | None = None
+    tls: AgentTlsFiles = field(default_factory=AgentTlsFiles)
 
 
 def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
@@ -124,7 +140,13 @@ def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
     outbox_bytes = _outbox_bytes("OUTBOX_MAX_MB", outbox_mb, faults)
     hold_text = variables.get("COMMS_LOSS_HOLD_S")
     hold_s = _hold_s("COMMS_LOSS_HOLD_S", None if hold_text is None else _number_or_text(hold_text), faults)
-    if faults or asset is None:
+    files = AgentTlsFiles(
+        cert=variables.get("AGENT_TLS_CERT"),
+        key=variables.get("AGENT_TLS_KEY"),
+        ca=variables.get("AGENT_TLS_CA"),
+    )
+    tls = _tls(files, headend, TLS_VARIABLES, faults)
+    if faults or asset is None or headend is None:
         raise ConfigError(faults)
     state_dir = variables.get("STATE_DIR")
     return AgentConfig(
@@ -136,6 +158,7 @@ def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
         outbox_bytes=outbox_bytes,
         state_dir=Path(state_dir) if state_dir else None,
         comms_loss_hold_s=hold_s,
+        tls=tls,
     )
 
 
@@ -154,7 +177,7 @@ def config_of_shard(line: bytes) -> AgentConfig:
     headend = _headend("headend", document.get("headend"), faults)
     config = AgentConfig(
         agent_id=str(agent_id),
-        headend=headend,
+        headend=headend or _NOWHERE,
         tick_s=_tick_s("tick_s", document.get("tick_s"), faults),
         phase=_phase("phase", document.get("phase", 0.0), faults),
         assets=_assets(document.get("assets"), faults),
@@ -162,6 +185,7 @@ def config_of_shard(line: bytes) -> AgentConfig:
         state_dir=_path("state_dir", document.get("state_dir"), "folder", faults),
         former_states=_path("former_states", document.get("former_states"), "file", faults),
         comms_loss_hold_s=_hold_s("comms_loss_hold_s", document.get("comms_loss_hold_s"), faults),
+        tls=_tls(_tls_files(document, faults), headend, TLS_FIELDS, faults),
     )
     if faults:
         raise ConfigError(faults)
@@ -181,9 +205,17 @@ def config_of_recovery(line: bytes) -> RecoveryConfig:
     if not isinstance(files, list) or not all(isinstance(path, str) and path for path in files):
         faults.append(_fault("files", files, "a list of paths"))
     former_states = _path("former_states", document.get("former_states"), "file", faults)
-    if faults or not isinstance(files, list):
+    tls = _tls_files(document, faults)
+    if headend is not None:
+        try:
+            check_tls_options(tls, headend, TLS_FIELDS)
+        except AgentTlsError as error:
+            faults += error.faults
+    if faults or headend is None or not isinstance(files, list):
         raise ConfigError(faults)
-    return RecoveryConfig(headend=headend, files=tuple(map(Path, files)), former_states=former_states)
+    return RecoveryConfig(
+        headend=headend, files=tuple(map(Path, files)), former_states=former_states, tls=tls
+    )
 
 
 def _object(line: bytes, kind: str) -> dict[str, Any]:
@@ -226,15 +258,32 @@ def _assets(documents: object, faults: list[str]) -> tuple[Asset, ...]:
     return tuple(assets.values())
 
 
-def _headend(name: str, value: object, faults: list[str]) -> Address:
+def _headend(name: str, value: object, faults: list[str]) -> Endpoint | None:
     try:
-        address = parse_address(value if isinstance(value, str) else preview(value))
-        if address.port == 0:
-            raise ValueError(f"{value!r} has the port 0; it must be in 1..65535")
+        return parse_endpoint(value if isinstance(value, str) else preview(value))
     except ValueError as error:
         faults.append(f"{name}: {error}")
-        return Address("", 0)  # unused: the caller raises
-    return address
+        return None
+
+
+def _tls_files(document: dict[str, Any], faults: list[str]) -> AgentTlsFiles:
+    cert, key, ca = (
+        None if (path := _path(name, document.get(name), "file", faults)) is None else str(path)
+        for name in (TLS_FIELDS.cert, TLS_FIELDS.key, TLS_FIELDS.ca)
+    )
+    return AgentTlsFiles(cert=cert, key=key, ca=ca)
+
+
+def _tls(
+    files: AgentTlsFiles, headend: Endpoint | None, names: TlsNames, faults: list[str]
+) -> ClientTls | None:
+    if headend is None:
+        return None
+    try:
+        return open_agent_tls(files, headend, names)
+    except AgentTlsError as error:
+        faults += error.faults
+        return None
 
 
 def _number(

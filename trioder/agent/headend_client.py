@@ -110,7 +110,7 @@ class HeadendClient:
 
         Args:
             identity: of the agent.
-            dial: connects to the headend; raises OSError when it cannot.
+            dial: connects to the headend, before a TLS handshake; raises OSError when it cannot.
             store: saves the id of a renewed outbox.
             outbox: telemetry to send.
             queue: all messages to send, with the outbox's.

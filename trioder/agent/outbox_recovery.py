@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from trioder.access.agent_tls import AgentTlsError
 from trioder.agent.config import RecoveryConfig
 from trioder.agent.headend_client import Dial, HeadendClient, Identity
 from trioder.agent.persistence.outbox import Outbox
@@ -42,7 +43,7 @@ _CLOSE_WITHIN_S = 3.0
 async def recover_outboxes(
     config: RecoveryConfig,
     *,
-    dial: Dial,
+    dial_for: Callable[[str], Dial],
     wall: WallClock,
     rng: random.Random,
     gathered: Callable[[], None] = lambda: None,
@@ -53,7 +54,8 @@ async def recover_outboxes(
 
     Args:
         config: the files, and the headend.
-        dial: connects to the headend; raises OSError when it cannot.
+        dial_for: returns how the agent of this id connects to the headend; raises AgentTlsError when it has
+            no usable certificate.
         wall: gives each session its epoch.
         rng: for the jitter of retries.
         gathered: called once the battery states of all files are durable in `config.former_states`.
@@ -69,7 +71,7 @@ async def recover_outboxes(
 
     async def _recover(path: Path) -> None:
         async with limit:
-            await _recover_file(path, config, dial=dial, wall=wall, rng=rng)
+            await _recover_file(path, config, dial_for=dial_for, wall=wall, rng=rng)
 
     async with trio.open_nursery() as nursery:
         for path in config.files:
@@ -77,7 +79,12 @@ async def recover_outboxes(
 
 
 async def _recover_file(
-    path: Path, config: RecoveryConfig, *, dial: Dial, wall: WallClock, rng: random.Random
+    path: Path,
+    config: RecoveryConfig,
+    *,
+    dial_for: Callable[[str], Dial],
+    wall: WallClock,
+    rng: random.Random,
 ) -> None:
     try:
         with locked(path):
@@ -85,11 +92,19 @@ async def _recover_file(
             if connection is None:
                 return
             try:
-                await _send_batches(SqliteStateStore(connection), config, dial=dial, wall=wall, rng=rng)
+                store = SqliteStateStore(connection)
+                await _send_batches(store, config, dial_for=dial_for, wall=wall, rng=rng)
             finally:
                 connection.close()
             delete_file(path)
             log.info("file of a retired agent is empty and deleted", path=str(path))
+    except AgentTlsError as error:
+        log.warning(
+            "file of a retired agent is left as it is: the agent has no usable certificate; its batches are "
+            "sent at a later start, once it has one",
+            path=str(path),
+            reason="; ".join(error.faults),
+        )
     except (StateFileInUseError, StateFileUnusableError, OSError, sqlite3.Error) as error:
         log.warning("file of a retired agent is left as it is", path=str(path), reason=str(error))
 
@@ -112,19 +127,25 @@ def _open(path: Path) -> sqlite3.Connection | None:
 
 
 async def _send_batches(
-    store: SqliteStateStore, config: RecoveryConfig, *, dial: Dial, wall: WallClock, rng: random.Random
+    store: SqliteStateStore,
+    config: RecoveryConfig,
+    *,
+    dial_for: Callable[[str], Dial],
+    wall: WallClock,
+    rng: random.Random,
 ) -> None:
     # The bound is the present size: nothing is dropped.
     outbox = Outbox(store.batches, max_bytes=store.batches.size_bytes)
     if outbox.is_settled():
         return
+    dial = dial_for(store.agent_id)
     queue = SendQueue(outbox)
     log.info("sending the batches of a retired agent", agent_id=store.agent_id, batches=outbox.batches)
     client = HeadendClient(
         Identity(
             agent_id=store.agent_id,
             assets=len(store.asset_ids),
-            headend=str(config.headend),
+            headend=config.headend.authority,
             registration=write_backlog_registration(
                 agent_id=store.agent_id,
                 epoch=store.begin_boot(wall.now_ms()),

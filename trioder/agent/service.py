@@ -203,7 +203,7 @@ def _identity(config: AgentConfig, *, epoch: int, outbox_id: str) -> Identity:
     return Identity(
         agent_id=config.agent_id,
         assets=len(config.assets),
-        headend=str(config.headend),
+        headend=config.headend.authority,
         registration=write_registration(
             agent_id=config.agent_id,
             epoch=epoch,

@@ -1,5 +1,6 @@
 """The headend as the routes see it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
@@ -35,6 +36,7 @@ class Headend:
         peer_access: which peers the gRPC port serves.
         access: the access file in memory; None without one.
         access_watch: keeps `access` current; None without it.
+        access_changed: ends the sessions that `access` no longer permits; called after each change of it.
     """
 
     fleet: Fleet
@@ -54,6 +56,7 @@ class Headend:
     reloader: FleetReloader
     audit: AuditTrail
     peer_access: PeerAccess
+    access_changed: Callable[[], None]
     access: AccessTable | None = None
     access_watch: AccessWatch | None = None
 

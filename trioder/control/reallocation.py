@@ -97,7 +97,8 @@ class Reallocator:
 
     def reduced_at_site(self, dispatch: Dispatch, reduced: Sequence[AssetSetpoint]) -> None:
         """Setpoints of a dispatch were reduced to the limit of their site: move their power elsewhere."""
-        if dispatch.resplit and dispatch.is_group and not (dispatch.ended or dispatch.is_starting):
+        is_settled = not (dispatch.ended or dispatch.is_starting or dispatch.is_ending)
+        if dispatch.resplit and dispatch.is_group and is_settled:
             reasons = [(setpoint, LIMITED_BY_SITE) for setpoint in reduced]
             self._reallocate(dispatch, (), reasons, self._wall.now_ms())
 

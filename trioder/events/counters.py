@@ -33,6 +33,21 @@ class Counters:
     sessions_opened: int = _counter("Agent sessions opened.")
     sessions_superseded: int = _counter("Agent sessions ended by a newer session of the same agent.")
     sessions_refused: int = _counter("Registrations refused: unknown assets, claimed assets, an old epoch.")
+    agents_refused_certificate: int = _counter(
+        "Agents refused because they presented no valid certificate of an agent, or a revoked one."
+    )
+    agents_refused_identity: int = _counter(
+        "Agents refused because of their certificate's trust domain, agent_id, or a missing grant."
+    )
+    agents_refused_assets: int = _counter(
+        "Agents refused because they registered assets not granted to them."
+    )
+    agents_refused_binding: int = _counter(
+        "Agents refused because their agent_id or outbox belongs to another identity."
+    )
+    sessions_revoked: int = _counter(
+        "Agent sessions ended because a certificate was revoked or a grant has changed."
+    )
     wire_errors: int = _counter("Sessions ended because a message violated the protocol.")
 
     samples_received: int = _counter("Samples received from agents, including backfill and repeats.")
@@ -52,6 +67,9 @@ class Counters:
     batches_repeated: int = _counter("Telemetry batches received again and dropped.")
     batches_out_of_sequence: int = _counter(
         "Telemetry batches received out of order: a predecessor is missing."
+    )
+    batches_impossible: int = _counter(
+        "Telemetry batches whose number is beyond what their outbox can have; their sessions were ended."
     )
     batches_refused: int = _counter("Telemetry batches refused: the store had no capacity.")
     batches_lost: int = _counter("Telemetry batches that agents dropped before they were acknowledged.")

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import trio
 
+from trioder.domain.access import DEFAULT_TENANT
 from trioder.gateway.downlink_queue import DownlinkQueue
+from trioder.gateway.identities import Admission
 from trioder.gateway.log_limit import LogLimit
 from trioder.rpc import StatusCode
 
@@ -33,8 +35,12 @@ class Session:
         batch_keys: asset keys by their index in batches; None for an asset that is not in the fleet.
         backlog_only: it drives no assets, and only delivers the backlog of a former agent.
         unknown_ids: the registered assets that are not in the fleet.
+        newest_batch_seq: the newest batch of its outbox when it registered; None if it does not report it.
+        identity: the SPIFFE URI of the agent's certificate; empty without one.
+        admission: by what it was admitted; None where certificates are not required.
+        outbox_held: nothing of its outbox is stored: whether that is another identity's is not known yet.
+        tenant: whose assets; `ALL_TENANTS` for several tenants' together.
         peer: its address, host:port.
-        certificate_serial: of the certificate that it authenticated with; empty without one.
         clock_skew_s: how far the agent's clock is ahead of the headend's; None while unknown.
         clock_error_s: the error of that, +/-; None while unknown.
         adopted_keys: its assets that follow a dispatch of which there is no record.
@@ -54,7 +60,11 @@ class Session:
     batch_keys: Sequence[int | None]
     backlog_only: bool = False
     unknown_ids: frozenset[str] = frozenset()
-    certificate_serial: str = ""
+    newest_batch_seq: int | None = None
+    identity: str = ""
+    admission: Admission | None = None
+    outbox_held: bool = False
+    tenant: str = DEFAULT_TENANT
     clock_skew_s: float | None = None
     clock_error_s: float | None = None
     downlink: DownlinkQueue = field(default_factory=DownlinkQueue)

@@ -315,6 +315,7 @@ async def _run(
                 peers=PeerLimits(peers),
                 access=security.access,
                 access_path=security.access_path,
+                require_identities=security.require_identities,
             ) as headend,
             open_reloads(headend, security.tls),
             trio.open_nursery() as edge,

@@ -4,6 +4,7 @@ Claims are decided in `gateway.sessions`, telemetry is processed in `ingest`.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -12,13 +13,16 @@ import structlog
 import trio
 
 from trioder.control.dispatcher import Dispatcher
+from trioder.domain.access import ALL_TENANTS, DEFAULT_TENANT
 from trioder.domain.fleet import Fleet, FleetChange
 from trioder.events import facts
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.gateway.agent_clocks import AgentClocks
 from trioder.gateway.downlink_queue import PendingDownlink
+from trioder.gateway.identities import Admission, IdentityRefusedError
 from trioder.gateway.sessions import ClaimRefusedError, Session, SessionRegistry
+from trioder.headend.agent_access import AgentAccess
 from trioder.ingest.service import Ingest
 from trioder.process.wall_time import WallClock
 from trioder.rpc import RpcError, ServerCall, StatusCode
@@ -74,6 +78,7 @@ class AgentLinkService:
     events: EventBus
     wall: WallClock
     clocks: AgentClocks
+    access: AgentAccess
     rng: random.Random
     closing: trio.Event
 
@@ -83,19 +88,26 @@ class AgentLinkService:
         Raises:
             RpcError: the status sent to the agent when the headend ends the stream.
         """
+        agent_id = ""
         try:
+            # Before the registration is read, which may be large.
+            admission = self.access.identities.certify(call.peer.certificate)
             registration = await _receive_registration(
                 call, max_assets=most_descriptors(len(self.fleet.assets))
             )
-            session = self._open(
-                registration, peer=call.peer.address, certificate_serial=call.peer.certificate_serial
-            )
+            agent_id = registration.agent_id
+            if admission is not None:
+                admission, registration = self.access.identities.check(admission, registration)
+            session = self._open(registration, admission, peer=call.peer.address)
             call.check_bytes = check_message_bytes
             call.register_peer(max_message_bytes=_message_bytes(len(registration.asset_ids)))
         except WireError as error:
             self.counters.wire_errors += 1
             log.warning("agent refused", peer=call.peer.address, reason=str(error))
             raise RpcError(StatusCode.INVALID_ARGUMENT, str(error)) from None
+        except IdentityRefusedError as refusal:
+            self.access.refusals.refused(refusal, peer=call.peer.address, agent_id=agent_id)
+            raise RpcError(refusal.status, refusal.reason) from None
         except RpcError as refusal:
             self.counters.sessions_refused += 1
             log.warning("agent refused", peer=call.peer.address, reason=refusal.message)
@@ -117,7 +129,7 @@ class AgentLinkService:
             # The call may have been cancelled together with the session.
             self._close(session, reason if session.end is None else session.end.reason)
 
-    def _open(self, registration: Registration, *, peer: str, certificate_serial: str) -> Session:
+    def _open(self, registration: Registration, admission: Admission | None, *, peer: str) -> Session:
         if self.closing.is_set():
             raise RpcError(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
         keys = [self.fleet.index_by_id.get(asset_id) for asset_id in registration.asset_ids]
@@ -132,8 +144,11 @@ class AgentLinkService:
             batch_keys=keys,
             backlog_only=registration.backlog_only,
             unknown_ids=unknown_ids,
+            newest_batch_seq=registration.newest_batch_seq,
+            identity="" if admission is None else admission.agent.identity.uri,
+            admission=admission,
+            tenant=self._tenant_of(keys),
             peer=peer,
-            certificate_serial=certificate_serial,
             connected_ms=self.wall.now_ms(),
         )
         try:
@@ -145,6 +160,7 @@ class AgentLinkService:
         if superseded is not None:
             self.counters.sessions_superseded += 1
             superseded.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
+        self.access.bind(session)
         self._compare_nameplates(session, registration)
         self.counters.sessions_opened += 1
         self.clocks.session_opened(session, registration)
@@ -248,6 +264,7 @@ class AgentLinkService:
                 self.counters.heartbeats_received += 1
                 self.clocks.heartbeat(session, heartbeat)
             case AgentEvent() as event:
+                self.access.check_event(session, event)
                 self.counters.events_received += 1
                 if event.event_type == CLOCK_STEP:
                     self.clocks.agent_stepped(session)
@@ -276,6 +293,11 @@ class AgentLinkService:
             raise WireError(f"Telemetry.asset_id is {asset_id}; the session did not register that asset")
         return key
 
+    def _tenant_of(self, keys: Sequence[int | None]) -> str:
+        by_site = {self.fleet.assets[key].site_id: key for key in keys if key is not None}
+        tenants = {self.fleet.tenant_of(key) for key in by_site.values()} or {DEFAULT_TENANT}
+        return tenants.pop() if len(tenants) == 1 else ALL_TENANTS
+
     def fleet_changed(self, change: FleetChange) -> None:
         """Release retired assets; end the sessions that added and changed ones need registered again."""
         self.sessions.retire({key: self.fleet.asset_ids[key] for key in change.retired})
@@ -290,6 +312,7 @@ class AgentLinkService:
                 or not (session.asset_keys or session.backlog_only)
             ):
                 session.end_with(StatusCode.UNAVAILABLE, FLEET_CHANGED)
+        self.access.fleet_changed(changed)
 
     def _compare_nameplates(self, session: Session, registration: Registration) -> None:
         """Apply the smaller of the fleet's and the agent's limits to each asset; log differences."""
@@ -337,6 +360,8 @@ class AgentLinkService:
 
     def _log_fields(self, session: Session) -> dict[str, object]:
         fields: dict[str, object] = {"agent_id": session.agent_id, "session_id": session.session_id}
+        if session.identity:
+            fields["identity"] = session.identity
         if session.backlog_only:
             return fields | {"backlog_of_assets": len(session.batch_keys), "peer": session.peer}
         assets = [self.fleet.assets[key] for key in session.asset_keys]
@@ -357,6 +382,8 @@ def _record_of(session: Session) -> SessionRecord:
         peer=session.peer,
         asset_keys=session.asset_keys,
         connected_ms=session.connected_ms,
+        tenant=session.tenant,
+        identity=session.identity,
     )
 
 

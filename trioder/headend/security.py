@@ -53,12 +53,14 @@ class Security:
         http_tls: of the REST port; None: plain.
         access: the access file in memory; None without one.
         access_path: the access file.
+        require_identities: agents authenticate with certificates of the client CA.
     """
 
     grpc_tls: ServerTls | None
     http_tls: ServerTls | None
     access: AccessTable | None
     access_path: Path
+    require_identities: bool
 
     @property
     def tls(self) -> list[ServerTls]:
@@ -166,6 +168,7 @@ def configure_security(
         ),
         access=access,
         access_path=access_path,
+        require_identities=options.tls_client_ca is not None,
     )
 
 

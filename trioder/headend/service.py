@@ -23,17 +23,19 @@ from trioder.events.counters import Counters
 from trioder.events.facts import AgentEvent, FleetChanged, SessionClosed, TelemetryAccepted
 from trioder.fleet.reload import FleetReloader
 from trioder.gateway.agent_clocks import AgentClocks
+from trioder.gateway.identities import AgentIdentities, revoked_reason
 from trioder.gateway.log_limit import AgentEventLog
+from trioder.gateway.refusals import RefusalRecorder
 from trioder.gateway.sessions import SessionRegistry
+from trioder.headend.agent_access import AgentAccess
 from trioder.headend.agent_link import SHUTTING_DOWN, AgentLinkService, first_message_bytes
-from trioder.headend.revocation import Revocation
 from trioder.headend.ticker import Ticker
 from trioder.ingest.latest import LatestState
 from trioder.ingest.service import Ingest
 from trioder.process.clock_discipline import ClockStep, discipline_clock
 from trioder.process.nurseries import open_background_nursery
 from trioder.process.wall_time import WallClock
-from trioder.rpc import PeerAccess, PeerLimits, Services, StatusCode
+from trioder.rpc import Peer, PeerAccess, PeerLimits, Services, StatusCode
 from trioder.rpc.health import HealthStatus, health_services
 from trioder.store.interface import Store, StoreUnavailableError
 from trioder.wire.service import AGENT_LINK_STREAM
@@ -41,6 +43,7 @@ from trioder.wire.service import AGENT_LINK_STREAM
 log = structlog.stdlib.get_logger(__name__)
 
 _MAINTAIN_EVERY_S = 0.5
+_LOAD_BINDINGS_EVERY_S = 2.0
 
 
 @asynccontextmanager
@@ -56,6 +59,7 @@ async def open_headend(
     peers: PeerLimits | None = None,
     access: AccessTable | None = None,
     access_path: Path | None = None,
+    require_identities: bool = False,
 ) -> AsyncIterator[Headend]:
     """Open a headend over `store` and run it; serving `services` is left to the caller.
 
@@ -70,6 +74,8 @@ async def open_headend(
         peers: the limits of the gRPC port; None for the defaults.
         access: the access file as it was read; None without access control.
         access_path: the access file, which is read again when it changes.
+        require_identities: agents need a certificate and a grant of `access`; without it every peer may be
+            any agent.
 
     *Resource handling*: on leaving, `closing` is set and the open sessions are ended.
     """
@@ -90,6 +96,15 @@ async def open_headend(
     )
     ingest = Ingest(fleet=fleet, latest=latest, store=store, counters=counters, events=events, wall=wall)
     store.listen(ingest)
+    agent_access = AgentAccess(
+        fleet=fleet,
+        sessions=sessions,
+        ingest=ingest,
+        identities=AgentIdentities(
+            fleet=fleet, access=access or AccessTable(), required=require_identities, store=store
+        ),
+        refusals=RefusalRecorder(counters=counters, store=store, wall=wall),
+    )
     clocks = AgentClocks(counters=counters, events=events, wall=wall)
     link_service = AgentLinkService(
         fleet=fleet,
@@ -101,6 +116,7 @@ async def open_headend(
         events=events,
         wall=wall,
         clocks=clocks,
+        access=agent_access,
         rng=rng,
         closing=closing,
     )
@@ -116,17 +132,14 @@ async def open_headend(
             dispatcher.clock_stepped(by_ms)
 
     audit = AuditTrail(store.record_audit, wall=wall)
-    revocation = Revocation(access=access, sessions=sessions)
-    peer_access = PeerAccess(revocation.refusal)
+    peer_access = PeerAccess(partial(_refusal_of_revoked, access))
 
-    def access_changed(changes: Sequence[AccessChange]) -> None:
-        audit.access_changed(changes)
-        revocation.access_changed(peer_access)
+    def access_changed() -> None:
+        # The sessions first, whose agents are sent the reason.
+        agent_access.access_changed()
+        peer_access.check_open()
 
-    access_watch = None
-    if access is not None and access_path is not None:
-        access_watch = AccessWatch(access, access_path, access_changed)
-
+    access_watch = _access_watch(access, access_path, audit, access_changed)
     ticker = Ticker(
         fleet=fleet,
         latest=latest,
@@ -161,6 +174,8 @@ async def open_headend(
             nursery.start_soon(access_watch.run)
         nursery.start_soon(_end_sessions, closing, sessions, health)
         nursery.start_soon(_maintain_dispatches, dispatcher)
+        if not await agent_access.identities.load():
+            nursery.start_soon(_load_bindings, agent_access)
         nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
         if tick_s > 0:
             nursery.start_soon(ticker.run, tick_s)
@@ -187,6 +202,7 @@ async def open_headend(
             peer_access=peer_access,
             access=access,
             access_watch=access_watch,
+            access_changed=access_changed,
         )
         yield headend
 
@@ -195,6 +211,26 @@ def _serving() -> HealthStatus:
     health = HealthStatus()
     health.set_serving(AGENT_LINK_STREAM.service, True)
     return health
+
+
+def _access_watch(
+    access: AccessTable | None, path: Path | None, audit: AuditTrail, access_changed: Callable[[], None]
+) -> AccessWatch | None:
+    if access is None or path is None:
+        return None
+
+    def changed(changes: Sequence[AccessChange]) -> None:
+        audit.access_changed(changes)
+        access_changed()
+
+    return AccessWatch(access, path, changed)
+
+
+def _refusal_of_revoked(access: AccessTable | None, peer: Peer) -> str | None:
+    serial = peer.certificate_serial
+    if access is not None and serial and access.is_revoked(serial):
+        return revoked_reason(serial)
+    return None
 
 
 def _handle_agent_events(events: EventBus, event_log: AgentEventLog) -> None:
@@ -231,6 +267,12 @@ async def _maintain_dispatches(dispatcher: Dispatcher) -> None:
         await trio.sleep(_MAINTAIN_EVERY_S)
         dispatcher.maintain()
         await dispatcher.flush_large()
+
+
+async def _load_bindings(access: AgentAccess) -> None:
+    while not await access.identities.load():  # noqa: ASYNC110  # the database has no event
+        await trio.sleep(_LOAD_BINDINGS_EVERY_S)
+    access.bindings_loaded()
 
 
 async def _recover(dispatcher: Dispatcher, store: Store) -> None:

@@ -4,8 +4,17 @@ Synchronous, without I/O and of constant size.
 """
 
 from enum import Enum
+from typing import Final
 
 from trioder.store.records import Watermark
+from trioder.wire.records import MAX_BATCH_SEQ
+
+# Twice as many as at an agent's shortest pulse, 0.05 s.
+MADE_A_SECOND: Final = 40
+# Those of a minute: a registration may take half as long to arrive.
+MADE_AT_ONCE: Final = 60 * MADE_A_SECOND
+# 34 years of the default pulse, 4 s; 155 days of the shortest.
+MAX_UNREPORTED: Final = 2**28
 
 
 class SequenceCheck(Enum):
@@ -83,6 +92,40 @@ class BatchCursor:
             return None
         self._replay_requested = True
         return self.next_seq
+
+
+class SequenceLimit:
+    """The highest batch that an outbox can have during one session.
+
+    That is the newest one that the agent reports when it registers, and those made since. An agent that
+    reports none (of an earlier version) may be `MAX_UNREPORTED` ahead of what is submitted: it was away for
+    as long; and as far ahead as `MAX_BATCH_SEQ` where nothing of its outbox is recorded.
+
+    Args:
+        reported_seq: the newest batch that the agent reports; None if it reports none.
+        next_seq: the next batch to submit.
+        now_ms: when the agent registered.
+    """
+
+    __slots__ = ("_base_seq", "_since_ms")
+
+    def __init__(self, *, reported_seq: int | None, next_seq: int, now_ms: int) -> None:
+        if reported_seq is not None:
+            self._base_seq = max(reported_seq, next_seq - 1)
+        elif next_seq > 1:
+            self._base_seq = next_seq - 1 + MAX_UNREPORTED
+        else:
+            self._base_seq = MAX_BATCH_SEQ
+        self._since_ms = now_ms
+
+    def at(self, now_ms: int) -> int:
+        """Return the highest batch possible now."""
+        passed_ms = max(0, now_ms - self._since_ms)
+        return self._base_seq + MADE_AT_ONCE + passed_ms * MADE_A_SECOND // 1000
+
+    def clock_stepped(self, by_ms: int) -> None:
+        """The headend's clock was stepped by this."""
+        self._since_ms += by_ms
 
 
 class CommitLag:

@@ -21,7 +21,7 @@ from trioder.ingest.intake import Intake, Received
 from trioder.ingest.latest import LatestState
 from trioder.ingest.quality_alarms import TimeAlarm, ValueAlarms
 from trioder.ingest.repeats import REMEMBERED, RecentTimes
-from trioder.ingest.sequence import BatchCursor, CommitLag, SequenceCheck
+from trioder.ingest.sequence import BatchCursor, CommitLag, SequenceCheck, SequenceLimit
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import Store, StoreUnavailableError
 from trioder.store.records import NOTHING_COMMITTED, Watermark
@@ -55,6 +55,8 @@ class _Outbox:
 class _SessionState:
     intake: Intake
     times: TimeAlarm
+    # None without an outbox.
+    limit: SequenceLimit | None = None
 
 
 class Ingest:
@@ -90,7 +92,7 @@ class Ingest:
     async def session_opened(self, session: Session) -> Watermark:
         """Attach a session to its outbox and return the last committed batch."""
         self._begin_boot(session)
-        self._sessions[session] = _SessionState(
+        state = self._sessions[session] = _SessionState(
             Intake(self._fleet, session), TimeAlarm(session, self._events)
         )
         if not session.outbox_id:
@@ -101,6 +103,11 @@ class Ingest:
             outbox = self._outboxes.setdefault(session.outbox_id, _Outbox(BatchCursor(watermark), None))
         outbox.downlink = session.downlink
         outbox.cursor.session_opened()
+        state.limit = SequenceLimit(
+            reported_seq=session.newest_batch_seq,
+            next_seq=outbox.cursor.next_seq,
+            now_ms=self._wall.now_ms(),
+        )
         return outbox.cursor.watermark
 
     async def load_recent_times(self, session: Session) -> None:
@@ -152,22 +159,26 @@ class Ingest:
         """Process one batch of a session that was opened here.
 
         Raises:
-            WireError: the session has no outbox.
+            WireError: the session has no outbox, or the outbox cannot have such a batch yet.
         """
-        if not session.outbox_id:
+        state = self._sessions[session]
+        if state.limit is None:
             raise WireError("a TelemetryBatch was received, but Register named no outbox_id")
+        now_ms = self._wall.now_ms()
+        self._check_possible(batch, most=state.limit.at(now_ms))
         self._counters.batches_received += 1
         outbox = self._outboxes[session.outbox_id]
         outbox.newest_seq = max(outbox.newest_seq, batch.batch_seq)
-        now_ms = self._wall.now_ms()
-        state = self._sessions[session]
         received = state.intake.batch(batch, received_ms=now_ms)
         if not session.backlog_only:
             self._accept(session, state, received, now_ms, batch.batch_seq)
         elif not batch.live_only:
             # It is old, and another agent may drive its assets now: never the latest.
             self._count(received)
-        if not batch.live_only:
+        if session.outbox_held:
+            # The agent keeps it.
+            self._counters.batches_refused += not batch.live_only
+        elif not batch.live_only:
             self._submit(outbox, session.outbox_id, batch, received)
 
     def receive_single(self, session: Session, asset_key: int, sample: SingleSample) -> None:
@@ -180,6 +191,13 @@ class Ingest:
         received = state.intake.single(asset_key, sample, received_ms=now_ms)
         self._accept(session, state, received, now_ms, None)
         self._store.store_unsequenced(received.samples)
+
+    def outbox_released(self, session: Session) -> None:
+        """The session's outbox is its own: request what was not stored meanwhile."""
+        session.outbox_held = False
+        outbox = self._outboxes.get(session.outbox_id)
+        if outbox is not None and outbox.downlink is session.downlink:
+            self._request_replay(outbox)
 
     def nameplates_changed(self) -> None:
         """The fleet's nameplates have changed: later samples are checked against the new ones."""
@@ -195,6 +213,8 @@ class Ingest:
         for state in self._sessions.values():
             state.intake.clock_stepped(by_ms)
             state.times.clock_stepped(by_ms)
+            if state.limit is not None:
+                state.limit.clock_stepped(by_ms)
         for outbox in self._outboxes.values():
             outbox.lag.clock_stepped(by_ms)
 
@@ -278,6 +298,15 @@ class Ingest:
                 self._request_replay(outbox)
             case SequenceCheck.STORE_FULL:
                 self._counters.batches_refused += 1
+
+    def _check_possible(self, batch: Batch, *, most: int) -> None:
+        # Else one message could put the outbox's watermark beyond all of its batches to come.
+        if batch.batch_seq > most:
+            self._counters.batches_impossible += 1
+            raise WireError(
+                f"TelemetryBatch.batch_seq is {batch.batch_seq}; the newest batch that the outbox can have "
+                f"is {most}"
+            )
 
     def _count_lost(self, outbox_id: str, batch: Batch, expected_seq: int) -> None:
         # What an outbox without a record lacks may have been acknowledged by a headend without a database:

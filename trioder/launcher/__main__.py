@@ -3,13 +3,22 @@
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import trio
 
+from trioder.access.agent_tls import (
+    AGENT_PLACEHOLDER,
+    TLS_VARIABLES,
+    AgentTlsError,
+    AgentTlsFiles,
+    check_agent_tls,
+    check_tls_options,
+)
 from trioder.fleet import FleetFileError, load_fleet
 from trioder.launcher.display import LiveLine
 from trioder.launcher.run import run_launcher
@@ -21,23 +30,30 @@ from trioder.launcher.shards import (
     certificate_request,
     cut_shards,
 )
-from trioder.process.addresses import Address, AddressType
+from trioder.process.addresses import Endpoint, EndpointType
 from trioder.process.agent_files import gathered_states_file, retired_files
 from trioder.process.logs import LogFormat, configure_logging, logging_options
 from trioder.process.queued_output import queue_standard_error
 from trioder.process.runtime_limits import raise_descriptor_limit
 
+Command = TypeVar("Command", bound=Callable[..., object])
 
-def _headend(_context: click.Context, _option: click.Parameter, value: Address) -> Address:
-    if value.port == 0:
-        raise click.BadParameter(f"{value} has the port 0; an agent dials a port in 1..65535")
-    return value
+_MAX_FAULTS_SHOWN = 50
 
 
 def _seconds(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
     if value is not None and not (math.isfinite(value) and value > 0):
         raise click.BadParameter(f"{value} is not a number of seconds above 0")
     return value
+
+
+def _tls_option(file: str, content: str) -> Callable[[Command], Command]:
+    return click.option(
+        f"--agent-tls-{file}",
+        envvar=f"AGENT_TLS_{file.upper()}",
+        show_envvar=True,
+        help=f"PEM file: {content}",
+    )
 
 
 @click.command(context_settings={"max_content_width": 100})
@@ -54,13 +70,15 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: float | N
     "--headend-grpc",
     "headend",
     envvar="HEADEND_GRPC",
-    type=AddressType(),
-    callback=_headend,
+    type=EndpointType(),
     default="127.0.0.1:50051",
     show_default=True,
     show_envvar=True,
-    help="The headend that the agents connect to: host:port or http://host:port.",
+    help="The headend that the agents connect to: host:port; https://host:port for TLS.",
 )
+@_tls_option("cert", "the agent's certificate; {agent} in a path stands for each agent's file name.")
+@_tls_option("key", "the private key of AGENT_TLS_CERT; {agent} as above.")
+@_tls_option("ca", "the CA of the headend's certificate.  [default: those that the system trusts]")
 @click.option(
     "--shard-size",
     envvar="SHARD_SIZE",
@@ -115,7 +133,10 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: float | N
 def main(
     *,
     assets_path: Path,
-    headend: Address,
+    headend: Endpoint,
+    agent_tls_cert: str | None,
+    agent_tls_key: str | None,
+    agent_tls_ca: str | None,
     shard_size: int,
     state_dir: Path,
     outbox_max_mb: int,
@@ -138,6 +159,8 @@ def main(
         return
     live = LiveLine(sys.stderr) if sys.stderr.isatty() and log_format == "auto" else None
     configure_logging(level=log_level, format=log_format, stream=live)
+    tls = AgentTlsFiles(cert=agent_tls_cert, key=agent_tls_key, ca=agent_tls_ca)
+    _check_tls(tls, headend, shards)
     settings = LaunchSettings(
         headend=str(headend),
         tick_s=tick_s,
@@ -145,9 +168,39 @@ def main(
         outbox_max_mb=outbox_max_mb,
         retired=_find_retired(state_dir, shards),
         comms_loss_hold_s=comms_loss_hold_s,
+        tls=tls,
         env={**os.environ, "LOG_LEVEL": log_level, "LOG_FORMAT": log_format},
     )
     sys.exit(trio.run(partial(run_launcher, shards, settings, live=live)))
+
+
+def _check_tls(tls: AgentTlsFiles, headend: Endpoint, shards: Iterable[Shard]) -> None:
+    """Exit with 2 if an agent would refuse its TLS files."""
+    faults: dict[str, None] = {}
+    try:
+        check_tls_options(tls, headend, TLS_VARIABLES)
+    except AgentTlsError as error:
+        faults = dict.fromkeys(error.faults)
+    else:
+        # Agents that share their files are checked once.
+        for files in dict.fromkeys(tls.of_agent(shard.agent_id) for shard in shards):
+            try:
+                check_agent_tls(files, headend, TLS_VARIABLES)
+            except AgentTlsError as error:
+                faults |= dict.fromkeys(error.faults)
+    if not faults:
+        return
+    lines = list(faults)[:_MAX_FAULTS_SHOWN]
+    if len(faults) > len(lines):
+        lines.append(f"... and {len(faults) - len(lines)} more")
+    click.echo("Error: the agents' TLS files cannot be used:\n" + "\n".join(lines), err=True)
+    if headend.tls and AGENT_PLACEHOLDER in (tls.cert or ""):
+        click.echo(
+            "Certificates for all agents: python -m trioder.launcher --print-shards | "
+            "python -m trioder.access issue-agents --if-needed",
+            err=True,
+        )
+    sys.exit(2)
 
 
 def _find_retired(state_dir: Path, shards: Iterable[Shard]) -> RetiredAgents:

@@ -14,7 +14,7 @@ import trio
 
 from trioder.launcher.process import AgentEnd, AgentOutput, RunProcess
 from trioder.launcher.restarts import RestartPolicy
-from trioder.launcher.shards import LaunchSettings
+from trioder.launcher.shards import LaunchSettings, tls_document
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -88,6 +88,8 @@ class OutboxRecovery:
             "headend": self._settings.headend,
             "files": list(self._retired.files),
             "former_states": None if self._states_adopted else self._retired.states_path,
+            # Whose files they are is known to the process that opens them.
+            **tls_document(self._settings.tls),
         }
         output = AgentOutput(on_status=self._handle_status, on_log=self._relay)
         try:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from trioder.access.agent_tls import TLS_FIELDS, AgentTlsFiles
 from trioder.domain.access import DEFAULT_TENANT
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet, shard_fleet
@@ -54,12 +55,13 @@ class LaunchSettings:
     """The settings of every agent.
 
     Attributes:
-        headend: host:port.
+        headend: host:port, or https://host:port.
         tick_s: seconds between two pulses.
         state_dir: of the agents' state files.
         outbox_max_mb: bound of the telemetry that one agent stores without a headend.
         retired: agents whose shards no longer exist.
         comms_loss_hold_s: how long setpoints hold without a headend; None for ever.
+        tls: files; `{agent}` in a path stands for each agent's file name.
         command: the agent program.
         recovery_command: the program that sends their outboxes.
         env: its environment.
@@ -72,6 +74,7 @@ class LaunchSettings:
     outbox_max_mb: int = DEFAULT_OUTBOX_MAX_MB
     retired: RetiredAgents = field(default_factory=RetiredAgents)
     comms_loss_hold_s: float | None = None
+    tls: AgentTlsFiles = field(default_factory=AgentTlsFiles)
     command: Sequence[str] = AGENT_COMMAND
     recovery_command: Sequence[str] = RECOVERY_COMMAND
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -112,17 +115,19 @@ def shard_document(
     outbox_max_mb: int = DEFAULT_OUTBOX_MAX_MB,
     former_states: str | None = None,
     comms_loss_hold_s: float | None = None,
+    tls: AgentTlsFiles | None = None,
 ) -> Iterator[bytes]:
     """Yield the one JSON line that an agent reads from its standard input, in small pieces.
 
     Args:
         shard: of the agent.
-        headend: host:port.
+        headend: host:port, or https://host:port.
         tick_s: seconds between two pulses.
         state_dir: of its state file.
         outbox_max_mb: bound of the telemetry that it stores without a headend.
         former_states: the file with retired agents' battery states, if any.
         comms_loss_hold_s: how long setpoints hold without a headend; None for ever.
+        tls: files of all agents, of which it receives its own; None for none.
     """
     head = {
         "agent_id": shard.agent_id,
@@ -133,6 +138,7 @@ def shard_document(
         "outbox_max_mb": outbox_max_mb,
         "former_states": former_states,
         "comms_loss_hold_s": comms_loss_hold_s,
+        **tls_document((tls or AgentTlsFiles()).of_agent(shard.agent_id)),
     }
     yield json.dumps(head)[:-1].encode() + b', "assets": ['
     for start in range(0, len(shard.assets), _ASSETS_PER_PIECE):
@@ -140,6 +146,11 @@ def shard_document(
         separator = ", " if start else ""
         yield (separator + ", ".join(json.dumps(asset_to_document(asset)) for asset in piece)).encode()
     yield b"]}\n"
+
+
+def tls_document(files: AgentTlsFiles) -> dict[str, str | None]:
+    """Return the fields of an agent's document that name its TLS files."""
+    return {TLS_FIELDS.cert: files.cert, TLS_FIELDS.key: files.key, TLS_FIELDS.ca: files.ca}
 
 
 def _agent_id(assets: tuple[Asset, ...], number: int, count: int) -> str:

@@ -242,6 +242,7 @@ class _Supervisor:
             # By its first status it has read them, and its own file is newer.
             former_states=None if self.first_status.is_set() else settings.retired.states_path,
             comms_loss_hold_s=settings.comms_loss_hold_s,
+            tls=settings.tls,
         )
         output = AgentOutput(on_status=self._handle_status, on_log=self._relay)
         try:

@@ -1,4 +1,7 @@
-"""Parses addresses: ``host:port`` or ``http://host:port``, IPv6 in brackets."""
+"""Parses addresses, ``host:port`` or ``http://host:port``, and endpoints, which ``https://`` makes TLS.
+
+IPv6 hosts are in brackets.
+"""
 
 import ipaddress
 import re
@@ -10,6 +13,7 @@ _ADDRESS = re.compile(
     r"(?:http://)?(?:\[(?P<ipv6>[^\[\]]*)\]|(?P<host>[^\[\]:/]*)):(?P<port>[0-9]+)/?",
     re.ASCII | re.IGNORECASE,
 )
+_HTTPS = re.compile(r"\s*https://", re.ASCII | re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?", re.ASCII)
 
 
@@ -21,6 +25,22 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Endpoint(NamedTuple):
+    """A server to connect to, over TLS or plain; an IPv6 host is without brackets."""
+
+    host: str
+    port: int
+    tls: bool = False
+
+    @property
+    def authority(self) -> str:
+        """`host:port`, an IPv6 host in brackets."""
+        return str(Address(self.host, self.port))
+
+    def __str__(self) -> str:
+        return f"https://{self.authority}" if self.tls else self.authority
 
 
 def parse_address(text: str) -> Address:
@@ -36,6 +56,21 @@ def parse_address(text: str) -> Address:
     if port > 65535:
         raise ValueError(f"{text!r} has the port {port}; it must be in 0..65535")
     return Address(_host(text, match), port)
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Parse the address of a server; `https://` before it is TLS.
+
+    Raises:
+        ValueError: the text says what is wrong.
+    """
+    address, tls = _HTTPS.subn("", text, count=1)
+    if tls and "://" in address:
+        raise ValueError(f"{text!r} is not an address; it must be https://host:port")
+    host, port = parse_address(address)
+    if port == 0:
+        raise ValueError(f"{text!r} has the port 0; it must be in 1..65535")
+    return Endpoint(host, port, bool(tls))
 
 
 def _host(text: str, match: re.Match[str]) -> str:
@@ -75,5 +110,20 @@ class AddressType(click.ParamType):  # type: ignore[type-arg]  # not generic bef
             return value
         try:
             return parse_address(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class EndpointType(click.ParamType):  # type: ignore[type-arg]  # as above
+    """The type of an option whose value is an `Endpoint`."""
+
+    name = "host:port"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Endpoint:
+        """Return an `Endpoint` as it is, and text parsed by `parse_endpoint`."""
+        if isinstance(value, Endpoint):
+            return value
+        try:
+            return parse_endpoint(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)

@@ -12,7 +12,7 @@ import trio
 from google.protobuf.message import DecodeError
 from h2.errors import ErrorCodes
 
-from trioder.access.tls_errors import explain
+from trioder.access.tls_errors import explain, is_certificate_refused
 from trioder.access.tls_stream import TlsStream
 from trioder.rpc.call_stream import CallStream
 from trioder.rpc.connection import Connection
@@ -29,6 +29,8 @@ from trioder.rpc.peer import TlsRefusedError, peer_of
 from trioder.rpc.status import RpcError, StatusCode
 
 _DEFAULTS = ConnectionOptions()
+# Thousands of agents of one address shake hands in order when their server is back.
+_HANDSHAKE_WITHIN_S = 60.0
 
 
 async def connect(host: str, port: int, *, ssl_context: ssl.SSLContext | None = None) -> trio.abc.Stream:
@@ -125,7 +127,7 @@ class Channel:
     def _start(self, method: Method[Any, Any], metadata: Metadata, timeout_s: float | None) -> CallStream:
         connection = self._connection
         if connection.close_reason is not None:
-            raise RpcError(StatusCode.UNAVAILABLE, connection.close_reason)
+            raise RpcError(connection.close_status, connection.close_reason)
         if connection.draining:
             raise RpcError(StatusCode.UNAVAILABLE, "the peer is going away")
         core = connection.core
@@ -157,13 +159,16 @@ async def open_channel(
     without a group; a lost connection is reported by the calls.
 
     Raises:
-        RpcError: UNAVAILABLE: the TLS handshake failed.
+        RpcError: the TLS handshake failed: UNAUTHENTICATED where the server refuses our certificate, which
+            TLS 1.3 reports only to the first call; else UNAVAILABLE.
     """
     try:
-        await peer_of(stream)
-    except (TlsRefusedError, trio.BrokenResourceError) as refused:
+        with trio.fail_after(_HANDSHAKE_WITHIN_S):
+            await peer_of(stream)
+    except (TlsRefusedError, trio.TooSlowError, trio.BrokenResourceError) as refused:
         await trio.aclose_forcefully(stream)
-        raise RpcError(StatusCode.UNAVAILABLE, f"no TLS session: {explain(refused)}") from refused
+        status = StatusCode.UNAUTHENTICATED if is_certificate_refused(refused) else StatusCode.UNAVAILABLE
+        raise RpcError(status, f"no TLS session: {explain(refused)}") from refused
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise

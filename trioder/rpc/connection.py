@@ -13,7 +13,7 @@ import structlog
 import trio
 from h2.errors import ErrorCodes
 
-from trioder.access.tls_errors import TLS_ON_PLAIN_CONNECTION, explain, is_tls
+from trioder.access.tls_errors import TLS_ON_PLAIN_CONNECTION, explain, is_certificate_refused, is_tls
 from trioder.access.tls_stream import TlsStream
 from trioder.rpc.call_stream import CallStream
 from trioder.rpc.core import Core, ProtocolViolationError
@@ -77,6 +77,7 @@ class Connection:
         self.streams: dict[int, CallStream] = {}
         self.draining = False
         self.close_reason: str | None = None
+        self.close_status = StatusCode.UNAVAILABLE
         self._on_event: dict[type[h2.events.Event], Callable[[Any], None]] = {
             h2.events.DataReceived: self._on_data,
             h2.events.StreamEnded: self._on_stream_end,
@@ -120,7 +121,7 @@ class Connection:
             log.exception("connection crashed")
         finally:
             self.close("the connection was closed")
-            error = RpcError(StatusCode.UNAVAILABLE, self.close_reason or "")
+            error = RpcError(self.close_status, self.close_reason or "")
             for stream in list(self.streams.values()):
                 stream.close(error)
                 stream.scope.cancel()
@@ -139,6 +140,14 @@ class Connection:
             self.close_reason = reason
         self.outbound.closed = True
         self._closed.set()
+
+    def _close_lost(self, error: Exception) -> None:
+        """Close the connection, which was lost."""
+        if self.close_reason is None and is_certificate_refused(error):
+            # TLS 1.3: a client learns only now that its certificate was refused.
+            self.close_status = StatusCode.UNAUTHENTICATED
+        cause = explain(error) if isinstance(error.__cause__, ssl.SSLError) else error.__cause__ or error
+        self.close(f"the connection was lost: {cause}")
 
     def terminate(self, error: RpcError, error_code: ErrorCodes | None) -> None:
         """End every call with an error now, release what they hold, and close the connection soon after.
@@ -215,7 +224,7 @@ class Connection:
                 "protocol_violation", f"protocol violation: {violation}", StatusCode.UNAVAILABLE, None
             )
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self.close(f"the connection was lost: {_cause_of(error)}")
+            self._close_lost(error)
 
     def _read_bytes(self) -> int:
         if self.budget.unregistered and not self._shares_slices():
@@ -231,6 +240,8 @@ class Connection:
         if self._shares_slices():
             self._charge_buffers()
             await self.budget.limits.next_slice()
+        elif self.budget.unregistered:
+            await self.budget.limits.next_first_slice()
         elif not first:
             await trio.lowlevel.checkpoint()
 
@@ -263,7 +274,7 @@ class Connection:
                 if self.draining and not self.streams:
                     self._finish_drain()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self.close(f"the connection was lost: {_cause_of(error)}")
+            self._close_lost(error)
 
     def _finish_drain(self) -> None:
         """Close a drained connection: the last call's status is sent."""
@@ -379,8 +390,3 @@ class Connection:
         self.terminate(RpcError(status, detail), error_code)
         if self._client_side:
             self.close(detail)  # without waiting for the callers
-
-
-def _cause_of(error: Exception) -> str:
-    # TLS 1.3: a client learns only now that its certificate was refused.
-    return explain(error) if isinstance(error.__cause__, ssl.SSLError) else str(error.__cause__ or error)

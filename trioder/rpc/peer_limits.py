@@ -23,9 +23,10 @@ log = structlog.stdlib.get_logger(__name__)
 # Measured with 1,000 connections that have done nothing but connect, and 1,000 calls that wait.
 CONNECTION_BYTES = 48 * 1024
 CALL_BYTES = 4 * 1024
-# And with 1,000 handshakes that are half done: OpenSSL's session and its buffers.
+# And with 600 handshakes that were half done, each 52 kB; longer chains of certificates take more.
 TLS_BYTES = 64 * 1024
 
+_HANDSHAKES_PER_ADDRESS = 128
 _SWEEP_EVERY_S = 0.25
 # An unregistered peer that others wait for is closed after so long without a byte from it.
 _SILENT_S = 5.0
@@ -123,15 +124,24 @@ class PeerBudget:
         self.limits.used_bytes += count - self.base_bytes
         self.base_bytes = count
 
-    def charge_tls(self) -> None:
-        """Charge the TLS session of an unregistered peer, from its handshake on."""
+    def begin_handshake(self) -> None:
+        """Charge the TLS session of an unregistered peer; its time limits begin again."""
         self.connection_bytes += TLS_BYTES
         self.charge_base(self.connection_bytes)
+        self.since_s = self.last_received_s = trio.current_time()
+
+    async def next_handshake_step(self) -> None:
+        """Wait for the slice of work in which the peer's last bytes are processed."""
+        await self.limits.next_handshake_step()
+        # What it waited for us is no silence of the peer.
+        self.last_received_s = trio.current_time()
 
     def register(self) -> None:
         """A handler has registered the peer; to be paired with `unregister` when its call ends."""
         self.registrations += 1
         if self.limited and self.registrations == 1:
+            # How many TLS sessions of registered peers there are is up to the fleet, like the connections.
+            self.connection_bytes = CONNECTION_BYTES
             self.limits.mark_registered(self)
 
     def unregister(self) -> None:
@@ -184,7 +194,11 @@ class PeerLimits:
         self._addresses: dict[str, _Address] = {}
         self._unregistered_added = trio.Event()
         self._acceptors = trio.lowlevel.ParkingLot()
+        # By address; only those of which any is in progress.
+        self._handshakes: dict[str, trio.CapacityLimiter] = {}
         self._slice = trio.Lock()
+        self._first_slice = trio.Lock()
+        self._handshake_step = trio.Lock()
 
     @property
     def registered_count(self) -> int:
@@ -213,17 +227,37 @@ class PeerLimits:
         return budget
 
     @asynccontextmanager
-    async def serving(
-        self, budget: PeerBudget, *, first_byte: Callable[[], Awaitable[None]] | None = None
-    ) -> AsyncIterator[None]:
-        """Wait for the peer's first byte, then for its admission; the budget is closed at the end.
+    async def handshaking(self, budget: PeerBudget) -> AsyncIterator[None]:
+        """Wait for the peer's turn among those of its address; its TLS handshake is done in the block.
 
-        A peer that has connected and was not scheduled since (thousands of agents at once, one busy machine)
-        takes no place from those that have sent something.
+        More at once would only make each take longer: a machine of thousands of agents does few at a time.
+        """
+        limiter = self._handshakes.setdefault(budget.address, trio.CapacityLimiter(_HANDSHAKES_PER_ADDRESS))
+        # No time limit runs meanwhile.
+        budget.queued = True
+        try:
+            async with limiter:
+                budget.queued = False
+                budget.begin_handshake()
+                yield
+        finally:
+            budget.queued = False
+            statistics = limiter.statistics()
+            if not statistics.borrowed_tokens and not statistics.tasks_waiting:
+                self._handshakes.pop(budget.address, None)
+
+    @asynccontextmanager
+    async def serving(
+        self, budget: PeerBudget, *, before_admission: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncIterator[None]:
+        """Wait for what precedes the peer's admission, then for that; the budget is closed at the end.
+
+        Before its admission the first byte is awaited, and the TLS handshake: a peer that has connected and
+        is not scheduled (thousands of agents at once, one busy machine) takes no place from others.
         """
         try:
-            if first_byte is not None:
-                await first_byte()
+            if before_admission is not None:
+                await before_admission()
             await self._wait_for_admission(budget)
             yield
         finally:
@@ -239,8 +273,18 @@ class PeerLimits:
 
     async def next_slice(self) -> None:
         """Wait for the slice of work that all unregistered peers share, one a pass of the event loop."""
-        async with self._slice:
-            pass
+        await _turn(self._slice)
+
+    async def next_first_slice(self) -> None:
+        """The same for what honest peers send until they are registered: others do not delay it.
+
+        Thousands of agents at once would otherwise all be registered in one pass.
+        """
+        await _turn(self._first_slice)
+
+    async def next_handshake_step(self) -> None:
+        """The same for the steps of TLS handshakes: newcomers do not delay those that have done theirs."""
+        await _turn(self._handshake_step)
 
     def mark_registered(self, budget: PeerBudget) -> None:
         """Move a budget to the registered ones."""
@@ -360,6 +404,12 @@ class PeerLimits:
 def unlimited_budget() -> PeerBudget:
     """The budget of a connection that only its own options bound."""
     return PeerBudget(limits=PeerLimits(PeerOptions(memory_bytes=1 << 62)), limited=False)
+
+
+async def _turn(lock: trio.Lock) -> None:
+    # Its release wakes the next one in the pass that follows.
+    async with lock:
+        pass
 
 
 def _network(address: str) -> str:

@@ -70,11 +70,9 @@ async def serve_rpc(
         if limits is not None:
             sweeper.start_soon(limits.sweep)
         async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
-            serve = partial(
-                serve_connection, services=services, drain=drain, options=options, tls=tls, access=access
-            )
+            serve = partial(serve_connection, services=services, drain=drain, options=options, access=access)
             for listener in listeners:
-                accepting.start_soon(_accept, listener, limits, connections, serve)
+                accepting.start_soon(_accept, listener, limits, tls, connections, serve)
             task_status.started()
             await drain.wait()
             accepting.cancel_scope.cancel()
@@ -88,45 +86,57 @@ async def serve_connection(
     drain: trio.Event | None = None,
     options: ConnectionOptions = _DEFAULTS,
     budget: PeerBudget | None = None,
-    tls: ServerTls | None = None,
     access: PeerAccess | None = None,
 ) -> None:
     """Serve one connection until it ends, then close the stream. Nothing that the peer does is raised.
 
     Args:
-        stream: any bidirectional stream.
+        stream: any bidirectional stream; a `TlsStream` has to negotiate h2, and may have done its handshake.
         services: the methods that are served.
         drain: once set, GOAWAY is sent, and the connection ends with the last call.
         options: its bounds.
         budget: its share of the limits of all connections (`PeerLimits.serving`).
-        tls: the stream is made a TLS one, and has to negotiate h2.
         access: whether the peer is served; yes when it is None.
     """
     budget = budget or unlimited_budget()
     access = access or PeerAccess()
-    if tls is not None:
-        budget.charge_tls()
-        stream = TlsStream(stream, tls.context, pace=budget.limits.next_slice)
     try:
-        with trio.fail_after(_HANDSHAKE_WITHIN_S):
-            peer = await peer_of(stream)
-    except (TlsRefusedError, trio.TooSlowError, trio.BrokenResourceError) as error:
-        # Load balancers connect, and close without a byte, to see whether the port is open.
-        if not (isinstance(stream, TlsStream) and stream.received_nothing):
-            budget.refuse("tls", explain(error))
-        await trio.aclose_forcefully(stream)
+        peer = await _identify(stream, budget)
+    except _NotServedError:
         return
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
     connection = Connection(stream, client_side=False, options=options, budget=budget)
     with access.serving(peer, connection):
         await _Calls(connection, services, peer, access).run(trio.Event() if drain is None else drain)
 
 
+class _NotServedError(Exception):
+    """The TLS handshake failed; that is counted, and the stream is closed."""
+
+
+async def _identify(stream: trio.abc.Stream, budget: PeerBudget) -> Peer:
+    """Return the peer, after its TLS handshake if the stream has not done that.
+
+    Raises:
+        _NotServedError: see there.
+    """
+    try:
+        with trio.fail_after(_HANDSHAKE_WITHIN_S):
+            return await peer_of(stream)
+    except (TlsRefusedError, trio.TooSlowError, trio.BrokenResourceError) as error:
+        # Load balancers connect, and close without a byte, to see whether the port is open.
+        if not (isinstance(stream, TlsStream) and stream.received_nothing):
+            budget.refuse("tls", explain(error))
+        await trio.aclose_forcefully(stream)
+        raise _NotServedError from None
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+
+
 async def _accept(
     listener: trio.abc.Listener[Any],
     limits: PeerLimits | None,
+    tls: ServerTls | None,
     connections: trio.Nursery,
     serve: Callable[..., Awaitable[None]],
 ) -> None:
@@ -143,21 +153,28 @@ async def _accept(
                 refusals.add("accept", detail=str(error))
                 await trio.sleep(_ACCEPT_RETRY_S)
                 continue
-            budget = None if limits is None else limits.open_budget(address_of(stream))
-            connections.start_soon(_serve_accepted, stream, budget, serve)
+            budget = unlimited_budget() if limits is None else limits.open_budget(address_of(stream))
+            connections.start_soon(_serve_accepted, stream, budget, tls, serve)
 
 
 async def _serve_accepted(
-    stream: trio.abc.Stream, budget: PeerBudget | None, serve: Callable[..., Awaitable[None]]
+    stream: trio.abc.Stream, budget: PeerBudget, tls: ServerTls | None, serve: Callable[..., Awaitable[None]]
 ) -> None:
+    async def await_admission() -> None:
+        nonlocal stream
+        await first_byte(stream)
+        if tls is not None:
+            async with budget.limits.handshaking(budget):
+                stream = TlsStream(stream, tls.context, pace=budget.next_handshake_step)
+                await _identify(stream, budget)
+
     try:
-        if budget is None:
-            await serve(stream)
-            return
         try:
             with budget.scope:
-                async with budget.limits.serving(budget, first_byte=partial(first_byte, stream)):
+                async with budget.limits.serving(budget, before_admission=await_admission):
                     await serve(stream, budget=budget)
+        except _NotServedError:
+            pass
         finally:
             await trio.aclose_forcefully(stream)
     except Exception:

@@ -9,6 +9,8 @@ from trioder.domain.quality import Quality
 
 # The type of the event by which an agent reports that its clock was set.
 CLOCK_STEP = "CLOCK_STEP"
+# No outbox has more batches: 54 years of an agent's shortest pulse, 20 a second.
+MAX_BATCH_SEQ = 2**35
 
 
 class Nameplate(NamedTuple):
@@ -25,6 +27,7 @@ class Registration:
 
     Attributes:
         agent_id: of a single-asset agent that sends none, the id of its gateway or asset.
+        names_agent: whether it sends an agent_id.
         epoch: counts the agent's boots; 0 when it sends none.
         protocol: 0 supports Setpoint only.
         outbox_id: identifies the sequence of its batches; empty when it sends none.
@@ -33,6 +36,7 @@ class Registration:
         nameplates: of the assets for which the agent reports one, by asset id.
         backlog_only: it claims none of the assets, and only delivers stored batches.
         clock_unix_ms: the agent's clock when it sent this; None from an older agent.
+        newest_batch_seq: the newest batch that its outbox ever held, 0 for none; None from an older agent.
     """
 
     agent_id: str
@@ -44,6 +48,8 @@ class Registration:
     backlog_only: bool = False
     replaces_outbox_id: str = ""
     clock_unix_ms: int | None = None
+    names_agent: bool = True
+    newest_batch_seq: int | None = None
 
 
 # Not frozen, though never changed: that would double the cost of making one.

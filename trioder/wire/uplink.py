@@ -19,6 +19,7 @@ from trioder.wire.checks import (
     device_quality,
 )
 from trioder.wire.records import (
+    MAX_BATCH_SEQ,
     Acknowledgement,
     AgentEvent,
     Batch,
@@ -203,7 +204,19 @@ def _read_registration(register: pb.Register) -> Registration:
         else "",
         # Any number is accepted: an agent is not refused for a wrong clock.
         clock_unix_ms=register.clock_unix_ms if register.HasField("clock_unix_ms") else None,
+        names_agent=bool(register.agent_id),
+        newest_batch_seq=_newest_batch_seq(register),
     )
+
+
+def _newest_batch_seq(register: pb.Register) -> int | None:
+    if not register.HasField("newest_batch_seq"):
+        return None
+    if register.newest_batch_seq > MAX_BATCH_SEQ:
+        raise WireError(
+            f"Register.newest_batch_seq is {register.newest_batch_seq}; it must be at most {MAX_BATCH_SEQ}"
+        )
+    return register.newest_batch_seq
 
 
 def _read_heartbeat(heartbeat: pb.Heartbeat) -> Heartbeat:

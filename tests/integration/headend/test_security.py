@@ -24,6 +24,7 @@ from tests.unit.headend.parts import make_fleet
 from trioder.access.certificate_fields import read_certificate
 from trioder.access.document import AccessDocument, AgentEntry, CertificateEntry, update_document
 from trioder.access.tls import ClientTls
+from trioder.access.tls_stream import TlsStream
 from trioder.fleet import dump_fleet
 from trioder.rpc import Channel, ClientCall, RpcError, StatusCode, connect, open_channel
 from trioder.wire import agent_link_pb2 as pb
@@ -259,10 +260,10 @@ async def refusal(headend: Headend, access: Access, number: int) -> RpcError:
     raise AssertionError("the agent was accepted")
 
 
-def get_health(port: int, authority: Authority) -> tuple[int, bytes]:
+def get_health(port: int, ca: Path) -> tuple[int, bytes]:
     """Ask over HTTPS; return the status, and the certificate that was shown."""
     connection = HTTPSConnection(
-        "localhost", port, context=ssl.create_default_context(cafile=str(authority.file)), timeout=10
+        "localhost", port, context=ssl.create_default_context(cafile=str(ca)), timeout=10
     )
     try:
         connection.connect()
@@ -277,7 +278,7 @@ def get_health(port: int, authority: Authority) -> tuple[int, bytes]:
 
 async def test_python_s_http_client_is_answered_over_tls(fleet_file: Path, access: Access) -> None:
     async with logging(variables(fleet_file, **access.variables)) as headend:
-        status, shown = await trio.to_thread.run_sync(get_health, headend.http_port, access.authority)
+        status, shown = await trio.to_thread.run_sync(get_health, headend.http_port, access.authority.file)
     assert (status, shown) == (200, der_of(access.server.cert))
 
 
@@ -306,7 +307,7 @@ async def test_certificates_are_rotated_without_a_restart_and_sessions_stay(
         access.authority.issue("localhost", "127.0.0.1", file="server")
         await headend.says("TLS files were read again")
         await trio.sleep(1)
-        _, shown = await trio.to_thread.run_sync(get_health, headend.http_port, access.authority)
+        _, shown = await trio.to_thread.run_sync(get_health, headend.http_port, access.authority.file)
         assert shown == der_of(access.server.cert) != before
         async with agent(headend, access, 1):
             pass
@@ -317,6 +318,24 @@ async def test_a_hangup_reads_certificates_again(fleet_file: Path, access: Acces
     async with logging(variables(fleet_file, **access.variables)) as headend:
         os.kill(headend.process.pid, signal.SIGHUP)
         await headend.says("TLS files were read again")
+
+
+async def test_a_connection_without_a_session_of_a_revoked_certificate_ends_too(
+    fleet_file: Path, access: Access
+) -> None:
+    async with logging(variables(fleet_file, **access.variables)) as headend:
+        stream = await connect("localhost", headend.grpc_port, ssl_context=access.client(0).context)
+        assert isinstance(stream, TlsStream)
+        async with stream:
+            await stream.do_handshake()
+            # The headend's preface: it serves the connection.
+            await stream.receive_some()
+            access.revoke(0)
+            # Sooner than for not registering.
+            with trio.fail_after(8):
+                while await stream.receive_some():
+                    pass
+            await headend.says("is revoked", within_s=2)
 
 
 async def test_the_session_of_a_revoked_certificate_ends_and_others_stay(
@@ -335,7 +354,7 @@ async def test_the_session_of_a_revoked_certificate_ends_and_others_stay(
             StatusCode.UNAUTHENTICATED,
             f"the certificate {serial} is revoked: issue a new one",
         )
-        await headend.says("session ended: its certificate is revoked")
+        await headend.says("agent has lost its access")
         assert (await refusal(headend, access, 0)).status is StatusCode.UNAUTHENTICATED
         with trio.move_on_after(1) as still_open:
             await ended(other)
@@ -343,3 +362,36 @@ async def test_the_session_of_a_revoked_certificate_ends_and_others_stay(
         disconnected = re.findall("agent disconnected.*", headend.said())
         assert len(disconnected) == 1
         assert "is revoked" in disconnected[0]
+
+
+async def test_certificates_of_our_own_ca_work_on_both_ports(fleet_file: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "own"
+
+    async def run(*arguments: str) -> None:
+        await trio.run_process(
+            [sys.executable, "-m", "trioder.access", *arguments],
+            env={**os.environ, "ACCESS_DIR": str(directory), "ASSETS_PATH": str(fleet_file)},
+            cwd=ROOT,
+            capture_stdout=True,
+        )
+
+    await run("init")
+    await run("issue-server", "localhost", "127.0.0.1")
+    await run("issue-agent", "agent-0", "--tenant", "default", "--asset", ASSETS[0])
+    server, ca = directory / "server" / "localhost", directory / "ca.crt"
+    env = {
+        "ACCESS_DIR": str(directory),
+        "HEADEND_TLS_CERT": f"{server}.crt",
+        "HEADEND_TLS_KEY": f"{server}.key",
+        "HEADEND_TLS_CLIENT_CA": str(ca),
+        "HEADEND_HTTP_TLS_CERT": f"{server}.crt",
+        "HEADEND_HTTP_TLS_KEY": f"{server}.key",
+    }
+    agent_files = directory / "agents" / "agent-0"
+    tls = ClientTls(agent_files.with_suffix(".crt"), agent_files.with_suffix(".key"), ca)
+    async with logging(variables(fleet_file, **env)) as headend:
+        status, _ = await trio.to_thread.run_sync(get_health, headend.http_port, ca)
+        assert status == 200
+        async with channel(headend, tls) as link, link.open_call(AGENT_LINK_STREAM) as call:
+            await call.send(registration(0, agent_id="agent-0", outbox_id="box-0"))
+            assert (await call.receive()).registered.session_id

@@ -133,7 +133,7 @@ async def test_every_fault_of_the_fleet_is_reported_before_anything_starts(tmp_p
         (["--comms-loss-hold-s", "inf"], "inf is not a number of seconds above 0"),
         (["--comms-loss-hold-s", "0"], "0.0 is not a number of seconds above 0"),
         (["--headend-grpc", "nowhere"], "'nowhere' is not an address"),
-        (["--headend-grpc", "a:0"], "a:0 has the port 0"),
+        (["--headend-grpc", "a:0"], "'a:0' has the port 0"),
         (["--shards"], "No such option"),
     ],
 )

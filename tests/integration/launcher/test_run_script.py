@@ -34,18 +34,22 @@ class Script:
         """The processes that the script started and that still run."""
         return [pid for pid, command in with_environment(f"STATE_DIR={self.folder}") if part in command]
 
+    def lines_to_try(self) -> list[str]:
+        return re.findall(r"^  (curl .*)$", self.output(), re.MULTILINE)
+
     async def until_up(self) -> None:
         await until(lambda: "4 of 4 batteries are connected" in self.output())
 
 
 @asynccontextmanager
-async def running(folder: Path, **variables: str) -> AsyncIterator[Script]:
+async def running(folder: Path, *options: str, **variables: str) -> AsyncIterator[Script]:
     """Yield the script, run from a folder of its own; bounded, and ended whatever the test does."""
-    (folder / "scripts").mkdir()
-    for name in ("run", "_ask_headend.py"):
+    (folder / "scripts").mkdir(exist_ok=True)
+    for name in ("run", "_ask_headend.py", "_secure_access.py"):
         shutil.copy(ROOT / "scripts" / name, folder / "scripts" / name)
     (folder / "scripts" / "_environment.sh").write_text("prepare_environment() { :; }\n")
-    (folder / ".venv").symlink_to(sys.prefix)
+    if not (folder / ".venv").exists():
+        (folder / ".venv").symlink_to(sys.prefix)
     (folder / "assets.json").write_text(dump_fleet(fleet_of(4), form="json"))
     env = {
         "ASSETS_PATH": str(folder / "assets.json"),
@@ -55,9 +59,16 @@ async def running(folder: Path, **variables: str) -> AsyncIterator[Script]:
         "SHARD_SIZE": "2",
         "STATE_DIR": str(folder),
     }
-    command, output = str(folder / "scripts" / "run"), folder / "output"
-    async with open_script(command, variables=env | variables, output=output, mark="STATE_DIR") as process:
+    command, output = [str(folder / "scripts" / "run"), *options], folder / "output"
+    async with open_script(*command, variables=env | variables, output=output, mark="STATE_DIR") as process:
         yield Script(process, folder)
+
+
+async def response(line: str) -> bytes:
+    """Run a line in a shell; return what it prints."""
+    done = await trio.run_process(["bash", "-c", f"{line} --fail"], capture_stdout=True, check=False)
+    assert done.returncode == 0, line
+    return done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -79,12 +90,10 @@ async def test_the_lines_to_try_work_as_printed(tmp_path: Path) -> None:
     async with running(tmp_path) as script:
         await script.until_up()
         await until(lambda: "Ctrl-C stops everything." in script.output())
-        lines = re.findall(r"^  (curl .*)$", script.output(), re.MULTILINE)
+        lines = script.lines_to_try()
         assert len(lines) == 10
         for line in lines:
-            done = await trio.run_process(["bash", "-c", f"{line} --fail"], capture_stdout=True, check=False)
-            assert done.returncode == 0, line
-            assert done.stdout, line
+            assert await response(line), line
 
 
 @pytest.mark.parametrize("name", ["headend", "launcher"])
@@ -116,3 +125,9 @@ async def test_a_faulty_fleet_is_reported_by_the_headend(tmp_path: Path) -> None
         assert await script.process.wait() == 2
         assert script.pids() == []
         assert "missing.yaml" in script.output()
+
+
+async def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
+    async with running(tmp_path, "--secured") as script:
+        assert await script.process.wait() == 2
+        assert script.output() == "usage: scripts/run [--secure]\n"

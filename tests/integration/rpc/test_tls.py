@@ -27,12 +27,14 @@ from trioder.rpc import (
     Peer,
     PeerAccess,
     PeerLimits,
+    PeerOptions,
     RpcError,
     StatusCode,
     connect,
     open_channel,
     serve_rpc,
 )
+from trioder.rpc.peer_limits import CONNECTION_BYTES, TLS_BYTES
 
 # Between the write of a file and the first look at it.
 CHECK_EVERY_S = 1.0
@@ -77,8 +79,10 @@ class Running(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(tls: ServerTls | None, *, access: PeerAccess | None = None) -> AsyncIterator[Running]:
-    probe, limits = Probe(), PeerLimits()
+async def serving(
+    tls: ServerTls | None, *, access: PeerAccess | None = None, limits: PeerLimits | None = None
+) -> AsyncIterator[Running]:
+    probe, limits = Probe(), limits or PeerLimits()
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
         serve = partial(
@@ -93,6 +97,7 @@ async def serving(tls: ServerTls | None, *, access: PeerAccess | None = None) ->
         )
         await nursery.start(serve)
         with trio.fail_after(20):
+            await trio.lowlevel.checkpoint()
             yield Running(listeners[0].socket.getsockname()[1], probe, limits)
         nursery.cancel_scope.cancel()
 
@@ -207,35 +212,94 @@ async def test_a_port_check_without_a_byte_is_no_failed_handshake(server_tls: Se
         assert sum(server.limits.refusals.counts.values()) == 0
 
 
-async def test_a_handshake_that_stops_halfway_ends_after_the_time_to_register(
-    client_tls: ClientTls, server_tls: ServerTls
-) -> None:
-    received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
-    hello = client_tls.context.wrap_bio(received, sent, server_hostname="localhost")
-    with pytest.raises(ssl.SSLWantReadError):
-        hello.do_handshake()
-    async with serving(server_tls) as server:
-        async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
-            await stream.send_all(sent.read())
-            while await stream.receive_some():
-                pass
-        assert server.limits.refusals.counts["register_timeout"] + server.limits.refusals.counts["tls"] == 1
-
-
-async def test_a_handshake_that_stops_halfway_delays_no_other(
-    client_tls: ClientTls, server_tls: ServerTls
-) -> None:
+@pytest.fixture
+def hello(client_tls: ClientTls) -> bytes:
+    """The first flight of a handshake."""
     received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
     with pytest.raises(ssl.SSLWantReadError):
         client_tls.context.wrap_bio(received, sent, server_hostname="localhost").do_handshake()
-    hello = sent.read()
-    async with serving(server_tls) as server, AsyncExitStack() as stalled:
+    return sent.read()
+
+
+async def test_a_handshake_has_a_time_limit(
+    server_tls: ServerTls, hello: bytes, monkeypatch: pytest.MonkeyPatch, logs: list[dict[str, object]]
+) -> None:
+    monkeypatch.setattr("trioder.rpc.server._HANDSHAKE_WITHIN_S", 0.5)
+    async with serving(server_tls) as server, await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+        await stream.send_all(hello)
+        while await stream.receive_some():
+            pass
+        assert "took too long" in await logged(logs, server)
+
+
+async def test_a_client_s_handshake_has_a_time_limit(
+    client_tls: ClientTls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trioder.rpc.client._HANDSHAKE_WITHIN_S", 0.5)
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        assert "took too long" in (await refusal(port, client_tls)).message
+
+
+async def test_an_unfinished_handshake_is_charged_until_it_ends(server_tls: ServerTls, hello: bytes) -> None:
+    async with serving(server_tls) as server:
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+            await stream.send_all(hello)
+            await stream.receive_some()
+            assert server.limits.used_bytes == CONNECTION_BYTES + TLS_BYTES
+        while server.limits.connections:
+            await trio.sleep(0.01)
+        assert server.limits.used_bytes == 0
+
+
+async def test_handshakes_that_stop_halfway_hold_no_place_of_their_address(
+    client_tls: ClientTls, server_tls: ServerTls, hello: bytes
+) -> None:
+    limits = PeerLimits(PeerOptions(max_unregistered_per_address=1))
+    async with serving(server_tls, limits=limits) as server, AsyncExitStack() as stalled:
         for _ in range(40):
             stream = await stalled.enter_async_context(await trio.open_tcp_stream("127.0.0.1", server.port))
             await stream.send_all(hello)
-        with trio.fail_after(3):
+        with trio.fail_after(5):
             async with channel_to(server.port, client_tls) as channel:
                 await call_unary(channel, UNARY, message(b"on"))
+
+
+async def test_handshakes_beyond_those_of_an_address_wait_without_a_time_limit(
+    client_tls: ClientTls, server_tls: ServerTls, hello: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trioder.rpc.peer_limits._HANDSHAKES_PER_ADDRESS", 1)
+    limits = PeerLimits(PeerOptions(register_within_s=0.5))
+    async with (
+        serving(server_tls, limits=limits) as server,
+        await trio.open_tcp_stream("127.0.0.1", server.port) as first,
+    ):
+        await first.send_all(hello)
+        await first.receive_some()
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as second:
+            await second.send_all(hello)
+            # The first one is closed for its time limit; only then the second one is answered.
+            while await first.receive_some():
+                pass
+            assert await second.receive_some()
+
+
+async def test_many_agents_at_once_are_paced_and_none_is_refused(
+    client_tls: ClientTls, server_tls: ServerTls
+) -> None:
+    answers: list[bytes] = []
+
+    async def agent(port: int, number: int) -> None:
+        async with channel_to(port, client_tls) as channel:
+            answers.append((await call_unary(channel, UNARY, message(b"%d" % number))).value)
+
+    limits = PeerLimits(PeerOptions(max_unregistered=60, max_unregistered_per_address=4))
+    async with serving(server_tls, limits=limits) as server, trio.open_nursery() as agents:
+        for number in range(150):
+            agents.start_soon(agent, server.port, number)
+    assert sorted(answers) == sorted(b"%d" % number for number in range(150))
+    assert sum(limits.refusals.counts.values()) == 0
 
 
 # Changed files, and certificates that are no longer served.

@@ -153,13 +153,14 @@ async def test_a_failed_handshake_is_reported_to_the_peer(contexts: Contexts, tm
         with pytest.raises(trio.BrokenResourceError, match="CERTIFICATE_VERIFY_FAILED"):
             await server.do_handshake()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve)
-        # By TLS 1.3 the client is done before the server has verified its certificate.
-        await client.do_handshake()
-        with pytest.raises(trio.BrokenResourceError, match="UNKNOWN_CA"):
-            await client.receive_some()
-        await client.aclose()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            # By TLS 1.3 the client is done before the server has verified its certificate.
+            await client.do_handshake()
+            with pytest.raises(trio.BrokenResourceError, match="UNKNOWN_CA"):
+                await client.receive_some()
+            await client.aclose()
 
 
 async def test_a_failed_handshake_waits_a_second_at_most_for_the_peer(

@@ -19,7 +19,7 @@ from trioder.agent.persistence.state_store import SavedBattery, StateStore
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import Setpoint
-from trioder.process.addresses import Address
+from trioder.process.addresses import Endpoint
 from trioder.process.wall_time import WallClock
 from trioder.rpc import RpcError, ServerCall, Services, serve_connection
 from trioder.sim.bess import tick_asset
@@ -83,7 +83,7 @@ def make_battery(*, tick: Tick = tick_asset, **changes: float) -> Battery:
 def make_config(count: int = 2, **changes: object) -> AgentConfig:
     values: dict[str, object] = {
         "agent_id": "agent-1",
-        "headend": Address("headend.test", 50051),
+        "headend": Endpoint("headend.test", 50051),
         "tick_s": 4.0,
         "phase": 0.0,
         "assets": tuple(make_asset(number) for number in range(count)),

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.agent.parts import asset_id, make_asset
 from trioder.agent.config import ConfigError, config_of_one_asset, config_of_shard
 from trioder.fleet import asset_to_document
-from trioder.process.addresses import Address
+from trioder.process.addresses import Endpoint
 
 VARIABLES: dict[str, str | None] = {
     "ASSET_ID": asset_id(1).upper(),
@@ -42,7 +42,7 @@ def test_one_asset_is_read_from_its_variables() -> None:
     [asset] = config.assets
     assert (config.agent_id, asset.id, asset.name) == (asset_id(1), asset_id(1), asset_id(1).upper())
     assert (asset.capacity_mwhr, asset.max_mw, asset.min_mw, asset.efficiency) == (100.0, 50.0, -40.0, 0.9)
-    assert (config.headend, config.tick_s, config.phase) == (Address("headend", 50051), 4.0, 0.0)
+    assert (config.headend, config.tick_s, config.phase) == (Endpoint("headend", 50051), 4.0, 0.0)
 
 
 def test_all_faults_of_the_variables_are_reported_at_once() -> None:
@@ -66,7 +66,7 @@ def test_a_shard_is_read_from_its_document() -> None:
     config = config_of_shard(shard(state_dir="var"))
     assert config.agent_id == "shard-1of1-00000000"
     assert config.assets == (make_asset(0), make_asset(1))
-    assert (config.headend, config.tick_s, config.phase) == (Address("127.0.0.1", 50051), 4.0, 0.5)
+    assert (config.headend, config.tick_s, config.phase) == (Endpoint("127.0.0.1", 50051), 4.0, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.agent.test_config import VARIABLES, shard
 from trioder.agent.config import ConfigError, config_of_one_asset, config_of_recovery, config_of_shard
-from trioder.process.addresses import Address
+from trioder.process.addresses import Endpoint
 
 
 def test_one_asset_has_its_folder_and_bound_from_variables() -> None:
@@ -66,7 +66,7 @@ def test_faults_of_a_shard_are_reported(changes: dict[str, object], reported: st
 def test_a_recovery_document_is_read() -> None:
     document = {"headend": "h:1", "files": ["/a"], "former_states": "/s"}
     config = config_of_recovery(json.dumps(document).encode())
-    assert (config.headend, config.files) == (Address("h", 1), (Path("/a"),))
+    assert (config.headend, config.files) == (Endpoint("h", 1), (Path("/a"),))
     assert config.former_states == Path("/s")
 
 

@@ -13,7 +13,7 @@ from trioder.agent.config import RecoveryConfig
 from trioder.agent.outbox_recovery import recover_outboxes
 from trioder.agent.persistence.sqlite_store import open_state_store
 from trioder.agent.persistence.state_store import SavedBattery
-from trioder.process.addresses import Address
+from trioder.process.addresses import Endpoint
 from trioder.process.wall_time import WallClock
 
 
@@ -31,8 +31,8 @@ def names_in(folder: Path) -> list[str]:
 async def recover(headend: FakeHeadend, *paths: Path) -> None:
     async with trio.open_nursery() as nursery:
         await recover_outboxes(
-            RecoveryConfig(headend=Address("headend", 50051), files=paths),
-            dial=partial(headend.dial, nursery),
+            RecoveryConfig(headend=Endpoint("headend", 50051), files=paths),
+            dial_for=lambda _: partial(headend.dial, nursery),
             wall=WallClock(START_UNIX_S, trio.current_time()),
             rng=random.Random(7),
         )

@@ -18,7 +18,7 @@ from trioder.agent.persistence.retired_state import gather_states, read_states
 from trioder.agent.persistence.sqlite_store import open_state_store
 from trioder.agent.persistence.state_file import StateFileUnusableError
 from trioder.agent.persistence.state_store import SavedBattery
-from trioder.process.addresses import Address
+from trioder.process.addresses import Endpoint
 from trioder.process.agent_files import agent_file, gathered_states_file, retired_files
 from trioder.process.wall_time import WallClock
 
@@ -61,8 +61,8 @@ async def test_opens_grow_with_files_plus_agents(
     opens.clear()
     async with trio.open_nursery() as nursery:
         await recover_outboxes(
-            RecoveryConfig(headend=Address("h", 1), files=files, former_states=states),
-            dial=partial(FakeHeadend().dial, nursery),
+            RecoveryConfig(headend=Endpoint("h", 1), files=files, former_states=states),
+            dial_for=lambda _: partial(FakeHeadend().dial, nursery),
             wall=WallClock(START_UNIX_S, trio.current_time()),
             rng=random.Random(7),
         )
@@ -119,12 +119,12 @@ async def test_no_file_is_touched_when_the_states_cannot_be_gathered(tmp_path: P
     leave_behind(good, assets=range(1))
     (tmp_path / "not-a-folder").write_text("")
     config = RecoveryConfig(
-        headend=Address("h", 1), files=(good,), former_states=tmp_path / "not-a-folder/states"
+        headend=Endpoint("h", 1), files=(good,), former_states=tmp_path / "not-a-folder/states"
     )
     with pytest.raises(StateFileUnusableError, match="cannot be written"):
         await recover_outboxes(
             config,
-            dial=partial(FakeHeadend().dial, None),
+            dial_for=lambda _: partial(FakeHeadend().dial, None),
             wall=WallClock(START_UNIX_S, trio.current_time()),
             rng=random.Random(7),
         )

@@ -76,6 +76,9 @@ def test_the_document_is_one_json_line_that_holds_the_shard(count: int) -> None:
         "outbox_max_mb": 256,
         "former_states": None,
         "comms_loss_hold_s": None,
+        "tls_cert": None,
+        "tls_key": None,
+        "tls_ca": None,
     }
 
 

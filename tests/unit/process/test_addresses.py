@@ -6,7 +6,15 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioder.process.addresses import Address, AddressType, host_of_peer, parse_address
+from trioder.process.addresses import (
+    Address,
+    AddressType,
+    Endpoint,
+    EndpointType,
+    host_of_peer,
+    parse_address,
+    parse_endpoint,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +59,43 @@ def test_what_is_no_address_is_refused_by_value_and_rule(text: str, rule: str) -
     assert repr(text) in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("headend:50051", Endpoint("headend", 50051)),
+        ("http://headend:50051", Endpoint("headend", 50051)),
+        ("https://headend:50051", Endpoint("headend", 50051, tls=True)),
+        (" HTTPS://[2001:db8::1]:443/ ", Endpoint("2001:db8::1", 443, tls=True)),
+    ],
+)
+def test_https_makes_an_endpoint_tls(text: str, endpoint: Endpoint) -> None:
+    assert parse_endpoint(text) == endpoint
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("headend", "must be host:port"),
+        ("https://headend", "must be host:port"),
+        ("https://https://h:1", "must be https://host:port"),
+        ("https://http://h:1", "must be https://host:port"),
+        ("ftp://h:1", "must be host:port"),
+        ("https://h:0", r"in 1\.\.65535"),
+        ("https://h:65536", r"in 0\.\.65535"),
+    ],
+)
+def test_what_is_no_endpoint_is_refused_by_rule(text: str, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        parse_endpoint(text)
+
+
+@given(st.ip_addresses(), st.integers(1, 65535), st.booleans())
+def test_an_endpoint_that_is_written_is_read_back(host: object, port: int, tls: bool) -> None:
+    endpoint = Endpoint(str(host), port, tls)
+    assert parse_endpoint(str(endpoint)) == endpoint
+    assert endpoint.authority == str(Address(str(host), port))
+
+
 @given(st.ip_addresses(), st.integers(0, 65535))
 def test_what_is_written_is_read_back(host: object, port: int) -> None:
     address = Address(str(host), port)
@@ -81,6 +126,17 @@ def test_an_option_with_a_wrong_address_is_a_usage_error() -> None:
     result = CliRunner().invoke(command, ["--at", "a:70000"])
     assert result.exit_code == 2
     assert "'a:70000' has the port 70000" in result.output
+
+
+def test_an_option_yields_the_endpoint() -> None:
+    @click.command()
+    @click.option("--at", type=EndpointType())
+    def connected(at: Endpoint) -> None:
+        click.echo(f"{at.host} {at.port} {at.tls}")
+
+    assert CliRunner().invoke(connected, ["--at", "https://a:1"]).output == "a 1 True\n"
+    result = CliRunner().invoke(connected, ["--at", "https://a:0"])
+    assert (result.exit_code, "has the port 0" in result.output) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Peers that exceed the shared limits: of memory, of connections, of time to register."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import h2.events
@@ -15,7 +16,7 @@ from tests.unit.rpc.probe import DEFAULTS, Probe
 from tests.unit.rpc.raw_peer import RawClient
 from trioder.rpc import PeerLimits, PeerOptions, StatusCode, serve_rpc
 from trioder.rpc.framing import framed
-from trioder.rpc.peer_limits import CALL_BYTES
+from trioder.rpc.peer_limits import CALL_BYTES, CONNECTION_BYTES, TLS_BYTES, PeerBudget
 
 EXHAUSTED = str(StatusCode.RESOURCE_EXHAUSTED.value)
 
@@ -359,3 +360,75 @@ async def test_a_peer_that_reads_nothing_is_closed(autojump_clock: MockClock) ->
                 await trio.sleep(1)
 
         assert server.limits.refusals.counts["unread_responses"] == 1
+
+
+class Passes(trio.abc.Instrument):
+    """Counts the passes of the event loop."""
+
+    count = 0
+
+    def after_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
+async def test_agents_that_come_at_once_are_registered_one_a_pass(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = Passes()
+    registered: list[int] = []
+    register = PeerBudget.register
+
+    def recorded(budget: PeerBudget) -> None:
+        registered.append(passes.count)
+        register(budget)
+
+    async with open_limited() as server:
+        clients = [await server.client() for _ in range(20)]
+        for client in clients:
+            stream_id = client.h2.get_next_available_stream_id()
+            client.h2.send_headers(stream_id, calling("Register"))
+            client.h2.send_data(stream_id, written(10))
+        monkeypatch.setattr(PeerBudget, "register", recorded)
+        trio.lowlevel.add_instrument(passes)
+        async with trio.open_nursery() as nursery:
+            for client in clients:
+                # All of them in the same pass.
+                nursery.start_soon(client.flush)
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(passes)
+
+    assert len(registered) == len(set(registered)) == 20
+
+
+async def test_a_tls_session_is_charged_until_its_peer_has_registered(autojump_clock: MockClock) -> None:
+    limits = PeerLimits()
+    budget = limits.open_budget("192.0.2.1")
+    async with limits.serving(budget):
+        budget.begin_handshake()
+        assert limits.used_bytes == CONNECTION_BYTES + TLS_BYTES
+        budget.register()
+        assert limits.used_bytes == 0
+        budget.unregister()
+        assert limits.used_bytes == CONNECTION_BYTES
+    assert limits.used_bytes == 0
+
+
+async def test_flooding_peers_delay_neither_first_messages_nor_handshakes(autojump_clock: MockClock) -> None:
+    limits = PeerLimits()
+    passes = Passes()
+    waited: dict[str, int] = {}
+
+    async def wait(name: str, turn: Callable[[], Awaitable[None]]) -> None:
+        await turn()
+        waited[name] = passes.count
+
+    trio.lowlevel.add_instrument(passes)
+    async with trio.open_nursery() as nursery:
+        for number in range(100):
+            nursery.start_soon(wait, f"flood {number}", limits.next_slice)
+        nursery.start_soon(wait, "first", limits.next_first_slice)
+        nursery.start_soon(wait, "handshake", limits.next_handshake_step)
+    trio.lowlevel.remove_instrument(passes)
+
+    assert max(waited["first"], waited["handshake"]) <= 3
+    assert max(waited.values()) >= 100

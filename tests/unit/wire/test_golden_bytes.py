@@ -47,7 +47,7 @@ def test_a_register_of_one_asset() -> None:
         + text(0x2A, "gw-7")
     )
     assert read(message(0x0A, body)) == Registration(
-        agent_id="gw-7", epoch=0, protocol=0, outbox_id="", asset_ids=(ASSET,)
+        agent_id="gw-7", epoch=0, protocol=0, outbox_id="", asset_ids=(ASSET,), names_agent=False
     )
 
 

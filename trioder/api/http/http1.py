@@ -24,7 +24,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from trioder.access.tls_errors import TLS_ON_PLAIN_CONNECTION, explain, is_tls
+from trioder.access.tls_errors import explain
 from trioder.access.tls_stream import TlsStream
 from trioder.api.errors import error_json
 from trioder.api.http.hosts import AllowedHosts
@@ -81,8 +81,7 @@ class _Http1Protocol(H11Protocol):
         try:
             await super().handle(event)
         except h11.RemoteProtocolError as error:
-            is_handshake = isinstance(event, RawData) and is_tls(event.data)
-            self.connection.fault = TLS_ON_PLAIN_CONNECTION if is_handshake else str(error)
+            self.connection.fault = str(error)
             await self.refuse(error.error_status_hint)
 
     async def refuse(self, status_code: int) -> None:
@@ -210,6 +209,11 @@ class Http1Connection(TCPServer):
     def is_idle(self) -> bool:
         """Whether no request is in progress."""
         return self._http1 is None or self._http1.is_idle
+
+    @property
+    def in_handshake(self) -> bool:
+        """Whether its TLS handshake is not finished."""
+        return self._http1 is None
 
     def close(self) -> None:
         """Close the connection without delay."""

@@ -104,6 +104,9 @@ async def serve_rest(
             await shutdown.wait()
             accepting.cancel_scope.cancel()
         await context.terminated.set()
+        for connection in tuple(open_connections):
+            if connection.in_handshake:
+                connection.close()
         connections.cancel_scope.deadline = trio.current_time() + _GRACE_S
 
 

@@ -10,6 +10,8 @@ import re
 import h11
 from h11._receivebuffer import ReceiveBuffer
 
+from trioder.access.tls_errors import TLS_ON_PLAIN_CONNECTION, is_tls
+
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _FOLDED = re.compile(rb"\r\n[ \t]")
 # h11 quotes a malformed header, which may be a secret: the fault is logged and sent back.
@@ -55,6 +57,8 @@ class _StrictBuffer(ReceiveBuffer):
 
     def maybe_extract_lines(self) -> list[bytearray] | None:
         """Return the lines of a head, or of a chunked body's trailer, when they are complete."""
+        if is_tls(self._data):
+            raise h11.LocalProtocolError(TLS_ON_PLAIN_CONNECTION)
         if self._data[:2] == b"\r\n":
             self._searched = 0
             return super().maybe_extract_lines()
