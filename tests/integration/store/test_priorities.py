@@ -35,6 +35,21 @@ async def test_an_open_dispatch_has_its_priority_after_a_restart(priority: str, 
     assert (found.priority, found.state, found.members[0].state) == (priority, "deferred", "deferred")
 
 
+async def test_a_stop_is_read_for_recovery_however_many_dispatches_are_newer(database_url: str) -> None:
+    stop = replace(
+        dispatch_record("3f1d2c4b-0000-4000-8000-0000000000aa"), is_open=True, priority="emergency"
+    )
+    async with open_store_on(database_url) as store:
+        hand_over(store.record_dispatch, stop)
+        for number in range(3):
+            newer = dispatch_record(f"3f1d2c4b-0000-4000-8000-00000000000{number}")
+            newer = replace(newer, is_open=True, dispatched_ms=stop.dispatched_ms + 1 + number)
+            hand_over(store.record_dispatch, newer)
+        await store.wait_idle()
+        found = await store._database.open_dispatches(limit=2)
+    assert [record.dispatch_id[-2:] for record in found] == ["aa", "02"]
+
+
 async def test_the_last_cancelled_dispatches_are_read_for_recovery(database_url: str) -> None:
     record = replace(dispatch_record("3f1d2c4b-0000-4000-8000-0000000000aa", "cancelled"), is_open=False)
     async with open_store_on(database_url) as store:

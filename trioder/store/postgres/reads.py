@@ -299,9 +299,15 @@ async def read_retired_asset(connection: Connection, scope: Scope, asset_id: str
 
 async def read_open_dispatches(connection: Connection, *, limit: int) -> Sequence[DispatchRecord]:
     """See `Store.open_dispatches`."""
-    newest = await _read(connection, _DISPATCH + "WHERE living ORDER BY dispatched_at DESC LIMIT %s", [limit])
+    # Stops, whatever else is open, must not be forgotten.
+    newest = await _read(
+        connection,
+        _DISPATCH + "WHERE living ORDER BY priority = 'emergency' DESC, dispatched_at DESC LIMIT %s",
+        [limit],
+    )
     cancelled = await _read(connection, _DISPATCH + _CANCELLED, [_CANCELLED_DISPATCHES])
-    return await _with_shares(connection, list(reversed([*newest, *cancelled])))
+    oldest_first = sorted([*newest, *cancelled], key=lambda record: record.dispatched_ms)
+    return await _with_shares(connection, oldest_first)
 
 
 async def read_dispatch(
