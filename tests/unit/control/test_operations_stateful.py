@@ -1,11 +1,14 @@
 """Whatever users, agents and the clock do: priorities, stops and limits of sites hold."""
 
+from dataclasses import replace
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from tests.unit.control.driver import dispatch_one
 from tests.unit.control.test_cancellation import cancel
+from tests.unit.control.test_site_limits import SOUTH
 from tests.unit.control.test_stateful import (
     AGENTS,
     ASSETS,
@@ -20,6 +23,7 @@ from tests.unit.control.test_stops import asset
 from trioder.control.model import AssetSetpoint
 from trioder.domain.access import ALL_TENANTS
 from trioder.domain.dispatch import DispatchRefusedError, DispatchTarget, GroupRequest
+from trioder.domain.fleet import Fleet, Site
 from trioder.domain.lifecycle import TERMINAL
 from trioder.domain.site_limits import SiteLimits, SiteLimitsRecord
 from trioder.process.slices import run_at_once
@@ -30,16 +34,26 @@ targets = st.sampled_from([DispatchTarget(kind="fleet"), *map(asset, ASSETS)])
 
 
 class OperationsMachine(DispatcherMachine):
-    """The dispatcher's machine with everything that operators do; all assets are at one site."""
+    """The dispatcher's machine with everything that operators do; every other asset is at a second site."""
 
-    @property
-    def site_id(self) -> str:
-        [site] = self.parts.fleet.sites
-        return site.id
+    def __init__(self) -> None:
+        super().__init__()
+        fleet = self.parts.fleet
+        south = Site(id=SOUTH, name="South", location="Reno, NV")
+        newer = Fleet(
+            sites=(*fleet.sites, south),
+            assets=[
+                replace(one, site_id=SOUTH, site_name="South") if key % 2 else one
+                for key, one in enumerate(fleet.assets)
+            ],
+        )
+        self.parts.dispatcher.fleet_changed(fleet.reload(newer))
 
-    @property
-    def limits(self) -> SiteLimits:
-        return self.parts.dispatcher.site_limits.limits_of(self.site_id)
+    def site_of(self, key: int) -> str:
+        return self.parts.fleet.assets[key].site_id
+
+    def limits_of(self, site_id: str) -> SiteLimits:
+        return self.parts.dispatcher.site_limits.limits_of(site_id)
 
     @rule(
         key=keys,
@@ -54,7 +68,9 @@ class OperationsMachine(DispatcherMachine):
         try:
             self.dispatches.append(dispatch_one(self.parts, mw, key=key, **parameters))  # type: ignore[arg-type]  # drawn
         except DispatchRefusedError:
-            assert self.limits.is_limited or (parameters["reversion_mw"] and key in AGENTS["old"])
+            assert self.limits_of(self.site_of(key)).is_limited or (
+                parameters["reversion_mw"] and key in AGENTS["old"]
+            )
 
     @rule(
         group=st.sets(keys, min_size=1),
@@ -98,15 +114,20 @@ class OperationsMachine(DispatcherMachine):
         if found is not None:
             run_at_once(stops.resume_steps(found, requested_by="anna"))
 
-    @rule(export_mw=limits_mw, import_mw=limits_mw, seconds=st.sampled_from((None, 10, 60)))
-    def user_limits_the_site(
-        self, export_mw: float | None, import_mw: float | None, seconds: int | None
+    @rule(
+        number=st.sampled_from((0, 1)),
+        export_mw=limits_mw,
+        import_mw=limits_mw,
+        seconds=st.sampled_from((None, 10, 60)),
+    )
+    def user_limits_a_site(
+        self, number: int, export_mw: float | None, import_mw: float | None, seconds: int | None
     ) -> None:
         self.maintained = False
         now_ms = self.parts.wall.now_ms()
         self.parts.dispatcher.site_limits.set(
             SiteLimitsRecord(
-                site_id=self.site_id,
+                site_id=self.parts.fleet.sites[number].id,
                 limits=SiteLimits(export_mw=export_mw, import_mw=import_mw),
                 until_ms=None if seconds is None else now_ms + seconds * 1000,
                 set_ms=now_ms,
@@ -114,7 +135,7 @@ class OperationsMachine(DispatcherMachine):
             )
         )
         self.parts.dispatcher.enforce_site_limits()
-        self.the_site_is_within_its_limits()
+        self.each_site_is_within_its_limits()
 
     def open_of(self, key: int) -> list[AssetSetpoint]:
         return [one for one in self.setpoints() if one.key == key and one.state not in TERMINAL]
@@ -168,20 +189,23 @@ class OperationsMachine(DispatcherMachine):
 
     @precondition(lambda self: self.maintained)
     @invariant()
-    def the_site_is_within_its_limits(self) -> None:
-        current = [one for key in ASSETS if (one := self.parts.dispatcher.in_force(key)) is not None]
-        site_limits = self.limits
-        for charging, sign in ((False, 1.0), (True, -1.0)):
-            most_mw = site_limits.most_mw(charging=charging) + 1e-6
-            assert sum(max(0.0, sign * one.mw) for one in current) <= most_mw
-            assert sum(max(0.0, sign * one.mw, sign * one.reversion_mw) for one in current) <= most_mw
-            power = self.parts.dispatcher.site_power
-            active = self.parts.dispatcher._registry.active
-            commanded = [key for key in ASSETS if active.current(key) is not None or key in active.standing]
-            committed = {key: power.committed_mw(key, charging=charging) for key in commanded}
-            # Of what cannot be reached nothing can be reduced.
-            away_mw = sum(committed[key] for key in commanded if power._is_away(key))
-            assert sum(committed.values()) <= max(most_mw, away_mw + 1e-6)
+    def each_site_is_within_its_limits(self) -> None:
+        for site in self.parts.fleet.sites:
+            for charging in (False, True):
+                self.check_site(site.id, charging=charging)
+
+    def check_site(self, site_id: str, *, charging: bool) -> None:
+        dispatcher, sign = self.parts.dispatcher, -1.0 if charging else 1.0
+        most_mw = self.limits_of(site_id).most_mw(charging=charging) + 1e-6
+        assets = [key for key in ASSETS if self.site_of(key) == site_id]
+        current = [one for key in assets if (one := dispatcher.in_force(key)) is not None]
+        assert sum(max(0.0, sign * one.mw, sign * one.reversion_mw) for one in current) <= most_mw
+        active = dispatcher._registry.active
+        commanded = [key for key in assets if active.current(key) is not None or key in active.standing]
+        committed = {key: dispatcher.site_power.committed_mw(key, charging=charging) for key in commanded}
+        # Of what cannot be reached nothing can be reduced.
+        away_mw = sum(committed[key] for key in commanded if dispatcher.site_power._is_away(key))
+        assert sum(committed.values()) <= max(most_mw, away_mw + 1e-6)
 
 
 TestOperations = OperationsMachine.TestCase

@@ -66,10 +66,11 @@ class DispatcherMachine(RuleBasedStateMachine):
                 self.applied.pop(key, None)
                 continue
             setpoint = self.parts.dispatcher.in_force(key)
-            if setpoint is not None and setpoint.wire_id == reported.dispatch_id:
+            # A stop waits for its agent for ever, and is queued again when that has refused it.
+            is_stop = setpoint is not None and setpoint.dispatch.is_stop
+            if setpoint is not None and setpoint.wire_id == reported.dispatch_id and not is_stop:
                 assert setpoint.sent_ms is not None
-                # A stop waits for its agent for ever.
-                assert setpoint.sent_ms <= setpoint.queue_until_ms or setpoint.dispatch.is_stop
+                assert setpoint.sent_ms <= setpoint.queue_until_ms
             until_ms = math.inf if reported.duration_s is None else now_ms + reported.duration_s * 1000
             self.applied[key] = reported.dispatch_id, until_ms
             self.wire_ids.append((reported.dispatch_id, key))
