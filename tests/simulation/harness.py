@@ -3,6 +3,7 @@
 Everything that chance decides comes from one seed.
 """
 
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,10 +14,12 @@ import trio.testing
 
 from tests.unit.headend.parts import START_UNIX_S
 from trioder.agent.config import AgentConfig
-from trioder.agent.service import run_agent
+from trioder.agent.scenario import make_layer
+from trioder.agent.service import RunningAgent, run_agent
 from trioder.api.context import Headend
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet, shard_fleet
+from trioder.domain.scenario import Scenario
 from trioder.domain.telemetry import BessState
 from trioder.gateway.sessions import Session
 from trioder.headend.service import open_headend
@@ -85,6 +88,7 @@ class World:
 
     Attributes:
         headend: the one that runs now; None while there is none.
+        agents: the parts of each.
         rng: for whatever a test leaves to chance.
     """
 
@@ -94,6 +98,7 @@ class World:
         self.rng = random.Random(seed)
         self.wall = WallClock(START_UNIX_S, trio.current_time())
         self.headend: Headend | None = None
+        self.agents: dict[str, RunningAgent] = {}
         self._nursery = nursery
         self._stop_headend = trio.Event()
         self._headend_stopped = trio.Event()
@@ -114,8 +119,13 @@ class World:
         shard_size: int,
         numbers: Collection[int] | None = None,
         tick: Callable[[Asset, BessState, float], BessState] = tick_asset,
+        scenario: Scenario | None = None,
+        comms_loss_hold_s: float = math.inf,
     ) -> list[str]:
-        """Start one agent a shard (only `numbers`, if given), each with its own phase; return the ids."""
+        """Start one agent a shard (only `numbers`, if given), each with its own phase; return the ids.
+
+        The time of a scenario starts now.
+        """
         agent_ids = []
         for number, assets in enumerate(shard_fleet(self.fleet, shard_size)):
             if numbers is not None and number not in numbers:
@@ -126,6 +136,8 @@ class World:
                 tick_s=TICK_S,
                 phase=self.rng.random(),
                 assets=assets,
+                comms_loss_hold_s=comms_loss_hold_s,
+                scenario=None if scenario is None else scenario.cut(assets),
             )
             agent = partial(
                 run_agent,
@@ -135,8 +147,9 @@ class World:
                 rng=random.Random(self.rng.random()),
                 report=lambda _: None,
                 tick=tick,
+                scenario=make_layer(config.scenario, assets, agent_id=config.agent_id, wall=self.wall),
             )
-            await self._nursery.start(agent)
+            self.agents[config.agent_id] = await self._nursery.start(agent)
             agent_ids.append(config.agent_id)
         return agent_ids
 
@@ -202,9 +215,11 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(fleet: Fleet, *, store: Store, seed: int) -> AsyncIterator[World]:
+async def open_world(
+    fleet: Fleet, *, store: Store, seed: int, within_s: float = 3600.0
+) -> AsyncIterator[World]:
     """Yield a world without agents, its headend running; a test that hangs fails after a virtual hour."""
-    with trio.fail_after(3600):
+    with trio.fail_after(within_s):
         async with trio.open_nursery() as nursery:
             world = World(fleet, store=store, seed=seed, nursery=nursery)
             await world.start_headend()

@@ -30,6 +30,7 @@ from trioder.agent.outbox_recovery import GATHERED, recover_outboxes
 from trioder.agent.persistence.retired_state import read_states
 from trioder.agent.persistence.sqlite_store import open_state_store
 from trioder.agent.persistence.state_file import StateFileInUseError, StateFileUnusableError
+from trioder.agent.scenario import make_layer
 from trioder.agent.service import run_agent
 from trioder.process.addresses import Endpoint
 from trioder.process.agent_files import agent_file
@@ -81,6 +82,7 @@ _VARIABLES = (
         None,
         "Seconds without a headend after which the setpoint reverts.  [default: never]",
     ),
+    ("SCENARIO", None, "A file that lets the battery, its clock and its link misbehave at given times."),
 )
 
 
@@ -194,13 +196,15 @@ async def _run(config: AgentConfig, wait_stop: Callable[[], Awaitable[None]]) ->
             if config.former_states is not None:
                 store.adopt(read_states(config.former_states, asset_ids))
         output = _open_status_output()
+        wall = WallClock.starting_now()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch)
             await run_agent(
                 config,
                 dial=partial(_dial, config.headend, config.tls),
-                wall=WallClock.starting_now(),
+                wall=wall,
                 rng=random.SystemRandom(),
+                scenario=make_layer(config.scenario, config.assets, agent_id=config.agent_id, wall=wall),
                 report=lambda status: _print(output, _status_document(status)),
                 store=store,
                 stopping=stopping,

@@ -130,6 +130,11 @@ class BatteryPool:
             for battery in self._batteries
         ]
 
+    @property
+    def asset_ids(self) -> list[str]:
+        """The batteries, in the order of the batches and of `snapshot`."""
+        return list(self._position_by_id)
+
     def acknowledge_active(self) -> Iterator[Acknowledgement]:
         """Yield an acknowledgement for each setpoint in force now, unless it has ended or was replaced.
 
@@ -144,13 +149,32 @@ class BatteryPool:
         for setpoint in setpoints:
             position = self._position_by_id.get(setpoint.asset_id)
             if position is None:
-                self._reject(setpoint)
+                self.reject(setpoint, f"this agent has no asset {setpoint.asset_id}")
                 continue
             battery = self._batteries[position]
             superseded = battery.offer(setpoint)
             if superseded is not None and superseded.dispatch_id != setpoint.dispatch_id:
                 reason = f"by {setpoint.dispatch_id or 'one without an id'} before it was applied"
                 self._context.send(battery.acknowledge(superseded.dispatch_id, "superseded", now_s, reason))
+
+    def reject(self, setpoint: Setpoint, reason: str) -> None:
+        """Acknowledge a setpoint as rejected; its battery, if this agent has it, keeps the one in force."""
+        position = self._position_by_id.get(setpoint.asset_id)
+        if position is not None:
+            now_s = trio.current_time()
+            battery = self._batteries[position]
+            self._context.send(battery.acknowledge(setpoint.dispatch_id, "rejected", now_s, reason))
+            return
+        log.warning("dispatch rejected", dispatch_id=setpoint.dispatch_id, mw=setpoint.mw, reason=reason)
+        self._context.send(
+            Acknowledgement(
+                dispatch_id=setpoint.dispatch_id,
+                asset_id=setpoint.asset_id,
+                status="rejected",
+                ts_unix_ms=self._wall.now_ms(),
+                reason=reason,
+            )
+        )
 
     def clock_stepped(self, step: ClockStep) -> None:
         """Move the ends of setpoints after a step of the wall time."""
@@ -235,19 +259,6 @@ class BatteryPool:
         while True:
             for position in await self._context.leases.wait_due():
                 self._batteries[position].notify()
-
-    def _reject(self, setpoint: Setpoint) -> None:
-        reason = f"this agent has no asset {setpoint.asset_id}"
-        log.warning("dispatch rejected", dispatch_id=setpoint.dispatch_id, mw=setpoint.mw, reason=reason)
-        self._context.send(
-            Acknowledgement(
-                dispatch_id=setpoint.dispatch_id,
-                asset_id=setpoint.asset_id,
-                status="rejected",
-                ts_unix_ms=self._wall.now_ms(),
-                reason=reason,
-            )
-        )
 
 
 async def _run_battery(battery: Battery, context: AgentContext) -> None:

@@ -18,8 +18,15 @@ from trioder.access.agent_tls import (
 )
 from trioder.access.tls import ClientTls
 from trioder.domain.assets import Asset
+from trioder.domain.scenario import Scenario
 from trioder.domain.text import MAX_NAME_LENGTH, preview
-from trioder.fleet import FleetFileError, asset_from_document
+from trioder.fleet import (
+    FleetFileError,
+    ScenarioFileError,
+    asset_from_document,
+    load_scenario,
+    scenario_from_document,
+)
 from trioder.process.addresses import Endpoint, parse_endpoint
 
 MEBIBYTE = 1024 * 1024
@@ -79,6 +86,7 @@ class AgentConfig:
         former_states: the file with retired agents' battery states; may be missing.
         comms_loss_hold_s: how long setpoints hold without a headend, then they revert; infinity for ever.
         tls: of the connections to the headend; None: plain.
+        scenario: what is to go wrong, as far as it concerns this agent.
     """
 
     agent_id: str
@@ -91,6 +99,7 @@ class AgentConfig:
     former_states: Path | None = None
     comms_loss_hold_s: float = math.inf
     tls: ClientTls | None = None
+    scenario: Scenario | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +155,7 @@ def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
         ca=variables.get("AGENT_TLS_CA"),
     )
     tls = _tls(files, headend, TLS_VARIABLES, faults)
+    scenario = _scenario_file(variables.get("SCENARIO"), asset, faults)
     if faults or asset is None or headend is None:
         raise ConfigError(faults)
     state_dir = variables.get("STATE_DIR")
@@ -159,6 +169,7 @@ def config_of_one_asset(variables: Mapping[str, str | None]) -> AgentConfig:
         state_dir=Path(state_dir) if state_dir else None,
         comms_loss_hold_s=hold_s,
         tls=tls,
+        scenario=scenario,
     )
 
 
@@ -175,17 +186,19 @@ def config_of_shard(line: bytes) -> AgentConfig:
         rule = f"text of 1..{MAX_NAME_LENGTH} printable characters"
         faults.append(_fault("agent_id", agent_id, rule))
     headend = _headend("headend", document.get("headend"), faults)
+    assets = _assets(document.get("assets"), faults)
     config = AgentConfig(
         agent_id=str(agent_id),
         headend=headend or _NOWHERE,
         tick_s=_tick_s("tick_s", document.get("tick_s"), faults),
         phase=_phase("phase", document.get("phase", 0.0), faults),
-        assets=_assets(document.get("assets"), faults),
+        assets=assets,
         outbox_bytes=_outbox_bytes("outbox_max_mb", document.get("outbox_max_mb", DEFAULT_OUTBOX_MB), faults),
         state_dir=_path("state_dir", document.get("state_dir"), "folder", faults),
         former_states=_path("former_states", document.get("former_states"), "file", faults),
         comms_loss_hold_s=_hold_s("comms_loss_hold_s", document.get("comms_loss_hold_s"), faults),
         tls=_tls(_tls_files(document, faults), headend, TLS_FIELDS, faults),
+        scenario=_scenario(document.get("scenario"), assets, faults),
     )
     if faults:
         raise ConfigError(faults)
@@ -256,6 +269,28 @@ def _assets(documents: object, faults: list[str]) -> tuple[Asset, ...]:
             faults.append(f"{place}.id is {asset.id!r}; another asset has it")
         assets[asset.id] = asset
     return tuple(assets.values())
+
+
+def _scenario(document: object, assets: tuple[Asset, ...], faults: list[str]) -> Scenario | None:
+    # Its assets are positions, which mean nothing if an asset has errors.
+    if document is None or faults:
+        return None
+    try:
+        return scenario_from_document(document, assets)
+    except ScenarioFileError as error:
+        faults += map(str, error.faults)
+        return None
+
+
+def _scenario_file(path: str | None, asset: Asset | None, faults: list[str]) -> Scenario | None:
+    if not path:
+        return None
+    assets = () if asset is None else (asset,)
+    try:
+        return load_scenario(Path(path), assets, must_match=False).cut(assets)
+    except ScenarioFileError as error:
+        faults += [f"SCENARIO {fault}" for fault in error.faults]
+        return None
 
 
 def _headend(name: str, value: object, faults: list[str]) -> Endpoint | None:

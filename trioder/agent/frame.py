@@ -1,5 +1,7 @@
 """The rows of all assets of one pulse, which become one batch."""
 
+from collections.abc import Callable
+
 import trio
 
 from trioder.domain.quality import Quality
@@ -44,6 +46,15 @@ class Frame:
             if quality != Quality.GOOD:
                 self._flagged[position] = quality
             self._count_one()
+
+    def alter(self, position: int, report: Callable[[BessState, Quality], tuple[BessState, Quality]]) -> None:
+        """Replace the row of the asset at `position`, if there is one, by what `report` makes of it."""
+        row = self._rows[position] if self._rows else None
+        if row is None:
+            return
+        self._rows[position], quality = report(row, self._flagged.pop(position, Quality.GOOD))
+        if quality != Quality.GOOD:
+            self._flagged[position] = quality
 
     def leave_out(self) -> None:
         """Count one asset as having no row."""

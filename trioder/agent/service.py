@@ -21,6 +21,7 @@ from trioder.agent.persistence.outbox import Outbox
 from trioder.agent.persistence.state_saver import StateSaver
 from trioder.agent.persistence.state_store import InMemoryStateStore, StateStore
 from trioder.agent.pulse import PulseGrid
+from trioder.agent.scenario import NO_SCENARIO, NoScenario
 from trioder.agent.send_queue import SendQueue
 from trioder.agent.timers import CommsLossTimer
 from trioder.process.clock_discipline import ClockStep, discipline_clock
@@ -55,6 +56,7 @@ async def run_agent(
     report: Callable[[LinkReport], None],
     store: StateStore | None = None,
     tick: Tick = tick_asset,
+    scenario: NoScenario = NO_SCENARIO,
     stopping: trio.Event | None = None,
     on_ready: Callable[[], None] = lambda: None,
     task_status: trio.TaskStatus[RunningAgent] = trio.TASK_STATUS_IGNORED,
@@ -71,10 +73,12 @@ async def run_agent(
         report: receives every change of the connection; must not block.
         store: of these assets; without it nothing survives this run.
         tick: the physics.
+        scenario: the layer that lets batteries, clock and link misbehave.
         stopping: requests a graceful shutdown.
         on_ready: called once when the batteries' tasks run, before the first pulse; may block.
         task_status: Trio's; receives the agent's parts.
     """
+    wall = scenario.clock(wall)
     if store is None:
         outbox_id = str(UUID(int=rng.getrandbits(128), version=4))
         store = InMemoryStateStore(outbox_id, [asset.id for asset in config.assets])
@@ -88,7 +92,7 @@ async def run_agent(
         ),
         wall=wall,
         rng=rng,
-        tick=tick,
+        tick=scenario.physics(tick),
         send=saver.hold,
     )
     pool.resume(store.batteries())
@@ -104,11 +108,11 @@ async def run_agent(
 
     client = HeadendClient(
         _identity(config, epoch=epoch, outbox_id=store.outbox_id),
-        dial=dial,
+        dial=scenario.link(dial),
         store=store,
         outbox=outbox,
         queue=queue,
-        deliver=pool.deliver,
+        deliver=scenario.setpoints(pool),
         report=connection_changed,
         wall=wall,
         rng=rng,
@@ -118,10 +122,7 @@ async def run_agent(
         _follow_step(step, pool=pool, comms_loss=comms_loss, saver=saver, client=client)
         queue.put(_step_event(config, step, wall=wall, rng=rng))
 
-    def take_frame(frame: Frame) -> None:
-        queue.put_frame(frame)
-        saver.save()
-
+    take_frame = partial(_take_frame, scenario.frames(queue.put_frame), saver)
     pulses = trio.CancelScope()
 
     async def run_pool(*, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # the pool calls it
@@ -135,6 +136,7 @@ async def run_agent(
         nursery.start_soon(saver.run)
         nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
         log.info("batteries up", agent_id=config.agent_id, assets=len(config.assets), tick_s=config.tick_s)
+        nursery.start_soon(scenario.run, saver.hold)
         nursery.start_soon(client.run)
         task_status.started(RunningAgent(pool=pool, store=store, outbox=outbox, queue=queue, client=client))
         if stopping is None:
@@ -151,6 +153,11 @@ async def run_agent(
         saver.save()
         _log_end(config, pool, outbox, queue, store)
         nursery.cancel_scope.cancel()
+
+
+def _take_frame(put: Callable[[Frame], None], saver: StateSaver, frame: Frame) -> None:
+    put(frame)
+    saver.save()
 
 
 async def _revert(pool: BatteryPool, at_s: float, away_s: float, *, agent_id: str) -> None:

@@ -40,18 +40,21 @@ class SkewFilter:
     read T: its skew is between T - t1 and T - t0.
     """
 
-    __slots__ = ("_first_s", "_of_samples", "_readings", "_round_trip_s")
+    __slots__ = ("_first_s", "_newest", "_of_samples", "_readings", "_round_trip_s")
 
     def __init__(self, *, of_samples: bool = False) -> None:
         self._of_samples = of_samples
         # Arrival on a monotonic clock, and seconds ahead of our clock; oldest first.
         self._readings: list[tuple[float, float]] = []
+        # The last one as it was, also when it shares a place among the readings.
+        self._newest: tuple[float, float] | None = None
         self._round_trip_s: float | None = None
         self._first_s: float | None = None
 
     def observe(self, ahead_s: float, now_s: float) -> None:
         """Add a reading that was `ahead_s` of our clock when it arrived, at `now_s` of a monotonic clock."""
         readings = self._readings
+        self._newest = now_s, ahead_s
         if self._first_s is None:
             self._first_s = now_s
         if readings and now_s - readings[-1][0] < _GRAIN_S:
@@ -83,14 +86,17 @@ class SkewFilter:
     def our_clock_stepped(self, by_s: float) -> None:
         """Correct all readings after our clock was set by so much."""
         self._readings = [(at_s, ahead_s - by_s) for at_s, ahead_s in self._readings]
+        if self._newest is not None:
+            at_s, ahead_s = self._newest
+            self._newest = at_s, ahead_s - by_s
 
     def keep_newest(self) -> None:
         """Drop all readings but the newest: the peer's clock was set."""
-        self._readings = self._readings[-1:]
+        self._readings = [] if self._newest is None else [self._newest]
 
     def forget(self) -> None:
         """Drop all readings; keep the round trip."""
-        self._readings = []
+        self._readings, self._newest = [], None
 
     def settled(self, now_s: float) -> bool:
         """Whether the estimate is reliable."""

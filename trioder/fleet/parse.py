@@ -1,4 +1,4 @@
-"""A fleet file's text as plain values with their lines, and the errors found in it; knows nothing of assets.
+"""A file's text as plain values with their lines, and the errors found in it; knows nothing of assets.
 
 A mapping becomes a `Section`, a sequence a `Listing`, a scalar str, bool, int, float or None.
 """
@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf, nan
+from math import inf, isfinite, nan
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,7 +32,7 @@ _CONSTANTS = {"": None, "~": None} | {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One error in a fleet file.
+    """One error in a fleet file, or in a scenario file.
 
     Attributes:
         file: as given by the user.
@@ -51,8 +51,8 @@ class Fault:
         return f"{place}: {self.field}: {self.message}" if self.field else f"{place}: {self.message}"
 
 
-class FleetFileError(ValueError):
-    """A fleet that cannot be used. Its text has one line per error, up to MAX_FAULTS_SHOWN.
+class CheckedFileError(ValueError):
+    """A file that cannot be used. Its text has one line per error, up to MAX_FAULTS_SHOWN.
 
     Attributes:
         faults: all errors, in file order.
@@ -69,11 +69,25 @@ class FleetFileError(ValueError):
         return "\n".join(lines)
 
 
-class Findings:
-    """The errors found so far in one file."""
+class FleetFileError(CheckedFileError):
+    """A fleet that cannot be used."""
 
-    def __init__(self, file: str) -> None:
+
+class ScenarioFileError(CheckedFileError):
+    """A scenario that cannot be used."""
+
+
+class Findings:
+    """The errors found so far in one file.
+
+    Args:
+        file: as given by the user.
+        error: the class to raise.
+    """
+
+    def __init__(self, file: str, *, error: type[CheckedFileError] = FleetFileError) -> None:
         self._file = file
+        self._error = error
         self._faults: list[Fault] = []
 
     def add(self, message: str, *, field: str = "", line: int | None = None) -> None:
@@ -81,14 +95,14 @@ class Findings:
         self._faults.append(Fault(file=self._file, line=line, field=field, message=message))
 
     def raise_any(self) -> None:
-        """Raise FleetFileError with all errors by line number, if there are any."""
+        """Raise all errors by line number, if there are any."""
         if self._faults:
-            raise FleetFileError(tuple(sorted(self._faults, key=lambda fault: fault.line or 0)))
+            raise self._error(tuple(sorted(self._faults, key=lambda fault: fault.line or 0)))
 
-    def fatal(self, message: str, *, line: int | None = None) -> FleetFileError:
+    def fatal(self, message: str, *, line: int | None = None) -> CheckedFileError:
         """Record an error after which parsing cannot continue; return the exception to raise."""
         self.add(message, line=line)
-        return FleetFileError(tuple(self._faults))
+        return self._error(tuple(self._faults))
 
 
 class Section(dict[str, Any]):
@@ -117,12 +131,29 @@ def describe(value: object) -> str:
     return preview(value)
 
 
-def parse_file(path: Path, findings: Findings) -> Section:
+def finite(value: object) -> float | None:
+    """Return a finite number as a float; None for anything else."""
+    # bool is an int to Python.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if isfinite(number) else None
+
+
+def parse_file(path: Path, findings: Findings, *, keys: str = "sites and assets") -> Section:
     """Return the mapping in a file: JSON when its name ends in .json, else YAML. A key's first value counts.
 
+    Args:
+        path: of the file.
+        findings: receives the errors.
+        keys: what the mapping must have, for the message.
+
     Raises:
-        FleetFileError: it cannot be read or parsed, holds no mapping, or has anchors, aliases or tags, which
-            could make a small file large.
+        CheckedFileError: it cannot be read or parsed, holds no mapping, or has anchors, aliases or tags,
+            which could make a small file large.
     """
     try:
         content = path.read_bytes()
@@ -135,7 +166,7 @@ def parse_file(path: Path, findings: Findings) -> Section:
     root = (_parse_json if path.suffix.lower() == ".json" else _parse_yaml)(text, findings)
     if not isinstance(root, Section):
         what = "the file is empty" if root is None else f"the file holds {describe(root)}"
-        raise findings.fatal(f"{what}; it must be a mapping with the keys sites and assets")
+        raise findings.fatal(f"{what}; it must be a mapping with the keys {keys}")
     return root
 
 

@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from trioder.access.agent_tls import (
     check_agent_tls,
     check_tls_options,
 )
-from trioder.fleet import FleetFileError, load_fleet
+from trioder.fleet import FleetFileError, ScenarioFileError, load_fleet, load_scenario
 from trioder.launcher.display import LiveLine
 from trioder.launcher.run import run_launcher
 from trioder.launcher.shards import (
@@ -29,6 +30,7 @@ from trioder.launcher.shards import (
     Shard,
     certificate_request,
     cut_shards,
+    with_scenario,
 )
 from trioder.process.addresses import Endpoint, EndpointType
 from trioder.process.agent_files import gathered_states_file, retired_files
@@ -125,6 +127,14 @@ def _tls_option(file: str, content: str) -> Callable[[Command], Command]:
     help="Seconds without a headend after which an agent's setpoints revert.  [default: never]",
 )
 @click.option(
+    "--scenario",
+    "scenario_path",
+    envvar="SCENARIO",
+    type=click.Path(path_type=Path),
+    show_envvar=True,
+    help="A file that lets batteries, clocks and links misbehave at given times; see docs/scenarios.md.",
+)
+@click.option(
     "--print-shards",
     is_flag=True,
     help="Print a line of JSON for each agent, as python -m trioder.access issue-agents reads it, and exit.",
@@ -142,14 +152,15 @@ def main(
     outbox_max_mb: int,
     tick_s: float,
     comms_loss_hold_s: float | None,
+    scenario_path: Path | None,
     print_shards: bool,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
     """Divide the fleet into shards and keep one agent process alive for each.
 
-    Stops all of them on SIGTERM or SIGINT and exits 0; 2 is wrong usage or an invalid fleet file, 1 a fleet
-    of which no agent can be kept alive.
+    Stops all of them on SIGTERM or SIGINT and exits 0; 2 is wrong usage, or a fleet or scenario file with
+    errors, 1 a fleet of which no agent can be kept alive.
     """
     # Three pipes an agent.
     raise_descriptor_limit()
@@ -157,6 +168,8 @@ def main(
     if print_shards:
         click.echo("\n".join(map(certificate_request, shards)))
         return
+    if scenario_path is not None:
+        shards = _add_scenario(shards, scenario_path)
     live = LiveLine(sys.stderr) if sys.stderr.isatty() and log_format == "auto" else None
     configure_logging(level=log_level, format=log_format, stream=live)
     tls = AgentTlsFiles(cert=agent_tls_cert, key=agent_tls_key, ca=agent_tls_ca)
@@ -225,6 +238,16 @@ def _read_shards(assets_path: Path, shard_size: int) -> tuple[Shard, ...]:
         click.echo(f"{assets_path}: assets is empty; there is nothing to launch", err=True)
         sys.exit(2)
     return cut_shards(fleet, shard_size)
+
+
+def _add_scenario(shards: tuple[Shard, ...], path: Path) -> tuple[Shard, ...]:
+    try:
+        scenario = load_scenario(path, [asset for shard in shards for asset in shard.assets])
+    except ScenarioFileError as error:
+        for fault in error.faults:
+            click.echo(str(fault), err=True)
+        sys.exit(2)
+    return with_scenario(shards, scenario, start_unix_s=time.time())
 
 
 if __name__ == "__main__":

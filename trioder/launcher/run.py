@@ -37,6 +37,7 @@ async def run_launcher(
         started_s = trio.current_time()
         progress = FleetProgress(shards, now_s=started_s)
         log.info("launcher starts the fleet", agents=len(shards), headend=settings.headend)
+        _warn_of_scenario(shards)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, stop, nursery.cancel_scope)
             nursery.start_soon(partial(show_progress, progress, live=live))
@@ -63,6 +64,13 @@ async def run_launcher(
         reason=failure.reason,
     )
     return 1
+
+
+def _warn_of_scenario(shards: Sequence[Shard]) -> None:
+    """Log that what the fleet reports is not to be believed."""
+    affected = [shard.scenario for shard in shards if shard.scenario is not None]
+    if affected:
+        log.warning("a scenario lets assets misbehave", scenario=affected[0].name, agents=len(affected))
 
 
 async def _cancel_on_signal(stop: StopSignal, scope: trio.CancelScope) -> None:

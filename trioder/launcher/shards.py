@@ -4,14 +4,15 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from trioder.access.agent_tls import TLS_FIELDS, AgentTlsFiles
 from trioder.domain.access import DEFAULT_TENANT
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet, shard_fleet
-from trioder.fleet import asset_to_document
+from trioder.domain.scenario import Scenario
+from trioder.fleet import asset_to_document, scenario_to_document
 from trioder.launcher.restarts import RestartLimits
 
 # Encoding one piece blocks the event loop for a few milliseconds at most.
@@ -29,12 +30,14 @@ class Shard:
         agent_id: the same for the same assets at the same place among the shards.
         phase: of the agent within the tick, in [0, 1), so that agents do not tick at once.
         tenant: whose assets.
+        scenario: what is to go wrong with them.
     """
 
     agent_id: str
     phase: float
     assets: tuple[Asset, ...]
     tenant: str = DEFAULT_TENANT
+    scenario: Scenario | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,13 @@ def cut_shards(fleet: Fleet, size: int) -> tuple[Shard, ...]:
     )
 
 
+def with_scenario(shards: Iterable[Shard], scenario: Scenario, *, start_unix_s: float) -> tuple[Shard, ...]:
+    """Return the shards, each with its part of the scenario; all of them share its start."""
+    return tuple(
+        replace(shard, scenario=scenario.cut(shard.assets, start_unix_s=start_unix_s)) for shard in shards
+    )
+
+
 def certificate_request(shard: Shard) -> str:
     """Return the line of JSON from which `python -m trioder.access issue-agents` makes its certificate."""
     return json.dumps(
@@ -129,7 +139,7 @@ def shard_document(
         comms_loss_hold_s: how long setpoints hold without a headend; None for ever.
         tls: files of all agents, of which it receives its own; None for none.
     """
-    head = {
+    head: dict[str, object] = {
         "agent_id": shard.agent_id,
         "headend": headend,
         "tick_s": tick_s,
@@ -140,6 +150,8 @@ def shard_document(
         "comms_loss_hold_s": comms_loss_hold_s,
         **tls_document((tls or AgentTlsFiles()).of_agent(shard.agent_id)),
     }
+    if shard.scenario is not None:
+        head["scenario"] = scenario_to_document(shard.scenario, shard.assets)
     yield json.dumps(head)[:-1].encode() + b', "assets": ['
     for start in range(0, len(shard.assets), _ASSETS_PER_PIECE):
         piece = shard.assets[start : start + _ASSETS_PER_PIECE]

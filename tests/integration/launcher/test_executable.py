@@ -151,3 +151,19 @@ async def test_a_fleet_without_assets_is_refused(tmp_path: Path) -> None:
     async with running(["-m", "trioder.launcher", "--assets-path", str(fleet)], tmp_path) as launcher:
         assert await launcher.process.wait() == 2
     assert str(fleet) in launcher.errors.read_text()
+
+
+async def test_every_error_of_a_scenario_is_reported_before_anything_starts(tmp_path: Path) -> None:
+    fleet, scenario = tmp_path / "fleet.json", tmp_path / "scenario.yaml"
+    fleet.write_text(dump_fleet(fleet_of(4), form="json"))
+    scenario.write_text("actions:\n  - {do: trap, at_s: -1, assets: {sites: [South]}}\n")
+    command = ["-m", "trioder.launcher", "--assets-path", str(fleet), "--scenario", str(scenario)]
+    async with running(command, tmp_path) as launcher:
+        assert await launcher.process.wait() == 2
+    lines = launcher.errors.read_text().splitlines()
+    assert sorted(line.split(": ")[1] for line in lines) == [
+        "actions[0].assets.sites[0]",
+        "actions[0].at_s",
+        "actions[0].do",
+    ]
+    assert all(line.startswith(f"{scenario}:2: ") for line in lines)

@@ -16,6 +16,7 @@ from trioder.agent.config import AgentConfig
 from trioder.agent.headend_client import LinkReport
 from trioder.agent.persistence.retired_state import gather_states, read_states
 from trioder.agent.persistence.state_store import SavedBattery, StateStore
+from trioder.agent.scenario import NO_SCENARIO, NoScenario
 from trioder.agent.service import RunningAgent, run_agent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import Setpoint
@@ -193,6 +194,7 @@ async def start_agent(
     store: StateStore | None = None,
     wall: WallClock | None = None,
     tick: object = tick_asset,
+    scenario: NoScenario = NO_SCENARIO,
     stopping: trio.Event | None = None,
     on_ready: Callable[[], None] = lambda: None,
 ) -> RunningAgent:
@@ -207,6 +209,7 @@ async def start_agent(
             report=(reports if reports is not None else []).append,
             store=store,
             tick=tick,
+            scenario=scenario,
             stopping=stopping,
             on_ready=on_ready,
         )

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -100,3 +101,36 @@ def test_what_is_no_document_is_one_clear_fault(line: bytes) -> None:
         config_of_shard(line)
     assert len(caught.value.faults) == 1
     assert len(str(caught.value)) < 300
+
+
+def scenario_file(folder: Path, text: str) -> dict[str, str | None]:
+    path = folder / "scenario.yaml"
+    path.write_text(text, encoding="utf-8")
+    return VARIABLES | {"SCENARIO": str(path)}
+
+
+def test_an_agent_of_one_asset_takes_its_part_of_a_scenario_file(tmp_path: Path) -> None:
+    text = """\
+actions:
+  - {do: trip, at_s: 1, assets: {sites: [Site]}}
+  - {do: freeze, at_s: 1, assets: {sites: [X]}}
+"""
+    scenario = config_of_one_asset(scenario_file(tmp_path, text)).scenario
+    assert scenario is not None
+    assert [action.name for action in scenario.actions] == ["trip"]
+
+
+def test_errors_of_a_scenario_file_are_reported_with_those_of_the_variables(tmp_path: Path) -> None:
+    variables = scenario_file(tmp_path, "actions:\n  - {do: trap, at_s: -1, assets: all}") | {"TICK_S": "0"}
+    with pytest.raises(ConfigError) as caught:
+        config_of_one_asset(variables)
+    assert len(caught.value.faults) == 3
+    assert f"SCENARIO {tmp_path}/scenario.yaml:2: actions[0].at_s: is -1; it must be" in str(caught.value)
+
+
+def test_errors_of_a_scenario_in_a_shard_document_are_reported() -> None:
+    document = {"name": "", "seed": 0, "actions": [{"do": "trip", "at_s": 1, "assets": [2]}]}
+    with pytest.raises(
+        ConfigError, match=r"scenario: actions\[0\].assets: is a list; it must be a list of pos"
+    ):
+        config_of_shard(shard(scenario=document))

@@ -79,3 +79,18 @@ def test_rows_that_are_all_good_need_no_qualities() -> None:
     batch = frame.close(1)
     assert batch is not None
     assert batch.quality == b""
+
+
+def test_a_row_is_altered_with_its_quality_and_one_that_is_missing_is_not() -> None:
+    frame = make_frame(3)
+    frame.put(0, state(1.0), Quality.BAD)
+    frame.put(1, state(2.0))
+    frame.leave_out()
+    frame.alter(0, lambda row, _: (row._replace(current_mw=9.0), Quality.GOOD))
+    frame.alter(1, lambda row, _: (row, Quality.BAD))
+    frame.alter(2, lambda row, _: (row, Quality.BAD))
+    batch = frame.close(1)
+    assert batch is not None
+    assert list(batch.asset_index) == [0, 1]
+    assert list(batch.current_mw) == [9.0, 2.0]
+    assert batch.quality == bytes([Quality.GOOD, Quality.BAD])

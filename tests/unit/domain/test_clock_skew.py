@@ -77,6 +77,14 @@ def test_a_step_of_theirs_counts_at_once() -> None:
     assert readings.estimate == (0.0, None)
 
 
+def test_a_step_back_of_theirs_counts_at_once_also_within_a_second_of_the_reading_before() -> None:
+    readings = SkewFilter()
+    readings.observe(5.0, 100.0)
+    readings.observe(0.0, 100.9)
+    readings.keep_newest()
+    assert readings.estimate == (0.0, None)
+
+
 def test_what_was_read_of_a_clock_that_missed_time_is_forgotten() -> None:
     readings = SkewFilter()
     readings.round_trip(0.2)

@@ -65,7 +65,7 @@ def test_a_register_of_many_assets() -> None:
         for asset_id in (ASSET, other)
     )
     assert read(message(0x0A, descriptors)) == Registration(
-        agent_id=ASSET, epoch=0, protocol=0, outbox_id="", asset_ids=(ASSET, other)
+        agent_id=ASSET, epoch=0, protocol=0, outbox_id="", asset_ids=(ASSET, other), names_agent=False
     )
 
 
