@@ -196,7 +196,8 @@ CREATE TABLE IF NOT EXISTS dispatches (
     assets_left_out  integer NOT NULL,
     tenant           text NOT NULL DEFAULT 'default',
     requested_by     text NOT NULL DEFAULT '',
-    site_ids         uuid[]
+    site_ids         uuid[],
+    priority         text NOT NULL DEFAULT 'operator'
 );
 
 CREATE INDEX IF NOT EXISTS dispatches_dispatched_at ON dispatches (dispatched_at DESC);
@@ -204,6 +205,20 @@ CREATE INDEX IF NOT EXISTS dispatches_tenant ON dispatches (tenant, dispatched_a
 CREATE INDEX IF NOT EXISTS dispatches_living ON dispatches (dispatched_at DESC) WHERE living;
 CREATE INDEX IF NOT EXISTS dispatches_idempotency_key ON dispatches (idempotency_key)
     WHERE idempotency_key IS NOT NULL;
+
+CREATE INDEX IF NOT EXISTS dispatches_cancelled ON dispatches (dispatched_at DESC) WHERE state = 'cancelled';
+
+-- Limits of sites that users have set, instead of the fleet file's, until then; without a time until they are removed.
+-- MW; NULL: the fleet file's applies.
+
+CREATE TABLE IF NOT EXISTS site_limits (
+    site_id          uuid PRIMARY KEY,
+    export_limit_mw  double precision,
+    import_limit_mw  double precision,
+    until            timestamptz,
+    set_at           timestamptz NOT NULL,
+    set_by           text NOT NULL
+);
 
 -- Each asset's share of a dispatch and its state; or, if left_out, why it has none. position: the asset's place
 -- in the fleet file. dispatched_at repeats the dispatch's, for the index. Rows are updated at each change of
@@ -403,4 +418,4 @@ CREATE POLICY audit_in_scope ON audit FOR SELECT USING (
     (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
 );
 
-INSERT INTO schema_version (version) VALUES (4) ON CONFLICT DO NOTHING;
+INSERT INTO schema_version (version) VALUES (5) ON CONFLICT DO NOTHING;

@@ -16,6 +16,7 @@ from tests.unit.store.model_database import NoReads
 from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
+from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
 from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord, PendingSession
@@ -304,6 +305,11 @@ class DatabaseClient(NoReads):
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
         return list(self._server.audited.bindings.values())
+
+    async def site_limits(self) -> Sequence[SiteLimitsRecord]:
+        await trio.lowlevel.checkpoint()
+        self._check_there(connected=False)
+        return list(self._server.audited.site_limits.values())
 
     def _check_there(self, *, connected: bool = True) -> None:
         if self._dead:

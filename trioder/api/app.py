@@ -20,6 +20,8 @@ from trioder.api.routes.dispatch import dispatch_blueprint
 from trioder.api.routes.fleet import assets_blueprint, fleet_blueprint
 from trioder.api.routes.health import health_blueprint
 from trioder.api.routes.metrics import Metrics
+from trioder.api.routes.site_limits import site_limits_blueprint
+from trioder.api.routes.stops import stops_blueprint
 from trioder.api.routes.telemetry import telemetry_blueprint
 from trioder.events.counters import TenantCounters
 
@@ -81,9 +83,11 @@ def create_app(headend: Headend, options: RestOptions | None = None) -> QuartTri
     for blueprint in (
         telemetry_blueprint(headend, indexes),
         dispatch_blueprint(headend, indexes, access, counters),
+        stops_blueprint(headend, indexes, access),
         agents_blueprint(headend, indexes),
         assets_blueprint(headend, indexes),
         fleet_blueprint(headend, indexes, access),
+        site_limits_blueprint(headend, indexes, access),
         access_blueprint(headend),
         health_blueprint(
             headend,

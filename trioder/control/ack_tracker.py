@@ -7,14 +7,16 @@ import math
 
 import structlog
 
+from trioder.control.active_setpoints import ACK_TIMEOUT_MS
 from trioder.control.allocator import NameplateLimits
 from trioder.control.build import MAX_DURATION_S, adopted_setpoint
 from trioder.control.delivery import Delivery, overdue_reason
 from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.control.registry import ACK_TIMEOUT_MS, DispatchRegistry
+from trioder.control.priorities import end_deferred
+from trioder.control.registry import DispatchRegistry
 from trioder.control.tracking import Tracking
 from trioder.domain.fleet import Fleet
-from trioder.domain.lifecycle import IN_FORCE, LASTED, PENDING, DispatchState, state_of_status
+from trioder.domain.lifecycle import IN_FORCE, LASTED, PENDING, TERMINAL, DispatchState, state_of_status
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import Session, SessionRegistry
 from trioder.process.rfc3339 import format_ms
@@ -122,7 +124,9 @@ class AckTracker:
                 self._log.ignored(ack, session, "there is no such dispatch, or no longer")
             return
         setpoint = dispatch.setpoints.get(key)
-        if setpoint is not None and setpoint.wire_id == ack.dispatch_id:
+        if setpoint is not None and setpoint.state == "deferred":
+            self._log.ignored(ack, session, "its asset is under a dispatch with a higher priority")
+        elif setpoint is not None and setpoint.wire_id == ack.dispatch_id:
             self._apply(setpoint, ack, session, is_report=is_report)
         elif is_report and setpoint is not None and not setpoint.is_open:
             # An earlier setpoint of the dispatch is active: its successor was lost with a session.
@@ -140,6 +144,9 @@ class AckTracker:
             return
         if state in IN_FORCE and not setpoint.is_open:
             self._clear_ended(setpoint, ack, session)
+            return
+        if state in TERMINAL and setpoint.holds_asset:
+            self._hold_stop(setpoint, ack, session)
             return
         # An agent has accepted what it reports as active, whether or not that acknowledgement arrived.
         if is_report and setpoint.state not in PENDING:
@@ -174,13 +181,42 @@ class AckTracker:
     def check_due(self) -> None:
         """Expire what could not be sent, fail what was not acknowledged, and end what is over."""
         now_ms = self._wall.now_ms()
+        wire_ids: dict[Dispatch, str] = {}
         for setpoint in self._registry.active.pop_due(now_ms):
-            if setpoint.state == "queued":
+            if setpoint.state == "deferred":
+                end_deferred(self._registry, setpoint)
+            elif setpoint.dispatch.is_stop:
+                self._repeat_stop(setpoint, wire_ids, now_ms)
+            elif setpoint.state == "queued":
                 self._registry.transition(setpoint, "expired", reason=overdue_reason(setpoint, now_ms))
             elif setpoint.state == "sent":
                 self._registry.transition(setpoint, "failed", reason=_unacknowledged_reason(setpoint))
             else:
                 self._registry.end(setpoint, "its time is over")
+
+    def _hold_stop(self, setpoint: AssetSetpoint, ack: Acknowledgement, session: Session) -> None:
+        """An agent has refused or ended a stop: it stays, and is sent again later."""
+        now_ms = self._wall.now_ms()
+        setpoint.requeue(wire_id=setpoint.wire_id, queue_until_ms=now_ms + ACK_TIMEOUT_MS)
+        setpoint.answer = ack.status
+        setpoint.reason = f"its agent answered {ack.status}: {ack.reason}; it is sent again"
+        self._registry.active.schedule(setpoint)
+        self._registry.mark_changed(
+            setpoint.dispatch, keys=(setpoint.key,), state="queued", reason=setpoint.reason
+        )
+        self._log.applied(ack, session)
+
+    def _repeat_stop(self, setpoint: AssetSetpoint, wire_ids: dict[Dispatch, str], now_ms: int) -> None:
+        """Send a stop again that its agent has refused or not acknowledged."""
+        if self._sessions.session_of(setpoint.key) is None:
+            # It is sent with the next session.
+            return
+        dispatch = setpoint.dispatch
+        if dispatch not in wire_ids:
+            # An agent does not apply an id again that it has ended.
+            wire_ids[dispatch] = self._delivery.new_wire_id(dispatch)
+        setpoint.requeue(wire_id=wire_ids[dispatch], queue_until_ms=now_ms + ACK_TIMEOUT_MS)
+        self._delivery.send(setpoint)
 
     def end_valid_until(self) -> None:
         """The clock was set: end what was valid until before now; its agent may not have done so."""
@@ -237,7 +273,7 @@ class AckTracker:
     def _adopt(self, ack: Acknowledgement, session: Session, key: int, dispatch: Dispatch | None) -> None:
         """Add a dispatch that an agent reports as active, and of which there is no record."""
         current = self._registry.active.current(key)
-        if current is not None and current.state in PENDING:
+        if current is not None and (current.state in PENDING or current.holds_asset):
             # It is about to supersede the reported one.
             return
         if key in session.adopted_keys:

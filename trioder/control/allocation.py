@@ -14,8 +14,9 @@ from trioder.domain.holdable import Limit
 from trioder.process.slices import Steps, parts_of
 
 Exclusion = Literal["not_connected", "suspect", "no_telemetry", "stale", "commanded_otherwise", "too_old"]
-# What limits a battery's allocation; `delivery`: what it delivered when it was asked for more.
-ShareLimit = Limit | Literal["delivery"]
+# What limits a battery's allocation; `delivery`: what it delivered when it was asked for more; `site`: its
+# part of what the limit of its site leaves.
+ShareLimit = Limit | Literal["delivery", "site"]
 Reason = (
     Literal[
         "share",
@@ -24,6 +25,7 @@ Reason = (
         "limited_by_energy",
         "limited_by_ramp",
         "limited_by_delivery",
+        "limited_by_site",
     ]
     | Exclusion
 )
@@ -34,6 +36,7 @@ _LIMITED: dict[ShareLimit, Reason] = {
     "energy": "limited_by_energy",
     "ramp": "limited_by_ramp",
     "delivery": "limited_by_delivery",
+    "site": "limited_by_site",
 }
 # A total that exceeds the sum of all limits by less, as a part of it, does so through rounding only.
 _ROUNDING = 1e-12
@@ -46,6 +49,14 @@ _RESIDUE_ROUNDS = 16
 # The total is to be reached within a minute, and within the first quarter of a short dispatch.
 RAMP_S = 60.0
 _RAMP_SHARE = 0.25
+_LIMIT_TEXTS: dict[Reason, str] = {
+    "limited_by_nameplate": "limited by nameplate: {mw:g} MW is its rating",
+    "limited_by_energy": "limited by energy: {mw:g} MW can be held for {hold_s:g} s",
+    "limited_by_available": "limited by available: {mw:g} MW is what the battery reports that it can do now",
+    "limited_by_delivery": "limited by delivery: {mw:g} MW is what it gave when it was asked for more",
+    "limited_by_ramp": "limited by ramp: {mw:g} MW can be reached within {ramp_s:g} s",
+    "limited_by_site": "limited by the site: {mw:g} MW is its part of what the site's limit leaves",
+}
 _EXCLUDED = {
     "not_connected": "not connected",
     "suspect": "what its agent reported last cannot be",
@@ -277,20 +288,14 @@ def _explain(split: Split, position: int) -> str:
     """Explain in one sentence with the numbers; powers are signed as setpoints are."""
     candidate, hold_s = split.candidates[position], split.hold_s
     sign = -1.0 if split.total_mw < 0.0 else 1.0
-    limit_mw = sign * candidate.limit_mw + 0.0
-    match split.reasons[position]:
+    reason = split.reasons[position]
+    text = _LIMIT_TEXTS.get(reason)
+    if text is not None:
+        limit_mw = sign * candidate.limit_mw + 0.0
+        return text.format(mw=limit_mw, hold_s=hold_s, ramp_s=ramp_window_s(hold_s))
+    match reason:
         case "share":
             return f"{split.allocated_mw[position]:g} MW: {_explain_share(split, candidate)}"
-        case "limited_by_nameplate":
-            return f"limited by nameplate: {limit_mw:g} MW is its rating"
-        case "limited_by_energy":
-            return f"limited by energy: {limit_mw:g} MW can be held for {hold_s:g} s"
-        case "limited_by_available":
-            return f"limited by available: {limit_mw:g} MW is what the battery reports that it can do now"
-        case "limited_by_delivery":
-            return f"limited by delivery: {limit_mw:g} MW is what it gave when it was asked for more"
-        case "limited_by_ramp":
-            return f"limited by ramp: {limit_mw:g} MW can be reached within {ramp_window_s(hold_s):g} s"
         case "stale":
             return f"none: stale, last heard of {candidate.age_s or 0.0:.1f} s ago"
         case excluded:

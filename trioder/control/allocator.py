@@ -5,11 +5,13 @@ arithmetic of the split is in `allocation`.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from trioder.control.allocation import Candidate, Exclusion, ShareLimit, Split, ramp_window_s, split_steps
 from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.control.site_power import SitePower
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRefusedError
 from trioder.domain.fleet import Fleet
@@ -83,11 +85,13 @@ class Allocator:
         limits: NameplateLimits,
         sessions: SessionRegistry,
         latest: LatestState,
+        site_power: SitePower,
         wall: WallClock,
     ) -> None:
         self._limits = limits
         self._sessions = sessions
         self._latest = latest
+        self._site_power = site_power
         self._wall = wall
 
     def allocate_steps(self, dispatch: Dispatch) -> Steps[None]:
@@ -132,8 +136,18 @@ class Allocator:
         """
         return run_at_once(self.split_steps(dispatch, total_mw, elsewhere=elsewhere))
 
-    def split_steps(self, dispatch: Dispatch, total_mw: float, *, elsewhere: Collection[int]) -> Steps[Split]:
-        """Do what `split` does, in steps: each asset counts as it is at its step."""
+    def split_steps(
+        self,
+        dispatch: Dispatch,
+        total_mw: float,
+        *,
+        elsewhere: Collection[int],
+        standing_mw: Callable[[AssetSetpoint], float] = attrgetter("reversion_mw"),
+    ) -> Steps[Split]:
+        """Do what `split` does, in steps: each asset counts as it is at its step.
+
+        `standing_mw` returns the power that a setpoint has beside the one that is split.
+        """
         now_ms = self._wall.now_ms()
         hold_s = (
             HOLD_S_WITHOUT_END if dispatch.ends_ms is None else max(1.0, (dispatch.ends_ms - now_ms) / 1000)
@@ -144,6 +158,9 @@ class Allocator:
                 dispatch, keys, charging=total_mw < 0.0, hold_s=hold_s, elsewhere=elsewhere, now_ms=now_ms
             )
             yield _CANDIDATE_US * len(keys)
+        candidates = yield from self._site_power.cap_steps(
+            dispatch, candidates, charging=total_mw < 0.0, standing_mw=standing_mw
+        )
         return (yield from split_steps(total_mw, candidates, dispatch.strategy or "headroom", hold_s=hold_s))
 
     def _candidates(
@@ -198,7 +215,9 @@ class Allocator:
 
     def _reversion_steps(self, dispatch: Dispatch) -> Steps[None]:
         excluded = frozenset(dispatch.excluded)
-        split = yield from self.split_steps(dispatch, dispatch.reversion_mw, elsewhere=excluded)
+        split = yield from self.split_steps(
+            dispatch, dispatch.reversion_mw, elsewhere=excluded, standing_mw=attrgetter("mw")
+        )
         if split.shortfall_mw:
             can_mw = dispatch.reversion_mw - split.shortfall_mw
             raise DispatchRefusedError(

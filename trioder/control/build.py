@@ -4,7 +4,7 @@ The dispatcher starts what is built; a group's setpoints are added by `allocator
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import cast
@@ -99,6 +99,15 @@ class DispatchBuilder:
         dispatch.candidate_keys = request.keys
         return dispatch
 
+    def build_stop(
+        self, target: DispatchTarget, keys: Sequence[int], *, tenant: str, requested_by: str
+    ) -> Dispatch:
+        """Build an emergency stop, without its setpoints: `stop_setpoint` makes them."""
+        terms = RequestTerms(mw=0.0, tenant=tenant, requested_by=requested_by, priority="emergency")
+        dispatch = self._new_dispatch(terms, target)
+        dispatch.candidate_keys = keys
+        return dispatch
+
     def _new_dispatch(self, request: RequestTerms, target: DispatchTarget) -> Dispatch:
         now_ms = self._wall.now_ms()
         _check_term(request, now_ms)
@@ -123,6 +132,7 @@ class DispatchBuilder:
             request_digest=request.request_digest,
             tenant=request.tenant,
             requested_by=request.requested_by,
+            priority=request.priority,
             dispatched_ms=now_ms,
             queue_until_ms=now_ms + round(expires_in_s * 1000),
             ends_ms=valid_until_ms if duration_s is None else now_ms + duration_s * 1000,
@@ -164,7 +174,9 @@ def _check_finite(name: str, mw: float) -> None:
 
 
 def dispatch_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatch | None:
-    """Return the dispatch as it was recorded; None when it had ended.
+    """Return the dispatch as it was recorded; None when it had ended, unless it was cancelled.
+
+    The agents of a cancelled one may have been away: what they report must be recognised.
 
     A setpoint that was sent and not acknowledged is queued again. One whose asset has left the fleet has
     failed at `now_ms` (Unix), and is part of the shortfall until it is reallocated.
@@ -186,6 +198,7 @@ def dispatch_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatc
         request_digest=record.request_digest,
         tenant=record.tenant,
         requested_by=record.requested_by,
+        priority=record.priority,
         shortfall_mw=record.shortfall_mw,
         reallocations=list(record.resplits),
     )
@@ -208,7 +221,7 @@ def dispatch_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatc
             has_failed = True
             if dispatch.is_group:
                 dispatch.shortfall_mw += member.mw
-    if dispatch.ended and not has_failed:
+    if dispatch.ended and not has_failed and not dispatch.count_by_state["cancelled"]:
         return None
     dispatch.excluded = {
         index_by_id[one.asset_id]: (one.code, one.allocation)
@@ -261,6 +274,18 @@ def _setpoint_of(
         ended_ms=record.ended_ms if state in TERMINAL else None,
         dropped_out=dropped_out,
         ended_mean_mw=record.mean_mw,
+    )
+
+
+def stop_setpoint(dispatch: Dispatch, key: int) -> AssetSetpoint:
+    """Return the setpoint of an asset within a stop."""
+    return AssetSetpoint(
+        dispatch=dispatch,
+        key=key,
+        mw=0.0,
+        reversion_mw=0.0,
+        wire_id=dispatch.dispatch_id,
+        queue_until_ms=dispatch.queue_until_ms,
     )
 
 

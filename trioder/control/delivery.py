@@ -75,6 +75,12 @@ class Delivery:
         """Return a new UUID."""
         return str(UUID(int=self._rng.getrandbits(128), version=4))
 
+    def new_wire_id(self, dispatch: Dispatch) -> str:
+        """Return a new id by which agents know setpoints of the dispatch."""
+        wire_id = self.new_id()
+        self._registry.history.add_wire_id(dispatch, wire_id)
+        return wire_id
+
     def asset_id(self, key: int) -> str:
         """Return the asset's id."""
         return self._fleet.assets[key].id
@@ -93,7 +99,8 @@ class Delivery:
     def put(self, assignment: Assignment) -> None:
         """Queue an assigned setpoint, unless it has ended or was assigned to another session since."""
         session, setpoint, message = assignment
-        if setpoint.state == "sent" and setpoint.session_id == session.session_id:
+        is_current = setpoint.state == "sent" and setpoint.wire_id == message.dispatch_id
+        if is_current and setpoint.session_id == session.session_id:
             session.downlink.put_setpoint(message)
 
     def release(self, setpoint: AssetSetpoint) -> None:
@@ -118,14 +125,31 @@ class Delivery:
                 valid_until_ms=None,
             )
         )
-        self._registry.active.remove(setpoint.key)
-        log.info(
-            "clearing a reallocated setpoint",
+        self._registry.active.remove(setpoint.key, standing_mw=setpoint.reversion_mw)
+        # A whole dispatch is cancelled with one line.
+        report = log.debug if setpoint.state == "cancelled" else log.info
+        report(
+            "clearing a setpoint that has ended",
             dispatch_id=setpoint.dispatch.dispatch_id,
             asset_id=self.asset_id(setpoint.key),
             agent_id=session.agent_id,
             mw=setpoint.reversion_mw,
         )
+
+    def set_standing(self, key: int, mw: float) -> None:
+        """Command an asset without a setpoint of ours to another power, if it has a session."""
+        self._registry.active.remove(key, standing_mw=mw)
+        session = self._sessions.session_of(key)
+        if session is not None:
+            session.downlink.put_setpoint(
+                Setpoint(
+                    dispatch_id="" if session.protocol else self.new_id(), asset_id=self.asset_id(key), mw=mw
+                )
+            )
+
+    def is_released(self, setpoint: AssetSetpoint) -> bool:
+        """Whether a setpoint has ended here, and its asset, which is away, may still obey it."""
+        return self._released.get(setpoint.key) is setpoint
 
     def clock_stepped(self, by_ms: int) -> None:
         """The wall clock was set by this."""
@@ -148,11 +172,18 @@ class Delivery:
             setpoint = self._registry.active.current(key)
             released = self._released.pop(key, None)
             if setpoint is None:
+                # What it reports counts from now on.
+                self._registry.active.remove(key)
+            if setpoint is None:
                 continue
             if setpoint.state in PENDING:
                 self._send_queued(session, setpoint)
             elif setpoint is released:
                 self.clear(session, setpoint)
+            elif setpoint.holds_asset:
+                # Whatever its agent has done meanwhile.
+                setpoint.requeue(wire_id=setpoint.wire_id, queue_until_ms=setpoint.queue_until_ms)
+                self._send_in(session, setpoint)
             elif not setpoint.is_open and setpoint.sent_ms is None:
                 # Only the headend's model has obeyed it; from now on the agent's setpoint counts.
                 self._registry.active.remove(key)
@@ -180,10 +211,8 @@ class Delivery:
         if setpoint.state == "sent":
             # To a session that this one supersedes.
             self._registry.transition(setpoint, "queued", reason="its agent came anew before it answered")
-        assignment = self._assign(session, setpoint)
-        if assignment is None:
+        if not self._send_in(session, setpoint):
             return
-        self.put(assignment)
         self._counters.dispatches_delivered_late += 1
         log.info(
             "queued dispatch sent",
@@ -192,6 +221,13 @@ class Delivery:
             agent_id=session.agent_id,
             mw=setpoint.mw,
         )
+
+    def _send_in(self, session: Session, setpoint: AssetSetpoint) -> bool:
+        assignment = self._assign(session, setpoint)
+        if assignment is None:
+            return False
+        self.put(assignment)
+        return True
 
     def _assign(self, session: Session, setpoint: AssetSetpoint) -> Assignment | None:
         if setpoint.reversion_mw and not session.supports_reversions:
@@ -223,6 +259,8 @@ class Delivery:
 def overdue_reason(setpoint: AssetSetpoint, now_ms: int) -> str | None:
     """Why a queued setpoint is no longer to be sent; None while it is."""
     dispatch = setpoint.dispatch
+    if dispatch.is_stop:
+        return None
     if setpoint.ends_ms is not None and now_ms >= setpoint.ends_ms:
         if dispatch.valid_until_ms is not None:
             return f"it was valid until {format_ms(dispatch.valid_until_ms)}, and its agent did not come"

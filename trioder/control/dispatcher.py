@@ -13,10 +13,16 @@ import trio
 from trioder.control.ack_tracker import AckTracker
 from trioder.control.allocator import Allocator, NameplateLimits
 from trioder.control.build import DispatchBuilder, dispatch_of
-from trioder.control.delivery import Assignment, Delivery
+from trioder.control.cancellation import Cancellation
+from trioder.control.delivery import Delivery
 from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.control.priorities import Priorities
 from trioder.control.reallocation import Reallocator
 from trioder.control.registry import LEFT_THE_FLEET, SMALL_GROUP, DispatchRegistry
+from trioder.control.site_limits import SiteLimitTable
+from trioder.control.site_power import SitePower
+from trioder.control.starting import Starter
+from trioder.control.stops import Stops
 from trioder.control.tracking import Tracking
 from trioder.domain.dispatch import DispatchRecord, DispatchRefusedError, DispatchRequest, GroupRequest
 from trioder.domain.fleet import Fleet, FleetChange
@@ -25,16 +31,12 @@ from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import Session, SessionRegistry
 from trioder.ingest.latest import LatestState
-from trioder.process.slices import Steps, parts_of, run_at_once, run_in_slices
+from trioder.process.slices import run_at_once, run_in_slices
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import Store
 from trioder.wire.records import Acknowledgement
 
 log = structlog.stdlib.get_logger(__name__)
-
-# The cost of activating and assigning a setpoint, and of queueing it for its session.
-_START_US = 8.0
-_PUT_US = 0.5
 
 
 class Dispatcher:
@@ -43,6 +45,9 @@ class Dispatcher:
     Attributes:
         limits: the nameplates that apply; those of the fleet file until agents report smaller ones.
         history: the dispatches in memory.
+        stops: the emergency stops.
+        site_limits: the limits of sites; `enforce_site_limits` after a change.
+        site_power: what the setpoints of sites amount to.
     """
 
     def __init__(
@@ -91,9 +96,43 @@ class Dispatcher:
             counters=counters,
             wall=wall,
         )
-        self._allocator = Allocator(limits=self.limits, sessions=sessions, latest=latest, wall=wall)
+        self.site_limits = SiteLimitTable(fleet=fleet, store=store, wall=wall)
+        self.site_power = SitePower(
+            fleet=fleet,
+            limits=self.site_limits,
+            registry=self._registry,
+            delivery=self._delivery,
+            latest=latest,
+            wall=wall,
+        )
+        self._allocator = Allocator(
+            limits=self.limits, sessions=sessions, latest=latest, site_power=self.site_power, wall=wall
+        )
         self._builder = DispatchBuilder(
             fleet=fleet, sessions=sessions, wall=wall, new_id=self._delivery.new_id
+        )
+        self._priorities = Priorities(
+            registry=self._registry, delivery=self._delivery, site_power=self.site_power, wall=wall
+        )
+        self._starter = Starter(
+            fleet=fleet,
+            sessions=sessions,
+            registry=self._registry,
+            delivery=self._delivery,
+            priorities=self._priorities,
+            site_power=self.site_power,
+            counters=counters,
+        )
+        self._cancellation = Cancellation(
+            registry=self._registry, delivery=self._delivery, priorities=self._priorities
+        )
+        self.stops = Stops(
+            fleet=fleet,
+            registry=self._registry,
+            delivery=self._delivery,
+            builder=self._builder,
+            cancellation=self._cancellation,
+            counters=counters,
         )
         self._reallocator = Reallocator(
             allocator=self._allocator,
@@ -117,6 +156,7 @@ class Dispatcher:
         """
         with self._refusal_logged(asset_id=request.asset_id, mw=request.mw, duration_s=request.duration_s):
             dispatch = self._builder.build_single(request)
+            self.site_power.check_single(dispatch)
             self._allocator.check_single(dispatch)
         return dispatch if dry_run else self._start(dispatch)
 
@@ -154,9 +194,29 @@ class Dispatcher:
                 await run_in_slices(self._allocator.allocate_steps(dispatch))
                 # From here on it is dispatched, whether or not the caller still waits.
                 with trio.CancelScope(shield=not dry_run):
-                    steps = dispatch.record_steps(self._asset_ids) if dry_run else self._start_steps(dispatch)
+                    steps = (
+                        dispatch.record_steps(self._asset_ids)
+                        if dry_run
+                        else self._starter.start_steps(dispatch)
+                    )
                     record = await run_in_slices(steps)
         return record
+
+    async def cancel_in_slices(self, dispatch: Dispatch, *, requested_by: str) -> DispatchRecord:
+        """End an open dispatch at its reversion, however many assets it has; returns its record.
+
+        *Cancellation*: it is finished first, which takes bounded time.
+        """
+        with trio.CancelScope(shield=True):
+            reason = f"cancelled by {requested_by}"
+            cancelled = await run_in_slices(self._cancellation.cancel_steps(dispatch, reason=reason))
+            log.info(
+                "dispatch cancelled",
+                dispatch_id=dispatch.dispatch_id,
+                setpoints=cancelled,
+                requested_by=requested_by,
+            )
+        return await self.record_in_slices(dispatch)
 
     def record_of(self, dispatch: Dispatch) -> DispatchRecord:
         """Return the present record of a dispatch."""
@@ -188,6 +248,7 @@ class Dispatcher:
     def acknowledged(self, ack: Acknowledgement, *, session: Session) -> None:
         """Apply an acknowledgement; one from another session, or for another setpoint, is only logged."""
         self._ack_tracker.acknowledged(ack, session=session)
+        self._priorities.take_over()
 
     def measured(self, samples: Samples) -> None:
         """Compare the power of assets with their setpoints."""
@@ -196,6 +257,7 @@ class Dispatcher:
     def session_opened(self, session: Session) -> None:
         """Send the session's assets what is queued and still valid."""
         self._delivery.session_opened(session)
+        self._priorities.take_over()
 
     def session_closed(self, session: Session) -> None:
         """Queue what the session has not acknowledged for the next one."""
@@ -206,13 +268,23 @@ class Dispatcher:
         self._registry.clock_stepped(by_ms)
         self._delivery.clock_stepped(by_ms)
         self._ack_tracker.end_valid_until()
+        self._priorities.take_over()
         self._registry.flush()
 
     def maintain(self) -> None:
         """Do what is due: expire, end, reallocate and record; `flush_large` records large groups."""
         self._ack_tracker.check_due()
+        self._priorities.take_over()
         self._reallocator.check_due()
+        self._priorities.take_over()
+        self.enforce_site_limits()
         self._registry.flush(most_assets=SMALL_GROUP)
+
+    def enforce_site_limits(self) -> None:
+        """Reduce what exceeds a limit of a site; groups move it to other sites that can hold it."""
+        self.site_limits.expire()
+        for dispatch, reduced in self.site_power.enforce().items():
+            self._reallocator.reduced_at_site(dispatch, reduced)
 
     async def flush_large(self) -> None:
         """Record the changes of large groups, in slices."""
@@ -231,24 +303,31 @@ class Dispatcher:
                 self._delivery.dispatch_recovered(dispatch)
                 if dispatch.retired:
                     self._registry.mark_changed(dispatch, keys=dispatch.retired_keys)
+        self._priorities.take_over()
         self._registry.flush()
 
     def fleet_changed(self, change: FleetChange) -> None:
-        """Fail the open setpoints of retired assets; groups are reallocated."""
+        """Fail the open setpoints of retired assets; groups are reallocated, stops include new assets."""
         for key in change.retired:
+            for deferred in self._registry.active.deferred(key):
+                self._registry.transition(deferred, "failed", reason=LEFT_THE_FLEET)
             setpoint = self.in_force(key)
             if setpoint is not None:
                 self._registry.transition(setpoint, "failed", reason=LEFT_THE_FLEET)
                 self._delivery.release(setpoint)
+        self.stops.assets_added((*change.added, *change.changed))
+        self.enforce_site_limits()
 
     def setpoint_for(self, key: int, reported_mw: float, now_ms: int) -> float:
         """Return the setpoint of an asset for the headend's model; `reported_mw` is its latest sample's."""
         setpoint = self._registry.active.current(key)
         if setpoint is None:
-            return reported_mw
+            return self._registry.active.standing.get(key, reported_mw)
         if not setpoint.is_open:
             # The model must not go on with a setpoint that has ended, unless its agent reports another one.
             return setpoint.reversion_mw if reported_mw == setpoint.mw else reported_mw
+        if setpoint.holds_asset:
+            return setpoint.mw
         if setpoint.sent_ms is not None and reported_mw != setpoint.mw:
             # The agent has ended the setpoint, or has never obeyed it.
             return reported_mw
@@ -261,78 +340,8 @@ class Dispatcher:
         return sum(dispatch.count_by_state["deviating"] for dispatch in self.history)
 
     def _start(self, dispatch: Dispatch) -> Dispatch:
-        run_at_once(self._start_steps(dispatch))
+        run_at_once(self._starter.start_steps(dispatch))
         return dispatch
-
-    def _start_steps(self, dispatch: Dispatch) -> Steps[DispatchRecord]:
-        self._registry.start(dispatch)
-        try:
-            record = yield from self._send_steps(dispatch)
-        finally:
-            # Even if it failed: while a dispatch is starting, no group is reallocated.
-            dispatch.is_starting = False
-        # Now, not with the next `maintain`: what was answered must be on record.
-        yield from self._registry.record_steps(dispatch)
-        return record
-
-    def _send_steps(self, dispatch: Dispatch) -> Steps[DispatchRecord]:
-        assignments: list[Assignment] = []
-        for part in parts_of(tuple(dispatch.setpoints.values())):
-            for setpoint in part:
-                if self._registry.activate(setpoint):
-                    assignment = self._delivery.assign(setpoint)
-                    if assignment is None:
-                        self._registry.active.schedule(setpoint)
-                    else:
-                        assignments.append(assignment)
-            yield _START_US * len(part)
-        dispatch.set_if_answered()
-        self._log_started(dispatch)
-        record = yield from dispatch.record_steps(self._asset_ids)
-        # Last, as they make work for others: agents acknowledge the setpoints, and the store writes them.
-        for assigned in parts_of(assignments):
-            for assignment in assigned:
-                self._delivery.put(assignment)
-            yield _PUT_US * len(assigned)
-        return record
-
-    def _log_started(self, dispatch: Dispatch) -> None:
-        if dispatch.is_group:
-            self._counters.dispatches_group += 1
-            log.info(
-                "group dispatch",
-                dispatch_id=dispatch.dispatch_id,
-                target=dispatch.target.kind,
-                site_id=dispatch.target.id or None,
-                mw=dispatch.mw,
-                allocated_mw=dispatch.allocated_mw,
-                shortfall_mw=dispatch.shortfall_mw,
-                duration_s=dispatch.duration_s,
-                strategy=dispatch.strategy,
-                assets=len(dispatch.setpoints),
-                left_out=len(dispatch.excluded),
-            )
-        else:
-            [setpoint] = dispatch.setpoints.values()
-            self._log_single(dispatch, setpoint)
-
-    def _log_single(self, dispatch: Dispatch, setpoint: AssetSetpoint) -> None:
-        asset = self._fleet.assets[setpoint.key]
-        session = self._sessions.session_of(setpoint.key)
-        self._counters.dispatches_queued += setpoint.state == "queued"
-        log.info(
-            "dispatch",
-            dispatch_id=dispatch.dispatch_id,
-            asset_id=asset.id,
-            asset=asset.name,
-            site=asset.site_name,
-            mw=dispatch.mw,
-            min_mw=asset.min_mw,
-            max_mw=asset.max_mw,
-            duration_s=dispatch.duration_s,
-            connected=session is not None,
-            agent_id=None if session is None else session.agent_id,
-        )
 
     @contextmanager
     def _refusal_logged(self, **described: object) -> Iterator[None]:

@@ -5,18 +5,22 @@ State changes are synchronous and checked against `lifecycle`; what causes them 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from math import fsum
 
 import trio
 
+from trioder.control.readmission import Readmission
+from trioder.control.times import shift, shifted_end
 from trioder.domain.access import DEFAULT_TENANT
 from trioder.domain.dispatch import (
+    PRIORITIES,
     AllocationRecord,
     AssetSetpointRecord,
     DispatchRecord,
     DispatchTarget,
     ExcludedAssetRecord,
+    Priority,
     ReallocationRecord,
     Strategy,
 )
@@ -87,6 +91,11 @@ class AssetSetpoint:
         return self.state not in TERMINAL
 
     @property
+    def holds_asset(self) -> bool:
+        """Whether nothing but a resume ends it: it is the open setpoint of a stop."""
+        return self.dispatch.is_stop and self.is_open
+
+    @property
     def mean_mw(self) -> float | None:
         """Its mean power, MW; None without a sample."""
         return self.ended_mean_mw if self.tracker is None else self.tracker.mean_mw
@@ -137,13 +146,23 @@ class AssetSetpoint:
         self.session_id = ""
         self.sent_ms = self.answered_ms = self.ended_ms = None
 
+    def requeue(self, *, wire_id: str, queue_until_ms: int) -> None:
+        """Queue the same power once more."""
+        self.reallocate(
+            mw=self.mw,
+            wire_id=wire_id,
+            code=self.code,
+            allocation=self.allocation,
+            queue_until_ms=queue_until_ms,
+        )
+
     def shift_times(self, by_ms: int) -> None:
         """Move all of its times: the wall clock was set by this."""
-        ends_ms = _shifted_end(self.ends_ms, self.dispatch.valid_until_ms, by_ms)
-        _shift(self, by_ms)
+        ends_ms = shifted_end(self.ends_ms, self.dispatch.valid_until_ms, by_ms)
+        shift(self, by_ms)
         self.ends_ms = ends_ms
         if self.tracker is not None:
-            _shift(self.tracker, by_ms)
+            shift(self.tracker, by_ms)
 
     def record(self, asset_ids: Sequence[str]) -> AssetSetpointRecord:
         """Return its record."""
@@ -168,21 +187,6 @@ class AssetSetpoint:
         )
 
 
-@dataclass(slots=True, eq=False)
-class Readmission:
-    """When a battery that dropped out of a group, or was limited to what it delivered, may be used again.
-
-    Attributes:
-        hold_off_s: how long it must have been good before.
-        good_since_ms: since when it is good; None while it is not.
-        deviations: how often its power was not what was asked.
-    """
-
-    hold_off_s: float
-    good_since_ms: int | None = None
-    deviations: int = 0
-
-
 @dataclass(slots=True, eq=False, kw_only=True)
 class Dispatch:
     """A request to one asset or many, and the setpoints that it led to; times are Unix time in ms.
@@ -194,6 +198,7 @@ class Dispatch:
         resplit: whether the power of an asset that drops out is reallocated to the others.
         tenant: whose assets; `ALL_TENANTS` for several tenants' together.
         requested_by: the principal's name.
+        priority: `emergency` for a stop.
         candidate_keys: the assets that were asked for.
         excluded: the assets that were allocated nothing: the reason for programs and for people.
         shortfall_mw: the part of the total that no asset can hold.
@@ -208,6 +213,7 @@ class Dispatch:
         next_trial_ms: when it is computed again whether its own assets can take over the shortfall.
         answered: set when no setpoint waits for its acknowledgement.
         is_starting: its setpoints are being activated and sent.
+        is_ending: its setpoints are being cancelled; they are not reallocated.
     """
 
     dispatch_id: str
@@ -227,6 +233,7 @@ class Dispatch:
     request_digest: str | None = None
     tenant: str = DEFAULT_TENANT
     requested_by: str = ""
+    priority: Priority = "operator"
     candidate_keys: Sequence[int] = ()
     setpoints: dict[int, AssetSetpoint] = field(default_factory=dict)
     excluded: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -236,6 +243,7 @@ class Dispatch:
     retired: tuple[AssetSetpointRecord, ...] = ()
     adopted: bool = False
     is_starting: bool = False
+    is_ending: bool = False
     next_check_ms: int = 0
     next_reduction_ms: int = 0
     next_readmission_check_ms: int = 0
@@ -249,6 +257,16 @@ class Dispatch:
     def is_group(self) -> bool:
         """Whether it was addressed to many assets, however many of them were allocated a setpoint."""
         return self.target.kind != "asset"
+
+    @property
+    def rank(self) -> int:
+        """Of its priority: a dispatch with a higher one has the asset."""
+        return PRIORITIES.index(self.priority)
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether it is an emergency stop, which holds until it is cancelled, whatever agents answer."""
+        return self.priority == "emergency"
 
     @property
     def state(self) -> DispatchState:
@@ -308,11 +326,11 @@ class Dispatch:
         `valid_until` alone stays: the user named an instant of the right clock.
         """
         valid_until_ms = self.valid_until_ms
-        ends_ms = _shifted_end(self.ends_ms, valid_until_ms, by_ms)
-        _shift(self, by_ms)
+        ends_ms = shifted_end(self.ends_ms, valid_until_ms, by_ms)
+        shift(self, by_ms)
         self.valid_until_ms, self.ends_ms = valid_until_ms, ends_ms
         for readmission in self.readmissions.values():
-            _shift(readmission, by_ms)
+            shift(readmission, by_ms)
         self.reallocations = [replace(one, at_ms=one.at_ms + by_ms) for one in self.reallocations]
         for setpoint in self.setpoints.values():
             setpoint.shift_times(by_ms)
@@ -358,6 +376,7 @@ class Dispatch:
             request_digest=self.request_digest,
             tenant=self.tenant,
             requested_by=self.requested_by,
+            priority=self.priority,
             resplits=tuple(self.reallocations),
             by_state={state: count for state, count in self.count_by_state.items() if count},
             assets_left_out=len(self.excluded),
@@ -378,29 +397,3 @@ class Dispatch:
 def _excluded_record(key: int, why: tuple[str, str], asset_ids: Sequence[str]) -> ExcludedAssetRecord:
     code, allocation = why
     return ExcludedAssetRecord(asset_id=asset_ids[key], code=code, allocation=allocation)
-
-
-# The fields that are times: their names end in `_ms`.
-_TIMES: dict[type[object], tuple[str, ...]] = {
-    kind: tuple(one.name for one in columns if one.name.endswith("_ms"))
-    for kind, columns in (
-        (AssetSetpoint, fields(AssetSetpoint)),
-        (Dispatch, fields(Dispatch)),
-        (PowerTracker, fields(PowerTracker)),
-        (Readmission, fields(Readmission)),
-    )
-}
-
-
-def _shift(record: AssetSetpoint | Dispatch | PowerTracker | Readmission, by_ms: int) -> None:
-    for name in _TIMES[type(record)]:
-        ts_ms = getattr(record, name)
-        if ts_ms is not None:
-            setattr(record, name, ts_ms + by_ms)
-
-
-def _shifted_end(ends_ms: int | None, valid_until_ms: int | None, by_ms: int) -> int | None:
-    # An end that equals valid_until is that instant; one that an agent reported otherwise is a duration too.
-    if ends_ms is None or ends_ms == valid_until_ms:
-        return ends_ms
-    return ends_ms + by_ms if valid_until_ms is None else min(ends_ms + by_ms, valid_until_ms)

@@ -12,8 +12,17 @@ import structlog
 from trioder.control.allocation import Split
 from trioder.control.allocator import Allocator
 from trioder.control.delivery import Delivery
-from trioder.control.model import AssetSetpoint, Dispatch, Readmission
+from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.control.readmission import (
+    HOLD_OFF_ABSENT_S,
+    MAX_DEVIATIONS,
+    READMITTED_AFTER,
+    TEMPORARY,
+    Readmission,
+    hold_off,
+)
 from trioder.control.registry import DispatchRegistry
+from trioder.control.site_power import LIMITED_BY_SITE
 from trioder.domain.dispatch import ReallocationRecord
 from trioder.domain.lifecycle import LASTED, DispatchState
 from trioder.events.counters import Counters
@@ -37,17 +46,6 @@ _READMISSION_CHECK_MS = 1_000
 # Assets that can do this much more, of the total and at least, are worth new setpoints for all.
 _WORTH_SHARE = 0.01
 _WORTH_MW = 0.1
-# How long a battery must have been good before it is used again; doubled each time that it drops out.
-HOLD_OFF_ABSENT_S = 5.0
-HOLD_OFF_DEVIATED_S = 60.0
-MAX_HOLD_OFF_S = 900.0
-# A battery that deviated this often is not used again by the same dispatch.
-MAX_DEVIATIONS = 5
-# The exclusions that end by themselves; the others are the user's or the agent's decision.
-_TEMPORARY = frozenset({"not_connected", "no_telemetry", "stale", "suspect"})
-# The ends after which an asset may be used again. A refusal, and a later dispatch, are final.
-_READMITTED_AFTER: frozenset[DispatchState] = frozenset({"failed", "expired", "not_tracked"})
-
 Reasons = Sequence[tuple[AssetSetpoint, str]]
 
 
@@ -81,7 +79,7 @@ class Reallocator:
             # It supersedes others piece by piece, which must not be reallocated in between.
             return
         for dispatch in dispatches:
-            if not (dispatch.resplit and dispatch.is_group) or dispatch.ended:
+            if not (dispatch.resplit and dispatch.is_group) or dispatch.ended or dispatch.is_ending:
                 continue
             if now_ms < dispatch.next_check_ms or (
                 dispatch.ends_ms is not None and now_ms >= dispatch.ends_ms
@@ -97,6 +95,13 @@ class Reallocator:
                 )
                 self._reduce_shortfall(dispatch, now_ms)
 
+    def reduced_at_site(self, dispatch: Dispatch, reduced: Sequence[AssetSetpoint]) -> None:
+        """Setpoints of a dispatch were reduced to the limit of their site: move their power elsewhere."""
+        is_settled = not (dispatch.ended or dispatch.is_starting or dispatch.is_ending)
+        if dispatch.resplit and dispatch.is_group and is_settled:
+            reasons = [(setpoint, LIMITED_BY_SITE) for setpoint in reduced]
+            self._reallocate(dispatch, (), reasons, self._wall.now_ms())
+
     def _find_changes(self, dispatch: Dispatch, now_ms: int) -> tuple[Reasons, Reasons]:
         """Return which setpoints drop out, and which are to be reduced; each with the reason."""
         ended: list[tuple[AssetSetpoint, str]] = []
@@ -104,7 +109,8 @@ class Reallocator:
         reduced: list[tuple[AssetSetpoint, str]] = []
         any_reachable = False
         for setpoint in dispatch.setpoints.values():
-            if setpoint.dropped_out:
+            # A deferred one keeps its share: a conflict of priorities moves no power to other assets.
+            if setpoint.dropped_out or setpoint.state == "deferred":
                 continue
             if not setpoint.is_open:
                 if setpoint.state not in LASTED:
@@ -152,7 +158,7 @@ class Reallocator:
             delivered_mw = setpoint.delivered_mw
             if setpoint.state == "deviating" and delivered_mw is not None:
                 dispatch.delivered_mw[setpoint.key] = delivered_mw
-                _hold_off(dispatch, setpoint.key, deviated=True)
+                hold_off(dispatch.readmissions, setpoint.key, deviated=True)
         if reduced:
             dispatch.next_reduction_ms = now_ms + _interval_ms(dispatch)
         if dispatch.ended:
@@ -167,7 +173,7 @@ class Reallocator:
     def _drop(self, dispatch: Dispatch, setpoint: AssetSetpoint, why: str) -> None:
         setpoint.dropped_out = True
         deviated = setpoint.state == "deviating"
-        _hold_off(dispatch, setpoint.key, deviated=deviated)
+        hold_off(dispatch.readmissions, setpoint.key, deviated=deviated)
         if not setpoint.is_open:
             if setpoint.answered_ms is None and setpoint.sent_ms is not None:
                 # It has ended here, and its agent may have it.
@@ -224,13 +230,16 @@ class Reallocator:
 
     def _split(self, dispatch: Dispatch, elsewhere: set[int]) -> Split:
         """Split the total less the setpoints that cannot be changed now."""
+        setpoints = dispatch.setpoints.values()
+        deferred = {setpoint.key for setpoint in setpoints if setpoint.state == "deferred"}
         kept_mw = fsum(
             setpoint.mw
-            for setpoint in dispatch.setpoints.values()
-            if setpoint.is_open and not self._allocator.is_available(setpoint.key)
+            for setpoint in setpoints
+            if setpoint.is_open
+            and (setpoint.key in deferred or not self._allocator.is_available(setpoint.key))
         )
         rest_mw = dispatch.mw - kept_mw if abs(kept_mw) < abs(dispatch.mw) else 0.0
-        return self._allocator.split(dispatch, rest_mw, elsewhere=elsewhere)
+        return self._allocator.split(dispatch, rest_mw, elsewhere=elsewhere | deferred)
 
     def _apply(
         self, dispatch: Dispatch, split: Split, *, dropped: Reasons = (), reduced: Reasons = ()
@@ -240,8 +249,7 @@ class Reallocator:
             # What ended early has been reallocated, too.
             setpoint.dropped_out = setpoint.dropped_out or not setpoint.is_open
         dispatch.shortfall_mw = split.shortfall_mw
-        wire_id = self._delivery.new_id()
-        self._registry.history.add_wire_id(dispatch, wire_id)
+        wire_id = self._delivery.new_wire_id(dispatch)
         changed, joined = 0, []
         for position, candidate in enumerate(split.candidates):
             key, mw = candidate.asset_key, split.allocated_mw[position]
@@ -281,8 +289,8 @@ class Reallocator:
         dispatch.excluded.pop(key, None)
         dispatch.add(setpoint)
         self._registry.mark_changed(dispatch, keys=(key,))
-        self._registry.make_current(setpoint)
-        self._delivery.send(setpoint)
+        if self._registry.make_current(setpoint):
+            self._delivery.send(setpoint)
 
     def _change(self, setpoint: AssetSetpoint, mw: float, wire_id: str, why: tuple[str, str]) -> None:
         code, explanation = why
@@ -340,21 +348,13 @@ class Reallocator:
         return [(self._delivery.asset_id(setpoint.key), why) for setpoint, why in reasons]
 
 
-def _hold_off(dispatch: Dispatch, key: int, *, deviated: bool) -> None:
-    """An asset drops out or is reduced: it must be good for longer each time before it is used again."""
-    former = dispatch.readmissions.get(key, Readmission(0.0))
-    least_s = HOLD_OFF_DEVIATED_S if deviated else HOLD_OFF_ABSENT_S
-    hold_off_s = min(MAX_HOLD_OFF_S, max(least_s, 2 * former.hold_off_s))
-    dispatch.readmissions[key] = Readmission(hold_off_s, deviations=former.deviations + deviated)
-
-
 def _readmission_candidates(dispatch: Dispatch) -> list[int]:
-    keys = [key for key, (code, _) in dispatch.excluded.items() if code in _TEMPORARY]
+    keys = [key for key, (code, _) in dispatch.excluded.items() if code in TEMPORARY]
     for key, setpoint in dispatch.setpoints.items():
         if setpoint.is_open:
             if key in dispatch.delivered_mw:
                 keys.append(key)
-        elif setpoint.dropped_out and setpoint.state in _READMITTED_AFTER:
+        elif setpoint.dropped_out and setpoint.state in READMITTED_AFTER:
             keys.append(key)
     return keys
 

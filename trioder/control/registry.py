@@ -1,17 +1,18 @@
 """All dispatches: their history by id, the active setpoint of each asset, and the changes to be recorded.
 
-The one place where a setpoint's state changes, is counted, logged and recorded. What causes the changes is in
-`delivery`, `ack_tracker`, `tracking` and `reallocation`.
+The one place where a setpoint's state changes, is counted, logged and recorded, and where it is decided which
+of an asset's setpoints is in force. What causes the changes is in `delivery`, `ack_tracker`, `tracking`,
+`reallocation` and `cancellation`; deferred setpoints are sent by `priorities`.
 """
 
-import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from functools import partial
-from itertools import count, islice
 from math import inf
 
 import structlog
 
+from trioder.control.active_setpoints import ActiveSetpoints
+from trioder.control.history import DispatchHistory
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.domain.fleet import Fleet
 from trioder.domain.lifecycle import IN_FORCE, TERMINAL, DispatchState
@@ -30,138 +31,9 @@ TRACKED_STATES: frozenset[DispatchState] = IN_FORCE | {"sent"}
 LEFT_THE_FLEET = "its asset has left the fleet"
 # A dispatch to at most so many assets is built, started and recorded in one piece, in about 10 ms.
 SMALL_GROUP = 500
-# A connected agent acknowledges within milliseconds.
-ACK_TIMEOUT_MS = 30_000
-# An agent reports the end itself; the headend ends it later.
-END_GRACE_MS = 2_000
-MAX_DISPATCHES = 10_000
-# About 400 bytes each.
-MAX_SETPOINTS = 100_000
-# A setpoint is scheduled about three times.
-_MAX_SCHEDULED_EACH = 8
-_MIN_SCHEDULED = 64
 _WARNED_STATES: frozenset[DispatchState] = frozenset(
     {"rejected", "expired", "failed", "deviating", "not_tracked"}
 )
-
-
-class DispatchHistory:
-    """The dispatches in memory: all open ones and the last that have ended. Older ones are the store's."""
-
-    def __init__(self, *, max_dispatches: int = MAX_DISPATCHES, max_setpoints: int = MAX_SETPOINTS) -> None:
-        self._max_dispatches = max_dispatches
-        self._max_setpoints = max_setpoints
-        self._open: dict[str, Dispatch] = {}
-        self._ended: dict[str, Dispatch] = {}
-        self._ended_setpoints = 0
-        self._by_wire_id: dict[str, Dispatch] = {}
-        self._wire_ids: dict[str, set[str]] = {}
-
-    def __iter__(self) -> Iterator[Dispatch]:
-        """The open ones, oldest first."""
-        return iter(tuple(self._open.values()))
-
-    def add(self, dispatch: Dispatch) -> None:
-        """Add a dispatch."""
-        self._open[dispatch.dispatch_id] = dispatch
-        for wire_id in {dispatch.dispatch_id, *(one.wire_id for one in dispatch.setpoints.values())}:
-            self.add_wire_id(dispatch, wire_id)
-        self.archive_if_ended(dispatch)
-
-    def add_wire_id(self, dispatch: Dispatch, wire_id: str) -> None:
-        """Agents know the dispatch by this id as well."""
-        self._by_wire_id[wire_id] = dispatch
-        self._wire_ids.setdefault(dispatch.dispatch_id, set()).add(wire_id)
-
-    def archive_if_ended(self, dispatch: Dispatch) -> None:
-        """The dispatch has changed: once it has ended, it may be evicted."""
-        if not dispatch.ended or dispatch.dispatch_id not in self._open:
-            return
-        del self._open[dispatch.dispatch_id]
-        self._ended[dispatch.dispatch_id] = dispatch
-        self._ended_setpoints += _size_of(dispatch)
-        while len(self._ended) > self._max_dispatches or self._ended_setpoints > self._max_setpoints:
-            if len(self._ended) == 1:
-                return
-            self._evict(next(iter(self._ended)))
-
-    def reopen(self, dispatch: Dispatch) -> None:
-        """The dispatch is about to get another setpoint, though it may have ended."""
-        if self._ended.pop(dispatch.dispatch_id, None) is not None:
-            self._ended_setpoints -= _size_of(dispatch)
-            self._open[dispatch.dispatch_id] = dispatch
-
-    def get(self, dispatch_id: str) -> Dispatch | None:
-        """The dispatch with this id."""
-        return self._open.get(dispatch_id) or self._ended.get(dispatch_id)
-
-    def by_wire_id(self, wire_id: str) -> Dispatch | None:
-        """The dispatch that an agent knows by this id."""
-        return self._by_wire_id.get(wire_id)
-
-    def newest(self, limit: int, *, counts: Callable[[Dispatch], bool]) -> list[Dispatch]:
-        """The last `limit` dispatches for which `counts` is true, newest first."""
-        found = filter(counts, [*self._open.values(), *self._ended.values()])
-        ordered = sorted(found, key=lambda dispatch: (dispatch.number, dispatch.dispatched_ms), reverse=True)
-        return list(islice(ordered, limit))
-
-    def _evict(self, dispatch_id: str) -> None:
-        dispatch = self._ended.pop(dispatch_id)
-        self._ended_setpoints -= _size_of(dispatch)
-        for wire_id in self._wire_ids.pop(dispatch_id):
-            del self._by_wire_id[wire_id]
-
-
-class ActiveSetpoints:
-    """The newest setpoint of each asset, and a schedule of what is due for all of them."""
-
-    def __init__(self) -> None:
-        self._current: dict[int, AssetSetpoint] = {}
-        self._due: list[tuple[int, int, AssetSetpoint]] = []
-        self._number = count()
-
-    def current(self, key: int) -> AssetSetpoint | None:
-        """The newest setpoint of an asset; it may have ended."""
-        return self._current.get(key)
-
-    def current_open(self, key: int) -> AssetSetpoint | None:
-        """The newest setpoint of an asset, unless it has ended."""
-        setpoint = self._current.get(key)
-        return setpoint if setpoint is not None and setpoint.is_open else None
-
-    def put(self, setpoint: AssetSetpoint) -> AssetSetpoint | None:
-        """Make it the asset's newest; return the former one if that is open. `schedule` it next."""
-        former = self.current_open(setpoint.key)
-        self._current[setpoint.key] = setpoint
-        return former
-
-    def remove(self, key: int) -> None:
-        """The asset has no setpoint of ours."""
-        self._current.pop(key, None)
-
-    def schedule(self, setpoint: AssetSetpoint) -> None:
-        """Schedule what is due in its present state, if anything."""
-        due_ms = due_ms_of(setpoint)
-        if due_ms is not None:
-            heapq.heappush(self._due, (due_ms, next(self._number), setpoint))
-            if len(self._due) > _MAX_SCHEDULED_EACH * len(self._current) + _MIN_SCHEDULED:
-                # Entries of former states would stay until they are due, which may be never.
-                self.reschedule_all()
-
-    def pop_due(self, now_ms: int) -> Iterator[AssetSetpoint]:
-        """The setpoints for which something is due now, earliest first."""
-        while self._due and self._due[0][0] <= now_ms:
-            _, _, setpoint = heapq.heappop(self._due)
-            due_ms = due_ms_of(setpoint)
-            # An entry of a former state is skipped: the present state has its own.
-            if due_ms is not None and due_ms <= now_ms:
-                yield setpoint
-
-    def reschedule_all(self) -> None:
-        """Schedule all setpoints anew: their times have changed."""
-        due = [(due_ms_of(setpoint), setpoint) for setpoint in self._current.values()]
-        self._due = [(due_ms, next(self._number), one) for due_ms, one in due if due_ms is not None]
-        heapq.heapify(self._due)
 
 
 class DispatchRegistry:
@@ -171,6 +43,8 @@ class DispatchRegistry:
         active: the setpoints by asset.
         history: the dispatches by id.
         tracked: the setpoints whose assets' power is compared with them, by asset.
+        claimed: the assets whose setpoint is another one, or has ended, since this was emptied.
+        vacated: the assets whose setpoint has ended, and for which a deferred one waits.
     """
 
     def __init__(
@@ -179,6 +53,8 @@ class DispatchRegistry:
         self.active = ActiveSetpoints()
         self.history = DispatchHistory()
         self.tracked: dict[int, AssetSetpoint] = {}
+        self.vacated: set[int] = set()
+        self.claimed: set[int] = set()
         self._asset_ids = fleet.asset_ids
         self._fleet = fleet
         self._store = store
@@ -196,46 +72,97 @@ class DispatchRegistry:
         self.mark_changed(dispatch, keys=(*dispatch.setpoints, *dispatch.excluded))
 
     def activate(self, setpoint: AssetSetpoint) -> bool:
-        """Make a setpoint of a new dispatch its asset's; the former one is superseded.
+        """Make a setpoint of a new dispatch its asset's; the former one is superseded or deferred.
 
         It is not scheduled, as most are sent at once, which schedules them.
 
         Returns:
-            False when the asset has a setpoint of a later dispatch, and this one is superseded; or when its
-            asset was retired since the dispatch was built, and it has failed.
+            False when the asset has a setpoint of a later dispatch, and this one is superseded; or of a
+            higher priority, and it is deferred; or when it was cancelled, or its asset was retired, since
+            the dispatch was built.
         """
+        if setpoint.state != "queued":
+            return False
         if setpoint.key != self._fleet.index_by_id.get(self._asset_ids[setpoint.key]):
             self.transition(setpoint, "failed", reason=LEFT_THE_FLEET)
             return False
-        current = self.active.current_open(setpoint.key)
-        if current is not None and current.dispatch.number > setpoint.dispatch.number:
-            self.transition(setpoint, "superseded", reason=f"by {current.dispatch.dispatch_id}")
-            return False
-        self._supersede_by(setpoint)
-        return True
+        return self._claim(setpoint)
 
     def recover(self, dispatch: Dispatch) -> None:
         """Add a dispatch from before the start; the oldest first."""
         self.history.add(dispatch)
         for setpoint in dispatch.setpoints.values():
-            if setpoint.is_open:
+            if setpoint.state == "deferred":
+                self.active.defer(setpoint)
+                self.active.schedule(setpoint)
+                self.vacated.add(setpoint.key)
+            elif setpoint.is_open:
                 self.make_current(setpoint)
 
-    def make_current(self, setpoint: AssetSetpoint) -> None:
-        """The setpoint is its asset's newest, and supersedes the former."""
-        self._supersede_by(setpoint)
+    def make_current(self, setpoint: AssetSetpoint) -> bool:
+        """Make it its asset's newest: the former is superseded or deferred; False if it is itself."""
+        has_asset = self._claim(setpoint)
         self.active.schedule(setpoint)
+        return has_asset
 
-    def _supersede_by(self, setpoint: AssetSetpoint) -> None:
-        former = self.active.put(setpoint)
-        if former is not None:
-            self.transition(former, "superseded", reason=f"by {setpoint.dispatch.dispatch_id}")
+    def _claim(self, setpoint: AssetSetpoint) -> bool:
+        """Decide between a setpoint and those that its asset has; False if it does not get the asset."""
+        dispatch, key = setpoint.dispatch, setpoint.key
+        current, waiting = self.active.rivals(key)
+        if waiting and not self._contend(setpoint, current, waiting):
+            return False
+        if current is not None:
+            is_equal = current.dispatch.priority == dispatch.priority
+            if is_equal and current.dispatch.number > dispatch.number and not dispatch.is_stop:
+                self.transition(setpoint, "superseded", reason=f"by {current.dispatch.dispatch_id}")
+                return False
+            if (not is_equal or dispatch.is_stop) and _outranks(current, setpoint):
+                self._defer(setpoint, behind=current)
+                return False
+        self.active.put(setpoint)
+        self.claimed.add(key)
+        if current is not None:
+            if is_equal:
+                self.transition(current, "superseded", reason=f"by {dispatch.dispatch_id}")
+            else:
+                self._defer(current, behind=setpoint)
         self._update_tracking(setpoint)
+        return True
+
+    def _contend(
+        self, setpoint: AssetSetpoint, current: AssetSetpoint | None, waiting: Sequence[AssetSetpoint]
+    ) -> bool:
+        """Decide between a setpoint and those that are deferred; False if it is superseded or deferred."""
+        dispatch = setpoint.dispatch
+        equal = [one for one in waiting if one.dispatch.priority == dispatch.priority]
+        for rival in [] if dispatch.is_stop else equal:
+            if rival.dispatch.number > dispatch.number:
+                self.transition(setpoint, "superseded", reason=f"by {rival.dispatch.dispatch_id}")
+                return False
+            self.transition(rival, "superseded", reason=f"by {dispatch.dispatch_id}")
+        # One that waits for an asset without a setpoint is about to take it over.
+        if current is None and _outranks(waiting[0], setpoint):
+            self._defer(setpoint, behind=waiting[0])
+            return False
+        return True
+
+    def _defer(self, setpoint: AssetSetpoint, *, behind: AssetSetpoint) -> None:
+        other = behind.dispatch
+        self.active.defer(setpoint)
+        self.transition(setpoint, "deferred", reason=f"{other.dispatch_id} has the priority {other.priority}")
 
     def transition(self, setpoint: AssetSetpoint, state: DispatchState, *, reason: str | None = None) -> bool:
         """Change a setpoint's state; False, and nothing has changed, when the lifecycle does not allow it."""
+        before = setpoint.state
         if not setpoint.transition(state, now_ms=self._wall.now_ms(), reason=reason):
             return False
+        if state in TERMINAL:
+            if before == "deferred":
+                self.active.withdraw(setpoint)
+            elif self.active.current(setpoint.key) is setpoint:
+                self.claimed.add(setpoint.key)
+                if self.active.deferred(setpoint.key):
+                    self.vacated.add(setpoint.key)
         counter = f"dispatches_{state}"
         setattr(self._counters, counter, getattr(self._counters, counter) + 1)
         self.active.schedule(setpoint)
@@ -337,18 +264,8 @@ class DispatchRegistry:
         )
 
 
-def due_ms_of(setpoint: AssetSetpoint) -> int | None:
-    """When something is due in its present state: its expiry, a missing acknowledgement or its end."""
-    if setpoint.state == "queued":
-        until_ms = setpoint.queue_until_ms
-        return until_ms if setpoint.ends_ms is None else min(until_ms, setpoint.ends_ms)
-    if setpoint.state == "sent":
-        sent_ms = setpoint.sent_ms if setpoint.sent_ms is not None else setpoint.dispatch.dispatched_ms
-        return sent_ms + ACK_TIMEOUT_MS
-    if setpoint.state in IN_FORCE and setpoint.ends_ms is not None:
-        return setpoint.ends_ms + END_GRACE_MS
-    return None
-
-
-def _size_of(dispatch: Dispatch) -> int:
-    return 1 + len(dispatch.setpoints) + len(dispatch.excluded)
+def _outranks(setpoint: AssetSetpoint, newer: AssetSetpoint) -> bool:
+    """Whether a setpoint keeps its asset when a newer one is dispatched."""
+    if setpoint.dispatch.priority == newer.dispatch.priority:
+        return newer.dispatch.is_stop
+    return setpoint.dispatch.rank > newer.dispatch.rank

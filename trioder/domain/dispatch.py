@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from trioder.domain.access import DEFAULT_TENANT
 
 TargetKind = Literal["asset", "assets", "site", "fleet"]
 Strategy = Literal["headroom", "capacity", "equal"]
+# The lowest first.
+Priority = Literal["schedule", "operator", "emergency"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 RefusalCode = Literal["bad_request", "not_found", "out_of_bounds"]
 
 
@@ -33,6 +36,7 @@ class RequestTerms:
         request_digest: of the request under that key.
         tenant: whose assets; `ALL_TENANTS` for several tenants' together.
         requested_by: the principal's name.
+        priority: `emergency` is for stops alone.
     """
 
     mw: float
@@ -44,6 +48,7 @@ class RequestTerms:
     request_digest: str | None = None
     tenant: str = DEFAULT_TENANT
     requested_by: str = ""
+    priority: Priority = "operator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +190,7 @@ class DispatchRecord:
         left_out: the excluded candidates; likewise.
         tenant: whose assets; `ALL_TENANTS` for several tenants' together.
         requested_by: the principal's name; empty for dispatches from before principals were recorded.
+        priority: one of `PRIORITIES`.
     """
 
     dispatch_id: str
@@ -211,6 +217,7 @@ class DispatchRecord:
     left_out: Sequence[ExcludedAssetRecord] = ()
     tenant: str = DEFAULT_TENANT
     requested_by: str = ""
+    priority: Priority = "operator"
 
 
 def with_allocations(

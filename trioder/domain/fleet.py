@@ -16,6 +16,8 @@ class Site:
         lat: degrees north, -90..90.
         lon: degrees east, -180..180.
         tenant: whom the site and its assets belong to; see `TENANT_RULE`.
+        export_limit_mw: what its setpoints may discharge together, MW > 0; None for no limit.
+        import_limit_mw: what they may charge together, likewise.
     """
 
     id: str
@@ -24,6 +26,8 @@ class Site:
     lat: float | None = None
     lon: float | None = None
     tenant: str = DEFAULT_TENANT
+    export_limit_mw: float | None = None
+    import_limit_mw: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

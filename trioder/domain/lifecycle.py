@@ -1,13 +1,16 @@
 """The states of one asset's setpoint as a pure state machine, and the aggregate state of a group.
 
 queued <-> sent -> accepted | clamped | rejected -> tracking <-> deviating
-    -> completed | not_tracked | superseded | expired | failed
+    -> completed | not_tracked | superseded | expired | failed | cancelled
+
+Any open state -> deferred, while a dispatch with a higher priority has the asset; then queued again.
 """
 
 from collections.abc import Mapping
 from typing import Literal, get_args
 
 DispatchState = Literal[
+    "deferred",
     "queued",
     "sent",
     "accepted",
@@ -20,6 +23,7 @@ DispatchState = Literal[
     "superseded",
     "expired",
     "failed",
+    "cancelled",
 ]
 STATES: tuple[DispatchState, ...] = get_args(DispatchState)
 
@@ -29,24 +33,27 @@ PENDING: frozenset[DispatchState] = frozenset({"queued", "sent"})
 IN_FORCE: frozenset[DispatchState] = frozenset({"accepted", "clamped", "deviating", "tracking"})
 # The state does not change any more.
 TERMINAL: frozenset[DispatchState] = frozenset(
-    {"rejected", "completed", "not_tracked", "superseded", "expired", "failed"}
+    {"rejected", "completed", "not_tracked", "superseded", "expired", "failed", "cancelled"}
 )
 # It may still change, least advanced first.
 OPEN: tuple[DispatchState, ...] = tuple(state for state in STATES if state not in TERMINAL)
 # Its duration was over.
 LASTED: frozenset[DispatchState] = frozenset({"completed", "not_tracked"})
 
-_END_OF_ANY: frozenset[DispatchState] = frozenset({"superseded", "failed"})
+_END_OF_ANY: frozenset[DispatchState] = frozenset({"superseded", "failed", "cancelled"})
+_OF_ANY: frozenset[DispatchState] = _END_OF_ANY | {"deferred"}
 _NEXT: Mapping[DispatchState, frozenset[DispatchState]] = {
+    # It is queued again as another setpoint of its dispatch: see `AssetSetpoint.reallocate`.
+    "deferred": _END_OF_ANY | LASTED | {"expired"},
     # An agent that reconnects may report it as active before it is sent again.
-    "queued": _END_OF_ANY | LASTED | {"sent", "accepted", "clamped", "expired"},
+    "queued": _OF_ANY | LASTED | {"sent", "accepted", "clamped", "expired"},
     # Without an acknowledgement, telemetry decides; after a disconnect it may never have arrived.
-    "sent": _END_OF_ANY | LASTED | {"queued", "accepted", "clamped", "rejected", "tracking", "expired"},
-    "accepted": _END_OF_ANY | LASTED | {"tracking", "deviating"},
-    "clamped": _END_OF_ANY | LASTED | {"tracking", "deviating"},
+    "sent": _OF_ANY | LASTED | {"queued", "accepted", "clamped", "rejected", "tracking", "expired"},
+    "accepted": _OF_ANY | LASTED | {"tracking", "deviating"},
+    "clamped": _OF_ANY | LASTED | {"tracking", "deviating"},
     # Its agent may not have acknowledged it yet.
-    "deviating": _END_OF_ANY | LASTED | {"tracking", "rejected"},
-    "tracking": _END_OF_ANY | LASTED | {"deviating", "rejected"},
+    "deviating": _OF_ANY | LASTED | {"tracking", "rejected"},
+    "tracking": _OF_ANY | LASTED | {"deviating", "rejected"},
     **dict.fromkeys(TERMINAL, frozenset()),
 }
 
@@ -83,13 +90,15 @@ def state_of_status(status: str) -> DispatchState | None:
 def state_of_group(count_by_state: Mapping[DispatchState, int]) -> DispatchState:
     """The aggregate of the setpoints' states; `failed` when there are none.
 
-    While any setpoint is open, it is the state of the least advanced one. Afterwards it is `completed` when
-    any is, else the most frequent.
+    While any setpoint is open, it is the state of the least advanced one. Afterwards it is `cancelled` or
+    `completed` when any is, else the most frequent.
     """
     for state in OPEN:
         if count_by_state.get(state):
             # Both are equally advanced, and `clamped` says more.
             return "clamped" if state == "accepted" and count_by_state.get("clamped") else state
+    if count_by_state.get("cancelled"):
+        return "cancelled"
     if count_by_state.get("completed"):
         return "completed"
     ended = [(count, state) for state, count in count_by_state.items() if count]

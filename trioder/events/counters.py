@@ -79,6 +79,7 @@ class Counters:
     replays_requested: int = _counter("Replays of telemetry batches requested from agents.")
 
     dispatches_refused: int = _counter("Dispatches refused: unknown asset or out of bounds.")
+    dispatches_stops: int = _counter("Emergency stops.")
     dispatches_group: int = _counter("Dispatches to many assets together.")
     dispatches_queued: int = _counter("Setpoints that waited for their agent.")
     dispatches_sent: int = _counter("Setpoints sent to a connected agent, repeats included.")
@@ -98,6 +99,8 @@ class Counters:
     dispatches_superseded: int = _counter("Setpoints superseded by a newer dispatch.")
     dispatches_expired: int = _counter("Setpoints that expired before they were delivered.")
     dispatches_failed: int = _counter("Setpoints that failed: unacknowledged, dropped out, or given up.")
+    dispatches_cancelled: int = _counter("Setpoints cancelled by a user, those of resumed stops included.")
+    dispatches_deferred: int = _counter("Setpoints deferred by a dispatch with a higher priority.")
     dispatches_resplit: int = _counter("Reallocations of group dispatches.")
     dispatches_joined: int = _counter("Assets that joined a group dispatch later, or again.")
 

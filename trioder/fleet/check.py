@@ -115,6 +115,13 @@ def _number(value: object) -> float:
         raise _must_be("a finite number", value) from None
 
 
+def _limit(value: object) -> float:
+    limit_mw = _number(value)
+    if not 0.0 < limit_mw < math.inf:
+        raise _must_be("a finite number greater than 0", value)
+    return limit_mw
+
+
 def _must_be(rule: str, value: object) -> ValueError:
     return ValueError(f"is {describe(value)}; it must be {rule}")
 
@@ -160,7 +167,15 @@ _NUMBERS = dict.fromkeys((*NAMEPLATE_FIELDS, *_EFFICIENCIES), _number)
 _FILE = _Kind("a fleet file", {"sites": _entries, "assets": _entries}, ("sites", "assets"))
 _SITE = _Kind(
     "a site",
-    {"id": _uuid, "name": _name, "location": _text, "lat": _number, "lon": _number, "tenant": _tenant},
+    {
+        "id": _uuid,
+        "name": _name,
+        "location": _text,
+        "lat": _number,
+        "lon": _number,
+        "tenant": _tenant,
+        **dict.fromkeys(("export_limit_mw", "import_limit_mw"), _limit),
+    },
     ("id", "name", "location"),
     _site_rules,
 )

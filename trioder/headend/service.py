@@ -162,7 +162,7 @@ async def open_headend(
         events, latest=latest, dispatcher=dispatcher, link_service=link_service, ingest=ingest, store=store
     )
     health = _serving()
-    await _recover_dispatches(dispatcher, store)
+    await _recover(dispatcher, store)
 
     async def stop() -> None:
         closing.set()
@@ -275,7 +275,11 @@ async def _load_bindings(access: AgentAccess) -> None:
     access.bindings_loaded()
 
 
-async def _recover_dispatches(dispatcher: Dispatcher, store: Store) -> None:
+async def _recover(dispatcher: Dispatcher, store: Store) -> None:
+    try:
+        dispatcher.site_limits.recover(await store.site_limits())
+    except StoreUnavailableError as error:
+        log.warning("limits of sites from before the start cannot be read", reason=str(error))
     try:
         dispatcher.recover(await store.open_dispatches())
     except StoreUnavailableError as error:

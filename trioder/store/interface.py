@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 from trioder.domain.access import EVERYTHING, AuditRecord, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
+from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import PastSample, Samples
 from trioder.store.records import PastSession, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
@@ -95,6 +96,9 @@ class Queries(Protocol):
     async def identity_bindings(self) -> Sequence[IdentityBinding]:
         """Return all bindings, for the headend's start."""
 
+    async def site_limits(self) -> Sequence[SiteLimitsRecord]:
+        """Return all limits of sites that users have set, those that have expired included."""
+
 
 class Store(Queries, Protocol):
     """Stores telemetry, sessions and dispatches.
@@ -157,11 +161,17 @@ class Store(Queries, Protocol):
     def record_binding(self, binding: IdentityBinding) -> None:
         """Record that an agent_id or outbox belongs to an identity."""
 
+    def record_site_limits(self, site_id: str, record: SiteLimitsRecord | None) -> None:
+        """Record limits that a user has set for a site; None: they were removed."""
+
     def fleet_changed(self) -> None:
         """The fleet was reloaded: mirror it before anything that refers to it is written."""
 
     async def open_dispatches(self) -> Sequence[DispatchRecord]:
-        """Return the dispatches that have not ended, oldest first, for recovery."""
+        """Return the dispatches that have not ended, oldest first, for recovery.
+
+        Also the last cancelled ones: agents that were away may report them as active.
+        """
 
     async def find_dispatch(
         self,

@@ -14,6 +14,7 @@ from trioder.domain.access import (
 )
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
+from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import PastSample, Samples
 from trioder.store.interface import StoreHealth, StoreListener
 from trioder.store.records import NOTHING_COMMITTED, PastSession, SessionRecord, Watermark
@@ -86,6 +87,9 @@ class NoneStore:
     def record_binding(self, binding: IdentityBinding) -> None:
         """Discard it: the headend remembers it for as long as it runs."""
 
+    def record_site_limits(self, site_id: str, record: SiteLimitsRecord | None) -> None:
+        """Discard it: the headend remembers it for as long as it runs."""
+
     def fleet_changed(self) -> None:
         """Do nothing."""
 
@@ -134,6 +138,10 @@ class NoneStore:
             and scope.tenant in {ALL_TENANTS, past.record.tenant}
         )
         return list(islice(found, limit))
+
+    async def site_limits(self) -> Sequence[SiteLimitsRecord]:
+        """Return none."""
+        return ()
 
     async def identity_bindings(self) -> Sequence[IdentityBinding]:
         """Return none."""

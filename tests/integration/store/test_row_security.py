@@ -111,7 +111,9 @@ async def test_records_without_sites_are_for_those_who_see_all_sites(url: str, s
         assert reader_sees(url, f"SELECT count(*) FROM {relation}", NORTH_AT_A) == [(0,)]
 
 
-@pytest.mark.parametrize("relation", ["ingest_watermarks", "identity_bindings", "telemetry_retention"])
+@pytest.mark.parametrize(
+    "relation", ["ingest_watermarks", "identity_bindings", "telemetry_retention", "site_limits"]
+)
 async def test_the_reader_reads_nothing_that_it_needs_not(url: str, relation: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         reader_sees(url, f"SELECT * FROM {relation}", EVERYTHING)

@@ -100,7 +100,7 @@ async def test_dispatches_are_listed_newest_first_by_asset_and_state(autojump_cl
     [
         ("/dispatch/nope", 404, "'nope'"),
         (f"/dispatch/{uuid_of(5)}", 404, uuid_of(5)),
-        ("/dispatch?state=lost", 400, "state is 'lost'; it must be queued or sent"),
+        ("/dispatch?state=lost", 400, "state is 'lost'; it must be deferred or queued or sent"),
         ("/dispatch?limit=0", 400, "limit is '0'"),
         ("/dispatch?limit=21&allocations=true", 400, "limit is '21'; it must be a whole number from 1 to 20"),
         (f"/dispatch?asset_id={uuid_of(5)}", 404, uuid_of(5)),

@@ -1,8 +1,8 @@
 """The dispatches in memory are bounded by the fleet and the limits of the history."""
 
 from tests.unit.control.driver import acknowledge, connect, dispatch_one, only, report_sample, still_parts
+from trioder.control.history import DispatchHistory
 from trioder.control.model import AssetSetpoint, Dispatch
-from trioder.control.registry import DispatchHistory
 from trioder.domain.dispatch import DispatchTarget
 
 

@@ -41,8 +41,8 @@ def make_command(setpoints: int) -> Dispatch:
 
 
 def test_every_state_is_of_one_kind() -> None:
-    assert {*PENDING, *IN_FORCE, *TERMINAL} == set(STATES)
-    assert len(PENDING) + len(IN_FORCE) + len(TERMINAL) == len(STATES)
+    assert {"deferred", *PENDING, *IN_FORCE, *TERMINAL} == set(STATES)
+    assert 1 + len(PENDING) + len(IN_FORCE) + len(TERMINAL) == len(STATES)
 
 
 @given(state=states)
@@ -54,6 +54,12 @@ def test_an_ended_dispatch_stays_as_it_ended(state: DispatchState) -> None:
 @given(state=states)
 def test_whatever_registry_can_be_superseded_and_can_fail(state: DispatchState) -> None:
     assert can_transition(state, "superseded") == can_transition(state, "failed") == (state not in TERMINAL)
+    assert can_transition(state, "cancelled") == (state not in TERMINAL)
+
+
+@given(state=states)
+def test_every_open_state_but_itself_can_be_deferred(state: DispatchState) -> None:
+    assert can_transition(state, "deferred") == (state not in TERMINAL and state != "deferred")
 
 
 @given(state=st.sampled_from(sorted(IN_FORCE)), following=st.sampled_from(sorted(PENDING)))

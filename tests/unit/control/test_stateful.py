@@ -66,7 +66,9 @@ class DispatcherMachine(RuleBasedStateMachine):
                 self.applied.pop(key, None)
                 continue
             setpoint = self.parts.dispatcher.in_force(key)
-            if setpoint is not None and setpoint.wire_id == reported.dispatch_id:
+            # A stop waits for its agent for ever, and is queued again when that has refused it.
+            is_stop = setpoint is not None and setpoint.dispatch.is_stop
+            if setpoint is not None and setpoint.wire_id == reported.dispatch_id and not is_stop:
                 assert setpoint.sent_ms is not None
                 assert setpoint.sent_ms <= setpoint.queue_until_ms
             until_ms = math.inf if reported.duration_s is None else now_ms + reported.duration_s * 1000
@@ -353,7 +355,7 @@ class DispatcherMachine(RuleBasedStateMachine):
                 if setpoint.state in TERMINAL
             )
         assert not any(self.parts.sessions.session_of(key) for key in delivery.absences)
-        assert len(registry.active._due) <= 8 * len(ASSETS) + 64
+        assert len(registry.active._due) <= 2 * 8 * len(ASSETS) + 64
         assert {dispatch.ended for dispatch in registry.history} <= {False}
 
     @invariant()

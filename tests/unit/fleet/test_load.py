@@ -177,6 +177,24 @@ def test_limits_at_odds_are_reported(tmp_path: Path) -> None:
         ("lon: -121.78", "lon: -181", (6, "sites[0].lon"), "is -181.0; it must be within -180..180"),
         ("lon: -121.78", "lon: .nan", (6, "sites[0].lon"), "is nan; it must be within -180..180"),
         ("    lon: -121.78\n", "", (2, "sites[0].lon"), "is missing; lat and lon go together"),
+        (
+            "name: North\n",
+            "name: North\n    export_limit_mw: 0\n",
+            (4, "sites[0].export_limit_mw"),
+            "is 0; it must be a finite number greater than 0",
+        ),
+        (
+            "name: North\n",
+            "name: North\n    import_limit_mw: -1.5\n",
+            (4, "sites[0].import_limit_mw"),
+            "is -1.5; it must be a finite number greater than 0",
+        ),
+        (
+            "name: North\n",
+            "name: North\n    export_limit_mw: .inf\n",
+            (4, "sites[0].export_limit_mw"),
+            "is inf; it must be a finite number greater than 0",
+        ),
         ("    location: CA\n", "", (2, "sites[0].location"), "is missing"),
         ("name: North\n", "name: 7\n", (3, "sites[0].name"), "is 7; it must be text"),
         (

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection
 
 from trioder.domain.dispatch import AllocationOf, DispatchRecord, with_allocations
+from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import Samples
 from trioder.store.interface import StoreListener
 from trioder.store.none import NoneStore
@@ -23,6 +24,7 @@ class SlowStore(NoneStore):
         self.dispatches: list[DispatchRecord] = []
         self.recorded: dict[str, DispatchRecord] = {}
         self.changed: list[frozenset[int]] = []
+        self.site_limits_set: dict[str, SiteLimitsRecord] = {}
         self._listener: StoreListener | None = None
         self._refused = False
 
@@ -59,6 +61,11 @@ class SlowStore(NoneStore):
         self.recorded[dispatch.dispatch_id] = record
         self.dispatches.append(record)
         self.changed.append(frozenset(changed))
+
+    def record_site_limits(self, site_id: str, record: SiteLimitsRecord | None) -> None:
+        self.site_limits_set.pop(site_id, None)
+        if record is not None:
+            self.site_limits_set[site_id] = record
 
     def commit(self, count: int = 1_000_000) -> None:
         """One transaction over the oldest batches."""

@@ -10,6 +10,7 @@ from tests.unit.store.model_audit import ModelAudit
 from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
+from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import PastSample
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
@@ -185,6 +186,11 @@ class ModelDatabase(NoReads):
         await trio.lowlevel.checkpoint()
         self._check_there()
         return list(self.audited.bindings.values())
+
+    async def site_limits(self) -> Sequence[SiteLimitsRecord]:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        return list(self.audited.site_limits.values())
 
     def _check_there(self) -> None:
         if self.away:

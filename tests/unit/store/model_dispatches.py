@@ -35,7 +35,7 @@ def keep(records: dict[str, DispatchRecord], record: PendingDispatch) -> None:
 
 
 def open_dispatches(records: Iterable[DispatchRecord], *, limit: int) -> Sequence[DispatchRecord]:
-    found = [record for record in records if record.is_open]
+    found = [record for record in records if record.is_open or record.state == "cancelled"]
     return sorted(found, key=lambda record: record.dispatched_ms)[-limit:]
 
 

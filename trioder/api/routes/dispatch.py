@@ -8,7 +8,7 @@ import msgspec
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
-from trioder.api.access import AccessControl
+from trioder.api.access import AccessControl, principal
 from trioder.api.asset_query import FleetIndex, FleetIndexes
 from trioder.api.commands import Commands, described_target
 from trioder.api.context import Headend
@@ -63,6 +63,7 @@ def dispatch_blueprint(
     """Return the routes of dispatches; `counters` count them."""
     blueprint = Blueprint("dispatch", __name__)
     _add_post(blueprint, headend, indexes, access, counters)
+    _add_cancel(blueprint, headend, indexes, access)
     _add_queries(blueprint, headend, indexes)
     return blueprint
 
@@ -111,6 +112,42 @@ def _add_post(
         row = dispatch_response(record, allocations=allocations, dry_run=body.dry_run)
         shares = _shares(record) if allocations else ()
         return object_response(row, "allocations", shares, allocation_row, status=status)
+
+
+def _add_cancel(blueprint: Blueprint, headend: Headend, indexes: FleetIndexes, access: AccessControl) -> None:
+    dispatcher = headend.dispatcher
+
+    async def cancel_visible(dispatch_id: str) -> DispatchRecord:
+        index = indexes.of_request()
+        dispatch = dispatcher.history.get(dispatch_id.lower())
+        if dispatch is None or not _is_visible(dispatch, index):
+            record = await _stored(headend, dispatch_id, index)
+        elif dispatch.is_stop and not dispatch.ended:
+            raise ApiError(409, "this dispatch is an emergency stop; POST /resume ends it")
+        elif dispatch.ended:
+            record = await dispatcher.record_in_slices(dispatch)
+        else:
+            return await dispatcher.cancel_in_slices(dispatch, requested_by=principal().name)
+        if record is None:
+            raise ApiError(404, f"there is no dispatch {preview(dispatch_id)}")
+        if record.state != "cancelled":
+            raise ApiError(409, f"the dispatch has ended: it is {record.state}")
+        return record
+
+    @blueprint.delete("/dispatch/<dispatch_id>")
+    @documented(DispatchRow, role="operator", query=ShowDispatchQuery, errors=(404, 409, 503))
+    async def cancel_dispatch(dispatch_id: str) -> TrioResponse:
+        """End an open dispatch: each asset goes to its reversion. Cancelling it again is safe."""
+        query = checked_query(ShowDispatchQuery)
+        allocations = query_flag(query, "allocations", default=True)
+        try:
+            record = await cancel_visible(dispatch_id)
+        except ApiError as error:
+            access.record("cancel", target=preview(dispatch_id), outcome="failed", reason=error.message)
+            raise
+        access.record("cancel", target=record.dispatch_id, tenant=record.tenant)
+        row = dispatch_row(record, allocations=allocations)
+        return object_response(row, "allocations", _shares(record) if allocations else (), allocation_row)
 
 
 def _add_queries(blueprint: Blueprint, headend: Headend, indexes: FleetIndexes) -> None:

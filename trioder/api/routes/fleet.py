@@ -32,6 +32,7 @@ from trioder.domain.fleet import Site
 from trioder.domain.holdable import holdable_mw
 from trioder.fleet import FleetFileError
 from trioder.ingest.latest import Quality
+from trioder.process.rfc3339 import format_ms
 from trioder.process.slices import Steps, parts_of, run_in_slices
 
 RELOAD_ACTION = "fleet.reload"
@@ -100,6 +101,7 @@ def assets_blueprint(headend: Headend, indexes: FleetIndexes) -> Blueprint:
 def fleet_blueprint(headend: Headend, indexes: FleetIndexes, access: AccessControl) -> Blueprint:
     """Return the routes of sites and of the whole fleet."""
     blueprint = Blueprint("fleet", __name__)
+    table = headend.dispatcher.site_limits
 
     def sum_steps(keys: Sequence[int]) -> Steps[Sums]:
         sums = Sums()
@@ -113,6 +115,10 @@ def fleet_blueprint(headend: Headend, indexes: FleetIndexes, access: AccessContr
         rows = []
         for site, keys in sites:
             columns = {name: getattr(site, name) for name in ("id", "name", "location", "lat", "lon")}
+            limits, record = table.limits_of(site.id), table.set_by_user(site.id)
+            columns["export_limit_mw"], columns["import_limit_mw"] = limits.export_mw, limits.import_mw
+            until_ms = None if record is None else record.until_ms
+            columns["limits_until"] = None if until_ms is None else format_ms(until_ms)
             sums = yield from sum_steps(keys)
             rows.append(columns | _columns(sums))
             yield _ROW_US

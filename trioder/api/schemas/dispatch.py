@@ -10,6 +10,7 @@ from trioder.domain.dispatch import (
     AllocationRecord,
     DispatchRecord,
     ExcludedAssetRecord,
+    Priority,
     Strategy,
     TargetKind,
 )
@@ -123,8 +124,10 @@ class DispatchRow(Struct, kw_only=True):
     """A dispatch and its state. The state of a group is that of its least advanced member.
 
     `tenant` is that of its assets, `*` for several tenants' together; `requested_by` names the token or the
-    user that requested it. `shortfall_mw` is the part of `mw` that could not be allocated to any asset, or
-    that a single asset cannot hold; `allocated_mw` is the rest. `by_state` counts the members.
+    user that requested it. `priority`: an asset is under the highest, and the setpoints of lower ones are
+    `deferred`; `emergency` is that of stops. `shortfall_mw` is the part of `mw` that could not be allocated
+    to any asset, or that a single asset cannot hold; `allocated_mw` is the rest. `by_state` counts the
+    members.
     """
 
     dispatch_id: Id | None
@@ -147,6 +150,7 @@ class DispatchRow(Struct, kw_only=True):
     resplits: list[ResplitRow]
     tenant: str
     requested_by: str
+    priority: Priority
     allocations: list[AllocationRow] | None
 
 
@@ -154,13 +158,13 @@ class DispatchResponse(DispatchRow, kw_only=True):
     """A dispatch as it was accepted.
 
     `shortfall`: the assets together cannot hold all of mw. asset_id and delivery are null for several assets;
-    `queued`: the asset is disconnected, and the setpoint is sent when it reconnects. A dry run has no
-    dispatch_id.
+    `queued`: the asset is disconnected, and the setpoint is sent when it reconnects. `deferred`: a dispatch
+    with a higher priority has the asset; it is sent when that ends. A dry run has no dispatch_id.
     """
 
     status: Literal["ok", "shortfall"]
     asset_id: Id | None
-    delivery: Literal["sent", "queued"] | None
+    delivery: Literal["sent", "queued", "deferred"] | None
     dry_run: bool
 
 
@@ -208,9 +212,17 @@ def dispatch_response(record: DispatchRecord, *, allocations: bool, dry_run: boo
         **columns,
         status="shortfall" if record.shortfall_mw else "ok",
         asset_id=record.target.id if single else None,
-        delivery=None if not single else "queued" if record.state == "queued" else "sent",
+        delivery=None if not single else _delivery_of(record),
         dry_run=dry_run,
     )
+
+
+def _delivery_of(record: DispatchRecord) -> Literal["sent", "queued", "deferred"]:
+    match record.state:
+        case "queued" | "deferred" as waiting:
+            return waiting
+        case _:
+            return "sent"
 
 
 def allocation_row(share: AllocationRecord) -> AllocationRow:
@@ -267,6 +279,7 @@ def _columns(record: DispatchRecord, *, allocations: bool) -> dict[str, Any]:
         ],
         "tenant": record.tenant,
         "requested_by": record.requested_by,
+        "priority": record.priority,
         "allocations": [] if allocations else None,
     }
 

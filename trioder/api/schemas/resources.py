@@ -86,13 +86,19 @@ class FleetRow(Struct, kw_only=True):
 
 
 class SiteRow(FleetRow, kw_only=True):
-    """A site, and the sums over its assets."""
+    """A site, and the sums over its assets.
+
+    The limits are those in effect, null for none; `limits_until`: until when, if they were set for a time.
+    """
 
     id: Id
     name: str
     location: str
     lat: float | None
     lon: float | None
+    export_limit_mw: float | None
+    import_limit_mw: float | None
+    limits_until: Time | None
 
 
 class TelemetryRow(Struct, kw_only=True):

@@ -12,6 +12,7 @@ from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, 
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
+from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import PastSample
 from trioder.process.wall_time import WallClock
 from trioder.store.postgres.audit_records import read_audit, read_identity_bindings
@@ -42,6 +43,7 @@ from trioder.store.postgres.record_retention import RecordRetention
 from trioder.store.postgres.record_writes import close_stale_sessions, write_records
 from trioder.store.postgres.retention_runs import Retention
 from trioder.store.postgres.schema import apply_schema, mirror_fleet, schema_is_current, warn_about_encoding
+from trioder.store.postgres.site_limit_records import read_site_limits
 from trioder.store.records import PastSession, Watermark
 
 P = ParamSpec("P")
@@ -247,6 +249,10 @@ class PsycopgDatabase:
     async def identity_bindings(self) -> Sequence[IdentityBinding]:
         """See `Database.identity_bindings`."""
         return await self._read(read_identity_bindings)
+
+    async def site_limits(self) -> Sequence[SiteLimitsRecord]:
+        """See `Database.site_limits`."""
+        return await self._read(read_site_limits)
 
     async def _mirror_fleet(self, connection: Connection) -> None:
         self._db_keys = await mirror_fleet(connection, self._fleet)

@@ -10,6 +10,7 @@ from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, 
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationRecord, DispatchRecord, with_allocations
 from trioder.domain.fleet import Fleet
+from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import PastSample
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.postgres.database import Database, DatabaseError, DatabaseHealth
@@ -94,6 +95,10 @@ class PostgresQueries:
     async def identity_bindings(self) -> Sequence[IdentityBinding]:
         """See `Store.identity_bindings`."""
         return await self._read(self._database.identity_bindings)
+
+    async def site_limits(self) -> Sequence[SiteLimitsRecord]:
+        """See `Store.site_limits`."""
+        return await self._read(self._database.site_limits)
 
     async def open_dispatches(self) -> Sequence[DispatchRecord]:
         """See `Store.open_dispatches`."""

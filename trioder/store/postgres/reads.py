@@ -24,6 +24,12 @@ _IN_SCOPE: LiteralString = """
         OR cardinality(site_ids) > 0 AND site_ids <@ %(site_ids)s::uuid[]
     )
 """
+# What agents that were away at the time may still obey: the last ones of a week.
+_CANCELLED: LiteralString = """
+    WHERE state = 'cancelled' AND dispatched_at > now() - interval '7 days'
+    ORDER BY dispatched_at DESC LIMIT %s
+"""
+_CANCELLED_DISPATCHES = 100
 # Decoding these takes about 3 ms.
 _SHARES_PER_FETCH = 1_000
 
@@ -97,6 +103,7 @@ _DISPATCH: LiteralString = """
         'assets_left_out', assets_left_out,
         'tenant', tenant,
         'requested_by', requested_by,
+        'priority', priority,
         'resplits', (
             SELECT coalesce(json_agg(json_build_object(
                 'at_ms', (extract(epoch FROM at) * 1000)::bigint,
@@ -292,8 +299,15 @@ async def read_retired_asset(connection: Connection, scope: Scope, asset_id: str
 
 async def read_open_dispatches(connection: Connection, *, limit: int) -> Sequence[DispatchRecord]:
     """See `Store.open_dispatches`."""
-    newest = await _read(connection, _DISPATCH + "WHERE living ORDER BY dispatched_at DESC LIMIT %s", [limit])
-    return await _with_shares(connection, list(reversed(newest)))
+    # Stops, whatever else is open, must not be forgotten.
+    newest = await _read(
+        connection,
+        _DISPATCH + "WHERE living ORDER BY priority = 'emergency' DESC, dispatched_at DESC LIMIT %s",
+        [limit],
+    )
+    cancelled = await _read(connection, _DISPATCH + _CANCELLED, [_CANCELLED_DISPATCHES])
+    oldest_first = sorted([*newest, *cancelled], key=lambda record: record.dispatched_ms)
+    return await _with_shares(connection, oldest_first)
 
 
 async def read_dispatch(

@@ -1,7 +1,8 @@
 """Records waiting to be written: the newest state of each session and dispatch wins. Synchronous, bounded.
 
-Never dropped are the end of a session that the database has open, an open dispatch, and a binding. There are
-no more of these than sessions open when the database went away, and than dispatches and bindings in memory.
+Never dropped are the end of a session that the database has open, an open dispatch, a binding, and limits of
+a site. There are no more of these than sessions open when the database went away, and than dispatches,
+bindings and sites in memory.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -11,6 +12,7 @@ from uuid import uuid4
 
 from trioder.domain.access import ALL_TENANTS, AuditRecord, IdentityBinding
 from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord
+from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.store.records import SessionRecord
 
 _RECORD_BYTES = 1_000
@@ -128,7 +130,29 @@ class PendingBinding:
         return _RECORD_BYTES
 
 
-PendingRecord = PendingSession | PendingDispatch | PendingAudit | PendingBinding
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingSiteLimits:
+    """Limits of a site to be written; a later record of the same site replaces it.
+
+    Attributes:
+        record: None removes them.
+    """
+
+    site_id: str
+    record: SiteLimitsRecord | None
+
+    @property
+    def key(self) -> str:
+        """The site's id, which no other record has as its key alone."""
+        return f"site limits {self.site_id}"
+
+    @property
+    def size(self) -> int:
+        """Memory used, in bytes."""
+        return _RECORD_BYTES
+
+
+PendingRecord = PendingSession | PendingDispatch | PendingAudit | PendingBinding | PendingSiteLimits
 
 
 class Dropped(NamedTuple):
@@ -202,6 +226,10 @@ class RecordQueue:
         """Add a binding, unless one of the same claim and value waits; return what was dropped for it."""
         record = PendingBinding(binding=binding)
         return Dropped() if record.key in self._pending else self._put(record)
+
+    def record_site_limits(self, site_id: str, record: SiteLimitsRecord | None) -> Dropped:
+        """Add the limits of a site, or their removal; return what was dropped for it."""
+        return self._put(PendingSiteLimits(site_id=site_id, record=record))
 
     def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, tenant: str = ALL_TENANTS

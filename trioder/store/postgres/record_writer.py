@@ -14,6 +14,7 @@ from trioder.store.postgres.record_queue import (
     PendingDispatch,
     PendingRecord,
     PendingSession,
+    PendingSiteLimits,
     RecordQueue,
 )
 from trioder.store.stats import StoreStats
@@ -148,5 +149,7 @@ def _named(record: PendingRecord) -> dict[str, str]:
             return {"dispatch_id": dispatch.dispatch_id}
         case PendingAudit(record=audit):
             return {"audit_action": audit.action, "principal": audit.principal}
+        case PendingSiteLimits(site_id=site_id):
+            return {"limits_of_site_id": site_id}
         case PendingBinding(binding=binding):
             return {"claim": binding.claim, "value": binding.value, "identity": binding.identity}

@@ -20,7 +20,9 @@ from trioder.store.postgres.record_queue import (
     PendingDispatch,
     PendingRecord,
     PendingSession,
+    PendingSiteLimits,
 )
+from trioder.store.postgres.site_limit_records import write_site_limits
 
 # Held, shared, by writers of records until the commit; a headend that takes over from another waits for it.
 RECORDS_LOCK = 0x7472696F
@@ -33,10 +35,10 @@ _DISPATCH = """
     INSERT INTO dispatches AS old (
         dispatch_id, target, target_id, mw, allocated_mw, shortfall_mw, duration_s, reversion_mw, strategy,
         dispatched_at, ends_at, state, living, idempotency_key, valid_until, expires_in_s, resplit,
-        request_digest, by_state, assets_left_out, tenant, requested_by, site_ids
+        request_digest, by_state, assets_left_out, tenant, requested_by, priority, site_ids
     )
     VALUES (
-        %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s,
+        %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s,
         %s::uuid[]
     )
     ON CONFLICT (dispatch_id) DO UPDATE SET (
@@ -96,6 +98,7 @@ async def write_records(
     dispatches: list[PendingDispatch] = []
     audit: list[PendingAudit] = []
     bindings: list[PendingBinding] = []
+    site_limits: list[PendingSiteLimits] = []
     for record in records:
         match record:
             case PendingSession():
@@ -106,9 +109,12 @@ async def write_records(
                 audit.append(record)
             case PendingBinding():
                 bindings.append(record)
+            case PendingSiteLimits():
+                site_limits.append(record)
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [RECORDS_LOCK])
         await write_bindings(connection, bindings)
+        await write_site_limits(connection, site_limits)
         await write_audit(connection, audit)
         await _write_sessions(connection, list(sessions.values()), db_keys, fleet)
         # In order: otherwise two headends' transactions could deadlock.
@@ -232,6 +238,7 @@ async def _write_dispatch_row(connection: Connection, dispatch: DispatchRecord, 
             dispatch.assets_left_out,
             dispatch.tenant,
             storable(dispatch.requested_by),
+            dispatch.priority,
             site_ids,
         ],
     )

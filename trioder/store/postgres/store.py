@@ -14,6 +14,7 @@ import trio
 from trioder.domain.access import AuditRecord, IdentityBinding
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.fleet import Fleet
+from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import Samples
 from trioder.process.backoff import Backoff
 from trioder.process.wall_time import WallClock
@@ -162,6 +163,10 @@ class PostgresStore(PostgresQueries):
     def record_binding(self, binding: IdentityBinding) -> None:
         """See `Store.record_binding`."""
         self._record_writer.notify(self._record_writer.queue.record_binding(binding))
+
+    def record_site_limits(self, site_id: str, record: SiteLimitsRecord | None) -> None:
+        """See `Store.record_site_limits`."""
+        self._record_writer.notify(self._record_writer.queue.record_site_limits(site_id, record))
 
     def fleet_changed(self) -> None:
         """See `Store.fleet_changed`."""

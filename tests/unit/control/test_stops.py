@@ -1,0 +1,209 @@
+"""An emergency stop holds its assets at 0 MW until it is resumed."""
+
+import pytest
+
+from tests.unit.control.driver import (
+    acknowledge,
+    advance,
+    connect,
+    dispatch_group,
+    dispatch_one,
+    only,
+    report_sample,
+    still_parts,
+    take_setpoints,
+)
+from tests.unit.headend.parts import Parts, asset_id
+from tests.unit.headend.stores import SlowStore
+from trioder.control.model import Dispatch
+from trioder.domain.access import ALL_TENANTS
+from trioder.domain.dispatch import DispatchTarget
+from trioder.domain.fleet import Fleet
+from trioder.process.slices import run_at_once
+
+FLEET = DispatchTarget(kind="fleet")
+
+
+def asset(key: int) -> DispatchTarget:
+    return DispatchTarget(kind="asset", id=asset_id(key))
+
+
+def stop(parts: Parts, target: DispatchTarget = FLEET) -> Dispatch:
+    keys = [parts.fleet.index_by_id[target.id]] if target.kind == "asset" else list(parts.fleet.keys)
+    stops = parts.dispatcher.stops
+    return run_at_once(stops.stop_steps(target, keys, tenant=ALL_TENANTS, requested_by="anna"))
+
+
+def resume(parts: Parts, target: DispatchTarget = FLEET) -> None:
+    found = parts.dispatcher.stops.find(target, tenant=ALL_TENANTS)
+    assert found is not None
+    run_at_once(parts.dispatcher.stops.resume_steps(found, requested_by="anna"))
+
+
+def test_all_targets_are_set_to_0_mw_without_an_end() -> None:
+    parts = still_parts()
+    session = connect(parts, 0, 1)
+    dispatch_one(parts, 5.0, key=0)
+    dispatch = stop(parts)
+    setpoints = take_setpoints(session)
+    assert [(one.asset_id, one.mw, one.duration_s) for one in setpoints] == [
+        (asset_id(0), 0.0, None),
+        (asset_id(1), 0.0, None),
+    ]
+    assert (dispatch.priority, dispatch.strategy, dispatch.ends_ms) == ("emergency", None, None)
+
+
+def test_it_goes_ahead_of_a_group_whose_setpoints_are_not_queued_yet() -> None:
+    parts = still_parts()
+    session = connect(parts, 0, 1)
+    report_sample(parts, 0, 1)
+    group = dispatch_group(parts, 9.0, dry_run=True)
+    steps = parts.dispatcher._starter.start_steps(group)
+    while not group.setpoints[1].session_id:
+        next(steps)
+    stop(parts)
+    run_at_once(steps)
+    assert {setpoint.mw for setpoint in take_setpoints(session)} == {0.0}
+    assert group.state == "deferred"
+
+
+def test_an_asset_that_connects_later_gets_the_stop_first() -> None:
+    parts = still_parts()
+    dispatch_one(parts, 5.0)
+    stop(parts)
+    advance(parts, 100_000.0)
+    assert [setpoint.mw for setpoint in take_setpoints(connect(parts, 0))] == [0.0]
+
+
+def test_an_asset_that_reconnects_gets_it_again() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    dispatch = stop(parts, asset(0))
+    take_setpoints(session)
+    acknowledge(parts, session, only(dispatch), "applied")
+    parts.disconnect(session)
+    session = connect(parts, 0, number=1)
+    acknowledge(parts, session, only(dispatch), "active", setpoint_mw=0.0)
+    assert [setpoint.mw for setpoint in take_setpoints(session)] == [0.0]
+    assert dispatch.state == "accepted"
+
+
+@pytest.mark.parametrize("status", ["rejected", "expired", "completed", "reverted", "superseded"])
+def test_whatever_its_agent_answers_it_is_sent_again(status: str) -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    dispatch = stop(parts, asset(0))
+    [first] = take_setpoints(session)
+    acknowledge(parts, session, only(dispatch), status, reason="no")
+    assert take_setpoints(session) == ()
+    advance(parts, 30.0)
+    [again] = take_setpoints(session)
+    assert (again.mw, again.dispatch_id == first.dispatch_id, only(dispatch).is_open) == (0.0, False, True)
+
+
+def test_without_an_acknowledgement_it_is_sent_again() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    dispatch = stop(parts, asset(0))
+    take_setpoints(session)
+    advance(parts, 30.0)
+    assert [setpoint.mw for setpoint in take_setpoints(session)] == [0.0]
+    assert dispatch.state == "sent"
+
+
+def test_what_an_agent_reports_as_active_does_not_end_it() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    stop(parts, asset(0))
+    lost = dispatch_one(still_parts(), 5.0)
+    acknowledge(parts, session, only(lost), "active", setpoint_mw=5.0)
+    current = parts.dispatcher.in_force(0)
+    assert current is not None
+    assert current.dispatch.is_stop
+
+
+def test_the_headends_model_obeys() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    dispatch_one(parts, 5.0)
+    stop(parts)
+    parts.disconnect(session)
+    assert parts.dispatcher.setpoint_for(0, 5.0, parts.wall.now_ms()) == 0.0
+
+
+def test_it_is_in_force_after_a_restart() -> None:
+    store = SlowStore()
+    parts = still_parts(store=store)
+    session = connect(parts, 0)
+    operator = dispatch_one(parts, 5.0)
+    acknowledge(parts, session, only(operator), "applied")
+    parts.dispatcher.flush()
+    stop(parts, asset(0))
+    again = still_parts()
+    again.dispatcher.recover(store.recorded.values())
+    session = connect(again, 0)
+    acknowledge(again, session, only(operator), "active", setpoint_mw=5.0)
+    assert [setpoint.mw for setpoint in take_setpoints(session)] == [0.0]
+    found = again.dispatcher.history.get(operator.dispatch_id)
+    assert found is not None
+    assert found.state == "deferred"
+    resume(again, asset(0))
+    assert [setpoint.mw for setpoint in take_setpoints(session)] == [5.0]
+
+
+def test_later_dispatches_wait_until_it_is_resumed() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    stop(parts, asset(0))
+    dispatch = dispatch_one(parts, 5.0, duration_s=60)
+    assert [setpoint.mw for setpoint in take_setpoints(session)] == [0.0]
+    advance(parts, 10.0)
+    resume(parts, asset(0))
+    [setpoint] = take_setpoints(session)
+    assert (setpoint.mw, setpoint.duration_s, dispatch.state) == (5.0, 50, "sent")
+
+
+def test_after_a_resume_an_asset_without_a_dispatch_stays_at_0_mw() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    dispatch = stop(parts, asset(0))
+    resume(parts, asset(0))
+    assert [setpoint.mw for setpoint in take_setpoints(session)] == [0.0]
+    assert (dispatch.state, only(dispatch).reason) == ("cancelled", "resumed by anna")
+    assert parts.dispatcher.stops.find(asset(0), tenant=ALL_TENANTS) is None
+
+
+@pytest.mark.parametrize("ended_first", [FLEET, asset(0)])
+def test_an_asset_is_free_when_no_stop_covers_it(ended_first: DispatchTarget) -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    dispatch_one(parts, 5.0)
+    stop(parts, asset(0))
+    stop(parts)
+    take_setpoints(session)
+    resume(parts, ended_first)
+    assert {setpoint.mw for setpoint in take_setpoints(session)} <= {0.0}
+    current = parts.dispatcher.in_force(0)
+    assert current is not None
+    assert current.dispatch.is_stop
+    resume(parts, FLEET if ended_first != FLEET else asset(0))
+    assert [setpoint.mw for setpoint in take_setpoints(session)] == [5.0]
+
+
+def test_a_stop_of_what_is_stopped_changes_nothing() -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    first = stop(parts)
+    take_setpoints(session)
+    assert stop(parts) is first
+    assert take_setpoints(session) == ()
+
+
+def test_new_assets_of_a_stopped_fleet_are_stopped() -> None:
+    parts = still_parts(assets=2)
+    dispatch = stop(parts)
+    change = parts.fleet.reload(Fleet(sites=parts.fleet.sites, assets=still_parts(assets=3).fleet.assets))
+    parts.latest.fleet_changed(change)
+    parts.dispatcher.fleet_changed(change)
+    assert set(dispatch.setpoints) == {0, 1, 2}
+    assert [setpoint.mw for setpoint in take_setpoints(connect(parts, 2))] == [0.0]
