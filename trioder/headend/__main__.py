@@ -137,7 +137,8 @@ _option = partial(click.option, show_default=True, show_envvar=True)
     envvar="RECORDS_RETENTION_DAYS",
     type=click.IntRange(min=0, max=36_500),
     default=400,
-    help="Ended dispatches and sessions older than so many days are deleted; 0 keeps all.",
+    help="Ended dispatches and sessions, cleared alarms and events older than so many days are deleted; "
+    "0 keeps all.",
 )
 @_option(
     "--http-addr",

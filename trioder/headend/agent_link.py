@@ -4,6 +4,7 @@ Claims are decided in `gateway.sessions`, telemetry is processed in `ingest`.
 """
 
 import random
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -88,7 +89,10 @@ class AgentLinkService:
                 call, max_assets=most_descriptors(len(self.fleet.assets))
             )
             session = self._open(
-                registration, peer=call.peer.address, certificate_serial=call.peer.certificate_serial
+                registration,
+                peer=call.peer.address,
+                certificate_serial=call.peer.certificate_serial,
+                certificate_expires_s=call.peer.certificate_expires_s,
             )
             call.check_bytes = check_message_bytes
             call.register_peer(max_message_bytes=_message_bytes(len(registration.asset_ids)))
@@ -117,7 +121,14 @@ class AgentLinkService:
             # The call may have been cancelled together with the session.
             self._close(session, reason if session.end is None else session.end.reason)
 
-    def _open(self, registration: Registration, *, peer: str, certificate_serial: str) -> Session:
+    def _open(
+        self,
+        registration: Registration,
+        *,
+        peer: str,
+        certificate_serial: str,
+        certificate_expires_s: float | None,
+    ) -> Session:
         if self.closing.is_set():
             raise RpcError(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
         keys = [self.fleet.index_by_id.get(asset_id) for asset_id in registration.asset_ids]
@@ -145,7 +156,7 @@ class AgentLinkService:
         if superseded is not None:
             self.counters.sessions_superseded += 1
             superseded.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
-        self._compare_nameplates(session, registration)
+        differing_keys = self._compare_nameplates(session, registration)
         self.counters.sessions_opened += 1
         self.clocks.session_opened(session, registration)
         if registration.replaces_outbox_id:
@@ -159,6 +170,7 @@ class AgentLinkService:
         if not session.backlog_only:
             self.store.open_session(_record_of(session))
         log.info("agent connected", **self._log_fields(session), epoch=session.epoch)
+        self._publish_checked(session.agent_id, unknown_ids, differing_keys, certificate_expires_s)
         opened = facts.SessionOpened(*session.subject, session.epoch, peer, session.connected_ms)
         self.events.publish(opened)
         return session
@@ -270,6 +282,23 @@ class AgentLinkService:
             )
         )
 
+    def _publish_checked(
+        self,
+        agent_id: str,
+        unknown_ids: Collection[str],
+        differing_keys: Sequence[int] = (),
+        certificate_expires_s: float | None = None,
+    ) -> None:
+        self.events.publish(
+            facts.RegistrationChecked(
+                agent_id,
+                differing_keys,
+                sorted(unknown_ids)[:_MAX_IDS_LISTED],
+                len(unknown_ids),
+                certificate_expires_s,
+            )
+        )
+
     def _own_key(self, session: Session, asset_id: str) -> int:
         key = self.fleet.index_by_id.get(asset_id)
         if key is None or self.sessions.session_of(key) is not session:
@@ -291,10 +320,10 @@ class AgentLinkService:
             ):
                 session.end_with(StatusCode.UNAVAILABLE, FLEET_CHANGED)
 
-    def _compare_nameplates(self, session: Session, registration: Registration) -> None:
-        """Apply the smaller of the fleet's and the agent's limits to each asset; log differences."""
+    def _compare_nameplates(self, session: Session, registration: Registration) -> Sequence[int]:
+        """Apply the smaller of the fleet's and the agent's limits; log and return the assets that differ."""
         limits, assets = self.dispatcher.limits, self.fleet.assets
-        differences = []
+        differences, differing_keys = [], []
         for key in session.asset_keys:
             asset = assets[key]
             reported = registration.nameplates.get(asset.id)
@@ -302,6 +331,7 @@ class AgentLinkService:
                 limits.reset(key)
             elif limits.report(key, **reported._asdict()):
                 differences.append((asset, reported))
+                differing_keys.append(key)
         if differences:
             asset, reported = differences[0]
             log.warning(
@@ -312,6 +342,7 @@ class AgentLinkService:
                 reported=reported._asdict(),
                 fleet={name: getattr(asset, name) for name in reported._fields},
             )
+        return differing_keys
 
     def _check_known(self, registration: Registration) -> frozenset[str]:
         """Return the registered assets that are not in the fleet; the session is for the others.
@@ -326,6 +357,7 @@ class AgentLinkService:
         listed = ", ".join(unknown[:_MAX_IDS_LISTED]) + (", ..." if len(unknown) > _MAX_IDS_LISTED else "")
         reason = f"{len(unknown)} of {len(asset_ids)} registered assets are not in the fleet: {listed}"
         if len(unknown) == len(asset_ids) and not registration.backlog_only:
+            self._publish_checked(registration.agent_id, unknown)
             raise RpcError(StatusCode.NOT_FOUND, reason)
         self.counters.assets_unknown += len(unknown)
         log.warning(

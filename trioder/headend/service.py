@@ -16,6 +16,8 @@ from trioder.access.audit import AuditTrail
 from trioder.access.table import AccessChange, AccessTable
 from trioder.access.watch import AccessWatch
 from trioder.api.context import Headend
+from trioder.control.alarms.engine import AlarmEngine
+from trioder.control.alarms.probes import HostPaths
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
@@ -56,6 +58,7 @@ async def open_headend(
     peers: PeerLimits | None = None,
     access: AccessTable | None = None,
     access_path: Path | None = None,
+    host: HostPaths | None = None,
 ) -> AsyncIterator[Headend]:
     """Open a headend over `store` and run it; serving `services` is left to the caller.
 
@@ -70,6 +73,7 @@ async def open_headend(
         peers: the limits of the gRPC port; None for the defaults.
         access: the access file as it was read; None without access control.
         access_path: the access file, which is read again when it changes.
+        host: the disks and certificates of this machine that alarms are raised for.
 
     *Resource handling*: on leaving, `closing` is set and the open sessions are ended.
     """
@@ -142,14 +146,25 @@ async def open_headend(
         events=events,
         counters=counters,
     )
-    _handle_agent_events(events, AgentEventLog(counters=counters, wall=wall))
-    # Each sample is compared with the setpoint in force; from a queue, samples would be dropped.
-    events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
+    _handle_agents(events, AgentEventLog(counters=counters, wall=wall), dispatcher)
     _handle_fleet_changes(
         events, latest=latest, dispatcher=dispatcher, link_service=link_service, ingest=ingest, store=store
     )
+    alarms = AlarmEngine(
+        fleet=fleet,
+        sessions=sessions,
+        latest=latest,
+        ingest=ingest,
+        dispatcher=dispatcher,
+        store=store,
+        counters=counters,
+        events=events,
+        wall=wall,
+        rng=rng,
+        host=host,
+    )
     health = _serving()
-    await _recover_dispatches(dispatcher, store)
+    await _recover(dispatcher, alarms, store)
 
     async def stop() -> None:
         closing.set()
@@ -161,14 +176,15 @@ async def open_headend(
             nursery.start_soon(access_watch.run)
         nursery.start_soon(_end_sessions, closing, sessions, health)
         nursery.start_soon(_maintain_dispatches, dispatcher)
+        nursery.start_soon(alarms.run)
         nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
-        if tick_s > 0:
-            nursery.start_soon(ticker.run, tick_s)
+        nursery.start_soon(_tick, ticker, tick_s)
         headend = Headend(
             fleet=fleet,
             latest=latest,
             sessions=sessions,
             dispatcher=dispatcher,
+            alarms=alarms,
             ingest=ingest,
             store=store,
             counters=counters,
@@ -197,9 +213,11 @@ def _serving() -> HealthStatus:
     return health
 
 
-def _handle_agent_events(events: EventBus, event_log: AgentEventLog) -> None:
+def _handle_agents(events: EventBus, event_log: AgentEventLog, dispatcher: Dispatcher) -> None:
     events.handle(AgentEvent, event_log.write)
     events.handle(SessionClosed, event_log.session_closed)
+    # Each sample is compared with the setpoint in force; from a queue, samples would be dropped.
+    events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
 
 
 def _handle_fleet_changes(
@@ -233,9 +251,15 @@ async def _maintain_dispatches(dispatcher: Dispatcher) -> None:
         await dispatcher.flush_large()
 
 
-async def _recover_dispatches(dispatcher: Dispatcher, store: Store) -> None:
+async def _tick(ticker: Ticker, tick_s: float) -> None:
+    if tick_s > 0:
+        await ticker.run(tick_s)
+
+
+async def _recover(dispatcher: Dispatcher, alarms: AlarmEngine, store: Store) -> None:
     try:
         dispatcher.recover(await store.open_dispatches())
     except StoreUnavailableError as error:
         # Agents report the setpoints in force; those that were still queued are lost.
         log.warning("dispatches from before the start cannot be read", reason=str(error))
+    await alarms.restore()

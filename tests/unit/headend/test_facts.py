@@ -92,25 +92,25 @@ async def test_a_dispatch_changes_with_every_state_of_its_setpoints(autojump_clo
 
 async def test_alarms_of_values_are_raised_and_cleared_asset_by_asset(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        published = collect(rig, facts.AlarmRaised, facts.AlarmCleared)
+        published = collect(rig, facts.ConditionRaised, facts.ConditionCleared)
         agent = await rig.registered(0, 1)
         await send(agent, pulse(1, 0, 1, soc=math.nan))
         for seq in range(2, 6):
             await trio.sleep(4.0)
             await send(agent, pulse(seq, 0, 1, ts_ms=NOW + 4_000 * (seq - 1)))
     assert [(type(fact).__name__, fact.kind, *fact.asset_keys) for fact in published] == [
-        ("AlarmRaised", "values", 0),
-        ("AlarmRaised", "values", 1),
-        ("AlarmCleared", "values", 0),
-        ("AlarmCleared", "values", 1),
+        ("ConditionRaised", "values", 0),
+        ("ConditionRaised", "values", 1),
+        ("ConditionCleared", "values", 0),
+        ("ConditionCleared", "values", 1),
     ]
-    assert isinstance(published[0], facts.AlarmRaised)
+    assert isinstance(published[0], facts.ConditionRaised)
     assert published[0].reason == "soc_mwhr is nan; by the nameplate it must be within -0.8..40.8"
 
 
 async def test_alarms_of_a_session_are_cleared_at_the_latest_with_its_end(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        published = collect(rig, facts.AlarmRaised, facts.AlarmCleared)
+        published = collect(rig, facts.ConditionRaised, facts.ConditionCleared)
         agent = await rig.agent()
         message = registration(0)
         message.register.clock_unix_ms = NOW - 10_000
@@ -121,8 +121,8 @@ async def test_alarms_of_a_session_are_cleared_at_the_latest_with_its_end(autoju
         await send(agent, pulse(1, 0, ts_ms=NOW + 3_600_000))
         await agent.disconnect()
     kinds = [(type(fact).__name__, fact.kind) for fact in published]
-    assert kinds[:2] == [("AlarmRaised", "clock_skew"), ("AlarmRaised", "sample_time")]
-    assert sorted(kinds[2:]) == [("AlarmCleared", "clock_skew"), ("AlarmCleared", "sample_time")]
+    assert kinds[:2] == [("ConditionRaised", "clock_skew"), ("ConditionRaised", "sample_time")]
+    assert sorted(kinds[2:]) == [("ConditionCleared", "clock_skew"), ("ConditionCleared", "sample_time")]
     assert {fact.session_id for fact in published} == {grant.session_id}
 
 

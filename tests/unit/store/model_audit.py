@@ -1,21 +1,28 @@
-"""The audit and the bindings, as the models of the database keep them."""
+"""The audit, the bindings, alarms and events, as the models of the database keep them."""
 
 from collections.abc import Sequence
 
 from trioder.domain.access import ALL_TENANTS, AuditRecord, IdentityBinding, PastAuditRecord, Scope
-from trioder.store.postgres.record_queue import PendingAudit, PendingBinding
+from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, EventRecord, PastEvent
+from trioder.store.postgres.record_queue import PendingAlarm, PendingAudit, PendingBinding, PendingEvent
 
 
 class ModelAudit:
-    """What is only ever added; what is written twice is there once."""
+    """What is only ever added, and alarms; what is written twice is there once."""
 
     def __init__(self) -> None:
         self.records: dict[str, AuditRecord] = {}
         self.bindings: dict[tuple[str, str], IdentityBinding] = {}
+        self.alarms: dict[str, Alarm] = {}
+        self.events: dict[str, EventRecord] = {}
 
-    def keep(self, record: PendingAudit | PendingBinding) -> None:
+    def keep(self, record: PendingAudit | PendingBinding | PendingAlarm | PendingEvent) -> None:
         if isinstance(record, PendingAudit):
             self.records.setdefault(record.key, record.record)
+        elif isinstance(record, PendingAlarm):
+            self.alarms[record.alarm.alarm_id] = record.alarm
+        elif isinstance(record, PendingEvent):
+            self.events.setdefault(record.key, record.event)
         else:
             self.bindings.setdefault((record.binding.claim, record.binding.value), record.binding)
 
@@ -30,3 +37,11 @@ class ModelAudit:
             and scope.tenant in {ALL_TENANTS, record.tenant}
         ]
         return found[::-1][:limit]
+
+    def newest_alarms(self, which: AlarmFilter, *, limit: int) -> Sequence[Alarm]:
+        found = sorted(filter(which.matches, self.alarms.values()), key=lambda alarm: alarm.order)
+        return found[::-1][:limit]
+
+    def newest_events(self, which: EventFilter, *, limit: int) -> Sequence[PastEvent]:
+        past = [PastEvent(number=n, event=event) for n, event in enumerate(self.events.values(), start=1)]
+        return list(filter(which.matches, past))[::-1][:limit]

@@ -1,4 +1,4 @@
-"""Writes sessions, dispatches, the audit and bindings; the shares of a large dispatch in several statements.
+"""Writes all records; the shares of a large dispatch in several statements.
 
 Neither the event loop nor a statement is blocked for long by 100,000 shares.
 """
@@ -12,12 +12,15 @@ import msgspec
 
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
+from trioder.store.postgres.alarm_records import write_alarms, write_events
 from trioder.store.postgres.audit_records import storable, write_audit, write_bindings
 from trioder.store.postgres.pg_connection import Connection, timestamp
 from trioder.store.postgres.record_queue import (
+    PendingAlarm,
     PendingAudit,
     PendingBinding,
     PendingDispatch,
+    PendingEvent,
     PendingRecord,
     PendingSession,
 )
@@ -96,6 +99,8 @@ async def write_records(
     dispatches: list[PendingDispatch] = []
     audit: list[PendingAudit] = []
     bindings: list[PendingBinding] = []
+    alarms: list[PendingAlarm] = []
+    events: list[PendingEvent] = []
     for record in records:
         match record:
             case PendingSession():
@@ -106,10 +111,16 @@ async def write_records(
                 audit.append(record)
             case PendingBinding():
                 bindings.append(record)
+            case PendingAlarm():
+                alarms.append(record)
+            case PendingEvent():
+                events.append(record)
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [RECORDS_LOCK])
         await write_bindings(connection, bindings)
         await write_audit(connection, audit)
+        await write_alarms(connection, alarms)
+        await write_events(connection, events)
         await _write_sessions(connection, list(sessions.values()), db_keys, fleet)
         # In order: otherwise two headends' transactions could deadlock.
         for dispatch in sorted(dispatches, key=lambda record: record.dispatch.dispatch_id):

@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from trioder.domain.access import AuditRecord, IdentityBinding
+from trioder.domain.alarms import Alarm, EventRecord
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.fleet import Fleet
 from trioder.domain.telemetry import Samples
@@ -162,6 +163,14 @@ class PostgresStore(PostgresQueries):
     def record_binding(self, binding: IdentityBinding) -> None:
         """See `Store.record_binding`."""
         self._record_writer.notify(self._record_writer.queue.record_binding(binding))
+
+    def record_alarm(self, alarm: Alarm) -> None:
+        """See `Store.record_alarm`."""
+        self._record_writer.notify(self._record_writer.queue.record_alarm(alarm))
+
+    def record_event(self, event: EventRecord) -> None:
+        """See `Store.record_event`."""
+        self._record_writer.notify(self._record_writer.queue.record_event(event))
 
     def fleet_changed(self) -> None:
         """See `Store.fleet_changed`."""

@@ -1,0 +1,491 @@
+"""The alarm engine: facts and polls become conditions, and once a second the conditions become alarms.
+
+The handlers of facts cost what has changed, not what was received. Delays run on Trio's clock.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import structlog
+import trio
+
+from trioder.control.alarms.agent_events import AgentEventRecorder
+from trioder.control.alarms.agents import KnownAgents
+from trioder.control.alarms.conditions import Condition, Conditions
+from trioder.control.alarms.describe import describe, restored_reason
+from trioder.control.alarms.grouping import Change, Grouping
+from trioder.control.alarms.polls import Polls
+from trioder.control.alarms.probes import HostPaths
+from trioder.control.alarms.register import AlarmRegister
+from trioder.control.dispatcher import Dispatcher
+from trioder.domain.access import ALL_TENANTS, Scope
+from trioder.domain.alarms import (
+    RULES,
+    Alarm,
+    AlarmFilter,
+    AlarmKind,
+    AlarmSource,
+    Severity,
+    cleared_type,
+    severity_of_event,
+)
+from trioder.domain.fleet import Fleet
+from trioder.events import facts
+from trioder.events.bus import EventBus
+from trioder.events.counters import Counters
+from trioder.gateway.sessions import SessionRegistry
+from trioder.ingest.latest import LatestState
+from trioder.ingest.service import Ingest
+from trioder.process.slices import Steps, parts_of, run_in_slices
+from trioder.process.wall_time import WallClock
+from trioder.store.interface import Store, StoreUnavailableError
+
+log = structlog.stdlib.get_logger(__name__)
+
+# Until agents have had the time to connect, nothing is away, and what was open stays open.
+START_GRACE_S = 60.0
+_TICK_S = 1.0
+# A fleet has far fewer open alarms: they are grouped.
+_MAX_RESTORED = 10_000
+# The cost of beginning or ending one condition, and of one alarm.
+_CONDITION_US = 4.0
+_ALARM_US = 40.0
+# What ends a setpoint that deviates, or replaces it.
+_NOT_DEVIATING = frozenset(
+    {"queued", "sent", "tracking", "completed", "superseded", "expired", "failed", "not_tracked", "rejected"}
+)
+_ACCEPTED = frozenset({"accepted", "clamped", "tracking"})
+_AWAY = "no agent drives it"
+
+
+class AlarmEngine:
+    """Raises, groups and clears all alarms.
+
+    Attributes:
+        register: the open alarms, and the last cleared ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        sessions: SessionRegistry,
+        latest: LatestState,
+        ingest: Ingest,
+        dispatcher: Dispatcher,
+        store: Store,
+        counters: Counters,
+        events: EventBus,
+        wall: WallClock,
+        rng: random.Random,
+        host: HostPaths | None = None,
+    ) -> None:
+        self.register = AlarmRegister(fleet=fleet, store=store, counters=counters, events=events, wall=wall)
+        self._fleet = fleet
+        self._sessions = sessions
+        self._latest = latest
+        self._dispatcher = dispatcher
+        self._store = store
+        self._counters = counters
+        self._wall = wall
+        self._rng = rng
+        self._agents = KnownAgents(fleet)
+        self._conditions = Conditions()
+        self._grouping = Grouping(
+            group_of=self._group_of, tenant_of=self._tenant_of, is_whole=self._is_one_alarm
+        )
+        self._agent_events = AgentEventRecorder(
+            fleet=fleet, agents=self._agents, record=store.record_event, counters=counters, wall=wall
+        )
+        self._polls = Polls(
+            fleet=fleet,
+            sessions=sessions,
+            latest=latest,
+            ingest=ingest,
+            store=store,
+            wall=wall,
+            host=host or HostPaths(),
+            begin=self.begin,
+            end=self.end,
+        )
+        # Assets with suspect or bad values, by key: which of the two may change.
+        self._value_reasons: dict[int, str] = {}
+        self._grace_ends_s: float | None = trio.current_time() + START_GRACE_S
+        self._restored = False
+        self._handle(events)
+
+    def _handle(self, events: EventBus) -> None:
+        events.handle(facts.SessionOpened, self._session_opened)
+        events.handle(facts.SessionClosed, self._session_closed)
+        events.handle(facts.RegistrationChecked, self._registration_checked)
+        events.handle(facts.ConditionRaised, self._condition_raised)
+        events.handle(facts.ConditionCleared, self._condition_cleared)
+        events.handle(facts.DispatchChanged, self._dispatch_changed)
+        events.handle(facts.BatchesLost, self._batches_lost)
+        events.handle(facts.AgentEvent, self._agent_event)
+        events.handle(facts.FleetChanged, self._fleet_changed)
+
+    def begin(
+        self,
+        kind: AlarmKind,
+        source: AlarmSource,
+        reason: str,
+        *,
+        value: float | None = None,
+        severity: Severity | None = None,
+    ) -> None:
+        """A condition is seen; `severity` where it is not that of the rule."""
+        changed = self._conditions.begin(
+            kind,
+            source,
+            now_s=trio.current_time(),
+            reason=reason,
+            value=value,
+            severity=severity,
+        )
+        if changed and (condition := self._conditions.get(kind, source)) is not None:
+            self._grouping.update(condition)
+
+    def end(self, kind: AlarmKind, source: AlarmSource) -> None:
+        """A condition is absent."""
+        self._conditions.end(kind, source, now_s=trio.current_time())
+
+    async def run(self) -> None:
+        """Poll, and raise and clear alarms, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._polls.run_host)
+            while True:
+                started_s = trio.current_time()
+                if not self._restored:
+                    await self.restore()
+                await run_in_slices(self._polls.steps())
+                await run_in_slices(self._tick_steps())
+                await trio.sleep_until(started_s + _TICK_S)
+
+    async def restore(self) -> None:
+        """Read the alarms that were open when the headend before this one stopped, if it is possible."""
+        try:
+            found = await self._store.open_alarms(limit=_MAX_RESTORED)
+        except StoreUnavailableError:
+            return
+        self._restored = True
+        # Those of this headend are in memory.
+        alarms = [alarm for alarm in found if self.register.find(alarm.alarm_id) is None]
+        if not alarms:
+            return
+        now_s = trio.current_time()
+        self._grace_ends_s = max(self._grace_ends_s or 0.0, now_s + START_GRACE_S)
+        for alarm in alarms:
+            self._restore(alarm, now_s=now_s, grace_ends_s=self._grace_ends_s)
+        log.info("open alarms restored", alarms=len(self.register))
+
+    def find(self, alarm_id: str) -> Alarm | None:
+        """Return an alarm that is in memory."""
+        return self.register.find(alarm_id)
+
+    async def newest(self, which: AlarmFilter, *, limit: int) -> Sequence[Alarm]:
+        """Return the newest alarms that match, newest first; open ones also while the database is away.
+
+        Raises:
+            StoreUnavailableError: cleared alarms are asked for, and the database does not answer.
+        """
+        in_memory = self.register.newest(which, limit=limit)
+        if which.state == "open" or self._store.health == "disabled":
+            await trio.lowlevel.checkpoint()
+            return in_memory
+        recorded = await self._store.alarms(which, limit=limit)
+        # What is in memory may be newer than what is written; or no longer match.
+        by_id = {alarm.alarm_id: alarm for alarm in recorded if self.register.find(alarm.alarm_id) is None}
+        by_id |= {alarm.alarm_id: alarm for alarm in in_memory}
+        return sorted(by_id.values(), key=lambda alarm: alarm.order, reverse=True)[:limit]
+
+    async def read(self, alarm_id: str, *, scope: Scope) -> Alarm | None:
+        """Return the alarm with this id, from memory or the database; None if there is none in the scope.
+
+        Raises:
+            StoreUnavailableError: it is not in memory, and the database does not answer.
+        """
+        found = self.register.find(alarm_id)
+        if found is None:
+            return await self._store.find_alarm(alarm_id, scope=scope)
+        await trio.lowlevel.checkpoint()
+        return found if AlarmFilter(scope=scope).matches(found) else None
+
+    # Facts.
+
+    def _session_opened(self, fact: facts.SessionOpened) -> None:
+        if not fact.asset_keys:
+            return
+        moved = self._agents.opened(fact.agent_id, fact.session_id, fact.asset_keys)
+        for key in fact.asset_keys:
+            self.end("away", self._asset(key))
+        for key in moved:
+            for condition in self._conditions.of_source(self._fleet.asset_ids[key]):
+                self._grouping.regroup(condition.kind, condition.source)
+        self._grouping.touch("away", AlarmSource("agent", fact.agent_id))
+
+    def _session_closed(self, fact: facts.SessionClosed) -> None:
+        if not self._agents.closed(fact.agent_id, fact.session_id):
+            return
+        for key in fact.asset_keys:
+            if self._sessions.session_of(key) is None:
+                self.begin("away", self._asset(key), _AWAY)
+                self.end("stale", self._asset(key))
+        self._polls.session_closed(fact.agent_id)
+        self._grouping.touch("away", AlarmSource("agent", fact.agent_id))
+
+    def _registration_checked(self, fact: facts.RegistrationChecked) -> None:
+        agent = AlarmSource("agent", fact.agent_id)
+        if fact.differing_keys:
+            first = self._fleet.assets[fact.differing_keys[0]]
+            count = len(fact.differing_keys)
+            self.begin(
+                "nameplate_differs",
+                agent,
+                f"{count} nameplates differ from the fleet file, the first of {first.name}",
+                value=float(count),
+            )
+        else:
+            self.end("nameplate_differs", agent)
+        if fact.unknown_count:
+            listed = ", ".join(fact.unknown_ids[:3])
+            self.begin(
+                "unknown_asset",
+                agent,
+                f"{fact.unknown_count} registered assets are not in the fleet: {listed}",
+                value=float(fact.unknown_count),
+            )
+        else:
+            self.end("unknown_asset", agent)
+        self._polls.certificate(agent, "the agent's certificate", fact.certificate_expires_s)
+
+    def _condition_raised(self, fact: facts.ConditionRaised) -> None:
+        match fact.kind:
+            case "values":
+                for key in fact.asset_keys:
+                    self._value_reasons[key] = fact.reason
+                    self._begin_values(key)
+            case "sample_time" | "clock_skew":
+                self.begin(fact.kind, AlarmSource("agent", fact.agent_id), fact.reason)
+
+    def _condition_cleared(self, fact: facts.ConditionCleared) -> None:
+        match fact.kind:
+            case "values":
+                for key in fact.asset_keys:
+                    self._value_reasons.pop(key, None)
+                    self.end("value_suspect", self._asset(key))
+                    self.end("value_bad", self._asset(key))
+            case "sample_time" | "clock_skew":
+                self.end(fact.kind, AlarmSource("agent", fact.agent_id))
+
+    def _begin_values(self, key: int) -> None:
+        quality = self._latest.quality(key, self._wall.now_ms())
+        if quality in {"suspect", "bad"}:
+            is_bad, source = quality == "bad", self._asset(key)
+            self.begin("value_bad" if is_bad else "value_suspect", source, self._value_reasons[key])
+            self.end("value_suspect" if is_bad else "value_bad", source)
+
+    def _dispatch_changed(self, fact: facts.DispatchChanged) -> None:
+        state = fact.state
+        if state is None:
+            return
+        for key in fact.asset_keys:
+            source, reason = self._asset(key), fact.reason or state
+            if state == "deviating":
+                self.begin("deviating", source, reason)
+            elif state in _NOT_DEVIATING:
+                self.end("deviating", source)
+            if state == "rejected":
+                self.begin("dispatch_rejected", source, f"the agent rejected {fact.dispatch_id}: {reason}")
+            elif state == "not_tracked":
+                self.begin("dispatch_not_tracked", source, f"{fact.dispatch_id}: {reason}")
+            if state in _ACCEPTED:
+                self.end("dispatch_rejected", source)
+            if state == "tracking":
+                self.end("dispatch_not_tracked", source)
+
+    def _batches_lost(self, fact: facts.BatchesLost) -> None:
+        self.begin(
+            "gap",
+            AlarmSource("agent", fact.agent_id),
+            f"{fact.batches} telemetry batches were dropped before they were stored",
+            value=float(fact.batches),
+        )
+
+    def _agent_event(self, event: facts.AgentEvent) -> None:
+        self._agent_events.record(event)
+        severity, clears = severity_of_event(event.severity), cleared_type(event.event_type)
+        if severity is None and clears is None:
+            return
+        key = self._agent_events.own_asset(event)
+        source = AlarmSource("agent", event.agent_id) if key is None else self._asset(key)
+        if clears is not None:
+            self.end("device_fault", source._replace(detail=clears))
+        elif severity is not None:
+            reason = f"{event.event_type}: {event.message}" if event.message else event.event_type
+            self.begin("device_fault", source._replace(detail=event.event_type), reason, severity=severity)
+
+    def _fleet_changed(self, fact: facts.FleetChanged) -> None:
+        change = fact.change
+        for key in change.retired:
+            self._value_reasons.pop(key, None)
+            for condition in self._conditions.of_source(self._fleet.asset_ids[key]):
+                self._forget(condition)
+        self._agents.retire(change.retired)
+        self._polls.retired(change.retired)
+        if self._grace_ends_s is None:
+            for key in change.added:
+                if self._sessions.session_of(key) is None:
+                    self.begin("away", self._asset(key), _AWAY)
+
+    # Conditions become alarms.
+
+    def _forget(self, condition: Condition) -> None:
+        was_active = self._conditions.forget(condition.kind, condition.source)
+        if was_active is not None:
+            self._grouping.update(was_active)
+
+    def _tick_steps(self) -> Steps[None]:
+        now_s = trio.current_time()
+        for part in parts_of(tuple(self._value_reasons)):
+            for key in part:
+                if key in self._value_reasons:
+                    self._begin_values(key)
+            yield _CONDITION_US * len(part)
+        grace_ended = self._grace_ends_s is not None and now_s >= self._grace_ends_s
+        if grace_ended:
+            self._grace_ends_s = None
+            yield from self._away_steps()
+        for condition in self._conditions.pop_due(now_s):
+            self._grouping.update(condition)
+            yield _CONDITION_US
+        if grace_ended:
+            self._grouping.release_adopted()
+        for change in self._grouping.changes():
+            self._apply(change)
+            yield _ALARM_US * (len(change.wanted) + len(change.shown))
+        self._agent_events.report_dropped()
+        self._counters.alarm_conditions_dropped = self._conditions.dropped
+
+    def _away_steps(self) -> Steps[None]:
+        """The assets that no agent drives when the grace has ended, and setpoints that deviate."""
+        for part in parts_of(self._fleet.keys):
+            for key in part:
+                if self._sessions.session_of(key) is None:
+                    self.begin("away", self._asset(key), _AWAY)
+                setpoint = self._dispatcher.in_force(key)
+                if setpoint is not None and setpoint.state == "deviating":
+                    self.begin("deviating", self._asset(key), setpoint.reason or setpoint.state)
+            yield _CONDITION_US * len(part)
+
+    def _apply(self, change: Change) -> None:
+        for source, wanted in change.wanted.items():
+            shown = self.register.get_open(change.kind, source)
+            described = describe(change.kind, wanted, fleet=self._fleet, agents=self._agents)
+            if shown is None:
+                self.register.raise_alarm(
+                    described.alarm(self._new_id(), change.kind, source, self._wall.now_ms())
+                )
+            else:
+                self.register.update(shown, described.update(shown))
+        for source in change.shown - change.wanted.keys():
+            shown = self.register.get_open(change.kind, source)
+            if shown is not None:
+                condition = self._conditions.get(change.kind, source)
+                is_regrouped = change.lasts and (condition is None or condition.is_active)
+                self.register.clear(shown, reason="it is grouped anew, and lasts" if is_regrouped else "")
+
+    def _new_id(self) -> str:
+        return str(UUID(int=self._rng.getrandbits(128), version=4))
+
+    # Where conditions belong.
+
+    def _asset(self, key: int) -> AlarmSource:
+        return AlarmSource("asset", self._fleet.asset_ids[key])
+
+    def _group_of(self, source: AlarmSource) -> AlarmSource:
+        if source.kind == "agent":
+            return AlarmSource("agent", source.id)
+        key = self._fleet.index_by_id.get(source.id) if source.kind == "asset" else None
+        if key is None:
+            return source
+        agent_id = self._agents.agent_of(key)
+        return (
+            AlarmSource("site", self._fleet.assets[key].site_id)
+            if agent_id is None
+            else AlarmSource("agent", agent_id)
+        )
+
+    def _tenant_of(self, group: AlarmSource) -> str:
+        match group.kind:
+            case "agent":
+                return self._agents.scope_of(self._agents.keys_of(group.id))[0]
+            case "site":
+                site = self._fleet.sites_by_id.get(group.id) or self._fleet.former_sites.get(group.id)
+                return ALL_TENANTS if site is None else site.tenant
+            case _:
+                return ALL_TENANTS
+
+    def _is_one_alarm(self, kind: AlarmKind, group: AlarmSource) -> bool:
+        return kind == "away" and group.kind == "agent" and not self._agents.is_connected(group.id)
+
+    # From before the start.
+
+    def _restore(self, alarm: Alarm, *, now_s: float, grace_ends_s: float) -> None:
+        open_now = self.register.get_open(alarm.kind, alarm.source)
+        if open_now is not None:
+            # It was raised again while the database was away.
+            cleared_ms = max(open_now.raised_ms, alarm.raised_ms)
+            self._store.record_alarm(replace(alarm, cleared_ms=cleared_ms))
+            return
+        self.register.adopt(alarm)
+        sources = [alarm.source]
+        if alarm.source.kind in {"agent", "site"} and alarm.asset_ids:
+            sources = [AlarmSource("asset", asset_id, alarm.source.detail) for asset_id in alarm.asset_ids]
+        keys = [
+            key
+            for source in sources
+            if source.kind == "asset" and (key := self._fleet.index_by_id.get(source.id)) is not None
+        ]
+        if alarm.agent_id:
+            self._agents.drove(alarm.agent_id, [k for k in keys if self._sessions.session_of(k) is None])
+        hold_s = RULES[alarm.kind].hold_s
+        ends_s = None
+        if hold_s is not None:
+            ends_s = now_s + hold_s - max(0, self._wall.now_ms() - alarm.raised_ms) / 1000
+        restored = self._restore_conditions(
+            alarm, self._sources_in_fleet(sources), clears_s=grace_ends_s, ends_s=ends_s
+        )
+        groups = {self._group_of(condition.source) for condition in restored} or {
+            self._group_of(alarm.source) if alarm.source.kind == "asset" else alarm.source
+        }
+        for group in groups:
+            self._grouping.adopt(alarm.kind, group, alarm.source)
+
+    def _sources_in_fleet(self, sources: Iterable[AlarmSource]) -> list[AlarmSource]:
+        return [
+            source for source in sources if source.kind != "asset" or source.id in self._fleet.index_by_id
+        ]
+
+    def _restore_conditions(
+        self, alarm: Alarm, sources: Sequence[AlarmSource], *, clears_s: float, ends_s: float | None
+    ) -> list[Condition]:
+        if alarm.source.kind == "site" or (alarm.source.kind == "headend" and alarm.source.id):
+            sources = [source for source in sources if source.kind == "asset"]
+        conditions = [
+            self._conditions.restore(
+                alarm.kind,
+                source,
+                reason=restored_reason(alarm),
+                severity=alarm.severity,
+                clears_s=clears_s,
+                ends_s=ends_s,
+            )
+            for source in sources
+        ]
+        restored = [condition for condition in conditions if condition is not None]
+        for condition in restored:
+            self._grouping.update(condition)
+        return restored
