@@ -51,7 +51,9 @@ class Operation:
         return [
             (parameter["in"], parameter["name"])
             for parameter in self.description["parameters"]
-            if parameter["in"] == "path" or parameter["name"] in {"asset_id", "site_id", "after"}
+            if parameter["in"] == "path"
+            or parameter["name"] in {"asset_id", "site_id", "after"}
+            or (parameter["name"] == "before" and parameter["schema"].get("format") == "uuid")
         ]
 
     def __str__(self) -> str:
@@ -84,6 +86,8 @@ def id_of(name: str, tenant: str, tenants: Tenants, *, stored: bool = False) -> 
         "after": asset_ids(tenant)[0],
         "site_id": site_id(tenant),
         "dispatch_id": stored_id(tenant) if stored else tenants.dispatch_ids[tenant],
+        "alarm_id": stored_id(tenant) if stored else tenants.alarm_ids[tenant],
+        "before": stored_id(tenant) if stored else tenants.alarm_ids[tenant],
     }[name]
 
 
@@ -97,9 +101,12 @@ def body_of(operation: Operation, **fields: object) -> dict[str, Any]:
     if "requestBody" not in operation.description:
         return {}
     [content] = operation.description["requestBody"]["content"].values()
-    # The one body that there is; another fails here.
-    assert content["schema"]["$ref"].endswith("/DispatchBody")
-    body = {"mw": 1.0, "asset_id": asset_ids(OWN)[0]} | fields
+    # The bodies that there are; another fails here.
+    bodies: dict[str, dict[str, Any]] = {
+        "DispatchBody": {"mw": 1.0, "asset_id": asset_ids(OWN)[0]},
+        "AcknowledgeBody": {"comment": "seen"},
+    }
+    body = bodies[content["schema"]["$ref"].rpartition("/")[2]] | fields
     return {"data": msgspec.json.encode(body), "headers": {"content-type": "application/json"}}
 
 
@@ -162,7 +169,7 @@ async def test_what_is_another_tenants_is_answered_as_what_does_not_exist(
                 status, body = await answer(foreign)
                 assert status == 404
                 assert (status, body.replace(foreign_id, UNKNOWN)) == await answer(unknown)
-        if "requestBody" not in operation.description:
+        if operation.path != "/dispatch" or "requestBody" not in operation.description:
             return
         for field, foreign_id in {"asset_id": asset_ids(OTHER)[0], "site_id": site_id(OTHER)}.items():
             fields: dict[str, object] = {"asset_id": None}
@@ -195,11 +202,12 @@ async def test_an_admin_of_all_tenants_sees_both(autojump_clock: object) -> None
                 ids = {
                     name: id_of(name, tenant, tenants) for where, name in operation.names if where == "path"
                 }
+                fields = {"asset_id": asset_ids(tenant)[0]} if operation.path == "/dispatch" else {}
                 response = await tenants.raw(
                     operation.method,
                     path_with(operation, ids),
                     secret=secret_of("admin", "*"),
-                    **body_of(operation, asset_id=asset_ids(tenant)[0]),
+                    **body_of(operation, **fields),
                 )
                 assert response.status_code == 200, str(operation)
                 seen += (await response.get_data()).decode()
