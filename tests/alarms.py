@@ -25,9 +25,10 @@ class Listed(NamedTuple):
 
 
 def list_alarms(headend: Headend, *, limit: int = 10_000) -> Sequence[Listed]:
-    """All alarms in memory, open and cleared, in the order in which they were raised."""
-    alarms = headend.alarms.register.newest(AlarmFilter(), limit=limit)[::-1]
-    return [_listed(headend, alarm) for alarm in sorted(alarms, key=lambda alarm: alarm.raised_ms)]
+    """All alarms in memory, open and cleared, by when they were raised, kind and source."""
+    alarms = headend.alarms.register.newest(AlarmFilter(), limit=limit)
+    listed = [_listed(headend, alarm) for alarm in alarms]
+    return sorted(listed, key=lambda alarm: (alarm.raised_s, alarm.kind, alarm.source))
 
 
 def kinds_and_sources(headend: Headend, *, only_open: bool = False) -> list[tuple[AlarmKind, str]]:
