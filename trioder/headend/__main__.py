@@ -22,6 +22,7 @@ import trio_asyncio
 from trioder.access.document import AccessFileError
 from trioder.access.tls import TlsConfigurationError
 from trioder.api import AllowedHosts, RestOptions, create_app, serve_rest
+from trioder.control.alarms.probes import HostPaths
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
 from trioder.headend.reloads import open_reloads
@@ -310,6 +311,10 @@ async def _run(
                 peers=PeerLimits(peers),
                 access=security.access,
                 access_path=security.access_path,
+                host=HostPaths(
+                    disks=[_existing(state_dir)],
+                    certificates=sorted({path for tls in security.tls for path in tls.certificate_paths}),
+                ),
             ) as headend,
             open_reloads(headend, security.tls),
             trio.open_nursery() as edge,
@@ -349,6 +354,12 @@ async def _run(
             headend.closing.set()
             edge.cancel_scope.deadline = trio.current_time() + _GRACE_S
     log.info("headend stopped")
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    absolute = path.absolute()
+    return next(folder for folder in (absolute, *absolute.parents) if folder.exists())
 
 
 @asynccontextmanager

@@ -7,7 +7,6 @@ from itertools import count
 from typing import Any
 
 import msgspec
-import trio
 from quart.wrappers import Response
 
 from tests.unit.access.documents import document_of, token_entry
@@ -183,6 +182,21 @@ class TwoTenantsStore(NoneStore):
         return None
 
 
+def open_alarm(tenant: str) -> Alarm:
+    return Alarm(
+        alarm_id=uuid_of(80_000 + TENANTS.index(tenant)),
+        kind="dispatch_rejected",
+        severity="major",
+        source=AlarmSource("asset", asset_ids(tenant)[0]),
+        tenant=tenant,
+        asset_ids=(asset_ids(tenant)[0],),
+        site_ids=(site_id(tenant),),
+        count=1,
+        reason="in maintenance",
+        raised_ms=1_767_225_600_000,
+    )
+
+
 def alarm_record(tenant: str) -> Alarm:
     return Alarm(
         alarm_id=stored_id(tenant),
@@ -289,9 +303,7 @@ async def open_tenants(*, options: RestOptions | None = None) -> AsyncIterator[T
                     outcome="ok",
                 )
             )
-            source = AlarmSource("asset", asset_ids(tenant)[0])
-            rest.headend.alarms.begin("dispatch_rejected", source, "in maintenance")
-        await trio.sleep(1.5)
-        for alarm in rest.headend.alarms.register.open_alarms():
-            tenants.alarm_ids[alarm.tenant] = alarm.alarm_id
+            alarm = open_alarm(tenant)
+            tenants.alarm_ids[tenant] = alarm.alarm_id
+            rest.headend.alarms.register.raise_alarm(alarm)
         yield tenants
