@@ -100,7 +100,7 @@ def test_sources_and_details_are_apart() -> None:
     watch.end("stale", ONE)
     watch.run_to(10)
     assert len(watch.conditions) == 3
-    assert len(watch.conditions.of_source("1")) == 2
+    assert len(watch.conditions.of_source(ONE)) == 2
 
 
 def test_an_active_condition_says_when_what_it_shows_has_changed() -> None:

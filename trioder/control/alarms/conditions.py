@@ -5,10 +5,10 @@ What causes conditions is in `engine`, what becomes of active ones in `grouping`
 """
 
 import heapq
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 
 from trioder.domain.alarms import RULES, AlarmKind, AlarmRule, AlarmSource, Severity
 
@@ -64,23 +64,25 @@ class Conditions:
     def __init__(self, rules: Mapping[AlarmKind, AlarmRule] = RULES) -> None:
         self.dropped = 0
         self._rules = rules
-        self._all: dict[tuple[AlarmKind, AlarmSource], Condition] = {}
-        self._by_source: defaultdict[str, dict[Condition, None]] = defaultdict(dict)
-        self._count_by_kind: Counter[AlarmKind] = Counter()
+        # About 300 bytes a condition: of a large fleet there may be as many as assets.
+        self._by_kind: dict[AlarmKind, dict[AlarmSource, Condition]] = {kind: {} for kind in rules}
+        # Those of a source with a detail, which alone may be several of a kind.
+        self._detailed: defaultdict[str, dict[Condition, None]] = defaultdict(dict)
         self._due: list[tuple[float, int, Condition]] = []
         self._numbers = count()
 
     def __len__(self) -> int:
         """How many there are, whether active or not."""
-        return len(self._all)
+        return sum(map(len, self._by_kind.values()))
 
     def get(self, kind: AlarmKind, source: AlarmSource) -> Condition | None:
         """The condition of a source."""
-        return self._all.get((kind, source))
+        return self._by_kind[kind].get(source)
 
-    def of_source(self, source_id: str) -> Sequence[Condition]:
-        """The conditions of an asset or agent, of whatever detail."""
-        return tuple(self._by_source.get(source_id, ()))
+    def of_source(self, source: AlarmSource) -> Sequence[Condition]:
+        """The conditions of a source without a detail, and of it with any."""
+        plain = [one for of_kind in self._by_kind.values() if (one := of_kind.get(source)) is not None]
+        return [*plain, *(one for one in self._detailed.get(source.id, ()) if one.source.kind == source.kind)]
 
     def begin(
         self,
@@ -95,7 +97,7 @@ class Conditions:
         """The condition is seen; return whether an active one has changed in what it shows."""
         rule = self._rules[kind]
         severity = severity or rule.severity
-        condition = self._all.get((kind, source))
+        condition = self._by_kind[kind].get(source)
         if condition is None:
             condition = self._add(kind, source, reason, value, severity)
             if condition is None:
@@ -114,7 +116,7 @@ class Conditions:
 
     def end(self, kind: AlarmKind, source: AlarmSource, *, now_s: float) -> None:
         """The condition is absent."""
-        condition = self._all.get((kind, source))
+        condition = self._by_kind[kind].get(source)
         if condition is None:
             return
         if not condition.is_active:
@@ -146,7 +148,7 @@ class Conditions:
             clears_s: when it is no longer active, unless it is seen before.
             ends_s: for one that ends by itself, when; such a one is still on.
         """
-        if (kind, source) in self._all:
+        if source in self._by_kind[kind]:
             return None
         condition = self._add(kind, source, reason, None, severity)
         if condition is None:
@@ -160,7 +162,7 @@ class Conditions:
 
     def forget(self, kind: AlarmKind, source: AlarmSource) -> Condition | None:
         """Remove a condition without a delay; return it if it was active."""
-        condition = self._all.get((kind, source))
+        condition = self._by_kind[kind].get(source)
         if condition is None:
             return None
         self._remove(condition)
@@ -173,7 +175,7 @@ class Conditions:
             _, _, condition = heapq.heappop(self._due)
             condition.scheduled_s = None
             due_s = condition.due_s
-            if due_s is None or self._all.get((condition.kind, condition.source)) is not condition:
+            if due_s is None or self._by_kind[condition.kind].get(condition.source) is not condition:
                 continue
             if due_s > now_s:
                 self._schedule(condition)
@@ -193,22 +195,22 @@ class Conditions:
     def _add(
         self, kind: AlarmKind, source: AlarmSource, reason: str, value: float | None, severity: Severity
     ) -> Condition | None:
-        if kind in _NAMED_BY_PEERS and self._count_by_kind[kind] >= MAX_NAMED_BY_PEERS:
+        if kind in _NAMED_BY_PEERS and len(self._by_kind[kind]) >= MAX_NAMED_BY_PEERS:
             self.dropped += 1
             return None
         condition = Condition(kind=kind, source=source, reason=reason, value=value, severity=severity)
-        self._all[kind, source] = condition
-        self._by_source[source.id][condition] = None
-        self._count_by_kind[kind] += 1
+        self._by_kind[kind][source] = condition
+        if source.detail:
+            self._detailed[source.id][condition] = None
         return condition
 
     def _remove(self, condition: Condition) -> None:
-        del self._all[condition.kind, condition.source]
-        of_source = self._by_source[condition.source.id]
-        del of_source[condition]
-        if not of_source:
-            del self._by_source[condition.source.id]
-        self._count_by_kind[condition.kind] -= 1
+        source = condition.source
+        del self._by_kind[condition.kind][source]
+        if source.detail:
+            del self._detailed[source.id][condition]
+            if not self._detailed[source.id]:
+                del self._detailed[source.id]
         condition.due_s = None
 
     def _schedule(self, condition: Condition) -> None:
@@ -217,11 +219,11 @@ class Conditions:
             return
         condition.scheduled_s = due_s
         heapq.heappush(self._due, (due_s, next(self._numbers), condition))
-        if len(self._due) > 4 * len(self._all) + _MIN_SCHEDULED:
+        if len(self._due) > 4 * len(self) + _MIN_SCHEDULED:
             # Those of removed conditions would stay until they are due, which may be in a day.
             self._due = [
                 (due_s, next(self._numbers), each)
-                for each in self._all.values()
+                for each in chain.from_iterable(of_kind.values() for of_kind in self._by_kind.values())
                 if (due_s := each.due_s) is not None
             ]
             for due_s, _, each in self._due:

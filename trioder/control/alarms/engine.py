@@ -222,7 +222,7 @@ class AlarmEngine:
         for key in fact.asset_keys:
             self.end("away", self._asset(key))
         for key in moved:
-            for condition in self._conditions.of_source(self._fleet.asset_ids[key]):
+            for condition in self._conditions.of_source(self._asset(key)):
                 self._grouping.regroup(condition.kind, condition.source)
         self._grouping.touch("away", AlarmSource("agent", fact.agent_id))
 
@@ -331,7 +331,7 @@ class AlarmEngine:
         change = fact.change
         for key in change.retired:
             self._value_reasons.pop(key, None)
-            for condition in self._conditions.of_source(self._fleet.asset_ids[key]):
+            for condition in self._conditions.of_source(self._asset(key)):
                 self._forget(condition)
         self._agents.retire(change.retired)
         self._polls.retired(change.retired)

@@ -56,6 +56,7 @@ class _OfKind:
     """The active conditions of one kind, by group."""
 
     members: dict[AlarmSource, dict[AlarmSource, Condition]] = field(default_factory=dict)
+    group_of: dict[AlarmSource, AlarmSource] = field(default_factory=dict)
     tenants: dict[AlarmSource, str] = field(default_factory=dict)
     groups_by_tenant: defaultdict[str, set[AlarmSource]] = field(default_factory=lambda: defaultdict(set))
     # Each group, or summary, and the sources of its alarms.
@@ -87,7 +88,6 @@ class Grouping:
         self._tenant_of = tenant_of
         self._is_whole = is_whole
         self._kinds: defaultdict[AlarmKind, _OfKind] = defaultdict(_OfKind)
-        self._groups: dict[tuple[AlarmKind, AlarmSource], AlarmSource] = {}
 
     def update(self, condition: Condition) -> None:
         """The condition has become active, is no longer, or shows something else."""
@@ -98,9 +98,10 @@ class Grouping:
 
     def regroup(self, kind: AlarmKind, source: AlarmSource) -> None:
         """The group of a source may have changed."""
-        group = self._groups.get((kind, source))
+        of_kind = self._kinds[kind]
+        group = of_kind.group_of.get(source)
         if group is not None and self._group_of(source) != group:
-            condition = self._kinds[kind].members[group][source]
+            condition = of_kind.members[group][source]
             self._remove(condition)
             self._add(condition)
 
@@ -133,10 +134,9 @@ class Grouping:
 
     def _add(self, condition: Condition) -> None:
         of_kind = self._kinds[condition.kind]
-        key = condition.kind, condition.source
-        group = self._groups.get(key)
+        group = of_kind.group_of.get(condition.source)
         if group is None:
-            group = self._groups[key] = self._group_of(condition.source)
+            group = of_kind.group_of[condition.source] = self._group_of(condition.source)
         if group not in of_kind.members:
             tenant = of_kind.tenants[group] = self._tenant_of(group)
             of_kind.members[group] = {}
@@ -146,7 +146,7 @@ class Grouping:
 
     def _remove(self, condition: Condition) -> None:
         of_kind = self._kinds[condition.kind]
-        group = self._groups.pop((condition.kind, condition.source), None)
+        group = of_kind.group_of.pop(condition.source, None)
         if group is None:
             return
         of_kind.dirty[group] = None

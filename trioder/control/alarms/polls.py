@@ -30,7 +30,7 @@ from trioder.store.interface import Store
 
 DISK_EVERY_S, CERTIFICATES_EVERY_S = 10.0, 3600.0
 # The state of charge of every asset is checked once in so many polls.
-_SOC_POLLS = 10
+_SOC_POLLS = 30
 # A file system that does not answer.
 _DISK_WITHIN_S = 5.0
 _DAY_S = 86_400.0
