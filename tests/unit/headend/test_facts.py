@@ -126,6 +126,38 @@ async def test_alarms_of_a_session_are_cleared_at_the_latest_with_its_end(autoju
     assert {fact.session_id for fact in published} == {grant.session_id}
 
 
+async def test_an_alarm_changes_when_it_is_raised_acknowledged_and_cleared(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        published = collect(rig, facts.AlarmChanged)
+        agent = await rig.registered(0)
+        for event_type in ("FAN_FAULT", "FAN_FAULT_CLEARED"):
+            event = pb.Event(event_type=event_type, severity="error", timestamp="2026-01-01T00:00:00Z")
+            await send(agent, pb.AgentToHeadend(event=event))
+            await trio.sleep(3.0)
+            for alarm in rig.headend.alarms.register.open_alarms():
+                rig.headend.alarms.register.acknowledge(alarm, by="ann", comment=None)
+        await trio.sleep(10.0)
+    assert [fact.transition for fact in published] == ["raised", "acknowledged", "cleared"]
+    assert len({fact.key for fact in published}) == 1
+    assert published[-1].alarm.acknowledged_by == "ann"
+
+
+async def test_lost_batches_and_what_a_registration_differs_in_are_published(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        published = collect(rig, facts.RegistrationChecked, facts.BatchesLost)
+        agent = await rig.registered(0, 7)
+        await send(agent, pulse(1, 0))
+        message = pulse(5, 0)
+        message.telemetry_batch.gap_from_seq = 2
+        await send(agent, message)
+    checked, lost = published
+    assert isinstance(checked, facts.RegistrationChecked)
+    assert isinstance(lost, facts.BatchesLost)
+    assert (list(checked.unknown_ids), checked.unknown_count) == ([asset_id(7)], 1)
+    assert checked.certificate_expires_s is None
+    assert (lost.agent_id, lost.batches) == ("agent", 3)
+
+
 async def test_an_agents_event_is_published_with_bounded_texts(autojump_clock: object) -> None:
     async with open_rig() as rig:
         published = collect(rig, facts.AgentEvent)
