@@ -266,9 +266,9 @@ class LatestState:
         """Those of the assets whose latest sample is older than it should be; all of them have an agent."""
         oldest_ms = now_ms - round(self.stale_after_s * 1000)
         run = _run_of(keys)
-        if run is not None and min(self._made_ms[run]) >= oldest_ms and 0 not in self._in_session[run]:
+        if run is not None and min(self._made_ms[run]) >= oldest_ms:
             return ()
-        return [key for key in keys if self._made_ms[key] < oldest_ms or not self._in_session[key]]
+        return [key for key in keys if self._made_ms[key] < oldest_ms]
 
     def is_current(self, key: int, ts_unix_ms: int, now_ms: int) -> bool:
         """Whether the asset's latest sample is the one of this time, from its agent, and not stale."""

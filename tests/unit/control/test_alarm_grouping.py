@@ -117,6 +117,16 @@ def test_a_summary_takes_over_the_alarms_before_it_and_what_comes_later() -> Non
     assert groups.shown() == {SUMMARY: SUMMARIZE_ABOVE + 2}
 
 
+def test_a_summary_stays_until_there_are_as_few_alarms_as_its_hysteresis_says() -> None:
+    groups = Groups()
+    members = [f"agent{number}/0" for number in range(SUMMARIZE_ABOVE + 1)]
+    groups.on(*members)
+    groups.off(*members[SEPARATE_AT + 1 :])
+    assert groups.shown() == {SUMMARY: SEPARATE_AT + 1}
+    groups.off(members[SEPARATE_AT])
+    assert groups.shown() == {("asset", one): 1 for one in members[:SEPARATE_AT]}
+
+
 def test_a_source_that_moves_to_another_agent_is_counted_there() -> None:
     groups = Groups()
     moved = {"a/0": "b"}

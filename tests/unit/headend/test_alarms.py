@@ -121,6 +121,53 @@ async def test_an_asset_that_its_agent_no_longer_registers_is_away_itself(autoju
         assert kinds_and_sources(rig.headend, only_open=True) == []
 
 
+async def test_an_agent_that_returns_for_other_assets_leaves_its_former_ones_away(
+    autojump_clock: object,
+) -> None:
+    async with open_rig(assets=3) as rig:
+        await (await reporter(rig, 2)).agent.disconnect()
+        await trio.sleep(15.0)
+        assert kinds_and_sources(rig.headend) == [("away", "agent agent")]
+        await rig.registered(2, epoch=2)
+        await trio.sleep(2.0)
+        assert kinds_and_sources(rig.headend, only_open=True) == [
+            ("away", "asset Battery 0"),
+            ("away", "asset Battery 1"),
+        ]
+
+
+async def test_a_session_that_supersedes_an_open_one_is_no_alarm(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        for epoch in range(1, 6):
+            agent = await reporter(rig, 3, epoch=epoch)
+            await agent.report(8)
+        await agent.report(30)
+        assert list_alarms(rig.headend) == []
+
+
+async def test_a_stale_asset_whose_agent_is_lost_is_away(autojump_clock: object) -> None:
+    async with open_rig(assets=1) as rig:
+        agent = await reporter(rig)
+        await trio.sleep(20.0)
+        assert kinds_and_sources(rig.headend, only_open=True) == [("stale", "asset Battery 0")]
+        await agent.agent.disconnect()
+        await trio.sleep(15.0)
+        assert kinds_and_sources(rig.headend, only_open=True) == [("away", "agent agent")]
+
+
+async def test_alarms_of_assets_that_another_agent_takes_over_are_grouped_there(
+    autojump_clock: object,
+) -> None:
+    async with open_rig(assets=10) as rig:
+        agent = await reporter(rig, 10)
+        await agent.report(40, soc=40.0)
+        assert kinds_and_sources(rig.headend) == [("soc_limit", "agent agent")]
+        await agent.agent.disconnect()
+        agent = await reporter(rig, 10, agent_id="other", outbox_id="other")
+        await agent.report(10, soc=40.0)
+        assert kinds_and_sources(rig.headend, only_open=True) == [("soc_limit", "agent other")]
+
+
 async def test_assets_without_telemetry_are_stale_and_as_many_one_alarm(autojump_clock: object) -> None:
     async with open_rig(assets=20) as rig:
         agent = await reporter(rig, 20)
@@ -352,6 +399,31 @@ async def test_telemetry_that_is_not_stored_is_a_backlog(autojump_clock: object)
             store.commit()
             await agent.report(1)
         assert kinds_and_sources(rig.headend, only_open=True) == []
+
+
+async def test_a_backlog_of_an_agent_that_is_gone_is_not_known(autojump_clock: object) -> None:
+    store = SlowStore()
+    async with open_rig(assets=1, store=store) as rig:
+        agent = await reporter(rig)
+        await agent.report(5)
+        store.commit()
+        await agent.report(110)
+        assert kinds_and_sources(rig.headend, only_open=True) == [("backlog", "agent agent")]
+        await agent.agent.disconnect()
+        await trio.sleep(35.0)
+        assert kinds_and_sources(rig.headend, only_open=True) == [("away", "agent agent")]
+
+
+async def test_a_slow_agent_has_no_backlog(autojump_clock: object) -> None:
+    store = SlowStore()
+    async with open_rig(assets=1, store=store) as rig:
+        agent = await reporter(rig)
+        for _ in range(5):
+            await trio.sleep(150.0)
+            await agent.pulse()
+            await trio.sleep(1.0)
+            store.commit()
+        assert listed(rig, "backlog") == []
 
 
 async def test_lost_batches_are_a_gap_for_an_hour(autojump_clock: object) -> None:

@@ -1,4 +1,4 @@
-"""Alarms and events that wait: the newest state of an alarm wins, and what goes first when there is no room."""
+"""Alarms and events that wait: the newest state of an alarm wins; what is dropped first without room."""
 
 from dataclasses import replace
 

@@ -29,8 +29,8 @@ from trioder.process.wall_time import WallClock
 from trioder.store.interface import Store
 
 DISK_EVERY_S, CERTIFICATES_EVERY_S = 10.0, 3600.0
-# The state of charge of every asset is checked once in so many polls.
-_SOC_POLLS = 30
+# The state of charge of every asset is checked at least once in so many polls.
+_SOC_POLLS, _SOC_AT_LEAST = 30, 1_000
 # A file system that does not answer.
 _DISK_WITHIN_S = 5.0
 _DAY_S = 86_400.0
@@ -186,7 +186,7 @@ class Polls:
 
     def _soc_steps(self) -> Steps[None]:
         keys = self._fleet.keys
-        size = -(-len(keys) // _SOC_POLLS)
+        size = max(-(-len(keys) // _SOC_POLLS), _SOC_AT_LEAST)
         begin = self._soc_from if self._soc_from < len(keys) else 0
         self._soc_from = begin + size
         for part in parts_of(keys[begin : begin + size]):
