@@ -9,6 +9,7 @@ from tests.unit.headend.parts import asset_id
 from tests.unit.headend.test_alarms import event, reporter
 from trioder.control.alarms.engine import START_GRACE_S
 from trioder.domain.alarms import Alarm, AlarmFilter
+from trioder.events.facts import BatchesLost
 from trioder.store.interface import StoreHealth, StoreUnavailableError
 from trioder.store.none import NoneStore
 
@@ -114,6 +115,69 @@ async def test_what_is_no_longer_true_is_cleared_with_the_end_of_the_grace(autoj
         await agent.report(10)
         assert recorded(store, is_open=True) == []
         assert rig.headend.counters.alarms_raised == 0
+
+
+async def test_an_alarm_of_an_agent_itself_is_not_one_of_its_assets_after_a_restart(
+    autojump_clock: object,
+) -> None:
+    store = AlarmStore()
+    async with open_rig(store=store) as rig:
+        agent = await reporter(rig, 3)
+        await event(agent.agent, "STORAGE_FAULT", "error")
+        rig.headend.events.publish(BatchesLost("agent", 7, 1))
+        await agent.report(3)
+        await agent.agent.disconnect()
+    expected = [("device_fault", "agent agent STORAGE_FAULT"), ("gap", "agent agent")]
+    async with open_rig(store=store) as rig:
+        agent = await reporter(rig, 3, epoch=2)
+        assert kinds_and_sources(rig.headend) == expected
+        await agent.report(int(START_GRACE_S) + 10)
+        assert kinds_and_sources(rig.headend) == expected
+        assert rig.headend.counters.alarms_raised == 0
+        await event(agent.agent, "STORAGE_FAULT_CLEARED", "info")
+        await agent.report(10)
+        assert kinds_and_sources(rig.headend, only_open=True) == expected[1:]
+
+
+async def test_faults_that_were_one_alarm_are_it_after_a_restart_until_devices_report_their_end(
+    autojump_clock: object,
+) -> None:
+    store = AlarmStore()
+    async with open_rig(assets=8, store=store) as rig:
+        agent = await reporter(rig, 8)
+        for key in range(8):
+            await event(agent.agent, "FAN", "error", asset=asset_id(key))
+        await agent.report(3)
+        await agent.agent.disconnect()
+    async with open_rig(assets=8, store=store) as rig:
+        agent = await reporter(rig, 8, epoch=2)
+        await agent.report(int(START_GRACE_S) + 10)
+        assert kinds_and_sources(rig.headend) == [("device_fault", "agent agent")]
+        for key in range(8):
+            await event(agent.agent, "FAN_CLEARED", "info", asset=asset_id(key))
+        await agent.report(10)
+        assert recorded(store, is_open=True) == []
+        assert rig.headend.counters.alarms_raised == 0
+
+
+async def test_a_summary_is_the_same_alarm_after_a_restart(autojump_clock: object) -> None:
+    store = AlarmStore()
+    async with open_rig(assets=60, store=store) as rig:
+        for number in range(60):
+            agent = await rig.registered(number, agent_id=f"agent {number}", outbox_id=f"{number}")
+            await agent.disconnect()
+        await trio.sleep(20.0)
+        assert kinds_and_sources(rig.headend, only_open=True) == [("away", "headend default")]
+    [alarm_id] = [alarm.alarm_id for alarm in store.by_id.values() if alarm.is_open]
+    async with open_rig(assets=60, store=store) as rig:
+        await trio.sleep(START_GRACE_S - 5.0)
+        assert kinds_and_sources(rig.headend) == [("away", "headend default")]
+        agent = await rig.registered(0)
+        await trio.sleep(30.0)
+        # One site has the assets whose agents are not known.
+        found = kinds_and_sources(rig.headend, only_open=True)
+        assert ("away", "site North") in found
+        assert not store.by_id[alarm_id].is_open
 
 
 async def test_alarms_are_restored_once_the_database_is_there(autojump_clock: object) -> None:

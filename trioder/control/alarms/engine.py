@@ -4,8 +4,8 @@ The handlers of facts cost what has changed, not what was received. Delays run o
 """
 
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
@@ -14,15 +14,15 @@ import trio
 from trioder.control.alarms.agent_events import AgentEventRecorder
 from trioder.control.alarms.agents import KnownAgents
 from trioder.control.alarms.conditions import Condition, Conditions
-from trioder.control.alarms.describe import describe, restored_reason
+from trioder.control.alarms.describe import describe
 from trioder.control.alarms.grouping import Change, Grouping
 from trioder.control.alarms.polls import Polls
 from trioder.control.alarms.probes import HostPaths
+from trioder.control.alarms.recovery import AlarmRecovery
 from trioder.control.alarms.register import AlarmRegister
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.access import ALL_TENANTS, Scope
 from trioder.domain.alarms import (
-    RULES,
     Alarm,
     AlarmFilter,
     AlarmKind,
@@ -49,6 +49,8 @@ START_GRACE_S = 60.0
 _TICK_S = 1.0
 # A fleet has far fewer open alarms: they are grouped.
 _MAX_RESTORED = 10_000
+# Beyond it the alarms from before the start are read later.
+_READ_WITHIN_S = 5.0
 # The cost of beginning or ending one condition, and of one alarm.
 _CONDITION_US = 4.0
 _ALARM_US = 40.0
@@ -95,6 +97,15 @@ class AlarmEngine:
         self._conditions = Conditions()
         self._grouping = Grouping(
             group_of=self._group_of, tenant_of=self._tenant_of, is_whole=self._is_one_alarm
+        )
+        self._recovery = AlarmRecovery(
+            fleet=fleet,
+            sessions=sessions,
+            agents=self._agents,
+            register=self.register,
+            conditions=self._conditions,
+            grouping=self._grouping,
+            group_of=self._group_of,
         )
         self._agent_events = AgentEventRecorder(
             fleet=fleet, agents=self._agents, record=store.record_event, counters=counters, wall=wall
@@ -166,9 +177,10 @@ class AlarmEngine:
 
     async def restore(self) -> None:
         """Read the alarms that were open when the headend before this one stopped, if it is possible."""
-        try:
+        found: Sequence[Alarm] | None = None
+        with trio.move_on_after(_READ_WITHIN_S), suppress(StoreUnavailableError):
             found = await self._store.open_alarms(limit=_MAX_RESTORED)
-        except StoreUnavailableError:
+        if found is None:
             return
         self._restored = True
         # Those of this headend are in memory.
@@ -178,7 +190,11 @@ class AlarmEngine:
         now_s = trio.current_time()
         self._grace_ends_s = max(self._grace_ends_s or 0.0, now_s + START_GRACE_S)
         for alarm in alarms:
-            self._restore(alarm, now_s=now_s, grace_ends_s=self._grace_ends_s)
+            cleared = self._recovery.recover(
+                alarm, now_s=now_s, now_ms=self._wall.now_ms(), grace_ends_s=self._grace_ends_s
+            )
+            if cleared is not None:
+                self._store.record_alarm(cleared)
         log.info("open alarms restored", alarms=len(self.register))
 
     def find(self, alarm_id: str) -> Alarm | None:
@@ -323,6 +339,8 @@ class AlarmEngine:
         source = AlarmSource("agent", event.agent_id) if key is None else self._asset(key)
         if clears is not None:
             self.end("device_fault", source._replace(detail=clears))
+            # One from before the start, of which the type is not known.
+            self.end("device_fault", source)
         elif severity is not None:
             reason = f"{event.event_type}: {event.message}" if event.message else event.event_type
             self.begin("device_fault", source._replace(detail=event.event_type), reason, severity=severity)
@@ -430,62 +448,3 @@ class AlarmEngine:
 
     def _is_one_alarm(self, kind: AlarmKind, group: AlarmSource) -> bool:
         return kind == "away" and group.kind == "agent" and not self._agents.is_connected(group.id)
-
-    # From before the start.
-
-    def _restore(self, alarm: Alarm, *, now_s: float, grace_ends_s: float) -> None:
-        open_now = self.register.get_open(alarm.kind, alarm.source)
-        if open_now is not None:
-            # It was raised again while the database was away.
-            cleared_ms = max(open_now.raised_ms, alarm.raised_ms)
-            self._store.record_alarm(replace(alarm, cleared_ms=cleared_ms))
-            return
-        self.register.adopt(alarm)
-        sources = [alarm.source]
-        if alarm.source.kind in {"agent", "site"} and alarm.asset_ids:
-            sources = [AlarmSource("asset", asset_id, alarm.source.detail) for asset_id in alarm.asset_ids]
-        keys = [
-            key
-            for source in sources
-            if source.kind == "asset" and (key := self._fleet.index_by_id.get(source.id)) is not None
-        ]
-        if alarm.agent_id:
-            self._agents.drove(alarm.agent_id, [k for k in keys if self._sessions.session_of(k) is None])
-        hold_s = RULES[alarm.kind].hold_s
-        ends_s = None
-        if hold_s is not None:
-            ends_s = now_s + hold_s - max(0, self._wall.now_ms() - alarm.raised_ms) / 1000
-        restored = self._restore_conditions(
-            alarm, self._sources_in_fleet(sources), clears_s=grace_ends_s, ends_s=ends_s
-        )
-        groups = {self._group_of(condition.source) for condition in restored} or {
-            self._group_of(alarm.source) if alarm.source.kind == "asset" else alarm.source
-        }
-        for group in groups:
-            self._grouping.adopt(alarm.kind, group, alarm.source)
-
-    def _sources_in_fleet(self, sources: Iterable[AlarmSource]) -> list[AlarmSource]:
-        return [
-            source for source in sources if source.kind != "asset" or source.id in self._fleet.index_by_id
-        ]
-
-    def _restore_conditions(
-        self, alarm: Alarm, sources: Sequence[AlarmSource], *, clears_s: float, ends_s: float | None
-    ) -> list[Condition]:
-        if alarm.source.kind == "site" or (alarm.source.kind == "headend" and alarm.source.id):
-            sources = [source for source in sources if source.kind == "asset"]
-        conditions = [
-            self._conditions.restore(
-                alarm.kind,
-                source,
-                reason=restored_reason(alarm),
-                severity=alarm.severity,
-                clears_s=clears_s,
-                ends_s=ends_s,
-            )
-            for source in sources
-        ]
-        restored = [condition for condition in conditions if condition is not None]
-        for condition in restored:
-            self._grouping.update(condition)
-        return restored

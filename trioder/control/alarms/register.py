@@ -4,9 +4,8 @@ What is to be raised is decided in `grouping`.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 
 import structlog
 
@@ -21,13 +20,13 @@ from trioder.store.interface import Store
 
 log = structlog.stdlib.get_logger(__name__)
 
-# Without a database, these are all that there is.
-MAX_CLEARED = 10_000
+# Without a database, these are all that there is; with one, they may not be written yet.
+MAX_CLEARED, MAX_CLEARED_BESIDE_DATABASE = 10_000, 1_000
 _MAX_REASON_LENGTH = 500
 
 
 class AlarmRegister:
-    """All open alarms, and the newest 10,000 cleared ones."""
+    """All open alarms, and the newest cleared ones: 10,000 without a database, 1,000 with one."""
 
     def __init__(
         self, *, fleet: Fleet, store: Store, counters: Counters, events: EventBus, wall: WallClock
@@ -60,8 +59,11 @@ class AlarmRegister:
 
     def newest(self, which: AlarmFilter, *, limit: int) -> list[Alarm]:
         """Return the newest alarms in memory that match, newest first."""
-        alarms: list[Alarm] = [*self._by_id.values(), *self._cleared.values()]
-        return list(islice(_newest_first(filter(which.matches, alarms)), limit))
+        alarms = list(self._by_id.values())
+        if which.state != "open":
+            alarms += self._cleared.values()
+        found = filter(which.matches, alarms)
+        return sorted(found, key=lambda alarm: alarm.order, reverse=True)[:limit]
 
     def adopt(self, alarm: Alarm) -> None:
         """Add an alarm that is open since before the start."""
@@ -117,7 +119,8 @@ class AlarmRegister:
 
     def _keep_cleared(self, alarm: Alarm) -> None:
         self._cleared[alarm.alarm_id] = alarm
-        if len(self._cleared) > MAX_CLEARED:
+        has_database = self._store.health != "disabled"
+        while len(self._cleared) > (MAX_CLEARED_BESIDE_DATABASE if has_database else MAX_CLEARED):
             self._cleared.popitem(last=False)
 
     def _announce(self, alarm: Alarm, transition: AlarmTransition, *, event_type: str, at_ms: int) -> None:
@@ -170,7 +173,3 @@ class AlarmRegister:
         else:
             after_s = ((alarm.cleared_ms or alarm.raised_ms) - alarm.raised_ms) / 1000
             log.info("alarm cleared", **fields, after_s=after_s)
-
-
-def _newest_first(alarms: Iterator[Alarm]) -> Iterator[Alarm]:
-    return iter(sorted(alarms, key=lambda alarm: alarm.order, reverse=True))
