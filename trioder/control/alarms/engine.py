@@ -1,6 +1,6 @@
-"""The alarm engine: facts and polls become conditions, and once a second the conditions become alarms.
+"""The alarm engine: once a second, polls are made and conditions become alarms. Delays run on Trio's clock.
 
-The handlers of facts cost what has changed, not what was received. Delays run on Trio's clock.
+Conditions begin and end in `fact_handlers` and `polls`.
 """
 
 import random
@@ -13,8 +13,9 @@ import trio
 
 from trioder.control.alarms.agent_events import AgentEventRecorder
 from trioder.control.alarms.agents import KnownAgents
-from trioder.control.alarms.conditions import Condition, Conditions
+from trioder.control.alarms.conditions import Conditions
 from trioder.control.alarms.describe import describe
+from trioder.control.alarms.fact_handlers import AWAY, FactHandlers
 from trioder.control.alarms.grouping import Change, Grouping
 from trioder.control.alarms.polls import Polls
 from trioder.control.alarms.probes import HostPaths
@@ -28,11 +29,8 @@ from trioder.domain.alarms import (
     AlarmKind,
     AlarmSource,
     Severity,
-    cleared_type,
-    severity_of_event,
 )
 from trioder.domain.fleet import Fleet
-from trioder.events import facts
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import SessionRegistry
@@ -54,12 +52,6 @@ _READ_WITHIN_S = 5.0
 # The cost of beginning or ending one condition, and of one alarm.
 _CONDITION_US = 4.0
 _ALARM_US = 40.0
-# What ends a setpoint that deviates, or replaces it.
-_NOT_DEVIATING = frozenset(
-    {"queued", "sent", "tracking", "completed", "superseded", "expired", "failed", "not_tracked", "rejected"}
-)
-_ACCEPTED = frozenset({"accepted", "clamped", "tracking"})
-_AWAY = "no agent drives it"
 
 
 class AlarmEngine:
@@ -121,22 +113,22 @@ class AlarmEngine:
             begin=self.begin,
             end=self.end,
         )
-        # Assets with suspect or bad values, by key: which of the two may change.
-        self._value_reasons: dict[int, str] = {}
         self._grace_ends_s: float | None = trio.current_time() + START_GRACE_S
         self._restored = False
-        self._handle(events)
-
-    def _handle(self, events: EventBus) -> None:
-        events.handle(facts.SessionOpened, self._session_opened)
-        events.handle(facts.SessionClosed, self._session_closed)
-        events.handle(facts.RegistrationChecked, self._registration_checked)
-        events.handle(facts.ConditionRaised, self._condition_raised)
-        events.handle(facts.ConditionCleared, self._condition_cleared)
-        events.handle(facts.DispatchChanged, self._dispatch_changed)
-        events.handle(facts.BatchesLost, self._batches_lost)
-        events.handle(facts.AgentEvent, self._agent_event)
-        events.handle(facts.FleetChanged, self._fleet_changed)
+        self._facts = FactHandlers(
+            fleet=fleet,
+            sessions=sessions,
+            latest=latest,
+            wall=wall,
+            agents=self._agents,
+            conditions=self._conditions,
+            grouping=self._grouping,
+            agent_events=self._agent_events,
+            polls=self._polls,
+            begin=self.begin,
+            end=self.end,
+        )
+        self._facts.handle(events)
 
     def begin(
         self,
@@ -189,6 +181,7 @@ class AlarmEngine:
             return
         now_s = trio.current_time()
         self._grace_ends_s = max(self._grace_ends_s or 0.0, now_s + START_GRACE_S)
+        self._facts.is_in_grace = True
         for alarm in alarms:
             cleared = self._recovery.recover(
                 alarm, now_s=now_s, now_ms=self._wall.now_ms(), grace_ends_s=self._grace_ends_s
@@ -229,152 +222,15 @@ class AlarmEngine:
         await trio.lowlevel.checkpoint()
         return found if AlarmFilter(scope=scope).matches(found) else None
 
-    # Facts.
-
-    def _session_opened(self, fact: facts.SessionOpened) -> None:
-        if not fact.asset_keys:
-            return
-        moved = self._agents.opened(fact.agent_id, fact.session_id, fact.asset_keys)
-        for key in fact.asset_keys:
-            self.end("away", self._asset(key))
-        for key in moved:
-            for condition in self._conditions.of_source(self._asset(key)):
-                self._grouping.regroup(condition.kind, condition.source)
-        self._grouping.touch("away", AlarmSource("agent", fact.agent_id))
-
-    def _session_closed(self, fact: facts.SessionClosed) -> None:
-        if not self._agents.closed(fact.agent_id, fact.session_id):
-            return
-        for key in fact.asset_keys:
-            if self._sessions.session_of(key) is None:
-                self.begin("away", self._asset(key), _AWAY)
-                self.end("stale", self._asset(key))
-        self._polls.session_closed(fact.agent_id)
-        self._grouping.touch("away", AlarmSource("agent", fact.agent_id))
-
-    def _registration_checked(self, fact: facts.RegistrationChecked) -> None:
-        agent = AlarmSource("agent", fact.agent_id)
-        if fact.differing_keys:
-            first = self._fleet.assets[fact.differing_keys[0]]
-            count = len(fact.differing_keys)
-            self.begin(
-                "nameplate_differs",
-                agent,
-                f"{count} nameplates differ from the fleet file, the first of {first.name}",
-                value=float(count),
-            )
-        else:
-            self.end("nameplate_differs", agent)
-        if fact.unknown_count:
-            listed = ", ".join(fact.unknown_ids[:3])
-            self.begin(
-                "unknown_asset",
-                agent,
-                f"{fact.unknown_count} registered assets are not in the fleet: {listed}",
-                value=float(fact.unknown_count),
-            )
-        else:
-            self.end("unknown_asset", agent)
-        self._polls.certificate(agent, "the agent's certificate", fact.certificate_expires_s)
-
-    def _condition_raised(self, fact: facts.ConditionRaised) -> None:
-        match fact.kind:
-            case "values":
-                for key in fact.asset_keys:
-                    self._value_reasons[key] = fact.reason
-                    self._begin_values(key)
-            case "sample_time" | "clock_skew":
-                self.begin(fact.kind, AlarmSource("agent", fact.agent_id), fact.reason)
-
-    def _condition_cleared(self, fact: facts.ConditionCleared) -> None:
-        match fact.kind:
-            case "values":
-                for key in fact.asset_keys:
-                    self._value_reasons.pop(key, None)
-                    self.end("value_suspect", self._asset(key))
-                    self.end("value_bad", self._asset(key))
-            case "sample_time" | "clock_skew":
-                self.end(fact.kind, AlarmSource("agent", fact.agent_id))
-
-    def _begin_values(self, key: int) -> None:
-        quality = self._latest.quality(key, self._wall.now_ms())
-        if quality in {"suspect", "bad"}:
-            is_bad, source = quality == "bad", self._asset(key)
-            self.begin("value_bad" if is_bad else "value_suspect", source, self._value_reasons[key])
-            self.end("value_suspect" if is_bad else "value_bad", source)
-
-    def _dispatch_changed(self, fact: facts.DispatchChanged) -> None:
-        state = fact.state
-        if state is None:
-            return
-        for key in fact.asset_keys:
-            source, reason = self._asset(key), fact.reason or state
-            if state == "deviating":
-                self.begin("deviating", source, reason)
-            elif state in _NOT_DEVIATING:
-                self.end("deviating", source)
-            if state == "rejected":
-                self.begin("dispatch_rejected", source, f"the agent rejected {fact.dispatch_id}: {reason}")
-            elif state == "not_tracked":
-                self.begin("dispatch_not_tracked", source, f"{fact.dispatch_id}: {reason}")
-            if state in _ACCEPTED:
-                self.end("dispatch_rejected", source)
-            if state == "tracking":
-                self.end("dispatch_not_tracked", source)
-
-    def _batches_lost(self, fact: facts.BatchesLost) -> None:
-        self.begin(
-            "gap",
-            AlarmSource("agent", fact.agent_id),
-            f"{fact.batches} telemetry batches were dropped before they were stored",
-            value=float(fact.batches),
-        )
-
-    def _agent_event(self, event: facts.AgentEvent) -> None:
-        self._agent_events.record(event)
-        severity, clears = severity_of_event(event.severity), cleared_type(event.event_type)
-        if severity is None and clears is None:
-            return
-        key = self._agent_events.own_asset(event)
-        source = AlarmSource("agent", event.agent_id) if key is None else self._asset(key)
-        if clears is not None:
-            self.end("device_fault", source._replace(detail=clears))
-            # One from before the start, of which the type is not known.
-            self.end("device_fault", source)
-        elif severity is not None:
-            reason = f"{event.event_type}: {event.message}" if event.message else event.event_type
-            self.begin("device_fault", source._replace(detail=event.event_type), reason, severity=severity)
-
-    def _fleet_changed(self, fact: facts.FleetChanged) -> None:
-        change = fact.change
-        for key in change.retired:
-            self._value_reasons.pop(key, None)
-            for condition in self._conditions.of_source(self._asset(key)):
-                self._forget(condition)
-        self._agents.retire(change.retired)
-        self._polls.retired(change.retired)
-        if self._grace_ends_s is None:
-            for key in change.added:
-                if self._sessions.session_of(key) is None:
-                    self.begin("away", self._asset(key), _AWAY)
-
     # Conditions become alarms.
-
-    def _forget(self, condition: Condition) -> None:
-        was_active = self._conditions.forget(condition.kind, condition.source)
-        if was_active is not None:
-            self._grouping.update(was_active)
 
     def _tick_steps(self) -> Steps[None]:
         now_s = trio.current_time()
-        for part in parts_of(tuple(self._value_reasons)):
-            for key in part:
-                if key in self._value_reasons:
-                    self._begin_values(key)
-            yield _CONDITION_US * len(part)
+        yield from self._facts.value_steps()
         grace_ended = self._grace_ends_s is not None and now_s >= self._grace_ends_s
         if grace_ended:
             self._grace_ends_s = None
+            self._facts.is_in_grace = False
             yield from self._away_steps()
         for condition in self._conditions.pop_due(now_s):
             self._grouping.update(condition)
@@ -392,7 +248,7 @@ class AlarmEngine:
         for part in parts_of(self._fleet.keys):
             for key in part:
                 if self._sessions.session_of(key) is None:
-                    self.begin("away", self._asset(key), _AWAY)
+                    self.begin("away", self._asset(key), AWAY)
                 setpoint = self._dispatcher.in_force(key)
                 if setpoint is not None and setpoint.state == "deviating":
                     self.begin("deviating", self._asset(key), setpoint.reason or setpoint.state)
