@@ -1,6 +1,8 @@
 """Each kind of alarm in a running headend: when it is raised, and when it is cleared."""
 
 import math
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import trio
 import trio.testing
 
 from tests.alarms import Listed, kinds_and_sources, list_alarms
+from tests.unit.access.certificates import Authority, der_of
 from tests.unit.headend.driver import NOW, Rig, ScriptedAgent, open_rig, pulse, registration
 from tests.unit.headend.parts import asset_id, make_fleet
 from tests.unit.headend.stores import SlowStore
@@ -15,6 +18,8 @@ from trioder.control.alarms.engine import START_GRACE_S
 from trioder.domain.alarms import EventFilter
 from trioder.domain.dispatch import DispatchRequest
 from trioder.domain.fleet import Fleet
+from trioder.events.facts import RegistrationChecked
+from trioder.rpc.peer import Peer
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.uplink import write_heartbeat
 
@@ -468,6 +473,37 @@ async def test_an_agent_of_unknown_assets_alone_is_an_alarm_though_it_is_refused
         [alarm] = rig.headend.alarms.register.open_alarms()
         # Whose it is is not known: tenants do not see it.
         assert (alarm.tenant, alarm.site_ids) == ("*", ())
+
+
+async def test_an_agents_certificate_that_expires_soon_is_an_alarm_until_it_registers_with_a_newer_one(
+    autojump_clock: object,
+) -> None:
+    async with open_rig(assets=1) as rig:
+
+        async def checked(days: float | None) -> list[tuple[str, str]]:
+            expires_s = None if days is None else rig.headend.wall.now_s() + days * 86_400
+            rig.headend.events.publish(RegistrationChecked("agent", (), (), 0, expires_s))
+            await trio.sleep(2.0)
+            return [
+                (alarm.severity, alarm.reason)
+                for alarm in rig.headend.alarms.register.open_alarms()
+                if alarm.kind == "certificate_expiring"
+            ]
+
+        assert await checked(14.1) == []
+        assert await checked(13.5) == [("minor", "the agent's certificate expires in 13.5 days")]
+        assert await checked(-1.0) == [("critical", "the agent's certificate has expired")]
+        assert await checked(90.0) == []
+        assert await checked(None) == []
+
+
+def test_the_end_of_a_peers_certificate_is_known(tmp_path: Path) -> None:
+    certificate = der_of(Authority(tmp_path).issue("agent", to_h=24.0).cert)
+    expires_s = Peer(address="a:1", certificate=certificate).certificate_expires_s
+    assert expires_s is not None
+    assert abs(expires_s - time.time() - 24 * 3600) < 60
+    assert Peer(address="a:1").certificate_expires_s is None
+    assert Peer(address="a:1", certificate=b"none").certificate_expires_s is None
 
 
 async def test_an_asset_that_leaves_the_fleet_has_no_alarm(autojump_clock: object) -> None:
