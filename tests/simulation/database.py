@@ -14,6 +14,7 @@ from tests.unit.store import model_dispatches
 from tests.unit.store.model_audit import ModelAudit
 from tests.unit.store.model_database import NoReads
 from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
+from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.site_limits import SiteLimitsRecord
@@ -310,6 +311,27 @@ class DatabaseClient(NoReads):
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
         return list(self._server.audited.site_limits.values())
+
+    async def alarms(self, which: AlarmFilter, *, limit: int) -> Sequence[Alarm]:
+        await trio.lowlevel.checkpoint()
+        self._check_there(connected=False)
+        return self._server.audited.newest_alarms(which, limit=limit)
+
+    async def find_alarm(self, alarm_id: str, *, scope: Scope = EVERYTHING) -> Alarm | None:
+        await trio.lowlevel.checkpoint()
+        self._check_there(connected=False)
+        found = self._server.audited.alarms.get(alarm_id)
+        return found if found is not None and AlarmFilter(scope=scope).matches(found) else None
+
+    async def open_alarms(self, *, limit: int) -> Sequence[Alarm]:
+        await trio.lowlevel.checkpoint()
+        self._check_there(connected=False)
+        return self._server.audited.newest_alarms(AlarmFilter(state="open"), limit=limit)[::-1]
+
+    async def events(self, which: EventFilter, *, limit: int) -> Sequence[PastEvent]:
+        await trio.lowlevel.checkpoint()
+        self._check_there(connected=False)
+        return self._server.audited.newest_events(which, limit=limit)
 
     def _check_there(self, *, connected: bool = True) -> None:
         if self._dead:

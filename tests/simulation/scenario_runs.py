@@ -17,8 +17,8 @@ from trioder.domain.fleet import Fleet
 from trioder.domain.scenario import Scenario
 from trioder.events.facts import (
     AgentEvent,
-    AlarmCleared,
-    AlarmRaised,
+    ConditionCleared,
+    ConditionRaised,
     DispatchChanged,
     SessionClosed,
     SessionOpened,
@@ -252,7 +252,7 @@ def _note_facts(recording: Recording, world: World, began_s: float) -> None:
             Happening(at_s=at_s, kind=kind, about=each, reason=reason) for each in about
         )
 
-    def subjects(fact: AlarmRaised | AlarmCleared) -> list[str]:
+    def subjects(fact: ConditionRaised | ConditionCleared) -> list[str]:
         if fact.kind == "values":
             return [recording.names[key] for key in fact.asset_keys]
         return [fact.agent_id]
@@ -265,8 +265,8 @@ def _note_facts(recording: Recording, world: World, began_s: float) -> None:
         about = name_by_id[fact.asset_id] if fact.asset_id else fact.agent_id
         note(f"event {fact.event_type}", [about], fact.message)
 
-    events.handle(AlarmRaised, lambda fact: note(f"alarm {fact.kind}", subjects(fact), fact.reason))
-    events.handle(AlarmCleared, lambda fact: note(f"cleared {fact.kind}", subjects(fact)))
+    events.handle(ConditionRaised, lambda fact: note(f"alarm {fact.kind}", subjects(fact), fact.reason))
+    events.handle(ConditionCleared, lambda fact: note(f"cleared {fact.kind}", subjects(fact)))
     events.handle(AgentEvent, note_event)
     events.handle(SessionOpened, lambda fact: note("session opened", [fact.agent_id]))
     events.handle(SessionClosed, lambda fact: note("session closed", [fact.agent_id], fact.reason))

@@ -26,12 +26,14 @@ QUEUE_BYTES = 16_000_000
 def pulse(number: int) -> Batch:
     rows = range(ASSETS_AN_AGENT)
     column = [float(number % 10)] * ASSETS_AN_AGENT
+    # Not at a limit, which would be an alarm condition of each.
+    charged = [10.0 + number % 10] * ASSETS_AN_AGENT
     return Batch(
         batch_seq=number,
         # Of the hour before: the clock hardly moves meanwhile.
         ts_unix_ms=int(START_UNIX_S * 1000) - 4_000 * (PULSES - number),
         asset_index=rows,
-        soc_mwhr=column,
+        soc_mwhr=charged,
         current_mw=column,
         setpoint_mw=column,
         available_discharge_mw=column,

@@ -145,6 +145,11 @@ class ServerTls(_ReloadedContext):
         super().__init__([cert, key, *([client_ca] if client_ca else [])], clock=clock)
 
     @property
+    def certificate_paths(self) -> Sequence[Path]:
+        """The files of the server's certificate, and of the CA of clients, if any."""
+        return (self._cert,) if self._client_ca is None else (self._cert, self._client_ca)
+
+    @property
     def requires_client_certificate(self) -> bool:
         """Whether a client without a certificate of the client CA is refused."""
         return self._client_ca is not None

@@ -16,6 +16,7 @@ from trioder.api.http.request_log import ROUTE, RequestLog
 from trioder.api.openapi import openapi_document
 from trioder.api.routes.access import access_blueprint
 from trioder.api.routes.agents import agents_blueprint
+from trioder.api.routes.alarms import alarms_blueprint, events_blueprint
 from trioder.api.routes.dispatch import dispatch_blueprint
 from trioder.api.routes.fleet import assets_blueprint, fleet_blueprint
 from trioder.api.routes.health import health_blueprint
@@ -85,6 +86,8 @@ def create_app(headend: Headend, options: RestOptions | None = None) -> QuartTri
         dispatch_blueprint(headend, indexes, access, counters),
         stops_blueprint(headend, indexes, access),
         agents_blueprint(headend, indexes),
+        alarms_blueprint(headend, indexes, access),
+        events_blueprint(headend, indexes),
         assets_blueprint(headend, indexes),
         fleet_blueprint(headend, indexes, access),
         site_limits_blueprint(headend, indexes, access),

@@ -8,6 +8,7 @@ import trio
 from trioder.access.audit import AuditTrail
 from trioder.access.table import AccessTable
 from trioder.access.watch import AccessWatch
+from trioder.control.alarms.engine import AlarmEngine
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
@@ -27,6 +28,7 @@ class Headend:
     """The parts of an open headend.
 
     Attributes:
+        alarms: raises and clears all alarms.
         clocks: the agents' clocks, as far as they are known.
         started_s: when the headend started, on Trio's clock.
         services: what the gRPC port serves.
@@ -43,6 +45,7 @@ class Headend:
     latest: LatestState
     sessions: SessionRegistry
     dispatcher: Dispatcher
+    alarms: AlarmEngine
     ingest: Ingest
     store: Store
     counters: Counters

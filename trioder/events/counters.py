@@ -118,6 +118,12 @@ class Counters:
     clock_skew_alarms: int = _counter("Times an agent's clock was found to be off by more than 2 s.")
     leases_bounded: int = _counter("Setpoints whose agent reported a later end than was dispatched.")
 
+    alarms_raised: int = _counter("Alarms raised.")
+    alarms_cleared: int = _counter("Alarms cleared.")
+    alarms_acknowledged: int = _counter("Acknowledgements of alarms by users.")
+    alarm_conditions_dropped: int = _counter("Conditions that could not become alarms: too many at once.")
+    agent_events_dropped: int = _counter("Events of agents not recorded: an agent sent too many.")
+
     heartbeats_received: int = _counter("Heartbeats received.")
     events_received: int = _counter("Events received from agents.")
     event_handler_failures: int = _counter("Exceptions raised by handlers of facts, and logged.")

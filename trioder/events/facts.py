@@ -7,10 +7,11 @@ A newer fact of the same `key` replaces an older one where a subscription keeps 
 from collections.abc import Hashable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from trioder.domain.alarms import Alarm, AlarmTransition
 from trioder.domain.fleet import FleetChange
 from trioder.domain.telemetry import Samples
 
-AlarmKind = Literal["values", "sample_time", "clock_skew"]
+ConditionKind = Literal["values", "sample_time", "clock_skew"]
 
 
 class Fact(Protocol):
@@ -136,12 +137,12 @@ class DispatchChanged(NamedTuple):
         return "dispatch", self.dispatch_id, tuple(self.asset_keys)
 
 
-class AlarmRaised(NamedTuple):
-    """A condition that an operator should know of has begun.
+class ConditionRaised(NamedTuple):
+    """A condition has begun; `control.alarms` makes an alarm of it: see `AlarmChanged`.
 
     Attributes:
         kind: `values` that an asset cannot have, or that its device flags; a `sample_time` that cannot be;
-            a `clock_skew` of more than 2 s. The first is an alarm of one asset, the others of a session.
+            a `clock_skew` of more than 2 s. The first is of one asset, the others are of a session.
         agent_id: of the agent that the condition was seen at.
         session_id: of its session.
         asset_keys: the assets concerned.
@@ -149,7 +150,7 @@ class AlarmRaised(NamedTuple):
         raised_ms: when.
     """
 
-    kind: AlarmKind
+    kind: ConditionKind
     agent_id: str
     session_id: str
     asset_keys: Sequence[int]
@@ -158,24 +159,24 @@ class AlarmRaised(NamedTuple):
 
     @property
     def key(self) -> Hashable:
-        """The alarm."""
-        return _alarm_key(self)
+        """The condition."""
+        return _condition_key(self)
 
 
-class AlarmCleared(NamedTuple):
+class ConditionCleared(NamedTuple):
     """A condition is over, or can no longer be observed because its session has ended.
 
-    An alarm of an asset that leaves the fleet is not cleared: `FleetChanged` ends it.
+    One of an asset that leaves the fleet is not cleared: `FleetChanged` ends it.
 
     Attributes:
-        kind: as in `AlarmRaised`.
-        agent_id: as in `AlarmRaised`.
-        session_id: as in `AlarmRaised`; for `values` it may be a later session.
+        kind: as in `ConditionRaised`.
+        agent_id: as in `ConditionRaised`.
+        session_id: as in `ConditionRaised`; for `values` it may be a later session.
         asset_keys: the assets concerned.
         cleared_ms: when.
     """
 
-    kind: AlarmKind
+    kind: ConditionKind
     agent_id: str
     session_id: str
     asset_keys: Sequence[int]
@@ -183,8 +184,67 @@ class AlarmCleared(NamedTuple):
 
     @property
     def key(self) -> Hashable:
+        """The condition."""
+        return _condition_key(self)
+
+
+class AlarmChanged(NamedTuple):
+    """An alarm was raised, updated (its count or severity), acknowledged or cleared.
+
+    Attributes:
+        alarm: as it is now.
+        transition: what has changed.
+    """
+
+    alarm: Alarm
+    transition: AlarmTransition
+
+    @property
+    def key(self) -> Hashable:
         """The alarm."""
-        return _alarm_key(self)
+        return "alarm", self.alarm.alarm_id
+
+
+class BatchesLost(NamedTuple):
+    """An agent has dropped telemetry batches before they were acknowledged.
+
+    Attributes:
+        agent_id: of the agent.
+        batches: how many.
+        lost_ms: when that was found.
+    """
+
+    agent_id: str
+    batches: int
+    lost_ms: int
+
+    @property
+    def key(self) -> Hashable:
+        """The agent."""
+        return "lost", self.agent_id
+
+
+class RegistrationChecked(NamedTuple):
+    """What a registration differs in from the fleet file; before its session is opened, or refused.
+
+    Attributes:
+        agent_id: as the agent names itself.
+        differing_keys: the assets whose nameplates differ.
+        unknown_ids: the registered assets that are not in the fleet, at most 10 of them.
+        unknown_count: how many are not.
+        certificate_expires_s: until when its certificate is valid, Unix time; None without one.
+    """
+
+    agent_id: str
+    differing_keys: Sequence[int]
+    unknown_ids: Sequence[str]
+    unknown_count: int
+    certificate_expires_s: float | None
+
+    @property
+    def key(self) -> Hashable:
+        """The agent."""
+        return "registration", self.agent_id
 
 
 class AgentEvent(NamedTuple):
@@ -229,6 +289,6 @@ class FleetChanged(NamedTuple):
         return "fleet"
 
 
-def _alarm_key(alarm: AlarmRaised | AlarmCleared) -> Hashable:
-    subject = alarm.asset_keys[0] if alarm.kind == "values" else alarm.session_id
-    return "alarm", alarm.kind, subject
+def _condition_key(fact: ConditionRaised | ConditionCleared) -> Hashable:
+    subject = fact.asset_keys[0] if fact.kind == "values" else fact.session_id
+    return "condition", fact.kind, subject

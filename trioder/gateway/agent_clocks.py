@@ -14,7 +14,7 @@ import trio
 from trioder.domain.clock_skew import SkewFilter
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
-from trioder.events.facts import AlarmCleared, AlarmRaised
+from trioder.events.facts import ConditionCleared, ConditionRaised
 from trioder.gateway.sessions import Session
 from trioder.process.clock_discipline import ClockStep
 from trioder.process.wall_time import WallClock
@@ -181,14 +181,14 @@ class AgentClocks:
             self._counters.clock_skew_alarms += 1
             log.warning("clock skew", **_log_fields(session))
             reason = f"the agent's clock differs from the headend's by {estimate.skew_s:+.3f} s"
-            self._events.publish(AlarmRaised("clock_skew", *session.subject, reason, self._wall.now_ms()))
+            self._events.publish(ConditionRaised("clock_skew", *session.subject, reason, self._wall.now_ms()))
         elif clock.alarmed and skew_s < CLEAR_BELOW_S:
             clock.alarmed = False
             log.info("clock skew cleared", **_log_fields(session))
             self._publish_cleared(session)
 
     def _publish_cleared(self, session: Session) -> None:
-        self._events.publish(AlarmCleared("clock_skew", *session.subject, self._wall.now_ms()))
+        self._events.publish(ConditionCleared("clock_skew", *session.subject, self._wall.now_ms()))
 
 
 def _log_fields(session: Session) -> dict[str, object]:

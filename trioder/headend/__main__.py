@@ -22,6 +22,7 @@ import trio_asyncio
 from trioder.access.document import AccessFileError
 from trioder.access.tls import TlsConfigurationError
 from trioder.api import AllowedHosts, RestOptions, create_app, serve_rest
+from trioder.control.alarms.probes import HostPaths
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
 from trioder.headend.reloads import open_reloads
@@ -137,7 +138,8 @@ _option = partial(click.option, show_default=True, show_envvar=True)
     envvar="RECORDS_RETENTION_DAYS",
     type=click.IntRange(min=0, max=36_500),
     default=400,
-    help="Ended dispatches and sessions older than so many days are deleted; 0 keeps all.",
+    help="Ended dispatches and sessions, cleared alarms and events older than so many days are deleted; "
+    "0 keeps all.",
 )
 @_option(
     "--http-addr",
@@ -316,6 +318,10 @@ async def _run(
                 access=security.access,
                 access_path=security.access_path,
                 require_identities=security.require_identities,
+                host=HostPaths(
+                    disks=[_existing(state_dir)],
+                    certificates=sorted({path for tls in security.tls for path in tls.certificate_paths}),
+                ),
             ) as headend,
             open_reloads(headend, security.tls),
             trio.open_nursery() as edge,
@@ -355,6 +361,12 @@ async def _run(
             headend.closing.set()
             edge.cancel_scope.deadline = trio.current_time() + _GRACE_S
     log.info("headend stopped")
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    absolute = path.absolute()
+    return next(folder for folder in (absolute, *absolute.parents) if folder.exists())
 
 
 @asynccontextmanager

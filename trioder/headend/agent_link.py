@@ -4,7 +4,7 @@ Claims are decided in `gateway.sessions`, telemetry is processed in `ingest`.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -98,7 +98,12 @@ class AgentLinkService:
             agent_id = registration.agent_id
             if admission is not None:
                 admission, registration = self.access.identities.check(admission, registration)
-            session = self._open(registration, admission, peer=call.peer.address)
+            session = self._open(
+                registration,
+                admission,
+                peer=call.peer.address,
+                certificate_expires_s=call.peer.certificate_expires_s,
+            )
             call.check_bytes = check_message_bytes
             call.register_peer(max_message_bytes=_message_bytes(len(registration.asset_ids)))
         except WireError as error:
@@ -129,7 +134,14 @@ class AgentLinkService:
             # The call may have been cancelled together with the session.
             self._close(session, reason if session.end is None else session.end.reason)
 
-    def _open(self, registration: Registration, admission: Admission | None, *, peer: str) -> Session:
+    def _open(
+        self,
+        registration: Registration,
+        admission: Admission | None,
+        *,
+        peer: str,
+        certificate_expires_s: float | None,
+    ) -> Session:
         if self.closing.is_set():
             raise RpcError(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
         keys = [self.fleet.index_by_id.get(asset_id) for asset_id in registration.asset_ids]
@@ -161,7 +173,7 @@ class AgentLinkService:
             self.counters.sessions_superseded += 1
             superseded.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
         self.access.bind(session)
-        self._compare_nameplates(session, registration)
+        differing_keys = self._compare_nameplates(session, registration)
         self.counters.sessions_opened += 1
         self.clocks.session_opened(session, registration)
         if registration.replaces_outbox_id:
@@ -175,6 +187,7 @@ class AgentLinkService:
         if not session.backlog_only:
             self.store.open_session(_record_of(session))
         log.info("agent connected", **self._log_fields(session), epoch=session.epoch)
+        self._publish_checked(session.agent_id, unknown_ids, differing_keys, certificate_expires_s)
         opened = facts.SessionOpened(*session.subject, session.epoch, peer, session.connected_ms)
         self.events.publish(opened)
         return session
@@ -287,6 +300,23 @@ class AgentLinkService:
             )
         )
 
+    def _publish_checked(
+        self,
+        agent_id: str,
+        unknown_ids: Collection[str],
+        differing_keys: Sequence[int] = (),
+        certificate_expires_s: float | None = None,
+    ) -> None:
+        self.events.publish(
+            facts.RegistrationChecked(
+                agent_id,
+                differing_keys,
+                sorted(unknown_ids)[:_MAX_IDS_LISTED],
+                len(unknown_ids),
+                certificate_expires_s,
+            )
+        )
+
     def _own_key(self, session: Session, asset_id: str) -> int:
         key = self.fleet.index_by_id.get(asset_id)
         if key is None or self.sessions.session_of(key) is not session:
@@ -314,10 +344,10 @@ class AgentLinkService:
                 session.end_with(StatusCode.UNAVAILABLE, FLEET_CHANGED)
         self.access.fleet_changed(changed)
 
-    def _compare_nameplates(self, session: Session, registration: Registration) -> None:
-        """Apply the smaller of the fleet's and the agent's limits to each asset; log differences."""
+    def _compare_nameplates(self, session: Session, registration: Registration) -> Sequence[int]:
+        """Apply the smaller of the fleet's and the agent's limits; log and return the assets that differ."""
         limits, assets = self.dispatcher.limits, self.fleet.assets
-        differences = []
+        differences, differing_keys = [], []
         for key in session.asset_keys:
             asset = assets[key]
             reported = registration.nameplates.get(asset.id)
@@ -325,6 +355,7 @@ class AgentLinkService:
                 limits.reset(key)
             elif limits.report(key, **reported._asdict()):
                 differences.append((asset, reported))
+                differing_keys.append(key)
         if differences:
             asset, reported = differences[0]
             log.warning(
@@ -335,6 +366,7 @@ class AgentLinkService:
                 reported=reported._asdict(),
                 fleet={name: getattr(asset, name) for name in reported._fields},
             )
+        return differing_keys
 
     def _check_known(self, registration: Registration) -> frozenset[str]:
         """Return the registered assets that are not in the fleet; the session is for the others.
@@ -349,6 +381,7 @@ class AgentLinkService:
         listed = ", ".join(unknown[:_MAX_IDS_LISTED]) + (", ..." if len(unknown) > _MAX_IDS_LISTED else "")
         reason = f"{len(unknown)} of {len(asset_ids)} registered assets are not in the fleet: {listed}"
         if len(unknown) == len(asset_ids) and not registration.backlog_only:
+            self._publish_checked(registration.agent_id, unknown)
             raise RpcError(StatusCode.NOT_FOUND, reason)
         self.counters.assets_unknown += len(unknown)
         log.warning(

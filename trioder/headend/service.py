@@ -16,6 +16,8 @@ from trioder.access.audit import AuditTrail
 from trioder.access.table import AccessChange, AccessTable
 from trioder.access.watch import AccessWatch
 from trioder.api.context import Headend
+from trioder.control.alarms.engine import AlarmEngine
+from trioder.control.alarms.probes import HostPaths
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
@@ -60,6 +62,7 @@ async def open_headend(
     access: AccessTable | None = None,
     access_path: Path | None = None,
     require_identities: bool = False,
+    host: HostPaths | None = None,
 ) -> AsyncIterator[Headend]:
     """Open a headend over `store` and run it; serving `services` is left to the caller.
 
@@ -76,6 +79,7 @@ async def open_headend(
         access_path: the access file, which is read again when it changes.
         require_identities: agents need a certificate and a grant of `access`; without it every peer may be
             any agent.
+        host: the disks and certificates of this machine that alarms are raised for.
 
     *Resource handling*: on leaving, `closing` is set and the open sessions are ended.
     """
@@ -155,14 +159,25 @@ async def open_headend(
         events=events,
         counters=counters,
     )
-    _handle_agent_events(events, AgentEventLog(counters=counters, wall=wall))
-    # Each sample is compared with the setpoint in force; from a queue, samples would be dropped.
-    events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
+    _handle_agents(events, AgentEventLog(counters=counters, wall=wall), dispatcher)
     _handle_fleet_changes(
         events, latest=latest, dispatcher=dispatcher, link_service=link_service, ingest=ingest, store=store
     )
+    alarms = AlarmEngine(
+        fleet=fleet,
+        sessions=sessions,
+        latest=latest,
+        ingest=ingest,
+        dispatcher=dispatcher,
+        store=store,
+        counters=counters,
+        events=events,
+        wall=wall,
+        rng=rng,
+        host=host,
+    )
     health = _serving()
-    await _recover(dispatcher, store)
+    await _recover(dispatcher, alarms, store)
 
     async def stop() -> None:
         closing.set()
@@ -176,14 +191,15 @@ async def open_headend(
         nursery.start_soon(_maintain_dispatches, dispatcher)
         if not await agent_access.identities.load():
             nursery.start_soon(_load_bindings, agent_access)
+        nursery.start_soon(alarms.run)
         nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
-        if tick_s > 0:
-            nursery.start_soon(ticker.run, tick_s)
+        nursery.start_soon(_tick, ticker, tick_s)
         headend = Headend(
             fleet=fleet,
             latest=latest,
             sessions=sessions,
             dispatcher=dispatcher,
+            alarms=alarms,
             ingest=ingest,
             store=store,
             counters=counters,
@@ -233,9 +249,11 @@ def _refusal_of_revoked(access: AccessTable | None, peer: Peer) -> str | None:
     return None
 
 
-def _handle_agent_events(events: EventBus, event_log: AgentEventLog) -> None:
+def _handle_agents(events: EventBus, event_log: AgentEventLog, dispatcher: Dispatcher) -> None:
     events.handle(AgentEvent, event_log.write)
     events.handle(SessionClosed, event_log.session_closed)
+    # Each sample is compared with the setpoint in force; from a queue, samples would be dropped.
+    events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
 
 
 def _handle_fleet_changes(
@@ -275,7 +293,12 @@ async def _load_bindings(access: AgentAccess) -> None:
     access.bindings_loaded()
 
 
-async def _recover(dispatcher: Dispatcher, store: Store) -> None:
+async def _tick(ticker: Ticker, tick_s: float) -> None:
+    if tick_s > 0:
+        await ticker.run(tick_s)
+
+
+async def _recover(dispatcher: Dispatcher, alarms: AlarmEngine, store: Store) -> None:
     try:
         dispatcher.site_limits.recover(await store.site_limits())
     except StoreUnavailableError as error:
@@ -285,3 +308,4 @@ async def _recover(dispatcher: Dispatcher, store: Store) -> None:
     except StoreUnavailableError as error:
         # Agents report the setpoints in force; those that were still queued are lost.
         log.warning("dispatches from before the start cannot be read", reason=str(error))
+    await alarms.restore()

@@ -262,6 +262,14 @@ class LatestState:
         """Whether the last sample of the asset's agent in its session is not good."""
         return bool(self._in_session[key] and self._quality[key])
 
+    def stale_keys(self, keys: Sequence[int], now_ms: int) -> Sequence[int]:
+        """Those of the assets whose latest sample is older than it should be; all of them have an agent."""
+        oldest_ms = now_ms - round(self.stale_after_s * 1000)
+        run = _run_of(keys)
+        if run is not None and min(self._made_ms[run]) >= oldest_ms:
+            return ()
+        return [key for key in keys if self._made_ms[key] < oldest_ms]
+
     def is_current(self, key: int, ts_unix_ms: int, now_ms: int) -> bool:
         """Whether the asset's latest sample is the one of this time, from its agent, and not stale."""
         return (

@@ -13,7 +13,7 @@ from trioder.domain.fleet import Fleet
 from trioder.domain.quality import QUALITY_NAMES, Quality
 from trioder.domain.telemetry import Samples
 from trioder.events.bus import EventBus
-from trioder.events.facts import AlarmCleared, AlarmRaised
+from trioder.events.facts import ConditionCleared, ConditionRaised
 from trioder.gateway.sessions import Session
 from trioder.process.rfc3339 import format_ms
 
@@ -105,10 +105,10 @@ class ValueAlarms:
                 reason=reason_of(first),
             )
             agent_id, session_id, _ = session.subject
-            for row in raised if self._events.wants(AlarmRaised) else ():
+            for row in raised if self._events.wants(ConditionRaised) else ():
                 keys = (samples.asset_keys[row],)
                 self._events.publish(
-                    AlarmRaised("values", agent_id, session_id, keys, reason_of(row), now_ms)
+                    ConditionRaised("values", agent_id, session_id, keys, reason_of(row), now_ms)
                 )
 
     def _clear(self, samples: Samples, session: Session, now_ms: int) -> None:
@@ -129,7 +129,7 @@ class ValueAlarms:
             )
             agent_id, session_id, _ = session.subject
             for key, _ in cleared:
-                self._events.publish(AlarmCleared("values", agent_id, session_id, (key,), now_ms))
+                self._events.publish(ConditionCleared("values", agent_id, session_id, (key,), now_ms))
 
     def _asset_fields(self, keys: list[int]) -> dict[str, object]:
         assets = [self._fleet.assets[key] for key in keys[:_MAX_IDS_LOGGED]]
@@ -165,7 +165,7 @@ class TimeAlarm:
                 reason=_WRONG_TIME,
                 clock_skew_s=self._session.clock_skew_s,
             )
-            self._events.publish(AlarmRaised("sample_time", *self._session.subject, _WRONG_TIME, now_ms))
+            self._events.publish(ConditionRaised("sample_time", *self._session.subject, _WRONG_TIME, now_ms))
         elif alarm is not None and alarm.is_cleared_by_good(now_ms):
             self.close(now_ms)
             log.info(
@@ -180,7 +180,7 @@ class TimeAlarm:
         """Clear the alarm, if it is open: its condition or its session has ended."""
         if self.open is not None:
             self.open = None
-            self._events.publish(AlarmCleared("sample_time", *self._session.subject, now_ms))
+            self._events.publish(ConditionCleared("sample_time", *self._session.subject, now_ms))
 
     def clock_stepped(self, by_ms: int) -> None:
         """The headend's clock was stepped by this."""

@@ -14,7 +14,7 @@ from trioder.domain.fleet import Fleet
 from trioder.domain.quality import Quality
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
-from trioder.events.facts import TelemetryAccepted, TelemetryCommitted
+from trioder.events.facts import BatchesLost, TelemetryAccepted, TelemetryCommitted
 from trioder.gateway.downlink_queue import DownlinkQueue
 from trioder.gateway.sessions import Session
 from trioder.ingest.intake import Intake, Received
@@ -31,6 +31,8 @@ from trioder.wire.records import Batch, SingleSample
 # Loading the recent sample times delays a session by no more than this.
 _LOAD_WITHIN_S = 2.0
 _ASSETS_A_QUERY = 250
+# So many uncommitted batches are no backlog, however slowly an agent makes them.
+_IN_TRANSIT_BATCHES = 2
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -150,6 +152,13 @@ class Ingest:
         ]
         return max(0, self._wall.now_ms() - min(committed_ms)) / 1000 if committed_ms else 0.0
 
+    def behind_s(self, outbox_id: str) -> float:
+        """The age of the newest committed batch of a connected outbox, while several wait; else 0."""
+        outbox = self._outboxes.get(outbox_id)
+        if outbox is None or outbox.lag.newest_ms is None or outbox.uncommitted <= _IN_TRANSIT_BATCHES:
+            return 0.0
+        return max(0, self._wall.now_ms() - outbox.lag.newest_ms) / 1000
+
     def outbox_batches(self) -> tuple[int, int]:
         """How many uncommitted batches the connected agents keep: all together, and the fullest outbox."""
         counts = [outbox.uncommitted for outbox in self._outboxes.values() if outbox.downlink is not None]
@@ -179,7 +188,7 @@ class Ingest:
             # The agent keeps it.
             self._counters.batches_refused += not batch.live_only
         elif not batch.live_only:
-            self._submit(outbox, session.outbox_id, batch, received)
+            self._submit(outbox, session, batch, received)
 
     def receive_single(self, session: Session, asset_key: int, sample: SingleSample) -> None:
         """Process one sample sent on its own, without a sequence; repeats are dropped."""
@@ -275,8 +284,8 @@ class Ingest:
             counters.samples_bad += samples.quality.count(Quality.BAD)
             counters.samples_wrong_time += samples.quality.count(Quality.WRONG_TIME)
 
-    def _submit(self, outbox: _Outbox, outbox_id: str, batch: Batch, received: Received) -> None:
-        cursor = outbox.cursor
+    def _submit(self, outbox: _Outbox, session: Session, batch: Batch, received: Received) -> None:
+        cursor, outbox_id = outbox.cursor, session.outbox_id
         match cursor.check(batch.batch_seq, batch.gap_from_seq):
             case SequenceCheck.NEXT:
                 expected_seq = cursor.next_seq
@@ -285,7 +294,7 @@ class Ingest:
                 if self._store.submit(outbox_id, batch.batch_seq, received.samples):
                     cursor.submitted(batch.batch_seq)
                     self._counters.batches_taken += 1
-                    self._count_lost(outbox_id, batch, expected_seq)
+                    self._count_lost(session, batch, expected_seq)
                 else:
                     cursor.refused()
                     self._counters.batches_refused += 1
@@ -308,7 +317,7 @@ class Ingest:
                 f"is {most}"
             )
 
-    def _count_lost(self, outbox_id: str, batch: Batch, expected_seq: int) -> None:
+    def _count_lost(self, session: Session, batch: Batch, expected_seq: int) -> None:
         # What an outbox without a record lacks may have been acknowledged by a headend without a database:
         # only the agent knows. What any other outbox lacks is missing in the database.
         lost = batch.batch_seq - expected_seq if expected_seq > 1 else batch.lost_batches or 0
@@ -316,11 +325,12 @@ class Ingest:
             self._counters.batches_lost += lost
             log.warning(
                 "telemetry batches are lost",
-                outbox_id=outbox_id,
+                outbox_id=session.outbox_id,
                 batches=lost,
                 from_batch_seq=expected_seq,
                 to_batch_seq=batch.batch_seq - 1,
             )
+            self._events.publish(BatchesLost(session.agent_id, lost, self._wall.now_ms()))
 
     def _request_replay(self, outbox: _Outbox) -> None:
         if outbox.downlink is not None and (from_seq := outbox.cursor.request_replay()) is not None:

@@ -33,6 +33,14 @@ class Peer:
                 return read_certificate(self.certificate).serial
         return ""
 
+    @property
+    def certificate_expires_s(self) -> float | None:
+        """Until when its certificate is valid, Unix time; None without one."""
+        with suppress(ValueError):
+            if self.certificate is not None:
+                return read_certificate(self.certificate).not_after_s
+        return None
+
 
 async def peer_of(stream: trio.abc.Stream) -> Peer:
     """Return the peer, after the handshake of a TLS stream.

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 from trioder.domain.access import EVERYTHING, AuditRecord, IdentityBinding, PastAuditRecord, Scope
+from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, EventRecord, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.site_limits import SiteLimitsRecord
@@ -99,6 +100,18 @@ class Queries(Protocol):
     async def site_limits(self) -> Sequence[SiteLimitsRecord]:
         """Return all limits of sites that users have set, those that have expired included."""
 
+    async def alarms(self, which: AlarmFilter, *, limit: int) -> Sequence[Alarm]:
+        """Return the newest `limit` alarms that match, newest first."""
+
+    async def find_alarm(self, alarm_id: str, *, scope: Scope = EVERYTHING) -> Alarm | None:
+        """Return the alarm with this id; None if there is none within the scope."""
+
+    async def open_alarms(self, *, limit: int) -> Sequence[Alarm]:
+        """Return the newest `limit` alarms that are open, oldest first, for the headend's start."""
+
+    async def events(self, which: EventFilter, *, limit: int) -> Sequence[PastEvent]:
+        """Return the newest `limit` events that match, newest first."""
+
 
 class Store(Queries, Protocol):
     """Stores telemetry, sessions and dispatches.
@@ -163,6 +176,12 @@ class Store(Queries, Protocol):
 
     def record_site_limits(self, site_id: str, record: SiteLimitsRecord | None) -> None:
         """Record limits that a user has set for a site; None: they were removed."""
+
+    def record_alarm(self, alarm: Alarm) -> None:
+        """Record the present state of an alarm; waits in a queue while the database is away."""
+
+    def record_event(self, event: EventRecord) -> None:
+        """Record an event; likewise."""
 
     def fleet_changed(self) -> None:
         """The fleet was reloaded: mirror it before anything that refers to it is written."""

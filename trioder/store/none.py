@@ -12,6 +12,7 @@ from trioder.domain.access import (
     PastAuditRecord,
     Scope,
 )
+from trioder.domain.alarms import Alarm, EventFilter, EventRecord, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.site_limits import SiteLimitsRecord
@@ -21,10 +22,11 @@ from trioder.store.records import NOTHING_COMMITTED, PastSession, SessionRecord,
 from trioder.store.stats import StoreStats
 
 _AUDIT_RECORDS = 10_000
+_EVENTS = 10_000
 
 
 class NoneStore:
-    """A `Store` that keeps nothing but the newest audit records.
+    """A `Store` that keeps nothing but the newest audit records and events.
 
     Where an outbox stands is known for as long as its session lasts.
     A reconnected agent sends what it still has, as after a restart of the headend.
@@ -35,6 +37,8 @@ class NoneStore:
         self._stats = StoreStats()
         self._audit: deque[PastAuditRecord] = deque(maxlen=_AUDIT_RECORDS)
         self._audited = 0
+        self._events: deque[PastEvent] = deque(maxlen=_EVENTS)
+        self._events_recorded = 0
 
     @property
     def health(self) -> StoreHealth:
@@ -89,6 +93,14 @@ class NoneStore:
 
     def record_site_limits(self, site_id: str, record: SiteLimitsRecord | None) -> None:
         """Discard it: the headend remembers it for as long as it runs."""
+
+    def record_alarm(self, alarm: Alarm) -> None:
+        """Discard it: the headend keeps the newest."""
+
+    def record_event(self, event: EventRecord) -> None:
+        """Keep the newest in memory."""
+        self._events_recorded += 1
+        self._events.append(PastEvent(number=self._events_recorded, event=event))
 
     def fleet_changed(self) -> None:
         """Do nothing."""
@@ -146,3 +158,19 @@ class NoneStore:
     async def identity_bindings(self) -> Sequence[IdentityBinding]:
         """Return none."""
         return ()
+
+    async def alarms(self, *_which: object, **_query: object) -> Sequence[Alarm]:
+        """Return none."""
+        return ()
+
+    async def find_alarm(self, *_alarm_id: object, **_query: object) -> Alarm | None:
+        """Return none."""
+        return None
+
+    async def open_alarms(self, **_query: object) -> Sequence[Alarm]:
+        """Return none."""
+        return ()
+
+    async def events(self, which: EventFilter, *, limit: int) -> Sequence[PastEvent]:
+        """Return what is kept."""
+        return list(islice(filter(which.matches, reversed(self._events)), limit))

@@ -19,7 +19,7 @@ class StoreStats:
 
     queue_rows: int = _count("gauge", "Samples waiting to be committed.")
     queue_bytes: int = _count("gauge", "Memory of the samples waiting to be committed, in bytes.")
-    records_waiting: int = _count("gauge", "Sessions, dispatches, audit records and bindings waiting.")
+    records_waiting: int = _count("gauge", "Records of all kinds waiting, such as sessions and dispatches.")
     retention_days_held: int = _count(
         "gauge", "Days of telemetry past retention, kept until an operator confirms."
     )
@@ -37,8 +37,11 @@ class StoreStats:
     shares_dropped: int = _count(
         "counter", "Assets' shares of ended dispatches dropped because the record queue was full."
     )
-    records_dropped: int = _count("counter", "Sessions and dispatches dropped: no room, or refused as data.")
+    records_dropped: int = _count(
+        "counter", "Sessions, dispatches, alarms dropped: no room, or refused as data."
+    )
     audit_records_dropped: int = _count("counter", "Audit records dropped: no room, or refused as data.")
+    event_records_dropped: int = _count("counter", "Events dropped: no room, or refused as data.")
     retention_days_dropped: int = _count("counter", "Days of telemetry dropped by retention.")
     partition_failures: int = _count(
         "counter", "Failed attempts to create or drop a day's partition; they are retried."

@@ -125,6 +125,53 @@ async def test_old_ended_records_are_deleted_with_their_rows_elsewhere(database_
     assert names(database_url, "outbox_id", "ingest_watermarks") == ["young"]
 
 
+def alarm(url: str, reason: str, raised: timedelta, cleared: timedelta | None) -> None:
+    run_sql(
+        url,
+        "INSERT INTO alarms SELECT gen_random_uuid(), 'stale', 'minor', 'asset', '', '', 'x', NULL, NULL, "
+        "'', %s::timestamptz, %s::timestamptz, NULL, '', '', 1, %s, NULL",
+        NOW - raised,
+        None if cleared is None else NOW - cleared,
+        reason,
+    )
+
+
+def event(url: str, message: str, recorded: timedelta) -> None:
+    run_sql(
+        url,
+        "INSERT INTO events (id, at, recorded_at, origin, agent_id, tenant, event_type, severity, message) "
+        "VALUES (gen_random_uuid(), 'epoch', %s, 'agent', '', 'x', 'X', '', %s)",
+        NOW - recorded,
+        message,
+    )
+
+
+async def test_old_cleared_alarms_and_events_are_deleted_and_open_alarms_are_not(database_url: str) -> None:
+    alarm(database_url, "old", 20 * DAYS, 11 * DAYS)
+    alarm(database_url, "open", 20 * DAYS, None)
+    alarm(database_url, "cleared lately", 20 * DAYS, 9 * DAYS)
+    event(database_url, "old", 11 * DAYS)
+    # Its agent's clock was wrong.
+    event(database_url, "young", 9 * DAYS)
+    session(database_url, "young", timedelta(0))
+    async with retention_on(database_url, days=10) as drop:
+        assert not await drop()
+    assert names(database_url, "reason", "alarms") == ["cleared lately", "open"]
+    assert names(database_url, "message", "events") == ["young"]
+
+
+async def test_of_too_many_events_the_oldest_are_deleted(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_retention, "MAX_EVENTS", 3)
+    for number in range(5):
+        event(database_url, f"{number}", timedelta(0))
+    session(database_url, "young", timedelta(0))
+    async with retention_on(database_url, days=10) as drop:
+        assert not await drop()
+    assert names(database_url, "message", "events") == ["2", "3", "4"]
+
+
 async def test_zero_keeps_all(database_url: str) -> None:
     dispatch(database_url, "old", 5_000 * DAYS)
     session(database_url, "old", 5_000 * DAYS)

@@ -15,6 +15,7 @@ from trioder.access.limits import Rate
 from trioder.access.table import AccessTable, token_sha256
 from trioder.api import RestLimits, RestOptions
 from trioder.domain.access import ALL_TENANTS, EVERYTHING, ROLES, AuditRecord, Scope
+from trioder.domain.alarms import Alarm, AlarmFilter, AlarmSource
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord, DispatchTarget
 from trioder.domain.fleet import Fleet, Site
@@ -171,6 +172,44 @@ class TwoTenantsStore(NoneStore):
                 return dispatch_record(tenant)
         return None
 
+    async def alarms(self, which: AlarmFilter, *, limit: int) -> Sequence[Alarm]:
+        return [alarm for tenant in TENANTS if which.matches(alarm := alarm_record(tenant))]
+
+    async def find_alarm(self, alarm_id: str, *, scope: Scope = EVERYTHING) -> Alarm | None:  # type: ignore[override]  # the query that is asked
+        for tenant in self._within(scope):
+            if alarm_id == stored_id(tenant):
+                return alarm_record(tenant)
+        return None
+
+
+def open_alarm(tenant: str) -> Alarm:
+    return Alarm(
+        alarm_id=uuid_of(80_000 + TENANTS.index(tenant)),
+        kind="dispatch_rejected",
+        severity="major",
+        source=AlarmSource("asset", asset_ids(tenant)[0]),
+        tenant=tenant,
+        asset_ids=(asset_ids(tenant)[0],),
+        site_ids=(site_id(tenant),),
+        count=1,
+        reason="in maintenance",
+        raised_ms=1_767_225_600_000,
+    )
+
+
+def alarm_record(tenant: str) -> Alarm:
+    return Alarm(
+        alarm_id=stored_id(tenant),
+        kind="soc_limit",
+        severity="warning",
+        source=AlarmSource("site", site_id(tenant)),
+        tenant=tenant,
+        site_ids=(site_id(tenant),),
+        reason="it was empty",
+        raised_ms=1,
+        cleared_ms=2,
+    )
+
 
 def dispatch_record(tenant: str) -> DispatchRecord:
     return DispatchRecord(
@@ -192,10 +231,12 @@ class Tenants:
 
     Attributes:
         dispatch_ids: of a dispatch in memory, by tenant.
+        alarm_ids: of an open alarm, by tenant.
     """
 
     rest: Rest
     dispatch_ids: dict[str, str]
+    alarm_ids: dict[str, str]
     _ports: Any
 
     async def raw(self, method: str, path: str, *, secret: str | None, **options: Any) -> Response:
@@ -230,6 +271,7 @@ class Tenants:
             retired_id(tenant),
             stored_id(tenant),
             self.dispatch_ids[tenant],
+            self.alarm_ids[tenant],
         }
 
 
@@ -241,7 +283,7 @@ async def open_tenants(*, options: RestOptions | None = None) -> AsyncIterator[T
         access=tenants_table(),
         options=options or RestOptions(limits=NO_LIMITS),
     ) as rest:
-        tenants = Tenants(rest=rest, dispatch_ids={}, _ports=count(1))
+        tenants = Tenants(rest=rest, dispatch_ids={}, alarm_ids={}, _ports=count(1))
         for tenant in TENANTS:
             rest.connect(*keys_of(tenant), agent_id=f"agent of {tenant}")
             rest.report(*keys_of(tenant))
@@ -261,4 +303,7 @@ async def open_tenants(*, options: RestOptions | None = None) -> AsyncIterator[T
                     outcome="ok",
                 )
             )
+            alarm = open_alarm(tenant)
+            tenants.alarm_ids[tenant] = alarm.alarm_id
+            rest.headend.alarms.register.raise_alarm(alarm)
         yield tenants

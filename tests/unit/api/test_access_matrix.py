@@ -51,7 +51,9 @@ class Operation:
         return [
             (parameter["in"], parameter["name"])
             for parameter in self.description["parameters"]
-            if parameter["in"] == "path" or parameter["name"] in {"asset_id", "site_id", "after"}
+            if parameter["in"] == "path"
+            or parameter["name"] in {"asset_id", "site_id", "after"}
+            or (parameter["name"] == "before" and parameter["schema"].get("format") == "uuid")
         ]
 
     def __str__(self) -> str:
@@ -84,6 +86,8 @@ def id_of(name: str, tenant: str, tenants: Tenants, *, stored: bool = False) -> 
         "after": asset_ids(tenant)[0],
         "site_id": site_id(tenant),
         "dispatch_id": stored_id(tenant) if stored else tenants.dispatch_ids[tenant],
+        "alarm_id": stored_id(tenant) if stored else tenants.alarm_ids[tenant],
+        "before": stored_id(tenant) if stored else tenants.alarm_ids[tenant],
     }[name]
 
 
@@ -92,17 +96,20 @@ def path_with(operation: Operation, ids: dict[str, str], query: dict[str, str] |
     return operation.path.format(**ids) + (f"?{arguments}" if arguments else "")
 
 
+# Bodies without the name of an asset.
+UNTARGETED = ("SiteLimitsBody", "AcknowledgeBody")
 # A body of another type fails.
 SMALLEST_BODIES: dict[str, dict[str, Any]] = {
     "DispatchBody": {"mw": 1.0, "asset_id": asset_ids(OWN)[0]},
     "StopBody": {"asset_id": asset_ids(OWN)[0]},
     "SiteLimitsBody": {"export_limit_mw": 1e6},
+    "AcknowledgeBody": {"comment": "seen"},
 }
 
 
 def target_of(operation: Operation, tenant: str) -> dict[str, object]:
     """The fields of a body that name an asset of the tenant, where the body has such fields."""
-    is_targeted = "requestBody" in operation.description and body_name(operation) != "SiteLimitsBody"
+    is_targeted = "requestBody" in operation.description and body_name(operation) not in UNTARGETED
     return {"asset_id": asset_ids(tenant)[0]} if is_targeted else {}
 
 
@@ -179,7 +186,7 @@ async def test_what_is_another_tenants_is_answered_as_what_does_not_exist(
                 status, body = await answer(foreign)
                 assert status == 404
                 assert (status, body.replace(foreign_id, UNKNOWN)) == await answer(unknown)
-        if "requestBody" not in operation.description or body_name(operation) == "SiteLimitsBody":
+        if "requestBody" not in operation.description or body_name(operation) in UNTARGETED:
             return
         for field, foreign_id in {"asset_id": asset_ids(OTHER)[0], "site_id": site_id(OTHER)}.items():
             fields: dict[str, object] = {"asset_id": None}

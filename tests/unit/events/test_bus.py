@@ -14,8 +14,8 @@ from trioder.domain.fleet import FleetChange
 from trioder.events.bus import AtBound, EventBus, Subscription, SubscriptionOverflowError, SubscriptionStats
 from trioder.events.counters import Counters
 from trioder.events.facts import (
-    AlarmCleared,
-    AlarmRaised,
+    ConditionCleared,
+    ConditionRaised,
     Fact,
     FleetChanged,
     SessionClosed,
@@ -99,11 +99,11 @@ async def test_the_latest_of_each_key_is_kept_in_the_place_of_the_first(autojump
 async def test_an_alarm_that_is_cleared_replaces_the_one_that_was_raised(autojump_clock: object) -> None:
     bus = make_bus()
     subscription: Subscription[Fact] = bus.subscribe(
-        AlarmRaised, AlarmCleared, name="reader", bound=9, at_bound="latest_per_key"
+        ConditionRaised, ConditionCleared, name="reader", bound=9, at_bound="latest_per_key"
     )
-    bus.publish(AlarmRaised("values", "a", "session 1", (7,), "too much", 1))
-    bus.publish(AlarmRaised("clock_skew", "a", "session 1", (7,), "off", 1))
-    cleared = AlarmCleared("values", "a", "session 2", (7,), 2)
+    bus.publish(ConditionRaised("values", "a", "session 1", (7,), "too much", 1))
+    bus.publish(ConditionRaised("clock_skew", "a", "session 1", (7,), "off", 1))
+    cleared = ConditionCleared("values", "a", "session 2", (7,), 2)
     bus.publish(cleared)
     first, second = await read_all(subscription)
     assert first == cleared

@@ -113,9 +113,10 @@ async def open_rig(
     tick_s: float = 0,
     read_fleet: Callable[[], Fleet] | None = None,
     wall: WallClock | None = None,
+    within_s: float = 3600,
 ) -> AsyncIterator[Rig]:
-    """Yield a headend over `store`; a test that hangs fails after a virtual hour."""
-    with trio.fail_after(3600):
+    """Yield a headend over `store`; a test that hangs fails, by default after a virtual hour."""
+    with trio.fail_after(within_s):
         async with (
             open_headend(
                 fleet=make_fleet(assets),

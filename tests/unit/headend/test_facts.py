@@ -92,25 +92,25 @@ async def test_a_dispatch_changes_with_every_state_of_its_setpoints(autojump_clo
 
 async def test_alarms_of_values_are_raised_and_cleared_asset_by_asset(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        published = collect(rig, facts.AlarmRaised, facts.AlarmCleared)
+        published = collect(rig, facts.ConditionRaised, facts.ConditionCleared)
         agent = await rig.registered(0, 1)
         await send(agent, pulse(1, 0, 1, soc=math.nan))
         for seq in range(2, 6):
             await trio.sleep(4.0)
             await send(agent, pulse(seq, 0, 1, ts_ms=NOW + 4_000 * (seq - 1)))
     assert [(type(fact).__name__, fact.kind, *fact.asset_keys) for fact in published] == [
-        ("AlarmRaised", "values", 0),
-        ("AlarmRaised", "values", 1),
-        ("AlarmCleared", "values", 0),
-        ("AlarmCleared", "values", 1),
+        ("ConditionRaised", "values", 0),
+        ("ConditionRaised", "values", 1),
+        ("ConditionCleared", "values", 0),
+        ("ConditionCleared", "values", 1),
     ]
-    assert isinstance(published[0], facts.AlarmRaised)
+    assert isinstance(published[0], facts.ConditionRaised)
     assert published[0].reason == "soc_mwhr is nan; by the nameplate it must be within -0.8..40.8"
 
 
 async def test_alarms_of_a_session_are_cleared_at_the_latest_with_its_end(autojump_clock: object) -> None:
     async with open_rig() as rig:
-        published = collect(rig, facts.AlarmRaised, facts.AlarmCleared)
+        published = collect(rig, facts.ConditionRaised, facts.ConditionCleared)
         agent = await rig.agent()
         message = registration(0)
         message.register.clock_unix_ms = NOW - 10_000
@@ -121,9 +121,41 @@ async def test_alarms_of_a_session_are_cleared_at_the_latest_with_its_end(autoju
         await send(agent, pulse(1, 0, ts_ms=NOW + 3_600_000))
         await agent.disconnect()
     kinds = [(type(fact).__name__, fact.kind) for fact in published]
-    assert kinds[:2] == [("AlarmRaised", "clock_skew"), ("AlarmRaised", "sample_time")]
-    assert sorted(kinds[2:]) == [("AlarmCleared", "clock_skew"), ("AlarmCleared", "sample_time")]
+    assert kinds[:2] == [("ConditionRaised", "clock_skew"), ("ConditionRaised", "sample_time")]
+    assert sorted(kinds[2:]) == [("ConditionCleared", "clock_skew"), ("ConditionCleared", "sample_time")]
     assert {fact.session_id for fact in published} == {grant.session_id}
+
+
+async def test_an_alarm_changes_when_it_is_raised_acknowledged_and_cleared(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        published = collect(rig, facts.AlarmChanged)
+        agent = await rig.registered(0)
+        for event_type in ("FAN_FAULT", "FAN_FAULT_CLEARED"):
+            event = pb.Event(event_type=event_type, severity="error", timestamp="2026-01-01T00:00:00Z")
+            await send(agent, pb.AgentToHeadend(event=event))
+            await trio.sleep(3.0)
+            for alarm in rig.headend.alarms.register.open_alarms():
+                rig.headend.alarms.register.acknowledge(alarm, by="ann", comment=None)
+        await trio.sleep(10.0)
+    assert [fact.transition for fact in published] == ["raised", "acknowledged", "cleared"]
+    assert len({fact.key for fact in published}) == 1
+    assert published[-1].alarm.acknowledged_by == "ann"
+
+
+async def test_lost_batches_and_what_a_registration_differs_in_are_published(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        published = collect(rig, facts.RegistrationChecked, facts.BatchesLost)
+        agent = await rig.registered(0, 7)
+        await send(agent, pulse(1, 0))
+        message = pulse(5, 0)
+        message.telemetry_batch.gap_from_seq = 2
+        await send(agent, message)
+    checked, lost = published
+    assert isinstance(checked, facts.RegistrationChecked)
+    assert isinstance(lost, facts.BatchesLost)
+    assert (list(checked.unknown_ids), checked.unknown_count) == ([asset_id(7)], 1)
+    assert checked.certificate_expires_s is None
+    assert (lost.agent_id, lost.batches) == ("agent", 3)
 
 
 async def test_an_agents_event_is_published_with_bounded_texts(autojump_clock: object) -> None:

@@ -1,27 +1,42 @@
-"""The audit, the bindings and the limits of sites, as the models of the database keep them."""
+"""The audit, the bindings, alarms, events and limits of sites, as the models of the database keep them."""
 
 from collections.abc import Sequence
 
 from trioder.domain.access import ALL_TENANTS, AuditRecord, IdentityBinding, PastAuditRecord, Scope
+from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, EventRecord, PastEvent
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.store.postgres.record_queue import PendingAudit, PendingBinding, PendingSiteLimits
+from trioder.store.postgres.record_queue import (
+    PendingAlarm,
+    PendingAudit,
+    PendingBinding,
+    PendingEvent,
+    PendingSiteLimits,
+)
 
 
 class ModelAudit:
-    """What is written twice is there once; limits of sites alone are changed and removed."""
+    """What is written twice is there once; alarms change, and limits of sites are changed and removed."""
 
     def __init__(self) -> None:
         self.records: dict[str, AuditRecord] = {}
         self.bindings: dict[tuple[str, str], IdentityBinding] = {}
         self.site_limits: dict[str, SiteLimitsRecord] = {}
+        self.alarms: dict[str, Alarm] = {}
+        self.events: dict[str, EventRecord] = {}
 
-    def keep(self, record: PendingAudit | PendingBinding | PendingSiteLimits) -> None:
+    def keep(
+        self, record: PendingAudit | PendingBinding | PendingSiteLimits | PendingAlarm | PendingEvent
+    ) -> None:
         if isinstance(record, PendingSiteLimits):
             self.site_limits.pop(record.site_id, None)
             if record.record is not None:
                 self.site_limits[record.site_id] = record.record
         elif isinstance(record, PendingAudit):
             self.records.setdefault(record.key, record.record)
+        elif isinstance(record, PendingAlarm):
+            self.alarms[record.alarm.alarm_id] = record.alarm
+        elif isinstance(record, PendingEvent):
+            self.events.setdefault(record.key, record.event)
         else:
             self.bindings.setdefault((record.binding.claim, record.binding.value), record.binding)
 
@@ -36,3 +51,11 @@ class ModelAudit:
             and scope.tenant in {ALL_TENANTS, record.tenant}
         ]
         return found[::-1][:limit]
+
+    def newest_alarms(self, which: AlarmFilter, *, limit: int) -> Sequence[Alarm]:
+        found = sorted(filter(which.matches, self.alarms.values()), key=lambda alarm: alarm.order)
+        return found[::-1][:limit]
+
+    def newest_events(self, which: EventFilter, *, limit: int) -> Sequence[PastEvent]:
+        past = [PastEvent(number=n, event=event) for n, event in enumerate(self.events.values(), start=1)]
+        return list(filter(which.matches, past))[::-1][:limit]

@@ -26,6 +26,8 @@ _LINKS = (
     "dispatch",
     "agents",
     "agents/sessions",
+    "alarms",
+    "events",
     "whoami",
     "audit",
     "health",

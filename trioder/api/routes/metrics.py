@@ -17,6 +17,7 @@ import trioder
 from trioder.api.asset_query import FleetIndex
 from trioder.api.context import Headend
 from trioder.domain.access import ALL_TENANTS, EVERYTHING
+from trioder.domain.alarms import KINDS, RULES, AlarmFilter
 from trioder.domain.quality import Quality
 from trioder.events.counters import Counters, TenantCounters
 from trioder.gateway.agent_clocks import SkewSummary
@@ -60,6 +61,7 @@ class Metrics:
 
     def __init__(self, headend: Headend, by_tenant: TenantCounters) -> None:
         self._by_tenant = by_tenant
+        self._alarms = headend.alarms.register
         self._registry = CollectorRegistry()
         self._registry.register(_HeadendCollector(headend))
         self._requests = Histogram(
@@ -100,6 +102,7 @@ class Metrics:
             "tenant",
             assets_connected,
         )
+        yield from self._alarm_families(index)
         if index.scope.site_ids is not None:
             # The counters are of whole tenants.
             return
@@ -121,6 +124,24 @@ class Metrics:
             if index.scope.tenant in {ALL_TENANTS, tenant}:
                 refusals.add_metric([tenant, str(status)], count)
         yield refusals
+
+    def _alarm_families(self, index: FleetIndex) -> Iterator[Metric]:
+        which = AlarmFilter(scope=index.scope)
+        seen = [alarm for alarm in self._alarms.open_alarms() if which.matches(alarm)]
+        by_kind = Counter((alarm.kind, alarm.severity) for alarm in seen)
+        family = GaugeMetricFamily(
+            "trioder_alarms_open", "Open alarms, by kind and severity.", labels=["kind", "severity"]
+        )
+        for kind, severity in {**{(kind, RULES[kind].severity): 0 for kind in KINDS}, **by_kind}:
+            family.add_metric([kind, severity], by_kind[kind, severity])
+        yield family
+        by_tenant = Counter(alarm.tenant for alarm in seen)
+        yield _gauges(
+            "tenant_alarms_open",
+            "Open alarms of each tenant; * for several tenants' and the headend's own.",
+            "tenant",
+            by_tenant,
+        )
 
 
 class _Families(Collector):

@@ -9,12 +9,14 @@ from typing import Concatenate, ParamSpec, TypeVar
 import trio
 
 from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
+from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
 from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import PastSample
 from trioder.process.wall_time import WallClock
+from trioder.store.postgres.alarm_records import read_alarm, read_alarms, read_events, read_open_alarms
 from trioder.store.postgres.audit_records import read_audit, read_identity_bindings
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.batch_writes import write_batches
@@ -253,6 +255,22 @@ class PsycopgDatabase:
     async def site_limits(self) -> Sequence[SiteLimitsRecord]:
         """See `Database.site_limits`."""
         return await self._read(read_site_limits)
+
+    async def alarms(self, which: AlarmFilter, *, limit: int) -> Sequence[Alarm]:
+        """See `Database.alarms`."""
+        return await self._read_in(which.scope, read_alarms, which, limit=limit)
+
+    async def find_alarm(self, alarm_id: str, *, scope: Scope = EVERYTHING) -> Alarm | None:
+        """See `Database.find_alarm`."""
+        return await self._read_in(scope, read_alarm, alarm_id)
+
+    async def open_alarms(self, *, limit: int) -> Sequence[Alarm]:
+        """See `Database.open_alarms`."""
+        return await self._read(read_open_alarms, limit=limit)
+
+    async def events(self, which: EventFilter, *, limit: int) -> Sequence[PastEvent]:
+        """See `Database.events`."""
+        return await self._read_in(which.scope, read_events, which, limit=limit)
 
     async def _mirror_fleet(self, connection: Connection) -> None:
         self._db_keys = await mirror_fleet(connection, self._fleet)

@@ -7,6 +7,7 @@ from typing import ParamSpec, TypeVar
 import trio
 
 from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
+from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationRecord, DispatchRecord, with_allocations
 from trioder.domain.fleet import Fleet
@@ -99,6 +100,22 @@ class PostgresQueries:
     async def site_limits(self) -> Sequence[SiteLimitsRecord]:
         """See `Store.site_limits`."""
         return await self._read(self._database.site_limits)
+
+    async def alarms(self, which: AlarmFilter, *, limit: int) -> Sequence[Alarm]:
+        """See `Store.alarms`."""
+        return await self._read(self._database.alarms, which, limit=limit)
+
+    async def find_alarm(self, alarm_id: str, *, scope: Scope = EVERYTHING) -> Alarm | None:
+        """See `Store.find_alarm`."""
+        return await self._read(self._database.find_alarm, alarm_id, scope=scope)
+
+    async def open_alarms(self, *, limit: int) -> Sequence[Alarm]:
+        """See `Store.open_alarms`."""
+        return await self._read(self._database.open_alarms, limit=limit)
+
+    async def events(self, which: EventFilter, *, limit: int) -> Sequence[PastEvent]:
+        """See `Store.events`."""
+        return await self._read(self._database.events, which, limit=limit)
 
     async def open_dispatches(self) -> Sequence[DispatchRecord]:
         """See `Store.open_dispatches`."""

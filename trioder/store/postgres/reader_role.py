@@ -22,7 +22,7 @@ _LOCK = 7_204_331_101
 # With policies; their views, which read as whoever queries them, need no more than the privilege.
 _TABLES = [
     *("sites", "assets", "asset_versions", "samples", "sessions", "asset_lists", "dispatches"),
-    *("dispatch_shares", "dispatch_resplits", "audit"),
+    *("dispatch_shares", "dispatch_resplits", "audit", "alarms", "events"),
 ]
 _VIEWS = ["telemetry", "agent_sessions", "dispatch_members", "dispatch_left_out"]
 _BECOME: LiteralString = """

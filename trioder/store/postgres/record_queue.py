@@ -1,8 +1,8 @@
 """Records waiting to be written: the newest state of each session and dispatch wins. Synchronous, bounded.
 
-Never dropped are the end of a session that the database has open, an open dispatch, a binding, and limits of
-a site. There are no more of these than sessions open when the database went away, and than dispatches,
-bindings and sites in memory.
+Never dropped are the end of a session that the database has open, an open dispatch or alarm, a binding, and
+limits of a site. There are no more of these than sessions open when the database went away, and than the
+others in memory.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -11,12 +11,15 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from trioder.domain.access import ALL_TENANTS, AuditRecord, IdentityBinding
+from trioder.domain.alarms import Alarm, EventRecord
 from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord
 from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.store.records import SessionRecord
 
 _RECORD_BYTES = 1_000
 _KEY_BYTES = 64
+# An id as text.
+_ID_BYTES = 90
 _SHARE_BYTES = 500
 # Written in one transaction, unless a single dispatch has more.
 _SHARES_PER_GROUP = 20_000
@@ -152,29 +155,74 @@ class PendingSiteLimits:
         return _RECORD_BYTES
 
 
-PendingRecord = PendingSession | PendingDispatch | PendingAudit | PendingBinding | PendingSiteLimits
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingAlarm:
+    """The newest state of an alarm to be written."""
+
+    alarm: Alarm
+
+    @property
+    def key(self) -> str:
+        """The alarm's id: no bare UUID, as the other keys are."""
+        return f"alarm {self.alarm.alarm_id}"
+
+    @property
+    def size(self) -> int:
+        """Memory used, in bytes."""
+        alarm = self.alarm
+        return _RECORD_BYTES + _ID_BYTES * (len(alarm.asset_ids or ()) + len(alarm.site_ids or ()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingEvent:
+    """An event to be written.
+
+    Attributes:
+        key: a UUID, so that one written twice is recorded once.
+    """
+
+    event: EventRecord
+    key: str
+
+    @property
+    def size(self) -> int:
+        """Memory used, in bytes."""
+        return _RECORD_BYTES + len(self.event.message) + _ID_BYTES * len(self.event.site_ids or ())
+
+
+PendingRecord = (
+    PendingSession
+    | PendingDispatch
+    | PendingAudit
+    | PendingBinding
+    | PendingSiteLimits
+    | PendingAlarm
+    | PendingEvent
+)
 
 
 class Dropped(NamedTuple):
     """What was dropped for lack of room.
 
     Attributes:
-        records: sessions and dispatches.
+        records: sessions, dispatches and cleared alarms.
         shares: of dispatches that stay otherwise.
         audit_records: of the audit.
+        events: of agents and alarms.
     """
 
     records: int = 0
     shares: int = 0
     audit_records: int = 0
+    events: int = 0
 
 
 class RecordQueue:
-    """One pending record per session, dispatch and binding, and all audit records in order.
+    """One pending record per session, dispatch, binding and alarm, and all audit records and events in order.
 
-    When full, these are dropped, oldest first: audit records of refusals, which strangers can cause; sessions
-    opened and closed while unwritten; the shares of ended dispatches, except the newest; then such dispatches
-    themselves; other audit records.
+    When full, these are dropped, oldest first: events; audit records of refusals, which strangers can cause;
+    sessions opened and closed while unwritten; cleared alarms; the shares of ended dispatches, except the
+    newest; then such dispatches themselves; other audit records.
 
     Args:
         max_bytes: the bound.
@@ -230,6 +278,14 @@ class RecordQueue:
     def record_site_limits(self, site_id: str, record: SiteLimitsRecord | None) -> Dropped:
         """Add the limits of a site, or their removal; return what was dropped for it."""
         return self._put(PendingSiteLimits(site_id=site_id, record=record))
+
+    def record_alarm(self, alarm: Alarm) -> Dropped:
+        """Add an alarm in its present state; return what was dropped for it."""
+        return self._put(PendingAlarm(alarm=alarm))
+
+    def record_event(self, event: EventRecord) -> Dropped:
+        """Add an event; return what was dropped for it."""
+        return self._put(PendingEvent(event=event, key=str(uuid4())))
 
     def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, tenant: str = ALL_TENANTS
@@ -300,6 +356,16 @@ class RecordQueue:
         # A quarter at a time: this search is too slow for every record.
         goal = self._max_bytes * 3 // 4
         # Those in flight are removed soon anyway.
+        events = [
+            key
+            for key, record in self._pending.items()
+            if isinstance(record, PendingEvent) and key not in self._in_flight
+        ]
+        cleared_alarms = [
+            key
+            for key, record in self._pending.items()
+            if isinstance(record, PendingAlarm) and not record.alarm.is_open and key not in self._in_flight
+        ]
         audit = [
             record
             for key, record in self._pending.items()
@@ -316,8 +382,10 @@ class RecordQueue:
             and not record.dispatch.is_open
             and key not in self._in_flight
         ][:-1]
+        dropped_events = self._remove_until(goal, events)
         dropped_audit = self._remove_until(goal, refusals)
         dropped_records = self._remove_until(goal, sessions)
+        dropped_records += self._remove_until(goal, cleared_alarms)
         dropped_shares = 0
         for record in ended:
             if self._size <= goal:
@@ -326,7 +394,7 @@ class RecordQueue:
             self._replace(record.without_shares())
         dropped_records += self._remove_until(goal, [record.key for record in ended])
         dropped_audit += self._remove_until(goal, others)
-        return Dropped(dropped_records, dropped_shares, dropped_audit)
+        return Dropped(dropped_records, dropped_shares, dropped_audit, dropped_events)
 
     def _remove_until(self, goal: int, keys: Iterable[str]) -> int:
         """Remove records in this order until the size is down to `goal`; return how many."""

@@ -1,4 +1,4 @@
-"""Deletes old records: ended dispatches, sessions, and watermarks of unused outboxes.
+"""Deletes old records: ended dispatches, sessions, cleared alarms, events, and watermarks of unused outboxes.
 
 In small transactions, and never by one clock alone: see `RecordRetention`.
 """
@@ -20,6 +20,8 @@ _DISPATCHES_PER_STEP = 1_000
 _SLACK = timedelta(days=1)
 # Beyond this, short sessions are deleted first: an agent that reconnects in a loop must not evict others'.
 MAX_SESSIONS = 2_000_000
+# About 1 GB. Agents may send many.
+MAX_EVENTS = 5_000_000
 
 _NEWEST: LiteralString = """
     SELECT greatest(
@@ -60,6 +62,23 @@ _DELETE_LISTS: LiteralString = """
         SELECT list_id FROM asset_lists AS list
         WHERE NOT EXISTS (SELECT FROM sessions WHERE sessions.list_id = list.list_id)
         LIMIT %s
+    ))
+"""
+_DELETE_OLD_ALARMS: LiteralString = """
+    DELETE FROM alarms WHERE alarm_id = ANY (ARRAY(
+        SELECT alarm_id FROM alarms WHERE cleared_at < %(oldest)s ORDER BY cleared_at LIMIT %(limit)s
+    ))
+"""
+# By when they were recorded: agents' clocks may be wrong.
+_DELETE_OLD_EVENTS: LiteralString = """
+    DELETE FROM events WHERE number = ANY (ARRAY(
+        SELECT number FROM events WHERE recorded_at < %(oldest)s ORDER BY recorded_at LIMIT %(limit)s
+    ))
+"""
+_DELETE_SURPLUS_EVENTS: LiteralString = """
+    DELETE FROM events WHERE number = ANY (ARRAY(
+        SELECT number FROM events WHERE number <= (SELECT max(number) FROM events) - %(most)s
+        ORDER BY number LIMIT %(limit)s
     ))
 """
 _DELETE_OLD_WATERMARKS: LiteralString = """
@@ -122,6 +141,11 @@ class RecordRetention:
             deleted["sessions"] = await _count(connection, _DELETE_OLD_SESSIONS, limits)
             if await _count(connection, "SELECT FROM sessions OFFSET %(most)s LIMIT 1", limits):
                 deleted["surplus_sessions"] = await _count(connection, _DELETE_SURPLUS_SESSIONS, limits)
+            deleted["alarms"] = await _count(connection, _DELETE_OLD_ALARMS, limits)
+            deleted["events"] = await _count(connection, _DELETE_OLD_EVENTS, limits)
+            deleted["surplus_events"] = await _count(
+                connection, _DELETE_SURPLUS_EVENTS, {"most": MAX_EVENTS, "limit": _ROWS_PER_STEP}
+            )
             deleted["asset_lists"] = await self._drop_lists(connection)
             deleted["watermarks"] = await _count(connection, _DELETE_OLD_WATERMARKS, [oldest, _ROWS_PER_STEP])
         deleted["surplus_watermarks"] = await _count(

@@ -9,9 +9,11 @@ from trioder.process.backoff import Backoff
 from trioder.store.postgres.database import Database, DatabaseError, bisect
 from trioder.store.postgres.record_queue import (
     Dropped,
+    PendingAlarm,
     PendingAudit,
     PendingBinding,
     PendingDispatch,
+    PendingEvent,
     PendingRecord,
     PendingSession,
     PendingSiteLimits,
@@ -78,11 +80,13 @@ class RecordWriter:
             self._stats.records_dropped += dropped.records
             self._stats.audit_records_dropped += dropped.audit_records
             self._stats.shares_dropped += dropped.shares
+            self._stats.event_records_dropped += dropped.events
             log.error(
                 "records dropped: the database does not take them, and there is no room for more",
                 sessions_and_dispatches=dropped.records,
                 shares_of_dispatches=dropped.shares,
                 audit_records=dropped.audit_records,
+                events=dropped.events,
             )
         self._work.set()
 
@@ -121,6 +125,8 @@ class RecordWriter:
             log.error("record dropped: the database refuses its data", reason=str(error), **_named(record))
             if isinstance(record, PendingAudit):
                 self._stats.audit_records_dropped += 1
+            elif isinstance(record, PendingEvent):
+                self._stats.event_records_dropped += 1
             else:
                 self._stats.records_dropped += 1
             self.queue.remove_written([record])
@@ -153,3 +159,7 @@ def _named(record: PendingRecord) -> dict[str, str]:
             return {"limits_of_site_id": site_id}
         case PendingBinding(binding=binding):
             return {"claim": binding.claim, "value": binding.value, "identity": binding.identity}
+        case PendingAlarm(alarm=alarm):
+            return {"alarm_id": alarm.alarm_id, "kind": alarm.kind}
+        case PendingEvent(event=event):
+            return {"event_type": event.event_type, "agent_id": event.agent_id}

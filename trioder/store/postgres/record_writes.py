@@ -1,4 +1,4 @@
-"""Writes sessions, dispatches, the audit and bindings; the shares of a large dispatch in several statements.
+"""Writes all records; the shares of a large dispatch in several statements.
 
 Neither the event loop nor a statement is blocked for long by 100,000 shares.
 """
@@ -12,12 +12,15 @@ import msgspec
 
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
+from trioder.store.postgres.alarm_records import write_alarms, write_events
 from trioder.store.postgres.audit_records import storable, write_audit, write_bindings
 from trioder.store.postgres.pg_connection import Connection, timestamp
 from trioder.store.postgres.record_queue import (
+    PendingAlarm,
     PendingAudit,
     PendingBinding,
     PendingDispatch,
+    PendingEvent,
     PendingRecord,
     PendingSession,
     PendingSiteLimits,
@@ -99,6 +102,8 @@ async def write_records(
     audit: list[PendingAudit] = []
     bindings: list[PendingBinding] = []
     site_limits: list[PendingSiteLimits] = []
+    alarms: list[PendingAlarm] = []
+    events: list[PendingEvent] = []
     for record in records:
         match record:
             case PendingSession():
@@ -111,11 +116,17 @@ async def write_records(
                 bindings.append(record)
             case PendingSiteLimits():
                 site_limits.append(record)
+            case PendingAlarm():
+                alarms.append(record)
+            case PendingEvent():
+                events.append(record)
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [RECORDS_LOCK])
         await write_bindings(connection, bindings)
         await write_site_limits(connection, site_limits)
         await write_audit(connection, audit)
+        await write_alarms(connection, alarms)
+        await write_events(connection, events)
         await _write_sessions(connection, list(sessions.values()), db_keys, fleet)
         # In order: otherwise two headends' transactions could deadlock.
         for dispatch in sorted(dispatches, key=lambda record: record.dispatch.dispatch_id):

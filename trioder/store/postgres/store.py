@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from trioder.domain.access import AuditRecord, IdentityBinding
+from trioder.domain.alarms import Alarm, EventRecord
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.fleet import Fleet
 from trioder.domain.site_limits import SiteLimitsRecord
@@ -167,6 +168,14 @@ class PostgresStore(PostgresQueries):
     def record_site_limits(self, site_id: str, record: SiteLimitsRecord | None) -> None:
         """See `Store.record_site_limits`."""
         self._record_writer.notify(self._record_writer.queue.record_site_limits(site_id, record))
+
+    def record_alarm(self, alarm: Alarm) -> None:
+        """See `Store.record_alarm`."""
+        self._record_writer.notify(self._record_writer.queue.record_alarm(alarm))
+
+    def record_event(self, event: EventRecord) -> None:
+        """See `Store.record_event`."""
+        self._record_writer.notify(self._record_writer.queue.record_event(event))
 
     def fleet_changed(self) -> None:
         """See `Store.fleet_changed`."""
