@@ -119,3 +119,19 @@ async def test_a_reload_reads_at_once_and_logs_the_error_again(watched: Watched)
     write(watched.path, TWO)
     await watched.watch.reload()
     assert watched.actions == ["agent.grant"]
+
+
+async def test_a_file_that_is_made_later_is_read(
+    tmp_path: Path, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    watched = Watched(tmp_path)
+    watched.path.unlink()
+    watched.table.replace(AccessDocument())
+    with structlog.testing.capture_logs() as logs:
+        nursery.start_soon(watched.watch.run)
+        await trio.sleep(10)
+        await watched.watch.reload()
+        assert warnings(logs) == []
+        write(watched.path, TWO)
+        await until(lambda: watched.table.has_tokens)
+    assert watched.actions == ["agent.grant", "token.create"]
