@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from trioder.access.document import AccessDocument, AgentEntry, CertificateEntry, TokenEntry
 from trioder.access.identity import AgentIdentity
-from trioder.domain.access import Principal, Scope
+from trioder.domain.access import ALL_TENANTS, Principal, Scope
 from trioder.process.rfc3339 import parse_ms
 
 _Entry = TypeVar("_Entry", AgentEntry, CertificateEntry, TokenEntry)
@@ -50,9 +50,9 @@ class AccessChange:
     Attributes:
         action: `agent.grant`, `agent.change`, `agent.remove`; `certificate.issue`, `certificate.revoke`,
             `certificate.change`, `certificate.remove`; `token.create`, `token.revoke`, `token.change`,
-            `token.remove`.
-        target: the agent; <kind>/<name>/<serial> of the certificate; the token's name.
-        tenant: whose; empty for a server's certificate.
+            `token.remove`; `trust_domain.change`.
+        target: the agent; <kind>/<name>/<serial> of the certificate; the token's name; the trust domain.
+        tenant: whose; empty for a server's certificate; `ALL_TENANTS` for the trust domain.
         by: who made it; empty where the file does not say.
     """
 
@@ -129,6 +129,7 @@ class AccessTable:
         """
         before = self._index.document
         changes = [
+            *_trust_domain_changes(before.trust_domain, document.trust_domain),
             *_agent_changes(before.agents, document.agents),
             *_certificate_changes(before.certificates, document.certificates),
             *_token_changes(before.tokens, document.tokens),
@@ -206,6 +207,12 @@ class _Index:
             ),
             tokens={entry.sha256: _Token.of(entry) for entry in document.tokens},
         )
+
+
+def _trust_domain_changes(before: str, after: str) -> Iterator[AccessChange]:
+    # Every agent's certificate is of a trust domain: their sessions are checked again.
+    if before != after:
+        yield AccessChange(action="trust_domain.change", target=after, tenant=ALL_TENANTS)
 
 
 def _agent_changes(before: Sequence[AgentEntry], after: Sequence[AgentEntry]) -> Iterator[AccessChange]:

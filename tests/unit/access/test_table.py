@@ -1,5 +1,6 @@
 """The access file in memory: who may do what, and what a newer file changes."""
 
+import msgspec
 import pytest
 
 from tests.unit.access.documents import (
@@ -168,3 +169,11 @@ def test_a_renewal_by_another_user_changes_no_grant() -> None:
 def test_the_same_file_changes_nothing() -> None:
     document = document_of(AGENT, CERTIFICATE, TOKEN)
     assert AccessTable(document).replace(document) == []
+
+
+def test_another_trust_domain_is_a_change() -> None:
+    before = document_of(AGENT)
+    after = msgspec.structs.replace(before, trust_domain="other.example")
+    assert AccessTable(before).replace(after) == [
+        AccessChange(action="trust_domain.change", target="other.example", tenant="*")
+    ]
