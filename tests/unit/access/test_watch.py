@@ -126,7 +126,7 @@ async def test_a_file_that_is_made_later_is_read(
 ) -> None:
     watched = Watched(tmp_path)
     watched.path.unlink()
-    watched.table.replace(AccessDocument())
+    watched.table.replace(AccessDocument(trust_domain=TWO.trust_domain))
     with structlog.testing.capture_logs() as logs:
         nursery.start_soon(watched.watch.run)
         await trio.sleep(10)
