@@ -203,21 +203,45 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write a file as a whole: a new one, on disk before it takes the name; the caller holds the lock.
 
     Raises:
-        OSError: it cannot be written; a file that was there is still there.
+        OSError: it cannot be written, and names the file; a file that was there is still there.
+    """
+    put_in_place(write_beside(path, data, mode=mode), path)
+
+
+def write_beside(path: Path, data: bytes, *, mode: int = 0o600) -> Path:
+    """Write what is to replace a file, on disk, and return its path; for `put_in_place`.
+
+    Raises:
+        OSError: it cannot be written, and names the file; nothing is left of it.
     """
     new = path.with_name(path.name + ".new")
     # A killed process may have left it, with any mode.
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        if os.geteuid() == 0:
-            # Run by root, for a headend of another user.
-            owner = path.parent.stat()
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            if os.geteuid() == 0:
+                # Run by root, for a headend of another user.
+                owner = path.parent.stat()
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        # Of a full disk it would keep a part.
+        new.unlink(missing_ok=True)
+        # What a write raises has no name.
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    return new
+
+
+def put_in_place(new: Path, path: Path) -> None:
+    """Replace a file by a new one beside it.
+
+    Raises:
+        OSError: it cannot be replaced.
+    """
     new.replace(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
