@@ -71,6 +71,7 @@ class AccessTable:
 
     def __init__(self, document: AccessDocument | None = None) -> None:
         self._index = _Index.of(AccessDocument() if document is None else document)
+        self._has_had_tokens = bool(self._index.tokens)
 
     @property
     def trust_domain(self) -> str:
@@ -79,8 +80,11 @@ class AccessTable:
 
     @property
     def has_tokens(self) -> bool:
-        """Whether there are tokens, also expired or revoked ones: their end does not end access control."""
-        return bool(self._index.tokens)
+        """Whether there are tokens, or were in a former file, also expired or revoked ones.
+
+        Their end does not end access control.
+        """
+        return self._has_had_tokens
 
     @property
     def has_agents(self) -> bool:
@@ -139,6 +143,7 @@ class AccessTable:
     def apply(self, prepared: "PreparedAccess") -> Sequence[AccessChange]:
         """Use a prepared access file from now on; return what it changes."""
         self._index = prepared.index
+        self._has_had_tokens = self._has_had_tokens or bool(prepared.index.tokens)
         return prepared.changes
 
 

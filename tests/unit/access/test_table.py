@@ -93,6 +93,12 @@ def test_revoking_the_last_token_does_not_end_access_control() -> None:
     assert not AccessTable(document_of(agent_entry())).has_tokens
 
 
+def test_nor_does_a_file_without_tokens() -> None:
+    table = AccessTable(document_of(token_entry()))
+    table.replace(document_of())
+    assert table.has_tokens
+
+
 def test_a_table_without_a_file_grants_nothing() -> None:
     table = AccessTable()
     assert not table.has_agents

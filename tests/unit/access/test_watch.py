@@ -124,14 +124,14 @@ async def test_a_reload_reads_at_once_and_logs_the_error_again(watched: Watched)
 async def test_a_file_that_is_made_later_is_read(
     tmp_path: Path, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    watched = Watched(tmp_path)
-    watched.path.unlink()
-    watched.table.replace(AccessDocument(trust_domain=TWO.trust_domain))
+    path, actions = tmp_path / "access.json", list[str]()
+    table = AccessTable(AccessDocument(trust_domain=TWO.trust_domain))
+    watch = AccessWatch(table, path, lambda changes: actions.extend(change.action for change in changes))
     with structlog.testing.capture_logs() as logs:
-        nursery.start_soon(watched.watch.run)
+        nursery.start_soon(watch.run)
         await trio.sleep(10)
-        await watched.watch.reload()
+        await watch.reload()
         assert warnings(logs) == []
-        write(watched.path, TWO)
-        await until(lambda: watched.table.has_tokens)
-    assert watched.actions == ["agent.grant", "token.create"]
+        write(path, TWO)
+        await until(lambda: table.has_tokens)
+    assert actions == ["agent.grant", "token.create"]
