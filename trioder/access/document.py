@@ -6,6 +6,7 @@ Private keys and tokens are not in it: of a token it has the SHA-256. `trioder.a
 import fcntl
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -129,6 +130,9 @@ def read_document(path: Path) -> AccessDocument:
         AccessFileError: it is missing, unreadable, or breaks a rule.
     """
     try:
+        # A named pipe would be read for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise AccessFileError(f"{path} cannot be read: it is not a regular file")
         data = path.read_bytes()
     except FileNotFoundError:
         raise AccessFileError(

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -154,3 +155,10 @@ def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(
     assert caught.value.filename == str(path)
     assert read_document(path) == AccessDocument()
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["directory", "named pipe"])
+def test_what_is_no_regular_file_is_refused(path: Path, make: Callable[[Path], None]) -> None:
+    make(path)
+    with pytest.raises(AccessFileError, match=r"access\.json cannot be read: it is not a regular file"):
+        read_document(path)
