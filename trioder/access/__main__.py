@@ -337,7 +337,12 @@ def create_token(
             site_ids=[site_id.lower() for site_id in site_ids],
             expires_days=expires_days,
         )
-    click.echo(secret)
+    try:
+        click.echo(secret)
+    except OSError as error:
+        raise click.ClickException(
+            f"the token {name} was made, and cannot be printed: {error.strerror}; revoke it"
+        ) from None
     click.echo("It is not shown again. Use: curl -H 'Authorization: Bearer TOKEN'", err=True)
 
 

@@ -34,9 +34,11 @@ from trioder.access.document import (
     CertificateEntry,
     TokenEntry,
     access_lock,
+    put_in_place,
     read_document,
     replace_file,
     update_document,
+    write_beside,
     write_document,
 )
 from trioder.access.identity import AGENT_RULE, TRUST_DOMAIN_RULE, AgentIdentity, is_agent, is_trust_domain
@@ -445,8 +447,15 @@ def _files_of(
 
 def _write_pair(certificate: Path, key: Path, issued: Issued) -> None:
     certificate.parent.mkdir(mode=0o700, exist_ok=True)
-    replace_file(key, issued.key)
-    replace_file(certificate, issued.certificate, mode=0o644)
+    new_key = write_beside(key, issued.key)
+    # Both, before one is replaced: a full disk must not leave a key without its certificate.
+    try:
+        new_certificate = write_beside(certificate, issued.certificate, mode=0o644)
+    except OSError:
+        new_key.unlink()
+        raise
+    put_in_place(new_key, key)
+    put_in_place(new_certificate, certificate)
 
 
 def _now() -> datetime:

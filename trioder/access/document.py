@@ -6,6 +6,7 @@ Private keys and tokens are not in it: of a token it has the SHA-256. `trioder.a
 import fcntl
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -129,6 +130,9 @@ def read_document(path: Path) -> AccessDocument:
         AccessFileError: it is missing, unreadable, or breaks a rule.
     """
     try:
+        # A named pipe would be read for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise AccessFileError(f"{path} cannot be read: it is not a regular file")
         data = path.read_bytes()
     except FileNotFoundError:
         raise AccessFileError(
@@ -203,21 +207,45 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write a file as a whole: a new one, on disk before it takes the name; the caller holds the lock.
 
     Raises:
-        OSError: it cannot be written; a file that was there is still there.
+        OSError: it cannot be written, and names the file; a file that was there is still there.
+    """
+    put_in_place(write_beside(path, data, mode=mode), path)
+
+
+def write_beside(path: Path, data: bytes, *, mode: int = 0o600) -> Path:
+    """Write what is to replace a file, on disk, and return its path; for `put_in_place`.
+
+    Raises:
+        OSError: it cannot be written, and names the file; nothing is left of it.
     """
     new = path.with_name(path.name + ".new")
     # A killed process may have left it, with any mode.
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        if os.geteuid() == 0:
-            # Run by root, for a headend of another user.
-            owner = path.parent.stat()
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            if os.geteuid() == 0:
+                # Run by root, for a headend of another user.
+                owner = path.parent.stat()
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        # Of a full disk it would keep a part.
+        new.unlink(missing_ok=True)
+        # What a write raises has no name.
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    return new
+
+
+def put_in_place(new: Path, path: Path) -> None:
+    """Replace a file by a new one beside it.
+
+    Raises:
+        OSError: it cannot be replaced.
+    """
     new.replace(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -21,6 +21,13 @@ AGENT_RULE: Final = (
 )
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _AGENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# Not all of what `cryptography` raises for a certificate that OpenSSL accepts is a ValueError.
+_UNREADABLE: Final = (
+    ValueError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _IDENTITY = re.compile(r"spiffe://([^/?#]*)/tenant/([^/?#]*)/agent/([^/?#]*)")
 
 
@@ -112,7 +119,7 @@ def certified_agent(der: bytes) -> CertifiedAgent:
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     except x509.ExtensionNotFound:
         uris = []
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise IdentityError(f"the certificate cannot be parsed: {error}") from None
     if not uris:
         raise IdentityError(

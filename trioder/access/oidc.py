@@ -42,6 +42,8 @@ _ALGORITHMS: Final = (
     *("Ed25519", "EdDSA"),
 )
 _CLOCK_LEEWAY_S = 60
+# The first time that cannot be written (RFC 3339).
+_YEAR_10000_S: Final = 253_402_300_800
 _FETCH_WITHIN_S = 5.0
 _MAX_FETCH_BYTES = 1024 * 1024
 # Keys are fetched again after this, and earlier for a token whose key is unknown, but not more often than
@@ -149,7 +151,10 @@ class OidcVerifier:
         """Return the token's claims; None if it is not signed by one of the present keys."""
         try:
             claims: object = jwt.decode(token, self._keys, algorithms=_ALGORITHMS).claims
-        except (JoseError, ValueError):
+        except Exception as error:  # noqa: BLE001
+            # Anybody can send one, and for some the library raises more than its own errors: TypeError for a
+            # header `crit` that is no list.
+            log.debug("a token is not signed by the issuer", reason=repr(error))
             return None
         if not isinstance(claims, dict):
             raise TokenError("the token's claims are not an object")
@@ -170,6 +175,8 @@ class OidcVerifier:
             raise TokenError(f"the token is refused: {error.description or error.error}") from None
         if not isinstance(claims["exp"], int | float):
             raise TokenError("the token's claim exp is not a number")
+        if claims["exp"] >= _YEAR_10000_S:
+            raise TokenError("the token's claim exp is after the year 9999")
 
     def _principal_of(self, claims: dict[str, Any]) -> Principal:
         settings = self._settings

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from trioder.access.document import AccessDocument, AgentEntry, CertificateEntry, TokenEntry
 from trioder.access.identity import AgentIdentity
-from trioder.domain.access import Principal, Scope
+from trioder.domain.access import ALL_TENANTS, Principal, Scope
 from trioder.process.rfc3339 import parse_ms
 
 _Entry = TypeVar("_Entry", AgentEntry, CertificateEntry, TokenEntry)
@@ -50,9 +50,9 @@ class AccessChange:
     Attributes:
         action: `agent.grant`, `agent.change`, `agent.remove`; `certificate.issue`, `certificate.revoke`,
             `certificate.change`, `certificate.remove`; `token.create`, `token.revoke`, `token.change`,
-            `token.remove`.
-        target: the agent; <kind>/<name>/<serial> of the certificate; the token's name.
-        tenant: whose; empty for a server's certificate.
+            `token.remove`; `trust_domain.change`.
+        target: the agent; <kind>/<name>/<serial> of the certificate; the token's name; the trust domain.
+        tenant: whose; empty for a server's certificate; `ALL_TENANTS` for the trust domain.
         by: who made it; empty where the file does not say.
     """
 
@@ -71,6 +71,7 @@ class AccessTable:
 
     def __init__(self, document: AccessDocument | None = None) -> None:
         self._index = _Index.of(AccessDocument() if document is None else document)
+        self._has_had_tokens = bool(self._index.tokens)
 
     @property
     def trust_domain(self) -> str:
@@ -79,8 +80,11 @@ class AccessTable:
 
     @property
     def has_tokens(self) -> bool:
-        """Whether there are tokens, also expired or revoked ones: their end does not end access control."""
-        return bool(self._index.tokens)
+        """Whether there are tokens, or were in a former file, also expired or revoked ones.
+
+        Their end does not end access control.
+        """
+        return self._has_had_tokens
 
     @property
     def has_agents(self) -> bool:
@@ -129,6 +133,7 @@ class AccessTable:
         """
         before = self._index.document
         changes = [
+            *_trust_domain_changes(before.trust_domain, document.trust_domain),
             *_agent_changes(before.agents, document.agents),
             *_certificate_changes(before.certificates, document.certificates),
             *_token_changes(before.tokens, document.tokens),
@@ -138,6 +143,7 @@ class AccessTable:
     def apply(self, prepared: "PreparedAccess") -> Sequence[AccessChange]:
         """Use a prepared access file from now on; return what it changes."""
         self._index = prepared.index
+        self._has_had_tokens = self._has_had_tokens or bool(prepared.index.tokens)
         return prepared.changes
 
 
@@ -206,6 +212,12 @@ class _Index:
             ),
             tokens={entry.sha256: _Token.of(entry) for entry in document.tokens},
         )
+
+
+def _trust_domain_changes(before: str, after: str) -> Iterator[AccessChange]:
+    # Every agent's certificate is of a trust domain: their sessions are checked again.
+    if before != after:
+        yield AccessChange(action="trust_domain.change", target=after, tenant=ALL_TENANTS)
 
 
 def _agent_changes(before: Sequence[AgentEntry], after: Sequence[AgentEntry]) -> Iterator[AccessChange]:

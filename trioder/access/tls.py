@@ -259,6 +259,9 @@ def _read_certificates(file: Path, kind: str) -> list[CertificateFields]:
 
 def _read(file: Path, kind: str) -> str:
     try:
+        # A named pipe would block the event loop for ever.
+        if file.exists() and not file.is_file():
+            raise TlsConfigurationError(f"the TLS {kind} {file} cannot be read: it is not a regular file")
         return file.read_text("latin-1")
     except FileNotFoundError:
         raise TlsConfigurationError(f"the TLS {kind} {file} does not exist") from None

@@ -18,7 +18,7 @@ _Signature = tuple[int, int, int] | None
 
 
 class AccessWatch:
-    """Keeps a table as the access file is. A file with errors changes nothing.
+    """Keeps a table as the access file is. A file with errors changes nothing; it may be made later.
 
     Args:
         table: changed in place.
@@ -37,6 +37,7 @@ class AccessWatch:
         self._changed = changed
         self._lock = trio.Lock()
         self._signature: _Signature = None
+        self._has_been = False
         self._logged = ""
         self.reads = 0
 
@@ -45,21 +46,25 @@ class AccessWatch:
 
         It is read once at the start: it may have changed since the table was made.
         """
-        await self._read()
         while True:
-            await trio.sleep(_PERIOD_S)
             if _signature(self._path) != self._signature:
                 await self._read()
+            await trio.sleep(_PERIOD_S)
 
     async def reload(self) -> None:
-        """Read the file now, whether it differs or not, as SIGHUP asks; an error is logged again."""
+        """Read the file now, whether it differs or not, as SIGHUP asks; an error is logged again.
+
+        Nothing happens while it has not been made.
+        """
         self._logged = ""
-        await self._read()
+        if self._has_been or _signature(self._path) is not None:
+            await self._read()
 
     async def _read(self) -> None:
         async with self._lock:
             # Before reading: what changes afterwards differs at the next examination.
             signature = _signature(self._path)
+            self._has_been = True
             try:
                 prepared = await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
             except AccessFileError as error:

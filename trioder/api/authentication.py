@@ -37,14 +37,11 @@ class Authenticator:
         self._table = table
         self._verifier = verifier
         self._wall = wall
-        self._has_been_on = verifier is not None
 
     @property
     def is_on(self) -> bool:
         """Whether requests need a token. Once there are any, they do until the headend stops."""
-        if not self._has_been_on:
-            self._has_been_on = self._table is not None and self._table.has_tokens
-        return self._has_been_on
+        return self._verifier is not None or (self._table is not None and self._table.has_tokens)
 
     async def authenticate(self, bearer: str) -> Principal:
         """Return the principal.

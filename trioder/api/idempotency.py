@@ -16,7 +16,7 @@ from quart import request
 
 from trioder.api.errors import ApiError
 from trioder.api.schemas.dispatch import DispatchBody
-from trioder.domain.access import Scope
+from trioder.domain.access import ALL_TENANTS, Scope
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.text import preview
 from trioder.store.interface import Store, StoreUnavailableError
@@ -111,9 +111,12 @@ class IdempotencyKeys:
     async def _current_record(self, own_key: _OwnKey, used: _UsedKey) -> DispatchRecord:
         tenant, key = own_key
         try:
-            found = await self._find(used.dispatch_id) or await self._store.find_dispatch(
-                dispatch_id=used.dispatch_id, scope=Scope(tenant=tenant)
-            )
+            found = await self._find(used.dispatch_id)
+            # What another tenant's agent reports under its id is another.
+            if found is None or tenant not in {ALL_TENANTS, found.tenant}:
+                found = await self._store.find_dispatch(
+                    dispatch_id=used.dispatch_id, scope=Scope(tenant=tenant)
+                )
         except StoreUnavailableError as error:
             raise ApiError(
                 503,

@@ -51,14 +51,14 @@ class Security:
     Attributes:
         grpc_tls: of the gRPC port; None: plain.
         http_tls: of the REST port; None: plain.
-        access: the access file in memory; None without one.
+        access: the access file in memory; empty without one, which may be made while the headend runs.
         access_path: the access file.
         require_identities: agents authenticate with certificates of the client CA.
     """
 
     grpc_tls: ServerTls | None
     http_tls: ServerTls | None
-    access: AccessTable | None
+    access: AccessTable
     access_path: Path
     require_identities: bool
 
@@ -156,8 +156,8 @@ def configure_security(
     _check_consistent(options)
     access_path = (options.access_dir or state_dir / "access") / ACCESS_FILE
     # What agents may speak for is in the access file: client certificates need it.
-    needed = options.tls_client_ca is not None or access_path.exists()
-    access = AccessTable(read_document(access_path)) if needed else None
+    needed = options.tls_client_ca is not None or _may_be_there(access_path)
+    access = AccessTable(read_document(access_path) if needed else None)
     _check_reachable(options, access=access, grpc_addr=grpc_addr, http_addr=http_addr, has_issuer=has_issuer)
     return Security(
         grpc_tls=_server_tls(
@@ -198,7 +198,7 @@ def _check_consistent(options: SecurityOptions) -> None:
 def _check_reachable(
     options: SecurityOptions,
     *,
-    access: AccessTable | None,
+    access: AccessTable,
     grpc_addr: Address,
     http_addr: Address,
     has_issuer: bool,
@@ -207,10 +207,10 @@ def _check_reachable(
         "HEADEND_TLS_CERT and HEADEND_TLS_KEY": options.tls_cert is not None,
         "HEADEND_TLS_CLIENT_CA": options.tls_client_ca is not None,
     }
-    has_tokens = access is not None and access.has_tokens
     http = {
         "HEADEND_HTTP_TLS_CERT and HEADEND_HTTP_TLS_KEY": options.http_tls_cert is not None,
-        "a token (python -m trioder.access token create) or HEADEND_OIDC_ISSUER": has_tokens or has_issuer,
+        "a token (python -m trioder.access token create) or HEADEND_OIDC_ISSUER": access.has_tokens
+        or has_issuer,
     }
     ports = [("HEADEND_GRPC_ADDR", grpc_addr, grpc), ("HEADEND_HTTP_ADDR", http_addr, http)]
     unprotected = [
@@ -228,6 +228,17 @@ def _check_reachable(
         log.warning("other machines can reach the headend without protection", reason="; ".join(unprotected))
     elif not any((*grpc.values(), *http.values())):
         log.info("the headend is open to every program on this machine: no TLS, no access control")
+
+
+def _may_be_there(path: Path) -> bool:
+    """Whether a file exists, also as a link that leads nowhere, or cannot be examined."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path.parent.is_symlink()
+    except OSError:
+        pass
+    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -11,20 +11,20 @@ from pathlib import Path
 from trioder.access import __main__, directory, document
 
 left = int(sys.argv[1])
-replace_file = document.replace_file
+put_in_place = document.put_in_place
 
 
-def replace_or_die(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+def put_or_die(new: Path, path: Path) -> None:
     global left  # noqa: PLW0603
     if left == 0 and sys.argv[2] == "before":
         os.kill(os.getpid(), signal.SIGKILL)
-    replace_file(path, data, mode=mode)
+    put_in_place(new, path)
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     left -= 1
 
 
 # Where each module has it.
-document.replace_file = replace_or_die
-directory.replace_file = replace_or_die
+document.put_in_place = put_or_die
+directory.put_in_place = put_or_die
 __main__.main(sys.argv[3:])

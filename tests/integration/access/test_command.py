@@ -216,6 +216,32 @@ def test_runs_at_the_same_time_lose_nothing(ready: Command) -> None:
     assert {entry.name for entry in ready.document.certificates} == names
 
 
+def test_a_token_that_cannot_be_printed_is_to_be_revoked(ready: Command) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "trioder.access",
+                "token",
+                "create",
+                "lost",
+                "--role",
+                "viewer",
+                "--tenant",
+                "alpha",
+                "--access-dir",
+                str(ready.access),
+            ],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.stderr.startswith("Error: the token lost was made, and cannot be printed: No space left")
+    assert done.returncode == 1
+
+
 @pytest.mark.parametrize("files", range(3))
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_killed_init_does_not_block_the_next(command: Command, files: int, moment: str) -> None:

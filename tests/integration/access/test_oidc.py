@@ -72,6 +72,8 @@ async def test_roles_are_mapped_from_a_claim_within_an_object(issuer: Issuer) ->
         ({"exp": NOW_MS // 1000 - 61}, "expired"),
         ({"exp": None}, "exp"),
         ({"exp": "tomorrow"}, "exp"),
+        ({"exp": 253_402_300_800}, "exp is after the year 9999"),
+        ({"exp": 1e306}, "exp is after the year 9999"),
         ({"nbf": NOW_MS // 1000 + 61}, "not yet valid"),
         ({"iss": "http://127.0.0.1:1"}, "iss"),
         ({"iss": None}, "iss"),
@@ -131,6 +133,24 @@ async def test_only_the_issuers_private_key_signs(issuer: Issuer) -> None:
             accepted.append(name)
     assert accepted == []
     assert (await verifier.authenticate(whole, now_ms=NOW_MS)).role == "viewer"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"alg":"ES256","crit":5}',
+        b'{"alg":"ES256","crit":["b64"],"b64":false}',
+        b'{"alg":["ES256"]}',
+        b'{"alg":"ES256","kid":[]}',
+        b'{"alg":"ES256","x":' + b"[" * 10_000,
+        b"[]",
+        b"\xff",
+    ],
+    ids=range(7),
+)
+async def test_whatever_the_header_of_a_forged_token_is_it_is_refused(issuer: Issuer, header: bytes) -> None:
+    with pytest.raises(TokenError, match="not by a key of the issuer"):
+        await verifier_of(issuer).authenticate(f"{encoded(header)}.{encoded({})}.AAAA", now_ms=NOW_MS)
 
 
 async def test_a_rotated_key_is_fetched_once_it_is_used(

@@ -101,6 +101,18 @@ async def test_tokens_are_made_used_and_revoked_while_it_runs(fleet_file: Path, 
             assert expected in done
 
 
+async def test_the_first_token_closes_a_headend_that_was_started_without_an_access_file(
+    fleet_file: Path, tmp_path: Path
+) -> None:
+    async with running(variables(fleet_file, STATE_DIR=str(tmp_path))) as (_, addresses):
+        rest = partial(ask, addresses["http"])
+        assert (await rest("/whoami"))[1]["kind"] == "open"
+        await access(tmp_path, "init")
+        viewer = await token(tmp_path, "viewer", "viewer")
+        await until(partial(rest, "/whoami"), 401)
+        assert (await rest("/whoami", secret=viewer))[1]["name"] == "viewer"
+
+
 async def test_the_limits_of_a_token_are_options(fleet_file: Path, tmp_path: Path) -> None:
     await access(tmp_path, "init")
     viewer = await token(tmp_path, "viewer", "viewer")

@@ -1,5 +1,8 @@
 """The access directory: what each command makes, and what it refuses."""
 
+import errno
+import os
+import ssl
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -154,6 +157,26 @@ def test_good_certificates_are_kept_if_that_is_asked(directory: AccessDirectory)
         server = directory.issue_server(["localhost", "127.0.0.1"], if_needed=True)
     assert [file.issued for file in (*agents, server)] == [False, False]
     assert len(serials(directory)) == 2
+
+
+def test_a_full_disk_leaves_a_key_with_its_certificate(
+    directory: AccessDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (before,) = directory.issue_agents([A1])
+    sync, synced = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        # The access file, its directory and the key are written; there is no room for the certificate.
+        synced.append(descriptor)
+        if len(synced) == 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        directory.issue_agents([A1])
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(before.certificate, before.key)
+    assert not [*directory.folder.glob("agents/*.new")]
 
 
 def test_another_certificate_is_issued_if_the_present_one_is_revoked(directory: AccessDirectory) -> None:

@@ -1,6 +1,9 @@
 """The access file: what is refused and how it is said, and that it is replaced as a whole."""
 
+import errno
+import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -136,3 +139,26 @@ def test_what_a_killed_process_has_left_is_replaced(path: Path) -> None:
 def test_without_the_folder_the_way_on_is_given(tmp_path: Path) -> None:
     with pytest.raises(AccessFileError, match=r"nowhere does not exist; run python -m trioder\.access init"):
         update_document(tmp_path / "nowhere" / "access.json", lambda document: document)
+
+
+def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_document(path, AccessDocument())
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_document(path, FULL)
+    assert caught.value.filename == str(path)
+    assert read_document(path) == AccessDocument()
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.name]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["directory", "named pipe"])
+def test_what_is_no_regular_file_is_refused(path: Path, make: Callable[[Path], None]) -> None:
+    make(path)
+    with pytest.raises(AccessFileError, match=r"access\.json cannot be read: it is not a regular file"):
+        read_document(path)

@@ -7,6 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,10 @@ EXPIRES = datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def certificate(*names: x509.GeneralName, serial: int = 0xABC) -> bytes:
+    return signed(*([x509.SubjectAlternativeName(names)] if names else []), serial=serial)
+
+
+def signed(*extensions: x509.ExtensionType, serial: int = 0xABC) -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([])
     builder = (
@@ -26,8 +31,8 @@ def certificate(*names: x509.GeneralName, serial: int = 0xABC) -> bytes:
         .not_valid_before(EXPIRES - timedelta(days=1))
         .not_valid_after(EXPIRES)
     )
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=True)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
@@ -94,3 +99,26 @@ def test_a_certificate_that_names_no_agent_is_refused(names: list[x509.GeneralNa
 def test_what_is_no_certificate_is_refused() -> None:
     with pytest.raises(IdentityError, match="cannot be parsed"):
         certified_agent(b"no certificate")
+
+
+def raw_name(tag: int, content: bytes) -> bytes:
+    return bytes([tag, len(content)]) + content
+
+
+@pytest.mark.parametrize("tag", [0xA3, 0xA5], ids=["x400Address", "ediPartyName"])
+def test_a_certificate_with_a_kind_of_name_that_cannot_be_read_is_refused(tag: int) -> None:
+    names = raw_name(0x30, raw_name(0x86, URI.encode()) + raw_name(tag, raw_name(0xA1, raw_name(0x0C, b"x"))))
+    extension = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, names)
+    with pytest.raises(IdentityError, match="the certificate cannot be parsed"):
+        certified_agent(signed(extension))
+
+
+def test_a_certificate_with_an_extension_twice_is_refused() -> None:
+    names = raw_name(0x30, raw_name(0x86, URI.encode()))
+    once = signed(
+        x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, names),
+        x509.UnrecognizedExtension(ExtensionOID.ISSUER_ALTERNATIVE_NAME, names),
+    )
+    issuer, subject = b"\x06\x03\x55\x1d\x12", b"\x06\x03\x55\x1d\x11"
+    with pytest.raises(IdentityError, match="the certificate cannot be parsed"):
+        certified_agent(once.replace(issuer, subject))

@@ -1,5 +1,6 @@
 """The access file in memory: who may do what, and what a newer file changes."""
 
+import msgspec
 import pytest
 
 from tests.unit.access.documents import (
@@ -92,6 +93,12 @@ def test_revoking_the_last_token_does_not_end_access_control() -> None:
     assert not AccessTable(document_of(agent_entry())).has_tokens
 
 
+def test_nor_does_a_file_without_tokens() -> None:
+    table = AccessTable(document_of(token_entry()))
+    table.replace(document_of())
+    assert table.has_tokens
+
+
 def test_a_table_without_a_file_grants_nothing() -> None:
     table = AccessTable()
     assert not table.has_agents
@@ -168,3 +175,11 @@ def test_a_renewal_by_another_user_changes_no_grant() -> None:
 def test_the_same_file_changes_nothing() -> None:
     document = document_of(AGENT, CERTIFICATE, TOKEN)
     assert AccessTable(document).replace(document) == []
+
+
+def test_another_trust_domain_is_a_change() -> None:
+    before = document_of(AGENT)
+    after = msgspec.structs.replace(before, trust_domain="other.example")
+    assert AccessTable(before).replace(after) == [
+        AccessChange(action="trust_domain.change", target="other.example", tenant="*")
+    ]

@@ -1,7 +1,8 @@
 """TLS contexts from files: what is accepted, what is refused and why, and files that change."""
 
+import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -177,11 +178,16 @@ def test_a_missing_file_is_named(authority: Authority, server: Pair, tmp_path: P
             make()
 
 
-def test_an_unreadable_file_is_named(server: Pair, tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["directory", "named pipe"])
+def test_what_is_no_regular_file_is_refused(
+    server: Pair, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    key = tmp_path / "special.key"
+    make(key)
     with pytest.raises(
-        TlsConfigurationError, match=rf"the TLS key {tmp_path} cannot be read: Is a directory"
+        TlsConfigurationError, match=rf"the TLS key {key} cannot be read: it is not a regular file"
     ):
-        ServerTls(server.cert, tmp_path)
+        ServerTls(server.cert, key)
 
 
 def test_the_key_of_another_certificate_is_refused(server: Pair, agent: Pair) -> None:

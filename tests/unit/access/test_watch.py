@@ -119,3 +119,19 @@ async def test_a_reload_reads_at_once_and_logs_the_error_again(watched: Watched)
     write(watched.path, TWO)
     await watched.watch.reload()
     assert watched.actions == ["agent.grant"]
+
+
+async def test_a_file_that_is_made_later_is_read(
+    tmp_path: Path, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    path, actions = tmp_path / "access.json", list[str]()
+    table = AccessTable(AccessDocument(trust_domain=TWO.trust_domain))
+    watch = AccessWatch(table, path, lambda changes: actions.extend(change.action for change in changes))
+    with structlog.testing.capture_logs() as logs:
+        nursery.start_soon(watch.run)
+        await trio.sleep(10)
+        await watch.reload()
+        assert warnings(logs) == []
+        write(path, TWO)
+        await until(lambda: table.has_tokens)
+    assert actions == ["agent.grant", "token.create"]

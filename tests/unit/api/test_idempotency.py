@@ -1,5 +1,7 @@
 """Bounds of Idempotency-Keys: memory, locks, and the time to look one up."""
 
+from dataclasses import replace
+
 import pytest
 import trio
 import trio.testing
@@ -61,6 +63,30 @@ async def test_the_first_records_of_large_groups_are_bounded(
     again = await dispatch_under("k-0", keys, parts)
     # Not dispatched again; the current record is returned.
     assert (again.dispatch_id, again.state) == (first.dispatch_id, "superseded")
+
+
+async def test_what_another_tenants_agent_reports_is_not_the_record_of_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(idempotency, "_MAX_MEMBERS", 0)
+    parts, _ = parts_with_keys()
+    own = replace(parts.dispatcher.record_of(dispatch_group(parts, 4.0)), tenant="alpha")
+
+    class Recorded(NoneStore):
+        async def find_dispatch(self, **query: object) -> DispatchRecord | None:
+            return own if query.get("dispatch_id") == own.dispatch_id else None
+
+    async def find(_dispatch_id: str) -> DispatchRecord | None:
+        return replace(own, tenant="beta")
+
+    async def execute(_key: str | None, _digest: str | None) -> DispatchRecord:
+        return own
+
+    keys = IdempotencyKeys(store=Recorded(), find=find)
+    for key in ("k-0", "k-1", "k-0"):
+        async with Quart("test").test_request_context("/", headers={"Idempotency-Key": key}):
+            record = await keys.execute_once(BODY, execute, scope=Scope(tenant="alpha"))
+        assert record.tenant == "alpha"
 
 
 async def test_the_lock_of_a_key_is_removed_after_its_last_request() -> None:

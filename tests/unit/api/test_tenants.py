@@ -115,26 +115,38 @@ async def test_at_some_sites_only_dispatches_that_lie_within_are_seen(autojump_c
             assert (await tenants.ask("GET", path, secret=AT_SITE))[0] == status
 
 
+def report_active(tenants: Tenants, dispatch_id: str, *, tenant: str) -> None:
+    """An agent of this tenant reports a dispatch, of which there is no record in memory, as in force."""
+    dispatcher, sessions = tenants.rest.headend.dispatcher, tenants.rest.headend.sessions
+    session = sessions.session_of(keys_of(tenant)[3])
+    assert session is not None
+    reported = Acknowledgement(
+        dispatch_id=dispatch_id,
+        asset_id=asset_ids(tenant)[3],
+        status="active",
+        reason="",
+        setpoint_mw=2.0,
+        remaining_s=100.0,
+        reversion_mw=0.0,
+        ts_unix_ms=0,
+    )
+    dispatcher.acknowledged(reported, session=session)
+
+
 async def test_an_adopted_dispatch_is_of_the_tenant_of_its_asset(autojump_clock: object) -> None:
     async with open_tenants() as tenants:
-        dispatcher, sessions = tenants.rest.headend.dispatcher, tenants.rest.headend.sessions
-        key = keys_of("beta")[3]
-        session = sessions.session_of(key)
-        assert session is not None
-        reported = Acknowledgement(
-            dispatch_id=UNKNOWN,
-            asset_id=asset_ids("beta")[3],
-            status="active",
-            reason="",
-            setpoint_mw=2.0,
-            remaining_s=100.0,
-            reversion_mw=0.0,
-            ts_unix_ms=0,
-        )
-        dispatcher.acknowledged(reported, session=session)
+        report_active(tenants, UNKNOWN, tenant="beta")
         assert (await tenants.ask("GET", f"/dispatch/{UNKNOWN}", secret=VIEWER))[0] == 404
         shown = await tenants.get(f"/dispatch/{UNKNOWN}", secret=secret_of("viewer", "beta"))
         assert shown["tenant"] == "beta"
+
+
+async def test_another_tenants_agent_does_not_hide_a_dispatch_on_record(autojump_clock: object) -> None:
+    async with open_tenants() as tenants:
+        before = await tenants.get("/dispatch?limit=10", secret=VIEWER)
+        assert stored_id("alpha") in [row["dispatch_id"] for row in before]
+        report_active(tenants, stored_id("alpha"), tenant="beta")
+        assert await tenants.get("/dispatch?limit=10", secret=VIEWER) == before
 
 
 async def test_an_idempotency_key_is_its_tenants(autojump_clock: object) -> None:

@@ -78,7 +78,7 @@ def test_protected_ports_may_be_reachable(protected: SecurityOptions, logs: list
     assert security.grpc_tls.requires_client_certificate
     assert security.http_tls is not None
     assert not security.http_tls.requires_client_certificate
-    assert security.access is not None
+    assert security.access.has_tokens
     assert not logs
 
 
@@ -122,7 +122,8 @@ def test_these_hosts_are_reachable(tmp_path: Path, host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
 def test_these_hosts_are_not(tmp_path: Path, host: str) -> None:
     security = configure(SecurityOptions(access_dir=tmp_path), grpc=Address(host, 1), http=Address(host, 1))
-    assert (security.grpc_tls, security.http_tls, security.access) == (None, None, None)
+    assert (security.grpc_tls, security.http_tls) == (None, None)
+    assert not security.access.has_tokens
 
 
 def test_an_intended_lack_of_protection_is_a_warning(tmp_path: Path, logs: list[dict[str, object]]) -> None:
@@ -184,3 +185,33 @@ def test_faulty_certificates_are_refused(protected: SecurityOptions) -> None:
     protected.http_tls_key.write_text("")
     with pytest.raises(TlsConfigurationError):
         configure(protected)
+
+
+def test_without_an_access_file_nobody_has_access_until_there_is_one(tmp_path: Path) -> None:
+    security = configure(SecurityOptions(), state_dir=tmp_path)
+    assert security.access_path == tmp_path / "access" / "access.json"
+    assert not security.access.has_tokens
+
+
+@pytest.mark.parametrize("target", ["access.json", "missing.json"])
+def test_an_access_file_that_is_a_link_to_nowhere_opens_nothing(tmp_path: Path, target: str) -> None:
+    (tmp_path / "access.json").symlink_to(target)
+    with pytest.raises(AccessFileError):
+        configure(SecurityOptions(access_dir=tmp_path))
+
+
+def test_nor_does_an_access_directory_that_is_one(tmp_path: Path) -> None:
+    (tmp_path / "access").symlink_to("missing")
+    with pytest.raises(AccessFileError):
+        configure(SecurityOptions(), state_dir=tmp_path)
+
+
+def test_nor_one_that_cannot_be_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_path: Path, *_arguments: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # Tests may run as root, whom no mode refuses.
+    for function in ("lstat", "stat", "read_bytes"):
+        monkeypatch.setattr(Path, function, refused)
+    with pytest.raises(AccessFileError, match="cannot be read: Permission denied"):
+        configure(SecurityOptions(access_dir=tmp_path))

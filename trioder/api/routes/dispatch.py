@@ -190,11 +190,15 @@ def _add_queries(blueprint: Blueprint, headend: Headend, indexes: FleetIndexes) 
                 and _is_visible(dispatch, index)
             )
 
+        def is_in_memory(record: DispatchRecord) -> bool:
+            # Which is more recent than the store. What another tenant's agent reports under its id is not it.
+            dispatch = dispatcher.history.get(record.dispatch_id)
+            return dispatch is not None and _is_visible(dispatch, index)
+
         found: list[Dispatch | DispatchRecord] = [*dispatcher.history.newest(limit, counts=matches)]
         if len(found) < limit:
             stored = await _list_stored(headend, limit, key, state, whole=allocations, scope=index.scope)
-            # The headend's memory is more recent than the store.
-            found += (record for record in stored if dispatcher.history.get(record.dispatch_id) is None)
+            found += (record for record in stored if not is_in_memory(record))
             found = sorted(found, key=lambda each: each.dispatched_ms, reverse=True)[:limit]
         if allocations:
             return stream_response(_whole_records(found, dispatcher))
