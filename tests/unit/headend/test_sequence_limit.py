@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.headend.test_ingest import BOX, batch
 
 from tests.unit.headend.driver import open_rig, pulse, registration
 from tests.unit.headend.parts import StillWall, make_parts, make_session
 from tests.unit.headend.stores import SlowStore
+from tests.unit.ingest.test_service import BOX, batch
 from trioder.gateway.sessions import Session
 from trioder.ingest.sequence import MADE_A_SECOND, MADE_AT_ONCE, MAX_UNREPORTED
 from trioder.ingest.service import Ingest
