@@ -96,6 +96,7 @@ async def open_headend(
     )
     ingest = Ingest(fleet=fleet, latest=latest, store=store, counters=counters, events=events, wall=wall)
     store.listen(ingest)
+    audit = AuditTrail(store.record_audit, wall=wall)
     agent_access = AgentAccess(
         fleet=fleet,
         sessions=sessions,
@@ -103,8 +104,10 @@ async def open_headend(
         identities=AgentIdentities(
             fleet=fleet, access=access or AccessTable(), required=require_identities, store=store
         ),
-        refusals=RefusalRecorder(counters=counters, store=store, wall=wall),
+        refusals=RefusalRecorder(counters=counters, audit=audit, wall=wall),
     )
+    peers = peers or PeerLimits()
+    peers.refusals.report = agent_access.refusals.connection_refused
     clocks = AgentClocks(counters=counters, events=events, wall=wall)
     link_service = AgentLinkService(
         fleet=fleet,
@@ -131,7 +134,6 @@ async def open_headend(
             link_service.clock_stepped(by_ms)
             dispatcher.clock_stepped(by_ms)
 
-    audit = AuditTrail(store.record_audit, wall=wall)
     peer_access = PeerAccess(partial(_refusal_of_revoked, access))
 
     def access_changed() -> None:
@@ -149,15 +151,7 @@ async def open_headend(
         counters=counters,
         wall=wall,
     )
-    reloader = FleetReloader(
-        fleet=fleet,
-        read=read_fleet or fleet.copy,
-        events=events,
-        counters=counters,
-    )
-    _handle_agent_events(events, AgentEventLog(counters=counters, wall=wall))
-    # Each sample is compared with the setpoint in force; from a queue, samples would be dropped.
-    events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
+    _handle_agent_facts(events, AgentEventLog(counters=counters, wall=wall), dispatcher)
     _handle_fleet_changes(
         events, latest=latest, dispatcher=dispatcher, link_service=link_service, ingest=ingest, store=store
     )
@@ -195,9 +189,11 @@ async def open_headend(
                 {AGENT_LINK_STREAM: link_service.serve, **health_services(health)},
                 first_message_bytes={AGENT_LINK_STREAM: partial(first_message_bytes, fleet)},
             ),
-            peers=peers or PeerLimits(),
+            peers=peers,
             closing=closing,
-            reloader=reloader,
+            reloader=FleetReloader(
+                fleet=fleet, read=read_fleet or fleet.copy, events=events, counters=counters
+            ),
             audit=audit,
             peer_access=peer_access,
             access=access,
@@ -233,9 +229,11 @@ def _refusal_of_revoked(access: AccessTable | None, peer: Peer) -> str | None:
     return None
 
 
-def _handle_agent_events(events: EventBus, event_log: AgentEventLog) -> None:
+def _handle_agent_facts(events: EventBus, event_log: AgentEventLog, dispatcher: Dispatcher) -> None:
     events.handle(AgentEvent, event_log.write)
     events.handle(SessionClosed, event_log.session_closed)
+    # Each sample is compared with the setpoint in force; from a queue, samples would be dropped.
+    events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
 
 
 def _handle_fleet_changes(

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
+from typing import Literal
 
 import structlog
 import trio
 from h2.errors import ErrorCodes
 
 from trioder.rpc.options import PeerOptions
+from trioder.rpc.peer import Peer
 from trioder.rpc.refusals import Refusals
 from trioder.rpc.status import RpcError, StatusCode
 
@@ -154,6 +156,13 @@ class PeerBudget:
         """Count and log that the peer broke a limit, for a reason in `refusals.REASONS`."""
         if self.limited:
             self.limits.refusals.add(reason, address=self.address, detail=detail)
+        else:
+            log.info("connection ended", reason=detail)
+
+    def refuse_peer(self, reason: Literal["tls", "certificate"], peer: Peer, detail: str) -> None:
+        """Count and report that the peer's TLS or certificate was refused."""
+        if self.limited:
+            self.limits.refusals.add_peer(reason, peer, detail)
         else:
             log.info("connection ended", reason=detail)
 
