@@ -82,12 +82,12 @@ async def test_a_batch_beyond_what_is_reported_ends_the_session(
         agent = await rig.agent()
         first = registration(0)
         first.register.newest_batch_seq = 7
-        await agent.say(first)
-        await agent.hear()
+        await agent.send(first)
+        await agent.receive()
         jump = pulse(2**40, 0, soc=1.0)
         jump.telemetry_batch.gap_from_seq = 1
         jump.telemetry_batch.live_only = live_only
-        await agent.say(jump)
+        await agent.send(jump)
         refusal = await agent.refusal()
         assert refusal.status is StatusCode.INVALID_ARGUMENT
         assert f"batch_seq is {2**40}; the newest batch that the outbox can have is 2407" in refusal.message
@@ -103,7 +103,7 @@ async def test_an_impossible_report_is_refused(autojump_clock: object) -> None:
         agent = await rig.agent()
         first = registration(0)
         first.register.newest_batch_seq = MAX_BATCH_SEQ + 1
-        await agent.say(first)
+        await agent.send(first)
         refusal = await agent.refusal()
         assert refusal.status is StatusCode.INVALID_ARGUMENT
         assert "Register.newest_batch_seq is" in refusal.message
