@@ -145,7 +145,7 @@ def init(*, access_dir: Path | None, state_dir: Path, trust_domain: str, days: i
     click.echo("This certificate is for agents and clients; the key beside it stays here.", err=True)
 
 
-@main.command("issue-server")
+@main.command("issue-server", short_help="Issue a headend's certificate.")
 @_folder_options
 @click.argument("hosts", metavar="HOST...", nargs=-1, required=True)
 @_days_option(SERVER_DAYS)
@@ -160,7 +160,7 @@ def issue_server(
         _report([files], directory)
 
 
-@main.command("issue-agent")
+@main.command("issue-agent", short_help="Issue an agent's certificate, and grant it assets.")
 @_folder_options
 @_fleet_option
 @click.argument("agent")
@@ -199,7 +199,7 @@ def issue_agent(
         _report(directory.issue_agents([request], days=days, if_needed=if_needed), directory)
 
 
-@main.command("issue-agents")
+@main.command("issue-agents", short_help="The same for all agents on standard input.")
 @_folder_options
 @_fleet_option
 @_days_option(AGENT_DAYS)
@@ -238,7 +238,7 @@ def _read_requests(text: bytes) -> list[AgentRequest]:
     return requests
 
 
-@main.command()
+@main.command(short_help="Revoke a certificate, or an agent.")
 @_folder_options
 @click.argument("what", metavar="SERIAL|AGENT")
 def revoke(*, access_dir: Path | None, state_dir: Path, what: str) -> None:
@@ -257,7 +257,7 @@ def revoke(*, access_dir: Path | None, state_dir: Path, what: str) -> None:
         )
 
 
-@main.command("list")
+@main.command("list", short_help="List agents, their grants, and certificates.")
 @_folder_options
 @click.option("--json", "as_json", is_flag=True, help="Print one object of JSON.")
 def list_all(*, access_dir: Path | None, state_dir: Path, as_json: bool) -> None:

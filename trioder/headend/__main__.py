@@ -102,7 +102,13 @@ def _checked_hosts(_context: click.Context, _parameter: click.Parameter, text: s
 _option = partial(click.option, show_default=True, show_envvar=True)
 
 
-@click.command(help="Serve the fleet: agents connect over gRPC, users read and command over REST.")
+@click.command(
+    help="""Serve the fleet: agents connect over gRPC, users read and command over REST.
+
+    On an address that other machines can reach, both ports need TLS and access control (python -m
+    trioder.access). Stops on SIGTERM or SIGINT and exits 0; 2 is wrong usage or configuration, 1 anything
+    else that failed."""
+)
 @_option(
     "--assets-path",
     envvar="ASSETS_PATH",
@@ -123,7 +129,7 @@ _option = partial(click.option, show_default=True, show_envvar=True)
     envvar="STATE_DIR",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("var"),
-    help="The directory of the embedded database.",
+    help="The directory of the embedded database, and of the access directory.",
 )
 @_option(
     "--telemetry-retention-days",
