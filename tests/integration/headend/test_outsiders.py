@@ -14,7 +14,8 @@ import trio
 from tests.integration.headend.test_main import variables
 from tests.integration.headend.test_security import ASSETS, FLEET, logging
 from tests.unit.headend.driver import registration
-from trioder.access.directory import AccessDirectory, AgentRequest
+from trioder.access.directory import AccessDirectory
+from trioder.access.grants import AgentRequest
 from trioder.fleet import dump_fleet
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.service import AGENT_LINK_STREAM
