@@ -3,7 +3,6 @@
 The order of the `async with` blocks is the order of the shutdown, from the inside out.
 """
 
-import ipaddress
 import math
 import os
 import random
@@ -24,6 +23,7 @@ from trioder.access.tls import TlsConfigurationError
 from trioder.api import AllowedHosts, RestOptions, create_app, serve_rest
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
+from trioder.headend.ports import PortError, address_of, listen, on_loopback
 from trioder.headend.reloads import open_reloads
 from trioder.headend.rest_options import rest_options
 from trioder.headend.security import (
@@ -71,10 +71,6 @@ _GRPC = ConnectionOptions(
 )
 # The launcher's default shard size: each agent is a connection.
 _ASSETS_AN_AGENT = 25
-
-
-class _PortError(Exception):
-    """An address that cannot be listened on."""
 
 
 def _checked_database(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
@@ -255,7 +251,7 @@ def main(
     refused: list[BaseException] = []
     try:
         trio.run(run)
-    except* (_PortError, StoreConfigurationError) as group:
+    except* (PortError, StoreConfigurationError) as group:
         refused = leaf_exceptions(group)
     if refused:
         click.echo("\n".join(f"Error: {error}" for error in refused), err=True)
@@ -293,10 +289,10 @@ async def _run(
 ) -> None:
     async with AsyncExitStack() as ports:
         # First of all: a second headend must fail here.
-        http_listeners = await _listen(http_addr, "HEADEND_HTTP_ADDR", ports)
-        grpc_listeners = await _listen(grpc_addr, "HEADEND_GRPC_ADDR", ports)
+        http_listeners = await listen(http_addr, "HEADEND_HTTP_ADDR", ports)
+        grpc_listeners = await listen(grpc_addr, "HEADEND_GRPC_ADDR", ports)
         wall = WallClock.starting_now()
-        rest = replace(rest, limits=replace(rest.limits, limit_open_access=not _is_loopback(http_listeners)))
+        rest = replace(rest, limits=replace(rest.limits, limit_open_access=not on_loopback(http_listeners)))
         async with (
             open_stop_signal() as stop,
             _open_stop_watchdog(stop) as started,
@@ -351,8 +347,8 @@ async def _run(
             freeze_gc()
             log.info(
                 "headend ready",
-                http_addr=_address_of(http_listeners),
-                grpc_addr=_address_of(grpc_listeners),
+                http_addr=address_of(http_listeners),
+                grpc_addr=address_of(grpc_listeners),
                 assets=len(fleet.assets),
                 sites=len(fleet.sites),
                 database=database_url if database_url in {"embedded", "none"} else "postgres",
@@ -390,26 +386,6 @@ async def _open_stop_watchdog(stop: StopSignal) -> AsyncIterator[trio.Event]:
             yield started
         finally:
             block_runs.cancel()
-
-
-async def _listen(address: Address, variable: str, ports: AsyncExitStack) -> list[trio.SocketListener]:
-    try:
-        # Trio sets SO_REUSEADDR but not SO_REUSEPORT, with which two headends could share a port unnoticed.
-        listeners = await trio.open_tcp_listeners(address.port, host=address.host)
-    except OSError as error:
-        raise _PortError(f"{variable} {address} cannot be listened on: {error.strerror or error}") from None
-    for listener in listeners:
-        await ports.enter_async_context(listener)
-    return listeners
-
-
-def _is_loopback(listeners: list[trio.SocketListener]) -> bool:
-    return all(ipaddress.ip_address(one.socket.getsockname()[0]).is_loopback for one in listeners)
-
-
-def _address_of(listeners: list[trio.SocketListener]) -> str:
-    host, port = listeners[0].socket.getsockname()[:2]
-    return str(Address(host, port))
 
 
 if __name__ == "__main__":

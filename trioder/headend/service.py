@@ -28,7 +28,8 @@ from trioder.gateway.log_limit import AgentEventLog
 from trioder.gateway.refusals import RefusalRecorder
 from trioder.gateway.sessions import SessionRegistry
 from trioder.headend.agent_access import AgentAccess
-from trioder.headend.agent_link import SHUTTING_DOWN, AgentLinkService, first_message_bytes
+from trioder.headend.agent_link import SHUTTING_DOWN, AgentLinkService
+from trioder.headend.registration import first_message_bytes
 from trioder.headend.ticker import Ticker
 from trioder.ingest.latest import LatestState
 from trioder.ingest.service import Ingest
