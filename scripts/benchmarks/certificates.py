@@ -8,8 +8,9 @@ from pathlib import Path
 from unittest import mock
 
 from trioder.access.ca import CA_CERTIFICATE
-from trioder.access.directory import AccessDirectory, AgentRequest
+from trioder.access.directory import AccessDirectory
 from trioder.access.document import DEFAULT_TRUST_DOMAIN
+from trioder.access.grants import AgentRequest
 from trioder.access.tls import ClientTls
 from trioder.domain.assets import Asset
 

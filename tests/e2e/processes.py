@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import uuid
@@ -188,7 +189,13 @@ class Api:
 
 
 @asynccontextmanager
-async def open_api(address: str) -> AsyncIterator[Api]:
-    """Yield a client of the headend at host:port."""
-    async with httpx2.AsyncClient(base_url=f"http://{address}", timeout=30) as client:
+async def open_api(address: str, *, ca: Path | None = None, token: str = "") -> AsyncIterator[Api]:
+    """Yield a client of the headend at host:port; over TLS with the CA of its certificate, if given."""
+    base_url = f"http://{address}" if ca is None else f"https://{address}"
+    async with httpx2.AsyncClient(
+        base_url=base_url,
+        timeout=30,
+        verify=True if ca is None else ssl.create_default_context(cafile=ca),
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+    ) as client:
         yield Api(client)

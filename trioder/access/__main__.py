@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import click
 import msgspec
@@ -18,21 +18,18 @@ from trioder.access.directory import (
     CA_DAYS,
     SERVER_DAYS,
     AccessDirectory,
-    AgentRequest,
     CertificateFiles,
-    certificate_state,
-    token_state,
 )
 from trioder.access.document import (
     DEFAULT_TRUST_DOMAIN,
     AccessFileError,
     read_document,
 )
-from trioder.access.identity import serial_text
+from trioder.access.grants import AgentRequest
+from trioder.access.listing import format_entries, format_tokens
 from trioder.domain.access import DEFAULT_TENANT, ROLES, Role
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
-from trioder.process.rfc3339 import format_ms
 
 Command = TypeVar("Command", bound=Callable[..., object])
 _DAYS = click.IntRange(min=1, max=36500)
@@ -145,7 +142,7 @@ def init(*, access_dir: Path | None, state_dir: Path, trust_domain: str, days: i
     click.echo("This certificate is for agents and clients; the key beside it stays here.", err=True)
 
 
-@main.command("issue-server")
+@main.command("issue-server", short_help="Issue a headend's certificate.")
 @_folder_options
 @click.argument("hosts", metavar="HOST...", nargs=-1, required=True)
 @_days_option(SERVER_DAYS)
@@ -160,7 +157,7 @@ def issue_server(
         _report([files], directory)
 
 
-@main.command("issue-agent")
+@main.command("issue-agent", short_help="Issue an agent's certificate, and grant it assets.")
 @_folder_options
 @_fleet_option
 @click.argument("agent")
@@ -199,7 +196,7 @@ def issue_agent(
         _report(directory.issue_agents([request], days=days, if_needed=if_needed), directory)
 
 
-@main.command("issue-agents")
+@main.command("issue-agents", short_help="The same for all agents on standard input.")
 @_folder_options
 @_fleet_option
 @_days_option(AGENT_DAYS)
@@ -238,7 +235,7 @@ def _read_requests(text: bytes) -> list[AgentRequest]:
     return requests
 
 
-@main.command()
+@main.command(short_help="Revoke a certificate, or an agent.")
 @_folder_options
 @click.argument("what", metavar="SERIAL|AGENT")
 def revoke(*, access_dir: Path | None, state_dir: Path, what: str) -> None:
@@ -257,7 +254,7 @@ def revoke(*, access_dir: Path | None, state_dir: Path, what: str) -> None:
         )
 
 
-@main.command("list")
+@main.command("list", short_help="List agents, their grants, and certificates.")
 @_folder_options
 @click.option("--json", "as_json", is_flag=True, help="Print one object of JSON.")
 def list_all(*, access_dir: Path | None, state_dir: Path, as_json: bool) -> None:
@@ -266,35 +263,7 @@ def list_all(*, access_dir: Path | None, state_dir: Path, as_json: bool) -> None
     with _readable_errors():
         document = read_document(directory.path)
         ca = load_ca_certificate(directory.folder)
-    expires_at = format_ms(int(ca.not_valid_after_utc.timestamp()) * 1000)
-    content = {
-        "trust_domain": document.trust_domain,
-        "ca": {"serial": serial_text(ca.serial_number), "expires_at": expires_at},
-        "agents": [msgspec.to_builtins(entry) for entry in document.agents],
-        "certificates": [
-            {**msgspec.to_builtins(entry), "state": certificate_state(entry)}
-            for entry in document.certificates
-        ],
-    }
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))
-        return
-    click.echo(f"trust domain {document.trust_domain}; the CA expires at {expires_at}\n")
-    _print_table(
-        ("AGENT", "TENANT", "SITES", "ASSETS"),
-        [
-            (entry.agent, entry.tenant, str(len(entry.site_ids)), str(len(entry.asset_ids)))
-            for entry in document.agents
-        ],
-    )
-    click.echo()
-    _print_table(
-        ("SERIAL", "KIND", "NAME", "TENANT", "EXPIRES", "STATE"),
-        [
-            (entry.serial, entry.kind, entry.name, entry.tenant, entry.expires_at, certificate_state(entry))
-            for entry in document.certificates
-        ],
-    )
+    click.echo(format_entries(document, ca, as_json=as_json))
 
 
 @main.group()
@@ -353,30 +322,7 @@ def list_tokens(*, access_dir: Path | None, state_dir: Path, as_json: bool) -> N
     """List all tokens, also expired and revoked ones."""
     with _readable_errors():
         tokens = read_document(_directory(access_dir, state_dir).path).tokens
-    if as_json:
-        entries: list[dict[str, Any]] = []
-        for entry in tokens:
-            values = msgspec.to_builtins(entry)
-            del values["sha256"]
-            entries.append({**values, "state": token_state(entry)})
-        click.echo(msgspec.json.format(msgspec.json.encode(entries), indent=2))
-        return
-    _print_table(
-        ("NAME", "ROLE", "TENANT", "SITES", "CREATED", "BY", "EXPIRES", "STATE"),
-        [
-            (
-                entry.name,
-                entry.role,
-                entry.tenant,
-                "all" if entry.site_ids is None else str(len(entry.site_ids)),
-                entry.created_at,
-                entry.created_by,
-                entry.expires_at or "never",
-                token_state(entry),
-            )
-            for entry in tokens
-        ],
-    )
+    click.echo(format_tokens(tokens, as_json=as_json))
 
 
 @token.command("revoke")
@@ -402,12 +348,6 @@ def _report(files: list[CertificateFiles], directory: AccessDirectory) -> None:
         click.echo(
             f"Warning: the CA expires at {ca_end:%Y-%m-%dT%H:%M:%SZ}, and all of these with it.", err=True
         )
-
-
-def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 if __name__ == "__main__":

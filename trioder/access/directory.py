@@ -5,7 +5,7 @@ revoked. A command that is killed in between is run again.
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -30,7 +30,6 @@ from trioder.access.document import (
     ACCESS_FILE,
     AccessDocument,
     AccessFileError,
-    AgentEntry,
     CertificateEntry,
     TokenEntry,
     access_lock,
@@ -41,13 +40,15 @@ from trioder.access.document import (
     write_beside,
     write_document,
 )
-from trioder.access.identity import AGENT_RULE, TRUST_DOMAIN_RULE, AgentIdentity, is_agent, is_trust_domain
+from trioder.access.grants import AgentRequest, GrantRules
+from trioder.access.identity import TRUST_DOMAIN_RULE, AgentIdentity, is_trust_domain
+from trioder.access.listing import token_state
 from trioder.access.table import token_sha256
-from trioder.domain.access import ALL_TENANTS, DEFAULT_TENANT, TENANT_RULE, Role, is_tenant
+from trioder.domain.access import ALL_TENANTS, TENANT_RULE, Role, is_tenant
 from trioder.domain.fleet import Fleet
 from trioder.domain.text import TextError, preview, valid_name
 from trioder.process.agent_files import file_stem
-from trioder.process.rfc3339 import format_ms, parse_ms
+from trioder.process.rfc3339 import format_ms
 
 SERVER_DAYS: Final = 365
 AGENT_DAYS: Final = 365
@@ -55,15 +56,6 @@ CA_DAYS: Final = 3650
 # Scanners recognise a leaked token by it.
 TOKEN_PREFIX: Final = "trd_"  # noqa: S105  # the beginning of every token
 _TOKEN_BYTES = 32
-
-
-class AgentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An agent to issue a certificate for. Without sites and assets, a known one keeps its grant."""
-
-    agent: str
-    tenant: str = DEFAULT_TENANT
-    site_ids: tuple[str, ...] = ()
-    asset_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +86,7 @@ class AccessDirectory:
         self.folder = folder
         self.path = folder / ACCESS_FILE
         self._user = user
-        self._fleet = fleet
+        self._rules = GrantRules(fleet=fleet, user=user)
 
     def initialise(self, trust_domain: str, *, days: int = CA_DAYS) -> None:
         """Make the directory, its authority and an access file without entries.
@@ -198,7 +190,9 @@ class AccessDirectory:
                 if request.agent in seen:
                     raise AccessError(f"the agent {request.agent} is given twice; each can be given once")
                 seen.add(request.agent)
-                agents[request.agent] = self._grant(request, agents.get(request.agent), former)
+                agents[request.agent] = self._rules.grant(
+                    request, present=agents.get(request.agent), former=former
+                )
                 identity = AgentIdentity(
                     trust_domain=document.trust_domain, tenant=request.tenant, agent=request.agent
                 )
@@ -227,54 +221,6 @@ class AccessDirectory:
             for entry, issued in new:
                 _write_pair(*self._files("agents", entry.name), issued)
             return files
-
-    def _grant(self, request: AgentRequest, present: AgentEntry | None, former: dict[str, str]) -> AgentEntry:
-        if not is_agent(request.agent):
-            raise AccessError(f"the agent is {preview(request.agent)}; it must be {AGENT_RULE}")
-        if not is_tenant(request.tenant):
-            raise AccessError(f"the tenant is {preview(request.tenant)}; it must be {TENANT_RULE}")
-        owner = former.get(request.agent) if present is None else present.tenant
-        if owner is not None and owner != request.tenant:
-            raise AccessError(
-                f"the agent {request.agent} is of the tenant {owner}, not {request.tenant}; "
-                "an agent's name is unique in a headend"
-            )
-        site_ids, asset_ids = request.site_ids, request.asset_ids
-        if not site_ids and not asset_ids:
-            if present is None:
-                raise AccessError(
-                    f"the agent {request.agent} is new and has neither a site nor an asset; name at least one"
-                )
-            site_ids, asset_ids = present.site_ids, present.asset_ids
-        self._check_ids(request.tenant, site_ids, asset_ids)
-        if present is not None and (present.site_ids, present.asset_ids) == (site_ids, asset_ids):
-            return present
-        return AgentEntry(
-            tenant=request.tenant,
-            agent=request.agent,
-            site_ids=site_ids,
-            asset_ids=asset_ids,
-            granted_by=self._user,
-        )
-
-    def _check_ids(self, tenant: str, site_ids: Iterable[str], asset_ids: Iterable[str] = ()) -> None:
-        fleet = self._fleet
-        if fleet is None:
-            return
-        for site_id in site_ids:
-            site = fleet.sites_by_id.get(site_id)
-            if site is None:
-                raise AccessError(f"the site is {preview(site_id)}; no site in the fleet file has this id")
-            if tenant not in {site.tenant, ALL_TENANTS}:
-                raise AccessError(f"the site {site_id} is of the tenant {site.tenant}, not {tenant}")
-        for asset_id in asset_ids:
-            key = fleet.index_by_id.get(asset_id)
-            if key is None:
-                raise AccessError(f"the asset is {preview(asset_id)}; no asset in the fleet file has this id")
-            if fleet.tenant_of(key) != tenant:
-                raise AccessError(
-                    f"the asset {asset_id} is of the tenant {fleet.tenant_of(key)}, not {tenant}"
-                )
 
     def revoke(self, what: str) -> list[CertificateEntry]:
         """Revoke one certificate, or all of an agent's and its grant; return those that were not revoked.
@@ -339,7 +285,7 @@ class AccessDirectory:
             raise AccessError(str(error)) from None
         if tenant != ALL_TENANTS and not is_tenant(tenant):
             raise AccessError(f"the tenant is {preview(tenant)}; it must be {TENANT_RULE}, or * for all")
-        self._check_ids(tenant, site_ids)
+        self._rules.check_ids(tenant, site_ids)
         secret = TOKEN_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
         now = _now()
         entry = TokenEntry(
@@ -405,28 +351,6 @@ class AccessDirectory:
             expires_at=_text(issued.expires_at),
             issued_by=self._user,
         )
-
-
-def certificate_state(entry: CertificateEntry) -> str:
-    """Return `valid`, `expires soon`, `expired` or `revoked`."""
-    if entry.revoked_at is not None:
-        return "revoked"
-    return _state(entry.expires_at)
-
-
-def token_state(entry: TokenEntry) -> str:
-    """Return `valid`, `expired` or `revoked`."""
-    if entry.revoked_at is not None:
-        return "revoked"
-    expired = entry.expires_at is not None and _state(entry.expires_at) == "expired"
-    return "expired" if expired else "valid"
-
-
-def _state(expires_at: str) -> str:
-    left = timedelta(milliseconds=parse_ms(expires_at)) - timedelta(seconds=_now().timestamp())
-    if left <= timedelta(0):
-        return "expired"
-    return "expires soon" if left < timedelta(days=30) else "valid"
 
 
 def _current_entry(document: AccessDocument, certificate: Path) -> CertificateEntry | None:

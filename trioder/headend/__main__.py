@@ -3,7 +3,6 @@
 The order of the `async with` blocks is the order of the shutdown, from the inside out.
 """
 
-import ipaddress
 import math
 import os
 import random
@@ -25,6 +24,7 @@ from trioder.api import AllowedHosts, RestOptions, create_app, serve_rest
 from trioder.control.alarms.probes import HostPaths
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
+from trioder.headend.ports import PortError, address_of, listen, on_loopback
 from trioder.headend.reloads import open_reloads
 from trioder.headend.rest_options import rest_options
 from trioder.headend.security import (
@@ -74,10 +74,6 @@ _GRPC = ConnectionOptions(
 _ASSETS_AN_AGENT = 25
 
 
-class _PortError(Exception):
-    """An address that cannot be listened on."""
-
-
 def _checked_database(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
     try:
         check_database_url(url)
@@ -103,7 +99,13 @@ def _checked_hosts(_context: click.Context, _parameter: click.Parameter, text: s
 _option = partial(click.option, show_default=True, show_envvar=True)
 
 
-@click.command(help="Serve the fleet: agents connect over gRPC, users read and command over REST.")
+@click.command(
+    help="""Serve the fleet: agents connect over gRPC, users read and command over REST.
+
+    On an address that other machines can reach, both ports need TLS and access control (python -m
+    trioder.access). Stops on SIGTERM or SIGINT and exits 0; 2 is wrong usage or configuration, 1 anything
+    else that failed."""
+)
 @_option(
     "--assets-path",
     envvar="ASSETS_PATH",
@@ -124,7 +126,7 @@ _option = partial(click.option, show_default=True, show_envvar=True)
     envvar="STATE_DIR",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("var"),
-    help="The directory of the embedded database.",
+    help="The directory of the embedded database, and of the access directory.",
 )
 @_option(
     "--telemetry-retention-days",
@@ -251,7 +253,7 @@ def main(
     refused: list[BaseException] = []
     try:
         trio.run(run)
-    except* (_PortError, StoreConfigurationError) as group:
+    except* (PortError, StoreConfigurationError) as group:
         refused = leaf_exceptions(group)
     if refused:
         click.echo("\n".join(f"Error: {error}" for error in refused), err=True)
@@ -289,10 +291,10 @@ async def _run(
 ) -> None:
     async with AsyncExitStack() as ports:
         # First of all: a second headend must fail here.
-        http_listeners = await _listen(http_addr, "HEADEND_HTTP_ADDR", ports)
-        grpc_listeners = await _listen(grpc_addr, "HEADEND_GRPC_ADDR", ports)
+        http_listeners = await listen(http_addr, "HEADEND_HTTP_ADDR", ports)
+        grpc_listeners = await listen(grpc_addr, "HEADEND_GRPC_ADDR", ports)
         wall = WallClock.starting_now()
-        rest = replace(rest, limits=replace(rest.limits, limit_open_access=not _is_loopback(http_listeners)))
+        rest = replace(rest, limits=replace(rest.limits, limit_open_access=not on_loopback(http_listeners)))
         async with (
             open_stop_signal() as stop,
             _open_stop_watchdog(stop) as started,
@@ -351,8 +353,8 @@ async def _run(
             freeze_gc()
             log.info(
                 "headend ready",
-                http_addr=_address_of(http_listeners),
-                grpc_addr=_address_of(grpc_listeners),
+                http_addr=address_of(http_listeners),
+                grpc_addr=address_of(grpc_listeners),
                 assets=len(fleet.assets),
                 sites=len(fleet.sites),
                 database=database_url if database_url in {"embedded", "none"} else "postgres",
@@ -396,26 +398,6 @@ async def _open_stop_watchdog(stop: StopSignal) -> AsyncIterator[trio.Event]:
             yield started
         finally:
             block_runs.cancel()
-
-
-async def _listen(address: Address, variable: str, ports: AsyncExitStack) -> list[trio.SocketListener]:
-    try:
-        # Trio sets SO_REUSEADDR but not SO_REUSEPORT, with which two headends could share a port unnoticed.
-        listeners = await trio.open_tcp_listeners(address.port, host=address.host)
-    except OSError as error:
-        raise _PortError(f"{variable} {address} cannot be listened on: {error.strerror or error}") from None
-    for listener in listeners:
-        await ports.enter_async_context(listener)
-    return listeners
-
-
-def _is_loopback(listeners: list[trio.SocketListener]) -> bool:
-    return all(ipaddress.ip_address(one.socket.getsockname()[0]).is_loopback for one in listeners)
-
-
-def _address_of(listeners: list[trio.SocketListener]) -> str:
-    host, port = listeners[0].socket.getsockname()[:2]
-    return str(Address(host, port))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,12 @@ Claims are decided in `gateway.sessions`, telemetry is processed in `ingest`.
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from uuid import UUID
 
 import structlog
 import trio
 
 from trioder.control.dispatcher import Dispatcher
-from trioder.domain.access import ALL_TENANTS, DEFAULT_TENANT
 from trioder.domain.fleet import Fleet, FleetChange
 from trioder.events import facts
 from trioder.events.bus import EventBus
@@ -23,9 +21,17 @@ from trioder.gateway.downlink_queue import PendingDownlink
 from trioder.gateway.identities import Admission, IdentityRefusedError
 from trioder.gateway.sessions import ClaimRefusedError, Session, SessionRegistry
 from trioder.headend.agent_access import AgentAccess
+from trioder.headend.registration import (
+    MAX_IDS_LISTED,
+    AgentCall,
+    check_known,
+    compare_nameplates,
+    receive_registration,
+    tenant_of,
+)
 from trioder.ingest.service import Ingest
 from trioder.process.wall_time import WallClock
-from trioder.rpc import RpcError, ServerCall, StatusCode
+from trioder.rpc import RpcError, StatusCode
 from trioder.store.interface import Store
 from trioder.store.records import SessionRecord, Watermark
 from trioder.wire import agent_link_pb2 as pb
@@ -42,20 +48,16 @@ from trioder.wire.records import (
     SingleSample,
 )
 from trioder.wire.service import PROTOCOL
-from trioder.wire.sizes import DESCRIPTOR_BYTES, check_message_bytes, check_register_bytes, most_descriptors
+from trioder.wire.sizes import check_message_bytes
 from trioder.wire.uplink import read_uplink
 
 log = structlog.stdlib.get_logger(__name__)
 
-AgentCall = ServerCall[pb.AgentToHeadend, pb.HeadendToAgent]
-
-REGISTER_WITHIN_S = 10.0
 SHUTTING_DOWN = "the headend is shutting down"
 FLEET_CHANGED = "the headend's fleet has changed: register again"
 
 # About 1 MB of message.
 _SETPOINTS_A_MESSAGE = 10_000
-_MAX_IDS_LISTED = 10
 # How many unknown ids Registered lists: about 1 MB.
 _MAX_IDS_REPORTED = 25_000
 # A batch has one row per asset: an index and a few doubles, some 50 bytes.
@@ -92,9 +94,7 @@ class AgentLinkService:
         try:
             # Before the registration is read, which may be large.
             admission = self.access.identities.certify(call.peer.certificate)
-            registration = await _receive_registration(
-                call, max_assets=most_descriptors(len(self.fleet.assets))
-            )
+            registration = await receive_registration(call, self.fleet)
             agent_id = registration.agent_id
             if admission is not None:
                 admission, registration = self.access.identities.check(admission, registration)
@@ -145,7 +145,11 @@ class AgentLinkService:
         if self.closing.is_set():
             raise RpcError(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
         keys = [self.fleet.index_by_id.get(asset_id) for asset_id in registration.asset_ids]
-        unknown_ids = self._check_known(registration)
+        try:
+            unknown_ids = check_known(registration, self.fleet, self.counters)
+        except RpcError:
+            self._publish_checked(registration.agent_id, registration.asset_ids)
+            raise
         session = Session(
             session_id=str(UUID(int=self.rng.getrandbits(128), version=4)),
             agent_id=registration.agent_id,
@@ -159,7 +163,7 @@ class AgentLinkService:
             newest_batch_seq=registration.newest_batch_seq,
             identity="" if admission is None else admission.agent.identity.uri,
             admission=admission,
-            tenant=self._tenant_of(keys),
+            tenant=tenant_of(keys, self.fleet),
             peer=peer,
             connected_ms=self.wall.now_ms(),
         )
@@ -173,7 +177,7 @@ class AgentLinkService:
             self.counters.sessions_superseded += 1
             superseded.end_with(StatusCode.ABORTED, f"superseded by session {session.session_id}")
         self.access.bind(session)
-        differing_keys = self._compare_nameplates(session, registration)
+        differing_keys = compare_nameplates(session, registration, self.fleet, self.dispatcher.limits)
         self.counters.sessions_opened += 1
         self.clocks.session_opened(session, registration)
         if registration.replaces_outbox_id:
@@ -311,7 +315,7 @@ class AgentLinkService:
             facts.RegistrationChecked(
                 agent_id,
                 differing_keys,
-                sorted(unknown_ids)[:_MAX_IDS_LISTED],
+                sorted(unknown_ids)[:MAX_IDS_LISTED],
                 len(unknown_ids),
                 certificate_expires_s,
             )
@@ -322,11 +326,6 @@ class AgentLinkService:
         if key is None or self.sessions.session_of(key) is not session:
             raise WireError(f"Telemetry.asset_id is {asset_id}; the session did not register that asset")
         return key
-
-    def _tenant_of(self, keys: Sequence[int | None]) -> str:
-        by_site = {self.fleet.assets[key].site_id: key for key in keys if key is not None}
-        tenants = {self.fleet.tenant_of(key) for key in by_site.values()} or {DEFAULT_TENANT}
-        return tenants.pop() if len(tenants) == 1 else ALL_TENANTS
 
     def fleet_changed(self, change: FleetChange) -> None:
         """Release retired assets; end the sessions that added and changed ones need registered again."""
@@ -343,53 +342,6 @@ class AgentLinkService:
             ):
                 session.end_with(StatusCode.UNAVAILABLE, FLEET_CHANGED)
         self.access.fleet_changed(changed)
-
-    def _compare_nameplates(self, session: Session, registration: Registration) -> Sequence[int]:
-        """Apply the smaller of the fleet's and the agent's limits; log and return the assets that differ."""
-        limits, assets = self.dispatcher.limits, self.fleet.assets
-        differences, differing_keys = [], []
-        for key in session.asset_keys:
-            asset = assets[key]
-            reported = registration.nameplates.get(asset.id)
-            if reported is None:
-                limits.reset(key)
-            elif limits.report(key, **reported._asdict()):
-                differences.append((asset, reported))
-                differing_keys.append(key)
-        if differences:
-            asset, reported = differences[0]
-            log.warning(
-                "an agent's nameplates differ from the fleet file's; the smaller limits rule",
-                agent_id=session.agent_id,
-                assets=len(differences),
-                first=asset.id,
-                reported=reported._asdict(),
-                fleet={name: getattr(asset, name) for name in reported._fields},
-            )
-        return differing_keys
-
-    def _check_known(self, registration: Registration) -> frozenset[str]:
-        """Return the registered assets that are not in the fleet; the session is for the others.
-
-        Raises:
-            RpcError: no asset is in the fleet.
-        """
-        asset_ids, index_by_id = registration.asset_ids, self.fleet.index_by_id
-        unknown = [asset_id for asset_id in asset_ids if asset_id not in index_by_id]
-        if not unknown:
-            return frozenset()
-        listed = ", ".join(unknown[:_MAX_IDS_LISTED]) + (", ..." if len(unknown) > _MAX_IDS_LISTED else "")
-        reason = f"{len(unknown)} of {len(asset_ids)} registered assets are not in the fleet: {listed}"
-        if len(unknown) == len(asset_ids) and not registration.backlog_only:
-            self._publish_checked(registration.agent_id, unknown)
-            raise RpcError(StatusCode.NOT_FOUND, reason)
-        self.counters.assets_unknown += len(unknown)
-        log.warning(
-            "an agent registered assets that are not in the fleet; their samples are dropped",
-            agent_id=registration.agent_id,
-            reason=reason,
-        )
-        return frozenset(unknown)
 
     def _log_fields(self, session: Session) -> dict[str, object]:
         fields: dict[str, object] = {"agent_id": session.agent_id, "session_id": session.session_id}
@@ -420,28 +372,9 @@ def _record_of(session: Session) -> SessionRecord:
     )
 
 
-def first_message_bytes(fleet: Fleet) -> int:
-    """Return the size limit of a Register."""
-    return most_descriptors(len(fleet.assets)) * DESCRIPTOR_BYTES
-
-
 def _message_bytes(assets: int) -> int:
     """Return the size limit of a message of an agent with so many assets."""
     return _MESSAGE_BYTES + assets * _ROW_BYTES
-
-
-async def _receive_registration(call: AgentCall, *, max_assets: int) -> Registration:
-    call.check_bytes = partial(check_register_bytes, most=max_assets)
-    with trio.move_on_after(REGISTER_WITHIN_S):
-        try:
-            message = await call.receive()
-        except trio.EndOfChannel:
-            raise WireError("the stream ended before its first message, which must be Register") from None
-        registration = read_uplink(message, asset_count=0)
-        if not isinstance(registration, Registration):
-            raise WireError(f"the first message is {message.WhichOneof('msg')}; it must be Register")
-        return registration
-    raise RpcError(StatusCode.DEADLINE_EXCEEDED, f"no Register was received within {REGISTER_WITHIN_S:g} s")
 
 
 def _encode(pending: PendingDownlink, protocol: int) -> list[pb.HeadendToAgent]:

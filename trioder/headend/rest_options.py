@@ -80,12 +80,14 @@ def _issuer_options(command: F) -> F:
         "--oidc-issuer",
         envvar="HEADEND_OIDC_ISSUER",
         default="",
-        help="The URL of an OpenID Connect issuer whose tokens REST accepts; empty for none.",
+        show_default=False,
+        help="The URL of an OpenID Connect issuer whose tokens REST accepts.",
     )
     @_option(
         "--oidc-audience",
         envvar="HEADEND_OIDC_AUDIENCE",
         default="",
+        show_default=False,
         help="The audience of its tokens for this headend.",
     )
     @_option(

@@ -30,7 +30,8 @@ from trioder.gateway.log_limit import AgentEventLog
 from trioder.gateway.refusals import RefusalRecorder
 from trioder.gateway.sessions import SessionRegistry
 from trioder.headend.agent_access import AgentAccess
-from trioder.headend.agent_link import SHUTTING_DOWN, AgentLinkService, first_message_bytes
+from trioder.headend.agent_link import SHUTTING_DOWN, AgentLinkService
+from trioder.headend.registration import first_message_bytes
 from trioder.headend.ticker import Ticker
 from trioder.ingest.latest import LatestState
 from trioder.ingest.service import Ingest
@@ -100,6 +101,7 @@ async def open_headend(
     )
     ingest = Ingest(fleet=fleet, latest=latest, store=store, counters=counters, events=events, wall=wall)
     store.listen(ingest)
+    audit = AuditTrail(store.record_audit, wall=wall)
     agent_access = AgentAccess(
         fleet=fleet,
         sessions=sessions,
@@ -107,8 +109,10 @@ async def open_headend(
         identities=AgentIdentities(
             fleet=fleet, access=access or AccessTable(), required=require_identities, store=store
         ),
-        refusals=RefusalRecorder(counters=counters, store=store, wall=wall),
+        refusals=RefusalRecorder(counters=counters, audit=audit, wall=wall),
     )
+    peers = peers or PeerLimits()
+    peers.refusals.report = agent_access.refusals.connection_refused
     clocks = AgentClocks(counters=counters, events=events, wall=wall)
     link_service = AgentLinkService(
         fleet=fleet,
@@ -135,7 +139,6 @@ async def open_headend(
             link_service.clock_stepped(by_ms)
             dispatcher.clock_stepped(by_ms)
 
-    audit = AuditTrail(store.record_audit, wall=wall)
     peer_access = PeerAccess(partial(_refusal_of_revoked, access))
 
     def access_changed() -> None:
@@ -144,24 +147,14 @@ async def open_headend(
         peer_access.check_open()
 
     access_watch = _access_watch(access, access_path, audit, access_changed)
-    ticker = Ticker(
-        fleet=fleet,
+    _handle_facts(
+        events,
+        AgentEventLog(counters=counters, wall=wall),
         latest=latest,
-        sessions=sessions,
         dispatcher=dispatcher,
+        link_service=link_service,
+        ingest=ingest,
         store=store,
-        counters=counters,
-        wall=wall,
-    )
-    reloader = FleetReloader(
-        fleet=fleet,
-        read=read_fleet or fleet.copy,
-        events=events,
-        counters=counters,
-    )
-    _handle_agents(events, AgentEventLog(counters=counters, wall=wall), dispatcher)
-    _handle_fleet_changes(
-        events, latest=latest, dispatcher=dispatcher, link_service=link_service, ingest=ingest, store=store
     )
     alarms = AlarmEngine(
         fleet=fleet,
@@ -193,6 +186,15 @@ async def open_headend(
             nursery.start_soon(_load_bindings, agent_access)
         nursery.start_soon(alarms.run)
         nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
+        ticker = Ticker(
+            fleet=fleet,
+            latest=latest,
+            sessions=sessions,
+            dispatcher=dispatcher,
+            store=store,
+            counters=counters,
+            wall=wall,
+        )
         nursery.start_soon(_tick, ticker, tick_s)
         headend = Headend(
             fleet=fleet,
@@ -211,9 +213,11 @@ async def open_headend(
                 {AGENT_LINK_STREAM: link_service.serve, **health_services(health)},
                 first_message_bytes={AGENT_LINK_STREAM: partial(first_message_bytes, fleet)},
             ),
-            peers=peers or PeerLimits(),
+            peers=peers,
             closing=closing,
-            reloader=reloader,
+            reloader=FleetReloader(
+                fleet=fleet, read=read_fleet or fleet.copy, events=events, counters=counters
+            ),
             audit=audit,
             peer_access=peer_access,
             access=access,
@@ -249,15 +253,9 @@ def _refusal_of_revoked(access: AccessTable | None, peer: Peer) -> str | None:
     return None
 
 
-def _handle_agents(events: EventBus, event_log: AgentEventLog, dispatcher: Dispatcher) -> None:
-    events.handle(AgentEvent, event_log.write)
-    events.handle(SessionClosed, event_log.session_closed)
-    # Each sample is compared with the setpoint in force; from a queue, samples would be dropped.
-    events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
-
-
-def _handle_fleet_changes(
+def _handle_facts(
     events: EventBus,
+    event_log: AgentEventLog,
     *,
     latest: LatestState,
     dispatcher: Dispatcher,
@@ -265,6 +263,10 @@ def _handle_fleet_changes(
     ingest: Ingest,
     store: Store,
 ) -> None:
+    events.handle(AgentEvent, event_log.write)
+    events.handle(SessionClosed, event_log.session_closed)
+    # Each sample is compared with the setpoint in force; from a queue, samples would be dropped.
+    events.handle(TelemetryAccepted, lambda fact: dispatcher.measured(fact.samples))
     events.handle(FleetChanged, lambda fact: latest.fleet_changed(fact.change))
     # Before the sessions: reversions of retired assets are sent through their sessions.
     events.handle(FleetChanged, lambda fact: dispatcher.fleet_changed(fact.change))

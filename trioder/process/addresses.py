@@ -87,7 +87,11 @@ def _host(text: str, match: re.Match[str]) -> str:
 
 def host_of_peer(peer: str) -> str:
     """Return the host of a connection's `host:port`, for limits: of IPv6 the /64, which one machine has."""
-    host = peer.rpartition(":")[0].strip("[]")
+    return network_of(peer.rpartition(":")[0].strip("[]"))
+
+
+def network_of(host: str) -> str:
+    """Return what shares a limit: an IPv4 address, or the /64 that a site is allocated of IPv6."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -58,8 +58,13 @@ async def peer_of(stream: trio.abc.Stream) -> Peer:
 
 
 def address_of(stream: trio.abc.Stream) -> str:
+    """Return the peer's "host:port", before any handshake; see `Peer.address`."""
+    return _address(stream.transport_stream if isinstance(stream, TlsStream) else stream)
+
+
+def host_of(stream: trio.abc.Stream) -> str:
     """Return the peer's host, before any handshake."""
-    address = _address(stream.transport_stream if isinstance(stream, TlsStream) else stream)
+    address = address_of(stream)
     return address.rpartition(":")[0].strip("[]") or address
 
 

@@ -36,5 +36,7 @@ class PeerAccess:
         """End the open connections whose peer is not served any more; their calls are UNAUTHENTICATED."""
         for connection, peer in tuple(self._open.items()):
             if (reason := self.refusal(peer)) is not None:
-                connection.budget.refuse("certificate", reason)
+                # The handler that has registered a peer has reported the end of its session.
+                if not connection.budget.registrations:
+                    connection.budget.refuse_peer("certificate", peer, reason)
                 connection.terminate(RpcError(StatusCode.UNAUTHENTICATED, reason), ErrorCodes.NO_ERROR)

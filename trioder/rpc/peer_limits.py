@@ -8,13 +8,15 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
+from typing import Literal
 
 import structlog
 import trio
 from h2.errors import ErrorCodes
 
+from trioder.process.addresses import network_of
 from trioder.rpc.options import PeerOptions
+from trioder.rpc.peer import Peer
 from trioder.rpc.refusals import Refusals
 from trioder.rpc.status import RpcError, StatusCode
 
@@ -157,6 +159,13 @@ class PeerBudget:
         else:
             log.info("connection ended", reason=detail)
 
+    def refuse_peer(self, reason: Literal["tls", "certificate"], peer: Peer, detail: str) -> None:
+        """Count and report that the peer's TLS or certificate was refused."""
+        if self.limited:
+            self.limits.refusals.add_peer(reason, peer, detail)
+        else:
+            log.info("connection ended", reason=detail)
+
     def terminate(self, reason: str, error: RpcError, error_code: ErrorCodes) -> None:
         """End the connection, for a reason in `refusals.REASONS`."""
         self.refuse(reason, error.message)
@@ -220,7 +229,7 @@ class PeerLimits:
 
     def open_budget(self, address: str) -> PeerBudget:
         """Return the budget of a connection that was just accepted; to be given to `serving`."""
-        budget = PeerBudget(limits=self, address=_network(address))
+        budget = PeerBudget(limits=self, address=network_of(address))
         self.connections += 1
         budget.charge_base(budget.connection_bytes)
         self._add_unregistered(budget)
@@ -410,16 +419,3 @@ async def _turn(lock: trio.Lock) -> None:
     # Its release wakes the next one in the pass that follows.
     async with lock:
         pass
-
-
-def _network(address: str) -> str:
-    """Return what shares a bound: an IPv4 address, or the /64 that a site is allocated of IPv6."""
-    if ":" not in address:
-        return address
-    try:
-        host = IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if host.ipv4_mapped is not None:
-        return str(host.ipv4_mapped)
-    return f"{IPv6Address(int(host) >> 64 << 64)}/64"

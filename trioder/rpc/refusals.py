@@ -1,11 +1,14 @@
 """Rates that a peer may not exceed, and a count and a log of what was refused."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import structlog
 import trio
 
 from trioder.rpc.options import ConnectionOptions
+from trioder.rpc.peer import Peer
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -35,11 +38,25 @@ class _Window:
 
 
 class Refusals:
-    """Counts by reason; `counts` has all of REASONS."""
+    """Counts and logs by reason.
+
+    Attributes:
+        counts: has all of REASONS.
+        report: records a peer whose TLS or certificate was refused, with a text; None to log it here.
+    """
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(REASONS, 0)
+        self.report: Callable[[Peer, str], None] | None = None
         self._windows: dict[str, _Window] = {}
+
+    def add_peer(self, reason: Literal["tls", "certificate"], peer: Peer, detail: str) -> None:
+        """Count a peer whose TLS or certificate was refused, and report or log it."""
+        if self.report is None:
+            self.add(reason, address=peer.address, detail=detail)
+        else:
+            self.counts[reason] += 1
+            self.report(peer, detail)
 
     def add(self, reason: str, **details: object) -> None:
         """Count one, and log it unless enough of the same reason were: a flood must not fill the log."""

@@ -23,7 +23,7 @@ from trioder.rpc.call_stream import CallStream
 from trioder.rpc.connection import Connection
 from trioder.rpc.headers import MalformedHeadersError, NotGrpcError, RequestHead, read_request
 from trioder.rpc.options import ConnectionOptions
-from trioder.rpc.peer import Peer, TlsRefusedError, address_of, first_byte, peer_of
+from trioder.rpc.peer import Peer, TlsRefusedError, address_of, first_byte, host_of, peer_of
 from trioder.rpc.peer_access import PeerAccess
 from trioder.rpc.peer_limits import PeerBudget, PeerLimits, unlimited_budget
 from trioder.rpc.refusals import Refusals
@@ -119,13 +119,15 @@ async def _identify(stream: trio.abc.Stream, budget: PeerBudget) -> Peer:
     Raises:
         _NotServedError: see there.
     """
+    # A peer that has closed the connection has none any more.
+    address = address_of(stream)
     try:
         with trio.fail_after(_HANDSHAKE_WITHIN_S):
             return await peer_of(stream)
     except (TlsRefusedError, trio.TooSlowError, trio.BrokenResourceError) as error:
         # Load balancers connect, and close without a byte, to see whether the port is open.
         if not (isinstance(stream, TlsStream) and stream.received_nothing):
-            budget.refuse("tls", explain(error))
+            budget.refuse_peer("tls", Peer(address=address), explain(error))
         await trio.aclose_forcefully(stream)
         raise _NotServedError from None
     except BaseException:
@@ -153,7 +155,7 @@ async def _accept(
                 refusals.add("accept", detail=str(error))
                 await trio.sleep(_ACCEPT_RETRY_S)
                 continue
-            budget = unlimited_budget() if limits is None else limits.open_budget(address_of(stream))
+            budget = unlimited_budget() if limits is None else limits.open_budget(host_of(stream))
             connections.start_soon(_serve_accepted, stream, budget, tls, serve)
 
 
@@ -232,7 +234,7 @@ class _Calls:
             raise RpcError(StatusCode.UNAVAILABLE, "the server is going away")
         if (reason := self._access.refusal(self._peer)) is not None:
             # With a status rather than at the handshake: the peer learns the reason.
-            connection.budget.refuse("certificate", reason)
+            connection.budget.refuse_peer("certificate", self._peer, reason)
             connection.drain()
             raise RpcError(StatusCode.UNAUTHENTICATED, reason)
         if not connection.accepts_call():

@@ -196,7 +196,8 @@ def test_two_runs_of_init_at_the_same_time_make_one_authority(command: Command) 
 CREATE_TEN = """
 import sys
 from pathlib import Path
-from trioder.access.directory import AccessDirectory, AgentRequest
+from trioder.access.directory import AccessDirectory
+from trioder.access.grants import AgentRequest
 directory = AccessDirectory(Path("var/access"), user=sys.argv[1])
 for number in range(10):
     name = f"{sys.argv[1]}-{number}"

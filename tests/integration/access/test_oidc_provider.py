@@ -11,7 +11,7 @@ from trioder.access.oidc import OidcSettings, OidcVerifier
 from trioder.access.table import TokenError
 from trioder.domain.access import Scope
 
-oidc_provider_mock = pytest.importorskip("oidc_provider_mock")
+oidc_provider_mock = pytest.importorskip("oidc_provider_mock", reason="oidc-provider-mock is not installed")
 
 CLIENT = "trioder"
 

@@ -270,6 +270,7 @@ async def open_identities_rig(
                     serve_rpc,
                     [listener],
                     headend.services,
+                    limits=headend.peers,
                     drain=headend.closing,
                     tls=authority.server_tls(),
                     access=headend.peer_access,

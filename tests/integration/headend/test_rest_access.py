@@ -136,7 +136,9 @@ async def test_the_limits_of_a_token_are_options(fleet_file: Path, tmp_path: Pat
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_tokens_of_an_openid_connect_issuer_are_accepted(fleet_file: Path) -> None:
-    oidc_provider_mock = pytest.importorskip("oidc_provider_mock")
+    oidc_provider_mock = pytest.importorskip(
+        "oidc_provider_mock", reason="oidc-provider-mock is not installed"
+    )
     users = [
         oidc_provider_mock.User(sub="ana", claims={"groups": ["grid"]}),
         oidc_provider_mock.User(sub="bo", claims={"groups": ["grid"], "tenant": "north"}),

@@ -354,7 +354,7 @@ async def test_the_session_of_a_revoked_certificate_ends_and_others_stay(
             StatusCode.UNAUTHENTICATED,
             f"the certificate {serial} is revoked: issue a new one",
         )
-        await headend.says("agent has lost its access")
+        await headend.says("agent.disconnect")
         assert (await refusal(headend, access, 0)).status is StatusCode.UNAUTHENTICATED
         with trio.move_on_after(1) as still_open:
             await ended(other)

@@ -15,9 +15,11 @@ from cryptography.x509 import load_pem_x509_certificate
 from tests.unit.access.documents import ASSET, OTHER_ASSET, OTHER_SITE, SITE
 from tests.unit.access.fleets import UNKNOWN, two_tenants
 from trioder.access.ca import CA_CERTIFICATE, CA_KEY, AccessError, make_ca
-from trioder.access.directory import AccessDirectory, AgentRequest, certificate_state, token_state
+from trioder.access.directory import AccessDirectory
 from trioder.access.document import AccessDocument, AccessFileError, read_document, write_document
+from trioder.access.grants import AgentRequest
 from trioder.access.identity import AgentIdentity, certified_agent
+from trioder.access.listing import certificate_state, token_state
 from trioder.access.table import AccessTable, TokenError
 from trioder.process.rfc3339 import format_ms, parse_ms
 

@@ -1,10 +1,7 @@
-"""The bounds of what agents' identities leave in memory and in the audit."""
+"""The bounds of what agents' identities leave in memory."""
 
 from trioder.domain.access import IdentityBinding
 from trioder.gateway.identities import OUTBOXES_AN_IDENTITY, Bindings
-from trioder.gateway.refusals import AUDIT_BURST, AUDIT_EVERY_S, SAME_EVERY_S, AuditLimit
-
-DAY_S = 86_400
 
 
 def outbox(value: str, identity: str) -> IdentityBinding:
@@ -40,17 +37,3 @@ def test_another_identitys_outbox_is_not_counted_as_ones_own() -> None:
     for number in range(OUTBOXES_AN_IDENTITY + 1):
         bindings.bind(outbox(f"box {number}", "attacker"))
     assert bindings.holder("outbox", "victim's") == "victim"
-
-
-def test_like_refusals_are_recorded_once_a_minute_with_how_many_were_not() -> None:
-    limit = AuditLimit()
-    assert limit.suppressed_before("a", 1_000.0) == 0
-    assert [limit.suppressed_before("a", 1_000.0 + second) for second in range(1, 60)] == [None] * 59
-    assert limit.suppressed_before("b", 1_059.0) == 59
-    assert limit.suppressed_before("a", 1_000.0 + SAME_EVERY_S) == 0
-
-
-def test_a_flood_of_unlike_refusals_is_bounded_over_a_day() -> None:
-    limit = AuditLimit()
-    recorded = sum(limit.suppressed_before(number, number / 2) is not None for number in range(2 * DAY_S))
-    assert recorded <= AUDIT_BURST + DAY_S / AUDIT_EVERY_S + 1
