@@ -12,7 +12,7 @@ from tests.unit.headend.parts import make_fleet
 from trioder.agent.config import AgentConfig
 from trioder.agent.service import run_agent
 from trioder.domain.fleet import shard_fleet
-from trioder.process.addresses import Address
+from trioder.process.addresses import Endpoint
 from trioder.store.none import NoneStore
 
 SHARD = 10
@@ -27,7 +27,7 @@ class Program:
         self._scope = trio.CancelScope()
         self.config = AgentConfig(
             agent_id=f"shard-{number}",
-            headend=Address("headend", 50051),
+            headend=Endpoint("headend", 50051),
             tick_s=TICK_S,
             phase=0.5,
             assets=shard_fleet(world.fleet, SHARD)[number],

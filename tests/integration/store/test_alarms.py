@@ -22,6 +22,7 @@ from tests.integration.store.tenants import (
 )
 from trioder.domain.access import EVERYTHING, Scope
 from trioder.domain.alarms import Alarm, AlarmFilter, AlarmSource, EventFilter, EventRecord
+from trioder.store.postgres.schema import SCHEMA_VERSION
 
 RAISED_MS = 1_800_000_000_000
 
@@ -239,8 +240,8 @@ async def test_a_migrated_database_keeps_its_records_and_takes_alarms(database_u
     for statement in (
         "DROP TABLE alarms",
         "DROP TABLE events",
-        "DELETE FROM schema_version WHERE version > 4",
-        "INSERT INTO schema_version (version) VALUES (4) ON CONFLICT DO NOTHING",
+        "DELETE FROM schema_version WHERE version > 5",
+        "INSERT INTO schema_version (version) VALUES (5) ON CONFLICT DO NOTHING",
     ):
         run_sql(database_url, statement)
     async with open_store_on(database_url, fleet=FLEET) as store:
@@ -248,4 +249,4 @@ async def test_a_migrated_database_keeps_its_records_and_takes_alarms(database_u
         await store.wait_idle()
         assert await store.open_alarms(limit=10) == [alarm_of()]
     assert run_sql(database_url, "SELECT count(*) FROM sessions") == [(4,)]
-    assert run_sql(database_url, "SELECT max(version) FROM schema_version") == [(5,)]
+    assert run_sql(database_url, "SELECT max(version) FROM schema_version") == [(SCHEMA_VERSION,)]
