@@ -23,6 +23,7 @@ from trioder.api.routes.health import health_blueprint
 from trioder.api.routes.metrics import Metrics
 from trioder.api.routes.site_limits import site_limits_blueprint
 from trioder.api.routes.stops import stops_blueprint
+from trioder.api.routes.stream import stream_blueprint
 from trioder.api.routes.telemetry import telemetry_blueprint
 from trioder.events.counters import TenantCounters
 
@@ -83,6 +84,7 @@ def create_app(headend: Headend, options: RestOptions | None = None) -> QuartTri
     )
     for blueprint in (
         telemetry_blueprint(headend, indexes),
+        stream_blueprint(headend, indexes, access),
         dispatch_blueprint(headend, indexes, access, counters),
         stops_blueprint(headend, indexes, access),
         agents_blueprint(headend, indexes),

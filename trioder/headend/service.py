@@ -16,6 +16,7 @@ from trioder.access.audit import AuditTrail
 from trioder.access.table import AccessChange, AccessTable
 from trioder.access.watch import AccessWatch
 from trioder.api.context import Headend
+from trioder.api.stream.feed import LiveFeed
 from trioder.control.alarms.engine import AlarmEngine
 from trioder.control.alarms.probes import HostPaths
 from trioder.control.dispatcher import Dispatcher
@@ -186,16 +187,19 @@ async def open_headend(
             nursery.start_soon(_load_bindings, agent_access)
         nursery.start_soon(alarms.run)
         nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
-        ticker = Ticker(
-            fleet=fleet,
-            latest=latest,
-            sessions=sessions,
-            dispatcher=dispatcher,
-            store=store,
-            counters=counters,
-            wall=wall,
+        nursery.start_soon(
+            _tick,
+            Ticker(
+                fleet=fleet,
+                latest=latest,
+                sessions=sessions,
+                dispatcher=dispatcher,
+                store=store,
+                counters=counters,
+                wall=wall,
+            ),
+            tick_s,
         )
-        nursery.start_soon(_tick, ticker, tick_s)
         headend = Headend(
             fleet=fleet,
             latest=latest,
@@ -223,7 +227,20 @@ async def open_headend(
             access=access,
             access_watch=access_watch,
             access_changed=access_changed,
+            feed=LiveFeed(
+                fleet=fleet,
+                latest=latest,
+                sessions=sessions,
+                dispatcher=dispatcher,
+                alarms=alarms.register,
+                events=events,
+                counters=counters,
+                wall=wall,
+                rng=rng,
+                closing=closing,
+            ),
         )
+        nursery.start_soon(headend.feed.run)
         yield headend
 
 

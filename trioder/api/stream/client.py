@@ -1,0 +1,285 @@
+"""One client's stream: a snapshot or what it has missed, then each change; the pace is the client's.
+
+Nothing is queued for a client: one that reads slowly skips chunks, and is sent the newest values later.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+import structlog
+import trio
+
+from trioder.api.schemas.stream import BeginEvent, EndEvent, MomentEvent
+from trioder.api.stream.changes import ChangeForgottenError, events_for
+from trioder.api.stream.group import HEARTBEAT_S, Group
+from trioder.api.stream.rows import ROWS_AN_EVENT, telemetry_events
+from trioder.api.stream.sse import Event, EventId, with_ids, without_id
+from trioder.api.stream.topics import TOPICS
+
+if TYPE_CHECKING:
+    from trioder.api.stream.feed import LiveFeed
+
+log = structlog.stdlib.get_logger(__name__)
+
+# EventSource connects again after this.
+RETRY = b"retry: 2000\n\n"
+# Written at once: what a client that does not read pins, beside the socket's buffer.
+PIECE_BYTES = 32 * 1024
+_RECHECK_EVERY_S = 5.0
+_STOPPING = "the headend is stopping"
+_LEFT = "the client left"
+_encode = msgspec.json.Encoder().encode
+
+# Returns why a client may not follow any longer; None while it may.
+Recheck = Callable[[], Awaitable[str | None]]
+
+
+class Writer(Protocol):
+    """Writes the body of a response."""
+
+    async def send(self, data: bytes) -> None:
+        """Write it all; waits for the client."""
+
+    def close(self) -> None:
+        """Close the connection at once."""
+
+
+class StreamClient:
+    """A client of a group.
+
+    Args:
+        feed: the feed.
+        group: of the client's filter.
+        last: up to where it has everything; None for a new one.
+        recheck: called every few seconds.
+        described: fields for the log.
+
+    Attributes:
+        sending_s: since when it has taken nothing of what is being written; infinity while nothing is.
+    """
+
+    def __init__(
+        self,
+        feed: "LiveFeed",
+        group: Group,
+        *,
+        last: EventId | None,
+        recheck: Recheck,
+        described: dict[str, object],
+    ) -> None:
+        self.sending_s = inf
+        self._feed = feed
+        self._group = group
+        self._last = last
+        self._recheck = recheck
+        self._described = described
+        self._tick = feed.tick
+        self._number = group.number
+        self._scope = trio.CancelScope()
+        self._recheck_s = trio.current_time() + _RECHECK_EVERY_S
+        self._started_s = trio.current_time()
+        self._ended = _LEFT
+        self._events = self._bytes = 0
+
+    def drop(self) -> None:
+        """Disconnect it: it does not read."""
+        self._scope.cancel()
+
+    async def write_to(self, writer: Writer) -> None:
+        """Write the stream until it ends; a client that does not read is disconnected."""
+        self._feed.clients.add(self)
+        try:
+            with self._scope:
+                async with aclosing(self.pieces()) as pieces:
+                    async for piece in pieces:
+                        self.sending_s = trio.current_time()
+                        await writer.send(piece)
+                        self.sending_s = inf
+            if self._scope.cancelled_caught:
+                self._feed.counters.streams_dropped += 1
+                log.warning("stream dropped: its client does not read", **self._described)
+                self._ended = "the client did not read"
+                writer.close()
+        finally:
+            self._feed.clients.discard(self)
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Yield the bytes of the stream, in pieces that are to be written at once."""
+        try:
+            async for piece in self._all():
+                self._bytes += len(piece)
+                self._feed.counters.stream_bytes += len(piece)
+                yield piece
+        finally:
+            self._log_end()
+
+    def _log_end(self) -> None:
+        log.info(
+            "stream ended",
+            **self._described,
+            reason=self._ended,
+            events=self._events,
+            bytes=self._bytes,
+            duration_s=round(trio.current_time() - self._started_s, 1),
+        )
+
+    async def _all(self) -> AsyncGenerator[bytes]:
+        resumes, reason = self._resumes()
+        async for piece in self._catch_up(resumes=resumes, reason=reason):
+            yield piece
+        group = self._group
+        while (ended := await self._reason_to_end()) is None:
+            if self._tick < group.reset_tick:
+                async for piece in self._catch_up(resumes=False, reason=group.reset_reason):
+                    yield piece
+            elif self._tick >= group.tick:
+                await group.changed.park()
+            elif self._tick >= group.former_tick:
+                chunk, self._tick, self._number = group.chunk, group.tick, group.number
+                self._count(group.chunk_events)
+                for piece in _cut(chunk):
+                    yield piece
+            else:
+                self._feed.counters.stream_updates_conflated += group.number - self._number
+                async for piece in self._lagged():
+                    yield piece
+        self._ended = ended
+        self._count(1)
+        yield without_id(Event(b"end", _encode(EndEvent(at=self._feed.at(), reason=ended))))
+
+    async def _reason_to_end(self) -> str | None:
+        if self._feed.closing.is_set():
+            return _STOPPING
+        now_s = trio.current_time()
+        if now_s < self._recheck_s:
+            return None
+        self._recheck_s = now_s + _RECHECK_EVERY_S
+        reason = await self._recheck()
+        if reason is not None:
+            self._feed.counters.streams_revoked += 1
+        return reason
+
+    def _resumes(self) -> tuple[bool, str]:
+        """Whether the client is sent what it has missed; and why, or why not."""
+        last, feed = self._last, self._feed
+        if last is None:
+            return False, "there is no Last-Event-ID"
+        if last.epoch != feed.epoch:
+            return False, "Last-Event-ID is of another run of the feed"
+        if last.complete_tick > feed.tick:
+            return False, "Last-Event-ID is in the future"
+        if last.complete_tick < feed.ring.start_tick:
+            return False, "Last-Event-ID is too old"
+        self._tick = last.complete_tick
+        return True, "the changes since Last-Event-ID follow"
+
+    async def _catch_up(self, *, resumes: bool, reason: str) -> AsyncGenerator[bytes]:
+        """Begin, or begin anew, and bring the client to the present tick."""
+        feed, group = self._feed, self._group
+        since, target, self._number = self._tick, feed.tick, group.number
+        try:
+            missed = events_for(group.view, feed.ring.since(since)) if resumes else []
+        except ChangeForgottenError:
+            resumes, reason, missed = False, "Last-Event-ID is too old", []
+        yield self._event(self._begin(resumes=resumes, reason=reason))
+        if resumes:
+            feed.counters.streams_resumed += 1
+            changes = self._missed_events(since, missed)
+        else:
+            feed.counters.stream_snapshots += 1
+            changes = self._snapshot_events()
+        async for event in changes:
+            for piece in _cut(self._event(event)):
+                yield piece
+        self._tick = target
+        yield self._last_event(b"complete", target)
+
+    async def _lagged(self) -> AsyncGenerator[bytes]:
+        """Send what has changed since the client was sent something."""
+        feed, group = self._feed, self._group
+        since, target, self._number = self._tick, feed.tick, group.number
+        reset = since < feed.ring.start_tick
+        try:
+            missed = [] if reset else events_for(group.view, feed.ring.since(since))
+        except ChangeForgottenError:
+            reset, missed = True, []
+        if reset:
+            async for piece in self._catch_up(resumes=False, reason="the client is too far behind"):
+                yield piece
+            return
+        async for event in self._missed_events(since, missed):
+            for piece in _cut(self._event(event)):
+                yield piece
+        self._tick = target
+        yield self._last_event(b"heartbeat", target)
+
+    async def _missed_events(self, since: int, missed: list[Event]) -> AsyncGenerator[Event]:
+        for event in missed:
+            yield event
+        group, rows = self._group, self._feed.rows
+        if "telemetry" in group.which.topics:
+            async for event in self._telemetry(rows.changed_since(group.view.keys, since)):
+                yield event
+        if "fleet" in group.which.topics:
+            yield await self._feed.sums(group)
+
+    async def _snapshot_events(self) -> AsyncGenerator[Event]:
+        feed, group = self._feed, self._group
+        if "fleet" in group.which.topics:
+            yield await feed.sums(group)
+        if "telemetry" in group.which.topics:
+            async for event in self._telemetry(list(group.view.keys)):
+                yield event
+        for name, topic in feed.topics.items():
+            if name in group.which.topics:
+                for number, data in enumerate(topic.snapshot(group.view, feed.at())):
+                    yield Event(name.encode(), data)
+                    if number % 100 == 99:
+                        await trio.lowlevel.checkpoint()
+
+    async def _telemetry(self, keys: list[int]) -> AsyncGenerator[Event]:
+        for start in range(0, len(keys), ROWS_AN_EVENT):
+            at = b'"%b"' % self._feed.at().encode()
+            for data in telemetry_events(self._feed.rows.of(keys[start : start + ROWS_AN_EVENT]), at):
+                yield Event(b"telemetry", data)
+            await trio.lowlevel.checkpoint()
+
+    def _begin(self, *, resumes: bool, reason: str) -> Event:
+        group = self._group
+        return Event(
+            b"begin",
+            _encode(
+                BeginEvent(
+                    at=self._feed.at(),
+                    resumed=resumes,
+                    reason=reason,
+                    topics=[topic for topic in TOPICS if topic in group.which.topics],
+                    assets=len(group.view.keys),
+                    heartbeat_s=HEARTBEAT_S,
+                )
+            ),
+        )
+
+    def _event(self, event: Event) -> bytes:
+        # Without an id: a client that is cut off here begins where it has begun now.
+        self._count(1)
+        return without_id(event)
+
+    def _last_event(self, name: bytes, tick: int) -> bytes:
+        self._count(1)
+        return with_ids([Event(name, _encode(MomentEvent(at=self._feed.at())))], self._feed.epoch, tick)
+
+    def _count(self, events: int) -> None:
+        self._events += events
+        self._feed.counters.stream_events += events
+
+
+def _cut(data: bytes) -> Iterator[bytes]:
+    if len(data) <= PIECE_BYTES:
+        yield data
+        return
+    for start in range(0, len(data), PIECE_BYTES):
+        yield data[start : start + PIECE_BYTES]

@@ -1,0 +1,58 @@
+"""Clients with equal filters: what each tick changes is encoded once, and all of them send the same bytes."""
+
+import trio
+
+from trioder.api.stream.sse import Event, with_ids
+from trioder.api.stream.view import StreamFilter, View
+
+# Longer than any of them waits for something to be sent.
+HEARTBEAT_S = 2.0
+
+
+class Group:
+    """What the clients of one filter are sent.
+
+    Attributes:
+        view: the filter, resolved.
+        users: its clients.
+        changed: the clients wait here for the next chunk.
+        chunk: the events of the last tick that had any.
+        chunk_events: how many.
+        tick: the tick of the chunk.
+        former_tick: that of the chunk before: a client that has this needs no more than the chunk.
+        number: counts the chunks.
+        reset_tick: what a client has from before this tick cannot be continued.
+        reset_reason: why.
+        sums: the last event of the topic `fleet`; None before the first.
+        sums_s: when that was made.
+        written_s: when the chunk was made.
+    """
+
+    def __init__(self, which: StreamFilter, view: View, *, tick: int) -> None:
+        self.which = which
+        self.view = view
+        self.users = 0
+        self.changed = trio.lowlevel.ParkingLot()
+        self.chunk = b""
+        self.chunk_events = 0
+        self.tick = self.former_tick = tick
+        self.number = 0
+        self.reset_tick = tick
+        self.reset_reason = ""
+        self.sums: Event | None = None
+        self.sums_s = -1.0
+        self.written_s = trio.current_time()
+
+    def reset(self, tick: int, reason: str) -> None:
+        """What its clients have cannot be continued after this tick: they are sent a new snapshot."""
+        self.reset_tick, self.reset_reason = tick, reason
+        self.changed.unpark_all()
+
+    def publish(self, events: list[Event], *, epoch: str, tick: int) -> None:
+        """These are the events of a tick, at least one."""
+        self.chunk = with_ids(events, epoch, tick)
+        self.chunk_events = len(events)
+        self.former_tick, self.tick = self.tick, tick
+        self.number += 1
+        self.written_s = trio.current_time()
+        self.changed.unpark_all()
