@@ -9,9 +9,10 @@ from scripts.benchmarks.ingest import ingest
 from scripts.benchmarks.pulse import pulse
 from scripts.benchmarks.rest import rest
 from scripts.benchmarks.storm import storm
+from scripts.benchmarks.stream import stream
 
 main = click.Group(
-    commands=[dispatch, fleet, growth, ingest, pulse, rest, storm],
+    commands=[dispatch, fleet, growth, ingest, pulse, rest, storm, stream],
     help="Measure the parts and the whole. Each benchmark prints one table, described in docs/benchmarks.md.",
 )
 

@@ -1,17 +1,16 @@
 """A headend with the assets, agents, dispatches and records of two tenants, and tokens for both."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
 import msgspec
-import trio
 from quart.wrappers import Response
-from werkzeug.datastructures import Headers
 
 from tests.unit.access.documents import document_of, token_entry
+from tests.unit.api.feeds import follow
 from tests.unit.api.rest import Rest, make_fleet, open_rest, uuid_of
 from trioder.access.limits import Rate
 from trioder.access.table import AccessTable, token_sha256
@@ -247,7 +246,7 @@ class Tenants:
         headers = dict(options.pop("headers", {})) | ({} if secret is None else bearer(secret))
         client = (f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 4711)
         if path.partition("?")[0] == "/stream":
-            return await first_events(self.rest, path, headers=headers, scope_base={"client": client})
+            return await first_events(self.rest, path, method=method, headers=headers, peer=client[0])
         return await self.rest.raw(method, path, headers=headers, scope_base={"client": client}, **options)
 
     async def ask(self, method: str, path: str, *, secret: str | None, **options: Any) -> tuple[int, Any]:
@@ -279,16 +278,15 @@ class Tenants:
         }
 
 
-async def first_events(rest: Rest, path: str, *, headers: dict[str, str], **options: Any) -> Response:
+async def first_events(rest: Rest, path: str, *, peer: str, **options: Any) -> Response:
     """Open a stream, and leave it when its snapshot is complete; or return the refusal."""
-    received = bytearray()
-    async with rest.app.test_client().request(path, headers=Headers(headers), **options) as connection:
-        await connection.send_complete()
-        with suppress(trio.EndOfChannel):
-            while b"event: complete" not in received:
-                received += await connection.receive()
-            await connection.disconnect()
-    return rest.app.response_class(bytes(received), connection.status_code, connection.headers)
+    async with follow(rest, path.partition("?")[2], peer=peer, **options) as follower:
+        if follower.status == 200:
+            events = await follower.until("complete")
+            body = "\n".join(f"{event.name}: {event.data}" for event in events).encode()
+        else:
+            body = await follower.body()
+    return rest.app.response_class(body, follower.status, follower.headers)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import trio
 
+from trioder.api.stream.changes import Change
 from trioder.api.stream.sse import Event, with_ids
 from trioder.api.stream.view import StreamFilter, View
 
@@ -26,6 +27,8 @@ class Group:
         sums: the last event of the topic `fleet`; None before the first.
         sums_s: when that was made.
         written_s: when the chunk was made.
+        held_keys: the assets that have changed since then.
+        held_changes: the other changes since then.
     """
 
     def __init__(self, which: StreamFilter, view: View, *, tick: int) -> None:
@@ -41,11 +44,26 @@ class Group:
         self.reset_reason = ""
         self.sums: Event | None = None
         self.sums_s = -1.0
-        self.written_s = trio.current_time()
+        self.written_s = 0.0
+        self.held_keys: set[int] = set()
+        self.held_changes: list[Change] = []
+
+    def hold(self, keys: set[int], changes: list[Change]) -> None:
+        """These changes are to be published."""
+        if keys:
+            self.held_keys |= self.view.key_set & keys
+        if changes:
+            self.held_changes += changes
+
+    def release(self) -> None:
+        """What is held was published, or is part of a snapshot."""
+        self.held_keys.clear()
+        self.held_changes.clear()
 
     def reset(self, tick: int, reason: str) -> None:
         """What its clients have cannot be continued after this tick: they are sent a new snapshot."""
         self.reset_tick, self.reset_reason = tick, reason
+        self.release()
         self.changed.unpark_all()
 
     def publish(self, events: list[Event], *, epoch: str, tick: int) -> None:
@@ -55,4 +73,5 @@ class Group:
         self.former_tick, self.tick = self.tick, tick
         self.number += 1
         self.written_s = trio.current_time()
+        self.release()
         self.changed.unpark_all()
