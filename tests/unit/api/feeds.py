@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from tests.unit.api.rest import Rest
+from trioder.api.http.body import CONNECTION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,14 @@ class Follower:
                 if row["asset_id"] == asset_id:
                     return row
 
+    async def within(self, seconds: float) -> list[Received]:
+        """The events that are received in this time."""
+        events = []
+        with trio.move_on_after(seconds):
+            while True:
+                events.append(await self.event())
+        return events
+
     async def body(self) -> bytes:
         """All of a response that ends."""
         return self._text.encode() + b"".join([part async for part in self.receive])
@@ -96,9 +105,23 @@ async def follow(
     started = trio.Event()
     follower = Follower(receive=receive)
     fields = {"host": "localhost", **(headers or {})}
+
+    class Connection:
+        """In the place of `Http1Connection`."""
+
+        def limit_send_buffer(self, size: int) -> None:
+            pass
+
+        async def send_body(self, data: bytes) -> None:
+            await send.send(data)
+
+        def close(self) -> None:
+            nursery.cancel_scope.cancel()
+
     scope = {
         "type": "http",
-        "http_version": "1.1",
+        # So that its chunks are the bytes of the body.
+        "http_version": "1.0",
         "asgi": {"spec_version": "2.1", "version": "3.0"},
         "method": method,
         "scheme": "http",
@@ -109,7 +132,7 @@ async def follow(
         "headers": [(name.lower().encode(), value.encode()) for name, value in fields.items()],
         "client": (peer, 4711),
         "server": ("127.0.0.1", 3001),
-        "state": {},
+        "state": {CONNECTION: Connection()},
         "extensions": {},
     }
 

@@ -51,7 +51,6 @@ class BodyWriter:
         self._connection.close()
 
 
-def body_writer(scope: Mapping[str, Any]) -> BodyWriter | None:
-    """Return a writer for the response to a request; None where there is no connection, as in tests."""
-    connection = scope.get("state", {}).get(CONNECTION)
-    return None if connection is None else BodyWriter(connection, chunked=scope["http_version"] == "1.1")
+def body_writer(scope: Mapping[str, Any]) -> BodyWriter:
+    """Return a writer for the response to a request, by its ASGI scope."""
+    return BodyWriter(scope["state"][CONNECTION], chunked=scope["http_version"] == "1.1")

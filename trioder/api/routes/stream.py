@@ -43,18 +43,13 @@ def stream_blueprint(headend: Headend, indexes: FleetIndexes, access: AccessCont
         scope, recheck = cast("dict[str, Any]", request.scope), access.recheck_of(request)
 
         async def body() -> AsyncGenerator[bytes]:
-            # With the head; the rest may go straight to the connection.
+            # With the head; the rest goes straight to the connection.
             yield RETRY
             async with headend.feed.open_group(which) as group:
                 client = StreamClient(
                     headend.feed, group, last=last, recheck=recheck, described=_described(scope)
                 )
-                writer = body_writer(scope)
-                if writer is not None:
-                    await client.write_to(writer)
-                    return
-                async for piece in client.pieces():
-                    yield piece  # noqa: ASYNC119  # Quart closes it
+                await client.write_to(body_writer(scope))
 
         response = TrioResponse(body(), content_type=_EVENT_STREAM, headers=_HEADERS)
         response.timeout = None

@@ -3,8 +3,8 @@
 Nothing is queued for a client: one that reads slowly skips chunks, and is sent the newest values later.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +31,7 @@ PIECE_BYTES = 32 * 1024
 _RECHECK_EVERY_S = 5.0
 _STOPPING = "the headend is stopping"
 _LEFT = "the client left"
+_TOO_OLD = "Last-Event-ID is too old"
 _encode = msgspec.json.Encoder().encode
 
 # Returns why a client may not follow any longer; None while it may.
@@ -89,66 +90,61 @@ class StreamClient:
         self._scope.cancel()
 
     async def write_to(self, writer: Writer) -> None:
-        """Write the stream until it ends; a client that does not read is disconnected."""
-        self._feed.clients.add(self)
+        """Write the stream until it ends; a client that does not read is disconnected.
+
+        *Cancellation*: the client has left.
+        """
+        feed = self._feed
+        feed.clients.add(self)
         try:
             with self._scope:
-                async with aclosing(self.pieces()) as pieces:
-                    async for piece in pieces:
-                        self.sending_s = trio.current_time()
-                        await writer.send(piece)
-                        self.sending_s = inf
+                await self._write_all(writer)
             if self._scope.cancelled_caught:
-                self._feed.counters.streams_dropped += 1
+                feed.counters.streams_dropped += 1
                 log.warning("stream dropped: its client does not read", **self._described)
                 self._ended = "the client did not read"
                 writer.close()
         finally:
-            self._feed.clients.discard(self)
+            feed.clients.discard(self)
+            log.info(
+                "stream ended",
+                **self._described,
+                reason=self._ended,
+                events=self._events,
+                bytes=self._bytes,
+                duration_s=round(trio.current_time() - self._started_s, 1),
+            )
 
-    async def pieces(self) -> AsyncGenerator[bytes]:
-        """Yield the bytes of the stream, in pieces that are to be written at once."""
-        try:
-            async for piece in self._all():
-                self._bytes += len(piece)
-                self._feed.counters.stream_bytes += len(piece)
-                yield piece
-        finally:
-            self._log_end()
-
-    def _log_end(self) -> None:
-        log.info(
-            "stream ended",
-            **self._described,
-            reason=self._ended,
-            events=self._events,
-            bytes=self._bytes,
-            duration_s=round(trio.current_time() - self._started_s, 1),
-        )
-
-    async def _all(self) -> AsyncGenerator[bytes]:
+    async def _write_all(self, writer: Writer) -> None:
         resumes, reason = self._resumes()
-        async for piece in self._catch_up(resumes=resumes, reason=reason):
-            yield piece
+        await self._catch_up(writer, resumes=resumes, reason=reason)
         group = self._group
         while (ended := await self._reason_to_end()) is None:
             if self._tick < group.reset_tick:
-                async for piece in self._catch_up(resumes=False, reason=group.reset_reason):
-                    yield piece
+                await self._catch_up(writer, resumes=False, reason=group.reset_reason)
             elif self._tick >= group.tick:
                 await group.changed.park()
             elif self._tick >= group.former_tick:
-                chunk, self._tick, self._number = group.chunk, group.tick, group.number
-                self._count(group.chunk_events)
-                for piece in _cut(chunk):
-                    yield piece
+                chunk, events = group.chunk, group.chunk_events
+                self._tick, self._number = group.tick, group.number
+                await self._write(writer, chunk, events)
             else:
                 self._feed.counters.stream_updates_conflated += group.number - self._number
-                async for piece in self._lagged():
-                    yield piece
+                await self._write_lag(writer)
         self._ended = ended
-        self._count(1)
-        yield without_id(Event(b"end", _encode(EndEvent(at=self._feed.at(), reason=ended))))
+        end = Event(b"end", _encode(EndEvent(at=self._feed.at(), reason=ended)))
+        await self._write(writer, without_id(end))
+
+    async def _write(self, writer: Writer, data: bytes, events: int = 1) -> None:
+        for start in range(0, len(data), PIECE_BYTES):
+            piece = data if len(data) <= PIECE_BYTES else data[start : start + PIECE_BYTES]
+            self.sending_s = trio.current_time()
+            await writer.send(piece)
+            self.sending_s = inf
+        self._events += events
+        self._bytes += len(data)
+        self._feed.counters.stream_events += events
+        self._feed.counters.stream_bytes += len(data)
 
     async def _reason_to_end(self) -> str | None:
         if self._feed.closing.is_set():
@@ -172,80 +168,72 @@ class StreamClient:
         if last.complete_tick > feed.tick:
             return False, "Last-Event-ID is in the future"
         if last.complete_tick < feed.ring.start_tick:
-            return False, "Last-Event-ID is too old"
+            return False, _TOO_OLD
         self._tick = last.complete_tick
         return True, "the changes since Last-Event-ID follow"
 
-    async def _catch_up(self, *, resumes: bool, reason: str) -> AsyncGenerator[bytes]:
+    async def _catch_up(self, writer: Writer, *, resumes: bool, reason: str) -> None:
         """Begin, or begin anew, and bring the client to the present tick."""
         feed, group = self._feed, self._group
         since, target, self._number = self._tick, feed.tick, group.number
-        try:
-            missed = events_for(group.view, feed.ring.since(since)) if resumes else []
-        except ChangeForgottenError:
-            resumes, reason, missed = False, "Last-Event-ID is too old", []
-        yield self._event(self._begin(resumes=resumes, reason=reason))
+        missed: list[Event] = []
+        if resumes:
+            try:
+                missed = events_for(group.view, feed.ring.since(since))
+            except ChangeForgottenError:
+                resumes, reason = False, _TOO_OLD
+        # Without ids: a client that is cut off here begins where it has begun now.
+        await self._write(writer, without_id(self._begin(resumes=resumes, reason=reason)))
         if resumes:
             feed.counters.streams_resumed += 1
-            changes = self._missed_events(since, missed)
+            await self._write_missed(writer, since, missed)
         else:
             feed.counters.stream_snapshots += 1
-            changes = self._snapshot_events()
-        async for event in changes:
-            for piece in _cut(self._event(event)):
-                yield piece
+            await self._write_snapshot(writer)
         self._tick = target
-        yield self._last_event(b"complete", target)
+        await self._write(writer, self._last_event(b"complete", target))
 
-    async def _lagged(self) -> AsyncGenerator[bytes]:
-        """Send what has changed since the client was sent something."""
+    async def _write_lag(self, writer: Writer) -> None:
+        """Write what has changed since something was written last."""
         feed, group = self._feed, self._group
         since, target, self._number = self._tick, feed.tick, group.number
-        reset = since < feed.ring.start_tick
-        try:
-            missed = [] if reset else events_for(group.view, feed.ring.since(since))
-        except ChangeForgottenError:
-            reset, missed = True, []
-        if reset:
-            async for piece in self._catch_up(resumes=False, reason="the client is too far behind"):
-                yield piece
+        missed: list[Event] | None = None
+        if since >= feed.ring.start_tick:
+            with suppress(ChangeForgottenError):
+                missed = events_for(group.view, feed.ring.since(since))
+        if missed is None:
+            await self._catch_up(writer, resumes=False, reason="the client is too far behind")
             return
-        async for event in self._missed_events(since, missed):
-            for piece in _cut(self._event(event)):
-                yield piece
+        await self._write_missed(writer, since, missed)
         self._tick = target
-        yield self._last_event(b"heartbeat", target)
+        await self._write(writer, self._last_event(b"heartbeat", target))
 
-    async def _missed_events(self, since: int, missed: list[Event]) -> AsyncGenerator[Event]:
+    async def _write_missed(self, writer: Writer, since: int, missed: list[Event]) -> None:
         for event in missed:
-            yield event
+            await self._write(writer, without_id(event))
         group, rows = self._group, self._feed.rows
         if "telemetry" in group.which.topics:
-            async for event in self._telemetry(rows.changed_since(group.view.keys, since)):
-                yield event
+            await self._write_rows(writer, rows.changed_since(group.view.keys, since))
         if "fleet" in group.which.topics:
-            yield await self._feed.sums(group)
+            await self._write(writer, without_id(await self._feed.sums(group)))
 
-    async def _snapshot_events(self) -> AsyncGenerator[Event]:
+    async def _write_snapshot(self, writer: Writer) -> None:
         feed, group = self._feed, self._group
         if "fleet" in group.which.topics:
-            yield await feed.sums(group)
+            await self._write(writer, without_id(await feed.sums(group)))
         if "telemetry" in group.which.topics:
-            async for event in self._telemetry(list(group.view.keys)):
-                yield event
+            await self._write_rows(writer, group.view.keys)
         for name, topic in feed.topics.items():
             if name in group.which.topics:
-                for number, data in enumerate(topic.snapshot(group.view, feed.at())):
-                    yield Event(name.encode(), data)
-                    if number % 100 == 99:
-                        await trio.lowlevel.checkpoint()
+                for data in topic.snapshot(group.view, feed.at()):
+                    await self._write(writer, without_id(Event(name.encode(), data)))
 
-    async def _telemetry(self, keys: list[int]) -> AsyncGenerator[Event]:
+    async def _write_rows(self, writer: Writer, keys: Sequence[int]) -> None:
+        feed = self._feed
         for start in range(0, len(keys), ROWS_AN_EVENT):
-            at = b'"%b"' % self._feed.at().encode()
-            for data in telemetry_events(self._feed.rows.of(keys[start : start + ROWS_AN_EVENT]), at):
-                yield Event(b"telemetry", data)
-            await trio.lowlevel.checkpoint()
+            at = b'"%b"' % feed.at().encode()
+            for data in telemetry_events(feed.rows.of(keys[start : start + ROWS_AN_EVENT]), at):
+                await self._write(writer, without_id(Event(b"telemetry", data)))
 
     def _begin(self, *, resumes: bool, reason: str) -> Event:
         group = self._group
@@ -263,23 +251,5 @@ class StreamClient:
             ),
         )
 
-    def _event(self, event: Event) -> bytes:
-        # Without an id: a client that is cut off here begins where it has begun now.
-        self._count(1)
-        return without_id(event)
-
     def _last_event(self, name: bytes, tick: int) -> bytes:
-        self._count(1)
         return with_ids([Event(name, _encode(MomentEvent(at=self._feed.at())))], self._feed.epoch, tick)
-
-    def _count(self, events: int) -> None:
-        self._events += events
-        self._feed.counters.stream_events += events
-
-
-def _cut(data: bytes) -> Iterator[bytes]:
-    if len(data) <= PIECE_BYTES:
-        yield data
-        return
-    for start in range(0, len(data), PIECE_BYTES):
-        yield data[start : start + PIECE_BYTES]

@@ -50,6 +50,7 @@ SEND_TIMEOUT_S = 30.0
 # About 200 bytes each.
 _MAX_FACTS = 50_000
 _GROUPS_A_SLICE = 50
+_MAX_IDLE_GROUPS = 64
 _TOO_MUCH = "too much has changed at once"
 _MARKING = (SessionOpened, SessionClosed, DispatchChanged)
 _encode = msgspec.json.Encoder().encode
@@ -119,8 +120,10 @@ class LiveFeed:
     async def open_group(self, which: StreamFilter) -> AsyncIterator[Group]:
         """Take part in the group of a filter; all rows of its assets are there.
 
-        *Resource handling*: the group is removed with its last client.
+        *Resource handling*: the group is removed some time after its last client has left, so that one that
+        comes back is sent no more than what has changed.
         """
+        self.counters.streams_opened += 1
         self._users += 1
         self._wanted.set()
         group: Group | None = None
@@ -176,6 +179,8 @@ class LiveFeed:
         finally:
             self._running = trio.Event()
             self._wanted = trio.Event()
+            for group in tuple(self._groups.values()):
+                self._remove(group)
             self.latest.written = None
             self.ring.clear(self.tick)
             self._sums.clear()
@@ -187,6 +192,8 @@ class LiveFeed:
         fleet_changed = any(isinstance(fact, FleetChanged) for fact in facts)
         if fleet_changed:
             self._resolve()
+            # Also those whose nameplate has changed.
+            written.update(self.fleet.keys)
         changes = await self._changes(facts, at)
         for fact in facts:
             if isinstance(fact, _MARKING):
@@ -226,6 +233,9 @@ class LiveFeed:
         if group.reset_tick == self.tick:
             # Its clients are sent a snapshot.
             return
+        if not group.users:
+            group.release()
+            return
         group.hold(changed, changes)
         quiet_s = trio.current_time() - group.written_s
         if quiet_s < WRITE_EVERY_S - TICK_S / 2:
@@ -254,6 +264,9 @@ class LiveFeed:
             return
         self._second_s = now_s
         written.update(self.rows.turned_stale(now_ms))
+        for group in tuple(self._groups.values()):
+            if not group.users and now_s - group.left_s >= LINGER_S:
+                self._remove(group)
         for client in tuple(self.clients):
             if now_s - client.sending_s >= SEND_TIMEOUT_S:
                 client.drop()
@@ -266,9 +279,6 @@ class LiveFeed:
             self.rows.watch(group.view.keys)
             self.rows.unwatch(former.keys)
             group.sums = None
-        # Also those whose nameplate or name has changed.
-        if self.latest.written is not None:
-            self.latest.written.update(self.fleet.keys)
 
     def _reset(self, reason: str) -> None:
         self.ring.clear(self.tick)
@@ -285,9 +295,14 @@ class LiveFeed:
 
     def _leave(self, group: Group) -> None:
         group.users -= 1
-        if not group.users and self._groups.get(group.which) is group:
-            del self._groups[group.which]
-            self.rows.unwatch(group.view.keys)
+        group.left_s = trio.current_time()
+        idle = [each for each in self._groups.values() if not each.users]
+        if len(idle) > _MAX_IDLE_GROUPS:
+            self._remove(min(idle, key=lambda each: each.left_s))
+
+    def _remove(self, group: Group) -> None:
+        del self._groups[group.which]
+        self.rows.unwatch(group.view.keys)
 
     async def _end_clients(self) -> None:
         await self.closing.wait()

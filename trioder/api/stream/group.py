@@ -16,6 +16,7 @@ class Group:
     Attributes:
         view: the filter, resolved.
         users: its clients.
+        left_s: when the last one left.
         changed: the clients wait here for the next chunk.
         chunk: the events of the last tick that had any.
         chunk_events: how many.
@@ -35,6 +36,7 @@ class Group:
         self.which = which
         self.view = view
         self.users = 0
+        self.left_s = 0.0
         self.changed = trio.lowlevel.ParkingLot()
         self.chunk = b""
         self.chunk_events = 0
