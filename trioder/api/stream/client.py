@@ -6,7 +6,7 @@ Nothing is queued for a client: one that reads slowly skips chunks, and is sent 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -14,13 +14,11 @@ import trio
 
 from trioder.api.schemas.stream import BeginEvent, EndEvent, MomentEvent
 from trioder.api.stream.changes import ChangeForgottenError, events_for
+from trioder.api.stream.feed import LiveFeed
 from trioder.api.stream.group import HEARTBEAT_S, Group
 from trioder.api.stream.rows import ROWS_AN_EVENT, telemetry_events
 from trioder.api.stream.sse import Event, EventId, with_ids, without_id
 from trioder.api.stream.topics import TOPICS
-
-if TYPE_CHECKING:
-    from trioder.api.stream.feed import LiveFeed
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -64,7 +62,7 @@ class StreamClient:
 
     def __init__(
         self,
-        feed: "LiveFeed",
+        feed: LiveFeed,
         group: Group,
         *,
         last: EventId | None,

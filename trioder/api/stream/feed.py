@@ -15,8 +15,7 @@ import trio
 from trioder.api.asset_query import FleetIndexes
 from trioder.api.schemas.stream import FleetEvent, MomentEvent
 from trioder.api.stream.changes import Change, ChangeForgottenError, ChangeRing, events_for
-from trioder.api.stream.client import StreamClient
-from trioder.api.stream.group import HEARTBEAT_S, Group
+from trioder.api.stream.group import HEARTBEAT_S, Group, Reader
 from trioder.api.stream.rows import LiveRows, telemetry_events
 from trioder.api.stream.sse import Event
 from trioder.api.stream.sums import SiteSums
@@ -99,7 +98,7 @@ class LiveFeed:
         self.topics = topics_of(fleet=fleet, dispatcher=dispatcher, alarms=alarms, sessions=sessions)
         self.epoch = ""
         self.tick = 0
-        self.clients: set[StreamClient] = set()
+        self.clients: set[Reader] = set()
         self._sums = SiteSums(self)
         self._indexes = FleetIndexes(fleet)
         self._events = events

@@ -1,5 +1,7 @@
 """Clients with equal filters: what each tick changes is encoded once, and all of them send the same bytes."""
 
+from typing import Protocol
+
 import trio
 
 from trioder.api.stream.changes import Change
@@ -8,6 +10,19 @@ from trioder.api.stream.view import StreamFilter, View
 
 # Longer than any of them waits for something to be sent.
 HEARTBEAT_S = 2.0
+
+
+class Reader(Protocol):
+    """A client that is being written to.
+
+    Attributes:
+        sending_s: since when it has taken nothing of what is being written; infinity while nothing is.
+    """
+
+    sending_s: float
+
+    def drop(self) -> None:
+        """Disconnect it: it does not read."""
 
 
 class Group:
