@@ -64,7 +64,7 @@ class Served:
 class Stream:
     """The bytes of a response."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
         self.stream = stream
         self.received = b""
 

@@ -379,7 +379,7 @@ async def test_the_metrics_count_streams_and_events(autojump_clock: object) -> N
         async with follow(rest) as follower, follow(rest) as _other:
             await follower.until("complete")
             await trio.testing.wait_all_tasks_blocked()
-            metrics = (await (await rest.raw("GET", "/metrics")).get_data()).decode()
+            metrics = await (await rest.raw("GET", "/metrics")).get_data(as_text=True)
     figures = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
     assert figures["trioder_streams_open"] == "2.0"
     assert figures["trioder_streams_opened_total"] == "2.0"

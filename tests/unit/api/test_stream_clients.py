@@ -21,6 +21,7 @@ from tests.unit.api.tenants import (
     tenants_table,
 )
 from tests.unit.api.test_stream import ASSET, alarm, dispatch, opened
+from trioder.access.document import AccessDocument
 from trioder.access.table import AccessTable, token_sha256
 from trioder.api import RestLimits, RestOptions
 from trioder.api.stream import feed as feed_module
@@ -168,7 +169,7 @@ def table_of(**fields: object) -> AccessTable:
     return AccessTable(token_document(**fields))
 
 
-def token_document(**fields: object) -> object:
+def token_document(**fields: object) -> AccessDocument:
     return document_of(token_entry(name="ann", sha256=token_sha256(SECRET), tenant="default", **fields))  # type: ignore[arg-type]  # of the entry
 
 
@@ -186,7 +187,7 @@ async def test_a_token_that_changes_ends_its_streams(
     async with open_rest(access=table) as rest, follow(rest, headers=bearer(SECRET)) as follower:
         await follower.until("complete")
         await follower.within(10.0)
-        table.replace(token_document(**later))  # type: ignore[arg-type]  # see above
+        table.replace(token_document(**later))
         with trio.fail_after(8):
             assert (await follower.next("end"))["reason"] == reason
         with pytest.raises(trio.EndOfChannel):
@@ -210,7 +211,7 @@ async def test_access_control_that_is_turned_on_ends_open_streams(autojump_clock
     table = AccessTable()
     async with open_rest(access=table) as rest, follow(rest) as follower:
         await follower.until("complete")
-        table.replace(token_document())  # type: ignore[arg-type]  # see above
+        table.replace(token_document())
         with trio.fail_after(8):
             assert (await follower.next("end"))["reason"] == "a token is needed now"
 
