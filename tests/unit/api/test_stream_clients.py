@@ -128,6 +128,25 @@ async def test_more_facts_than_fit_begin_the_stream_anew(
         assert names(await follower.until("complete")) == ["alarms"] * 11 + ["complete"]
 
 
+async def test_a_failure_begins_the_stream_anew_and_is_logged(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_rest() as rest, follow(rest) as follower:
+        rest.connect(0)
+        rest.report(0)
+        await follower.until("complete")
+        crashes: list[str] = []
+        monkeypatch.setattr(feed_module.log, "exception", crashes.append)
+        with monkeypatch.context() as broken:
+            broken.setattr(rest.headend.feed.rows, "refresh", None)
+            rest.report(0, current_mw=1.5)
+            begin = (await follower.until("begin"))[-1].data
+        assert (begin["resumed"], begin["reason"]) == (False, "the feed has failed")
+        while (await follower.next_row(ASSET))["current_mw"] != 1.5:
+            pass
+    assert set(crashes) == {"live feed failed"}
+
+
 async def test_a_tenant_s_stream_has_nothing_of_another_s(autojump_clock: object) -> None:
     async with open_tenants() as tenants:
         rest, beta = tenants.rest, keys_of("beta")
@@ -170,7 +189,7 @@ def table_of(**fields: object) -> AccessTable:
 
 
 def token_document(**fields: object) -> AccessDocument:
-    return document_of(token_entry(name="ann", sha256=token_sha256(SECRET), tenant="default", **fields))  # type: ignore[arg-type]  # of the entry
+    return document_of(token_entry(name="ann", sha256=token_sha256(SECRET), tenant="default", **fields))
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """What has changed, of which no change may be skipped: a bounded ring, for clients that resume or lag."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from trioder.api.stream.sse import Event
 from trioder.api.stream.view import View
+from trioder.process.slices import Steps, parts_of
 
 _MAX_CHANGES = 10_000
 _MAX_BYTES = 8 * 1024 * 1024
 # Of a change itself.
 _OVERHEAD_BYTES = 300
+# The cost of finding whether a view shows a change.
+_CHANGE_US = 3.0
 
 
 class ChangeForgottenError(Exception):
@@ -60,25 +64,24 @@ class ChangeRing:
         self._bytes = 0
         self.start_tick = tick
 
-    def since(self, tick: int) -> Iterator[Change]:
-        """Yield the changes after a tick, oldest first."""
-        first = len(self._changes)
-        while first and self._changes[first - 1][0] > tick:
-            first -= 1
-        for number in range(first, len(self._changes)):
-            yield self._changes[number][1]
+    def since(self, tick: int) -> list[Change]:
+        """Return the changes after a tick, oldest first."""
+        newer = takewhile(lambda entry: entry[0] > tick, reversed(self._changes))
+        return [change for _, change in newer][::-1]
 
 
-def events_for(view: View, changes: Iterator[Change] | list[Change]) -> list[Event]:
-    """Return the events of those of the changes that a view shows.
+def event_steps(view: View, changes: Sequence[Change]) -> Steps[list[Event]]:
+    """Return the events of those of the changes that a view shows, in steps.
 
     Raises:
         ChangeForgottenError: that is not known any more.
     """
-    events = []
-    for change in changes:
-        if change.topic in view.which.topics:
-            data = change.data_for(view)
-            if data is not None:
-                events.append(Event(change.topic.encode(), data))
+    events: list[Event] = []
+    for part in parts_of(changes):
+        events += [
+            Event(change.topic.encode(), data)
+            for change in part
+            if change.topic in view.which.topics and (data := change.data_for(view)) is not None
+        ]
+        yield _CHANGE_US * len(part)
     return events

@@ -13,12 +13,13 @@ import structlog
 import trio
 
 from trioder.api.schemas.stream import BeginEvent, EndEvent, MomentEvent
-from trioder.api.stream.changes import ChangeForgottenError, events_for
+from trioder.api.stream.changes import ChangeForgottenError, event_steps
 from trioder.api.stream.feed import LiveFeed
 from trioder.api.stream.group import HEARTBEAT_S, Group
 from trioder.api.stream.rows import ROWS_AN_EVENT, telemetry_events
 from trioder.api.stream.sse import Event, EventId, with_ids, without_id
 from trioder.api.stream.topics import TOPICS
+from trioder.process.slices import run_in_slices
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -177,7 +178,7 @@ class StreamClient:
         missed: list[Event] = []
         if resumes:
             try:
-                missed = events_for(group.view, feed.ring.since(since))
+                missed = await run_in_slices(event_steps(group.view, feed.ring.since(since)))
             except ChangeForgottenError:
                 resumes, reason = False, _TOO_OLD
         # Without ids: a client that is cut off here begins where it has begun now.
@@ -198,7 +199,7 @@ class StreamClient:
         missed: list[Event] | None = None
         if since >= feed.ring.start_tick:
             with suppress(ChangeForgottenError):
-                missed = events_for(group.view, feed.ring.since(since))
+                missed = await run_in_slices(event_steps(group.view, feed.ring.since(since)))
         if missed is None:
             await self._catch_up(writer, resumes=False, reason="the client is too far behind")
             return

@@ -14,7 +14,7 @@ import trio
 
 from trioder.api.asset_query import FleetIndexes
 from trioder.api.schemas.stream import FleetEvent, MomentEvent
-from trioder.api.stream.changes import Change, ChangeForgottenError, ChangeRing, events_for
+from trioder.api.stream.changes import Change, ChangeForgottenError, ChangeRing, event_steps
 from trioder.api.stream.group import HEARTBEAT_S, Group, Reader
 from trioder.api.stream.rows import LiveRows, telemetry_events
 from trioder.api.stream.sse import Event
@@ -50,6 +50,8 @@ SEND_TIMEOUT_S = 30.0
 _MAX_FACTS = 50_000
 _GROUPS_A_SLICE = 50
 _MAX_IDLE_GROUPS = 64
+# After an exception.
+_FAILED_S = 1.0
 _TOO_MUCH = "too much has changed at once"
 _MARKING = (SessionOpened, SessionClosed, DispatchChanged)
 _encode = msgspec.json.Encoder().encode
@@ -131,7 +133,7 @@ class LiveFeed:
             group = self._groups.get(which)
             if group is None:
                 group = self._groups[which] = Group(which, self._view(which), tick=self.tick)
-                self.rows.watch(group.view.keys)
+                self.rows.watch(group.row_keys)
             group.users += 1
             await self._fill(group)
             yield group
@@ -173,7 +175,15 @@ class LiveFeed:
         try:
             while self._users or trio.current_time() - self._last_used_s < LINGER_S:
                 started_s = trio.current_time()
-                await self._run_tick(subscription)
+                try:
+                    await self._run_tick(subscription)
+                except Exception:
+                    # The headend goes on; the clients begin anew.
+                    log.exception("live feed failed")
+                    self.tick += 1
+                    self.latest.written = set(self.fleet.keys)
+                    self._reset("the feed has failed")
+                    await trio.sleep(_FAILED_S)
                 await trio.sleep_until(max(started_s + TICK_S, trio.current_time()))
         finally:
             self._running = trio.Event()
@@ -197,7 +207,9 @@ class LiveFeed:
         for fact in facts:
             if isinstance(fact, _MARKING):
                 written.update(fact.asset_keys)
-        self._each_second(written, now_ms)
+        if self._is_second():
+            written.update(await run_in_slices(self.rows.stale_steps(now_ms)))
+        self._sums.touch(written)
         changed = self.rows.watched(written)
         await run_in_slices(self.rows.refresh(changed, tick=tick, now_ms=now_ms))
         # Up to the list of groups without a pause: a client that comes later has all of this tick.
@@ -240,11 +252,11 @@ class LiveFeed:
         if quiet_s < WRITE_EVERY_S - TICK_S / 2:
             return
         try:
-            events = events_for(group.view, group.held_changes)
+            events = await run_in_slices(event_steps(group.view, tuple(group.held_changes)))
         except ChangeForgottenError:
             group.reset(self.tick, _TOO_MUCH)
             return
-        if group.held_keys and "telemetry" in group.which.topics:
+        if group.held_keys:
             rows, at_json = self.rows.of(group.held_keys), b'"%b"' % at.encode()
             events += [Event(b"telemetry", data) for data in telemetry_events(rows, at_json)]
         due_s = group.sums_s + _SECOND_S - (_SUMS_EARLY_S if events else 0.0)
@@ -257,26 +269,27 @@ class LiveFeed:
         else:
             group.release()
 
-    def _each_second(self, written: set[int], now_ms: int) -> None:
+    def _is_second(self) -> bool:
+        """Whether it is time for what is done once a second; drops the clients that do not read then."""
         now_s = trio.current_time()
         if now_s - self._second_s < _SECOND_S:
-            return
+            return False
         self._second_s = now_s
-        written.update(self.rows.turned_stale(now_ms))
         for group in tuple(self._groups.values()):
             if not group.users and now_s - group.left_s >= LINGER_S:
                 self._remove(group)
         for client in tuple(self.clients):
             if now_s - client.sending_s >= SEND_TIMEOUT_S:
                 client.drop()
+        return True
 
     def _resolve(self) -> None:
         """The fleet has changed: resolve all filters anew."""
         self._sums.clear()
         for group in self._groups.values():
-            former, group.view = group.view, self._view(group.which)
-            self.rows.watch(group.view.keys)
-            self.rows.unwatch(former.keys)
+            former_keys, group.view = group.row_keys, self._view(group.which)
+            self.rows.watch(group.row_keys)
+            self.rows.unwatch(former_keys)
             group.sums = None
 
     def _reset(self, reason: str) -> None:
@@ -288,9 +301,8 @@ class LiveFeed:
         return View(which, self._indexes.of(which.scope))
 
     async def _fill(self, group: Group) -> None:
-        if "telemetry" in group.which.topics:
-            missing = self.rows.unknown(group.view.keys)
-            await run_in_slices(self.rows.refresh(missing, tick=self.tick, now_ms=self.wall.now_ms()))
+        missing = self.rows.unknown(group.row_keys)
+        await run_in_slices(self.rows.refresh(missing, tick=self.tick, now_ms=self.wall.now_ms()))
 
     def _leave(self, group: Group) -> None:
         group.users -= 1
@@ -301,7 +313,8 @@ class LiveFeed:
 
     def _remove(self, group: Group) -> None:
         del self._groups[group.which]
-        self.rows.unwatch(group.view.keys)
+        self.rows.unwatch(group.row_keys)
+        self._sums.forget(group.view)
 
     async def _end_clients(self) -> None:
         await self.closing.wait()

@@ -1,5 +1,6 @@
 """Clients with equal filters: what each tick changes is encoded once, and all of them send the same bytes."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import trio
@@ -64,10 +65,16 @@ class Group:
         self.written_s = 0.0
         self.held_keys: set[int] = set()
         self.held_changes: list[Change] = []
+        self._has_rows = "telemetry" in which.topics
+
+    @property
+    def row_keys(self) -> Sequence[int]:
+        """The assets whose rows are shown."""
+        return self.view.keys if self._has_rows else ()
 
     def hold(self, keys: set[int], changes: list[Change]) -> None:
         """These changes are to be published."""
-        if keys:
+        if keys and self._has_rows:
             self.held_keys |= self.view.key_set & keys
         if changes:
             self.held_changes += changes

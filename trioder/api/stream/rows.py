@@ -19,8 +19,9 @@ from trioder.process.slices import Steps, parts_of
 
 # About 200 kB of JSON.
 ROWS_AN_EVENT = 500
-# The cost of encoding a row.
+# The cost of encoding a row, and of checking its age.
 _ROW_US = 6.0
+_CHECK_US = 0.1
 _QUALITIES: dict[int, Quality] = {
     Code.GOOD: "good",
     Code.SUSPECT: "suspect",
@@ -46,7 +47,7 @@ class LiveRows:
         self._dispatcher = dispatcher
         self._rows: dict[int, bytes] = {}
         self._ticks: dict[int, int] = {}
-        # How many groups of streams show each asset.
+        # How many groups of streams show the row of each asset.
         self._watched: Counter[int] = Counter()
         # The rows that are marked as stale.
         self._stale: set[int] = set()
@@ -73,10 +74,14 @@ class LiveRows:
         """Return those of the assets that have no row."""
         return [key for key in keys if key not in self._rows]
 
-    def turned_stale(self, now_ms: int) -> list[int]:
-        """Return the watched assets whose sample has become stale since their row was encoded."""
-        stale = self._latest.stale_keys(self._fleet.keys, now_ms)
-        return [key for key in stale if key in self._rows and key not in self._stale] if stale else []
+    def stale_steps(self, now_ms: int) -> Steps[list[int]]:
+        """Return the assets whose sample has become stale since their row was encoded, in steps."""
+        found: list[int] = []
+        for part in parts_of(tuple(self._rows)):
+            stale = self._latest.stale_keys(part, now_ms)
+            found += [key for key in stale if key not in self._stale]
+            yield _CHECK_US * len(part)
+        return found
 
     def refresh(self, keys: Iterable[int], *, tick: int, now_ms: int) -> Steps[None]:
         """Encode the rows of these assets as of now, in steps."""

@@ -1,12 +1,13 @@
 """The sums of what streams show: of whole sites they are shared by all streams, and at most a second old."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import trio
 
 from trioder.api.schemas.resources import PowerRow
-from trioder.api.stream.view import View
+from trioder.api.stream.view import StreamFilter, View
 from trioder.api.sums import SUM_US, Sums, SumSources, add_assets
 from trioder.process.slices import Steps, parts_of
 
@@ -19,7 +20,7 @@ _MERGE_US = 4.0
 
 
 @dataclass(slots=True)
-class _Site:
+class _Part:
     sums: Sums
     computed_s: float
     horizons_s: float
@@ -30,30 +31,40 @@ class SiteSums:
 
     def __init__(self, sources: SumSources) -> None:
         self._sources = sources
-        self._sites: dict[str, _Site] = {}
+        # By site id; of a view of single assets, by its filter.
+        self._parts: dict[str | StreamFilter, _Part] = {}
+        # The sites with assets that have changed since their sums were computed.
+        self._touched: set[str] = set()
 
     def clear(self) -> None:
         """Forget all sums."""
-        self._sites.clear()
+        self._parts.clear()
+
+    def forget(self, view: View) -> None:
+        """Forget the sums of a view of single assets."""
+        self._parts.pop(view.which, None)
+
+    def touch(self, keys: Iterable[int]) -> None:
+        """These assets have changed."""
+        assets = self._sources.fleet.assets
+        self._touched.update([assets[key].site_id for key in keys])
 
     def steps(self, view: View) -> Steps[Sums]:
         """Return the sums over the assets of a view, in steps."""
         total = Sums()
-        if view.sites is None:
-            for part in parts_of(view.keys):
-                add_assets(total, part, self._sources)
-                yield SUM_US * len(part)
-            return total
-        for site_id, keys in view.sites.items():
-            _merge(total, (yield from self._of_site(site_id, keys)))
+        parts: Mapping[Any, Sequence[int]] = {view.which: view.keys} if view.sites is None else view.sites
+        for name, keys in parts.items():
+            _merge(total, (yield from self._of_part(name, keys)))
             yield _MERGE_US
         return total
 
-    def _of_site(self, site_id: str, keys: Sequence[int]) -> Steps[Sums]:
+    def _of_part(self, name: str | StreamFilter, keys: Sequence[int]) -> Steps[Sums]:
         now_s = trio.current_time()
-        former = self._sites.get(site_id)
-        if former is not None and now_s - former.computed_s < _SHARED_S:
+        former = self._parts.get(name)
+        if former is not None and not self._is_due(name, former, now_s):
             return former.sums
+        if isinstance(name, str):
+            self._touched.discard(name)
         horizons = former is None or now_s - former.horizons_s >= _HORIZONS_EVERY_S
         sums = Sums()
         for part in parts_of(keys):
@@ -62,8 +73,15 @@ class SiteSums:
         if former is not None and not horizons:
             _limit_horizons(sums, former.sums)
         horizons_s = now_s if horizons or former is None else former.horizons_s
-        self._sites[site_id] = _Site(sums, now_s, horizons_s)
+        self._parts[name] = _Part(sums, now_s, horizons_s)
         return sums
+
+    def _is_due(self, name: str | StreamFilter, part: "_Part", now_s: float) -> bool:
+        if now_s - part.computed_s < _SHARED_S:
+            return False
+        # Age alone makes samples stale.
+        is_old = now_s - part.horizons_s >= _HORIZONS_EVERY_S
+        return is_old or name in self._touched or not isinstance(name, str)
 
 
 def _limit_horizons(sums: Sums, former: Sums) -> None:
