@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from math import isfinite
 
 import msgspec
@@ -30,6 +31,8 @@ _QUALITIES: dict[int, Quality] = {
     Code.WRONG_TIME: "suspect",
 }
 _encode = msgspec.json.Encoder().encode
+# Most rows of a tick are of a few batches.
+_time = lru_cache(maxsize=256)(format_ms)
 
 
 class LiveRows:
@@ -121,8 +124,8 @@ class LiveRows:
             # Values that are not finite become null.
             LiveRow(
                 asset.id,
-                format_ms(sample.ts_ms),
-                format_ms(sample.made_ms),
+                _time(sample.ts_ms),
+                _time(sample.made_ms),
                 state.soc_mwhr,
                 soc_pct(asset, state.soc_mwhr),
                 state.current_mw,
@@ -134,7 +137,7 @@ class LiveRows:
                 quality,
                 self._sessions.session_of(key) is not None,
                 None if setpoint is None else setpoint.dispatch.dispatch_id,
-                None if ends_ms is None else format_ms(ends_ms),
+                None if ends_ms is None else _time(ends_ms),
             )
         )
 
