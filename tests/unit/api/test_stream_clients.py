@@ -18,7 +18,6 @@ from tests.unit.api.tenants import (
     open_tenants,
     secret_of,
     site_id,
-    tenants_table,
 )
 from tests.unit.api.test_stream import ASSET, alarm, dispatch, opened
 from trioder.access.document import AccessDocument
@@ -26,7 +25,6 @@ from trioder.access.table import AccessTable, token_sha256
 from trioder.api import RestLimits, RestOptions
 from trioder.api.stream import feed as feed_module
 from trioder.api.stream.client import StreamClient
-from trioder.api.stream.sse import Event
 from trioder.api.stream.topics import TOPICS
 from trioder.api.stream.view import StreamFilter
 from trioder.domain.access import EVERYTHING
@@ -248,10 +246,6 @@ async def test_open_streams_of_a_token_are_limited(autojump_clock: object) -> No
             assert again.status == 200
 
 
-async def test_the_matrix_s_tenants_have_tokens_that_stay_valid() -> None:
-    assert tenants_table().has_tokens
-
-
 async def test_the_log_says_how_a_stream_has_ended(autojump_clock: object) -> None:
     async with open_rest() as rest:
         with capture_logs() as lines:
@@ -410,14 +404,3 @@ async def test_a_large_event_is_written_in_pieces(autojump_clock: object) -> Non
         follower._text = b"".join(writer.written).decode()
         events = await follower.until("complete")
         assert [len(event.data["rows"]) for event in events if event.name == "telemetry"] == [500, 500, 200]
-
-
-def test_an_event_is_one_line_of_data() -> None:
-    from trioder.api.stream.sse import with_ids, without_id  # noqa: PLC0415
-
-    event = Event(b"fleet", b'{"a":"\\n"}')
-    assert without_id(event) == b'event: fleet\ndata: {"a":"\\n"}\n\n'
-    assert with_ids([event, event], "0c2f9a11", 7) == (
-        b'id: 0c2f9a11.7.1\nevent: fleet\ndata: {"a":"\\n"}\n\n'
-        b'id: 0c2f9a11.7\nevent: fleet\ndata: {"a":"\\n"}\n\n'
-    )
