@@ -189,10 +189,36 @@ async def test_an_asset_whose_agent_goes_is_sent_as_disconnected(autojump_clock:
         assert (await follower.next_row(ASSET))["connected"] is True
         rest.headend.sessions.release(session)
         rest.headend.events.publish(SessionClosed(*session.subject, "the connection was lost", 1))
-        closed = await follower.next("sessions")
+        with trio.fail_after(1.0):
+            events = [await follower.event(), await follower.event()]
+        [closed] = [event.data for event in events if event.name == "sessions"]
         assert (closed["transition"], closed["reason"]) == ("closed", "the connection was lost")
         assert closed["asset_ids"] == [ASSET]
-        assert (await follower.next_row(ASSET))["connected"] is False
+        [row] = [event.data["rows"][0] for event in events if event.name == "telemetry"]
+        assert (row["asset_id"], row["connected"]) == (ASSET, False)
+
+
+async def test_a_dispatch_changes_the_row_of_its_asset(autojump_clock: object) -> None:
+    async with open_rest() as rest, follow(rest, "topics=telemetry") as follower:
+        rest.connect(0)
+        rest.report(0)
+        assert (await follower.next_row(ASSET))["dispatch_id"] is None
+        dispatch_id = await dispatch(rest)
+        with trio.fail_after(1.0):
+            assert (await follower.next_row(ASSET))["dispatch_id"] == dispatch_id
+
+
+async def test_the_sums_follow_a_change_within_a_second(autojump_clock: object) -> None:
+    async with open_rest() as rest, follow(rest, f"topics=fleet&site_id={uuid_of(0)}") as follower:
+        rest.connect(0)
+        rest.report(0)
+        await follower.within(7.5)
+        rest.report(0, current_mw=1.25, available_mw=(2.0, 1.0))
+        last = (await follower.within(1.2))[-1].data
+    assert last["current_mw"] == 1.25
+    # What can be held longer is not computed again at once; it is no more than what is available now.
+    available = last["available"]
+    assert available["now"] == available["15_min"] == {"discharge_mw": 2.0, "charge_mw": 1.0}
 
 
 async def test_what_the_headend_synthesizes_is_sent(autojump_clock: object) -> None:
