@@ -36,12 +36,12 @@ from trioder.headend.security import (
 )
 from trioder.headend.service import open_headend
 from trioder.process.addresses import Address, AddressType
+from trioder.process.garbage_collector import open_garbage_collector
 from trioder.process.logs import LogFormat, configure_logging, logging_options
 from trioder.process.nurseries import leaf_exceptions
 from trioder.process.queued_output import flush_standard_error, queue_standard_error
 from trioder.process.runtime_limits import (
     RESERVED_DESCRIPTORS,
-    freeze_gc,
     peer_descriptors,
     raise_descriptor_limit,
 )
@@ -326,6 +326,7 @@ async def _run(
                 ),
             ) as headend,
             open_reloads(headend, security.tls),
+            open_garbage_collector(),
             trio.open_nursery() as edge,
         ):
             serve = partial(
@@ -350,7 +351,6 @@ async def _run(
             )
             await edge.start(grpc)
             started.set()
-            freeze_gc()
             log.info(
                 "headend ready",
                 http_addr=address_of(http_listeners),
