@@ -4,13 +4,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from trioder.control.alarms.agents import KnownAgents
-from trioder.control.alarms.conditions import Condition
 from trioder.control.alarms.grouping import WantedAlarm
 from trioder.domain.alarms import MAX_ASSET_IDS, SEVERITIES, Alarm, AlarmKind, AlarmSource, Severity
 from trioder.domain.fleet import Fleet
 from trioder.domain.text import shorten
+from trioder.process.slices import Steps, parts_of
 
 _MAX_REASON_LENGTH = 400
+_CONDITION_US = 1.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +57,21 @@ class Description:
         )
 
 
-def describe(kind: AlarmKind, wanted: WantedAlarm, *, fleet: Fleet, agents: KnownAgents) -> Description:
-    """Describe an alarm of some conditions, at least one."""
+def describe_steps(
+    kind: AlarmKind, wanted: WantedAlarm, *, fleet: Fleet, agents: KnownAgents
+) -> Steps[Description]:
+    """Describe an alarm of some conditions, at least one; in steps, as it may be those of the whole fleet."""
     conditions = wanted.conditions
-    keys = {
-        key
-        for condition in conditions
-        if condition.source.kind == "asset"
-        and (key := fleet.index_by_id.get(condition.source.id)) is not None
-    }
+    keys: set[int] = set()
+    severities: set[Severity] = set()
+    for part in parts_of(conditions):
+        for condition in part:
+            severities.add(condition.severity)
+            if condition.source.kind == "asset":
+                key = fleet.index_by_id.get(condition.source.id)
+                if key is not None:
+                    keys.add(key)
+        yield _CONDITION_US * len(part)
     agent_id = _agent_of(wanted.source, keys, agents)
     concerned: Collection[int] = keys or (agents.keys_of(agent_id) if agent_id else ())
     tenant, site_ids = wanted.tenant, None
@@ -77,7 +84,7 @@ def describe(kind: AlarmKind, wanted: WantedAlarm, *, fleet: Fleet, agents: Know
         tenant = agents.scope_of(concerned)[0]
     listed = len(concerned) <= MAX_ASSET_IDS
     return Description(
-        severity=_severity(conditions),
+        severity=next(severity for severity in SEVERITIES if severity in severities),
         tenant=tenant,
         agent_id=agent_id,
         asset_ids=tuple(sorted(fleet.asset_ids[key] for key in concerned)) if listed else None,
@@ -100,11 +107,6 @@ def _agent_of(source: AlarmSource, keys: Collection[int], agents: KnownAgents) -
     if source.kind == "asset" and keys:
         return agents.agent_of(next(iter(keys))) or ""
     return ""
-
-
-def _severity(conditions: Collection[Condition]) -> Severity:
-    found = {condition.severity for condition in conditions}
-    return next(severity for severity in SEVERITIES if severity in found)
 
 
 def _reason(kind: AlarmKind, wanted: WantedAlarm, *, assets: int, agent_id: str) -> str:

@@ -14,7 +14,7 @@ import trio
 from trioder.control.alarms.agent_events import AgentEventRecorder
 from trioder.control.alarms.agents import KnownAgents
 from trioder.control.alarms.conditions import Conditions
-from trioder.control.alarms.describe import describe
+from trioder.control.alarms.describe import describe_steps
 from trioder.control.alarms.fact_handlers import AWAY, FactHandlers
 from trioder.control.alarms.grouping import Change, Grouping
 from trioder.control.alarms.polls import Polls
@@ -238,7 +238,7 @@ class AlarmEngine:
         if grace_ended:
             self._grouping.release_adopted()
         for change in self._grouping.changes():
-            self._apply(change)
+            yield from self._apply_steps(change)
             yield _ALARM_US * (len(change.wanted) + len(change.shown))
         self._agent_events.report_dropped()
         self._counters.alarm_conditions_dropped = self._conditions.dropped
@@ -254,10 +254,10 @@ class AlarmEngine:
                     self.begin("deviating", self._asset(key), setpoint.reason or setpoint.state)
             yield _CONDITION_US * len(part)
 
-    def _apply(self, change: Change) -> None:
+    def _apply_steps(self, change: Change) -> Steps[None]:
         for source, wanted in change.wanted.items():
+            described = yield from describe_steps(change.kind, wanted, fleet=self._fleet, agents=self._agents)
             shown = self.register.get_open(change.kind, source)
-            described = describe(change.kind, wanted, fleet=self._fleet, agents=self._agents)
             if shown is None:
                 self.register.raise_alarm(
                     described.alarm(self._new_id(), change.kind, source, self._wall.now_ms())
