@@ -38,9 +38,11 @@ from trioder.wire.records import Acknowledgement
 
 log = structlog.stdlib.get_logger(__name__)
 
+_MAINTAIN_EVERY_S = 0.5
+
 
 class Dispatcher:
-    """All dispatches. `maintain` is to be called about once a second.
+    """All dispatches; `run` is to be running, or `maintain` called about once a second.
 
     Attributes:
         limits: the nameplates that apply; those of the fleet file until agents report smaller ones.
@@ -270,6 +272,13 @@ class Dispatcher:
         self._ack_tracker.end_valid_until()
         self._priorities.take_over()
         self._registry.flush()
+
+    async def run(self) -> None:
+        """Maintain the dispatches, until cancelled."""
+        while True:
+            await trio.sleep(_MAINTAIN_EVERY_S)
+            self.maintain()
+            await self.flush_large()
 
     def maintain(self) -> None:
         """Do what is due: expire, end, reallocate and record; `flush_large` records large groups."""
