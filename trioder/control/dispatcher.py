@@ -312,11 +312,15 @@ class Dispatcher:
                 self._delivery.dispatch_recovered(dispatch)
                 if dispatch.retired:
                     self._registry.mark_changed(dispatch, keys=dispatch.retired_keys)
+                self._cancellation.end_foreign(dispatch, dispatch.candidate_keys)
         self._priorities.take_over()
         self._registry.flush()
 
     def fleet_changed(self, change: FleetChange) -> None:
-        """Fail the open setpoints of retired assets; groups are reallocated, stops include new assets."""
+        """Fail the open setpoints of assets that are retired, or another tenant's now.
+
+        Groups are reallocated, stops include new assets.
+        """
         for key in change.retired:
             for deferred in self._registry.active.deferred(key):
                 self._registry.transition(deferred, "failed", reason=LEFT_THE_FLEET)
@@ -324,6 +328,9 @@ class Dispatcher:
             if setpoint is not None:
                 self._registry.transition(setpoint, "failed", reason=LEFT_THE_FLEET)
                 self._delivery.release(setpoint)
+        for dispatch in self._registry.history:
+            self._cancellation.end_foreign(dispatch, change.changed)
+        self._priorities.take_over()
         self.stops.assets_added((*change.added, *change.changed))
         self.enforce_site_limits()
 
