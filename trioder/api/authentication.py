@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from trioder.access.table import AccessTable, TokenError
+from trioder.access.table import AccessTable
 from trioder.domain.access import Principal
 from trioder.process.wall_time import WallClock
 
@@ -26,14 +26,12 @@ class Authenticator:
     """Authenticates bearer tokens.
 
     Args:
-        table: the access file; None without one.
+        table: the access file.
         verifier: of an issuer's tokens; None without one.
         wall: for the validity of tokens.
     """
 
-    def __init__(
-        self, table: AccessTable | None, *, verifier: TokenVerifier | None = None, wall: WallClock
-    ) -> None:
+    def __init__(self, table: AccessTable, *, verifier: TokenVerifier | None = None, wall: WallClock) -> None:
         self._table = table
         self._verifier = verifier
         self._wall = wall
@@ -41,7 +39,7 @@ class Authenticator:
     @property
     def is_on(self) -> bool:
         """Whether requests need a token. Once there are any, they do until the headend stops."""
-        return self._verifier is not None or (self._table is not None and self._table.has_tokens)
+        return self._verifier is not None or self._table.has_tokens
 
     async def authenticate(self, bearer: str) -> Principal:
         """Return the principal.
@@ -53,6 +51,4 @@ class Authenticator:
         now_ms = self._wall.now_ms()
         if self._verifier is not None and bearer.count(".") == _DOTS:
             return await self._verifier.authenticate(bearer, now_ms=now_ms)
-        if self._table is None:
-            raise TokenError("the token is unknown")
         return self._table.authenticate(bearer, now_ms=now_ms)

@@ -36,8 +36,8 @@ class Headend:
         closing: set at shutdown; sessions end and new ones are refused.
         audit: records commands, changes of access and refusals.
         peer_access: which peers the gRPC port serves.
-        access: the access file in memory; None without one.
-        access_watch: keeps `access` current; None without it.
+        access: the access file in memory; empty without one.
+        access_watch: keeps `access` current; None where no file is read.
         access_changed: ends the sessions that `access` no longer permits; called after each change of it.
     """
 
@@ -60,7 +60,7 @@ class Headend:
     audit: AuditTrail
     peer_access: PeerAccess
     access_changed: Callable[[], None]
-    access: AccessTable | None = None
+    access: AccessTable
     access_watch: AccessWatch | None = None
 
     @property

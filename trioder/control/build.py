@@ -11,7 +11,6 @@ from typing import cast
 
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import LEFT_THE_FLEET
-from trioder.domain.access import ALL_TENANTS
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import (
     AssetSetpointRecord,
@@ -294,18 +293,20 @@ def adopted_setpoint(
     key: int,
     ack: Acknowledgement,
     *,
+    dispatch_id: str,
     tenant: str,
     now_ms: int,
     ends_ms: int | None,
 ) -> AssetSetpoint:
     """Return a setpoint that an agent reports as active, and of which there is no record.
 
-    It is added to the dispatch under whose id other assets were reported already; None: to a new one.
+    It is added to the tenant's dispatch under whose id other assets were reported already; None: to a new
+    one, with `dispatch_id`.
     """
     mw = ack.setpoint_mw or 0.0
     if dispatch is None:
         dispatch = Dispatch(
-            dispatch_id=ack.dispatch_id,
+            dispatch_id=dispatch_id,
             target=DispatchTarget(kind="asset", id=ack.asset_id),
             mw=mw,
             expires_in_s=0.0,
@@ -316,7 +317,6 @@ def adopted_setpoint(
             adopted=True,
         )
     else:
-        dispatch.tenant = tenant if dispatch.tenant == tenant else ALL_TENANTS
         dispatch.target = DispatchTarget(kind="assets")
         dispatch.mw += mw
     setpoint = AssetSetpoint(

@@ -1,9 +1,11 @@
-"""Ends dispatches early: each open setpoint is cancelled, and its asset goes to its reversion."""
+"""Ends setpoints early: by a command, or as their asset is another tenant's; it goes to its reversion."""
+
+from collections.abc import Iterable
 
 from trioder.control.delivery import Delivery
 from trioder.control.model import Dispatch
 from trioder.control.priorities import Priorities
-from trioder.control.registry import DispatchRegistry
+from trioder.control.registry import LEFT_THE_TENANT, DispatchRegistry
 from trioder.process.slices import Steps, parts_of
 
 # The cost of cancelling one setpoint.
@@ -40,3 +42,22 @@ class Cancellation:
             dispatch.is_ending = False
         yield from self._registry.record_steps(dispatch)
         return cancelled
+
+    def end_foreign(self, dispatch: Dispatch, keys: Iterable[int]) -> None:
+        """Fail the setpoints of those of the assets that are not the dispatch's tenant's any more.
+
+        A group has the others take over. What the former tenant commanded must not drive the asset of the
+        next one, who neither sees nor can end it.
+        """
+        for key in keys:
+            if key not in dispatch.setpoints and key not in dispatch.excluded:
+                continue
+            if not self._registry.is_foreign(dispatch, key):
+                dispatch.foreign_keys.discard(key)
+                continue
+            dispatch.foreign_keys.add(key)
+            setpoint = dispatch.setpoints.get(key)
+            if setpoint is None or not self._registry.transition(setpoint, "failed", reason=LEFT_THE_TENANT):
+                continue
+            if setpoint.sent_ms is not None:
+                self._delivery.release(setpoint)

@@ -38,9 +38,11 @@ from trioder.wire.records import Acknowledgement
 
 log = structlog.stdlib.get_logger(__name__)
 
+_MAINTAIN_EVERY_S = 0.5
+
 
 class Dispatcher:
-    """All dispatches. `maintain` is to be called about once a second.
+    """All dispatches; `run` is to be running, or `maintain` called about once a second.
 
     Attributes:
         limits: the nameplates that apply; those of the fleet file until agents report smaller ones.
@@ -271,6 +273,13 @@ class Dispatcher:
         self._priorities.take_over()
         self._registry.flush()
 
+    async def run(self) -> None:
+        """Maintain the dispatches, until cancelled."""
+        while True:
+            await trio.sleep(_MAINTAIN_EVERY_S)
+            self.maintain()
+            await self.flush_large()
+
     def maintain(self) -> None:
         """Do what is due: expire, end, reallocate and record; `flush_large` records large groups."""
         self._ack_tracker.check_due()
@@ -303,11 +312,15 @@ class Dispatcher:
                 self._delivery.dispatch_recovered(dispatch)
                 if dispatch.retired:
                     self._registry.mark_changed(dispatch, keys=dispatch.retired_keys)
+                self._cancellation.end_foreign(dispatch, dispatch.candidate_keys)
         self._priorities.take_over()
         self._registry.flush()
 
     def fleet_changed(self, change: FleetChange) -> None:
-        """Fail the open setpoints of retired assets; groups are reallocated, stops include new assets."""
+        """Fail the open setpoints of assets that are retired, or another tenant's now.
+
+        Groups are reallocated, stops include new assets.
+        """
         for key in change.retired:
             for deferred in self._registry.active.deferred(key):
                 self._registry.transition(deferred, "failed", reason=LEFT_THE_FLEET)
@@ -315,6 +328,9 @@ class Dispatcher:
             if setpoint is not None:
                 self._registry.transition(setpoint, "failed", reason=LEFT_THE_FLEET)
                 self._delivery.release(setpoint)
+        for dispatch in self._registry.history:
+            self._cancellation.end_foreign(dispatch, change.changed)
+        self._priorities.take_over()
         self.stops.assets_added((*change.added, *change.changed))
         self.enforce_site_limits()
 

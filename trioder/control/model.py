@@ -211,9 +211,9 @@ class Dispatch:
         next_readmission_check_ms: when batteries that could take over the shortfall are looked for again.
         next_readmission_ms: when batteries may be readmitted again.
         next_trial_ms: when it is computed again whether its own assets can take over the shortfall.
+        foreign_keys: the assets that are another tenant's by now; it gives them no setpoint any more.
         answered: set when no setpoint waits for its acknowledgement.
-        is_starting: its setpoints are being activated and sent.
-        is_ending: its setpoints are being cancelled; they are not reallocated.
+        is_starting: setpoints are being activated and sent, or (is_ending) cancelled: none is reallocated.
     """
 
     dispatch_id: str
@@ -242,6 +242,7 @@ class Dispatch:
     readmissions: dict[int, Readmission] = field(default_factory=dict)
     retired: tuple[AssetSetpointRecord, ...] = ()
     adopted: bool = False
+    foreign_keys: set[int] = field(default_factory=set)
     is_starting: bool = False
     is_ending: bool = False
     next_check_ms: int = 0

@@ -14,6 +14,7 @@ import structlog
 from trioder.control.active_setpoints import ActiveSetpoints
 from trioder.control.history import DispatchHistory
 from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.domain.access import ALL_TENANTS
 from trioder.domain.fleet import Fleet
 from trioder.domain.lifecycle import IN_FORCE, TERMINAL, DispatchState
 from trioder.domain.power_tracker import NO_SAMPLE
@@ -29,6 +30,7 @@ log = structlog.stdlib.get_logger(__name__)
 # The states in which an asset's power is compared with its setpoint.
 TRACKED_STATES: frozenset[DispatchState] = IN_FORCE | {"sent"}
 LEFT_THE_FLEET = "its asset has left the fleet"
+LEFT_THE_TENANT = "its site belongs to another tenant now"
 # A dispatch to at most so many assets is built, started and recorded in one piece, in about 10 ms.
 SMALL_GROUP = 500
 _WARNED_STATES: frozenset[DispatchState] = frozenset(
@@ -86,7 +88,19 @@ class DispatchRegistry:
         if setpoint.key != self._fleet.index_by_id.get(self._asset_ids[setpoint.key]):
             self.transition(setpoint, "failed", reason=LEFT_THE_FLEET)
             return False
+        if self.is_foreign(setpoint.dispatch, setpoint.key):
+            self.transition(setpoint, "failed", reason=LEFT_THE_TENANT)
+            return False
         return self._claim(setpoint)
+
+    def is_foreign(self, dispatch: Dispatch, key: int) -> bool:
+        """Whether the asset belongs to another tenant than the dispatch, by the present fleet file.
+
+        A stop stays whosever the asset is: nothing but a person's decision ends it.
+        """
+        if dispatch.is_stop or dispatch.tenant == ALL_TENANTS:
+            return False
+        return self._fleet.tenant_of(key) != dispatch.tenant
 
     def recover(self, dispatch: Dispatch) -> None:
         """Add a dispatch from before the start; the oldest first."""

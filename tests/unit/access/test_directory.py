@@ -53,6 +53,31 @@ def test_keys_and_the_access_file_can_be_read_by_their_owner_only(directory: Acc
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
 
 
+def test_a_folder_with_other_files_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("a project")
+    tmp_path.chmod(0o755)
+    with pytest.raises(AccessError, match=r"has other files: README\.md; .* must be one of its own"):
+        AccessDirectory(tmp_path, user="ann").initialise("example.org")
+    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_an_empty_folder_is_used_as_it_is_and_what_is_made_in_it_is_private(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    AccessDirectory(tmp_path, user="ann").initialise("example.org")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert modes.pop(CA_CERTIFICATE) == 0o644
+    assert set(modes.values()) == {0o600, 0o700}
+
+
+def test_what_a_killed_command_has_left_is_no_other_file(tmp_path: Path) -> None:
+    for name in (".lock", "ca.key", "access.json.new"):
+        (tmp_path / name).touch()
+    AccessDirectory(tmp_path, user="ann").initialise("example.org")
+    assert (tmp_path / CA_CERTIFICATE).exists()
+
+
 def test_an_authority_is_never_overwritten(directory: AccessDirectory) -> None:
     before = (directory.folder / CA_KEY).read_bytes()
     with pytest.raises(AccessError, match="has a CA already; another one needs another"):

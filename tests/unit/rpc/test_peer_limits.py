@@ -425,9 +425,9 @@ async def test_flooding_peers_delay_neither_first_messages_nor_handshakes(autoju
     trio.lowlevel.add_instrument(passes)
     async with trio.open_nursery() as nursery:
         for number in range(100):
-            nursery.start_soon(wait, f"flood {number}", limits.next_slice)
-        nursery.start_soon(wait, "first", limits.next_first_slice)
-        nursery.start_soon(wait, "handshake", limits.next_handshake_step)
+            nursery.start_soon(wait, f"flood {number}", limits.turns.next_slice)
+        nursery.start_soon(wait, "first", limits.turns.next_first_slice)
+        nursery.start_soon(wait, "handshake", limits.turns.next_handshake_step)
     trio.lowlevel.remove_instrument(passes)
 
     assert max(waited["first"], waited["handshake"]) <= 3

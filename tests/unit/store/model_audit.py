@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from trioder.domain.access import ALL_TENANTS, AuditRecord, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, EventRecord, PastEvent
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.store.postgres.record_queue import (
+from trioder.store.postgres.pending_records import (
     PendingAlarm,
     PendingAudit,
     PendingBinding,
     PendingEvent,
+    PendingRecord,
     PendingSiteLimits,
 )
 
@@ -24,9 +25,7 @@ class ModelAudit:
         self.alarms: dict[str, Alarm] = {}
         self.events: dict[str, EventRecord] = {}
 
-    def keep(
-        self, record: PendingAudit | PendingBinding | PendingSiteLimits | PendingAlarm | PendingEvent
-    ) -> None:
+    def keep(self, record: PendingRecord) -> None:
         if isinstance(record, PendingSiteLimits):
             self.site_limits.pop(record.site_id, None)
             if record.record is not None:
@@ -37,7 +36,7 @@ class ModelAudit:
             self.alarms[record.alarm.alarm_id] = record.alarm
         elif isinstance(record, PendingEvent):
             self.events.setdefault(record.key, record.event)
-        else:
+        elif isinstance(record, PendingBinding):
             self.bindings.setdefault((record.binding.claim, record.binding.value), record.binding)
 
     def newest(

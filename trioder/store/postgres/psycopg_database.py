@@ -22,6 +22,7 @@ from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.batch_writes import write_batches
 from trioder.store.postgres.database import MAX_WATERMARKS, DatabaseError, Maintenance, Watermarks, Written
 from trioder.store.postgres.partitions import Partitions, day_of, days_of
+from trioder.store.postgres.pending_records import PendingDispatch, PendingRecord
 from trioder.store.postgres.pg_connection import (
     Connection,
     ConnectionPool,
@@ -40,7 +41,6 @@ from trioder.store.postgres.reads import (
     read_watermark,
     read_watermarks,
 )
-from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord
 from trioder.store.postgres.record_retention import RecordRetention
 from trioder.store.postgres.record_writes import close_stale_sessions, write_records
 from trioder.store.postgres.retention_runs import Retention

@@ -15,7 +15,8 @@ from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import PastSample
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.postgres.database import Database, DatabaseError, DatabaseHealth
-from trioder.store.postgres.record_queue import PendingDispatch, RecordQueue
+from trioder.store.postgres.pending_records import PendingDispatch
+from trioder.store.postgres.record_queue import RecordQueue
 from trioder.store.records import PastSession
 
 # An unavailable database delays a caller of `find_dispatch` no longer than this.

@@ -22,6 +22,14 @@ from trioder.process.wall_time import WallClock
 from trioder.store.interface import StoreHealth, StoreListener
 from trioder.store.postgres.batch_queue import BatchQueue, PendingBatch, UnsequencedBuffer
 from trioder.store.postgres.database import MAX_WATERMARKS, Database, DatabaseError, DatabaseHealth, bisect
+from trioder.store.postgres.pending_records import (
+    PendingAlarm,
+    PendingAudit,
+    PendingBinding,
+    PendingDispatch,
+    PendingEvent,
+    PendingSiteLimits,
+)
 from trioder.store.postgres.queries import PostgresQueries
 from trioder.store.postgres.record_writer import RecordWriter
 from trioder.store.records import NOTHING_COMMITTED, SessionRecord, Watermark
@@ -153,29 +161,29 @@ class PostgresStore(PostgresQueries):
         self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
     ) -> None:
         """See `Store.record_dispatch`."""
-        self._record_writer.notify(
-            self._record_writer.queue.record_dispatch(dispatch, changed=changed, share_of=share_of)
+        self._record_writer.put(
+            PendingDispatch(dispatch=dispatch, changed=frozenset(changed), share_of=share_of)
         )
 
     def record_audit(self, record: AuditRecord) -> None:
         """See `Store.record_audit`."""
-        self._record_writer.notify(self._record_writer.queue.record_audit(record))
+        self._record_writer.put(PendingAudit(record=record))
 
     def record_binding(self, binding: IdentityBinding) -> None:
         """See `Store.record_binding`."""
-        self._record_writer.notify(self._record_writer.queue.record_binding(binding))
+        self._record_writer.put(PendingBinding(binding=binding))
 
     def record_site_limits(self, site_id: str, record: SiteLimitsRecord | None) -> None:
         """See `Store.record_site_limits`."""
-        self._record_writer.notify(self._record_writer.queue.record_site_limits(site_id, record))
+        self._record_writer.put(PendingSiteLimits(site_id=site_id, record=record))
 
     def record_alarm(self, alarm: Alarm) -> None:
         """See `Store.record_alarm`."""
-        self._record_writer.notify(self._record_writer.queue.record_alarm(alarm))
+        self._record_writer.put(PendingAlarm(alarm=alarm))
 
     def record_event(self, event: EventRecord) -> None:
         """See `Store.record_event`."""
-        self._record_writer.notify(self._record_writer.queue.record_event(event))
+        self._record_writer.put(PendingEvent(event=event))
 
     def fleet_changed(self) -> None:
         """See `Store.fleet_changed`."""
