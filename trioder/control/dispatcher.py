@@ -303,6 +303,8 @@ class Dispatcher:
                 self._delivery.dispatch_recovered(dispatch)
                 if dispatch.retired:
                     self._registry.mark_changed(dispatch, keys=dispatch.retired_keys)
+        # The fleet file may have others than when the headend stopped.
+        self.stops.assets_added(self._fleet.keys)
         self._priorities.take_over()
         self._registry.flush()
 

@@ -28,6 +28,10 @@ _LESS = 1.0 - 1e-12
 _COMMITTED_US = 1.5
 
 
+# What sites are committed to, MW, by site and whether it charges.
+SiteSums = dict[tuple[str, bool], float]
+
+
 class SitePower:
     """What each site is committed to, and the room that its limits leave."""
 
@@ -80,13 +84,30 @@ class SitePower:
                         f"{room_mw:g} MW are left",
                     )
 
-    def fit(self, setpoint: AssetSetpoint) -> None:
-        """Reduce a setpoint that is about to take over its asset to what its site has room for."""
+    def fit(self, setpoint: AssetSetpoint, sums: SiteSums) -> None:
+        """Reduce a setpoint that is about to take over its asset to what its site has room for.
+
+        Args:
+            setpoint: it.
+            sums: of the sites of setpoints that take over in the same instant; empty before the first.
+        """
+        site_id = self._site_of(setpoint.key)
+        limits = self._limits.in_effect.get(site_id)
+        if limits is None:
+            return
         mw, reversion_mw = setpoint.mw, setpoint.reversion_mw
-        for charging, room_mw in self._rooms_for(setpoint):
+        for charging in (False, True):
+            limit_mw = limits.most_mw(charging=charging)
+            if limit_mw == inf:
+                continue
+            if (site_id, charging) not in sums:
+                sums[site_id, charging] = self.committed_at_mw(site_id, charging=charging)
+            others_mw = sums[site_id, charging] - self.committed_mw(setpoint.key, charging=charging)
+            room_mw = max(0.0, limit_mw - others_mw)
             sign = -1.0 if charging else 1.0
             mw = sign * min(sign * mw, room_mw)
             reversion_mw = sign * min(sign * reversion_mw, room_mw)
+            sums[site_id, charging] = others_mw + max(0.0, sign * mw, sign * reversion_mw)
         if (mw, reversion_mw) != (setpoint.mw, setpoint.reversion_mw):
             _note_reduction(setpoint, mw + 0.0, reversion_mw + 0.0)
 
