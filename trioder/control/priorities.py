@@ -67,7 +67,7 @@ class Priorities:
             queue_until_ms=self._wall.now_ms() + round(dispatch.expires_in_s * 1000),
         )
         self._registry.mark_changed(dispatch, keys=(setpoint.key,), state="queued")
-        if self._registry.make_current(setpoint):
+        if self._registry.make_current(setpoint, is_next=True):
             self._delivery.send(setpoint)
 
 

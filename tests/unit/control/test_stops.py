@@ -1,5 +1,7 @@
 """An emergency stop holds its assets at 0 MW until it is resumed."""
 
+from itertools import permutations
+
 import pytest
 import trio
 
@@ -190,6 +192,25 @@ def test_an_asset_is_free_when_no_stop_covers_it(ended_first: DispatchTarget) ->
     assert current.dispatch.is_stop
     resume(parts, FLEET if ended_first != FLEET else asset(0))
     assert [setpoint.mw for setpoint in take_setpoints(session)] == [5.0]
+
+
+@pytest.mark.parametrize("order", list(permutations(("fleet", "site", "asset"))))
+def test_of_three_stops_those_that_are_left_hold_in_whatever_order_they_are_resumed(
+    order: tuple[str, ...],
+) -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    dispatch_one(parts, 5.0)
+    site = DispatchTarget(kind="site", id=parts.fleet.sites[0].id)
+    targets = {"fleet": FLEET, "site": site, "asset": asset(0)}
+    for target in targets.values():
+        stop(parts, target)
+    for kind in order:
+        current = parts.dispatcher.in_force(0)
+        assert current is not None
+        assert current.dispatch.is_stop
+        resume(parts, targets[kind])
+    assert take_setpoints(session)[0].mw == 5.0
 
 
 def test_a_stop_of_what_is_stopped_changes_nothing() -> None:
