@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 from trioder.control.alarms.agents import KnownAgents
 from trioder.control.alarms.conditions import Condition
 from trioder.control.alarms.grouping import WantedAlarm
-from trioder.domain.alarms import MAX_ASSET_IDS, SEVERITIES, Alarm, AlarmKind, AlarmSource, Severity
+from trioder.domain.access import ALL_TENANTS
+from trioder.domain.alarms import (
+    MAX_ASSET_IDS,
+    MAX_SITE_IDS,
+    SEVERITIES,
+    Alarm,
+    AlarmKind,
+    AlarmSource,
+    Severity,
+)
 from trioder.domain.fleet import Fleet
 from trioder.domain.text import shorten
 
@@ -65,6 +74,7 @@ def describe(kind: AlarmKind, wanted: WantedAlarm, *, fleet: Fleet, agents: Know
         if condition.source.kind == "asset"
         and (key := fleet.index_by_id.get(condition.source.id)) is not None
     }
+    own_sites = {condition.source.id for condition in conditions if condition.source.kind == "site"}
     agent_id = _agent_of(wanted.source, keys, agents)
     concerned: Collection[int] = keys or (agents.keys_of(agent_id) if agent_id else ())
     tenant, site_ids = wanted.tenant, None
@@ -72,7 +82,9 @@ def describe(kind: AlarmKind, wanted: WantedAlarm, *, fleet: Fleet, agents: Know
         of_assets, site_ids = agents.scope_of(concerned)
         tenant = tenant or of_assets
     elif not concerned:
-        site_ids = ()
+        site_ids = tuple(sorted(own_sites)) if len(own_sites) <= MAX_SITE_IDS else None
+    if own_sites and tenant is None:
+        tenant = _tenant_of_site(wanted.source.id, fleet)
     if tenant is None:
         tenant = agents.scope_of(concerned)[0]
     listed = len(concerned) <= MAX_ASSET_IDS
@@ -92,6 +104,11 @@ def restored_reason(alarm: Alarm) -> str:
     """Return the reason of the conditions that an alarm from before the start stands for."""
     is_group = alarm.count > 1 and alarm.kind != "away"
     return alarm.reason.partition(": ")[2] or alarm.reason if is_group else alarm.reason
+
+
+def _tenant_of_site(site_id: str, fleet: Fleet) -> str:
+    site = fleet.sites_by_id.get(site_id) or fleet.former_sites.get(site_id)
+    return ALL_TENANTS if site is None else site.tenant
 
 
 def _agent_of(source: AlarmSource, keys: Collection[int], agents: KnownAgents) -> str:
