@@ -8,10 +8,11 @@ from scripts.benchmarks.growth import growth
 from scripts.benchmarks.ingest import ingest
 from scripts.benchmarks.pulse import pulse
 from scripts.benchmarks.rest import rest
+from scripts.benchmarks.stop import stop
 from scripts.benchmarks.storm import storm
 
 main = click.Group(
-    commands=[dispatch, fleet, growth, ingest, pulse, rest, storm],
+    commands=[dispatch, fleet, growth, ingest, pulse, rest, stop, storm],
     help="Measure the parts and the whole. Each benchmark prints one table, described in docs/benchmarks.md.",
 )
 

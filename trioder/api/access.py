@@ -33,6 +33,8 @@ WRONG_TOKENS = Rate(per_s=0.1, burst=10)
 _PRINCIPAL = "trioder.principal"
 _LIMITED_BY = "trioder.limited_by"
 _ROLE_ATTRIBUTE = "_trioder_role"
+# Who may stop may do so whatever else was asked in the same name.
+_EMERGENCY = "stops.stop"
 _CHALLENGE = 'Bearer realm="trioder"'
 _INVALID_TOKEN = f'{_CHALLENGE}, error="invalid_token"'
 _INSUFFICIENT_ROLE = f'{_CHALLENGE}, error="insufficient_scope"'
@@ -115,7 +117,7 @@ class AccessControl:
         """
         if not self._authenticator.is_on:
             _scope(current)[_PRINCIPAL] = OPEN_ACCESS
-            if self._limits_open_access:
+            if self._limits_open_access and not _is_emergency(current):
                 self._limit(current, OPEN_ACCESS)
             return
         rule = current.url_rule
@@ -136,8 +138,10 @@ class AccessControl:
         caller = await self._authenticate(current)
         _scope(current)[_PRINCIPAL] = caller
         _scope(current)[PRINCIPAL_NAME] = caller.name
-        self._limit(current, caller)
-        if role is not None and not caller.has_role(role):
+        is_allowed = role is None or caller.has_role(role)
+        if not (is_allowed and _is_emergency(current)):
+            self._limit(current, caller)
+        if not is_allowed:
             raise ApiError(
                 403,
                 f"this needs the role {role}; {caller.kind} {caller.name!r} has the role {caller.role}",
@@ -331,6 +335,10 @@ def _key_of(caller: Principal) -> tuple[str, str]:
     if caller.kind == "open":
         return caller.kind, host_of_peer(_peer_of(request_ctx.request))
     return caller.kind, caller.name
+
+
+def _is_emergency(current: Request) -> bool:
+    return current.url_rule is not None and current.url_rule.endpoint == _EMERGENCY
 
 
 def _too_many_requests(message: str, wait_s: float) -> ApiError:

@@ -313,6 +313,8 @@ class Dispatcher:
                 if dispatch.retired:
                     self._registry.mark_changed(dispatch, keys=dispatch.retired_keys)
                 self._cancellation.end_foreign(dispatch, dispatch.candidate_keys)
+        # The fleet file may have others than when the headend stopped.
+        self.stops.assets_added(self._fleet.keys)
         self._priorities.take_over()
         self._registry.flush()
 

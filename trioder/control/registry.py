@@ -113,17 +113,20 @@ class DispatchRegistry:
             elif setpoint.is_open:
                 self.make_current(setpoint)
 
-    def make_current(self, setpoint: AssetSetpoint) -> bool:
-        """Make it its asset's newest: the former is superseded or deferred; False if it is itself."""
-        has_asset = self._claim(setpoint)
+    def make_current(self, setpoint: AssetSetpoint, *, is_next: bool = False) -> bool:
+        """Make it its asset's newest: the former is superseded or deferred; False if it is itself.
+
+        `is_next`: it was the first of those deferred, so none of these goes before it.
+        """
+        has_asset = self._claim(setpoint, is_next=is_next)
         self.active.schedule(setpoint)
         return has_asset
 
-    def _claim(self, setpoint: AssetSetpoint) -> bool:
+    def _claim(self, setpoint: AssetSetpoint, *, is_next: bool = False) -> bool:
         """Decide between a setpoint and those that its asset has; False if it does not get the asset."""
         dispatch, key = setpoint.dispatch, setpoint.key
         current, waiting = self.active.rivals(key)
-        if waiting and not self._contend(setpoint, current, waiting):
+        if waiting and not is_next and not self._contend(setpoint, current, waiting):
             return False
         if current is not None:
             is_equal = current.dispatch.priority == dispatch.priority

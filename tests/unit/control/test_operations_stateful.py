@@ -20,6 +20,7 @@ from tests.unit.control.test_stateful import (
     totals,
 )
 from tests.unit.control.test_stops import asset
+from tests.unit.headend.parts import make_fleet
 from trioder.control.model import AssetSetpoint
 from trioder.domain.access import ALL_TENANTS
 from trioder.domain.dispatch import DispatchRefusedError, DispatchTarget, GroupRequest
@@ -30,7 +31,9 @@ from trioder.process.slices import run_at_once
 
 priorities = st.sampled_from(("schedule", "operator"))
 limits_mw = st.sampled_from((None, 0.0, 4.0, 15.0, 60.0))
-targets = st.sampled_from([DispatchTarget(kind="fleet"), *map(asset, ASSETS)])
+NORTH = make_fleet(1).sites[0].id
+sites = [DispatchTarget(kind="site", id=site_id) for site_id in (NORTH, SOUTH)]
+targets = st.sampled_from([DispatchTarget(kind="fleet"), *sites, *map(asset, ASSETS)])
 
 
 class OperationsMachine(DispatcherMachine):
@@ -100,7 +103,9 @@ class OperationsMachine(DispatcherMachine):
     @rule(what=targets)
     def user_stops(self, what: DispatchTarget) -> None:
         self.maintained = False
-        stopped = [self.parts.fleet.index_by_id[what.id]] if what.id else list(ASSETS)
+        stopped = [
+            key for key in ASSETS if what.id in {"", self.site_of(key), self.parts.fleet.asset_ids[key]}
+        ]
         steps = self.parts.dispatcher.stops.stop_steps(what, stopped, tenant=ALL_TENANTS, requested_by="anna")
         dispatch = run_at_once(steps)
         if dispatch not in self.dispatches:

@@ -5,7 +5,16 @@ from dataclasses import dataclass, replace
 
 from trioder.control.alarms.agents import KnownAgents
 from trioder.control.alarms.grouping import WantedAlarm
-from trioder.domain.alarms import MAX_ASSET_IDS, SEVERITIES, Alarm, AlarmKind, AlarmSource, Severity
+from trioder.domain.access import ALL_TENANTS
+from trioder.domain.alarms import (
+    MAX_ASSET_IDS,
+    MAX_SITE_IDS,
+    SEVERITIES,
+    Alarm,
+    AlarmKind,
+    AlarmSource,
+    Severity,
+)
 from trioder.domain.fleet import Fleet
 from trioder.domain.text import shorten
 from trioder.process.slices import Steps, parts_of
@@ -72,6 +81,7 @@ def describe_steps(
                 if key is not None:
                     keys.add(key)
         yield _CONDITION_US * len(part)
+    own_sites = {condition.source.id for condition in conditions if condition.source.kind == "site"}
     agent_id = _agent_of(wanted.source, keys, agents)
     concerned: Collection[int] = keys or (agents.keys_of(agent_id) if agent_id else ())
     tenant, site_ids = wanted.tenant, None
@@ -79,7 +89,9 @@ def describe_steps(
         of_assets, site_ids = agents.scope_of(concerned)
         tenant = tenant or of_assets
     elif not concerned:
-        site_ids = ()
+        site_ids = tuple(sorted(own_sites)) if len(own_sites) <= MAX_SITE_IDS else None
+    if own_sites and tenant is None:
+        tenant = _tenant_of_site(wanted.source.id, fleet)
     if tenant is None:
         tenant = agents.scope_of(concerned)[0]
     listed = len(concerned) <= MAX_ASSET_IDS
@@ -99,6 +111,11 @@ def restored_reason(alarm: Alarm) -> str:
     """Return the reason of the conditions that an alarm from before the start stands for."""
     is_group = alarm.count > 1 and alarm.kind != "away"
     return alarm.reason.partition(": ")[2] or alarm.reason if is_group else alarm.reason
+
+
+def _tenant_of_site(site_id: str, fleet: Fleet) -> str:
+    site = fleet.sites_by_id.get(site_id) or fleet.former_sites.get(site_id)
+    return ALL_TENANTS if site is None else site.tenant
 
 
 def _agent_of(source: AlarmSource, keys: Collection[int], agents: KnownAgents) -> str:

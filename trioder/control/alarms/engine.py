@@ -21,6 +21,7 @@ from trioder.control.alarms.polls import Polls
 from trioder.control.alarms.probes import HostPaths
 from trioder.control.alarms.recovery import AlarmRecovery
 from trioder.control.alarms.register import AlarmRegister
+from trioder.control.alarms.site_excess import SiteExcess
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.access import ALL_TENANTS, Scope
 from trioder.domain.alarms import (
@@ -113,6 +114,14 @@ class AlarmEngine:
             begin=self.begin,
             end=self.end,
         )
+        self._site_excess = SiteExcess(
+            limits=dispatcher.site_limits,
+            site_power=dispatcher.site_power,
+            latest=latest,
+            wall=wall,
+            begin=self.begin,
+            end=self.end,
+        )
         self._grace_ends_s: float | None = trio.current_time() + START_GRACE_S
         self._restored = False
         self._facts = FactHandlers(
@@ -164,6 +173,7 @@ class AlarmEngine:
                 if not self._restored:
                     await self.restore()
                 await run_in_slices(self._polls.steps())
+                await run_in_slices(self._site_excess.steps())
                 await run_in_slices(self._tick_steps())
                 await trio.sleep_until(started_s + _TICK_S)
 
