@@ -107,6 +107,21 @@ class AuditTrail:
         refusals.counted += 1
         refusals.last = record
 
+    def handshake_refused(self, peer: str, reason: str) -> None:
+        """Record a failed TLS handshake of the REST port, as a refusal."""
+        self.refused(
+            AuditRecord(
+                at_ms=self._wall.now_ms(),
+                principal="",
+                kind="",
+                tenant="",
+                peer=peer,
+                action="rest.connect",
+                outcome="refused",
+                reason=reason,
+            )
+        )
+
     async def run(self) -> None:
         """Record what was only counted, every minute and at the end."""
         try:

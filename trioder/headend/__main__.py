@@ -201,6 +201,7 @@ async def _run(
                 hosts=options.allowed_hosts,
                 counters=headend.counters,
                 tls=security.http_tls,
+                tls_refused=headend.audit.handshake_refused,
             )
             await edge.start(serve)
             grpc = partial(

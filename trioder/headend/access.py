@@ -1,10 +1,9 @@
-"""Who may do what, as one part: the access file in memory, agents' identities, revoked peers, the audit.
+"""Who may do what, as one part: the access file in memory, agents' identities and certificates, the audit.
 
 A change of the access file reaches all of them from here.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import trio
@@ -14,7 +13,7 @@ from trioder.access.table import AccessChange, AccessTable
 from trioder.access.watch import AccessWatch
 from trioder.domain.fleet import Fleet
 from trioder.events.counters import Counters
-from trioder.gateway.identities import AgentIdentities, revoked_reason
+from trioder.gateway.identities import AgentIdentities, expired_reason, revoked_reason
 from trioder.gateway.refusals import RefusalRecorder
 from trioder.gateway.sessions import SessionRegistry
 from trioder.headend.agent_access import AgentAccess
@@ -24,6 +23,7 @@ from trioder.rpc import Peer, PeerAccess, PeerLimits
 from trioder.store.interface import Store
 
 _LOAD_BINDINGS_EVERY_S = 2.0
+_END_EXPIRED_EVERY_S = 1.0
 
 
 class Access:
@@ -72,7 +72,8 @@ class Access:
             identities=AgentIdentities(fleet=fleet, access=table, required=required, store=store),
             refusals=RefusalRecorder(counters=counters, audit=self.audit, wall=wall),
         )
-        self.peers = PeerAccess(partial(_refusal_of_revoked, table))
+        self._wall = wall
+        self.peers = PeerAccess(self._refusal_of)
         self.watch = None if path is None else AccessWatch(table, path, self._file_changed)
         peers.refusals.report = self.agents.refusals.connection_refused
 
@@ -87,6 +88,7 @@ class Access:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.audit.run)
             nursery.start_soon(self._load_bindings)
+            nursery.start_soon(self._end_expired)
             if self.watch is not None:
                 nursery.start_soon(self.watch.run)
 
@@ -102,7 +104,18 @@ class Access:
             await trio.sleep(_LOAD_BINDINGS_EVERY_S)
         self.agents.bindings_loaded()
 
+    async def _end_expired(self) -> None:
+        # TLS checks a certificate when a connection begins; sessions last for months.
+        while True:
+            await trio.sleep(_END_EXPIRED_EVERY_S)
+            self.agents.end_expired(self._wall.now_ms())
 
-def _refusal_of_revoked(table: AccessTable, peer: Peer) -> str | None:
-    serial = peer.certificate_serial
-    return revoked_reason(serial) if serial and table.is_revoked(serial) else None
+    def _refusal_of(self, peer: Peer) -> str | None:
+        serial, expires_s = peer.certificate_serial, peer.certificate_expires_s
+        if not serial or expires_s is None:
+            return None
+        if self.table.is_revoked(serial):
+            return revoked_reason(serial)
+        # A connection from before its end must not open further sessions.
+        expires_ms = int(expires_s * 1000)
+        return expired_reason(serial, expires_ms) if expires_ms <= self._wall.now_ms() else None

@@ -172,7 +172,7 @@ class Victim:
         assert self._headend.sessions.session_of(VICTIM_ASSET) is self.session
         assert self.session.end is None
         made = self._headend.dispatcher.dispatch(
-            DispatchRequest(asset_id=asset_id(VICTIM_ASSET), mw=1.0, duration_s=60)
+            DispatchRequest(asset_id=asset_id(VICTIM_ASSET), mw=1.0, duration_s=60, tenant="alpha")
         )
         before_seq = self.acknowledged_seq
         with trio.fail_after(5):

@@ -1,5 +1,6 @@
 """TLS on the gRPC port: our client and server, grpcio, openssl, and peers that are refused."""
 
+import random
 import re
 import shutil
 import socket
@@ -242,6 +243,29 @@ async def test_a_client_s_handshake_has_a_time_limit(
         assert "took too long" in (await refusal(port, client_tls)).message
 
 
+async def test_clients_that_began_together_give_up_one_after_another(
+    client_tls: ClientTls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trioder.rpc.client._HANDSHAKE_WITHIN_S", 0.3)
+    ended_s: list[float] = []
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+
+    async def wait(seed: int) -> None:
+        stream = await connect("localhost", listener.socket.getsockname()[1], ssl_context=client_tls.context)
+        with pytest.raises(RpcError, match="took too long"):
+            async with open_channel(stream, authority="localhost", rng=random.Random(seed)):
+                pass
+        ended_s.append(trio.current_time())
+
+    async with listener:
+        began_s = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for seed in range(20):
+                nursery.start_soon(wait, seed)
+    assert ended_s[0] - began_s >= 0.3
+    assert ended_s[-1] - ended_s[0] > 0.2
+
+
 async def test_an_unfinished_handshake_is_charged_until_it_ends(server_tls: ServerTls, hello: bytes) -> None:
     async with serving(server_tls) as server:
         async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
@@ -269,7 +293,7 @@ async def test_handshakes_that_stop_halfway_hold_no_place_of_their_address(
 async def test_handshakes_beyond_those_of_an_address_wait_without_a_time_limit(
     client_tls: ClientTls, server_tls: ServerTls, hello: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trioder.rpc.peer_limits._HANDSHAKES_PER_ADDRESS", 1)
+    monkeypatch.setattr("trioder.rpc.turns._HANDSHAKES_PER_ADDRESS", 1)
     limits = PeerLimits(PeerOptions(register_within_s=0.5))
     async with (
         serving(server_tls, limits=limits) as server,

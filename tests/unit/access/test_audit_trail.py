@@ -70,6 +70,16 @@ async def test_further_refusals_of_a_caller_are_one_record_with_their_number(aut
         nursery.cancel_scope.cancel()
 
 
+async def test_failed_handshakes_of_one_address_are_recorded_within_the_bound() -> None:
+    trail, records = open_trail()
+    for number in range(100):
+        trail.handshake_refused(f"10.0.0.1:{number}", "the peer does not trust the CA")
+    assert len(records) == MAX_RECORDS_A_CALLER
+    assert {(one.action, one.outcome, one.reason) for one in records} == {
+        ("rest.connect", "refused", "the peer does not trust the CA")
+    }
+
+
 async def test_what_is_counted_is_recorded_at_the_end(autojump_clock: object) -> None:
     trail, records = open_trail()
     async with trio.open_nursery() as nursery:

@@ -165,7 +165,8 @@ async def test_another_tenants_agent_neither_joins_nor_hides_an_adopted_dispatch
         assert in_force is not None
         assert (in_force.mw, in_force.dispatch.tenant) == (2.0, "beta")
         own = await tenants.get(f"/dispatch/{in_force.dispatch.dispatch_id}", secret=beta)
-        assert own["asset_id"] == asset_ids("beta")[3]
+        assert own["tenant"] == "beta"
+        assert list(in_force.dispatch.setpoints) == [keys_of("beta")[3]]
 
 
 async def test_an_idempotency_key_is_its_tenants(autojump_clock: object) -> None:

@@ -7,6 +7,7 @@ has returned.
 
 import math
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -31,7 +32,7 @@ from trioder.api.http.hosts import AllowedHosts
 from trioder.api.http.strict_h11 import StrictConnection
 from trioder.domain.text import escape
 from trioder.events.counters import Counters
-from trioder.rpc.refusals import Refusals
+from trioder.rpc.peer import address_of
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -44,6 +45,8 @@ _MAX_FAULT_LENGTH = 160
 # and the response is lost.
 _LINGER_S = 1.0
 _TLS_HANDSHAKE_WITHIN_S = 10.0
+# Receives the address of a peer whose handshake has failed, and the reason.
+TlsRefused = Callable[[str, str], None]
 _READ_BYTES = 65536
 _HEAD_STATES = frozenset({h11.IDLE, h11.SEND_RESPONSE})
 _BODY_STATES = frozenset({h11.SEND_BODY})
@@ -189,7 +192,7 @@ class Http1Connection(TCPServer):
         hosts: AllowedHosts,
         counters: Counters,
         tls: TlsStream | None = None,
-        tls_refusals: Refusals | None = None,
+        tls_refused: TlsRefused = lambda _peer, _reason: None,
     ) -> None:
         super().__init__(app, config, context, {}, tls or stream)
         # When it was opened, or last responded.
@@ -201,7 +204,7 @@ class Http1Connection(TCPServer):
         self._head_deadline_s = math.inf
         self._socket_stream = stream
         self._tls = tls
-        self._tls_refusals = tls_refusals or Refusals()
+        self._tls_refused = tls_refused
         self._scope = trio.CancelScope()
         self._responded = False
 
@@ -256,13 +259,15 @@ class Http1Connection(TCPServer):
             await trio.aclose_forcefully(self.stream)
 
     async def _shake_hands(self, tls: TlsStream) -> bool:
+        # A peer that has closed the connection has none any more.
+        address = address_of(self._socket_stream)
         try:
             with trio.fail_after(_TLS_HANDSHAKE_WITHIN_S):
                 await tls.do_handshake()
         except (*_GONE, trio.TooSlowError) as error:
             if not tls.received_nothing:
                 self._counters.rest_connections_refused += 1
-                self._tls_refusals.add("tls", port="REST", detail=explain(error))
+                self._tls_refused(address, explain(error))
             return False
         self.active_s = trio.current_time()
         return True
