@@ -26,7 +26,7 @@ SHORT_INGEST = (
     "--single-samples",
     "5",
     "--seconds",
-    "0.5",
+    "0.2",
     "--rounds",
     "1",
 )
@@ -217,7 +217,7 @@ async def test_growth_reports_what_a_sample_costs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_stop_in_the_middle_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
-    async with running(tmp_path, *SHORT_INGEST, "--seconds", "3") as script:
+    async with running(tmp_path, *SHORT_INGEST, "--seconds", "1") as script:
         await until(lambda: script.pids("scripts.benchmarks.generator") != [], every_s=0.2)
         # A terminal's Ctrl-C goes to the whole group.
         os.killpg(script.process.pid, number)
