@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from trioder.domain.access import ALL_TENANTS, AuditRecord, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, EventRecord, PastEvent
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.store.postgres.record_queue import (
+from trioder.store.postgres.pending_records import (
     PendingAlarm,
     PendingAudit,
     PendingBinding,

@@ -15,7 +15,7 @@ from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import PastSample
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
-from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord, PendingSession
+from trioder.store.postgres.pending_records import PendingDispatch, PendingRecord, PendingSession
 from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 

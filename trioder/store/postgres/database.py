@@ -15,7 +15,7 @@ from trioder.domain.access import EVERYTHING, Scope
 from trioder.domain.dispatch import DispatchRecord
 from trioder.store.interface import Queries
 from trioder.store.postgres.batch_queue import PendingBatch
-from trioder.store.postgres.record_queue import PendingRecord
+from trioder.store.postgres.pending_records import PendingRecord
 from trioder.store.records import Watermark
 
 log = structlog.stdlib.get_logger(__name__)

@@ -6,19 +6,21 @@ import structlog
 import trio
 
 from trioder.process.backoff import Backoff
+from trioder.process.rfc3339 import format_ms
 from trioder.store.postgres.database import Database, DatabaseError, bisect
-from trioder.store.postgres.record_queue import (
-    Dropped,
+from trioder.store.postgres.pending_records import (
     PendingAlarm,
     PendingAudit,
     PendingBinding,
     PendingDispatch,
     PendingEvent,
+    PendingOccurrence,
     PendingRecord,
+    PendingSchedule,
     PendingSession,
     PendingSiteLimits,
-    RecordQueue,
 )
+from trioder.store.postgres.record_queue import Dropped, RecordQueue
 from trioder.store.stats import StoreStats
 
 log = structlog.stdlib.get_logger(__name__)
@@ -148,18 +150,24 @@ class RecordWriter:
 
 def _named(record: PendingRecord) -> dict[str, str]:
     """What the record is about, for the log."""
+    named: dict[str, str]
     match record:
         case PendingSession(session=session):
-            return {"session_id": session.session_id}
+            named = {"session_id": session.session_id}
         case PendingDispatch(dispatch=dispatch):
-            return {"dispatch_id": dispatch.dispatch_id}
+            named = {"dispatch_id": dispatch.dispatch_id}
         case PendingAudit(record=audit):
-            return {"audit_action": audit.action, "principal": audit.principal}
+            named = {"audit_action": audit.action, "principal": audit.principal}
         case PendingSiteLimits(site_id=site_id):
-            return {"limits_of_site_id": site_id}
+            named = {"limits_of_site_id": site_id}
         case PendingBinding(binding=binding):
-            return {"claim": binding.claim, "value": binding.value, "identity": binding.identity}
+            named = {"claim": binding.claim, "value": binding.value, "identity": binding.identity}
         case PendingAlarm(alarm=alarm):
-            return {"alarm_id": alarm.alarm_id, "kind": alarm.kind}
+            named = {"alarm_id": alarm.alarm_id, "kind": alarm.kind}
         case PendingEvent(event=event):
-            return {"event_type": event.event_type, "agent_id": event.agent_id}
+            named = {"event_type": event.event_type, "agent_id": event.agent_id}
+        case PendingSchedule(schedule=schedule):
+            named = {"schedule_id": schedule.schedule_id}
+        case PendingOccurrence(occurrence=occurrence):
+            named = {"schedule_id": occurrence.schedule_id, "start": format_ms(occurrence.start_ms)}
+    return named

@@ -15,6 +15,7 @@ from trioder.domain.access import AuditRecord, IdentityBinding
 from trioder.domain.alarms import Alarm, EventRecord
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.fleet import Fleet
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import Samples
 from trioder.process.backoff import Backoff
@@ -176,6 +177,14 @@ class PostgresStore(PostgresQueries):
     def record_event(self, event: EventRecord) -> None:
         """See `Store.record_event`."""
         self._record_writer.notify(self._record_writer.queue.record_event(event))
+
+    def record_schedule(self, schedule: Schedule) -> None:
+        """See `Store.record_schedule`."""
+        self._record_writer.notify(self._record_writer.queue.record_schedule(schedule))
+
+    def record_occurrence(self, occurrence: Occurrence) -> None:
+        """See `Store.record_occurrence`."""
+        self._record_writer.notify(self._record_writer.queue.record_occurrence(occurrence))
 
     def fleet_changed(self) -> None:
         """See `Store.fleet_changed`."""
