@@ -236,7 +236,6 @@ def _day_options(rule: RecurrenceRule, start: datetime) -> dict[str, Any]:
         by_day = tuple((day, each) for day, number in by_day for each in ((number,) if number else every))
     return {
         "bymonth": by_month or None,
-        "byweekno": rule.by_week or None,
         "byyearday": rule.by_year_day or None,
         "bymonthday": by_month_day or None,
         "byweekday": [rrule.weekday(day, number or None) for day, number in by_day] or None,

@@ -1,7 +1,8 @@
 """Recurrence rules (RFC 5545, 3.3.10): their text, checked part by part.
 
-Only what has one meaning is accepted: parts that the RFC forbids together, and the few that implementations
-read differently, are refused with the reason.
+Only what has one meaning is accepted: parts that the RFC forbids together, and what implementations read
+differently, are refused with the reason. Of the RFC, FREQ=SECONDLY, BYWEEKNO, several BYSECOND, and BYSETPOS
+below a day are not supported.
 """
 
 import re
@@ -26,7 +27,6 @@ _UNTIL = re.compile(r"([0-9]{8}T[0-9]{6})(Z?)", re.ASCII)
 # Part, lowest, highest, and whether it may be counted from the end.
 _LISTS: Final = {
     "BYMONTH": (1, 12, False),
-    "BYWEEKNO": (1, 53, False),
     "BYYEARDAY": (1, 366, True),
     "BYMONTHDAY": (1, 31, True),
     "BYHOUR": (0, 23, False),
@@ -37,7 +37,6 @@ _LISTS: Final = {
 _NAMES: Final = ("FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST", "BYDAY", *_LISTS)
 # RFC 5545 forbids them, except BYSETPOS.
 _NOT_WITH: Final[dict[str, tuple[Frequency, ...]]] = {
-    "BYWEEKNO": ("MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY"),
     "BYYEARDAY": ("MONTHLY", "WEEKLY", "DAILY"),
     "BYMONTHDAY": ("WEEKLY",),
     "BYSETPOS": ("HOURLY", "MINUTELY"),
@@ -71,7 +70,6 @@ class RecurrenceRule:
     week_start: int = 0
     by_day: tuple[tuple[int, int], ...] = ()
     by_month: tuple[int, ...] = ()
-    by_week: tuple[int, ...] = ()
     by_year_day: tuple[int, ...] = ()
     by_month_day: tuple[int, ...] = ()
     by_hour: tuple[int, ...] = ()
@@ -82,7 +80,7 @@ class RecurrenceRule:
     @property
     def selects_days(self) -> bool:
         """Whether it names days, rather than to take them from its start."""
-        return bool(self.by_day or self.by_week or self.by_year_day or self.by_month_day)
+        return bool(self.by_day or self.by_year_day or self.by_month_day)
 
 
 def parse_recurrence(text: str) -> str:
@@ -116,8 +114,6 @@ def read_rule(text: str) -> RecurrenceRule:
         raise RecurrenceError(f"BYSECOND is {preview(values['BYSECOND'])}; it must be one number")
     if "BYSETPOS" in values and not any(name.startswith("BY") and name != "BYSETPOS" for name in values):
         raise RecurrenceError("recurrence has BYSETPOS alone; it selects among what another BY part lists")
-    if "BYWEEKNO" in values and "BYDAY" not in values:
-        raise RecurrenceError("recurrence has BYWEEKNO without BYDAY; BYDAY must name the days of the week")
     until, is_utc = _until(values)
     return RecurrenceRule(
         frequency=frequency,
@@ -128,7 +124,6 @@ def read_rule(text: str) -> RecurrenceRule:
         week_start=_week_start(values),
         by_day=_weekdays(values, frequency),
         by_month=lists.get("BYMONTH", ()),
-        by_week=lists.get("BYWEEKNO", ()),
         by_year_day=lists.get("BYYEARDAY", ()),
         by_month_day=lists.get("BYMONTHDAY", ()),
         by_hour=lists.get("BYHOUR", ()),
@@ -213,10 +208,9 @@ def _weekdays(values: dict[str, str], frequency: Frequency) -> tuple[tuple[int, 
             )
         number, day = match.groups()
         if number is not None:
-            if frequency not in {"YEARLY", "MONTHLY"} or "BYWEEKNO" in values:
+            if frequency not in {"YEARLY", "MONTHLY"}:
                 raise RecurrenceError(
-                    f"BYDAY has {preview(one)}; numbered days are for FREQ=MONTHLY, "
-                    "and for FREQ=YEARLY without BYWEEKNO"
+                    f"BYDAY has {preview(one)}; numbered days are for FREQ=MONTHLY or YEARLY"
                 )
             if not 1 <= abs(int(number)) <= highest:
                 raise RecurrenceError(
