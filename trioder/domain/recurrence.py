@@ -118,7 +118,8 @@ class _Calendar:
         if after_ms >= before_ms:
             return
         if self._rule is None:
-            yield self.start_ms
+            if after_ms == self.start_ms:
+                yield self.start_ms
             return
         first = max(self._walls_near(after_ms)[0], self._start)
         last = min(self._walls_near(before_ms)[1], self._last_wall)

@@ -165,6 +165,19 @@ def test_the_range_includes_its_begin_and_excludes_its_end() -> None:
     assert found == [begin_ms, begin_ms + 86_400_000]
 
 
+@pytest.mark.parametrize("rule", [None, "FREQ=DAILY;COUNT=1", "FREQ=YEARLY;UNTIL=20260101T000000"])
+def test_one_occurrence_is_in_the_ranges_that_include_its_start(rule: str | None) -> None:
+    start, start_ms = datetime(2026, 1, 1), ms("2026-01-01 00:00")  # noqa: DTZ001
+    for after_ms, before_ms, expected in (
+        (start_ms - 1, start_ms, []),
+        (start_ms - 1, start_ms + 1, [start_ms]),
+        (start_ms, start_ms + 1, [start_ms]),
+        (start_ms + 1, FOREVER_MS, []),
+    ):
+        found = occurrence_starts(start, "UTC", rule, after_ms=after_ms, before_ms=before_ms, limit=9)
+        assert found == expected
+
+
 @pytest.mark.parametrize("after_ms", [-(10**18), 0, 10**18])
 def test_a_range_of_any_time_is_accepted(after_ms: int) -> None:
     start = datetime(2026, 1, 1)  # noqa: DTZ001
