@@ -131,6 +131,9 @@ class AckTracker:
         elif is_report and setpoint is not None and not setpoint.is_open:
             # An earlier setpoint of the dispatch is active: its successor was lost with a session.
             self._clear_ended(setpoint, ack, session)
+        elif is_report and setpoint is None and self._registry.active.current_open(key) is None:
+            # It was split anew without this asset, as its record was lost with the headend before.
+            self._delivery.set_standing(key, 0.0)
         else:
             self._log.ignored(ack, session, "its asset has another part of the command by now")
 

@@ -4,7 +4,7 @@ Sockets, signals and the environment are handled in `__main__`; everything here 
 """
 
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,8 @@ from trioder.api.context import Headend
 from trioder.control.alarms.engine import AlarmEngine
 from trioder.control.alarms.probes import HostPaths
 from trioder.control.dispatcher import Dispatcher
+from trioder.control.schedules.service import Schedules
+from trioder.domain.dispatch import StepTerms
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
@@ -99,6 +101,7 @@ async def open_headend(
         wall=wall,
         rng=rng,
     )
+    schedules = Schedules(fleet=fleet, dispatcher=dispatcher, store=store, events=events, wall=wall, rng=rng)
     ingest = Ingest(fleet=fleet, latest=latest, store=store, counters=counters, events=events, wall=wall)
     store.listen(ingest)
     audit = AuditTrail(store.record_audit, wall=wall)
@@ -134,10 +137,8 @@ async def open_headend(
         clocks.own_clock_stepped(step, sessions)
         by_ms = round(step.corrected_s * 1000)
         if by_ms:
-            latest.clock_stepped(by_ms)
-            ingest.clock_stepped(by_ms)
-            link_service.clock_stepped(by_ms)
-            dispatcher.clock_stepped(by_ms)
+            for part in (latest, ingest, link_service, dispatcher, schedules.runner):
+                part.clock_stepped(by_ms)
 
     peer_access = PeerAccess(partial(_refusal_of_revoked, access))
 
@@ -170,7 +171,7 @@ async def open_headend(
         host=host,
     )
     health = _serving()
-    await _recover(dispatcher, alarms, store)
+    await _recover(dispatcher, schedules, alarms, store)
 
     async def stop() -> None:
         closing.set()
@@ -185,6 +186,7 @@ async def open_headend(
         if not await agent_access.identities.load():
             nursery.start_soon(_load_bindings, agent_access)
         nursery.start_soon(alarms.run)
+        nursery.start_soon(schedules.runner.run)
         nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
         ticker = Ticker(
             fleet=fleet,
@@ -201,6 +203,7 @@ async def open_headend(
             latest=latest,
             sessions=sessions,
             dispatcher=dispatcher,
+            schedules=schedules,
             alarms=alarms,
             ingest=ingest,
             store=store,
@@ -300,13 +303,18 @@ async def _tick(ticker: Ticker, tick_s: float) -> None:
         await ticker.run(tick_s)
 
 
-async def _recover(dispatcher: Dispatcher, alarms: AlarmEngine, store: Store) -> None:
+async def _recover(dispatcher: Dispatcher, schedules: Schedules, alarms: AlarmEngine, store: Store) -> None:
+    steps: Mapping[str, StepTerms] = {}
+    try:
+        steps = await schedules.runner.load()
+    except StoreUnavailableError as error:
+        log.warning("schedules from before the start cannot be read: none begins before", reason=str(error))
     try:
         dispatcher.site_limits.recover(await store.site_limits())
     except StoreUnavailableError as error:
         log.warning("limits of sites from before the start cannot be read", reason=str(error))
     try:
-        dispatcher.recover(await store.open_dispatches())
+        dispatcher.recover(await store.open_dispatches(), steps=steps)
     except StoreUnavailableError as error:
         # Agents report the setpoints in force; those that were still queued are lost.
         log.warning("dispatches from before the start cannot be read", reason=str(error))

@@ -116,8 +116,11 @@ class Queries(Protocol):
     async def schedules(self) -> Sequence[Schedule]:
         """Return all schedules, oldest first, for the headend's start."""
 
-    async def last_occurrences(self) -> Sequence[Occurrence]:
-        """Return the newest occurrence of each schedule and all that run, for the headend's start."""
+    async def last_occurrences(self, *, now_ms: int) -> Sequence[Occurrence]:
+        """Return the newest occurrence of each schedule and all that run, for the headend's start.
+
+        One that was missed, and starts after `now_ms`, was missed by a wrong clock: it does not count.
+        """
 
     async def occurrences(
         self, schedule_id: str, *, after_ms: int, before_ms: int, limit: int, scope: Scope = EVERYTHING
@@ -203,6 +206,9 @@ class Store(Queries, Protocol):
 
         It is never written after a dispatch that is recorded later.
         """
+
+    async def wait_recorded(self, occurrence: Occurrence) -> bool:
+        """Wait until an occurrence is written; False when the database is away. May take long."""
 
     def fleet_changed(self) -> None:
         """The fleet was reloaded: mirror it before anything that refers to it is written."""

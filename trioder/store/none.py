@@ -109,6 +109,10 @@ class NoneStore:
     def record_occurrence(self, occurrence: Occurrence) -> None:
         """Discard it: the headend keeps the newest."""
 
+    async def wait_recorded(self, occurrence: Occurrence) -> bool:  # noqa: ARG002  # the interface's
+        """Return at once: there is no database."""
+        return False
+
     def fleet_changed(self) -> None:
         """Do nothing."""
 
@@ -186,7 +190,7 @@ class NoneStore:
         """Return none."""
         return ()
 
-    async def last_occurrences(self) -> Sequence[Occurrence]:
+    async def last_occurrences(self, **_query: object) -> Sequence[Occurrence]:
         """Return none."""
         return ()
 

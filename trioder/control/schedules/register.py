@@ -20,6 +20,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 # Occurrences that have ended are kept in memory, of each schedule; the store has the others.
 MAX_ENDED = 100
+# Schedules of which no occurrence is to come are kept in memory; the store has the others.
+MAX_OVER = 10_000
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -46,6 +48,11 @@ class Entry:
         first_ms = self.schedule.first_due_ms
         return first_ms if self.examined_ms is None else max(first_ms, self.examined_ms + 1)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no occurrence runs, and none is to come."""
+        return not self.running and (not self.schedule.is_active or self.upcoming == [])
+
     def occurrence(self, start_ms: int) -> Occurrence | None:
         """Return the occurrence with this start, if it is in memory."""
         return self.running.get(start_ms) or self.ended.get(start_ms)
@@ -61,6 +68,17 @@ class Entry:
         self.ended[start_ms] = occurrence
         if len(self.ended) > MAX_ENDED:
             del self.ended[min(self.ended)]
+
+    def clock_set_back(self, now_ms: int) -> None:
+        """The clock was ahead: what was missed after `now_ms` is yet to come."""
+        self.upcoming = None
+        if self.examined_ms is None or self.examined_ms <= now_ms:
+            return
+        early = [one.start_ms for one in self.ended.values() if one.state == "missed"]
+        for start_ms in early:
+            if start_ms > now_ms:
+                del self.ended[start_ms]
+        self.examined_ms = max(now_ms, *self.running, *self.ended)
 
 
 class ScheduleRegister:
@@ -94,6 +112,7 @@ class ScheduleRegister:
         entry = self._entries.get(schedule.schedule_id)
         if entry is None:
             self._entries[schedule.schedule_id] = Entry(schedule=schedule)
+            self._forget_over()
         else:
             entry.schedule = schedule
         self._store.record_schedule(schedule)
@@ -108,6 +127,11 @@ class ScheduleRegister:
         self._store.record_occurrence(occurrence)
         if self._events.wants(OccurrenceChanged):
             self._events.publish(OccurrenceChanged(occurrence, self._wall.now_ms()))
+
+    def _forget_over(self) -> None:
+        over = [key for key, entry in self._entries.items() if entry.is_over]
+        for key in over[: max(0, len(over) - MAX_OVER)]:
+            del self._entries[key]
 
     def restore(self, schedules: Iterable[Schedule], occurrences: Iterable[Occurrence]) -> None:
         """Add what was recorded before the start."""

@@ -1,11 +1,9 @@
 """Creates, cancels and lists schedules and skips occurrences: what REST calls, as `Headend.schedules`."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from itertools import islice
-from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -14,7 +12,10 @@ import trio
 from trioder.control.dispatcher import Dispatcher
 from trioder.control.schedules.checks import check_powers, check_request
 from trioder.control.schedules.overlaps import HORIZON_MS, MAX_STARTS, find_overlaps
+from trioder.control.schedules.planning import LOOK_AHEAD_MS, starts_of
 from trioder.control.schedules.register import Entry, ScheduleRegister
+from trioder.control.schedules.runner import ScheduleRunner
+from trioder.control.schedules.step_starter import StepStarter
 from trioder.control.schedules.targets import target_keys
 from trioder.domain.access import EVERYTHING, Scope
 from trioder.domain.alarms import lies_within
@@ -27,33 +28,15 @@ from trioder.domain.schedules import (
     ScheduleRequest,
     occurrence_of,
 )
+from trioder.events.bus import EventBus
 from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import Store, StoreUnavailableError
 
 log = structlog.stdlib.get_logger(__name__)
 
-# Active ones.
+# Of those with occurrences to come.
 MAX_SCHEDULES = 10_000
-# How far ahead the next occurrence may be.
-LOOK_AHEAD_MS = 10 * 366 * 86_400_000
-
-
-class OccurrenceStarts(Protocol):
-    """When a schedule's occurrences start: see `domain.schedules`."""
-
-    def __call__(
-        self,
-        start: datetime,
-        timezone: str,
-        recurrence: str | None,
-        *,
-        after_ms: int,
-        before_ms: int,
-        limit: int,
-    ) -> Sequence[int]:
-        """Return the starts in [after_ms, before_ms), ascending, at most `limit`."""
-        ...
 
 
 class Schedules:
@@ -61,31 +44,28 @@ class Schedules:
 
     Attributes:
         register: the schedules and their occurrences.
-        is_loaded: whether what was recorded before the start has been read.
+        runner: begins and ends occurrences while its `run` does.
     """
 
     def __init__(
         self,
         *,
-        register: ScheduleRegister,
-        dispatcher: Dispatcher,
         fleet: Fleet,
+        dispatcher: Dispatcher,
         store: Store,
+        events: EventBus,
         wall: WallClock,
         rng: random.Random,
-        starts: OccurrenceStarts,
-        changed: Callable[[], None],
     ) -> None:
-        self.register = register
-        self.is_loaded = False
-        self._dispatcher = dispatcher
+        self.register = ScheduleRegister(store=store, events=events, wall=wall)
+        self._starter = StepStarter(
+            register=self.register, dispatcher=dispatcher, fleet=fleet, store=store, wall=wall
+        )
+        self.runner = ScheduleRunner(register=self.register, starter=self._starter, store=store, wall=wall)
         self._fleet = fleet
         self._store = store
         self._wall = wall
         self._rng = rng
-        self._starts = starts
-        # The runner waits for the next start, which may be another one now.
-        self._changed = changed
 
     async def create(self, request: ScheduleRequest) -> tuple[Schedule, Sequence[Overlap]]:
         """Create a schedule; its first occurrence begins at once if it is due.
@@ -102,10 +82,11 @@ class Schedules:
         _check_target(request, keys)
         if request.target.kind == "asset":
             check_powers(request, self._fleet.assets[keys[0]])
-        active = [entry.schedule for entry in self.register if entry.schedule.is_active]
+        active = [entry.schedule for entry in self.register if not entry.is_over]
         if len(active) >= MAX_SCHEDULES:
             raise ScheduleRefusedError(
-                "bad_request", f"there are {len(active)} active schedules; at most {MAX_SCHEDULES} are kept"
+                "bad_request",
+                f"there are {len(active)} schedules with occurrences to come; the limit is {MAX_SCHEDULES}",
             )
         now_ms = self._wall.now_ms()
         values = {name: getattr(request, name) for name in ScheduleRequest.__dataclass_fields__}
@@ -118,7 +99,12 @@ class Schedules:
             keys,
             active,
             keys_of=lambda other: target_keys(other, self._fleet),
-            starts_of=lambda other: self.starts(other, after_ms=now_ms - other.duration_s * 1000),
+            starts_of=lambda other: starts_of(
+                other,
+                after_ms=now_ms - other.duration_s * 1000,
+                before_ms=now_ms + HORIZON_MS,
+                limit=MAX_STARTS,
+            ),
         )
         self.register.put_schedule(schedule, "created")
         log.info(
@@ -134,7 +120,11 @@ class Schedules:
             overlaps=len(overlaps),
             requested_by=schedule.requested_by,
         )
-        self._changed()
+        if self._store.health == "disabled":
+            log.warning(
+                "a schedule is kept in memory only: there is no database", schedule_id=schedule.schedule_id
+            )
+        self.runner.wake()
         return schedule, overlaps
 
     async def cancel(self, schedule_id: str, *, requested_by: str, scope: Scope = EVERYTHING) -> Schedule:
@@ -155,8 +145,8 @@ class Schedules:
             log.info("schedule cancelled", schedule_id=schedule_id, requested_by=requested_by)
             with trio.CancelScope(shield=True):
                 for occurrence in tuple(entry.running.values()):
-                    await self._cancel_occurrence(entry, occurrence, requested_by)
-            self._changed()
+                    await self._starter.cancel(entry, occurrence, requested_by=requested_by)
+            self.runner.wake()
         await trio.lowlevel.checkpoint()
         return entry.schedule
 
@@ -196,7 +186,7 @@ class Schedules:
                 start=format_ms(start_ms),
                 requested_by=requested_by,
             )
-            self._changed()
+            self.runner.wake()
         return present or replace(occurrence_of(schedule, start_ms), state="skipped")
 
     def find(self, schedule_id: str, *, scope: Scope = EVERYTHING) -> Schedule:
@@ -232,7 +222,7 @@ class Schedules:
         if not entry.schedule.is_active:
             return None
         skipped = entry.schedule.skipped
-        starts = self.starts(
+        starts = starts_of(
             entry.schedule,
             after_ms=entry.next_after_ms,
             before_ms=self._wall.now_ms() + LOOK_AHEAD_MS,
@@ -260,39 +250,11 @@ class Schedules:
         schedule = entry.schedule
         if schedule.is_active:
             from_ms = max(after_ms, entry.next_after_ms)
-            for start_ms in self.starts(schedule, after_ms=from_ms, before_ms=before_ms, limit=limit):
+            for start_ms in starts_of(schedule, after_ms=from_ms, before_ms=before_ms, limit=limit):
                 occurrence = occurrence_of(schedule, start_ms)
                 is_skipped = start_ms in schedule.skipped
                 found[start_ms] = replace(occurrence, state="skipped") if is_skipped else occurrence
         return [found[start_ms] for start_ms in sorted(found)][:limit]
-
-    def starts(
-        self, schedule: Schedule, *, after_ms: int, before_ms: int | None = None, limit: int = MAX_STARTS
-    ) -> Sequence[int]:
-        """Return the starts of a schedule in [after_ms, before_ms); at most a month ahead without an end."""
-        return self._starts(
-            schedule.start,
-            schedule.timezone,
-            schedule.recurrence,
-            after_ms=max(after_ms, schedule.first_due_ms),
-            before_ms=self._wall.now_ms() + HORIZON_MS if before_ms is None else before_ms,
-            limit=limit,
-        )
-
-    async def _cancel_occurrence(self, entry: Entry, occurrence: Occurrence, requested_by: str) -> None:
-        self.register.put_occurrence(
-            entry,
-            replace(
-                occurrence,
-                state="cancelled",
-                reason=f"cancelled by {requested_by}",
-                changed_ms=self._wall.now_ms(),
-            ),
-        )
-        for dispatch_id in occurrence.dispatch_ids:
-            dispatch = self._dispatcher.history.get(dispatch_id)
-            if dispatch is not None and not dispatch.ended:
-                await self._dispatcher.cancel_in_slices(dispatch, requested_by=requested_by)
 
     def _entry(self, schedule_id: str, scope: Scope) -> Entry:
         self._check_loaded()
@@ -302,14 +264,14 @@ class Schedules:
         return entry
 
     def _check_loaded(self) -> None:
-        if not self.is_loaded:
+        if not self.runner.is_loaded:
             raise StoreUnavailableError("the schedules have not been read from the database yet")
 
     def _check_is_due(self, schedule: Schedule) -> None:
         """Check the time zone and the recurrence, and that there is an occurrence to come."""
         now_ms = self._wall.now_ms()
         try:
-            starts = self.starts(
+            starts = starts_of(
                 schedule, after_ms=schedule.first_due_ms, before_ms=now_ms + LOOK_AHEAD_MS, limit=1
             )
         except ValueError as error:
@@ -322,7 +284,7 @@ class Schedules:
             )
 
     def _has_start(self, schedule: Schedule, start_ms: int) -> bool:
-        return bool(self.starts(schedule, after_ms=start_ms, before_ms=start_ms + 1, limit=1))
+        return bool(starts_of(schedule, after_ms=start_ms, before_ms=start_ms + 1, limit=1))
 
 
 def _is_within(schedule: Schedule, scope: Scope) -> bool:

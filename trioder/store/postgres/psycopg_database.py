@@ -278,9 +278,9 @@ class PsycopgDatabase:
         """See `Database.schedules`."""
         return await self._read(read_schedules)
 
-    async def last_occurrences(self) -> Sequence[Occurrence]:
+    async def last_occurrences(self, *, now_ms: int) -> Sequence[Occurrence]:
         """See `Database.last_occurrences`."""
-        return await self._read(read_last_occurrences)
+        return await self._read(read_last_occurrences, now_ms=now_ms)
 
     async def occurrences(
         self, schedule_id: str, *, after_ms: int, before_ms: int, limit: int, scope: Scope = EVERYTHING

@@ -123,9 +123,9 @@ class PostgresQueries:
         """See `Store.schedules`."""
         return await self._read(self._database.schedules)
 
-    async def last_occurrences(self) -> Sequence[Occurrence]:
+    async def last_occurrences(self, *, now_ms: int) -> Sequence[Occurrence]:
         """See `Store.last_occurrences`."""
-        return await self._read(self._database.last_occurrences)
+        return await self._read(self._database.last_occurrences, now_ms=now_ms)
 
     async def occurrences(
         self, schedule_id: str, *, after_ms: int, before_ms: int, limit: int, scope: Scope = EVERYTHING

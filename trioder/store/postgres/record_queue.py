@@ -126,6 +126,10 @@ class RecordQueue:
         """Add an occurrence in its present state; return what was dropped for it."""
         return self._put(PendingOccurrence(occurrence=occurrence))
 
+    def has_occurrence(self, occurrence: Occurrence) -> bool:
+        """Whether a state of this occurrence waits."""
+        return PendingOccurrence(occurrence=occurrence).key in self._pending
+
     def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, tenant: str = ALL_TENANTS
     ) -> PendingDispatch | None:

@@ -58,7 +58,7 @@ _LAST_OCCURRENCES: LiteralString = f"""
     UNION ALL
     SELECT newest.* FROM schedules, LATERAL (
         SELECT {_OCCURRENCE_COLUMNS} FROM schedule_occurrences AS occurrence
-        WHERE occurrence.schedule_id = schedules.schedule_id
+        WHERE occurrence.schedule_id = schedules.schedule_id AND (state != 'missed' OR start_at <= %s)
         ORDER BY occurrence.start_at DESC LIMIT 1
     ) AS newest
     WHERE newest.state != 'running'
@@ -129,9 +129,9 @@ async def read_schedules(connection: Connection) -> Sequence[Schedule]:
     return [_schedule(row) for row in await found.fetchall()][::-1]
 
 
-async def read_last_occurrences(connection: Connection) -> Sequence[Occurrence]:
+async def read_last_occurrences(connection: Connection, *, now_ms: int) -> Sequence[Occurrence]:
     """See `Queries.last_occurrences`."""
-    found = await connection.execute(_LAST_OCCURRENCES)
+    found = await connection.execute(_LAST_OCCURRENCES, [timestamp(now_ms)])
     return [_occurrence(row) for row in await found.fetchall()]
 
 

@@ -186,6 +186,15 @@ class PostgresStore(PostgresQueries):
         """See `Store.record_occurrence`."""
         self._record_writer.notify(self._record_writer.queue.record_occurrence(occurrence))
 
+    async def wait_recorded(self, occurrence: Occurrence) -> bool:
+        """See `Store.wait_recorded`."""
+        await trio.lowlevel.checkpoint()
+        while self._record_writer.queue.has_occurrence(occurrence):
+            if self.health != "ok":
+                return False
+            await self._record_writer.wait_attempted()
+        return True
+
     def fleet_changed(self) -> None:
         """See `Store.fleet_changed`."""
         previous, self._fleet_mirrored = self._fleet_mirrored, trio.Event()
