@@ -196,6 +196,7 @@ class OccurrenceStepRow(Struct, kw_only=True):
 class OccurrenceRow(StartRow, kw_only=True):
     """An occurrence, past or to come. `reason` says why it is in its state, where the state does not."""
 
+    schedule_id: Id
     end: Time
     state: OccurrenceState
     reason: str | None
@@ -261,6 +262,7 @@ def schedule_response(
 def occurrence_row(occurrence: Occurrence, timezone: str) -> OccurrenceRow:
     """Return one occurrence."""
     return OccurrenceRow(
+        schedule_id=occurrence.schedule_id,
         start=format_ms(occurrence.start_ms),
         local_start=_local(occurrence.start_ms, timezone),
         end=format_ms(occurrence.end_ms),

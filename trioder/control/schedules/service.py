@@ -67,10 +67,17 @@ class Schedules:
         self._wall = wall
         self._rng = rng
 
-    async def create(self, request: ScheduleRequest) -> tuple[Schedule, Sequence[Overlap]]:
+    async def create(
+        self, request: ScheduleRequest, *, schedule_id: str | None = None, dry_run: bool = False
+    ) -> tuple[Schedule, Sequence[Overlap]]:
         """Create a schedule; its first occurrence begins at once if it is due.
 
         *Cancellation*: nothing was created.
+
+        Args:
+            request: what is asked.
+            schedule_id: a UUID that no schedule has; None for any.
+            dry_run: check it and find its overlaps only; nothing is created.
 
         Raises:
             ScheduleRefusedError: `not_found` when no asset of the target is in the fleet, else `bad_request`.
@@ -88,24 +95,13 @@ class Schedules:
                 "bad_request",
                 f"there are {len(active)} schedules with occurrences to come; the limit is {MAX_SCHEDULES}",
             )
-        now_ms = self._wall.now_ms()
         values = {name: getattr(request, name) for name in ScheduleRequest.__dataclass_fields__}
-        schedule = Schedule(
-            **values, schedule_id=str(UUID(int=self._rng.getrandbits(128), version=4)), created_ms=now_ms
-        )
+        schedule_id = schedule_id or str(UUID(int=self._rng.getrandbits(128), version=4))
+        schedule = Schedule(**values, schedule_id=schedule_id, created_ms=self._wall.now_ms())
         self._check_is_due(schedule)
-        overlaps = await find_overlaps(
-            schedule,
-            keys,
-            active,
-            keys_of=lambda other: target_keys(other, self._fleet),
-            starts_of=lambda other: starts_of(
-                other,
-                after_ms=now_ms - other.duration_s * 1000,
-                before_ms=now_ms + HORIZON_MS,
-                limit=MAX_STARTS,
-            ),
-        )
+        overlaps = await self.overlaps(schedule)
+        if dry_run:
+            return schedule, overlaps
         self.register.put_schedule(schedule, "created")
         log.info(
             "schedule created",
@@ -126,6 +122,23 @@ class Schedules:
             )
         self.runner.wake()
         return schedule, overlaps
+
+    async def overlaps(self, schedule: Schedule) -> Sequence[Overlap]:
+        """Return the first overlap with each other schedule, and with itself, from now on."""
+        now_ms = self._wall.now_ms()
+        others = [entry.schedule for entry in self.register if not entry.is_over]
+        return await find_overlaps(
+            schedule,
+            target_keys(schedule, self._fleet),
+            [other for other in others if other.schedule_id != schedule.schedule_id],
+            keys_of=lambda other: target_keys(other, self._fleet),
+            starts_of=lambda other: starts_of(
+                other,
+                after_ms=now_ms - other.duration_s * 1000,
+                before_ms=now_ms + HORIZON_MS,
+                limit=MAX_STARTS,
+            ),
+        )
 
     async def cancel(self, schedule_id: str, *, requested_by: str, scope: Scope = EVERYTHING) -> Schedule:
         """Cancel a schedule: none of its occurrences begins, and those that run end at 0 MW.
