@@ -118,7 +118,8 @@ class AckTracker:
         dispatch = self._registry.history.by_wire_id(ack.dispatch_id)
         is_report = ack.status.lower() == "active"
         if dispatch is None or (dispatch.adopted and key not in dispatch.setpoints):
-            if is_report and ack.setpoint_mw is not None:
+            is_expected = ack.dispatch_id in self._registry.expected
+            if is_report and ack.setpoint_mw is not None and not is_expected:
                 self._adopt(ack, session, key, dispatch)
             else:
                 self._log.ignored(ack, session, "there is no such dispatch, or no longer")

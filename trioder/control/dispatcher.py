@@ -51,6 +51,7 @@ class Dispatcher:
     Attributes:
         limits: the nameplates that apply; those of the fleet file until agents report smaller ones.
         history: the dispatches in memory.
+        expected: the ids of dispatches that are about to be started: see `DispatchRegistry`.
         stops: the emergency stops.
         site_limits: the limits of sites; `enforce_site_limits` after a change.
         site_power: what the setpoints of sites amount to.
@@ -80,6 +81,7 @@ class Dispatcher:
             fleet=fleet, store=store, counters=counters, events=events, wall=wall
         )
         self.history = self._registry.history
+        self.expected = self._registry.expected
         self._delivery = Delivery(
             fleet=fleet, sessions=sessions, registry=self._registry, counters=counters, wall=wall, rng=rng
         )

@@ -45,6 +45,7 @@ class DispatchRegistry:
         tracked: the setpoints whose assets' power is compared with them, by asset.
         claimed: the assets whose setpoint is another one, or has ended, since this was emptied.
         vacated: the assets whose setpoint has ended, and for which a deferred one waits.
+        expected: the dispatches that are about to be started; agents may have setpoints of them already.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class DispatchRegistry:
         self.tracked: dict[int, AssetSetpoint] = {}
         self.vacated: set[int] = set()
         self.claimed: set[int] = set()
+        self.expected: set[str] = set()
         self._asset_ids = fleet.asset_ids
         self._fleet = fleet
         self._store = store

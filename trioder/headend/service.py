@@ -318,4 +318,7 @@ async def _recover(dispatcher: Dispatcher, schedules: Schedules, alarms: AlarmEn
     except StoreUnavailableError as error:
         # Agents report the setpoints in force; those that were still queued are lost.
         log.warning("dispatches from before the start cannot be read", reason=str(error))
+    if schedules.runner.is_loaded:
+        # Before agents report what they have of the steps that apply now.
+        await schedules.runner.run_due()
     await alarms.restore()

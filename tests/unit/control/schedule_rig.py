@@ -1,4 +1,4 @@
-"""Schedules over a dispatcher, batteries that obey, and a disk that survives the headend; on a still clock."""
+"""Schedules over a dispatcher, batteries that obey, and a disk that outlives a headend; on a still clock."""
 
 import random
 from collections.abc import Collection, Sequence
@@ -12,7 +12,7 @@ from trioder.control.schedules.service import Schedules
 from trioder.domain.dispatch import AllocationOf, DispatchRecord, DispatchTarget, with_allocations
 from trioder.domain.schedules import Occurrence, Schedule, ScheduleRequest, ScheduleStep
 from trioder.gateway.sessions import Session
-from trioder.store.interface import StoreUnavailableError
+from trioder.store.interface import StoreHealth, StoreUnavailableError
 from trioder.store.none import NoneStore
 from trioder.wire.records import Acknowledgement
 
@@ -29,7 +29,7 @@ class Disk:
 
 
 class JournalStore(NoneStore):
-    """Writes in order, and only when `write` is called or somebody waits; what is not written dies with it."""
+    """Writes in order, and only when `write` is called or somebody waits; what is not written is lost."""
 
     def __init__(self, disk: Disk) -> None:
         super().__init__()
@@ -37,6 +37,10 @@ class JournalStore(NoneStore):
         self.away = False
         self.pending: list[Schedule | Occurrence | DispatchRecord] = []
         self._newest: dict[str, DispatchRecord] = dict(disk.dispatches)
+
+    @property
+    def health(self) -> StoreHealth:
+        return "error" if self.away else "ok"
 
     def write(self, count: int = 1_000_000) -> None:
         written, self.pending = self.pending[:count], self.pending[count:]
@@ -251,6 +255,7 @@ class Rig:
     async def run(self, seconds: float, *, every_s: float = 1.0) -> None:
         """Let time pass with the headend."""
         end_s = self.passed_s + seconds
+        await self.run_due()
         while self.passed_s < end_s:
             self.pass_time(min(every_s, end_s - self.passed_s))
             self.dispatcher.maintain()

@@ -1,5 +1,7 @@
 """Schedules begin by the clock, step by step, once, and end in time."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.control.driver import dispatch_one
@@ -184,18 +186,12 @@ async def test_what_has_begun_and_what_is_no_occurrence_cannot_be_skipped(start_
 async def test_a_step_that_is_refused_is_recorded_and_the_others_are_begun() -> None:
     rig = await started()
     schedule = await rig.create((30, 5.0), (30, 8.0), (30, 4.0))
-    rig.parts.fleet.assets[0] = _smaller(rig)
+    rig.parts.fleet.assets[0] = replace(rig.parts.fleet.assets[0], max_mw=6.0, min_mw=-6.0)
     await rig.run(105)
     assert rig.seconds() == [(10.0, 5.0), (40.0, 0.0), (70.0, 4.0), (100.0, 0.0)]
     occurrence = rig.only(schedule)
     assert (occurrence.state, len(occurrence.dispatch_ids)) == ("completed", 2)
     assert "takes -6.0 to 6.0 MW" in occurrence.steps[1].refusal
-
-
-def _smaller(rig: Rig):  # type: ignore[no-untyped-def]  # a test's shorthand
-    from dataclasses import replace
-
-    return replace(rig.parts.fleet.assets[0], max_mw=6.0, min_mw=-6.0)
 
 
 async def test_a_group_without_an_asset_waits_for_one() -> None:

@@ -110,7 +110,10 @@ class StepStarter:
         if not is_known:
             keys = target_keys(entry.schedule, self._fleet)
             if not await self._may_begin(entry.schedule, dispatch_id, keys):
+                # What agents have of it, if it was begun before the start, is split anew then.
+                self._dispatcher.expected.add(dispatch_id)
                 return False
+            self._dispatcher.expected.discard(dispatch_id)
             request = _request(
                 entry, start_ms, number, keys, terms=terms, now_ms=self._wall.now_ms(), ends_ms=ends_ms
             )
@@ -137,6 +140,10 @@ class StepStarter:
             )
         if occurrence.start_ms not in entry.running:
             return
+        for number in range(len(entry.schedule.steps)):
+            self._dispatcher.expected.discard(
+                step_dispatch_id(occurrence.schedule_id, occurrence.start_ms, number)
+            )
         refusals = [step.refusal for step in occurrence.steps if step.refusal]
         reason = refusals[-1] if refusals else ""
         if not dispatch_ids and not reason:
