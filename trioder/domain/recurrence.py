@@ -255,8 +255,7 @@ class _CountedInterval(int):
     """An interval that can be added `steps` times.
 
     dateutil ends at `until` only if it finds a time after it. A rule that never applies is searched to the
-    year 9999, which takes up to a minute; the one thing that dateutil does in every period is to add the
-    interval.
+    year 9999, which takes seconds; the one thing that dateutil does in every period is to add the interval.
     """
 
     steps: int
