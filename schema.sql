@@ -376,6 +376,50 @@ CREATE INDEX IF NOT EXISTS events_agent_id ON events (agent_id, number DESC);
 CREATE INDEX IF NOT EXISTS events_asset_id ON events (asset_id, number DESC) WHERE asset_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_recorded_at ON events (recorded_at);
 
+-- Schedules, and of each the occurrences that have begun or are over, in their newest state. start_local: the wall time of
+-- the first occurrence in timezone. target_id: of an asset or a site. site_ids: what it lies within; NULL for the whole
+-- fleet of its tenant. tenant: * for several tenants' assets. steps: [{"duration_s", "mw"}], one after the other.
+-- skipped: starts that do not begin. Of an occurrence, steps: [{"number", "dispatch_id", "refusal"}].
+
+CREATE TABLE IF NOT EXISTS schedules (
+    schedule_id   uuid PRIMARY KEY,
+    tenant        text NOT NULL,
+    site_ids      uuid[],
+    target        text NOT NULL,
+    target_id     uuid,
+    asset_ids     uuid[] NOT NULL,
+    start_local   timestamp NOT NULL,
+    timezone      text NOT NULL,
+    recurrence    text,
+    steps         jsonb NOT NULL,
+    misfire_s     integer NOT NULL,
+    strategy      text,
+    requested_by  text NOT NULL,
+    created_at    timestamptz NOT NULL,
+    cancelled_at  timestamptz,
+    cancelled_by  text NOT NULL,
+    skipped       timestamptz[] NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS schedules_created_at ON schedules (created_at DESC);
+
+CREATE TABLE IF NOT EXISTS schedule_occurrences (
+    schedule_id  uuid NOT NULL,
+    start_at     timestamptz NOT NULL,
+    end_at       timestamptz NOT NULL,
+    state        text NOT NULL,
+    reason       text NOT NULL,
+    steps        jsonb NOT NULL,
+    begun_at     timestamptz,
+    changed_at   timestamptz,
+    tenant       text NOT NULL,
+    site_ids     uuid[],
+    PRIMARY KEY (schedule_id, start_at)
+);
+
+CREATE INDEX IF NOT EXISTS schedule_occurrences_running ON schedule_occurrences (start_at) WHERE state = 'running';
+CREATE INDEX IF NOT EXISTS schedule_occurrences_start_at ON schedule_occurrences (start_at);
+
 -- The state of telemetry retention between runs (one row), and what it holds until an operator confirms
 -- (python -m trioder.store confirm-retention). Days are UTC; *_before: everything dated before.
 
@@ -488,10 +532,30 @@ CREATE POLICY events_in_scope ON events FOR SELECT USING (
     END
 );
 
+ALTER TABLE schedules ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS schedules_in_scope ON schedules;
+CREATE POLICY schedules_in_scope ON schedules FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+    AND CASE
+        WHEN (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]) IS NULL THEN true
+        ELSE cardinality(site_ids) > 0 AND site_ids <@ (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[])
+    END
+);
+
+ALTER TABLE schedule_occurrences ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS schedule_occurrences_in_scope ON schedule_occurrences;
+CREATE POLICY schedule_occurrences_in_scope ON schedule_occurrences FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+    AND CASE
+        WHEN (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]) IS NULL THEN true
+        ELSE cardinality(site_ids) > 0 AND site_ids <@ (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[])
+    END
+);
+
 ALTER TABLE audit ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS audit_in_scope ON audit;
 CREATE POLICY audit_in_scope ON audit FOR SELECT USING (
     (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
 );
 
-INSERT INTO schema_version (version) VALUES (6) ON CONFLICT DO NOTHING;
+INSERT INTO schema_version (version) VALUES (7) ON CONFLICT DO NOTHING;

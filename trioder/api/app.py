@@ -21,6 +21,7 @@ from trioder.api.routes.dispatch import dispatch_blueprint
 from trioder.api.routes.fleet import assets_blueprint, fleet_blueprint
 from trioder.api.routes.health import health_blueprint
 from trioder.api.routes.metrics import Metrics
+from trioder.api.routes.schedules import schedules_blueprint
 from trioder.api.routes.site_limits import site_limits_blueprint
 from trioder.api.routes.stops import stops_blueprint
 from trioder.api.routes.telemetry import telemetry_blueprint
@@ -84,6 +85,7 @@ def create_app(headend: Headend, options: RestOptions | None = None) -> QuartTri
     for blueprint in (
         telemetry_blueprint(headend, indexes),
         dispatch_blueprint(headend, indexes, access, counters),
+        schedules_blueprint(headend, indexes, access),
         stops_blueprint(headend, indexes, access),
         agents_blueprint(headend, indexes),
         alarms_blueprint(headend, indexes, access),

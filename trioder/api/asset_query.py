@@ -146,6 +146,16 @@ class FleetIndex:
         one_of_each_site = {assets[key].site_id: key for key in keys}.values()
         return {self._fleet.tenant_of(key) for key in one_of_each_site}
 
+    def ids_of(self, keys: Sequence[int]) -> Sequence[str]:
+        """Return the ids of these assets."""
+        assets = self._fleet.assets
+        return tuple(assets[key].id for key in keys)
+
+    def site_ids_of(self, keys: Sequence[int]) -> set[str]:
+        """Return the sites of these assets."""
+        assets = self._fleet.assets
+        return {assets[key].site_id for key in keys}
+
     def _position_of(self, key: int) -> int:
         return key if self._position_by_key is None else self._position_by_key[key]
 

@@ -10,6 +10,7 @@ from trioder.access.table import AccessTable
 from trioder.access.watch import AccessWatch
 from trioder.control.alarms.engine import AlarmEngine
 from trioder.control.dispatcher import Dispatcher
+from trioder.control.schedules.service import Schedules
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
@@ -28,6 +29,7 @@ class Headend:
     """The parts of an open headend.
 
     Attributes:
+        schedules: begins dispatches by the clock.
         alarms: raises and clears all alarms.
         clocks: the agents' clocks, as far as they are known.
         started_s: when the headend started, on Trio's clock.
@@ -45,6 +47,7 @@ class Headend:
     latest: LatestState
     sessions: SessionRegistry
     dispatcher: Dispatcher
+    schedules: Schedules
     alarms: AlarmEngine
     ingest: Ingest
     store: Store

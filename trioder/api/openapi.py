@@ -31,6 +31,7 @@ def documented(
     role: Role | None,
     query: type[msgspec.Struct] = NoQuery,
     body: type[msgspec.Struct] | None = None,
+    status: int = 200,
     errors: tuple[int, ...] = (),
     also: dict[int, Any] | None = None,
 ) -> Callable[[F], F]:
@@ -40,15 +41,16 @@ def documented(
     `AccessControl`.
 
     Args:
-        response: the type of the body of a 200.
+        response: the type of the body of a success.
         role: the lowest role that may use it; None for a route that needs no token.
         query: the query parameters.
         body: the type of the request's body.
+        status: of a success.
         errors: further statuses of errors.
-        also: the bodies of other statuses than 200.
+        also: the bodies of other statuses than `status`.
     """
     implied = {400, 401, 421, 429, 500, 503} | ({403} if role in {"operator", "admin"} else set())
-    responses: dict[int, Any] = {200: response, **(also or {})}
+    responses: dict[int, Any] = {status: response, **(also or {})}
     responses |= dict.fromkeys(sorted({*implied, *errors}), ErrorBody)
     describe: Callable[[F], F] = document(
         querystring=query,

@@ -52,8 +52,12 @@ def _reason(error: Exception) -> str:
 
 def _refuse_duplicate_fields(body: bytes) -> None:
     # Decoders disagree on which of two values counts; a dispatch must not depend on that. The body was
-    # decoded before, so it is a flat object and this cannot fail.
-    names = [name for name, _ in json.loads(body, object_pairs_hook=list)]
+    # decoded before, so this cannot fail.
+    json.loads(body, object_pairs_hook=_check_names)
+
+
+def _check_names(fields: list[tuple[str, object]]) -> None:
+    names = [name for name, _ in fields]
     for name in names:
         if names.count(name) > 1:
             raise ApiError(400, f"the body has the field {preview(name)} more than once")

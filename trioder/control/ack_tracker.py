@@ -119,7 +119,8 @@ class AckTracker:
         dispatch = self._registry.history.by_wire_id(ack.dispatch_id, tenant=tenant)
         is_report = ack.status.lower() == "active"
         if dispatch is None or (dispatch.adopted and key not in dispatch.setpoints):
-            if is_report and ack.setpoint_mw is not None:
+            is_expected = ack.dispatch_id in self._registry.expected
+            if is_report and ack.setpoint_mw is not None and not is_expected:
                 self._adopt(ack, session, key, dispatch, tenant=tenant)
             else:
                 self._log.ignored(ack, session, "there is no such dispatch, or no longer")
@@ -132,6 +133,9 @@ class AckTracker:
         elif is_report and setpoint is not None and not setpoint.is_open:
             # An earlier setpoint of the dispatch is active: its successor was lost with a session.
             self._clear_ended(setpoint, ack, session)
+        elif is_report and setpoint is None and self._registry.active.current_open(key) is None:
+            # It was split anew without this asset, as its record was lost with the headend before.
+            self._delivery.set_standing(key, 0.0)
         else:
             self._log.ignored(ack, session, "its asset has another part of the command by now")
 

@@ -20,6 +20,7 @@ from trioder.domain.dispatch import (
     DispatchTarget,
     GroupRequest,
     RequestTerms,
+    StepTerms,
     Strategy,
 )
 from trioder.domain.fleet import Fleet
@@ -118,8 +119,9 @@ class DispatchBuilder:
                 f"expires_in_s is {expires_in_s}; it must be more than 0 and at most {MAX_EXPIRES_IN_S:g} s",
             )
         duration_s, valid_until_ms = request.duration_s, request.valid_until_ms
+        step = request.step
         return Dispatch(
-            dispatch_id=self._new_id(),
+            dispatch_id=self._new_id() if step is None else step.dispatch_id,
             number=next(self._numbers),
             target=target,
             mw=request.mw,
@@ -132,6 +134,7 @@ class DispatchBuilder:
             tenant=request.tenant,
             requested_by=request.requested_by,
             priority=request.priority,
+            step=step,
             dispatched_ms=now_ms,
             queue_until_ms=now_ms + round(expires_in_s * 1000),
             ends_ms=valid_until_ms if duration_s is None else now_ms + duration_s * 1000,
@@ -172,7 +175,9 @@ def _check_finite(name: str, mw: float) -> None:
         raise DispatchRefusedError("bad_request", f"{name} is {mw}; it must be a finite number")
 
 
-def dispatch_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatch | None:
+def dispatch_of(
+    record: DispatchRecord, fleet: Fleet, *, now_ms: int, step: StepTerms | None = None
+) -> Dispatch | None:
     """Return the dispatch as it was recorded; None when it had ended, unless it was cancelled.
 
     The agents of a cancelled one may have been away: what they report must be recognised.
@@ -198,6 +203,7 @@ def dispatch_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatc
         tenant=record.tenant,
         requested_by=record.requested_by,
         priority=record.priority,
+        step=step,
         shortfall_mw=record.shortfall_mw,
         reallocations=list(record.resplits),
     )

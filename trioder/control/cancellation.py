@@ -1,9 +1,11 @@
-"""Ends setpoints early: by a command, or as their asset is another tenant's; it goes to its reversion."""
+"""Ends dispatches or setpoints early: by a command, when their time is over, or in another tenant's hands.
+Open setpoints are cancelled, completed or failed, and their assets go to their reversions.
+"""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from trioder.control.delivery import Delivery
-from trioder.control.model import Dispatch
+from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.priorities import Priorities
 from trioder.control.registry import LEFT_THE_TENANT, DispatchRegistry
 from trioder.process.slices import Steps, parts_of
@@ -25,13 +27,30 @@ class Cancellation:
 
         An asset for which a deferred setpoint waits gets that one instead of its reversion.
         """
+
+        def cancel(setpoint: AssetSetpoint) -> bool:
+            return self._registry.transition(setpoint, "cancelled", reason=reason)
+
+        return (yield from self._end_steps(dispatch, cancel))
+
+    def complete_steps(self, dispatch: Dispatch, *, reason: str) -> Steps[int]:
+        """Do the same with a dispatch whose time is over, though not that of its setpoints: they complete."""
+
+        def complete(setpoint: AssetSetpoint) -> bool:
+            if setpoint.tracking_ms is None and setpoint.state in {"queued", "deferred"}:
+                return self._registry.transition(setpoint, "expired", reason=reason)
+            return self._registry.end(setpoint, reason)
+
+        return (yield from self._end_steps(dispatch, complete))
+
+    def _end_steps(self, dispatch: Dispatch, end: Callable[[AssetSetpoint], bool]) -> Steps[int]:
         dispatch.is_ending = True
-        cancelled = 0
+        ended = 0
         try:
             for part in parts_of(tuple(dispatch.setpoints.values())):
                 for setpoint in part:
-                    if self._registry.transition(setpoint, "cancelled", reason=reason):
-                        cancelled += 1
+                    if end(setpoint):
+                        ended += 1
                         # One that was never sent has been obeyed by the headend's model alone.
                         if setpoint.sent_ms is not None:
                             self._delivery.release(setpoint)
@@ -41,7 +60,7 @@ class Cancellation:
         finally:
             dispatch.is_ending = False
         yield from self._registry.record_steps(dispatch)
-        return cancelled
+        return ended
 
     def end_foreign(self, dispatch: Dispatch, keys: Iterable[int]) -> None:
         """Fail the setpoints of those of the assets that are not the dispatch's tenant's any more.

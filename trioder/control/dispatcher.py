@@ -4,7 +4,7 @@ The rest of the headend uses dispatch through this module.
 """
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import structlog
@@ -24,14 +24,20 @@ from trioder.control.site_power import SitePower
 from trioder.control.starting import Starter
 from trioder.control.stops import Stops
 from trioder.control.tracking import Tracking
-from trioder.domain.dispatch import DispatchRecord, DispatchRefusedError, DispatchRequest, GroupRequest
+from trioder.domain.dispatch import (
+    DispatchRecord,
+    DispatchRefusedError,
+    DispatchRequest,
+    GroupRequest,
+    StepTerms,
+)
 from trioder.domain.fleet import Fleet, FleetChange
 from trioder.domain.telemetry import Samples
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import Session, SessionRegistry
 from trioder.ingest.latest import LatestState
-from trioder.process.slices import run_at_once, run_in_slices
+from trioder.process.slices import Steps, run_at_once, run_in_slices
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import Store
 from trioder.wire.records import Acknowledgement
@@ -47,6 +53,7 @@ class Dispatcher:
     Attributes:
         limits: the nameplates that apply; those of the fleet file until agents report smaller ones.
         history: the dispatches in memory.
+        expected: the ids of dispatches that are about to be started: see `DispatchRegistry`.
         stops: the emergency stops.
         site_limits: the limits of sites; `enforce_site_limits` after a change.
         site_power: what the setpoints of sites amount to.
@@ -76,6 +83,7 @@ class Dispatcher:
             fleet=fleet, store=store, counters=counters, events=events, wall=wall
         )
         self.history = self._registry.history
+        self.expected = self._registry.expected
         self._delivery = Delivery(
             fleet=fleet, sessions=sessions, registry=self._registry, counters=counters, wall=wall, rng=rng
         )
@@ -170,7 +178,7 @@ class Dispatcher:
         """
         with self._refusal_logged(target=request.target.kind, mw=request.mw, duration_s=request.duration_s):
             dispatch = self._builder.build_group(request)
-            run_at_once(self._allocator.allocate_steps(dispatch))
+            run_at_once(self._allocate_steps(dispatch))
         return dispatch if dry_run else self._start(dispatch)
 
     async def dispatch_group_in_slices(
@@ -193,7 +201,7 @@ class Dispatcher:
         with self._refusal_logged(target=request.target.kind, mw=request.mw, duration_s=request.duration_s):
             dispatch = self._builder.build_group(request)
             async with self._large_group:
-                await run_in_slices(self._allocator.allocate_steps(dispatch))
+                await run_in_slices(self._allocate_steps(dispatch))
                 # From here on it is dispatched, whether or not the caller still waits.
                 with trio.CancelScope(shield=not dry_run):
                     steps = (
@@ -219,6 +227,22 @@ class Dispatcher:
                 requested_by=requested_by,
             )
         return await self.record_in_slices(dispatch)
+
+    async def complete_in_slices(self, dispatch: Dispatch, *, reason: str) -> None:
+        """End a dispatch whose time is over before that of its setpoints; its assets go to their reversions.
+
+        *Cancellation*: it is finished first, which takes bounded time.
+        """
+        with trio.CancelScope(shield=True):
+            await run_in_slices(self._cancellation.complete_steps(dispatch, reason=reason))
+
+    def new_id(self) -> str:
+        """Return a new UUID."""
+        return self._delivery.new_id()
+
+    def is_available(self, key: int) -> bool:
+        """Return whether a group can use an asset now: connected, with a good and fresh sample."""
+        return self._allocator.is_available(key)
 
     def record_of(self, dispatch: Dispatch) -> DispatchRecord:
         """Return the present record of a dispatch."""
@@ -303,10 +327,23 @@ class Dispatcher:
         """Record all changes."""
         self._registry.flush()
 
-    def recover(self, records: Iterable[DispatchRecord]) -> None:
-        """Continue the dispatches that were open when the headend before this one stopped."""
+    def recover(
+        self, records: Iterable[DispatchRecord], *, steps: Mapping[str, StepTerms] | None = None
+    ) -> None:
+        """Continue the dispatches that were open when the headend before this one stopped.
+
+        Args:
+            records: of the dispatches.
+            steps: of schedules, by the id of their dispatch.
+        """
+        steps = steps or {}
         for record in sorted(records, key=lambda record: record.dispatched_ms):
-            dispatch = dispatch_of(record, self._fleet, now_ms=self._wall.now_ms())
+            dispatch = dispatch_of(
+                record,
+                self._fleet,
+                now_ms=self._wall.now_ms(),
+                step=steps.get(record.dispatch_id),
+            )
             if dispatch is not None:
                 self._registry.recover(dispatch)
                 self._delivery.dispatch_recovered(dispatch)
@@ -356,6 +393,12 @@ class Dispatcher:
     def deviating(self) -> int:
         """Return how many setpoints are deviating."""
         return sum(dispatch.count_by_state["deviating"] for dispatch in self.history)
+
+    def _allocate_steps(self, dispatch: Dispatch) -> Steps[None]:
+        yield from self._allocator.allocate_steps(dispatch)
+        if dispatch.step is not None and dispatch.step.wire_id:
+            for setpoint in dispatch.setpoints.values():
+                setpoint.wire_id = dispatch.step.wire_id
 
     def _start(self, dispatch: Dispatch) -> Dispatch:
         run_at_once(self._starter.start_steps(dispatch))

@@ -22,6 +22,7 @@ from trioder.domain.dispatch import (
     ExcludedAssetRecord,
     Priority,
     ReallocationRecord,
+    StepTerms,
     Strategy,
 )
 from trioder.domain.lifecycle import (
@@ -199,6 +200,7 @@ class Dispatch:
         tenant: whose assets; `ALL_TENANTS` for several tenants' together.
         requested_by: the principal's name.
         priority: `emergency` for a stop.
+        step: of a schedule; None for others.
         candidate_keys: the assets that were asked for.
         excluded: the assets that were allocated nothing: the reason for programs and for people.
         shortfall_mw: the part of the total that no asset can hold.
@@ -234,6 +236,7 @@ class Dispatch:
     tenant: str = DEFAULT_TENANT
     requested_by: str = ""
     priority: Priority = "operator"
+    step: StepTerms | None = None
     candidate_keys: Sequence[int] = ()
     setpoints: dict[int, AssetSetpoint] = field(default_factory=dict)
     excluded: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -337,12 +340,7 @@ class Dispatch:
             setpoint.shift_times(by_ms)
 
     def record(self, asset_ids: Sequence[str], *, whole: bool = True) -> DispatchRecord:
-        """Return its record.
-
-        Args:
-            asset_ids: of the fleet, by key.
-            whole: with each asset's allocation.
-        """
+        """Return its record; `asset_ids` are the fleet's, by key; `whole`: with each asset's allocation."""
         return run_at_once(self.record_steps(asset_ids, whole=whole))
 
     def record_steps(self, asset_ids: Sequence[str], *, whole: bool = True) -> Steps[DispatchRecord]:

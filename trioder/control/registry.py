@@ -47,6 +47,7 @@ class DispatchRegistry:
         tracked: the setpoints whose assets' power is compared with them, by asset.
         claimed: the assets whose setpoint is another one, or has ended, since this was emptied.
         vacated: the assets whose setpoint has ended, and for which a deferred one waits.
+        expected: the dispatches that are about to be started; agents may have setpoints of them already.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class DispatchRegistry:
         self.tracked: dict[int, AssetSetpoint] = {}
         self.vacated: set[int] = set()
         self.claimed: set[int] = set()
+        self.expected: set[str] = set()
         self._asset_ids = fleet.asset_ids
         self._fleet = fleet
         self._store = store
@@ -130,7 +132,7 @@ class DispatchRegistry:
             return False
         if current is not None:
             is_equal = current.dispatch.priority == dispatch.priority
-            if is_equal and current.dispatch.number > dispatch.number and not dispatch.is_stop:
+            if is_equal and _order(current.dispatch) > _order(dispatch) and not dispatch.is_stop:
                 self.transition(setpoint, "superseded", reason=f"by {current.dispatch.dispatch_id}")
                 return False
             if (not is_equal or dispatch.is_stop) and _outranks(current, setpoint):
@@ -140,7 +142,7 @@ class DispatchRegistry:
         self.claimed.add(key)
         if current is not None:
             if is_equal:
-                self.transition(current, "superseded", reason=f"by {dispatch.dispatch_id}")
+                self._supersede(current, dispatch)
             else:
                 self._defer(current, behind=setpoint)
         self._update_tracking(setpoint)
@@ -153,15 +155,24 @@ class DispatchRegistry:
         dispatch = setpoint.dispatch
         equal = [one for one in waiting if one.dispatch.priority == dispatch.priority]
         for rival in [] if dispatch.is_stop else equal:
-            if rival.dispatch.number > dispatch.number:
+            if _order(rival.dispatch) > _order(dispatch):
                 self.transition(setpoint, "superseded", reason=f"by {rival.dispatch.dispatch_id}")
                 return False
-            self.transition(rival, "superseded", reason=f"by {dispatch.dispatch_id}")
+            self._supersede(rival, dispatch)
         # One that waits for an asset without a setpoint is about to take it over.
         if current is None and _outranks(waiting[0], setpoint):
             self._defer(setpoint, behind=waiting[0])
             return False
         return True
+
+    def _supersede(self, former: AssetSetpoint, dispatch: Dispatch) -> None:
+        """A dispatch of the same priority gets the asset; the step before it in a schedule was over."""
+        if dispatch.step is None or former.dispatch.dispatch_id != dispatch.step.former_id:
+            self.transition(former, "superseded", reason=f"by {dispatch.dispatch_id}")
+        elif former.tracking_ms is None and former.state in {"queued", "deferred"}:
+            self.transition(former, "expired", reason=f"its step was over, {dispatch.dispatch_id} follows")
+        else:
+            self.end(former, f"its step is over, {dispatch.dispatch_id} follows")
 
     def _defer(self, setpoint: AssetSetpoint, *, behind: AssetSetpoint) -> None:
         other = behind.dispatch
@@ -279,6 +290,11 @@ class DispatchRegistry:
             mean_mw=setpoint.mean_mw,
             reason=setpoint.reason,
         )
+
+
+def _order(dispatch: Dispatch) -> tuple[tuple[int, int], int]:
+    """Of two dispatches with the same priority, the one with the higher order has the asset."""
+    return (0, 0) if dispatch.step is None else dispatch.step.precedence, dispatch.number
 
 
 def _outranks(setpoint: AssetSetpoint, newer: AssetSetpoint) -> bool:

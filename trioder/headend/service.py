@@ -6,7 +6,7 @@ Sockets, signals and the environment are handled in `__main__`; everything here 
 """
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,8 @@ from trioder.api.context import Headend
 from trioder.control.alarms.engine import AlarmEngine
 from trioder.control.alarms.probes import HostPaths
 from trioder.control.dispatcher import Dispatcher
+from trioder.control.schedules.service import Schedules
+from trioder.domain.dispatch import StepTerms
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
@@ -96,6 +98,7 @@ async def open_headend(
         wall=wall,
         rng=rng,
     )
+    schedules = Schedules(fleet=fleet, dispatcher=dispatcher, store=store, events=events, wall=wall, rng=rng)
     ingest = Ingest(fleet=fleet, latest=latest, store=store, counters=counters, events=events, wall=wall)
     access_control = Access(
         table=access or AccessTable(),
@@ -160,12 +163,12 @@ async def open_headend(
         counters=counters,
         agents=clocks,
         sessions=sessions,
-        users=[latest, ingest, link_service, dispatcher],
+        users=[latest, ingest, link_service, dispatcher, schedules.runner],
     )
     health = HealthStatus()
     health.set_serving(AGENT_LINK_STREAM.service, True)
     store.listen(ingest)
-    await _recover(dispatcher, alarms, access_control, store)
+    await _recover(dispatcher, schedules, alarms, access_control, store)
 
     async def stop() -> None:
         closing.set()
@@ -176,6 +179,7 @@ async def open_headend(
             access_control.run,
             dispatcher.run,
             alarms.run,
+            schedules.runner.run,
             clock.run,
             partial(ticker.run, tick_s),
             partial(_end_sessions, closing, sessions, health),
@@ -186,6 +190,7 @@ async def open_headend(
             latest=latest,
             sessions=sessions,
             dispatcher=dispatcher,
+            schedules=schedules,
             alarms=alarms,
             ingest=ingest,
             store=store,
@@ -240,16 +245,26 @@ async def _end_sessions(closing: trio.Event, sessions: SessionRegistry, health: 
         session.end_with(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
 
 
-async def _recover(dispatcher: Dispatcher, alarms: AlarmEngine, access_control: Access, store: Store) -> None:
+async def _recover(
+    dispatcher: Dispatcher, schedules: Schedules, alarms: AlarmEngine, access_control: Access, store: Store
+) -> None:
     """Read what was before the start, before anybody is served."""
+    steps: Mapping[str, StepTerms] = {}
+    try:
+        steps = await schedules.runner.load()
+    except StoreUnavailableError as error:
+        log.warning("schedules from before the start cannot be read: none begins before", reason=str(error))
     try:
         dispatcher.site_limits.recover(await store.site_limits())
     except StoreUnavailableError as error:
         log.warning("limits of sites from before the start cannot be read", reason=str(error))
     try:
-        dispatcher.recover(await store.open_dispatches())
+        dispatcher.recover(await store.open_dispatches(), steps=steps)
     except StoreUnavailableError as error:
         # Agents report the setpoints in force; those that were still queued are lost.
         log.warning("dispatches from before the start cannot be read", reason=str(error))
+    if schedules.runner.is_loaded:
+        # Before agents report what they have of the steps that apply now.
+        await schedules.runner.run_due()
     await alarms.restore()
     await access_control.agents.identities.load()

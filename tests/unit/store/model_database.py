@@ -11,6 +11,7 @@ from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, 
 from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import PastSample
 from trioder.store.postgres.batch_queue import PendingBatch
@@ -213,6 +214,23 @@ class ModelDatabase(NoReads):
         await trio.lowlevel.checkpoint()
         self._check_there()
         return self.audited.newest_events(which, limit=limit)
+
+    async def schedules(self) -> Sequence[Schedule]:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        return list(self.audited.schedules.values())
+
+    async def last_occurrences(self, *, now_ms: int) -> Sequence[Occurrence]:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        return self.audited.last_occurrences(now_ms=now_ms)
+
+    async def occurrences(
+        self, schedule_id: str, *, after_ms: int, before_ms: int, limit: int, scope: Scope = EVERYTHING
+    ) -> Sequence[Occurrence]:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        return self.audited.occurrences_of(schedule_id, after_ms=after_ms, before_ms=before_ms, limit=limit)
 
     def _check_there(self) -> None:
         if self.away:

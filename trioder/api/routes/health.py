@@ -24,6 +24,7 @@ _LINKS = (
     "fleet",
     "telemetry",
     "dispatch",
+    "schedules",
     "agents",
     "agents/sessions",
     "alarms",

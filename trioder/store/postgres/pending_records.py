@@ -12,7 +12,9 @@ from uuid import uuid4
 from trioder.domain.access import AuditRecord, IdentityBinding
 from trioder.domain.alarms import Alarm, EventRecord
 from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
+from trioder.process.rfc3339 import format_ms
 from trioder.store.records import SessionRecord
 
 _RECORD_BYTES = 1_000
@@ -292,3 +294,50 @@ class PendingEvent(PendingRecord):
     def size(self) -> int:
         """See `PendingRecord.size`."""
         return _RECORD_BYTES + len(self.event.message) + _ID_BYTES * len(self.event.site_ids or ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingSchedule(PendingRecord):
+    """The newest state of a schedule to be written."""
+
+    schedule: Schedule
+
+    @property
+    def key(self) -> str:
+        """The schedule's id: no bare UUID, as the other keys are."""
+        return f"schedule {self.schedule.schedule_id}"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """See `PendingRecord.names`."""
+        return {"schedule_id": self.schedule.schedule_id}
+
+    @property
+    def size(self) -> int:
+        """See `PendingRecord.size`."""
+        schedule = self.schedule
+        ids = len(schedule.asset_ids) + len(schedule.site_ids or ()) + len(schedule.skipped)
+        return _RECORD_BYTES + _ID_BYTES * (ids + len(schedule.steps))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingOccurrence(PendingRecord):
+    """The newest state of an occurrence to be written."""
+
+    occurrence: Occurrence
+
+    @property
+    def key(self) -> str:
+        """The schedule's id and the start."""
+        return f"occurrence {self.occurrence.schedule_id} {self.occurrence.start_ms}"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """See `PendingRecord.names`."""
+        occurrence = self.occurrence
+        return {"schedule_id": occurrence.schedule_id, "start": format_ms(occurrence.start_ms)}
+
+    @property
+    def size(self) -> int:
+        """See `PendingRecord.size`."""
+        return _RECORD_BYTES + 2 * _ID_BYTES * len(self.occurrence.steps)

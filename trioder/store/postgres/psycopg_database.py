@@ -13,6 +13,7 @@ from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import PastSample
 from trioder.process.wall_time import WallClock
@@ -44,6 +45,7 @@ from trioder.store.postgres.reads import (
 from trioder.store.postgres.record_retention import RecordRetention
 from trioder.store.postgres.record_writes import close_stale_sessions, write_records
 from trioder.store.postgres.retention_runs import Retention
+from trioder.store.postgres.schedule_records import read_last_occurrences, read_occurrences, read_schedules
 from trioder.store.postgres.schema import apply_schema, mirror_fleet, schema_is_current, warn_about_encoding
 from trioder.store.postgres.site_limit_records import read_site_limits
 from trioder.store.records import PastSession, Watermark
@@ -271,6 +273,22 @@ class PsycopgDatabase:
     async def events(self, which: EventFilter, *, limit: int) -> Sequence[PastEvent]:
         """See `Database.events`."""
         return await self._read_in(which.scope, read_events, which, limit=limit)
+
+    async def schedules(self) -> Sequence[Schedule]:
+        """See `Database.schedules`."""
+        return await self._read(read_schedules)
+
+    async def last_occurrences(self, *, now_ms: int) -> Sequence[Occurrence]:
+        """See `Database.last_occurrences`."""
+        return await self._read(read_last_occurrences, now_ms=now_ms)
+
+    async def occurrences(
+        self, schedule_id: str, *, after_ms: int, before_ms: int, limit: int, scope: Scope = EVERYTHING
+    ) -> Sequence[Occurrence]:
+        """See `Database.occurrences`."""
+        return await self._read_in(
+            scope, read_occurrences, schedule_id, after_ms=after_ms, before_ms=before_ms, limit=limit
+        )
 
     async def _mirror_fleet(self, connection: Connection) -> None:
         self._db_keys = await mirror_fleet(connection, self._fleet)

@@ -11,6 +11,7 @@ from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationRecord, DispatchRecord, with_allocations
 from trioder.domain.fleet import Fleet
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import PastSample
 from trioder.store.interface import StoreUnavailableError
@@ -117,6 +118,27 @@ class PostgresQueries:
     async def events(self, which: EventFilter, *, limit: int) -> Sequence[PastEvent]:
         """See `Store.events`."""
         return await self._read(self._database.events, which, limit=limit)
+
+    async def schedules(self) -> Sequence[Schedule]:
+        """See `Store.schedules`."""
+        return await self._read(self._database.schedules)
+
+    async def last_occurrences(self, *, now_ms: int) -> Sequence[Occurrence]:
+        """See `Store.last_occurrences`."""
+        return await self._read(self._database.last_occurrences, now_ms=now_ms)
+
+    async def occurrences(
+        self, schedule_id: str, *, after_ms: int, before_ms: int, limit: int, scope: Scope = EVERYTHING
+    ) -> Sequence[Occurrence]:
+        """See `Store.occurrences`."""
+        return await self._read(
+            self._database.occurrences,
+            schedule_id,
+            after_ms=after_ms,
+            before_ms=before_ms,
+            limit=limit,
+            scope=scope,
+        )
 
     async def open_dispatches(self) -> Sequence[DispatchRecord]:
         """See `Store.open_dispatches`."""

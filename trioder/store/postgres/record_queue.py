@@ -1,8 +1,8 @@
 """Records waiting to be written: the newest state of each session and dispatch wins. Synchronous, bounded.
 
-Never dropped are the end of a session that the database has open, an open dispatch or alarm, a binding, and
-limits of a site. There are no more of these than sessions open when the database went away, and than the
-others in memory.
+Never dropped are the end of a session that the database has open, an open dispatch or alarm, a binding,
+limits of a site, and schedules with their occurrences. There are no more of these than sessions open when the
+database went away, than the others in memory, and than occurrences that were due meanwhile.
 """
 
 from collections import Counter, defaultdict
@@ -82,6 +82,10 @@ class RecordQueue:
             # It keeps its place: what changes all the time must be written, too.
             self._replace(previous.merged_with(record))
         return Dropped() if self._size <= self._max_bytes else self._free_memory()
+
+    def __contains__(self, record: PendingRecord) -> bool:
+        """Whether a record with the key of this one waits."""
+        return record.key in self._pending
 
     def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, tenant: str = ALL_TENANTS

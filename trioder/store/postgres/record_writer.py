@@ -56,6 +56,11 @@ class RecordWriter:
         self._on_written = on_written
         self._connected = trio.Event()
         self._work = trio.Event()
+        self._attempted = trio.Event()
+
+    async def wait_attempted(self) -> None:
+        """Wait until the next attempt to write has succeeded or failed."""
+        await self._attempted.wait()
 
     def set_connected(self, *, connected: bool) -> None:
         """Start or stop trying: the database is connected and prepared, or not."""
@@ -90,6 +95,8 @@ class RecordWriter:
             if self.queue:
                 started_s = trio.current_time()
                 self.reason = await self._attempt(self._write)
+                self._attempted.set()
+                self._attempted = trio.Event()
                 if self.reason:
                     await trio.sleep(backoff.next_delay_s())
                 else:

@@ -21,11 +21,14 @@ from trioder.store.postgres.pending_records import (
     PendingBinding,
     PendingDispatch,
     PendingEvent,
+    PendingOccurrence,
     PendingRecord,
+    PendingSchedule,
     PendingSession,
     PendingSiteLimits,
 )
 from trioder.store.postgres.pg_connection import Connection, timestamp
+from trioder.store.postgres.schedule_records import write_occurrences, write_schedules
 from trioder.store.postgres.site_limit_records import write_site_limits
 
 R = TypeVar("R", bound=PendingRecord)
@@ -107,6 +110,8 @@ async def write_records(
         await write_audit(connection, _of(PendingAudit, pending))
         await write_alarms(connection, _of(PendingAlarm, pending))
         await write_events(connection, _of(PendingEvent, pending))
+        await write_schedules(connection, _of(PendingSchedule, pending))
+        await write_occurrences(connection, _of(PendingOccurrence, pending))
         # The last record of a session wins: one statement cannot write a row twice.
         sessions = {record.key: record for record in _of(PendingSession, pending)}
         await _write_sessions(connection, list(sessions.values()), db_keys, fleet)

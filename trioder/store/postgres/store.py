@@ -15,6 +15,7 @@ from trioder.domain.access import AuditRecord, IdentityBinding
 from trioder.domain.alarms import Alarm, EventRecord
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.fleet import Fleet
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import Samples
 from trioder.process.backoff import Backoff
@@ -28,6 +29,8 @@ from trioder.store.postgres.pending_records import (
     PendingBinding,
     PendingDispatch,
     PendingEvent,
+    PendingOccurrence,
+    PendingSchedule,
     PendingSiteLimits,
 )
 from trioder.store.postgres.queries import PostgresQueries
@@ -184,6 +187,23 @@ class PostgresStore(PostgresQueries):
     def record_event(self, event: EventRecord) -> None:
         """See `Store.record_event`."""
         self._record_writer.put(PendingEvent(event=event))
+
+    def record_schedule(self, schedule: Schedule) -> None:
+        """See `Store.record_schedule`."""
+        self._record_writer.put(PendingSchedule(schedule=schedule))
+
+    def record_occurrence(self, occurrence: Occurrence) -> None:
+        """See `Store.record_occurrence`."""
+        self._record_writer.put(PendingOccurrence(occurrence=occurrence))
+
+    async def wait_recorded(self, occurrence: Occurrence) -> bool:
+        """See `Store.wait_recorded`."""
+        await trio.lowlevel.checkpoint()
+        while PendingOccurrence(occurrence=occurrence) in self._record_writer.queue:
+            if self.health != "ok":
+                return False
+            await self._record_writer.wait_attempted()
+        return True
 
     def fleet_changed(self) -> None:
         """See `Store.fleet_changed`."""
