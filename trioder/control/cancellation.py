@@ -1,4 +1,5 @@
 """Ends dispatches or setpoints early: by a command, when their time is over, or in another tenant's hands.
+
 Open setpoints are cancelled, completed or failed, and their assets go to their reversions.
 """
 
