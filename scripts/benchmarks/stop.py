@@ -4,7 +4,6 @@ A real headend with its embedded server, and real agents. Acknowledged is by the
 """
 
 import json
-from functools import partial
 from http.client import HTTPConnection
 from typing import Any
 
@@ -17,7 +16,7 @@ from trioder.process.rfc3339 import parse_ms
 from trioder.process.wall_time import WallClock
 
 _WITHIN_S = 60.0
-_POLL_S = 0.1
+_POLLING = {"within_s": _WITHIN_S, "every_s": 0.1}
 _DURATION_S = 3600
 # Of the fleet's rating, for the dispatch that is stopped: small enough to be held by all.
 _SHARE = 0.1
@@ -51,8 +50,7 @@ async def _measure(headend: RunningHeadend, repeats: int, wall: WallClock) -> Ca
     answered_s: dict[str, list[float]] = {"/stop": [], "/resume": []}
     acknowledged_s: dict[str, list[float]] = {"/stop": [], "/resume": []}
     async with open_http(headend.http) as connection:
-        wait_until = partial(connection.ask_until, within_s=_WITHIN_S, every_s=_POLL_S)
-        await wait_until("/fleet", lambda fleet: fleet["live_assets"] == len(assets))
+        await connection.ask_until("/fleet", lambda one: one["live_assets"] == len(assets), **_POLLING)
         body = {**_FLEET, "mw": mw, "duration_s": _DURATION_S}
         group = (await connection.ask("POST", "/dispatch?allocations=false", body))["dispatch_id"]
         await _acknowledged_ms(headend, connection, group)
@@ -71,16 +69,11 @@ async def _measure(headend: RunningHeadend, repeats: int, wall: WallClock) -> Ca
     return rows
 
 
-async def _acknowledged_ms(
-    headend: RunningHeadend, connection: HttpConnection, dispatch_id: str
-) -> list[int]:
+async def _acknowledged_ms(headend: RunningHeadend, http: HttpConnection, dispatch_id: str) -> list[int]:
     """Return when each asset's agent acknowledged its setpoint, once all have; Unix time in ms."""
-    path = f"/dispatch/{dispatch_id}"
-    await connection.ask_until(
-        f"{path}?allocations=false",
-        lambda one: not one["by_state"].keys() & {"deferred", "queued", "sent"},
-        within_s=_WITHIN_S,
-        every_s=_POLL_S,
+    path, waiting = f"/dispatch/{dispatch_id}", {"deferred", "queued", "sent"}
+    await http.ask_until(
+        f"{path}?allocations=false", lambda one: not waiting & one["by_state"].keys(), **_POLLING
     )
     record = await trio.to_thread.run_sync(_read, headend, path, abandon_on_cancel=True)
     found = [parse_ms(each["answered_at"]) for each in record["allocations"] if each["answered_at"]]
