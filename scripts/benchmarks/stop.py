@@ -11,7 +11,7 @@ import trio
 
 from scripts.benchmarks.benchmark import BenchmarkError, Case, Report, benchmark, number, spread_rows
 from scripts.benchmarks.http_client import HttpConnection, open_http
-from scripts.benchmarks.processes import RunningHeadend, invented_fleet, open_headend
+from scripts.benchmarks.processes import Program, RunningHeadend, invented_fleet, open_headend
 from trioder.process.rfc3339 import parse_ms
 from trioder.process.wall_time import WallClock
 
@@ -36,14 +36,14 @@ async def stop(*, assets: int, agents: int, tick_s: float, repeats: int) -> Repo
     wall = WallClock.starting_now()
     async with (
         open_headend(invented_fleet(assets)) as headend,
-        headend.open_launcher(shard_size=-(-assets // agents), tick_s=tick_s),
+        headend.open_launcher(shard_size=-(-assets // agents), tick_s=tick_s) as (launcher, _),
     ):
-        case = await _measure(headend, repeats, wall)
+        case = await _measure(headend, launcher, repeats, wall)
     title = f"stop: a fleet of {assets:,} assets in {agents} agents, under a group dispatch"
     return Report(title=title, cases={f"{assets:,} assets": case})
 
 
-async def _measure(headend: RunningHeadend, repeats: int, wall: WallClock) -> Case:
+async def _measure(headend: RunningHeadend, launcher: Program, repeats: int, wall: WallClock) -> Case:
     """Stop and resume in turn, each once all agents have acknowledged what was before."""
     assets = headend.fleet.assets
     mw = _SHARE * sum(min(asset.max_mw, -asset.min_mw) for asset in assets)
@@ -54,6 +54,7 @@ async def _measure(headend: RunningHeadend, repeats: int, wall: WallClock) -> Ca
         body = {**_FLEET, "mw": mw, "duration_s": _DURATION_S}
         group = (await connection.ask("POST", "/dispatch?allocations=false", body))["dispatch_id"]
         await _acknowledged_ms(headend, connection, group)
+        began = headend.usage(launcher)
         for path in ("/stop", "/resume") * repeats:
             await trio.sleep(_PAUSE_S)
             began_s = trio.current_time()
@@ -62,7 +63,8 @@ async def _measure(headend: RunningHeadend, repeats: int, wall: WallClock) -> Ca
             in_force = group if path == "/resume" else response["stops"][0]["dispatch_id"]
             last_ms = max(await _acknowledged_ms(headend, connection, in_force))
             acknowledged_s[path].append(last_ms / 1000 - wall.unix_s(began_s))
-    rows: dict[str, float | None] = {}
+        shares = headend.usage(launcher).since(began).rows("the agents")
+    rows: dict[str, float | None] = {**shares}
     for path, durations_s in answered_s.items():
         rows |= spread_rows(f"POST {path} answered", durations_s)
         rows |= spread_rows(f"POST {path} to acknowledged by all", acknowledged_s[path])
