@@ -4,7 +4,6 @@ A real headend with its embedded server, and real agents. Acknowledged is by the
 """
 
 import json
-from functools import partial
 from http.client import HTTPConnection
 from typing import Any
 
@@ -12,12 +11,12 @@ import trio
 
 from scripts.benchmarks.benchmark import BenchmarkError, Case, Report, benchmark, number, spread_rows
 from scripts.benchmarks.http_client import HttpConnection, open_http
-from scripts.benchmarks.processes import RunningHeadend, invented_fleet, open_headend
+from scripts.benchmarks.processes import Program, RunningHeadend, invented_fleet, open_headend
 from trioder.process.rfc3339 import parse_ms
 from trioder.process.wall_time import WallClock
 
 _WITHIN_S = 60.0
-_POLL_S = 0.1
+_POLLING = {"within_s": _WITHIN_S, "every_s": 0.1}
 _DURATION_S = 3600
 # Of the fleet's rating, for the dispatch that is stopped: small enough to be held by all.
 _SHARE = 0.1
@@ -37,25 +36,25 @@ async def stop(*, assets: int, agents: int, tick_s: float, repeats: int) -> Repo
     wall = WallClock.starting_now()
     async with (
         open_headend(invented_fleet(assets)) as headend,
-        headend.open_launcher(shard_size=-(-assets // agents), tick_s=tick_s),
+        headend.open_launcher(shard_size=-(-assets // agents), tick_s=tick_s) as (launcher, _),
     ):
-        case = await _measure(headend, repeats, wall)
+        case = await _measure(headend, launcher, repeats, wall)
     title = f"stop: a fleet of {assets:,} assets in {agents} agents, under a group dispatch"
     return Report(title=title, cases={f"{assets:,} assets": case})
 
 
-async def _measure(headend: RunningHeadend, repeats: int, wall: WallClock) -> Case:
+async def _measure(headend: RunningHeadend, launcher: Program, repeats: int, wall: WallClock) -> Case:
     """Stop and resume in turn, each once all agents have acknowledged what was before."""
     assets = headend.fleet.assets
     mw = _SHARE * sum(min(asset.max_mw, -asset.min_mw) for asset in assets)
     answered_s: dict[str, list[float]] = {"/stop": [], "/resume": []}
     acknowledged_s: dict[str, list[float]] = {"/stop": [], "/resume": []}
     async with open_http(headend.http) as connection:
-        wait_until = partial(connection.ask_until, within_s=_WITHIN_S, every_s=_POLL_S)
-        await wait_until("/fleet", lambda fleet: fleet["live_assets"] == len(assets))
+        await connection.ask_until("/fleet", lambda one: one["live_assets"] == len(assets), **_POLLING)
         body = {**_FLEET, "mw": mw, "duration_s": _DURATION_S}
         group = (await connection.ask("POST", "/dispatch?allocations=false", body))["dispatch_id"]
         await _acknowledged_ms(headend, connection, group)
+        began = headend.usage(launcher)
         for path in ("/stop", "/resume") * repeats:
             await trio.sleep(_PAUSE_S)
             began_s = trio.current_time()
@@ -64,23 +63,19 @@ async def _measure(headend: RunningHeadend, repeats: int, wall: WallClock) -> Ca
             in_force = group if path == "/resume" else response["stops"][0]["dispatch_id"]
             last_ms = max(await _acknowledged_ms(headend, connection, in_force))
             acknowledged_s[path].append(last_ms / 1000 - wall.unix_s(began_s))
-    rows: dict[str, float | None] = {}
+        shares = headend.usage(launcher).since(began).rows("the agents")
+    rows: dict[str, float | None] = {**shares}
     for path, durations_s in answered_s.items():
         rows |= spread_rows(f"POST {path} answered", durations_s)
         rows |= spread_rows(f"POST {path} to acknowledged by all", acknowledged_s[path])
     return rows
 
 
-async def _acknowledged_ms(
-    headend: RunningHeadend, connection: HttpConnection, dispatch_id: str
-) -> list[int]:
+async def _acknowledged_ms(headend: RunningHeadend, http: HttpConnection, dispatch_id: str) -> list[int]:
     """Return when each asset's agent acknowledged its setpoint, once all have; Unix time in ms."""
-    path = f"/dispatch/{dispatch_id}"
-    await connection.ask_until(
-        f"{path}?allocations=false",
-        lambda one: not one["by_state"].keys() & {"deferred", "queued", "sent"},
-        within_s=_WITHIN_S,
-        every_s=_POLL_S,
+    path, waiting = f"/dispatch/{dispatch_id}", {"deferred", "queued", "sent"}
+    await http.ask_until(
+        f"{path}?allocations=false", lambda one: not waiting & one["by_state"].keys(), **_POLLING
     )
     record = await trio.to_thread.run_sync(_read, headend, path, abandon_on_cancel=True)
     found = [parse_ms(each["answered_at"]) for each in record["allocations"] if each["answered_at"]]

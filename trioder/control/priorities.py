@@ -34,9 +34,11 @@ class Priorities:
         sums: SiteSums = {}
         while vacated:
             key = vacated.pop()
-            if self._registry.active.current_open(key) is not None:
-                continue
+            current = self._registry.active.current_open(key)
             for setpoint in self._registry.active.deferred(key):
+                # The record of before a kill may have one in force that a stop had displaced.
+                if current is not None and current.dispatch.rank >= setpoint.dispatch.rank:
+                    break
                 if self._expire(setpoint):
                     continue
                 self._resume(setpoint, wire_ids, sums)

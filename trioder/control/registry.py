@@ -45,7 +45,8 @@ class DispatchRegistry:
         active: the setpoints by asset.
         history: the dispatches by id.
         tracked: the setpoints whose assets' power is compared with them, by asset.
-        claimed: the assets whose setpoint is another one, or has ended, since this was emptied.
+        claimed: the assets that connected, or whose setpoint is another one or has ended, since this was
+            emptied.
         vacated: the assets whose setpoint has ended, and for which a deferred one waits.
         expected: the dispatches that are about to be started; agents may have setpoints of them already.
     """

@@ -236,19 +236,20 @@ class SitePower:
         if current is None:
             standing_mw = active.standing.get(key)
             return (self._reported_mw(key) if standing_mw is None else standing_mw,)
-        if current.is_open or self._is_away(key):
+        if current.is_open:
             return current.mw, current.reversion_mw
+        if self._is_away(key):
+            is_over = current.ends_ms is not None and self._wall.now_ms() >= current.ends_ms
+            return (current.reversion_mw,) if is_over else (current.mw, current.reversion_mw)
         if current.state in LASTED or current.state == "cancelled":
             return (current.reversion_mw,)
         # Its agent may have refused it, and obey what it had before.
         return current.reversion_mw, self._reported_mw(key)
 
     def _is_away(self, key: int) -> bool:
-        """Whether an asset that is not connected may still obey a setpoint that has ended here."""
+        """Whether an asset that is not connected obeys a setpoint that has ended here, or its reversion."""
         current = self._registry.active.current(key)
-        if current is None or not self._delivery.is_released(current):
-            return False
-        return current.ends_ms is None or self._wall.now_ms() < current.ends_ms
+        return current is not None and self._delivery.is_released(current)
 
     def _reported_mw(self, key: int) -> float:
         state = self._latest.state(key)

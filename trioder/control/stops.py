@@ -25,6 +25,9 @@ log = structlog.stdlib.get_logger(__name__)
 # The cost of building the setpoint of an asset, and of activating and sending it.
 _BUILD_US = 2.0
 _SEND_US = 10.0
+# Between two slices the acknowledgements of those before are handled: with short ones the last asset would
+# wait for nearly all of them.
+_SLICE_US = 20_000.0
 # And of checking whether one is part of a target.
 _COVER_US = 0.2
 
@@ -70,7 +73,7 @@ class Stops:
             while (stopping := self._stopping.get((target, tenant))) is not None:
                 await stopping.wait()
             steps = self.stop_steps(target, keys, tenant=tenant, requested_by=requested_by)
-            return await run_in_slices(steps)
+            return await run_in_slices(steps, slice_us=_SLICE_US)
         raise AssertionError("a shielded scope is not cancelled")
 
     async def resume(self, dispatch: Dispatch, *, requested_by: str) -> None:

@@ -133,6 +133,17 @@ async def test_dispatch_reports_when_setpoints_were_answered_applied_and_acknowl
         assert group["POST answered, of"] == group["POST to acknowledged, of"] == 2
 
 
+async def test_stop_reports_when_all_have_acknowledged_the_stop_and_the_resume(tmp_path: Path) -> None:
+    arguments = ("stop", "--assets", "20", "--agents", "2", "--tick-s", "0.5", "--repeats", "2")
+    async with running(tmp_path, *arguments) as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        case = script.figures()["cases"]["20 assets"]
+        for path in ("/stop", "/resume"):
+            assert case[f"POST {path} answered, of"] == case[f"POST {path} to acknowledged by all, of"] == 2
+            assert case[f"POST {path} to acknowledged by all, p50, ms"] > 0
+
+
 async def test_rest_reports_requests_per_second_beside_an_empty_handler(tmp_path: Path) -> None:
     arguments = (
         *("rest", "--assets", "50", "--site-assets", "10", "--clients", "2"),

@@ -119,11 +119,21 @@ class Crowd:
                     found[key].append(setpoint)
         return found
 
+    def check_order(self) -> None:
+        """Of equal priority the later one supersedes, whichever is built first."""
+        history = self.parts.dispatcher.history
+        for dispatch in history.newest(1_000, counts=lambda one: not one.is_stop):
+            for setpoint in dispatch.setpoints.values():
+                if setpoint.state == "superseded":
+                    later = history.get((setpoint.reason or "").removeprefix("by "))
+                    assert later is not None
+                    assert later.number > dispatch.number
+
     def stops(self) -> list[Dispatch]:
         return [one for one in self.parts.dispatcher.history if one.is_stop]
 
     def check(self) -> None:
-        """At most one setpoint, that of the highest priority; the others wait."""
+        """At most one setpoint, that of the highest priority, and of these the latest; the others wait."""
         assert not any(one.is_starting or one.is_ending for one in self.parts.dispatcher.history)
         for key, setpoints in self.open_by_key().items():
             in_force = [one for one in setpoints if one.state != "deferred"]
@@ -144,6 +154,7 @@ async def test_whatever_is_done_at_once_a_stop_holds_until_it_is_resumed(replaya
             for _ in range(12):
                 nursery.start_soon(crowd.later, crowd.rng.choice(acts))
         crowd.check()
+        crowd.check_order()
         for stop in crowd.stops():
             assert all(crowd.is_stopped(key) for key in stop.setpoints)
     for stop in crowd.stops():

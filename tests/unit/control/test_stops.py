@@ -155,6 +155,30 @@ def test_it_is_in_force_after_a_restart() -> None:
     assert [setpoint.mw for setpoint in take_setpoints(session)] == [5.0]
 
 
+def test_it_is_in_force_after_a_kill_though_what_it_displaced_is_recorded_as_in_force() -> None:
+    store = SlowStore()
+    before = still_parts(store=store)
+    session = connect(before, 0, 1)
+    dispatch = dispatch_one(before, 5.0)
+    acknowledge(before, session, only(dispatch), "applied")
+    advance(before, 1)
+    record = store.dispatches[-1]
+    assert record.state == "accepted"
+    stop(before, asset(0))
+    stop(before)
+    # The former stop is resumed, and the headend killed before it records who has taken over.
+    held = store.dispatches[-1]
+    assert held.by_state == {"deferred": 1, "sent": 1}
+    after = still_parts()
+    after.dispatcher.recover([record, held])
+    current = after.dispatcher.in_force(0)
+    assert current is not None
+    assert (current.dispatch.is_stop, current.mw) == (True, 0.0)
+    assert [one.mw for one in take_setpoints(connect(after, 0, 1, agent_id="b"))] == [0.0, 0.0]
+    resume(after)
+    assert after.dispatcher.in_force(0) is not None
+
+
 def test_later_dispatches_wait_until_it_is_resumed() -> None:
     parts = still_parts()
     session = connect(parts, 0)
@@ -323,3 +347,24 @@ def test_a_resume_takes_over_within_the_limit_of_a_large_site_at_once() -> None:
     assert sum(setpoint.mw for setpoint in in_force if setpoint is not None) == pytest.approx(1_200.0)
     # Not of each of the site for each of the site.
     assert calls < 20 * assets
+
+
+async def test_little_else_runs_while_a_stop_is_sent_to_many() -> None:
+    assets = 5_000
+    parts = still_parts(assets=assets)
+    session = connect(parts, *range(assets))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        await parts.dispatcher.stops.stop(FLEET, range(assets), tenant=ALL_TENANTS, requested_by="anna")
+        nursery.cancel_scope.cancel()
+    assert len(take_setpoints(session)) == assets
+    # Some does, for the event loop is not to be held for long either; with slices of 2 ms about 40.
+    assert 1 <= turns <= 10

@@ -162,7 +162,9 @@ class AlarmEngine:
 
     def end(self, kind: AlarmKind, source: AlarmSource) -> None:
         """A condition is absent."""
-        self._conditions.end(kind, source, now_s=trio.current_time())
+        # Of each change of a setpoint: there is hardly ever one.
+        if self._conditions.get(kind, source) is not None:
+            self._conditions.end(kind, source, now_s=trio.current_time())
 
     async def run(self) -> None:
         """Poll, and raise and clear alarms, until cancelled."""
