@@ -10,9 +10,10 @@ from scripts.benchmarks.pulse import pulse
 from scripts.benchmarks.rest import rest
 from scripts.benchmarks.stop import stop
 from scripts.benchmarks.storm import storm
+from scripts.benchmarks.stream import stream
 
 main = click.Group(
-    commands=[dispatch, fleet, growth, ingest, pulse, rest, stop, storm],
+    commands=[dispatch, fleet, growth, ingest, pulse, rest, stop, storm, stream],
     help="Measure the parts and the whole. Each benchmark prints one table, described in docs/benchmarks.md.",
 )
 

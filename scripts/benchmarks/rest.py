@@ -35,7 +35,7 @@ _WARM_UP_S = 0.5
 )
 async def rest(*, assets: int, site_assets: int, clients: int, rounds: int, seconds: float) -> Report:
     """Requests per second of the telemetry routes, beside an empty handler."""
-    fleet = _fleet_of_sites(assets, site_assets)
+    fleet = fleet_of_sites(assets, site_assets)
     async with open_headend(fleet) as headend:
         # Every asset gets a sample, and nobody sends any more after that.
         async with headend.open_load(shard_size=_STREAM_ASSETS) as load:
@@ -68,7 +68,7 @@ async def rest(*, assets: int, site_assets: int, clients: int, rounds: int, seco
     return Report(title=title, cases=cases)
 
 
-def _fleet_of_sites(assets: int, site_assets: int) -> Fleet:
+def fleet_of_sites(assets: int, site_assets: int) -> Fleet:
     """Return a fleet whose sites have `site_assets` assets each; the last may have fewer."""
     made = invented_fleet(assets)
     # Its sites have six units at most, so there are enough of them.

@@ -4,7 +4,7 @@ What a caller sees is in `asset_query`; the tokens are in `trioder.access`.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -185,6 +185,27 @@ class AccessControl:
         if not self._streams.acquire(key):
             raise self._too_many(caller, f"{self._streams.most} streamed responses at once", 1.0)
         _scope()[AT_END] = lambda: self._streams.release(key)
+
+    def recheck_of(self, current: Request) -> Callable[[], Awaitable[str | None]]:
+        """Return a check of whether the caller of an admitted request may still see what it saw.
+
+        It returns the reason why not, and None while it may, or while that cannot be known.
+        """
+        caller = principal()
+        bearer = None if caller == OPEN_ACCESS else _bearer_of(current)
+
+        async def recheck() -> str | None:
+            if bearer is None:
+                return "a token is needed now" if self._authenticator.is_on else None
+            try:
+                now = await self._authenticator.authenticate(bearer)
+            except TokenUnverifiedError:
+                return None
+            except TokenError as error:
+                return str(error)
+            return None if now.scope == caller.scope else "the token's tenant or sites have changed"
+
+        return recheck
 
     def _take(self, limit: RateLimit, caller: Principal, rule: str) -> None:
         wait_s = limit.take(_key_of(caller), trio.current_time())

@@ -24,6 +24,7 @@ from trioder.api.routes.metrics import Metrics
 from trioder.api.routes.schedules import schedules_blueprint
 from trioder.api.routes.site_limits import site_limits_blueprint
 from trioder.api.routes.stops import stops_blueprint
+from trioder.api.routes.stream import stream_blueprint
 from trioder.api.routes.telemetry import telemetry_blueprint
 from trioder.events.counters import TenantCounters
 
@@ -84,6 +85,7 @@ def create_app(headend: Headend, options: RestOptions | None = None) -> QuartTri
     )
     for blueprint in (
         telemetry_blueprint(headend, indexes),
+        stream_blueprint(headend, indexes, access),
         dispatch_blueprint(headend, indexes, access, counters),
         schedules_blueprint(headend, indexes, access),
         stops_blueprint(headend, indexes, access),

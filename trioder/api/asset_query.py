@@ -10,7 +10,8 @@ from trioder.api.access import known_principal
 from trioder.api.errors import ApiError
 from trioder.api.parsing import Query, query_id, query_ids, query_limit
 from trioder.api.schemas.resources import MAX_ROWS
-from trioder.domain.access import EVERYTHING, Scope
+from trioder.control.model import Dispatch
+from trioder.domain.access import ALL_TENANTS, EVERYTHING, Scope
 from trioder.domain.fleet import Fleet, Site
 from trioder.domain.text import preview
 from trioder.process.slices import Steps, parts_of, run_in_slices
@@ -64,6 +65,16 @@ class FleetIndex:
     def has(self, key: int) -> bool:
         """Whether an asset lies within the scope: its site does, though it may have left the fleet itself."""
         return self._fleet.assets[key].site_id in self.keys_by_site
+
+    def shows(self, dispatch: Dispatch) -> bool:
+        """Whether a dispatch is of the scope's tenant, and all of its assets are within the scope."""
+        if self.scope.tenant not in {ALL_TENANTS, dispatch.tenant}:
+            return False
+        if self.scope.site_ids is None:
+            return True
+        # One that an agent reported has no candidates.
+        keys = dispatch.candidate_keys or tuple(dispatch.setpoints)
+        return not dispatch.retired and all(map(self.has, keys))
 
     def find(self, asset_id: str) -> int | None:
         """Return the asset with this id, in lower case; None if there is none within the scope."""

@@ -8,6 +8,7 @@ import trio
 from trioder.access.audit import AuditTrail
 from trioder.access.table import AccessTable
 from trioder.access.watch import AccessWatch
+from trioder.api.stream.feed import LiveFeed
 from trioder.control.alarms.engine import AlarmEngine
 from trioder.control.dispatcher import Dispatcher
 from trioder.control.schedules.service import Schedules
@@ -36,6 +37,7 @@ class Headend:
         services: what the gRPC port serves.
         peers: the limits of the gRPC port's connections.
         closing: set at shutdown; sessions end and new ones are refused.
+        feed: what streams of changes show.
         audit: records commands, changes of access and refusals.
         peer_access: which peers the gRPC port serves.
         access: the access file in memory; empty without one.
@@ -63,6 +65,7 @@ class Headend:
     audit: AuditTrail
     peer_access: PeerAccess
     access_changed: Callable[[], None]
+    feed: LiveFeed
     access: AccessTable
     access_watch: AccessWatch | None = None
 

@@ -17,6 +17,7 @@ import trioder
 from trioder.api.access import state_role, stated_role
 from trioder.api.errors import ErrorBody
 from trioder.api.schemas.resources import NoQuery
+from trioder.api.schemas.stream import EVENTS, EventStream
 from trioder.domain.access import Role
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -134,6 +135,8 @@ class _Provider(OpenAPIProvider):
         model: Any,
         headers_model: Any,  # noqa: ARG002  # the base class's signature
     ) -> tuple[dict[str, Any], dict[str, Any]]:
+        if model is EventStream:
+            return _described_events()
         if model is str:
             return {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}}, {}
         schema, components = _schema_of(model)
@@ -143,6 +146,19 @@ class _Provider(OpenAPIProvider):
             "description": (inspect.getdoc(described) or "").partition("\n")[0],
             "content": {"application/json": {"schema": schema}},
         }, components
+
+
+def _described_events() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Describe server-sent events, with the type of the data of each."""
+    kinds = list(dict.fromkeys(EVENTS.values()))
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
+    schema_of = dict(zip(kinds, schemas, strict=True))
+    content = {
+        "schema": {"type": "string"},
+        "x-events": {name: schema_of[kind] for name, kind in EVENTS.items()},
+    }
+    description = (inspect.getdoc(EventStream) or "").partition("\n")[0]
+    return {"description": description, "content": {"text/event-stream": content}}, components
 
 
 def _schema_of(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:

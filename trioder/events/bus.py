@@ -110,6 +110,13 @@ class Subscription(Generic[F]):
         _, fact = self._queue.popitem(last=False)
         return fact
 
+    def take_all(self) -> list[F]:
+        """Return the facts that wait, oldest first, without waiting; for a reader that runs by the clock."""
+        facts = list(self._queue.values())
+        self._queue.clear()
+        self.delivered += len(facts)
+        return facts
+
     def receive(self, fact: F) -> None:
         """Queue a fact; for the bus."""
         self.offered += 1

@@ -110,6 +110,17 @@ class Counters:
     rest_connections_refused: int = _counter("REST connections refused: the limit was reached.")
     rest_connections_closed_idle: int = _counter("Idle REST connections closed to make room for new ones.")
 
+    streams_opened: int = _counter("Live feeds opened by clients.")
+    streams_resumed: int = _counter("Live feeds that continued where the client's Last-Event-ID was.")
+    streams_dropped: int = _counter("Live feeds ended because their clients read nothing for 30 s.")
+    streams_revoked: int = _counter("Live feeds ended because their tokens were revoked, or expired.")
+    stream_snapshots: int = _counter("Snapshots sent on live feeds.")
+    stream_events: int = _counter("Events written to live feeds.")
+    stream_bytes: int = _counter("Bytes of events written to live feeds.")
+    stream_updates_conflated: int = _counter(
+        "Updates of live feeds merged into later ones: their clients were still reading earlier ones."
+    )
+
     fleet_reloads: int = _counter("Reloads of the fleet file.")
     fleet_reloads_refused: int = _counter("Reloads of the fleet file refused because it has errors.")
 

@@ -16,6 +16,7 @@ import trio
 
 from trioder.access.table import AccessTable
 from trioder.api.context import Headend
+from trioder.api.stream.feed import LiveFeed
 from trioder.control.alarms.engine import AlarmEngine
 from trioder.control.alarms.probes import HostPaths
 from trioder.control.dispatcher import Dispatcher
@@ -158,6 +159,18 @@ async def open_headend(
         counters=counters,
         wall=wall,
     )
+    feed = LiveFeed(
+        fleet=fleet,
+        latest=latest,
+        sessions=sessions,
+        dispatcher=dispatcher,
+        alarms=alarms.register,
+        events=events,
+        counters=counters,
+        wall=wall,
+        rng=rng,
+        closing=closing,
+    )
     clock = OwnClock(
         wall=wall,
         counters=counters,
@@ -181,6 +194,7 @@ async def open_headend(
             alarms.run,
             schedules.runner.run,
             clock.run,
+            feed.run,
             partial(ticker.run, tick_s),
             partial(_end_sessions, closing, sessions, health),
         ):
@@ -213,6 +227,7 @@ async def open_headend(
             access_changed=access_control.changed,
             peer_access=access_control.peers,
             audit=access_control.audit,
+            feed=feed,
         )
 
 

@@ -56,16 +56,38 @@ class Reported(NamedTuple):
     age_s: float
 
 
+class Columns(NamedTuple):
+    """One asset's latest sample as it is stored, for a reader of many.
+
+    Attributes:
+        is_agents: its agent reported it; else the headend's own model.
+        code: its `domain.quality.Quality`; staleness is up to the reader.
+        ts_ms: by the agent's own clock.
+        made_ms: when it was made, by the headend's clock.
+        state: the values.
+    """
+
+    is_agents: bool
+    code: int
+    ts_ms: int
+    made_ms: int
+    state: BessState
+
+
 class LatestState:
     """The newest known state of each asset of the fleet; an agent's is stale from `stale_after_s` on.
 
     Within one boot of an agent, batches are ordered by their sequence, and single samples by the time when
     they were made: backfill never overwrites a newer value, and a clock that was ahead hides nothing.
+
+    Attributes:
+        written: the assets written since their one follower emptied this; None while nobody follows.
     """
 
     def __init__(self, fleet: Fleet, *, stale_after_s: float = 12.0) -> None:
         self._fleet = fleet
         self.stale_after_s = stale_after_s
+        self.written: set[int] | None = None
         count = len(fleet.assets)
         self._source = bytearray(count)
         self._quality = bytearray(count)
@@ -138,6 +160,8 @@ class LatestState:
         self._agent_made_ms[:] = array(
             "q", [ms if ms == before else ms + by_ms for ms in self._agent_made_ms]
         )
+        if self.written is not None:
+            self.written.update(range(len(self._source)))
 
     def apply_agent(
         self,
@@ -192,6 +216,8 @@ class LatestState:
             code = samples.quality[row] if samples.quality else Code.GOOD
         if code in _DOUBTFUL or self._trusted:
             self._keep_trusted(key, code)
+        if self.written is not None:
+            self.written.add(key)
         self._source[key] = source
         self._in_session[key] = source == _AGENT
         self._quality[key] = code
@@ -208,6 +234,8 @@ class LatestState:
         self, run: slice, samples: Samples, made_ms: int, received_ms: int, batch_seq: int | None
     ) -> None:
         rows = len(samples.asset_keys)
+        if self.written is not None:
+            self.written.update(samples.asset_keys)
         if samples.quality or (self._trusted and not self._trusted.keys().isdisjoint(samples.asset_keys)):
             for key, code in zip(samples.asset_keys, samples.quality or bytes(rows), strict=True):
                 self._keep_trusted(key, code)
@@ -235,6 +263,15 @@ class LatestState:
     def state(self, key: int) -> BessState | None:
         """The asset's latest state, of any source and quality."""
         return None if self._source[key] == _NONE else self._state(key)
+
+    def columns(self, key: int) -> Columns | None:
+        """The asset's latest sample as it is stored; None without one."""
+        source = self._source[key]
+        if source == _NONE:
+            return None
+        return Columns(
+            source == _AGENT, self._quality[key], self._ts_ms[key], self._made_ms[key], self._state(key)
+        )
 
     def trusted_state(self, key: int) -> BessState | None:
         """The asset's latest state that is neither suspect nor bad: where a model may continue."""

@@ -226,6 +226,22 @@ async def test_growth_reports_what_a_sample_costs(tmp_path: Path) -> None:
             assert (case["rows lost"], case["rows doubled"]) == (0, 0)
 
 
+async def test_stream_reports_what_its_clients_have_received(tmp_path: Path) -> None:
+    load = ("--assets", "60", "--site-assets", "30", "--shard-size", "15", "--pulse-s", "0.5")
+    async with running(tmp_path, "stream", *load, "--clients", "4", "--seconds", "2") as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        cases = script.figures()["cases"]
+        assert cases.keys() == {"no client", "4 clients", "and one that does not read"}
+        for heading in ("4 clients", "and one that does not read"):
+            case = cases[heading]
+            # Four clients with 30 assets each, twice a second.
+            assert 150 < case["samples received/s"] < 330
+            assert 0 < case["made to received, p50, ms"] <= case["made to received, p99, ms"]
+            assert case["events received/s"] > 8
+        assert min(case["CPU of the server, % of a core"] for case in cases.values()) > 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_stop_in_the_middle_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     async with running(tmp_path, *SHORT_INGEST, "--seconds", "1") as script:

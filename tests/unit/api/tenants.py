@@ -10,6 +10,7 @@ import msgspec
 from quart.wrappers import Response
 
 from tests.unit.access.documents import document_of, token_entry
+from tests.unit.api.feeds import follow
 from tests.unit.api.rest import Rest, make_fleet, open_rest, uuid_of
 from trioder.access.limits import Rate
 from trioder.access.table import AccessTable, token_sha256
@@ -246,6 +247,8 @@ class Tenants:
         number = next(self._ports)
         headers = dict(options.pop("headers", {})) | ({} if secret is None else bearer(secret))
         client = (f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 4711)
+        if path.partition("?")[0] == "/stream":
+            return await first_events(self.rest, path, method=method, headers=headers, peer=client[0])
         return await self.rest.raw(method, path, headers=headers, scope_base={"client": client}, **options)
 
     async def ask(self, method: str, path: str, *, secret: str | None, **options: Any) -> tuple[int, Any]:
@@ -301,6 +304,17 @@ async def add_schedules(tenants: Tenants) -> None:
         )
         assert status == 201, made
         tenants.schedule_ids[tenant] = made["schedule_id"]
+
+
+async def first_events(rest: Rest, path: str, *, peer: str, **options: Any) -> Response:
+    """Open a stream, and leave it when its snapshot is complete; or return the refusal."""
+    async with follow(rest, path.partition("?")[2], peer=peer, **options) as follower:
+        if follower.status == 200:
+            events = await follower.until("complete")
+            body = "\n".join(f"{event.name}: {event.data}" for event in events).encode()
+        else:
+            body = await follower.body()
+    return rest.app.response_class(body, follower.status, follower.headers)
 
 
 @asynccontextmanager

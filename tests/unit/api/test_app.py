@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
+from tests.unit.api.feeds import follow
 from tests.unit.api.rest import make_fleet, open_rest, uuid_of
 from trioder.events.counters import Counters
 from trioder.wire.records import Registration
@@ -77,6 +78,8 @@ async def test_health_is_degraded_during_shutdown(autojump_clock: object) -> Non
 async def test_the_index_leads_to_every_list(autojump_clock: object) -> None:
     async with open_rest() as rest:
         index = await rest.get("/")
+        async with follow(rest) as follower:
+            assert (follower.status, index["links"].pop("stream")) == (200, "/stream")
         for link in index["links"].values():
             assert (await rest.raw("GET", link)).status_code == 200
 

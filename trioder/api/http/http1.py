@@ -7,6 +7,7 @@ has returned.
 
 import math
 import re
+import socket as sockets
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -28,6 +29,7 @@ from hypercorn.utils import parse_socket_addr
 from trioder.access.tls_errors import explain
 from trioder.access.tls_stream import TlsStream
 from trioder.api.errors import error_json
+from trioder.api.http.body import CONNECTION
 from trioder.api.http.hosts import AllowedHosts
 from trioder.api.http.strict_h11 import StrictConnection
 from trioder.domain.text import escape
@@ -239,7 +241,7 @@ class Http1Connection(TCPServer):
                         self.config,
                         self.context,
                         task_group,
-                        ConnectionState({}),
+                        ConnectionState({CONNECTION: self}),
                         self._tls is not None,
                         parse_socket_addr(socket.family, socket.getpeername()),
                         parse_socket_addr(socket.family, socket.getsockname()),
@@ -300,6 +302,25 @@ class Http1Connection(TCPServer):
                     await self.stream.send_all(data)
         except (*_GONE, trio.TooSlowError):
             self._scope.cancel()
+
+    def limit_send_buffer(self, size: int) -> None:
+        """See `body.Connection`."""
+        self._socket_stream.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, size)
+
+    async def send_body(self, data: bytes) -> None:
+        """See `body.Connection`. A client that has disconnected cancels the request."""
+        # `acquire` would be a further pass through the event loop.
+        try:
+            self.send_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self.send_lock.acquire()
+        try:
+            await self.stream.send_all(data)
+        except _GONE:
+            self._scope.cancel()
+            await trio.lowlevel.checkpoint()
+        finally:
+            self.send_lock.release()
 
     async def _read_all(self, http1: _Http1Protocol) -> None:
         with suppress(*_GONE):

@@ -1,7 +1,7 @@
 """`/alarms` and `/events`: what needs an operator's attention, and what has happened."""
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 from quart import Blueprint, request
@@ -31,6 +31,8 @@ from trioder.api.schemas.alarms import (
     AlarmsQuery,
     EventRow,
     EventsQuery,
+    alarm_response,
+    alarm_row,
 )
 from trioder.api.schemas.resources import DEFAULT_HISTORY_ROWS, MAX_HISTORY_ROWS, NoQuery
 from trioder.domain.access import Scope
@@ -73,14 +75,14 @@ def alarms_blueprint(headend: Headend, indexes: FleetIndexes, access: AccessCont
             alarms = await headend.alarms.newest(which, limit=limit)
         except StoreUnavailableError as error:
             raise ApiError(503, f"cleared alarms cannot be read now: {error}") from None
-        return list_response(alarms, _row)
+        return list_response(alarms, alarm_row)
 
     @blueprint.get("/alarms/<alarm_id>")
     @documented(AlarmResponse, role="viewer", errors=(404, 503))
     async def show_alarm(alarm_id: str) -> TrioResponse:
         """Show one alarm, with its assets and sites."""
         checked_query(NoQuery)
-        return json_response(_whole(await _read(headend, alarm_id, indexes.of_request().scope)))
+        return json_response(alarm_response(await _read(headend, alarm_id, indexes.of_request().scope)))
 
     @blueprint.post("/alarms/<alarm_id>/acknowledge")
     @documented(AlarmResponse, role="operator", body=AcknowledgeBody, errors=(404, 413, 415, 503))
@@ -91,7 +93,7 @@ def alarms_blueprint(headend: Headend, indexes: FleetIndexes, access: AccessCont
         alarm = await _read(headend, alarm_id, indexes.of_request().scope)
         alarm = headend.alarms.register.acknowledge(alarm, by=principal().name, comment=comment)
         access.record("alarm.acknowledge", target=alarm.alarm_id, tenant=alarm.tenant)
-        return json_response(_whole(alarm))
+        return json_response(alarm_response(alarm))
 
     return blueprint
 
@@ -169,42 +171,6 @@ async def _comment() -> str | None:
     return comment
 
 
-def _row(alarm: Alarm) -> AlarmRow:
-    return AlarmRow(**_fields(alarm))
-
-
-def _whole(alarm: Alarm) -> AlarmResponse:
-    return AlarmResponse(
-        **_fields(alarm),
-        asset_ids=None if alarm.asset_ids is None else list(alarm.asset_ids),
-        site_ids=None if alarm.site_ids is None else list(alarm.site_ids),
-    )
-
-
-def _fields(alarm: Alarm) -> dict[str, Any]:
-    return {
-        "alarm_id": alarm.alarm_id,
-        "kind": alarm.kind,
-        "severity": alarm.severity,
-        "state": "open" if alarm.is_open else "cleared",
-        "source_kind": alarm.source.kind,
-        "source_id": alarm.source.id,
-        "detail": alarm.source.detail,
-        "tenant": alarm.tenant,
-        "agent_id": alarm.agent_id or None,
-        "site_id": _only(alarm.site_ids),
-        "asset_id": _only(alarm.asset_ids),
-        "assets": alarm.count,
-        "reason": alarm.reason,
-        "value": alarm.value,
-        "raised_at": format_ms(alarm.raised_ms),
-        "cleared_at": _time(alarm.cleared_ms),
-        "acknowledged_at": _time(alarm.acknowledged_ms),
-        "acknowledged_by": alarm.acknowledged_by or None,
-        "comment": alarm.comment,
-    }
-
-
 def _event_row(past: PastEvent) -> EventRow:
     event = past.event
     return EventRow(
@@ -219,11 +185,3 @@ def _event_row(past: PastEvent) -> EventRow:
         tenant=event.tenant,
         alarm_id=event.alarm_id or None,
     )
-
-
-def _only(ids: tuple[str, ...] | None) -> str | None:
-    return ids[0] if ids is not None and len(ids) == 1 else None
-
-
-def _time(ms: int | None) -> str | None:
-    return None if ms is None else format_ms(ms)

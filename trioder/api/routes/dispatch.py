@@ -45,7 +45,7 @@ from trioder.api.schemas.resources import MAX_HISTORY_ROWS
 from trioder.api.targets import described_target
 from trioder.control.dispatcher import Dispatcher
 from trioder.control.model import Dispatch
-from trioder.domain.access import ALL_TENANTS, Scope
+from trioder.domain.access import Scope
 from trioder.domain.dispatch import (
     AllocationRecord,
     DispatchRecord,
@@ -121,7 +121,7 @@ def _add_cancel(blueprint: Blueprint, headend: Headend, indexes: FleetIndexes, a
     async def cancel_visible(dispatch_id: str) -> DispatchRecord:
         index = indexes.of_request()
         dispatch = dispatcher.history.get(dispatch_id.lower())
-        if dispatch is None or not _is_visible(dispatch, index):
+        if dispatch is None or not index.shows(dispatch):
             record = await _stored(headend, dispatch_id, index)
         elif dispatch.is_stop and not dispatch.ended:
             raise ApiError(409, "this dispatch is an emergency stop; POST /resume ends it")
@@ -162,7 +162,7 @@ def _add_queries(blueprint: Blueprint, headend: Headend, indexes: FleetIndexes) 
         allocations = query_flag(query, "allocations", default=True)
         index = indexes.of_request()
         dispatch = dispatcher.history.get(dispatch_id.lower())
-        if dispatch is not None and _is_visible(dispatch, index):
+        if dispatch is not None and index.shows(dispatch):
             record: DispatchRecord | None = await dispatcher.record_in_slices(dispatch)
         else:
             record = await _stored(headend, dispatch_id, index)
@@ -188,13 +188,13 @@ def _add_queries(blueprint: Blueprint, headend: Headend, indexes: FleetIndexes) 
             return (
                 (key is None or key in dispatch.setpoints)
                 and (state is None or dispatch.state == state)
-                and _is_visible(dispatch, index)
+                and index.shows(dispatch)
             )
 
         def is_in_memory(record: DispatchRecord) -> bool:
             # Which is more recent than the store. What another tenant's agent reports under its id is not it.
             dispatch = dispatcher.history.get(record.dispatch_id)
-            return dispatch is not None and _is_visible(dispatch, index)
+            return dispatch is not None and index.shows(dispatch)
 
         found: list[Dispatch | DispatchRecord] = [*dispatcher.history.newest(limit, counts=matches)]
         if len(found) < limit:
@@ -211,18 +211,6 @@ def _wait_s_of(query: Query) -> int | None:
     wait = query_choice(query, "wait", ("ack",))
     wait_s = query_number(query, "wait_s", lowest=1, highest=MAX_WAIT_S, default=DEFAULT_WAIT_S)
     return None if wait is None else wait_s
-
-
-def _is_visible(dispatch: Dispatch, index: FleetIndex) -> bool:
-    """Whether a dispatch is the caller's tenant's, and all of its assets are within what the caller sees."""
-    scope = index.scope
-    if scope.tenant not in {ALL_TENANTS, dispatch.tenant}:
-        return False
-    if scope.site_ids is None:
-        return True
-    # One that an agent reported has no candidates.
-    keys = dispatch.candidate_keys or tuple(dispatch.setpoints)
-    return not dispatch.retired and all(map(index.has, keys))
 
 
 def _shares(record: DispatchRecord) -> Sequence[AllocationRecord]:

@@ -23,6 +23,7 @@ _LINKS = (
     "sites",
     "fleet",
     "telemetry",
+    "stream",
     "dispatch",
     "schedules",
     "agents",

@@ -174,6 +174,7 @@ class _HeadendCollector(Collector):
             "Assets whose latest sample the device flagged as bad; excluded from sums and allocations.",
             headend.latest.count(Quality.BAD),
         )
+        yield _gauge("streams_open", "Open live feeds.", len(headend.feed))
         yield _gauge("agents_connected", "Open sessions.", len(headend.sessions))
         yield _gauge(
             "outbox_backlog_seconds_max",

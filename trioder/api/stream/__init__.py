@@ -1,0 +1,1 @@
+"""The live feed: `GET /stream`, server-sent events of what changes in the fleet (docs/stream.md)."""
