@@ -72,7 +72,8 @@ class ScheduleRequest:
         timezone: by its IANA name.
         steps: one after the other, without a pause.
         recurrence: an RRULE of RFC 5545, without the name; None for one occurrence.
-        misfire_s: how much later than planned an occurrence may begin; it is missed otherwise.
+        misfire_s: how much later than planned an occurrence may begin; it is missed otherwise. Up to 5 s
+            are always allowed.
         strategy: how a total is split; None for one asset.
         tenant: whose assets; `ALL_TENANTS` for several tenants' together.
         requested_by: the principal's name.
