@@ -189,8 +189,9 @@ class Occurrence:
         return self.steps[-1].number if self.steps else -1
 
     def with_step(self, step: OccurrenceStep) -> "Occurrence":
-        """Return it with one step more, or with the last one replaced."""
-        return replace(self, steps=(*(one for one in self.steps if one.number != step.number), step))
+        """Return it with one step more, or with one replaced."""
+        steps = {one.number: one for one in (*self.steps, step)}
+        return replace(self, steps=tuple(steps[number] for number in sorted(steps)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

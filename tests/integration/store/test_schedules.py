@@ -7,7 +7,6 @@ from uuid import UUID
 import pytest
 
 from tests.integration.store.servers import open_store_on, run_sql
-from tests.integration.store.test_migrations import make_database_of
 from tests.integration.store.tenants import (
     ALL_AT_A_AND_C,
     ASSETS,
@@ -20,6 +19,7 @@ from tests.integration.store.tenants import (
     SITES,
     SOUTH,
 )
+from tests.integration.store.test_migrations import make_database_of
 from tests.integration.store.test_record_retention import NOW, retention_on
 from tests.integration.store.test_row_security import reader_sees
 from tests.unit.store.model_database import dispatch_record
