@@ -264,6 +264,7 @@ def test_starts_are_those_of_dateutil_and_do_not_depend_on_where_the_range_begin
         "FREQ=HOURLY;INTERVAL=24;BYHOUR=13",
         "FREQ=MINUTELY;BYMONTH=2;BYMONTHDAY=30",
         "FREQ=MINUTELY;INTERVAL=60;BYMINUTE=31",
+        "FREQ=MINUTELY;INTERVAL=2;BYMINUTE=31",
         "FREQ=MINUTELY;INTERVAL=7;BYHOUR=3;BYMINUTE=11;BYMONTH=4;BYMONTHDAY=31",
         "FREQ=DAILY;UNTIL=20251231T000000",
         "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30;COUNT=1000",
@@ -278,6 +279,10 @@ def test_a_rule_that_never_applies_is_found_out_within_a_second(rule: str) -> No
     assert time.process_time() - begun_s < 1.0
 
 
+EVERY_DAY = "BYMONTHDAY=" + ",".join(map(str, range(1, 32)))
+EVERY_MINUTE = f"BYHOUR={','.join(map(str, range(24)))};BYMINUTE={','.join(map(str, range(60)))}"
+
+
 @pytest.mark.parametrize(
     "rule",
     [
@@ -288,7 +293,13 @@ def test_a_rule_that_never_applies_is_found_out_within_a_second(rule: str) -> No
         "FREQ=MONTHLY;COUNT=1000",
         "FREQ=DAILY;COUNT=1000",
         "FREQ=YEARLY",
+        f"FREQ=YEARLY;{EVERY_DAY};{EVERY_MINUTE}",
+        f"FREQ=YEARLY;{EVERY_DAY};{EVERY_MINUTE};BYSETPOS=-1",
+        f"FREQ=MONTHLY;{EVERY_DAY};{EVERY_MINUTE}",
+        f"FREQ=DAILY;{EVERY_MINUTE}",
+        "FREQ=WEEKLY;BYHOUR=0;BYMINUTE=" + ",".join(map(str, range(60))),
     ],
+    ids=range(12),
 )
 def test_the_age_of_a_schedule_costs_nothing(rule: str) -> None:
     starts("2001-01-01 12:30", "Europe/Berlin", rule)
