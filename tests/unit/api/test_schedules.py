@@ -265,18 +265,22 @@ async def test_a_repeated_request_makes_no_second_schedule(autojump_clock: objec
         assert other["schedule_id"] != first["schedule_id"]
 
 
-async def test_requests_at_once_with_one_key_make_one_schedule(autojump_clock: object) -> None:
+async def test_of_different_requests_at_once_with_one_key_one_is_created(autojump_clock: object) -> None:
     async with open_tenants() as tenants:
-        made: list[dict[str, Any]] = []
+        answers: list[tuple[int, dict[str, Any]]] = []
 
-        async def post() -> None:
-            made.append(await created(tenants, DAILY, key="k"))
+        async def post(misfire_s: int) -> None:
+            answers.append(await create(tenants, DAILY | {"misfire_s": misfire_s}, key="k"))
 
         async with trio.open_nursery() as nursery:
-            for _ in range(5):
-                nursery.start_soon(post)
-        assert len({one["schedule_id"] for one in made}) == 1
-        assert len(await tenants.get("/schedules", secret=VIEWER)) == 1
+            for misfire_s in (1, 2, 2, 1):
+                nursery.start_soon(post, misfire_s)
+        made = [answer for status, answer in answers if status == 201]
+        assert sorted(status for status, _ in answers) == [201, 201, 409, 409]
+        [row] = await tenants.get("/schedules", secret=VIEWER)
+        assert {(one["schedule_id"], one["misfire_s"]) for one in made} == {
+            (row["schedule_id"], row["misfire_s"])
+        }
 
 
 async def test_keys_are_a_tenants_own_and_do_not_show_what_the_caller_does_not_see(
