@@ -72,7 +72,8 @@ class ScheduleRequest:
         timezone: by its IANA name.
         steps: one after the other, without a pause.
         recurrence: an RRULE of RFC 5545, without the name; None for one occurrence.
-        misfire_s: how much later than planned an occurrence may begin; it is missed otherwise.
+        misfire_s: how much later than planned an occurrence may begin; it is missed otherwise. Up to 5 s
+            are always allowed.
         strategy: how a total is split; None for one asset.
         tenant: whose assets; `ALL_TENANTS` for several tenants' together.
         requested_by: the principal's name.
@@ -188,8 +189,9 @@ class Occurrence:
         return self.steps[-1].number if self.steps else -1
 
     def with_step(self, step: OccurrenceStep) -> "Occurrence":
-        """Return it with one step more, or with the last one replaced."""
-        return replace(self, steps=(*(one for one in self.steps if one.number != step.number), step))
+        """Return it with one step more, or with one replaced."""
+        steps = {one.number: one for one in (*self.steps, step)}
+        return replace(self, steps=tuple(steps[number] for number in sorted(steps)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -171,6 +171,14 @@ async def test_a_skipped_occurrence_does_not_begin() -> None:
     assert [one.state for one in rig.occurrences(schedule)] == ["skipped", "completed"]
 
 
+async def test_a_small_delay_is_always_in_time() -> None:
+    rig = await started()
+    schedule = await rig.create((60, 5.0), misfire_s=0)
+    rig.pass_time(15)
+    await rig.run(60)
+    assert rig.only(schedule).state == "completed"
+
+
 @pytest.mark.parametrize(
     ("start_ms", "code"), [(START_MS + 10_000, "bad_request"), (START_MS + 11_000, "not_found")]
 )

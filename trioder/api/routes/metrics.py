@@ -62,6 +62,7 @@ class Metrics:
     def __init__(self, headend: Headend, by_tenant: TenantCounters) -> None:
         self._by_tenant = by_tenant
         self._alarms = headend.alarms.register
+        self._schedules = headend.schedules
         self._registry = CollectorRegistry()
         self._registry.register(_HeadendCollector(headend))
         self._requests = Histogram(
@@ -124,6 +125,15 @@ class Metrics:
             if index.scope.tenant in {ALL_TENANTS, tenant}:
                 refusals.add_metric([tenant, str(status)], count)
         yield refusals
+        occurrences = CounterMetricFamily(
+            "trioder_schedule_occurrences",
+            "Occurrences of schedules that have ended, by the tenant of the schedule and by how they ended.",
+            labels=["tenant", "outcome"],
+        )
+        for (tenant, state), count in self._schedules.register.outcomes.items():
+            if index.scope.tenant in {ALL_TENANTS, tenant}:
+                occurrences.add_metric([tenant, state], count)
+        yield occurrences
 
     def _alarm_families(self, index: FleetIndex) -> Iterator[Metric]:
         which = AlarmFilter(scope=index.scope)

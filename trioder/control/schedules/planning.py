@@ -10,6 +10,8 @@ from trioder.domain.schedules import MAX_MISFIRE_S, Occurrence, Schedule, occurr
 LOOK_AHEAD_MS = 10 * 366 * 86_400_000
 # What was due before is not recorded as missed: it could not begin any more in any case.
 LOOK_BACK_MS = MAX_MISFIRE_S * 1000
+# What begins within this is in time: the headend itself may wait for its database, or be busy.
+PUNCTUAL_MS = 5_000
 
 
 def starts_of(schedule: Schedule, *, after_ms: int, before_ms: int, limit: int) -> Sequence[int]:
@@ -38,7 +40,7 @@ def due_occurrence(schedule: Schedule, start_ms: int, now_ms: int) -> Occurrence
         return replace(
             occurrence, state="missed", reason=f"its {schedule.duration_s} s were over before it could begin"
         )
-    if late_ms > schedule.misfire_s * 1000:
+    if late_ms > max(PUNCTUAL_MS, schedule.misfire_s * 1000):
         return replace(
             occurrence,
             state="missed",

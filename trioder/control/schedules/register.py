@@ -78,7 +78,7 @@ class Entry:
         for start_ms in early:
             if start_ms > now_ms:
                 del self.ended[start_ms]
-        self.examined_ms = max(now_ms, *self.running, *self.ended)
+        self.examined_ms = max((now_ms, *self.running, *self.ended))
 
 
 class ScheduleRegister:

@@ -189,8 +189,7 @@ class ScheduleRunner:
             return math.inf
         now_ms = self._wall.now_ms()
         if now_ms >= occurrence.end_ms:
-            await self._starter.finish(entry, occurrence)
-            return math.inf
+            return math.inf if await self._starter.finish(entry, start_ms) else now_ms + _RETRY_MS
         step = step_at(entry.schedule, start_ms, now_ms)
         if step is None:
             # The clock was set back.

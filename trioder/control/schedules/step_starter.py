@@ -130,20 +130,25 @@ class StepStarter:
             await self._cancel(dispatch_id, requested_by=entry.schedule.cancelled_by)
         return True
 
-    async def finish(self, entry: Entry, occurrence: Occurrence) -> None:
-        """End an occurrence whose time is over."""
+    async def finish(self, entry: Entry, start_ms: int) -> bool:
+        """End a running occurrence whose time is over; False when the database has to be asked later."""
+        try:
+            await self._confirm_steps(entry, start_ms)
+        except StoreUnavailableError:
+            return False
+        occurrence = entry.running.get(start_ms)
+        if occurrence is None:
+            return True
         is_continued = any(other.start_ms == occurrence.end_ms for other in entry.running.values())
         dispatch_ids = occurrence.dispatch_ids
         if dispatch_ids and not is_continued:
             await self._complete(
                 dispatch_ids[-1], "its occurrence is over", extended_beyond_ms=occurrence.end_ms
             )
-        if occurrence.start_ms not in entry.running:
-            return
+        if start_ms not in entry.running:
+            return True
         for number in range(len(entry.schedule.steps)):
-            self._dispatcher.expected.discard(
-                step_dispatch_id(occurrence.schedule_id, occurrence.start_ms, number)
-            )
+            self._dispatcher.expected.discard(step_dispatch_id(occurrence.schedule_id, start_ms, number))
         refusals = [step.refusal for step in occurrence.steps if step.refusal]
         reason = refusals[-1] if refusals else ""
         if not dispatch_ids and not reason:
@@ -161,11 +166,12 @@ class StepStarter:
         report(
             "occurrence of a schedule is over",
             schedule_id=occurrence.schedule_id,
-            start=format_ms(occurrence.start_ms),
+            start=format_ms(start_ms),
             state="completed" if dispatch_ids else "failed",
             steps=len(dispatch_ids),
             reason=reason or None,
         )
+        return True
 
     async def cancel(self, entry: Entry, occurrence: Occurrence, *, requested_by: str) -> None:
         """End a running occurrence at 0 MW."""
@@ -180,6 +186,23 @@ class StepStarter:
         )
         for dispatch_id in occurrence.dispatch_ids:
             await self._cancel(dispatch_id, requested_by=requested_by)
+
+    async def _confirm_steps(self, entry: Entry, start_ms: int) -> None:
+        """Find out whether steps that are over were begun before the start.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
+        occurrence = entry.running[start_ms]
+        for step in occurrence.steps:
+            if step.dispatch_id not in self._unconfirmed:
+                continue
+            terms = StepTerms(dispatch_id=step.dispatch_id, precedence=_precedence(entry, start_ms))
+            is_known = await self._is_known(step.dispatch_id, terms)
+            self._unconfirmed.discard(step.dispatch_id)
+            if not is_known and (present := entry.running.get(start_ms)) is not None:
+                lost = replace(step, refusal="the headend ended before its dispatch was on record")
+                self._register.put_occurrence(entry, present.with_step(lost))
 
     async def _is_known(self, dispatch_id: str, terms: StepTerms) -> bool:
         """Whether there is a dispatch with this id; an open one that is only on record is continued.

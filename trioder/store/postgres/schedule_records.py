@@ -12,7 +12,7 @@ from trioder.store.postgres.audit_records import storable
 from trioder.store.postgres.pending_records import PendingOccurrence, PendingSchedule
 from trioder.store.postgres.pg_connection import Connection, timestamp
 
-# The newest, at the headend's start: no more are kept in memory.
+# At the headend's start: those that are not cancelled, then the newest.
 MAX_SCHEDULES = 20_000
 
 _WRITE_SCHEDULE: LiteralString = """
@@ -44,7 +44,7 @@ _SCHEDULES: LiteralString = """
         (extract(epoch FROM created_at) * 1000)::bigint, (extract(epoch FROM cancelled_at) * 1000)::bigint,
         cancelled_by,
         ARRAY(SELECT (extract(epoch FROM start) * 1000)::bigint FROM unnest(skipped) AS start ORDER BY 1)
-    FROM schedules ORDER BY created_at DESC, schedule_id LIMIT %s
+    FROM schedules ORDER BY cancelled_at IS NOT NULL, created_at DESC, schedule_id LIMIT %s
 """
 _OCCURRENCE_COLUMNS: LiteralString = """
     occurrence.schedule_id::text, (extract(epoch FROM start_at) * 1000)::bigint,
@@ -126,7 +126,7 @@ async def write_occurrences(connection: Connection, pending: Sequence[PendingOcc
 async def read_schedules(connection: Connection) -> Sequence[Schedule]:
     """See `Queries.schedules`."""
     found = await connection.execute(_SCHEDULES, [MAX_SCHEDULES])
-    return [_schedule(row) for row in await found.fetchall()][::-1]
+    return sorted(map(_schedule, await found.fetchall()), key=lambda one: (one.created_ms, one.schedule_id))
 
 
 async def read_last_occurrences(connection: Connection, *, now_ms: int) -> Sequence[Occurrence]:
