@@ -66,6 +66,9 @@ async def test_a_repeated_request_makes_no_second_schedule_after_a_restart(datab
         assert len(await rest.get("/schedules")) == 1
         rows = await rest.get(f"/schedules/{first['schedule_id']}/occurrences")
         assert [row["state"] for row in rows] == ["pending", "skipped", *["pending"] * 8]
+        path = f"/schedules/{first['schedule_id']}/occurrences"
+        assert await rest.get(f"{path}?start=0001-01-01T00:00:00Z") == []
+        assert await rest.get(f"{path}?start=9999-12-31T23:59:59Z") == []
         status, answer = await create(rest, DAILY | {"misfire_s": 61})
         assert (status, answer["error"]) == (409, "conflict")
 
