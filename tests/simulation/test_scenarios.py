@@ -13,6 +13,8 @@ import trio.testing
 
 from tests.simulation.scenario_runs import SCENARIOS, STORIES, Recording, run_scenario
 
+# The first test of a scenario runs its hours.
+pytestmark = pytest.mark.timeout(600)
 # How late a fact may be: the pulse of 4 s, and what the headend waits for where it waits.
 PULSE_S = 4.5
 
