@@ -16,6 +16,8 @@ from tests.simulation.scenario_runs import ROOT, SCENARIOS, STORIES, Recording, 
 from trioder.domain.alarms import AlarmKind, AlarmState, Severity
 from trioder.domain.lifecycle import DispatchState
 
+# The first test of a scenario runs its hours.
+pytestmark = pytest.mark.timeout(600)
 # How late a fact may be: the pulse of 4 s, and what the headend waits for where it waits.
 PULSE_S = 4.5
 
