@@ -75,6 +75,21 @@ async def test_a_change_of_access_ends_the_sessions_that_it_concerns(
         await victim.is_served()
 
 
+async def test_a_session_ends_when_its_certificate_expires_and_a_new_one_is_admitted(
+    authority: TestAuthority,
+) -> None:
+    async with open_identities_rig(authority) as rig:
+        victim = await rig.victim()
+        agent = await rig.agent(authority.issue_agent(uri(ATTACKER), lasts_s=2.0))
+        await opened(agent, register(ATTACKER_ASSET, agent=ATTACKER, outbox=BOX))
+        refusal = await agent.refusal()
+        assert refusal.status is StatusCode.UNAUTHENTICATED
+        assert "expired at" in refusal.message
+        renewed = await rig.certified_agent(ATTACKER)
+        await opened(renewed, register(ATTACKER_ASSET, agent=ATTACKER, outbox=BOX, epoch=2))
+        await victim.is_served()
+
+
 async def test_nobody_notices_a_change_that_grants_more(authority: TestAuthority) -> None:
     async with open_identities_rig(authority) as rig:
         victim = await rig.victim()
