@@ -42,6 +42,23 @@ class ActiveSetpoints:
         setpoint = self._current.get(key)
         return setpoint if setpoint is not None and setpoint.is_open else None
 
+    def model_setpoint_mw(self, key: int, reported_mw: float, now_ms: int) -> float:
+        """Return the setpoint of an asset for the headend's model; `reported_mw` is its latest sample's."""
+        setpoint = self._current.get(key)
+        if setpoint is None:
+            return self.standing.get(key, reported_mw)
+        if not setpoint.is_open:
+            # The model must not go on with a setpoint that has ended, unless its agent reports another one.
+            return setpoint.reversion_mw if reported_mw == setpoint.mw else reported_mw
+        if setpoint.holds_asset:
+            return setpoint.mw
+        if setpoint.sent_ms is not None and reported_mw != setpoint.mw:
+            # The agent has ended the setpoint, or has never obeyed it.
+            return reported_mw
+        if setpoint.ends_ms is not None and now_ms >= setpoint.ends_ms:
+            return setpoint.reversion_mw
+        return setpoint.mw
+
     def put(self, setpoint: AssetSetpoint) -> None:
         """Make it the asset's newest; `schedule` it next."""
         self._current[setpoint.key] = setpoint

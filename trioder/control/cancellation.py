@@ -1,4 +1,4 @@
-"""Ends dispatches or setpoints early: by a command, when their time is over, or in another tenant's hands.
+"""Ends dispatches or setpoints early: by a command, by their time, or as their asset is no longer theirs.
 
 Open setpoints are cancelled, completed or failed, and their assets go to their reversions.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from trioder.control.delivery import Delivery
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.priorities import Priorities
-from trioder.control.registry import LEFT_THE_TENANT, DispatchRegistry
+from trioder.control.registry import LEFT_THE_FLEET, LEFT_THE_TENANT, DispatchRegistry
 from trioder.process.slices import Steps, parts_of
 
 # The cost of cancelling one setpoint.
@@ -62,6 +62,16 @@ class Cancellation:
             dispatch.is_ending = False
         yield from self._registry.record_steps(dispatch)
         return ended
+
+    def end_retired(self, keys: Iterable[int]) -> None:
+        """Fail the setpoints of assets that have left the fleet."""
+        for key in keys:
+            for deferred in self._registry.active.deferred(key):
+                self._registry.transition(deferred, "failed", reason=LEFT_THE_FLEET)
+            setpoint = self._registry.active.current_open(key)
+            if setpoint is not None:
+                self._registry.transition(setpoint, "failed", reason=LEFT_THE_FLEET)
+                self._delivery.release(setpoint)
 
     def end_foreign(self, dispatch: Dispatch, keys: Iterable[int]) -> None:
         """Fail the setpoints of those of the assets that are not the dispatch's tenant's any more.

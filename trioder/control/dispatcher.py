@@ -18,7 +18,7 @@ from trioder.control.delivery import Delivery
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.priorities import Priorities
 from trioder.control.reallocation import Reallocator
-from trioder.control.registry import LEFT_THE_FLEET, SMALL_GROUP, DispatchRegistry
+from trioder.control.registry import SMALL_GROUP, DispatchRegistry
 from trioder.control.site_limits import SiteLimitTable
 from trioder.control.site_power import SitePower
 from trioder.control.starting import Starter
@@ -360,13 +360,7 @@ class Dispatcher:
 
         Groups are reallocated, stops include new assets.
         """
-        for key in change.retired:
-            for deferred in self._registry.active.deferred(key):
-                self._registry.transition(deferred, "failed", reason=LEFT_THE_FLEET)
-            setpoint = self.in_force(key)
-            if setpoint is not None:
-                self._registry.transition(setpoint, "failed", reason=LEFT_THE_FLEET)
-                self._delivery.release(setpoint)
+        self._cancellation.end_retired(change.retired)
         for dispatch in self._registry.history:
             self._cancellation.end_foreign(dispatch, change.changed)
         self._priorities.take_over()
@@ -375,20 +369,7 @@ class Dispatcher:
 
     def setpoint_for(self, key: int, reported_mw: float, now_ms: int) -> float:
         """Return the setpoint of an asset for the headend's model; `reported_mw` is its latest sample's."""
-        setpoint = self._registry.active.current(key)
-        if setpoint is None:
-            return self._registry.active.standing.get(key, reported_mw)
-        if not setpoint.is_open:
-            # The model must not go on with a setpoint that has ended, unless its agent reports another one.
-            return setpoint.reversion_mw if reported_mw == setpoint.mw else reported_mw
-        if setpoint.holds_asset:
-            return setpoint.mw
-        if setpoint.sent_ms is not None and reported_mw != setpoint.mw:
-            # The agent has ended the setpoint, or has never obeyed it.
-            return reported_mw
-        if setpoint.ends_ms is not None and now_ms >= setpoint.ends_ms:
-            return setpoint.reversion_mw
-        return setpoint.mw
+        return self._registry.active.model_setpoint_mw(key, reported_mw, now_ms)
 
     def deviating(self) -> int:
         """Return how many setpoints are deviating."""
