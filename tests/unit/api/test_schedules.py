@@ -292,3 +292,19 @@ async def test_a_list_in_parts_has_each_occurrence_once(autojump_clock: object) 
         )
         rows = msgspec.json.decode(await response.get_data())
         assert (len(rows), len({row["start"] for row in rows})) == (1000, 1000)
+
+
+async def test_nothing_is_known_until_the_schedules_were_read(autojump_clock: object) -> None:
+    async with open_tenants() as tenants:
+        schedule_id = (await created(tenants, DAILY))["schedule_id"]
+        tenants.rest.headend.schedules.runner.is_loaded = False
+        answers = [
+            await create(tenants, EVENING),
+            await create(tenants, EVENING, key="k"),
+            await skip(tenants, schedule_id, "2026-01-02T17:00:00Z"),
+            await tenants.ask("GET", "/schedules", secret=VIEWER),
+            await tenants.ask("GET", f"/schedules/{schedule_id}", secret=VIEWER),
+            await tenants.ask("GET", f"/schedules/{schedule_id}/occurrences", secret=VIEWER),
+            await tenants.ask("DELETE", f"/schedules/{schedule_id}", secret=OPERATOR),
+        ]
+        assert [(status, answer["error"]) for status, answer in answers] == [(503, "unavailable")] * 7

@@ -212,7 +212,8 @@ def rules(draw: st.DrawFn) -> str:
         parts.append("BYDAY=" + ",".join(f"{'-1' if numbered else ''}{day}" for day in days))
     if draw(st.integers(0, 3)) == 0:
         parts.append(f"WKST={draw(st.sampled_from(WEEKDAYS))}")
-    if frequency in {"YEARLY", "MONTHLY"} and len(parts) > 2 and draw(st.integers(0, 3)) == 0:
+    lists_something = any(part.startswith("BY") for part in parts)
+    if frequency in {"YEARLY", "MONTHLY"} and lists_something and draw(st.integers(0, 3)) == 0:
         parts.append(f"BYSETPOS={draw(some(-3, 3))}")
     return ";".join(parts)
 

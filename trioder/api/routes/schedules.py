@@ -205,7 +205,7 @@ def _find(headend: Headend, schedule_id: str, scope: Scope) -> Schedule:
         raise ApiError(503, f"the schedules are not known now: {error}") from None
 
 
-def _next_starts(headend: Headend, schedule: Schedule) -> Sequence[int]:
+def _next_starts(headend: Headend, schedule: Schedule, *, limit: int = _NEXT_OCCURRENCES) -> Sequence[int]:
     """Return the starts of the next occurrences that are not skipped; of a dry run as if it were created."""
     if not schedule.is_active:
         return ()
@@ -215,9 +215,9 @@ def _next_starts(headend: Headend, schedule: Schedule) -> Sequence[int]:
         schedule,
         after_ms=now_ms,
         before_ms=now_ms + LOOK_AHEAD_MS,
-        limit=_NEXT_OCCURRENCES + len(skipped),
+        limit=limit + len(skipped),
     )
-    return [start_ms for start_ms in starts if start_ms not in skipped][:_NEXT_OCCURRENCES]
+    return [start_ms for start_ms in starts if start_ms not in skipped][:limit]
 
 
 def _row(headend: Headend, schedule: Schedule) -> ScheduleRow:
@@ -228,7 +228,7 @@ def _row(headend: Headend, schedule: Schedule) -> ScheduleRow:
 def _summary_steps(headend: Headend, schedules: Sequence[Schedule]) -> Steps[Sequence[ScheduleSummary]]:
     rows = []
     for schedule in schedules:
-        rows.append(schedule_summary(schedule, headend.schedules.next_start_ms(schedule.schedule_id)))
+        rows.append(schedule_summary(schedule, next(iter(_next_starts(headend, schedule, limit=1)), None)))
         yield _NEXT_US
     return rows
 

@@ -34,6 +34,7 @@ class Entry:
         ended: the last that have ended, by start.
         examined_ms: each occurrence that started until then is recorded; None before the first.
         upcoming: the next starts, soonest first; None while they are not computed.
+        due_ms: when something is due next; 0 when that is to be found out.
     """
 
     schedule: Schedule
@@ -41,6 +42,7 @@ class Entry:
     ended: dict[int, Occurrence] = field(default_factory=dict)
     examined_ms: int | None = None
     upcoming: list[int] | None = None
+    due_ms: float = 0.0
 
     @property
     def next_after_ms(self) -> int:
@@ -69,9 +71,9 @@ class Entry:
         if len(self.ended) > MAX_ENDED:
             del self.ended[min(self.ended)]
 
-    def clock_set_back(self, now_ms: int) -> None:
-        """The clock was ahead: what was missed after `now_ms` is yet to come."""
-        self.upcoming = None
+    def clock_stepped(self, now_ms: int) -> None:
+        """The clock was set to this: if it was ahead, what was missed after it is yet to come."""
+        self.upcoming, self.due_ms = None, 0.0
         if self.examined_ms is None or self.examined_ms <= now_ms:
             return
         early = [one.start_ms for one in self.ended.values() if one.state == "missed"]
@@ -115,6 +117,7 @@ class ScheduleRegister:
             self._forget_over()
         else:
             entry.schedule = schedule
+            entry.due_ms = 0.0
         self._store.record_schedule(schedule)
         if self._events.wants(ScheduleChanged):
             self._events.publish(ScheduleChanged(schedule, transition, self._wall.now_ms()))

@@ -61,7 +61,7 @@ class ScheduleRunner:
         self._starter.clock_stepped(by_ms)
         self._held_off.clear()
         for entry in self._register:
-            entry.clock_set_back(self._wall.now_ms())
+            entry.clock_stepped(self._wall.now_ms())
         self.wake()
 
     async def load(self) -> Mapping[str, StepTerms]:
@@ -98,14 +98,21 @@ class ScheduleRunner:
 
     async def run_due(self) -> float:
         """Do what is due now; returns when something is due next, Unix ms, infinity for never."""
+        now_ms = self._wall.now_ms()
+        due = [entry for entry in self._register if entry.due_ms <= now_ms]
         begun: list[Occurrence] = []
-        for entry in self._register:
+        for entry in due:
             begun += await self._examine(entry)
+            # There may be thousands.
+            await trio.lowlevel.checkpoint()
         await self._wait_recorded(begun)
-        next_ms = math.inf
-        for entry in self._register:
-            next_ms = min(next_ms, await self._advance_all(entry))
-        return next_ms
+        for entry in due:
+            # It may be changed meanwhile, and is due at once then.
+            entry.due_ms = math.inf
+            next_ms = await self._advance_all(entry)
+            entry.due_ms = min(entry.due_ms, next_ms)
+            await trio.lowlevel.checkpoint()
+        return min((entry.due_ms for entry in self._register), default=math.inf)
 
     async def _examine(self, entry: Entry) -> list[Occurrence]:
         """Decide on the starts that have come; returns the occurrences that run from now on."""
@@ -144,9 +151,10 @@ class ScheduleRunner:
                         limit=_STARTS,
                     )
                 )
-            except ValueError as error:
-                # It was valid when it was created: the data of the time zones have changed.
-                self._hold_off(entry, str(error))
+            except Exception:
+                # It was valid when it was created; the data of the time zones may have changed.
+                log.exception("schedule held off", schedule_id=entry.schedule.schedule_id)
+                self._hold_off(entry)
                 return None
         return entry.upcoming[0] if entry.upcoming else None
 
@@ -175,9 +183,8 @@ class ScheduleRunner:
         except Exception:
             # The other schedules must go on.
             log.exception("schedule held off", schedule_id=entry.schedule.schedule_id)
-            self._held_off[entry] = self._wall.now_ms() + _HOLD_OFF_MS
-            return self._held_off[entry]
-        return next_ms
+            self._hold_off(entry)
+        return self._held_off.get(entry, next_ms)
 
     async def _advance(self, entry: Entry, start_ms: int) -> float:
         occurrence = entry.running.get(start_ms)
@@ -209,6 +216,6 @@ class ScheduleRunner:
         del self._held_off[entry]
         return False
 
-    def _hold_off(self, entry: Entry, reason: str) -> None:
-        log.error("schedule held off", schedule_id=entry.schedule.schedule_id, reason=reason)
+    def _hold_off(self, entry: Entry) -> None:
+        """Leave a schedule alone for a while: it has raised an exception."""
         self._held_off[entry] = self._wall.now_ms() + _HOLD_OFF_MS

@@ -114,6 +114,10 @@ class StepStarter:
                 self._dispatcher.expected.add(dispatch_id)
                 return False
             self._dispatcher.expected.discard(dispatch_id)
+            former = self._open(terms.former_id)
+            if former is not None:
+                # It loses its assets one by one, which are not to be replaced.
+                former.is_ending = True
             request = _request(
                 entry, start_ms, number, keys, terms=terms, now_ms=self._wall.now_ms(), ends_ms=ends_ms
             )
