@@ -12,6 +12,7 @@ from trioder.api.asset_query import FleetIndexes
 from trioder.api.authentication import Authenticator, TokenVerifier
 from trioder.api.context import Headend
 from trioder.api.errors import register_error_handlers
+from trioder.api.http.access_log import AccessLog, AccessLogScope
 from trioder.api.http.request_log import ROUTE, RequestLog
 from trioder.api.openapi import openapi_document
 from trioder.api.routes.access import access_blueprint
@@ -40,11 +41,13 @@ class RestOptions:
         limits: of each principal.
         metrics_open: whether `/metrics` needs no token.
         verifier: of an OpenID Connect issuer's tokens, beside those of the access file; None without one.
+        access_log: which requests are logged.
     """
 
     limits: RestLimits = field(default_factory=RestLimits)
     metrics_open: bool = False
     verifier: TokenVerifier | None = None
+    access_log: AccessLogScope = "all"
 
 
 class _App(QuartTrio):
@@ -55,8 +58,15 @@ class _App(QuartTrio):
         return TrioResponse(status=204, headers={"Allow": ", ".join(sorted(allowed))})
 
 
-def create_app(headend: Headend, options: RestOptions | None = None) -> QuartTrio:
+def create_app(
+    headend: Headend, options: RestOptions | None = None, *, access_log: AccessLog | None = None
+) -> QuartTrio:
     """Return the ASGI application of an open headend; it needs no closing.
+
+    Args:
+        headend: see `Headend`.
+        options: by default those of a headend without any.
+        access_log: gets every request; by default each is logged at once.
 
     Raises:
         RoleNotStatedError: a route does not state the role that it needs.
@@ -110,5 +120,7 @@ def create_app(headend: Headend, options: RestOptions | None = None) -> QuartTri
         current.scope[ROUTE] = current.url_rule.rule if current.url_rule is not None else ""  # type: ignore[literal-required]
         await access.admit(current)
 
-    app.asgi_app = RequestLog(app.asgi_app, metrics.observe_request)  # type: ignore[assignment]  # how middleware is added
+    app.asgi_app = RequestLog(  # type: ignore[assignment]  # how middleware is added
+        app.asgi_app, metrics.observe_request, access_log=access_log or AccessLog(options.access_log)
+    )
     return app

@@ -1,4 +1,4 @@
-"""Access log, request ids and request metrics, as ASGI middleware.
+"""Request ids, request metrics and the request log's entries, as ASGI middleware.
 
 Outside of Quart, so that crashed requests and disconnected clients are recorded, too.
 """
@@ -9,13 +9,8 @@ from secrets import token_hex
 from time import perf_counter
 from typing import Any, Protocol
 
-import structlog
+from trioder.api.http.access_log import AccessLog
 
-from trioder.domain.text import shorten
-
-log = structlog.stdlib.get_logger(__name__)
-
-_MAX_PATH_LENGTH = 256
 # Keys of the ASGI scope: the URL rule that matched, a bounded label for metrics; ...
 ROUTE = "trioder.route"
 # ... the id of the request; the name of its principal, where there is one; ...
@@ -39,15 +34,24 @@ class Observe(Protocol):
 class RequestLog:
     """Wraps an ASGI application.
 
-    Attributes:
+    Args:
+        asgi_app: the application.
+        observe: receives every request.
+        access_log: gets every request; by default one that writes at once.
         clock: monotonic seconds; real time, since a virtual clock does not advance during a request.
     """
 
     def __init__(
-        self, asgi_app: Callable[..., Any], observe: Observe, *, clock: Callable[[], float] = perf_counter
+        self,
+        asgi_app: Callable[..., Any],
+        observe: Observe,
+        *,
+        access_log: AccessLog | None = None,
+        clock: Callable[[], float] = perf_counter,
     ):
         self._asgi_app = asgi_app
         self._observe = observe
+        self._access_log = access_log or AccessLog()
         self._clock = clock
 
     async def __call__(
@@ -78,18 +82,14 @@ class RequestLog:
             scope[AT_END]()
         method = scope["method"]
         self._observe(method=method, route=scope.get(ROUTE, ""), status=status, duration_s=duration_s)
-        # The raw path is percent-encoded ASCII: it contains no line breaks.
-        path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
-        client = scope.get("client")
-        log.info(
-            "request",
+        self._access_log.add(
             method=method,
-            path=shorten(path, _MAX_PATH_LENGTH),
-            status=status or "client left",
-            duration_ms=round(duration_s * 1000, 1),
-            peer=f"{client[0]}:{client[1]}" if client else "",
+            raw_path=scope.get("raw_path", b""),
+            status=status,
+            duration_s=duration_s,
+            client=scope.get("client"),
             request_id=scope[REQUEST_ID],
-            **({"principal": scope[PRINCIPAL_NAME]} if PRINCIPAL_NAME in scope else {}),
+            principal=scope.get(PRINCIPAL_NAME),
         )
 
 
