@@ -15,6 +15,7 @@ from trioder.api.errors import register_error_handlers
 from trioder.api.http.access_log import AccessLog, AccessLogScope
 from trioder.api.http.request_log import ROUTE, RequestLog
 from trioder.api.openapi import openapi_document
+from trioder.api.reads import Reads
 from trioder.api.routes.access import access_blueprint
 from trioder.api.routes.agents import agents_blueprint
 from trioder.api.routes.alarms import alarms_blueprint, events_blueprint
@@ -84,6 +85,7 @@ def create_app(
     counters = TenantCounters()
     metrics = Metrics(headend, counters)
     indexes = FleetIndexes(headend.fleet)
+    reads = Reads(headend)
     access = AccessControl(
         Authenticator(headend.access, verifier=options.verifier, wall=headend.wall),
         limits=options.limits,
@@ -92,14 +94,14 @@ def create_app(
         wall=headend.wall,
     )
     for blueprint in (
-        telemetry_blueprint(headend, indexes),
+        telemetry_blueprint(headend, indexes, reads),
         dispatch_blueprint(headend, indexes, access, counters),
         stops_blueprint(headend, indexes, access),
-        agents_blueprint(headend, indexes),
+        agents_blueprint(headend, indexes, reads),
         alarms_blueprint(headend, indexes, access),
         events_blueprint(headend, indexes),
-        assets_blueprint(headend, indexes),
-        fleet_blueprint(headend, indexes, access),
+        assets_blueprint(headend, indexes, reads),
+        fleet_blueprint(headend, indexes, access, reads),
         site_limits_blueprint(headend, indexes, access),
         access_blueprint(headend),
         health_blueprint(

@@ -23,6 +23,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _REFERENCE = "#/components/schemas/{name}"
 _SCHEME = "bearer"
+_HAS_ETAG = "_trioder_has_etag"
+_TEXT = {"type": "string"}
+_CONDITIONS = (
+    "With `If-None-Match` (entity tags, or *) the response is 304 if one of them is current; with "
+    "`Accept-Encoding: gzip` the body is compressed, unless it is small."
+)
+_CONDITIONAL_HEADERS = {
+    "ETag": {
+        "description": "The weak entity tag; of telemetry, independent of ages and remaining times.",
+        "schema": _TEXT,
+    },
+    "Vary": {"description": "The headers of the request on which the response depends.", "schema": _TEXT},
+}
 
 
 def documented(
@@ -33,6 +46,7 @@ def documented(
     body: type[msgspec.Struct] | None = None,
     errors: tuple[int, ...] = (),
     also: dict[int, Any] | None = None,
+    has_etag: bool = False,
 ) -> Callable[[F], F]:
     """Describe a route's parameters, body and responses, and state the role that it needs.
 
@@ -46,6 +60,7 @@ def documented(
         body: the type of the request's body.
         errors: further statuses of errors.
         also: the bodies of other statuses than 200.
+        has_etag: whether it has an entity tag, is not sent again to a client that has it, and is compressed.
     """
     implied = {400, 401, 421, 429, 500, 503} | ({403} if role in {"operator", "admin"} else set())
     responses: dict[int, Any] = {200: response, **(also or {})}
@@ -58,6 +73,7 @@ def documented(
 
     def decorate(view: F) -> F:
         state_role(view, role)
+        setattr(view, _HAS_ETAG, has_etag)
         return describe(view)
 
     return decorate
@@ -94,6 +110,8 @@ class _Provider(OpenAPIProvider):
                 operation["security"] = [{_SCHEME: []}] if role is not None else [{}, {_SCHEME: []}]
                 if role is not None:
                     operation["x-role"] = role
+                if getattr(self._app.view_functions[rule.endpoint], _HAS_ETAG, False):
+                    _describe_conditions(operation)
         return paths, components
 
     def build_path_parameter(self, name: str, converter: BaseConverter) -> dict[str, Any]:
@@ -141,6 +159,17 @@ class _Provider(OpenAPIProvider):
             "description": (inspect.getdoc(described) or "").partition("\n")[0],
             "content": {"application/json": {"schema": schema}},
         }, components
+
+
+def _describe_conditions(operation: dict[str, Any]) -> None:
+    operation["description"] = f"{operation['description']}\n\n{_CONDITIONS}"
+    operation["responses"][200]["headers"] = _CONDITIONAL_HEADERS | {
+        "Content-Encoding": {"description": "gzip, if the body is compressed.", "schema": _TEXT}
+    }
+    operation["responses"][304] = {
+        "description": "The client has the current representation.",
+        "headers": _CONDITIONAL_HEADERS,
+    }
 
 
 def _schema_of(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
