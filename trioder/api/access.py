@@ -6,7 +6,8 @@ What a caller sees is in `asset_query`; the tokens are in `trioder.access`.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from functools import partial
+from typing import Any, Literal, NamedTuple, cast
 
 import trio
 from quart import Quart, Request
@@ -61,6 +62,18 @@ class RestLimits:
     dispatches: Rate = DISPATCHES
     open_streams: int = OPEN_STREAMS
     limit_open_access: bool = False
+
+
+class ReadAdmission(NamedTuple):
+    """A request that may be answered, as far as that is known without waiting.
+
+    Attributes:
+        caller: None where none is needed and none is named.
+        limited_as: the key of its limits; None where there are none.
+    """
+
+    caller: Principal | None
+    limited_as: tuple[str, str] | None
 
 
 class AccessControl:
@@ -143,6 +156,46 @@ class AccessControl:
                 f"this needs the role {role}; {caller.kind} {caller.name!r} has the role {caller.role}",
                 challenge=_INSUFFICIENT_ROLE,
             )
+
+    def admit_now(self, endpoint: str, authorization: str | None, *, host: str) -> ReadAdmission | None:
+        """Admit a GET; None where `admit` has to decide, or refuses. `count_now` counts it.
+
+        Args:
+            endpoint: of its route.
+            authorization: the header; None without one.
+            host: the caller's, by `host_of_peer`.
+        """
+        if not self._authenticator.is_on:
+            admission = ReadAdmission(OPEN_ACCESS, ("open", host) if self._limits_open_access else None)
+        else:
+            role = self._role_by_endpoint.get(endpoint, "admin")
+            if authorization is None:
+                return ReadAdmission(None, None) if role is None else None
+            try:
+                caller = self._authenticator.authenticate_now(_bearer_in(authorization))
+            except ApiError:
+                return None
+            if caller is None or (role is not None and not caller.has_role(role)):
+                return None
+            admission = ReadAdmission(caller, (caller.kind, caller.name))
+        key = admission.limited_as
+        if key is not None and self._requests.wait_s(key, trio.current_time()):
+            return None
+        return admission
+
+    def count_now(self, admission: ReadAdmission, *, is_stream: bool) -> Callable[[], None] | None:
+        """Count a request that was admitted just now, and its open stream until the function is called.
+
+        Returns:
+            None, and nothing is counted, where `admit` or `hold_stream` would refuse it.
+        """
+        key = admission.limited_as
+        if key is None:
+            return _nothing
+        if is_stream and not self._streams.acquire(key):
+            return None
+        self._requests.take(key, trio.current_time())
+        return partial(self._streams.release, key) if is_stream else _nothing
 
     def _limit(self, current: Request, caller: Principal) -> None:
         _scope(current)[_LIMITED_BY] = self
@@ -301,7 +354,11 @@ def _bearer_of(current: Request) -> str:
             f"there are {len(values)} Authorization headers; there must be one",
             challenge=_CHALLENGE,
         )
-    scheme, _, bearer = values[0].strip().partition(" ")
+    return _bearer_in(values[0])
+
+
+def _bearer_in(authorization: str) -> str:
+    scheme, _, bearer = authorization.strip().partition(" ")
     bearer = bearer.strip()
     if scheme.lower() != "bearer":
         found = f"the scheme {scheme}" if scheme.lower() in _OTHER_SCHEMES else "no scheme that is known"
@@ -315,6 +372,10 @@ def _bearer_of(current: Request) -> str:
             401, "the Authorization header has no token; it must be 'Bearer <token>'", challenge=_CHALLENGE
         )
     return bearer
+
+
+def _nothing() -> None:
+    """There is nothing to be released."""
 
 
 def _scope(current: Request | None = None) -> dict[str, Any]:

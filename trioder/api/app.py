@@ -1,7 +1,7 @@
 """The REST application: Quart, its routes, and the settings for every request."""
 
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 from quart.globals import request_ctx
 from quart_trio import QuartTrio
@@ -12,6 +12,7 @@ from trioder.api.asset_query import FleetIndexes
 from trioder.api.authentication import Authenticator, TokenVerifier
 from trioder.api.context import Headend
 from trioder.api.errors import register_error_handlers
+from trioder.api.fast_reads import FastReads
 from trioder.api.http.access_log import AccessLog, AccessLogScope
 from trioder.api.http.request_log import ROUTE, RequestLog
 from trioder.api.openapi import openapi_document
@@ -21,7 +22,7 @@ from trioder.api.routes.agents import agents_blueprint
 from trioder.api.routes.alarms import alarms_blueprint, events_blueprint
 from trioder.api.routes.dispatch import dispatch_blueprint
 from trioder.api.routes.fleet import assets_blueprint, fleet_blueprint
-from trioder.api.routes.health import health_blueprint
+from trioder.api.routes.health import health_blueprint, health_steps
 from trioder.api.routes.metrics import Metrics
 from trioder.api.routes.site_limits import site_limits_blueprint
 from trioder.api.routes.stops import stops_blueprint
@@ -51,9 +52,17 @@ class RestOptions:
     access_log: AccessLogScope = "all"
 
 
-class _App(QuartTrio):
+class RestApp(QuartTrio):
+    """The application.
+
+    Attributes:
+        fast_reads: answers the requests that the connection may answer without it.
+    """
+
+    fast_reads: FastReads
+
     async def make_default_options_response(self) -> TrioResponse:
-        # The methods of all rules at this path: each may have its own view.
+        """Return the methods of all rules at the path of the request: each may have its own view."""
         adapter = request_ctx.url_adapter
         allowed = adapter.allowed_methods() if adapter is not None else ()
         return TrioResponse(status=204, headers={"Allow": ", ".join(sorted(allowed))})
@@ -61,7 +70,7 @@ class _App(QuartTrio):
 
 def create_app(
     headend: Headend, options: RestOptions | None = None, *, access_log: AccessLog | None = None
-) -> QuartTrio:
+) -> RestApp:
     """Return the ASGI application of an open headend; it needs no closing.
 
     Args:
@@ -73,7 +82,7 @@ def create_app(
         RoleNotStatedError: a route does not state the role that it needs.
     """
     options = options or RestOptions()
-    app = _App(__name__, static_folder=None)
+    app = RestApp(__name__, static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         BODY_TIMEOUT=_BODY_TIMEOUT_S,
@@ -122,7 +131,15 @@ def create_app(
         current.scope[ROUTE] = current.url_rule.rule if current.url_rule is not None else ""  # type: ignore[literal-required]
         await access.admit(current)
 
-    app.asgi_app = RequestLog(  # type: ignore[assignment]  # how middleware is added
+    request_log = RequestLog(
         app.asgi_app, metrics.observe_request, access_log=access_log or AccessLog(options.access_log)
+    )
+    app.asgi_app = request_log  # type: ignore[assignment]  # how middleware is added
+    app.fast_reads = FastReads(
+        reads,
+        partial(health_steps, headend, indexes),
+        indexes=indexes,
+        access=access,
+        request_log=request_log,
     )
     return app

@@ -21,6 +21,9 @@ class TokenVerifier(Protocol):
             TokenUnverifiedError: that cannot be known now.
         """
 
+    def verified(self, token: str, *, now_ms: int) -> Principal | None:
+        """Return the principal of a token that was verified of late; None where it has to be verified."""
+
 
 class Authenticator:
     """Authenticates bearer tokens.
@@ -42,6 +45,18 @@ class Authenticator:
     def is_on(self) -> bool:
         """Whether requests need a token. Once there are any, they do until the headend stops."""
         return self._verifier is not None or (self._table is not None and self._table.has_tokens)
+
+    def authenticate_now(self, bearer: str) -> Principal | None:
+        """Return the principal; None if there is none, or `authenticate` has to find out."""
+        now_ms = self._wall.now_ms()
+        if self._verifier is not None and bearer.count(".") == _DOTS:
+            return self._verifier.verified(bearer, now_ms=now_ms)
+        if self._table is None:
+            return None
+        try:
+            return self._table.authenticate(bearer, now_ms=now_ms)
+        except TokenError:
+            return None
 
     async def authenticate(self, bearer: str) -> Principal:
         """Return the principal.

@@ -327,14 +327,16 @@ async def _run(
             open_reloads(headend, security.tls),
             trio.open_nursery() as edge,
         ):
+            app = create_app(headend, rest, access_log=access_log)
             serve = partial(
                 serve_rest,
-                create_app(headend, rest, access_log=access_log),
+                app,
                 http_listeners,
                 shutdown=headend.closing,
                 hosts=http_hosts,
                 counters=headend.counters,
                 tls=security.http_tls,
+                fast_reads=app.fast_reads,
             )
             await edge.start(serve)
             grpc = partial(

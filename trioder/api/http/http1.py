@@ -28,6 +28,7 @@ from trioder.access.tls_errors import explain
 from trioder.access.tls_stream import TlsStream
 from trioder.api.errors import error_json
 from trioder.api.http.hosts import AllowedHosts
+from trioder.api.http.hot_path import HotPath, HotReads
 from trioder.api.http.strict_h11 import StrictConnection
 from trioder.domain.text import escape
 from trioder.events.counters import Counters
@@ -76,6 +77,17 @@ class _Http1Protocol(H11Protocol):
     def is_idle(self) -> bool:
         """Whether no request is in progress."""
         return self.stream is None
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether the next byte begins a request, and all responses are sent."""
+        return (
+            self.stream is None
+            and not self.refused
+            and self.connection.our_state is h11.IDLE
+            and self.connection.their_state is h11.IDLE
+            and not self.connection.head_is_incomplete
+        )
 
     async def handle(self, event: Event) -> None:
         try:
@@ -190,8 +202,11 @@ class Http1Connection(TCPServer):
         counters: Counters,
         tls: TlsStream | None = None,
         tls_refusals: Refusals | None = None,
+        fast_reads: HotReads | None = None,
     ) -> None:
         super().__init__(app, config, context, {}, tls or stream)
+        self._fast_reads = fast_reads
+        self._hot_path: HotPath | None = None
         # When it was opened, or last responded.
         self.active_s = trio.current_time()
         self._hosts = hosts
@@ -208,7 +223,11 @@ class Http1Connection(TCPServer):
     @property
     def is_idle(self) -> bool:
         """Whether no request is in progress."""
-        return self._http1 is None or self._http1.is_idle
+        return self._http1 is None or (self._http1.is_idle and not self._is_answering)
+
+    @property
+    def _is_answering(self) -> bool:
+        return self._hot_path is not None and self._hot_path.is_answering
 
     @property
     def in_handshake(self) -> bool:
@@ -244,6 +263,17 @@ class Http1Connection(TCPServer):
                     )
                     http1.hosts, http1.counters = self._hosts, self._counters
                     http1.connection = StrictConnection(max_head_bytes=self.config.h11_max_incomplete_size)
+                    if self._fast_reads is not None:
+                        self._hot_path = HotPath(
+                            self._fast_reads,
+                            hosts=self._hosts,
+                            config=self.config,
+                            client=http1.client,
+                            server=http1.server,
+                            is_closing=self.context.terminated.is_set,
+                            send=self._send_now,
+                            give_up=self.close,
+                        )
                     # Instead of hypercorn's wrapper around its protocols, which can switch to HTTP/2.
                     self.protocol = http1  # type: ignore[assignment]  # has the methods that are used
                     await self.idle_task.restart(task_group, self._idle_timeout)
@@ -289,12 +319,35 @@ class Http1Connection(TCPServer):
             await (self._tls or self._socket_stream).send_eof()
 
     async def _send(self, data: bytes) -> None:
+        async with self.send_lock:
+            await self._send_now(data)
+
+    async def _send_now(self, data: bytes | memoryview) -> None:
         try:
             with trio.fail_after(_SEND_TIMEOUT_S):
-                async with self.send_lock:
-                    await self.stream.send_all(data)
+                await self.stream.send_all(data)
         except (*_GONE, trio.TooSlowError):
             self._scope.cancel()
+
+    async def _idle_timeout(self) -> None:
+        """Close the connection once it was idle for too long, or at shutdown.
+
+        Hypercorn starts this when no request of its own is in progress; hot reads only set `active_s`.
+        """
+        began_s = trio.current_time()
+        while not self.context.terminated.is_set():
+            deadline_s = max(began_s, self.active_s) + self.config.keep_alive_timeout
+            with trio.move_on_at(deadline_s) as timeout:
+                await self.context.terminated.wait()
+            if timeout.cancelled_caught and self._is_answering:
+                began_s = trio.current_time()
+            elif timeout.cancelled_caught and self.active_s + self.config.keep_alive_timeout <= deadline_s:
+                break
+        if self._is_answering:
+            # At shutdown: the connection is closed after the response.
+            return
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
 
     async def _read_all(self, http1: _Http1Protocol) -> None:
         with suppress(*_GONE):
@@ -305,13 +358,27 @@ class Http1Connection(TCPServer):
                     self._head_deadline_s = math.inf
                     await http1.refuse(408)
                     continue
-                if not self._responded:
-                    await http1.handle(RawData(data))
+                rest = await self._answer_hot_reads(http1, data)
+                # What is empty at once is the end of the stream.
+                if (rest or not data) and not self._responded:
+                    await http1.handle(RawData(rest))
                 self._watch_head(http1)
                 if not data:
                     break
         # The client has disconnected: cancel its request.
         self._scope.cancel()
+
+    async def _answer_hot_reads(self, http1: _Http1Protocol, data: bytes) -> bytes:
+        """Answer those that the data begins with; return what is left of it."""
+        if self._hot_path is None or self._responded or not http1.is_between_requests:
+            return data
+        # The last response on a connection is hypercorn's, which closes it.
+        at_most = self.config.keep_alive_max_requests - 1 - http1.keep_alive_requests
+        rest, answered = await self._hot_path.serve(data, at_most=at_most)
+        http1.keep_alive_requests += answered
+        if answered and self.context.terminated.is_set():
+            await self.protocol_send(Closed())
+        return rest
 
     def _watch_head(self, http1: _Http1Protocol) -> None:
         if http1.keep_alive_requests > self._requests:

@@ -52,7 +52,7 @@ class RequestLog:
         self._asgi_app = asgi_app
         self._observe = observe
         self._access_log = access_log or AccessLog()
-        self._clock = clock
+        self.clock = clock
 
     async def __call__(
         self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]
@@ -61,9 +61,9 @@ class RequestLog:
         if scope["type"] != "http":
             await self._asgi_app(scope, receive, send)
             return
-        started = self._clock()
+        started = self.clock()
         status = 0
-        request_id = scope[REQUEST_ID] = _request_id(scope["headers"])
+        request_id = scope[REQUEST_ID] = request_id_of(scope["headers"])
 
         async def send_and_record(message: dict[str, Any]) -> None:
             nonlocal status
@@ -75,15 +75,14 @@ class RequestLog:
         try:
             await self._asgi_app(scope, receive, send_and_record)
         finally:
-            self._finish(scope, status, self._clock() - started)
+            self._finish(scope, status, self.clock() - started)
 
     def _finish(self, scope: dict[str, Any], status: int, duration_s: float) -> None:
         if AT_END in scope:
             scope[AT_END]()
-        method = scope["method"]
-        self._observe(method=method, route=scope.get(ROUTE, ""), status=status, duration_s=duration_s)
-        self._access_log.add(
-            method=method,
+        self.record(
+            method=scope["method"],
+            route=scope.get(ROUTE, ""),
             raw_path=scope.get("raw_path", b""),
             status=status,
             duration_s=duration_s,
@@ -92,8 +91,36 @@ class RequestLog:
             principal=scope.get(PRINCIPAL_NAME),
         )
 
+    def record(
+        self,
+        *,
+        method: str,
+        route: str,
+        raw_path: bytes,
+        status: int,
+        duration_s: float,
+        client: tuple[str, int] | None,
+        request_id: str,
+        principal: str | None,
+    ) -> None:
+        """Record a request that has ended: its metrics, and its line in the log.
 
-def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+        Args as of `AccessLog.add`, and:
+            route: the URL rule that matched; empty without one.
+        """
+        self._observe(method=method, route=route, status=status, duration_s=duration_s)
+        self._access_log.add(
+            method=method,
+            raw_path=raw_path,
+            status=status,
+            duration_s=duration_s,
+            client=client,
+            request_id=request_id,
+            principal=principal,
+        )
+
+
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Return the client's, so that it can be followed through a chain of services, or a new one."""
     for name, value in headers:
         if name == _REQUEST_ID_HEADER and _REQUEST_ID_RULE.fullmatch(value):

@@ -1,0 +1,170 @@
+"""Answers hot reads of a connection without hypercorn and Quart, one after the other, as they arrived.
+
+Which requests these are is decided in `hot_requests`, what they are answered in `HotReads`; the rest of what
+has arrived is returned, for the usual way.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+import trio
+from hypercorn.config import Config
+
+from trioder.api.http.hosts import AllowedHosts
+from trioder.api.http.hot_requests import HotRequest, HotRequestParser
+from trioder.api.representations import LONG_BYTES, Answer
+
+log = structlog.stdlib.get_logger(__name__)
+
+_END_OF_HEAD = b"\r\n\r\n"
+# As Quart's for streams.
+_RESPONSE_TIMEOUT_S = 300.0
+
+Client = tuple[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HotResponse:
+    """A response that can be sent at once.
+
+    Attributes:
+        finish: to be called when it is sent, or was given up.
+    """
+
+    answer: Answer
+    request_id: str
+    finish: Callable[[], None]
+
+
+class HotReads(Protocol):
+    """Knows the responses to hot reads."""
+
+    def respond(self, request: HotRequest, client: Client) -> HotResponse | None:
+        """Return the response; None if the request is not one of them, or has to go the usual way."""
+
+
+class HotPath:
+    """The hot reads of one connection.
+
+    Args:
+        reads: what is answered.
+        hosts: whose requests are accepted.
+        config: of the headers of every response.
+        client: the address and port of the other end.
+        server: the local ones.
+        is_closing: whether the connection is to be closed after the present response.
+        send: writes to the stream; it closes the connection where that takes too long.
+        give_up: closes the connection without delay.
+
+    Attributes:
+        is_answering: whether a response is being sent.
+    """
+
+    def __init__(
+        self,
+        reads: HotReads,
+        *,
+        hosts: AllowedHosts,
+        config: Config,
+        client: Client,
+        server: Client,
+        is_closing: Callable[[], bool],
+        send: Callable[[bytes | memoryview], Awaitable[None]],
+        give_up: Callable[[], None],
+    ) -> None:
+        self.is_answering = False
+        self._reads = reads
+        self._hosts = hosts
+        self._config = config
+        self._client = client
+        self._local_address = None if server is None else server[0]
+        self._is_closing = is_closing
+        self._send = send
+        self._give_up = give_up
+        self._parser = HotRequestParser()
+        self._allowed_host = b""
+
+    async def serve(self, data: bytes, *, at_most: int) -> tuple[bytes, int]:
+        """Answer the hot reads that the data begins with; each response is a checkpoint.
+
+        Args:
+            data: what has arrived, with no part of a request before it.
+            at_most: so many requests.
+
+        Returns:
+            The data after them, and how many they were.
+        """
+        start = answered = 0
+        while answered < at_most and start < len(data) and not self._is_closing():
+            end = data.find(_END_OF_HEAD, start) + len(_END_OF_HEAD)
+            if end < start + len(_END_OF_HEAD):
+                break
+            response = self._response_to(data[start:end])
+            if response is None:
+                break
+            self.is_answering = True
+            try:
+                await self._write(response)
+            finally:
+                self.is_answering = False
+                response.finish()
+            answered += 1
+            start = end
+        return data[start:], answered
+
+    def _response_to(self, head: bytes) -> HotResponse | None:
+        request = self._parser.parse(head)
+        if request is None or not self._allows(request.headers[b"host"]):
+            return None
+        return self._reads.respond(request, self._client)
+
+    def _allows(self, host: bytes) -> bool:
+        # A client sends the same one again and again.
+        if host == self._allowed_host:
+            return True
+        if not self._hosts.allows(host.decode("latin-1"), local_address=self._local_address):
+            return False
+        self._allowed_host = host
+        return True
+
+    async def _write(self, response: HotResponse) -> None:
+        answer = response.answer
+        head = self._head_of(answer, response.request_id)
+        if not answer.is_long:
+            await self._send(head + answer.body)
+            return
+        with trio.move_on_after(_RESPONSE_TIMEOUT_S) as timeout:
+            pieces = _slices(answer.body) if answer.parts is None else _chunks(answer.parts())
+            for piece in pieces:
+                await self._send(head + piece if head else piece)
+                head = b""
+        if timeout.cancelled_caught:
+            self._give_up()
+
+    def _head_of(self, answer: Answer, request_id: str) -> bytes:
+        # As h11 writes it, without a reason.
+        lines = [b"HTTP/1.1 %d " % answer.status]
+        for name, value in answer.headers:
+            lines.append(f"{name}: {value}".encode("latin-1"))
+            if name == "content-type" and answer.parts is None:
+                lines.append(b"content-length: %d" % len(answer.body))
+        lines.append(b"x-request-id: " + request_id.encode())
+        lines += [b"%b: %b" % header for header in self._config.response_headers("h11")]
+        if answer.parts is not None:
+            lines.append(b"transfer-encoding: chunked")
+        return b"\r\n".join(lines) + _END_OF_HEAD
+
+
+def _slices(body: bytes) -> Iterator[memoryview]:
+    # Not copied: many clients may receive the same body.
+    whole = memoryview(body)
+    for start in range(0, len(body), LONG_BYTES):
+        yield whole[start : start + LONG_BYTES]
+
+
+def _chunks(parts: Iterator[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        yield b"%x\r\n%b\r\n" % (len(part), part)
+    yield b"0\r\n\r\n"
