@@ -153,7 +153,7 @@ class HotPath:
         lines.append(b"x-request-id: " + request_id.encode())
         lines += [b"%b: %b" % header for header in self._config.response_headers("h11")]
         if answer.parts is not None:
-            lines.append(b"transfer-encoding: chunked")
+            lines.append(b"Transfer-Encoding: chunked")
         return b"\r\n".join(lines) + _END_OF_HEAD
 
 

@@ -328,6 +328,9 @@ class Http1Connection(TCPServer):
                 await self.stream.send_all(data)
         except (*_GONE, trio.TooSlowError):
             self._scope.cancel()
+        except trio.BusyResourceError:
+            # The end of the stream is being sent: the client has broken the protocol meanwhile.
+            return
 
     async def _idle_timeout(self) -> None:
         """Close the connection once it was idle for too long, or at shutdown.
