@@ -16,7 +16,7 @@ from quart.globals import request_ctx
 from trioder.access.audit import AuditTrail
 from trioder.access.limits import OpenLimit, Rate, RateLimit
 from trioder.access.table import TokenError, TokenUnverifiedError
-from trioder.api.authentication import Authenticator
+from trioder.api.authentication import CHALLENGE, Authenticator, bearer_in
 from trioder.api.errors import ApiError
 from trioder.api.http.request_log import AT_END, PRINCIPAL_NAME, REQUEST_ID
 from trioder.domain.access import OPEN_ACCESS, AuditOutcome, AuditRecord, Principal, Role
@@ -34,11 +34,8 @@ WRONG_TOKENS = Rate(per_s=0.1, burst=10)
 _PRINCIPAL = "trioder.principal"
 _LIMITED_BY = "trioder.limited_by"
 _ROLE_ATTRIBUTE = "_trioder_role"
-_CHALLENGE = 'Bearer realm="trioder"'
-_INVALID_TOKEN = f'{_CHALLENGE}, error="invalid_token"'
-_INSUFFICIENT_ROLE = f'{_CHALLENGE}, error="insufficient_scope"'
-# Named in messages; anything else before a space may be a secret.
-_OTHER_SCHEMES = frozenset({"basic", "digest", "negotiate", "ntlm", "apikey", "token"})
+_INVALID_TOKEN = f'{CHALLENGE}, error="invalid_token"'
+_INSUFFICIENT_ROLE = f'{CHALLENGE}, error="insufficient_scope"'
 _MAX_REASON_LENGTH = 1_000
 _MAX_PATH_LENGTH = 200
 
@@ -74,6 +71,9 @@ class ReadAdmission(NamedTuple):
 
     caller: Principal | None
     limited_as: tuple[str, str] | None
+
+
+_UNLIMITED = ReadAdmission(OPEN_ACCESS, None)
 
 
 class AccessControl:
@@ -157,22 +157,26 @@ class AccessControl:
                 challenge=_INSUFFICIENT_ROLE,
             )
 
-    def admit_now(self, endpoint: str, authorization: str | None, *, host: str) -> ReadAdmission | None:
+    def admit_now(
+        self, endpoint: str, authorization: str | None, *, client: tuple[str, int] | None
+    ) -> ReadAdmission | None:
         """Admit a GET; None where `admit` has to decide, or refuses. `count_now` counts it.
 
         Args:
             endpoint: of its route.
             authorization: the header; None without one.
-            host: the caller's, by `host_of_peer`.
+            client: the address and port of the connection.
         """
         if not self._authenticator.is_on:
-            admission = ReadAdmission(OPEN_ACCESS, ("open", host) if self._limits_open_access else None)
+            if not self._limits_open_access:
+                return _UNLIMITED
+            admission = ReadAdmission(OPEN_ACCESS, ("open", host_of_peer(_peer(client))))
         else:
             role = self._role_by_endpoint.get(endpoint, "admin")
             if authorization is None:
                 return ReadAdmission(None, None) if role is None else None
             try:
-                caller = self._authenticator.authenticate_now(_bearer_in(authorization))
+                caller = self._authenticator.authenticate_now(bearer_in((authorization,)))
             except ApiError:
                 return None
             if caller is None or (role is not None and not caller.has_role(role)):
@@ -202,7 +206,7 @@ class AccessControl:
         self._take(self._requests, caller, self._requests_rule)
 
     async def _authenticate(self, current: Request) -> Principal:
-        bearer = _bearer_of(current)
+        bearer = bearer_in(current.headers.getlist("Authorization"))
         try:
             return await self._authenticator.authenticate(bearer)
         except TokenUnverifiedError as error:
@@ -340,40 +344,6 @@ def stated_role(view: Callable[..., Any], endpoint: str) -> Role | None:
     return role
 
 
-def _bearer_of(current: Request) -> str:
-    values = current.headers.getlist("Authorization")
-    if not values:
-        raise ApiError(
-            401,
-            "there is no Authorization header; this needs 'Authorization: Bearer <token>'",
-            challenge=_CHALLENGE,
-        )
-    if len(values) > 1:
-        raise ApiError(
-            401,
-            f"there are {len(values)} Authorization headers; there must be one",
-            challenge=_CHALLENGE,
-        )
-    return _bearer_in(values[0])
-
-
-def _bearer_in(authorization: str) -> str:
-    scheme, _, bearer = authorization.strip().partition(" ")
-    bearer = bearer.strip()
-    if scheme.lower() != "bearer":
-        found = f"the scheme {scheme}" if scheme.lower() in _OTHER_SCHEMES else "no scheme that is known"
-        raise ApiError(
-            401,
-            f"the Authorization header has {found}; it must be 'Bearer <token>'",
-            challenge=_CHALLENGE,
-        )
-    if not bearer:
-        raise ApiError(
-            401, "the Authorization header has no token; it must be 'Bearer <token>'", challenge=_CHALLENGE
-        )
-    return bearer
-
-
 def _nothing() -> None:
     """There is nothing to be released."""
 
@@ -384,7 +354,10 @@ def _scope(current: Request | None = None) -> dict[str, Any]:
 
 
 def _peer_of(current: Request) -> str:
-    client = _scope(current).get("client")
+    return _peer(_scope(current).get("client"))
+
+
+def _peer(client: tuple[str, int] | None) -> str:
     return "" if not client else str(Address(client[0], client[1]))
 
 

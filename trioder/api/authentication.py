@@ -1,13 +1,20 @@
 """Finds the principal of a bearer token: in the access file, or by an OpenID Connect issuer's keys."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from trioder.access.table import AccessTable, TokenError
+from trioder.api.errors import ApiError
 from trioder.domain.access import Principal
 from trioder.process.wall_time import WallClock
 
 # In a JSON Web Token of an issuer; tokens of the access file have none.
 _DOTS = 2
+
+
+CHALLENGE = 'Bearer realm="trioder"'
+# Named in messages; anything else before a space may be a secret.
+_OTHER_SCHEMES = frozenset({"basic", "digest", "negotiate", "ntlm", "apikey", "token"})
 
 
 class TokenVerifier(Protocol):
@@ -71,3 +78,35 @@ class Authenticator:
         if self._table is None:
             raise TokenError("the token is unknown")
         return self._table.authenticate(bearer, now_ms=now_ms)
+
+
+def bearer_in(values: Sequence[str]) -> str:
+    """Return the token in the Authorization headers of a request.
+
+    Raises:
+        ApiError: 401: there is not one with a token.
+    """
+    if not values:
+        raise ApiError(
+            401,
+            "there is no Authorization header; this needs 'Authorization: Bearer <token>'",
+            challenge=CHALLENGE,
+        )
+    if len(values) > 1:
+        raise ApiError(
+            401, f"there are {len(values)} Authorization headers; there must be one", challenge=CHALLENGE
+        )
+    scheme, _, bearer = values[0].strip().partition(" ")
+    bearer = bearer.strip()
+    if scheme.lower() != "bearer":
+        found = f"the scheme {scheme}" if scheme.lower() in _OTHER_SCHEMES else "no scheme that is known"
+        raise ApiError(
+            401,
+            f"the Authorization header has {found}; it must be 'Bearer <token>'",
+            challenge=CHALLENGE,
+        )
+    if not bearer:
+        raise ApiError(
+            401, "the Authorization header has no token; it must be 'Bearer <token>'", challenge=CHALLENGE
+        )
+    return bearer

@@ -20,7 +20,6 @@ from trioder.api.reads import Read, Reads
 from trioder.api.representations import Answer, Wishes, row_answer
 from trioder.api.schemas.resources import AgentsQuery, AssetsQuery, LatestQuery, NoQuery
 from trioder.domain.access import EVERYTHING, Principal
-from trioder.process.addresses import Address, host_of_peer
 from trioder.process.slices import Steps, run_at_once
 
 _ONE_PREFIX = "/telemetry/"
@@ -85,8 +84,7 @@ class FastReads:
         route = self._one if path.startswith(_ONE_PREFIX) else self._by_path.get(path)
         if route is None or _OTHER_FORMATS in headers.get(b"accept", b"").lower():
             return None
-        host = "" if client is None else host_of_peer(str(Address(client[0], client[1])))
-        admission = self._access.admit_now(route.endpoint, _text(headers, b"authorization"), host=host)
+        admission = self._access.admit_now(route.endpoint, _text(headers, b"authorization"), client=client)
         if admission is None:
             return None
         try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from secrets import token_bytes
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -35,13 +35,13 @@ _QUALITY = re.compile(r"q[ \t]*=[ \t]*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.I
 _ENTITY_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 _encode = msgspec.json.Encoder().encode
+_JSON_ALONE = (("content-type", JSON),)
 
 # Tags of another process are never equal to those of this one, whose versions begin at 0 again.
 _PROCESS = token_bytes(8)
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(NamedTuple):
     """What a request says about the representation that it wants.
 
     Attributes:
@@ -53,8 +53,7 @@ class Wishes:
     accept_encoding: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A response, however it is written.
 
     Attributes:
@@ -169,7 +168,7 @@ def json_answer(value: Any, *, status: int = 200) -> Answer:
 
 def row_answer(row: bytes, *, status: int = 200) -> Answer:
     """Return the response with one small value that is encoded already."""
-    return Answer(status, (("content-type", JSON),), row)
+    return Answer(status, _JSON_ALONE, row)
 
 
 def in_parts(parts: Callable[[], Iterator[bytes]], wishes: Wishes, *, etag: str) -> Answer:

@@ -94,6 +94,11 @@ class TelemetryRows:
     def _tail(self, made_ms: int, code: int, now_ms: int, setpoint: AssetSetpoint | None) -> bytes:
         age_s = max(0, now_ms - made_ms) / 1000.0
         quality = self._latest.quality_at(code, age_s)
+        if setpoint is None:
+            return b'%b,"quality":"%b","dispatch_id":null,"remaining_s":null}' % (
+                _encode(age_s),
+                quality.encode(),
+            )
         dispatch_id, remaining_s = _dispatch_of(setpoint, now_ms)
         return b'%b,"quality":"%b","dispatch_id":%b,"remaining_s":%b}' % (
             _encode(age_s),

@@ -5,8 +5,9 @@ has arrived is returned, for the usual way.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from http import HTTPStatus
+from typing import NamedTuple, Protocol
 
 import structlog
 import trio
@@ -25,8 +26,7 @@ _RESPONSE_TIMEOUT_S = 300.0
 Client = tuple[str, int] | None
 
 
-@dataclass(frozen=True, slots=True)
-class HotResponse:
+class HotResponse(NamedTuple):
     """A response that can be sent at once.
 
     Attributes:
@@ -52,14 +52,15 @@ class HotPath:
         reads: what is answered.
         hosts: whose requests are accepted.
         config: of the headers of every response.
-        client: the address and port of the other end.
-        server: the local ones.
+        addresses: the client's address and port, and the local ones.
         is_closing: whether the connection is to be closed after the present response.
-        send: writes to the stream; it closes the connection where that takes too long.
+        send: writes to the stream. The connection watches `sending_since_s`: a cancel scope for each response
+            would cost as much as the response.
         give_up: closes the connection without delay.
 
     Attributes:
-        is_answering: whether a response is being sent.
+        sending_since_s: on Trio's clock, since when a response, or a piece of one, is being sent; None when
+            none is.
     """
 
     def __init__(
@@ -68,17 +69,16 @@ class HotPath:
         *,
         hosts: AllowedHosts,
         config: Config,
-        client: Client,
-        server: Client,
+        addresses: tuple[Client, Client],
         is_closing: Callable[[], bool],
         send: Callable[[bytes | memoryview], Awaitable[None]],
         give_up: Callable[[], None],
     ) -> None:
-        self.is_answering = False
+        self.sending_since_s: float | None = None
         self._reads = reads
         self._hosts = hosts
         self._config = config
-        self._client = client
+        self._client, server = addresses
         self._local_address = None if server is None else server[0]
         self._is_closing = is_closing
         self._send = send
@@ -88,6 +88,8 @@ class HotPath:
 
     async def serve(self, data: bytes, *, at_most: int) -> tuple[bytes, int]:
         """Answer the hot reads that the data begins with; each response is a checkpoint.
+
+        Errors of the stream are the caller's.
 
         Args:
             data: what has arrived, with no part of a request before it.
@@ -104,11 +106,16 @@ class HotPath:
             response = self._response_to(data[start:end])
             if response is None:
                 break
-            self.is_answering = True
+            self.sending_since_s = trio.current_time()
             try:
-                await self._write(response)
+                answer = response.answer
+                head = self._head_of(answer, response.request_id)
+                if answer.is_long:
+                    await self._send_long(head, answer)
+                else:
+                    await self._send(head + answer.body)
             finally:
-                self.is_answering = False
+                self.sending_since_s = None
                 response.finish()
             answered += 1
             start = end
@@ -129,32 +136,38 @@ class HotPath:
         self._allowed_host = host
         return True
 
-    async def _write(self, response: HotResponse) -> None:
-        answer = response.answer
-        head = self._head_of(answer, response.request_id)
-        if not answer.is_long:
-            await self._send(head + answer.body)
-            return
+    async def _send_long(self, head: bytes, answer: Answer) -> None:
         with trio.move_on_after(_RESPONSE_TIMEOUT_S) as timeout:
-            pieces = _slices(answer.body) if answer.parts is None else _chunks(answer.parts())
-            for piece in pieces:
+            for piece in _slices(answer.body) if answer.parts is None else _chunks(answer.parts()):
                 await self._send(head + piece if head else piece)
-                head = b""
+                head, self.sending_since_s = b"", trio.current_time()
         if timeout.cancelled_caught:
             self._give_up()
 
     def _head_of(self, answer: Answer, request_id: str) -> bytes:
-        # As h11 writes it, without a reason.
-        lines = [b"HTTP/1.1 %d " % answer.status]
-        for name, value in answer.headers:
-            lines.append(f"{name}: {value}".encode("latin-1"))
-            if name == "content-type" and answer.parts is None:
-                lines.append(b"content-length: %d" % len(answer.body))
-        lines.append(b"x-request-id: " + request_id.encode())
-        lines += [b"%b: %b" % header for header in self._config.response_headers("h11")]
-        if answer.parts is not None:
-            lines.append(b"Transfer-Encoding: chunked")
-        return b"\r\n".join(lines) + _END_OF_HEAD
+        has_length = answer.parts is None and answer.status != HTTPStatus.NOT_MODIFIED
+        before, after = _fixed_lines(answer.status, answer.headers)
+        own = b"\r\n".join([b"%b: %b" % header for header in self._config.response_headers("h11")])
+        return b"%b%b%b\r\nx-request-id: %b\r\n%b%b\r\n\r\n" % (
+            before,
+            b"\r\ncontent-length: %d" % len(answer.body) if has_length else b"",
+            after,
+            request_id.encode(),
+            own,
+            b"" if answer.parts is None else b"\r\nTransfer-Encoding: chunked",
+        )
+
+
+@lru_cache(maxsize=512)
+def _fixed_lines(status: int, headers: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
+    """Return the first lines of a response, as h11 writes them: without a reason.
+
+    What precedes the length of the body, and what follows it.
+    """
+    lines = [f"{name}: {value}" for name, value in headers]
+    places = 1 if headers[0][0] == "content-type" else 0
+    before = "\r\n".join([f"HTTP/1.1 {status} ", *lines[:places]])
+    return before.encode("latin-1"), "".join(f"\r\n{line}" for line in lines[places:]).encode("latin-1")
 
 
 def _slices(body: bytes) -> Iterator[memoryview]:

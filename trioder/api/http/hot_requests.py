@@ -5,7 +5,7 @@ arrived.
 """
 
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import httptools
 
@@ -29,13 +29,12 @@ _READ = frozenset(
         b"x-request-id",
     }
 )
-_TARGET = re.compile(
-    rb"(/[a-z]+(?:/[0-9A-Fa-f-]{36})?)(?:\?([a-z_]+=[0-9A-Za-z-]+(?:&[a-z_]+=[0-9A-Za-z-]+)*))?"
+_LINE = re.compile(
+    rb"GET (/[a-z]+(?:/[0-9A-Fa-f-]{36})?)(?:\?([a-z_]+=[0-9A-Za-z-]+(?:&[a-z_]+=[0-9A-Za-z-]+)*))? HTTP/1\.1"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HotRequest:
+class HotRequest(NamedTuple):
     """A GET without a body, on a connection that stays open.
 
     Attributes:
@@ -45,8 +44,8 @@ class HotRequest:
     """
 
     path: str
-    query: dict[str, list[str]] = field(default_factory=dict)
-    headers: dict[bytes, bytes] = field(default_factory=dict)
+    query: dict[str, list[str]]
+    headers: dict[bytes, bytes]
 
 
 class HotRequestParser:
@@ -54,44 +53,48 @@ class HotRequestParser:
 
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
+        # Of the last head with usual headers: a client sends the same again and again.
+        self._last_lines = b""
+        self._last_headers: dict[bytes, bytes] = {}
         self._begin()
 
     def _begin(self) -> None:
-        self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._is_usual = True
         self._is_complete = False
 
     def parse(self, head: bytes) -> HotRequest | None:
         """Return the request of a whole head, which ends with an empty line; None if it is not recognised."""
-        if not head.startswith(b"GET /") or head.count(b"\n") != head.count(b"\r\n"):
+        line, _, lines = head.partition(b"\r\n")
+        match = _LINE.fullmatch(line)
+        if match is None:
             return None
-        if _FOLDED[0] in head or _FOLDED[1] in head:
-            return None
+        if lines != self._last_lines:
+            if not self._read_headers(head):
+                return None
+            self._last_lines, self._last_headers = lines, self._headers
+        path, text = match.groups()
+        query: dict[str, list[str]] = {}
+        if text is not None:
+            for pair in text.decode().split("&"):
+                name, _, value = pair.partition("=")
+                query.setdefault(name, []).append(value)
+        return HotRequest(path.decode(), query, self._last_headers)
+
+    def _read_headers(self, head: bytes) -> bool:
+        if head.count(b"\n") != head.count(b"\r\n") or _FOLDED[0] in head or _FOLDED[1] in head:
+            return False
         self._begin()
         try:
             self._parser.feed_data(head)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._is_usual = False
-        if not (self._is_usual and self._is_complete and self._parser.get_http_version() == "1.1"):
-            # It may wait for a body.
-            self._parser = httptools.HttpRequestParser(self)
-            return None
-        match = _TARGET.fullmatch(self._target)
-        if match is None or b"host" not in self._headers:
-            return None
-        if self._headers.get(b"connection", b"keep-alive").lower() != b"keep-alive":
-            return None
-        query: dict[str, list[str]] = {}
-        if match[2] is not None:
-            for pair in match[2].decode().split("&"):
-                name, _, value = pair.partition("=")
-                query.setdefault(name, []).append(value)
-        return HotRequest(match[1].decode(), query, self._headers)
-
-    def on_url(self, url: bytes) -> None:
-        """Receive the target, or a part of it; called by the parser, as all that follows."""
-        self._target += url
+        is_kept = self._headers.get(b"connection", b"keep-alive").lower() == b"keep-alive"
+        if self._is_usual and self._is_complete and is_kept and b"host" in self._headers:
+            return True
+        # It may wait for a body, or for the end.
+        self._parser = httptools.HttpRequestParser(self)
+        return False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Receive a header."""

@@ -223,11 +223,12 @@ class Http1Connection(TCPServer):
     @property
     def is_idle(self) -> bool:
         """Whether no request is in progress."""
-        return self._http1 is None or (self._http1.is_idle and not self._is_answering)
+        return self._http1 is None or (self._http1.is_idle and self._sending_since_s is None)
 
     @property
-    def _is_answering(self) -> bool:
-        return self._hot_path is not None and self._hot_path.is_answering
+    def _sending_since_s(self) -> float | None:
+        """Since when a hot read's response, or a piece of it, is being sent."""
+        return None if self._hot_path is None else self._hot_path.sending_since_s
 
     @property
     def in_handshake(self) -> bool:
@@ -268,10 +269,9 @@ class Http1Connection(TCPServer):
                             self._fast_reads,
                             hosts=self._hosts,
                             config=self.config,
-                            client=http1.client,
-                            server=http1.server,
+                            addresses=(http1.client, http1.server),
                             is_closing=self.context.terminated.is_set,
-                            send=self._send_now,
+                            send=self.stream.send_all,
                             give_up=self.close,
                         )
                     # Instead of hypercorn's wrapper around its protocols, which can switch to HTTP/2.
@@ -319,13 +319,10 @@ class Http1Connection(TCPServer):
             await (self._tls or self._socket_stream).send_eof()
 
     async def _send(self, data: bytes) -> None:
-        async with self.send_lock:
-            await self._send_now(data)
-
-    async def _send_now(self, data: bytes | memoryview) -> None:
         try:
             with trio.fail_after(_SEND_TIMEOUT_S):
-                await self.stream.send_all(data)
+                async with self.send_lock:
+                    await self.stream.send_all(data)
         except (*_GONE, trio.TooSlowError):
             self._scope.cancel()
         except trio.BusyResourceError:
@@ -333,21 +330,24 @@ class Http1Connection(TCPServer):
             return
 
     async def _idle_timeout(self) -> None:
-        """Close the connection once it was idle for too long, or at shutdown.
+        """Close the connection when it was idle or did not send for too long, or at shutdown.
 
-        Hypercorn starts this when no request of its own is in progress; hot reads only set `active_s`.
+        Hypercorn starts this whenever no request of its own is in progress.
         """
-        began_s = trio.current_time()
+        since_s = trio.current_time()
         while not self.context.terminated.is_set():
-            deadline_s = max(began_s, self.active_s) + self.config.keep_alive_timeout
-            with trio.move_on_at(deadline_s) as timeout:
+            is_idle = self._sending_since_s is None
+            timeout_s = self.config.keep_alive_timeout if is_idle else _SEND_TIMEOUT_S
+            due_s = since_s + timeout_s
+            with trio.move_on_at(due_s):
                 await self.context.terminated.wait()
-            if timeout.cancelled_caught and self._is_answering:
-                began_s = trio.current_time()
-            elif timeout.cancelled_caught and self.active_s + self.config.keep_alive_timeout <= deadline_s:
+            since_s = max(since_s, self._sending_since_s or self.active_s)
+            if since_s + timeout_s <= trio.current_time():
                 break
-        if self._is_answering:
-            # At shutdown: the connection is closed after the response.
+        if self._sending_since_s is not None:
+            if not self.context.terminated.is_set():
+                self._scope.cancel()
+            # At shutdown it is closed after the response.
             return
         with trio.CancelScope(shield=True):
             await self._initiate_server_close()
@@ -361,10 +361,9 @@ class Http1Connection(TCPServer):
                     self._head_deadline_s = math.inf
                     await http1.refuse(408)
                     continue
-                rest = await self._answer_hot_reads(http1, data)
-                # What is empty at once is the end of the stream.
-                if (rest or not data) and not self._responded:
-                    await http1.handle(RawData(rest))
+                data = await self._answer_hot_reads(http1, data)
+                if not self._responded:
+                    await http1.handle(RawData(data))
                 self._watch_head(http1)
                 if not data:
                     break
@@ -372,16 +371,20 @@ class Http1Connection(TCPServer):
         self._scope.cancel()
 
     async def _answer_hot_reads(self, http1: _Http1Protocol, data: bytes) -> bytes:
-        """Answer those that the data begins with; return what is left of it."""
+        """Answer hot reads while there are any; return what is not one, or empty at the end of the stream."""
         if self._hot_path is None or self._responded or not http1.is_between_requests:
             return data
-        # The last response on a connection is hypercorn's, which closes it.
-        at_most = self.config.keep_alive_max_requests - 1 - http1.keep_alive_requests
-        rest, answered = await self._hot_path.serve(data, at_most=at_most)
-        http1.keep_alive_requests += answered
-        if answered and self.context.terminated.is_set():
-            await self.protocol_send(Closed())
-        return rest
+        while True:
+            # The last response on a connection is hypercorn's, which closes it.
+            at_most = self.config.keep_alive_max_requests - 1 - http1.keep_alive_requests
+            data, answered = await self._hot_path.serve(data, at_most=at_most)
+            http1.keep_alive_requests += answered
+            self.active_s = trio.current_time()
+            if answered and self.context.terminated.is_set():
+                await self.protocol_send(Closed())
+            if data or not answered:
+                return data
+            data = bytes(await self.stream.receive_some(_READ_BYTES))
 
     def _watch_head(self, http1: _Http1Protocol) -> None:
         if http1.keep_alive_requests > self._requests:

@@ -5,7 +5,7 @@ Outside of Quart, so that crashed requests and disconnected clients are recorded
 
 import re
 from collections.abc import Callable, Iterable
-from secrets import token_hex
+from os import urandom
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -125,4 +125,4 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == _REQUEST_ID_HEADER and _REQUEST_ID_RULE.fullmatch(value):
             return value.decode()
-    return token_hex(16)
+    return urandom(16).hex()
