@@ -133,7 +133,7 @@ async def test_dispatch_reports_when_setpoints_were_answered_applied_and_acknowl
         assert group["POST answered, of"] == group["POST to acknowledged, of"] == 2
 
 
-async def test_rest_reports_requests_per_second_beside_an_empty_handler(tmp_path: Path) -> None:
+async def test_rest_reports_requests_and_rows_per_second_beside_stub_servers(tmp_path: Path) -> None:
     arguments = (
         *("rest", "--assets", "50", "--site-assets", "10", "--clients", "2"),
         *("--rounds", "2", "--seconds", "0.3"),
@@ -142,11 +142,16 @@ async def test_rest_reports_requests_per_second_beside_an_empty_handler(tmp_path
         assert await script.process.wait() == 0, script.text()
         assert script.pids() == []
         assert "| requests/s" in script.text()
-        empty, one, site = script.figures()["cases"].values()
-        assert (empty["/ empty handler"], empty["bytes of a response's body"]) == (1.0, 2)
-        assert min(target["requests/s"] for target in (one, site)) > 0
-        # The response for a site is ten of one asset's.
-        assert 9 < site["bytes of a response's body"] / one["bytes of a response's body"] < 11
+        cases = script.figures()["cases"]
+        assert (
+            cases["empty handler"]["/ empty handler"] == cases["bare connection"]["/ bare connection"] == 1.0
+        )
+        assert min(case["requests/s"] for case in cases.values()) > 0
+        for target, rows in (("/telemetry?site_id=", 10), ("/telemetry", 50), ("/assets", 50)):
+            per_request = cases[target]["rows/s"] / cases[target]["requests/s"]
+            assert per_request == pytest.approx(rows)
+            assert 350 * rows < cases[target]["bytes of a response"] < 600 * rows
+        assert cases["/assets, 304"]["bytes of a response"] < 300
 
 
 async def test_pulse_reports_how_late_the_pulses_were(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class HotPath:
         self._send = send
         self._give_up = give_up
         self._parser = HotRequestParser()
-        self._allowed_host = b""
+        self._allowed_host: bytes | None = None
 
     async def serve(self, data: bytes, *, at_most: int) -> tuple[bytes, int]:
         """Answer the hot reads that the data begins with; each response is a checkpoint.
