@@ -4,8 +4,9 @@ Quart-Schema's own conversion of msgspec types loses lists and nested types.
 """
 
 import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar, get_args, get_origin
+from collections.abc import Callable, Sequence
+from types import GenericAlias
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from quart import Quart
@@ -40,7 +41,7 @@ def documented(
     `AccessControl`.
 
     Args:
-        response: the type of the body of a 200.
+        response: the type of the body of a 200; a tuple of several.
         role: the lowest role that may use it; None for a route that needs no token.
         query: the query parameters.
         body: the type of the request's body.
@@ -134,13 +135,22 @@ class _Provider(OpenAPIProvider):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         if model is str:
             return {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}}, {}
-        schema, components = _schema_of(model)
-        # The docstring of `list` does not describe its rows.
-        described = get_args(model)[0] if get_origin(model) is list else model
+        models = model if isinstance(model, tuple) else (model,)
+        schemas, components = msgspec.json.schema_components(models, ref_template=_REFERENCE)
         return {
-            "description": (inspect.getdoc(described) or "").partition("\n")[0],
-            "content": {"application/json": {"schema": schema}},
+            "description": " Or: ".join(_first_line(each) for each in models),
+            "content": {"application/json": {"schema": _one_of(schemas)}},
         }, components
+
+
+def _first_line(model: Any) -> str:
+    # The docstring of `list` does not describe its rows.
+    described = get_args(model)[0] if isinstance(model, GenericAlias) else model
+    return (inspect.getdoc(described) or "").partition("\n")[0]
+
+
+def _one_of(schemas: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"oneOf": list(schemas)} if len(schemas) > 1 else schemas[0]
 
 
 def _schema_of(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
