@@ -5,6 +5,7 @@ Quart-Schema's own conversion of msgspec types loses lists and nested types.
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import GenericAlias
 from typing import Any, TypeVar, get_args
 
@@ -17,6 +18,7 @@ from werkzeug.routing.rules import Rule
 import trioder
 from trioder.api.access import state_role, stated_role
 from trioder.api.errors import ErrorBody
+from trioder.api.ndjson import NDJSON
 from trioder.api.schemas.resources import NoQuery
 from trioder.domain.access import Role
 
@@ -24,6 +26,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _REFERENCE = "#/components/schemas/{name}"
 _SCHEME = "bearer"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Lists, of one type or another, that are also available as lines."""
+
+    models: tuple[Any, ...]
 
 
 def documented(
@@ -34,6 +43,7 @@ def documented(
     body: type[msgspec.Struct] | None = None,
     errors: tuple[int, ...] = (),
     also: dict[int, Any] | None = None,
+    lines: bool = False,
 ) -> Callable[[F], F]:
     """Describe a route's parameters, body and responses, and state the role that it needs.
 
@@ -47,9 +57,11 @@ def documented(
         body: the type of the request's body.
         errors: further statuses of errors.
         also: the bodies of other statuses than 200.
+        lines: the lists of a 200 are also available as lines, a row each.
     """
     implied = {400, 401, 421, 429, 500, 503} | ({403} if role in {"operator", "admin"} else set())
-    responses: dict[int, Any] = {200: response, **(also or {})}
+    models = response if isinstance(response, tuple) else (response,)
+    responses: dict[int, Any] = {200: Rows(models) if lines else response, **(also or {})}
     responses |= dict.fromkeys(sorted({*implied, *errors}), ErrorBody)
     describe: Callable[[F], F] = document(
         querystring=query,
@@ -135,11 +147,15 @@ class _Provider(OpenAPIProvider):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         if model is str:
             return {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}}, {}
-        models = model if isinstance(model, tuple) else (model,)
+        models = model.models if isinstance(model, Rows) else model if isinstance(model, tuple) else (model,)
         schemas, components = msgspec.json.schema_components(models, ref_template=_REFERENCE)
+        content = {"application/json": {"schema": _one_of(schemas)}}
+        if isinstance(model, Rows):
+            # Of each line.
+            content[NDJSON] = {"schema": _one_of([schema["items"] for schema in schemas])}
         return {
             "description": " Or: ".join(_first_line(each) for each in models),
-            "content": {"application/json": {"schema": _one_of(schemas)}},
+            "content": content,
         }, components
 
 

@@ -6,6 +6,7 @@ from quart_trio.wrappers import TrioResponse
 from trioder.api.asset_query import FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.errors import ApiError
+from trioder.api.ndjson import lines_response, wants_lines
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query, query_id, query_limit, query_name
 from trioder.api.responses import list_response
@@ -46,11 +47,11 @@ def agents_blueprint(headend: Headend, indexes: FleetIndexes) -> Blueprint:
         return sessions.session_of(key) is not None
 
     @blueprint.get("/agents")
-    @documented(list[AgentRow], role="viewer", query=AgentsQuery, errors=(404,))
+    @documented(list[AgentRow], role="viewer", query=AgentsQuery, errors=(404,), lines=True)
     async def list_agents() -> TrioResponse:
         """List the connected assets, in fleet order."""
         keys = await indexes.of_request().keys_of_query(checked_query(AgentsQuery), has_row=connected)
-        return list_response(keys, row)
+        return lines_response(keys, row) if wants_lines() else list_response(keys, row)
 
     @blueprint.get("/agents/sessions")
     @documented(list[SessionRow], role="viewer", query=SessionsQuery, errors=(404, 503))

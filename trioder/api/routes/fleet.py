@@ -13,6 +13,7 @@ from trioder.api.access import AccessControl, principal
 from trioder.api.asset_query import FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.errors import ApiError
+from trioder.api.ndjson import lines_response, wants_lines
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query
 from trioder.api.responses import ROWS_PER_CHUNK, json_response, list_chunks, list_response, stream_response
@@ -83,10 +84,11 @@ def assets_blueprint(headend: Headend, indexes: FleetIndexes) -> Blueprint:
         return AssetRow(*_asset_columns(headend.fleet.assets[key]))
 
     @blueprint.get("/assets")
-    @documented(list[AssetRow], role="viewer", query=AssetsQuery, errors=(404,))
+    @documented(list[AssetRow], role="viewer", query=AssetsQuery, errors=(404,), lines=True)
     async def list_assets() -> TrioResponse:
         """List assets, in fleet order."""
-        return list_response(await indexes.of_request().keys_of_query(checked_query(AssetsQuery)), row)
+        keys = await indexes.of_request().keys_of_query(checked_query(AssetsQuery))
+        return lines_response(keys, row) if wants_lines() else list_response(keys, row)
 
     @blueprint.get("/assets/<asset_id>")
     @documented(AssetRow, role="viewer", errors=(404,))

@@ -8,6 +8,7 @@ from quart_trio.wrappers import TrioResponse
 from trioder.api.asset_query import FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.errors import ApiError
+from trioder.api.ndjson import lines_response, wants_lines
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query
 from trioder.api.responses import json_response, list_response
@@ -35,11 +36,11 @@ def telemetry_blueprint(headend: Headend, indexes: FleetIndexes) -> Blueprint:
         return latest.state(key) is not None
 
     @blueprint.get("/telemetry")
-    @documented(list[TelemetryRow], role="viewer", query=LatestQuery, errors=(404,))
+    @documented(list[TelemetryRow], role="viewer", query=LatestQuery, errors=(404,), lines=True)
     async def list_latest() -> TrioResponse:
         """List the latest samples, in fleet order; assets without a sample are omitted."""
         keys = await indexes.of_request().keys_of_query(checked_query(LatestQuery), has_row=has_sample)
-        return list_response(keys, row)
+        return lines_response(keys, row) if wants_lines() else list_response(keys, row)
 
     @blueprint.get("/telemetry/<asset_id>")
     @documented(TelemetryRow, role="viewer", errors=(404,))

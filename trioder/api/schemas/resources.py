@@ -19,6 +19,8 @@ Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 # Of a list with pages.
 MAX_ROWS = 1_000_000
 MAX_HISTORY_ROWS = 10_000
+# Of samples as lines: as good as none.
+MAX_HISTORY_LINES = 1_000_000_000
 DEFAULT_HISTORY_ROWS = 100
 # In s, by their names: each divides the next, and a day.
 RESOLUTIONS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "6h": 21_600, "1d": 86_400}
@@ -275,9 +277,15 @@ class LatestQuery(Struct, kw_only=True):
 class HistoryQuery(Struct, kw_only=True):
     """Which recorded samples, newest first; or their statistics by periods."""
 
-    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description="Maximum number of rows.")] = (
-        DEFAULT_HISTORY_ROWS
-    )
+    limit: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=MAX_HISTORY_ROWS,
+            description="Maximum number of rows. Samples as application/x-ndjson may be 1,000,000,000, which "
+            "is then the default.",
+        ),
+    ] = DEFAULT_HISTORY_ROWS
     start: Annotated[Time, Meta(description="At or after this time.")] | None = None
     end: Annotated[Time, Meta(description="Before this time.")] | None = None
     resolution: (
