@@ -5,13 +5,14 @@ import click
 from scripts.benchmarks.dispatch import dispatch
 from scripts.benchmarks.fleet import fleet
 from scripts.benchmarks.growth import growth
+from scripts.benchmarks.history import history
 from scripts.benchmarks.ingest import ingest
 from scripts.benchmarks.pulse import pulse
 from scripts.benchmarks.rest import rest
 from scripts.benchmarks.storm import storm
 
 main = click.Group(
-    commands=[dispatch, fleet, growth, ingest, pulse, rest, storm],
+    commands=[dispatch, fleet, growth, history, ingest, pulse, rest, storm],
     help="Measure the parts and the whole. Each benchmark prints one table, described in docs/benchmarks.md.",
 )
 

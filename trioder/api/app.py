@@ -23,6 +23,7 @@ from trioder.api.routes.alarms import alarms_blueprint, events_blueprint
 from trioder.api.routes.dispatch import dispatch_blueprint
 from trioder.api.routes.fleet import assets_blueprint, fleet_blueprint
 from trioder.api.routes.health import health_blueprint, health_steps
+from trioder.api.routes.history import history_blueprint
 from trioder.api.routes.metrics import Metrics
 from trioder.api.routes.site_limits import site_limits_blueprint
 from trioder.api.routes.stops import stops_blueprint
@@ -104,6 +105,7 @@ def create_app(
     )
     for blueprint in (
         telemetry_blueprint(headend, indexes, reads),
+        history_blueprint(headend, indexes),
         dispatch_blueprint(headend, indexes, access, counters),
         stops_blueprint(headend, indexes, access),
         agents_blueprint(headend, indexes, reads),

@@ -5,6 +5,7 @@ to Quart, which decides all of it anew.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +16,7 @@ from trioder.api.errors import ApiError
 from trioder.api.http.hot_path import Client, HotResponse
 from trioder.api.http.hot_requests import HotRequest
 from trioder.api.http.request_log import RequestLog, request_id_of
+from trioder.api.ndjson import accepts_lines
 from trioder.api.parsing import check_parameters
 from trioder.api.reads import Read, Reads
 from trioder.api.representations import Answer, Wishes, row_answer
@@ -24,8 +26,8 @@ from trioder.process.slices import Steps, run_at_once
 
 _ONE_PREFIX = "/telemetry/"
 _REQUEST_ID = b"x-request-id"
-# Other formats are made by Quart.
-_OTHER_FORMATS = b"ndjson"
+# Longer Accept headers are read by Quart.
+_MAX_ACCEPT_LENGTH = 256
 
 Health = Callable[[Principal | None], Steps[Answer]]
 
@@ -82,7 +84,7 @@ class FastReads:
         began_s = self._request_log.clock()
         path, headers = request.path, request.headers
         route = self._one if path.startswith(_ONE_PREFIX) else self._by_path.get(path)
-        if route is None or _OTHER_FORMATS in headers.get(b"accept", b"").lower():
+        if route is None or not _is_json_wanted(headers.get(b"accept", b"")):
             return None
         admission = self._access.admit_now(route.endpoint, _text(headers, b"authorization"), client=client)
         if admission is None:
@@ -127,6 +129,12 @@ class FastReads:
         headers = request.headers
         wishes = Wishes(_text(headers, b"if-none-match"), _text(headers, b"accept-encoding"))
         return route.read.now(index, query, wishes)
+
+
+@lru_cache(maxsize=256)
+def _is_json_wanted(accept: bytes) -> bool:
+    # Lines are made by Quart.
+    return not accept or (len(accept) <= _MAX_ACCEPT_LENGTH and not accepts_lines(accept.decode("latin-1")))
 
 
 def _text(headers: dict[bytes, bytes], name: bytes) -> str | None:

@@ -4,8 +4,10 @@ Quart-Schema's own conversion of msgspec types loses lists and nested types.
 """
 
 import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar, get_args, get_origin
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import GenericAlias
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from quart import Quart
@@ -16,6 +18,7 @@ from werkzeug.routing.rules import Rule
 import trioder
 from trioder.api.access import state_role, stated_role
 from trioder.api.errors import ErrorBody
+from trioder.api.ndjson import NDJSON
 from trioder.api.schemas.resources import NoQuery
 from trioder.domain.access import Role
 
@@ -38,6 +41,13 @@ _CONDITIONAL_HEADERS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Lists, of one type or another, that are also available as lines."""
+
+    models: tuple[Any, ...]
+
+
 def documented(
     response: Any,
     *,
@@ -47,6 +57,7 @@ def documented(
     errors: tuple[int, ...] = (),
     also: dict[int, Any] | None = None,
     has_etag: bool = False,
+    lines: bool = False,
 ) -> Callable[[F], F]:
     """Describe a route's parameters, body and responses, and state the role that it needs.
 
@@ -54,16 +65,18 @@ def documented(
     `AccessControl`.
 
     Args:
-        response: the type of the body of a 200.
+        response: the type of the body of a 200; a tuple of several.
         role: the lowest role that may use it; None for a route that needs no token.
         query: the query parameters.
         body: the type of the request's body.
         errors: further statuses of errors.
         also: the bodies of other statuses than 200.
         has_etag: whether it has an entity tag, is not sent again to a client that has it, and is compressed.
+        lines: the lists of a 200 are also available as lines, a row each.
     """
     implied = {400, 401, 421, 429, 500, 503} | ({403} if role in {"operator", "admin"} else set())
-    responses: dict[int, Any] = {200: response, **(also or {})}
+    models = response if isinstance(response, tuple) else (response,)
+    responses: dict[int, Any] = {200: Rows(models) if lines else response, **(also or {})}
     responses |= dict.fromkeys(sorted({*implied, *errors}), ErrorBody)
     describe: Callable[[F], F] = document(
         querystring=query,
@@ -152,12 +165,15 @@ class _Provider(OpenAPIProvider):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         if model is str:
             return {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}}, {}
-        schema, components = _schema_of(model)
-        # The docstring of `list` does not describe its rows.
-        described = get_args(model)[0] if get_origin(model) is list else model
+        models = model.models if isinstance(model, Rows) else model if isinstance(model, tuple) else (model,)
+        schemas, components = msgspec.json.schema_components(models, ref_template=_REFERENCE)
+        content = {"application/json": {"schema": _one_of(schemas)}}
+        if isinstance(model, Rows):
+            # Of each line.
+            content[NDJSON] = {"schema": _one_of([schema["items"] for schema in schemas])}
         return {
-            "description": (inspect.getdoc(described) or "").partition("\n")[0],
-            "content": {"application/json": {"schema": schema}},
+            "description": " Or: ".join(_first_line(each) for each in models),
+            "content": content,
         }, components
 
 
@@ -170,6 +186,16 @@ def _describe_conditions(operation: dict[str, Any]) -> None:
         "description": "The client has the current representation.",
         "headers": _CONDITIONAL_HEADERS,
     }
+
+
+def _first_line(model: Any) -> str:
+    # The docstring of `list` does not describe its rows.
+    described = get_args(model)[0] if isinstance(model, GenericAlias) else model
+    return (inspect.getdoc(described) or "").partition("\n")[0]
+
+
+def _one_of(schemas: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"oneOf": list(schemas)} if len(schemas) > 1 else schemas[0]
 
 
 def _schema_of(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -148,14 +148,14 @@ class LatestRead:
         if "limit" in query and len(index.all_keys) > _ROWS_AT_ONCE:
             # Assets without a sample are looked for.
             return None
-        keys = run_at_once(self._key_steps(index, query))
+        keys = run_at_once(self.key_steps(index, query))
         if len(keys) > _ROWS_AT_ONCE and prefers_gzip(wishes.accept_encoding):
             return None
         return self._answer(index, query, wishes, keys)
 
     async def later(self, index: FleetIndex, query: Query, wishes: Wishes) -> Answer:
         """See `Read`."""
-        keys = await run_in_slices(self._key_steps(index, query))
+        keys = await run_in_slices(self.key_steps(index, query))
         return self._answer(index, query, wishes, keys)
 
     def one(self, index: FleetIndex, asset_id: str) -> bytes | None:
@@ -166,7 +166,13 @@ class LatestRead:
         """
         return self._rows.row(index.key_of(asset_id), self._headend.wall.now_ms())
 
-    def _key_steps(self, index: FleetIndex, query: Query) -> Steps[Sequence[int]]:
+    def line(self, key: int) -> msgspec.Raw | None:
+        """Return the row of an asset, encoded; None without a sample."""
+        row = self._rows.row(key, self._headend.wall.now_ms())
+        return None if row is None else msgspec.Raw(row)
+
+    def key_steps(self, index: FleetIndex, query: Query) -> Steps[Sequence[int]]:
+        """Return the assets of a query that have a sample, in steps; not all of them need to have one."""
         latest = self._headend.latest
         return index.key_steps(query, has_row=lambda key: latest.state(key) is not None)
 
@@ -197,7 +203,7 @@ class Reads:
             return [asset_row(fleet.assets[key]) for key in keys]
 
         def agents_of(keys: Sequence[int]) -> list[AgentRow]:
-            return [row for key in keys if (row := _agent_row(headend, key)) is not None]
+            return [row for key in keys if (row := agent_row(headend, key)) is not None]
 
         def connected(key: int) -> bool:
             return sessions.session_of(key) is not None
@@ -260,7 +266,8 @@ def asset_row(asset: Asset) -> AssetRow:
     return AssetRow(*_asset_columns(asset))
 
 
-def _agent_row(headend: Headend, key: int) -> AgentRow | None:
+def agent_row(headend: Headend, key: int) -> AgentRow | None:
+    """Return the row of a connected asset; None for any other."""
     session = headend.sessions.session_of(key)
     if session is None:
         return None

@@ -18,7 +18,7 @@ from trioder.process.slices import Steps, run_at_once
 
 JSON = "application/json"
 # The representation depends on these headers of the request.
-VARY = "Accept-Encoding, Authorization"
+VARY = "Accept, Accept-Encoding, Authorization"
 # Below this, compression saves no packet.
 _GZIP_FROM_BYTES = 1_024
 # In one piece of at most 3 ms; larger bodies are compressed in parts.

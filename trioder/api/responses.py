@@ -104,18 +104,20 @@ def object_response(
     return stream_response(object_chunks(value, field, items, row_of), status=status)
 
 
-def stream_response(chunks: AsyncGenerator[bytes], *, status: int = 200) -> TrioResponse:
+def stream_response(
+    chunks: AsyncGenerator[bytes], *, status: int = 200, content_type: str = JSON
+) -> TrioResponse:
     """Return the concatenated chunks; a HEAD request consumes none of them.
 
     Raises:
         ApiError: 429: the caller has too many streamed responses open.
     """
     if request.method == "HEAD":
-        return TrioResponse(b"", status, content_type=JSON)
+        return TrioResponse(b"", status, content_type=content_type)
     if request.method != "POST":
         # The command of a POST was carried out: its response must not be a refusal.
         hold_stream()
-    return TrioResponse(_coalesced(chunks), status, content_type=JSON)
+    return TrioResponse(_coalesced(chunks), status, content_type=content_type)
 
 
 async def _coalesced(chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:

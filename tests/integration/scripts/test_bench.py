@@ -154,6 +154,17 @@ async def test_rest_reports_requests_and_rows_per_second_beside_stub_servers(tmp
         assert cases["/assets, 304"]["bytes of a response"] < 300
 
 
+async def test_history_reports_how_long_a_range_of_one_asset_takes(tmp_path: Path) -> None:
+    arguments = ("history", "--assets", "2", "--days", "2", "--step-s", "600", "--requests", "2")
+    async with running(tmp_path, *arguments) as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        samples, summaries = script.figures()["cases"].values()
+        assert samples["rows in the table"] == summaries["rows in the table"] == 2 * 2 * 144
+        assert samples["periods in the response"] == summaries["periods in the response"] == 2 * 96
+        assert min(case["GET history, p50, ms"] for case in (samples, summaries)) > 0
+
+
 async def test_pulse_reports_how_late_the_pulses_were(tmp_path: Path) -> None:
     arguments = ("pulse", "--assets", "10", "--tick-s", "0.2", "--pulses", "3")
     async with running(tmp_path, *arguments) as script:

@@ -31,8 +31,14 @@ class Observe(Protocol):
         """Record a request; status 0 means that the client disconnected before the response."""
 
 
+class CutOffError(Exception):
+    """A streamed response cannot be completed, for a reason that was logged; see `RequestLog`."""
+
+
 class RequestLog:
     """Wraps an ASGI application.
+
+    A response of which a `CutOffError` is raised ends without its last chunk, and with it the connection.
 
     Args:
         asgi_app: the application.
@@ -74,6 +80,8 @@ class RequestLog:
 
         try:
             await self._asgi_app(scope, receive, send_and_record)
+        except* CutOffError:
+            pass
         finally:
             self._finish(scope, status, self.clock() - started)
 

@@ -1,14 +1,17 @@
 """`/agents`: the connected assets and their agents, and past sessions."""
 
+from functools import partial
+
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
 from trioder.api.asset_query import FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.errors import ApiError
+from trioder.api.ndjson import lines_response, wants_lines
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query, query_id, query_limit, query_name
-from trioder.api.reads import Reads
+from trioder.api.reads import Reads, agent_row
 from trioder.api.responses import list_response, read_response
 from trioder.api.schemas.resources import (
     DEFAULT_HISTORY_ROWS,
@@ -19,6 +22,7 @@ from trioder.api.schemas.resources import (
     SessionsQuery,
 )
 from trioder.process.rfc3339 import format_ms
+from trioder.process.slices import run_in_slices
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.records import PastSession
 
@@ -26,13 +30,20 @@ from trioder.store.records import PastSession
 def agents_blueprint(headend: Headend, indexes: FleetIndexes, reads: Reads) -> Blueprint:
     """Return the routes of agents."""
     blueprint = Blueprint("agents", __name__)
-    assets = headend.fleet.assets
+    assets, sessions = headend.fleet.assets, headend.sessions
+
+    def connected(key: int) -> bool:
+        return sessions.session_of(key) is not None
 
     @blueprint.get("/agents")
-    @documented(list[AgentRow], role="viewer", query=AgentsQuery, errors=(404,), has_etag=True)
+    @documented(list[AgentRow], role="viewer", query=AgentsQuery, errors=(404,), lines=True, has_etag=True)
     async def list_agents() -> TrioResponse:
         """List the connected assets, in fleet order."""
-        return await read_response(reads.agents, indexes.of_request(), checked_query(AgentsQuery))
+        index, query = indexes.of_request(), checked_query(AgentsQuery)
+        if wants_lines():
+            keys = await run_in_slices(index.key_steps(query, has_row=connected))
+            return lines_response(keys, partial(agent_row, headend))
+        return await read_response(reads.agents, index, query)
 
     @blueprint.get("/agents/sessions")
     @documented(list[SessionRow], role="viewer", query=SessionsQuery, errors=(404, 503))

@@ -7,6 +7,7 @@ from trioder.api.access import AccessControl, principal
 from trioder.api.asset_query import FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.errors import ApiError
+from trioder.api.ndjson import lines_response, wants_lines
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query
 from trioder.api.reads import Reads, asset_row
@@ -21,6 +22,7 @@ from trioder.api.schemas.resources import (
 )
 from trioder.domain.access import EVERYTHING
 from trioder.fleet import FleetFileError
+from trioder.process.slices import run_in_slices
 
 RELOAD_ACTION = "fleet.reload"
 
@@ -29,19 +31,24 @@ def assets_blueprint(headend: Headend, indexes: FleetIndexes, reads: Reads) -> B
     """Return the routes of assets."""
     blueprint = Blueprint("assets", __name__)
 
+    def row(key: int) -> AssetRow:
+        return asset_row(headend.fleet.assets[key])
+
     @blueprint.get("/assets")
-    @documented(list[AssetRow], role="viewer", query=AssetsQuery, errors=(404,), has_etag=True)
+    @documented(list[AssetRow], role="viewer", query=AssetsQuery, errors=(404,), lines=True, has_etag=True)
     async def list_assets() -> TrioResponse:
         """List assets, in fleet order."""
-        return await read_response(reads.assets, indexes.of_request(), checked_query(AssetsQuery))
+        index, query = indexes.of_request(), checked_query(AssetsQuery)
+        if wants_lines():
+            return lines_response(await run_in_slices(index.key_steps(query)), row)
+        return await read_response(reads.assets, index, query)
 
     @blueprint.get("/assets/<asset_id>")
     @documented(AssetRow, role="viewer", errors=(404,))
     async def show_asset(asset_id: str) -> TrioResponse:
         """Show one asset."""
         checked_query(NoQuery)
-        key = indexes.of_request().key_of(asset_id)
-        return json_response(asset_row(headend.fleet.assets[key]))
+        return json_response(row(indexes.of_request().key_of(asset_id)))
 
     return blueprint
 
