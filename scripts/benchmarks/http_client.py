@@ -25,8 +25,6 @@ class HttpConnection:
         self._dial = dial
         self._authority = authority
         self.stream: trio.abc.Stream | None = None
-        # Of the last response.
-        self.head = b""
 
     def request_bytes(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         """Return a request as it is sent."""
@@ -53,11 +51,6 @@ class HttpConnection:
                 await trio.sleep(every_s)
         raise BenchmarkError(f"GET {path} did not show what was expected within {within_s:g} s")
 
-    async def header(self, path: str, name: str) -> str:
-        """GET a path; return a header of the response."""
-        await self.exchange(self.request_bytes("GET", path))
-        return self.head.partition(b"\r\n%b: " % name.encode())[2].partition(b"\r\n")[0].decode()
-
     async def exchange(self, request: bytes) -> bytes:
         """Send a request and return the body of its response, once it is complete.
 
@@ -69,8 +62,7 @@ class HttpConnection:
             received = b""
             while not (parts := received.partition(b"\r\n\r\n"))[1]:
                 received += await self._more(stream)
-            self.head, body = parts[0], parts[2]
-            head = self.head.lower()
+            head, body = parts[0].lower(), parts[2]
             _, found, rest = head.partition(b"\r\ncontent-length: ")
             if not found:
                 raise BenchmarkError(f"a response has no content-length: {head.decode(errors='replace')}")

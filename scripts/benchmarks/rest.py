@@ -9,14 +9,14 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
+from functools import partial
 from typing import NamedTuple
 
+import httpx2
 import psutil
 import trio
 
 from scripts.benchmarks.benchmark import BenchmarkError, Case, Report, benchmark, medians, number, range_row
-from scripts.benchmarks.http_client import open_http
 from scripts.benchmarks.processes import cpu_s, invented_fleet, open_headend, open_program
 from trioder.domain.fleet import Fleet
 from trioder.process.addresses import Address
@@ -67,20 +67,18 @@ async def rest(*, assets: int, site_assets: int, clients: int, rounds: int, seco
             # The last site may have fewer assets.
             whole = fleet.sites[: max(1, len(fleet.assets) // site_assets)]
             sites = [f"site_id={site.id}" for site in shuffled(whole, len(whole))]
-            of_site, pid, address = min(site_assets, assets), headend.program.pid, headend.http
-            async with open_http(address) as connection:
-                etag = await connection.header("/assets", "etag")
+            of_site = min(site_assets, assets)
+            ask = partial(_Target, headend.program.pid, headend.http)
+            etag = httpx2.get(f"http://{headend.http}/assets").headers["etag"]
             targets = {
                 _EMPTY: _Target(empty.pid, await empty.address(), ["/"]),
                 _BARE: _Target(bare.pid, await bare.address(), ["/"]),
-                "/telemetry/{id}": _Target(pid, address, [f"/telemetry/{asset_id}" for asset_id in ids]),
-                "/assets, 304": _Target(pid, address, ["/assets"], header=f"if-none-match: {etag}\r\n"),
-                "/assets?site_id=": _Target(pid, address, [f"/assets?{site}" for site in sites], of_site),
-                "/telemetry?site_id=": _Target(
-                    pid, address, [f"/telemetry?{site}" for site in sites], of_site
-                ),
-                "/assets": _Target(pid, address, ["/assets"], assets),
-                "/telemetry": _Target(pid, address, ["/telemetry"], assets),
+                "/telemetry/{id}": ask([f"/telemetry/{asset_id}" for asset_id in ids]),
+                "/assets, 304": ask(["/assets"], header=f"if-none-match: {etag}\r\n"),
+                "/assets?site_id=": ask([f"/assets?{site}" for site in sites], of_site),
+                "/telemetry?site_id=": ask([f"/telemetry?{site}" for site in sites], of_site),
+                "/assets": ask(["/assets"], assets),
+                "/telemetry": ask(["/telemetry"], assets),
             }
             turns: dict[str, list[dict[str, float]]] = {name: [] for name in targets}
             for target in targets.values():
@@ -106,7 +104,7 @@ def _fleet_of_sites(assets: int, site_assets: int) -> Fleet:
 async def _run_turn(target: _Target, *, clients: int, seconds: float) -> dict[str, float]:
     """Request the paths in turn, each on a kept connection once the response before it is complete."""
     head = f"HTTP/1.1\r\nhost: {target.address}\r\n{target.header}\r\n"
-    requests = [f"GET {path} {head}" for path in islice(target.paths, _REQUESTS)]
+    requests = [f"GET {path} {head}" for path in target.paths[:_REQUESTS]]
     shares = [requests[position::clients] or requests for position in range(clients)]
     task = {"host": target.address.host, "port": target.address.port, "seconds": seconds, "requests": shares}
     process = psutil.Process(target.pid)

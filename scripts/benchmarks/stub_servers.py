@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from types import SimpleNamespace
 
 import httptools
 import trio
@@ -26,6 +27,7 @@ from trioder.wire.records import SessionGrant
 from trioder.wire.service import AGENT_LINK_STREAM
 
 _OPTIONS = ConnectionOptions(max_message_bytes=32 * 1024 * 1024)
+_RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 _app = QuartTrio(__name__, static_folder=None)
 
 
@@ -35,27 +37,16 @@ async def answer() -> TrioResponse:
     return TrioResponse(b"{}", content_type="application/json")
 
 
-class _Requests:
-    """Counts the complete requests that httptools finds."""
-
-    complete = 0
-
-    def on_message_complete(self) -> None:
-        """A request is complete."""
-        self.complete += 1
-
-
 async def serve_bare(stream: trio.SocketStream) -> None:
     """Return an empty object for each request."""
-    requests = _Requests()
-    parser = httptools.HttpRequestParser(requests)
-    response = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+    complete: list[None] = []
+    parser = httptools.HttpRequestParser(SimpleNamespace(on_message_complete=lambda: complete.append(None)))
     # Clients leave with responses unread.
     with suppress(trio.BrokenResourceError):
         async for data in stream:
             parser.feed_data(data)
-            await stream.send_all(response * requests.complete)
-            requests.complete = 0
+            await stream.send_all(_RESPONSE * len(complete))
+            complete.clear()
 
 
 async def serve_peer(call: ServerCall[pb.AgentToHeadend, pb.HeadendToAgent]) -> None:
