@@ -96,7 +96,8 @@ class FastReads:
         close = None if answer is None else self._access.count_now(admission, is_stream=answer.is_long)
         if answer is None or close is None:
             return None
-        request_id = request_id_of(((_REQUEST_ID, headers.get(_REQUEST_ID, b"")),))
+        given = headers.get(_REQUEST_ID)
+        request_id = request_id_of(() if given is None else ((_REQUEST_ID, given),))
         caller = admission.caller
 
         def finish() -> None:

@@ -4,6 +4,7 @@ Which requests these are is decided in `hot_requests`, what they are answered in
 has arrived is returned, for the usual way.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from functools import lru_cache
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from trioder.api.representations import LONG_BYTES, Answer
 
 log = structlog.stdlib.get_logger(__name__)
 
+_READ_BYTES = 65536
 _END_OF_HEAD = b"\r\n\r\n"
 # As Quart's for streams.
 _RESPONSE_TIMEOUT_S = 300.0
@@ -54,6 +56,7 @@ class HotPath:
         config: of the headers of every response.
         addresses: the client's address and port, and the local ones.
         is_closing: whether the connection is to be closed after the present response.
+        receive: reads from the stream.
         send: writes to the stream. The connection watches `sending_since_s`: a cancel scope for each response
             would cost as much as the response.
         give_up: closes the connection without delay.
@@ -61,6 +64,7 @@ class HotPath:
     Attributes:
         sending_since_s: on Trio's clock, since when a response, or a piece of one, is being sent; None when
             none is.
+        active_s: likewise, when it last answered.
     """
 
     def __init__(
@@ -71,23 +75,26 @@ class HotPath:
         config: Config,
         addresses: tuple[Client, Client],
         is_closing: Callable[[], bool],
+        receive: Callable[[int], Awaitable[bytes | bytearray]],
         send: Callable[[bytes | memoryview], Awaitable[None]],
         give_up: Callable[[], None],
     ) -> None:
         self.sending_since_s: float | None = None
+        self.active_s = -math.inf
         self._reads = reads
         self._hosts = hosts
         self._config = config
         self._client, server = addresses
         self._local_address = None if server is None else server[0]
         self._is_closing = is_closing
+        self._receive = receive
         self._send = send
         self._give_up = give_up
         self._parser = HotRequestParser()
         self._allowed_host: bytes | None = None
 
     async def serve(self, data: bytes, *, at_most: int) -> tuple[bytes, int]:
-        """Answer the hot reads that the data begins with; each response is a checkpoint.
+        """Answer hot reads while nothing else arrives; each response is a checkpoint.
 
         Errors of the stream are the caller's.
 
@@ -96,30 +103,34 @@ class HotPath:
             at_most: so many requests.
 
         Returns:
-            The data after them, and how many they were.
+            The data after them, empty at the end of the stream or when it is to be closed; and how many they
+            were.
         """
-        start = answered = 0
-        while answered < at_most and start < len(data) and not self._is_closing():
-            end = data.find(_END_OF_HEAD, start) + len(_END_OF_HEAD)
-            if end < start + len(_END_OF_HEAD):
-                break
-            response = self._response_to(data[start:end])
-            if response is None:
-                break
-            self.sending_since_s = trio.current_time()
-            try:
-                answer = response.answer
-                head = self._head_of(answer, response.request_id)
-                if answer.is_long:
-                    await self._send_long(head, answer)
-                else:
-                    await self._send(head + answer.body)
-            finally:
-                self.sending_since_s = None
-                response.finish()
-            answered += 1
-            start = end
-        return data[start:], answered
+        answered = 0
+        while True:
+            start = 0
+            while start < len(data) and answered < at_most and not self._is_closing():
+                end = data.find(_END_OF_HEAD, start) + len(_END_OF_HEAD)
+                response = None if end < start + len(_END_OF_HEAD) else self._response_to(data[start:end])
+                if response is None:
+                    break
+                self.sending_since_s = trio.current_time()
+                try:
+                    answer = response.answer
+                    head = self._head_of(answer, response.request_id)
+                    if answer.is_long:
+                        await self._send_long(head, answer)
+                    else:
+                        await self._send(head + answer.body)
+                finally:
+                    self.sending_since_s = None
+                    response.finish()
+                answered += 1
+                start = end
+            if start < len(data) or not data or self._is_closing():
+                return data[start:], answered
+            self.active_s = trio.current_time()
+            data = bytes(await self._receive(_READ_BYTES))
 
     def _response_to(self, head: bytes) -> HotResponse | None:
         request = self._parser.parse(head)

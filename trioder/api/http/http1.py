@@ -207,8 +207,7 @@ class Http1Connection(TCPServer):
         super().__init__(app, config, context, {}, tls or stream)
         self._fast_reads = fast_reads
         self._hot_path: HotPath | None = None
-        # When it was opened, or last responded.
-        self.active_s = trio.current_time()
+        self._active_s = trio.current_time()
         self._hosts = hosts
         self._counters = counters
         self._http1: _Http1Protocol | None = None
@@ -224,6 +223,11 @@ class Http1Connection(TCPServer):
     def is_idle(self) -> bool:
         """Whether no request is in progress."""
         return self._http1 is None or (self._http1.is_idle and self._sending_since_s is None)
+
+    @property
+    def active_s(self) -> float:
+        """When it was opened, or last responded."""
+        return self._active_s if self._hot_path is None else max(self._active_s, self._hot_path.active_s)
 
     @property
     def _sending_since_s(self) -> float | None:
@@ -271,6 +275,7 @@ class Http1Connection(TCPServer):
                             config=self.config,
                             addresses=(http1.client, http1.server),
                             is_closing=self.context.terminated.is_set,
+                            receive=self.stream.receive_some,
                             send=self.stream.send_all,
                             give_up=self.close,
                         )
@@ -294,7 +299,7 @@ class Http1Connection(TCPServer):
                 self._counters.rest_connections_refused += 1
                 self._tls_refusals.add("tls", port="REST", detail=explain(error))
             return False
-        self.active_s = trio.current_time()
+        self._active_s = trio.current_time()
         return True
 
     async def protocol_send(self, event: Event) -> None:
@@ -361,11 +366,11 @@ class Http1Connection(TCPServer):
                     self._head_deadline_s = math.inf
                     await http1.refuse(408)
                     continue
-                data = await self._answer_hot_reads(http1, data)
+                rest = await self._answer_hot_reads(http1, data)
                 if not self._responded:
-                    await http1.handle(RawData(data))
+                    await http1.handle(RawData(rest))
                 self._watch_head(http1)
-                if not data:
+                if not (rest or self._responded) or not data:
                     break
         # The client has disconnected: cancel its request.
         self._scope.cancel()
@@ -374,22 +379,18 @@ class Http1Connection(TCPServer):
         """Answer hot reads while there are any; return what is not one, or empty at the end of the stream."""
         if self._hot_path is None or self._responded or not http1.is_between_requests:
             return data
-        while True:
-            # The last response on a connection is hypercorn's, which closes it.
-            at_most = self.config.keep_alive_max_requests - 1 - http1.keep_alive_requests
-            data, answered = await self._hot_path.serve(data, at_most=at_most)
-            http1.keep_alive_requests += answered
-            self.active_s = trio.current_time()
-            if answered and self.context.terminated.is_set():
-                await self.protocol_send(Closed())
-            if data or not answered:
-                return data
-            data = bytes(await self.stream.receive_some(_READ_BYTES))
+        # The last response on a connection is hypercorn's, which closes it.
+        at_most = self.config.keep_alive_max_requests - 1 - http1.keep_alive_requests
+        rest, answered = await self._hot_path.serve(data, at_most=at_most)
+        http1.keep_alive_requests += answered
+        if answered and self.context.terminated.is_set():
+            await self.protocol_send(Closed())
+        return rest
 
     def _watch_head(self, http1: _Http1Protocol) -> None:
         if http1.keep_alive_requests > self._requests:
             self._requests = http1.keep_alive_requests
-            self.active_s = trio.current_time()
+            self._active_s = trio.current_time()
             self._head_deadline_s = math.inf
         if self._responded or not http1.connection.head_is_incomplete:
             self._head_deadline_s = math.inf
