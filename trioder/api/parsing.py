@@ -65,15 +65,24 @@ def _check_names(fields: list[tuple[str, object]]) -> None:
 
 def checked_query(model: type[msgspec.Struct]) -> Query:
     """Return the query parameters by name: only fields of `model`, and only its lists more than once."""
-    repeatable = _repeatable_by_name(model)
     query = {name: request.args.getlist(name) for name in request.args}
+    check_parameters(query, model)
+    return query
+
+
+def check_parameters(query: Query, model: type[msgspec.Struct]) -> None:
+    """Check that there are only fields of `model`, and only its lists more than once.
+
+    Raises:
+        ApiError: 400.
+    """
+    repeatable = _repeatable_by_name(model)
     for name, values in query.items():
         if name not in repeatable:
             takes = f"it takes {', '.join(repeatable)}" if repeatable else "it takes none"
             raise ApiError(400, f"there is no query parameter {preview(name)} here; {takes}")
         if len(values) > 1 and not repeatable[name]:
             raise ApiError(400, f"{name} is given {len(values)} times; it must be given once")
-    return query
 
 
 @cache

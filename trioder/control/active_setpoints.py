@@ -24,10 +24,12 @@ class ActiveSetpoints:
 
     Attributes:
         standing: the power, MW, of assets that were left at one when their setpoint was removed.
+        version: changes whenever a setpoint changes, or another one is an asset's newest.
     """
 
     def __init__(self) -> None:
         self.standing: dict[int, float] = {}
+        self.version = 0
         self._current: dict[int, AssetSetpoint] = {}
         self._deferred: dict[int, list[AssetSetpoint]] = {}
         self._due: list[tuple[int, int, AssetSetpoint]] = []
@@ -61,6 +63,7 @@ class ActiveSetpoints:
 
     def put(self, setpoint: AssetSetpoint) -> None:
         """Make it the asset's newest; `schedule` it next."""
+        self.version += 1
         self._current[setpoint.key] = setpoint
         if self.standing:
             self.standing.pop(setpoint.key, None)
@@ -93,6 +96,7 @@ class ActiveSetpoints:
 
     def remove(self, key: int, *, standing_mw: float | None = None) -> None:
         """The asset has no setpoint of ours; it was left at a power, if that is known."""
+        self.version += 1
         self._current.pop(key, None)
         self.standing.pop(key, None)
         if standing_mw is not None:

@@ -267,6 +267,11 @@ class Dispatcher:
         dispatch = self.history.get(dispatch_id)
         return None if dispatch is None else await self.record_in_slices(dispatch)
 
+    @property
+    def version(self) -> int:
+        """A number that changes with every change of a setpoint."""
+        return self._registry.active.version
+
     def in_force(self, key: int) -> AssetSetpoint | None:
         """Return the open setpoint of an asset; None without one."""
         return self._registry.active.current_open(key)

@@ -228,6 +228,7 @@ class DispatchRegistry:
         reason: str | None = None,
     ) -> None:
         """The dispatch and its allocations of these assets have changed, and are to be recorded."""
+        self.active.version += 1
         self.history.archive_if_ended(dispatch)
         if not dispatch.adopted:
             self._changed.setdefault(dispatch, set()).update(keys)

@@ -3,11 +3,9 @@
 The order of the `async with` blocks is the order of the shutdown, from the inside out.
 """
 
-import os
 import random
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,7 @@ import trio_asyncio
 
 from trioder.access.document import AccessFileError
 from trioder.access.tls import TlsConfigurationError
-from trioder.api import RestOptions, create_app, serve_rest
+from trioder.api import RestOptions, create_app, open_access_log, serve_rest
 from trioder.control.alarms.probes import HostPaths
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
@@ -35,16 +33,17 @@ from trioder.headend.security import (
     security_options,
 )
 from trioder.headend.service import open_headend
+from trioder.headend.stop_watchdog import open_stop_watchdog
 from trioder.process.garbage_collector import open_garbage_collector
-from trioder.process.logs import LogFormat, configure_logging, logging_options
+from trioder.process.logs import LogFormat, LogOutput, configure_logging, logging_options
 from trioder.process.nurseries import leaf_exceptions
-from trioder.process.queued_output import flush_standard_error, queue_standard_error
+from trioder.process.queued_output import queue_standard_error
 from trioder.process.runtime_limits import (
     RESERVED_DESCRIPTORS,
     peer_descriptors,
     raise_descriptor_limit,
 )
-from trioder.process.signals import StopSignal, open_stop_signal
+from trioder.process.signals import open_stop_signal
 from trioder.process.wall_time import WallClock
 from trioder.rpc import ConnectionOptions, PeerLimits, PeerOptions, serve_rpc
 from trioder.store.interface import StoreConfigurationError
@@ -56,9 +55,6 @@ log = structlog.stdlib.get_logger("trioder.headend")
 # For agents and REST clients to finish after a stop signal; then the store writes its queue, and the embedded
 # server stops.
 _GRACE_S = 3.5
-# The documented limit is 10 s.
-_STOP_WITHIN_S = 9.5
-_FLUSH_WITHIN_S = 0.3
 # An agent of 100,000 batteries registers with about 15 MB; one pulse of it is 4.3 MB. It has one call, and
 # answers a PING every 5 s. The reasons for the numbers: docs/decisions/peer-limits.md.
 _GRPC = ConnectionOptions(
@@ -93,7 +89,7 @@ def main(
     log_format: LogFormat,
 ) -> None:
     """Read the fleet and serve it until a stop signal."""
-    configure_logging(level=log_level, format=log_format)
+    log_output = configure_logging(level=log_level, format=log_format)
     try:
         secured = configure_security(
             security,
@@ -122,6 +118,7 @@ def main(
         ),
         security=secured,
         rest=rest,
+        log_output=log_output,
     )
     refused: list[BaseException] = []
     try:
@@ -152,6 +149,7 @@ async def _run(
     peers: PeerOptions,
     security: Security,
     rest: RestOptions,
+    log_output: LogOutput,
 ) -> None:
     async with AsyncExitStack() as ports:
         # First of all: a second headend must fail here.
@@ -161,7 +159,8 @@ async def _run(
         rest = replace(rest, limits=replace(rest.limits, limit_open_access=not on_loopback(http_listeners)))
         async with (
             open_stop_signal() as stop,
-            _open_stop_watchdog(stop) as started,
+            open_stop_watchdog(stop) as started,
+            open_access_log(log_output, rest.access_log) as access_log,
             # psycopg has no Trio support.
             nullcontext() if options.database_url == "none" else trio_asyncio.open_loop(),
             open_store(
@@ -193,15 +192,17 @@ async def _run(
             open_garbage_collector(),
             trio.open_nursery() as edge,
         ):
+            app = create_app(headend, rest, access_log=access_log)
             serve = partial(
                 serve_rest,
-                create_app(headend, rest),
+                app,
                 http_listeners,
                 shutdown=headend.closing,
                 hosts=options.allowed_hosts,
                 counters=headend.counters,
                 tls=security.http_tls,
                 tls_refused=headend.audit.handshake_refused,
+                fast_reads=app.fast_reads,
             )
             await edge.start(serve)
             grpc = partial(
@@ -234,35 +235,6 @@ def _existing(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     absolute = path.absolute()
     return next(folder for folder in (absolute, *absolute.parents) if folder.exists())
-
-
-@asynccontextmanager
-async def _open_stop_watchdog(stop: StopSignal) -> AsyncIterator[trio.Event]:
-    """Enforce the time limit of a stop, whatever hangs.
-
-    Yields an event that the block sets once it waits for the stop itself; until then a stop cancels the
-    block, because a store may take long to open.
-    """
-
-    async def watch() -> None:
-        with block_runs:
-            await stop.requested.wait()
-            if not started.is_set():
-                nursery.cancel_scope.cancel()
-            await trio.sleep(_STOP_WITHIN_S)
-            # A hanging embedded server is ended by its watchdog, or by the next start.
-            log.warning("leaving before everything has stopped", after_s=_STOP_WITHIN_S)
-            flush_standard_error(within_s=_FLUSH_WITHIN_S)
-            os._exit(0)
-
-    started = trio.Event()
-    block_runs = trio.CancelScope(shield=True)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch)
-        try:
-            yield started
-        finally:
-            block_runs.cancel()
 
 
 if __name__ == "__main__":

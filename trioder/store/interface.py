@@ -9,7 +9,7 @@ from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample, Samples
+from trioder.domain.telemetry import PastSample, Samples, TelemetryBucket
 from trioder.store.records import PastSession, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
 
@@ -56,6 +56,27 @@ class Queries(Protocol):
         scope: Scope = EVERYTHING,
     ) -> Sequence[PastSample]:
         """Return the newest `limit` samples of an asset in [start_ms, end_ms), newest first."""
+
+    async def history_buckets(
+        self,
+        asset: Asset,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[TelemetryBucket]:
+        """Aggregate an asset's samples in [start_ms, end_ms) by periods; the newest `limit`, newest first.
+
+        Args:
+            asset: whose samples.
+            resolution_s: of a period; divides a day, and periods are multiples of it since the Unix epoch.
+            start_ms: a multiple of it ...
+            end_ms: ... and a later one.
+            limit: periods without samples are omitted.
+            scope: see above.
+        """
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """Return the times of the newest samples reported by agents, by asset id, oldest first.

@@ -17,7 +17,7 @@ from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample, Samples
+from trioder.domain.telemetry import PastSample, Samples, TelemetryBucket
 from trioder.store.interface import StoreHealth, StoreListener
 from trioder.store.records import NOTHING_COMMITTED, PastSession, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
@@ -129,6 +129,10 @@ class NoneStore:
         return ()
 
     async def history(self, *_asset: object, **_query: object) -> Sequence[PastSample]:
+        """Return none."""
+        return ()
+
+    async def history_buckets(self, *_asset: object, **_query: object) -> Sequence[TelemetryBucket]:
         """Return none."""
         return ()
 

@@ -144,7 +144,7 @@ async def test_stop_reports_when_all_have_acknowledged_the_stop_and_the_resume(t
             assert case[f"POST {path} to acknowledged by all, p50, ms"] > 0
 
 
-async def test_rest_reports_requests_per_second_beside_an_empty_handler(tmp_path: Path) -> None:
+async def test_rest_reports_requests_and_rows_per_second_beside_stub_servers(tmp_path: Path) -> None:
     arguments = (
         *("rest", "--assets", "50", "--site-assets", "10", "--clients", "2"),
         *("--rounds", "2", "--seconds", "0.3"),
@@ -153,11 +153,27 @@ async def test_rest_reports_requests_per_second_beside_an_empty_handler(tmp_path
         assert await script.process.wait() == 0, script.text()
         assert script.pids() == []
         assert "| requests/s" in script.text()
-        empty, one, site = script.figures()["cases"].values()
-        assert (empty["/ empty handler"], empty["bytes of a response's body"]) == (1.0, 2)
-        assert min(target["requests/s"] for target in (one, site)) > 0
-        # The response for a site is ten of one asset's.
-        assert 9 < site["bytes of a response's body"] / one["bytes of a response's body"] < 11
+        cases = script.figures()["cases"]
+        assert (
+            cases["empty handler"]["/ empty handler"] == cases["bare connection"]["/ bare connection"] == 1.0
+        )
+        assert min(case["requests/s"] for case in cases.values()) > 0
+        for target, rows in (("/telemetry?site_id=", 10), ("/telemetry", 50), ("/assets", 50)):
+            per_request = cases[target]["rows/s"] / cases[target]["requests/s"]
+            assert per_request == pytest.approx(rows)
+            assert 350 * rows < cases[target]["bytes of a response"] < 600 * rows
+        assert cases["/assets, 304"]["bytes of a response"] < 300
+
+
+async def test_history_reports_how_long_a_range_of_one_asset_takes(tmp_path: Path) -> None:
+    arguments = ("history", "--assets", "2", "--days", "2", "--step-s", "600", "--requests", "2")
+    async with running(tmp_path, *arguments) as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        samples, summaries = script.figures()["cases"].values()
+        assert samples["rows in the table"] == summaries["rows in the table"] == 2 * 2 * 144
+        assert samples["periods in the response"] == summaries["periods in the response"] == 2 * 96
+        assert min(case["GET history, p50, ms"] for case in (samples, summaries)) > 0
 
 
 async def test_pulse_reports_how_late_the_pulses_were(tmp_path: Path) -> None:

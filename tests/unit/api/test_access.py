@@ -172,6 +172,9 @@ async def test_whoami_shows_what_the_token_authenticates(autojump_clock: object)
 class OneUser:
     """Verifies the tokens of an issuer that has one user."""
 
+    def verified(self, token: str, *, now_ms: int) -> Principal | None:
+        return None
+
     async def authenticate(self, token: str, *, now_ms: int) -> Principal:
         await trio.sleep(1)
         match token:

@@ -13,7 +13,7 @@ from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample
+from trioder.domain.telemetry import PastSample, TelemetryBucket
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
 from trioder.store.postgres.pending_records import PendingDispatch, PendingRecord, PendingSession
@@ -30,6 +30,19 @@ class NoReads:
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None, scope: Scope = EVERYTHING
     ) -> Sequence[PastSample]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def history_buckets(
+        self,
+        asset: Asset,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[TelemetryBucket]:
         await trio.lowlevel.checkpoint()
         return ()
 
@@ -136,6 +149,10 @@ class ModelDatabase(NoReads):
     async def drop_old_records(self) -> bool:
         await trio.lowlevel.checkpoint()
         self._check_there()
+        return False
+
+    async def summarize(self) -> bool:
+        await trio.lowlevel.checkpoint()
         return False
 
     async def mirror_fleet(self) -> None:

@@ -71,11 +71,16 @@ class Metrics:
             ["method", "route", "status"],
             registry=self._registry,
         )
+        self._observed: dict[tuple[str, str, int], Histogram] = {}
 
     def observe_request(self, *, method: str, route: str, status: int, duration_s: float) -> None:
         """Record a REST request; labels have a bounded number of values, whatever clients send."""
-        known_method = method if method in _METHODS else "other"
-        self._requests.labels(known_method, route or "none", str(status)).observe(duration_s)
+        # Looking up the labels costs more than the rest.
+        key = method if method in _METHODS else "other", route, status
+        observed = self._observed.get(key)
+        if observed is None:
+            observed = self._observed[key] = self._requests.labels(key[0], route or "none", str(status))
+        observed.observe(duration_s)
 
     def text(self, accept: str, index: FleetIndex, connected: Connected) -> tuple[bytes, str]:
         """Return the exposition and its content type.

@@ -162,6 +162,9 @@ class Database(Queries, Protocol):
     async def drop_old_records(self) -> bool:
         """Delete some expired records; return whether there are more. Not while `write_records` runs."""
 
+    async def summarize(self) -> bool:
+        """Summarize the telemetry of one hour that has changed; return whether there was one."""
+
     async def mirror_fleet(self) -> None:
         """Copy the headend's fleet, which has changed since `connect`, to the database."""
 

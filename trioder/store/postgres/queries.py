@@ -13,7 +13,7 @@ from trioder.domain.dispatch import AllocationRecord, DispatchRecord, with_alloc
 from trioder.domain.fleet import Fleet
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample
+from trioder.domain.telemetry import PastSample, TelemetryBucket
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.postgres.database import Database, DatabaseError, DatabaseHealth
 from trioder.store.postgres.pending_records import PendingDispatch
@@ -59,6 +59,27 @@ class PostgresQueries:
         """See `Store.history`."""
         return await self._read(
             self._database.history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms, scope=scope
+        )
+
+    async def history_buckets(
+        self,
+        asset: Asset,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[TelemetryBucket]:
+        """See `Store.history_buckets`."""
+        return await self._read(
+            self._database.history_buckets,
+            asset,
+            resolution_s=resolution_s,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            limit=limit,
+            scope=scope,
         )
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:

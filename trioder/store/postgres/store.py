@@ -48,6 +48,7 @@ MAINTAIN_EVERY_S = 5.0
 # An unavailable database delays a session no longer than this.
 _WATERMARKS_WITHIN_S = 2.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_SUMMARIZE_EVERY_S, _SUMMARIZE_AFTER_FAILURE_S = 15.0, 60.0
 
 
 class PostgresStore(PostgresQueries):
@@ -229,10 +230,25 @@ class PostgresStore(PostgresQueries):
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._record_writer.run)
+                nursery.start_soon(self._run_summaries)
                 await self._run_batches()
         finally:
             with trio.CancelScope(shield=True):
                 await self._database.disconnect()
+
+    async def _run_summaries(self) -> None:
+        """Summarize the hours of telemetry that have changed, at most half of the time."""
+        while True:
+            started_s, pause_s = trio.current_time(), _SUMMARIZE_EVERY_S
+            if not self._health.reason:
+                try:
+                    if await self._database.summarize():
+                        pause_s = max(_SHORTEST_PAUSE_S, trio.current_time() - started_s)
+                except DatabaseError as error:
+                    # Not the database's health: history reads the samples instead, which takes longer.
+                    pause_s = _SUMMARIZE_AFTER_FAILURE_S
+                    log.warning("telemetry not summarized; it is tried again", reason=str(error))
+            await trio.sleep(pause_s)
 
     async def _run_batches(self) -> None:
         backoff = Backoff(first_s=_SHORTEST_PAUSE_S, max_s=_LONGEST_PAUSE_S)
