@@ -63,8 +63,7 @@ async def _measure(headend: RunningHeadend, launcher: Program, repeats: int, wal
             in_force = group if path == "/resume" else response["stops"][0]["dispatch_id"]
             last_ms = max(await _acknowledged_ms(headend, connection, in_force))
             acknowledged_s[path].append(last_ms / 1000 - wall.unix_s(began_s))
-        shares = headend.usage(launcher).since(began).rows("the agents")
-    rows: dict[str, float | None] = {**shares}
+    rows: dict[str, float | None] = {**headend.usage(launcher).since(began).rows("the agents")}
     for path, durations_s in answered_s.items():
         rows |= spread_rows(f"POST {path} answered", durations_s)
         rows |= spread_rows(f"POST {path} to acknowledged by all", acknowledged_s[path])
