@@ -108,6 +108,41 @@ SELECT
 FROM samples AS sample
 JOIN asset_versions AS version USING (asset_key);
 
+-- The hours whose samples are summarized, or are to be. changes: grows with each commit that added samples of the hour;
+-- summarized: its value that telemetry_5m reflects, NULL for none. Where the two differ, history is read from samples.
+-- Whoever changes samples by hand adds 1 to the changes of their hours.
+
+CREATE TABLE IF NOT EXISTS telemetry_hours (
+    hour        timestamptz PRIMARY KEY,
+    changes     bigint NOT NULL,
+    changed_at  timestamptz NOT NULL DEFAULT now(),
+    summarized  bigint
+);
+
+-- Samples by periods of five minutes, from `bucket` on, for history at a resolution; partitions as those of samples.
+-- samples: all; good: those of the quality good or synthesized, of which the other columns are (NULL for none). worst: 0
+-- good, 1 synthesized, 2 suspect, 3 wrong_time, 4 bad. last: Unix time in s, soc_mwhr, current_mw, setpoint_mw.
+
+CREATE TABLE IF NOT EXISTS telemetry_5m (
+    bucket           timestamptz NOT NULL,
+    soc_mwhr_sum     double precision,
+    soc_mwhr_min     double precision,
+    soc_mwhr_max     double precision,
+    current_mw_sum   double precision,
+    current_mw_min   double precision,
+    current_mw_max   double precision,
+    setpoint_mw_sum  double precision,
+    setpoint_mw_min  double precision,
+    setpoint_mw_max  double precision,
+    last             double precision[],
+    asset_key        integer NOT NULL,
+    samples          integer NOT NULL,
+    good             integer NOT NULL,
+    worst            smallint NOT NULL
+) PARTITION BY RANGE (bucket);
+
+CREATE INDEX IF NOT EXISTS telemetry_5m_asset_key_bucket ON telemetry_5m (asset_key, bucket);
+
 -- The last committed batch of each agent's outbox, updated in the transaction that writes its rows. batch_seq is
 -- a uint64. batch_ts_unix_ms is that batch's time, NULL if unknown: an agent whose batch of this number has
 -- another time was restored from an older copy.
@@ -376,6 +411,50 @@ CREATE INDEX IF NOT EXISTS events_agent_id ON events (agent_id, number DESC);
 CREATE INDEX IF NOT EXISTS events_asset_id ON events (asset_id, number DESC) WHERE asset_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_recorded_at ON events (recorded_at);
 
+-- Schedules, and of each the occurrences that have begun or are over, in their newest state. start_local: the wall time of
+-- the first occurrence in timezone. target_id: of an asset or a site. site_ids: what it lies within; NULL for the whole
+-- fleet of its tenant. tenant: * for several tenants' assets. steps: [{"duration_s", "mw"}], one after the other.
+-- skipped: starts that do not begin. Of an occurrence, steps: [{"number", "dispatch_id", "refusal"}].
+
+CREATE TABLE IF NOT EXISTS schedules (
+    schedule_id   uuid PRIMARY KEY,
+    tenant        text NOT NULL,
+    site_ids      uuid[],
+    target        text NOT NULL,
+    target_id     uuid,
+    asset_ids     uuid[] NOT NULL,
+    start_local   timestamp NOT NULL,
+    timezone      text NOT NULL,
+    recurrence    text,
+    steps         jsonb NOT NULL,
+    misfire_s     integer NOT NULL,
+    strategy      text,
+    requested_by  text NOT NULL,
+    created_at    timestamptz NOT NULL,
+    cancelled_at  timestamptz,
+    cancelled_by  text NOT NULL,
+    skipped       timestamptz[] NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS schedules_created_at ON schedules (created_at DESC);
+
+CREATE TABLE IF NOT EXISTS schedule_occurrences (
+    schedule_id  uuid NOT NULL,
+    start_at     timestamptz NOT NULL,
+    end_at       timestamptz NOT NULL,
+    state        text NOT NULL,
+    reason       text NOT NULL,
+    steps        jsonb NOT NULL,
+    begun_at     timestamptz,
+    changed_at   timestamptz,
+    tenant       text NOT NULL,
+    site_ids     uuid[],
+    PRIMARY KEY (schedule_id, start_at)
+);
+
+CREATE INDEX IF NOT EXISTS schedule_occurrences_running ON schedule_occurrences (start_at) WHERE state = 'running';
+CREATE INDEX IF NOT EXISTS schedule_occurrences_start_at ON schedule_occurrences (start_at);
+
 -- The state of telemetry retention between runs (one row), and what it holds until an operator confirms
 -- (python -m trioder.store confirm-retention). Days are UTC; *_before: everything dated before.
 
@@ -428,6 +507,18 @@ ALTER TABLE samples ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS samples_in_scope ON samples;
 CREATE POLICY samples_in_scope ON samples FOR SELECT USING (
     EXISTS (SELECT FROM asset_versions AS version WHERE version.asset_key = samples.asset_key)
+);
+
+ALTER TABLE telemetry_hours ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS telemetry_hours_in_scope ON telemetry_hours;
+CREATE POLICY telemetry_hours_in_scope ON telemetry_hours FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IS NOT NULL
+);
+
+ALTER TABLE telemetry_5m ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS telemetry_5m_in_scope ON telemetry_5m;
+CREATE POLICY telemetry_5m_in_scope ON telemetry_5m FOR SELECT USING (
+    EXISTS (SELECT FROM asset_versions AS version WHERE version.asset_key = telemetry_5m.asset_key)
 );
 
 ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;
@@ -488,10 +579,30 @@ CREATE POLICY events_in_scope ON events FOR SELECT USING (
     END
 );
 
+ALTER TABLE schedules ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS schedules_in_scope ON schedules;
+CREATE POLICY schedules_in_scope ON schedules FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+    AND CASE
+        WHEN (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]) IS NULL THEN true
+        ELSE cardinality(site_ids) > 0 AND site_ids <@ (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[])
+    END
+);
+
+ALTER TABLE schedule_occurrences ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS schedule_occurrences_in_scope ON schedule_occurrences;
+CREATE POLICY schedule_occurrences_in_scope ON schedule_occurrences FOR SELECT USING (
+    (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
+    AND CASE
+        WHEN (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[]) IS NULL THEN true
+        ELSE cardinality(site_ids) > 0 AND site_ids <@ (SELECT nullif(current_setting('trioder.sites', true), '')::uuid[])
+    END
+);
+
 ALTER TABLE audit ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS audit_in_scope ON audit;
 CREATE POLICY audit_in_scope ON audit FOR SELECT USING (
     (SELECT nullif(current_setting('trioder.tenant', true), '')) IN (tenant, '*')
 );
 
-INSERT INTO schema_version (version) VALUES (6) ON CONFLICT DO NOTHING;
+INSERT INTO schema_version (version) VALUES (8) ON CONFLICT DO NOTHING;

@@ -16,8 +16,9 @@ import msgspec
 
 from trioder.access.ca import CA_CERTIFICATE, AccessError
 from trioder.access.directory import AccessDirectory
-from trioder.access.document import DEFAULT_TRUST_DOMAIN, AccessFileError, read_document, replace_file
+from trioder.access.document import DEFAULT_TRUST_DOMAIN, AccessFileError, read_document
 from trioder.access.grants import AgentRequest
+from trioder.access.private_files import replace_file
 from trioder.access.table import AccessTable, TokenError
 from trioder.domain.access import ALL_TENANTS, ROLES, Role
 from trioder.process.addresses import parse_address

@@ -50,9 +50,10 @@ class TestAuthority:
         )
         self.pem = certificate.public_bytes(Encoding.PEM).decode()
 
-    def issue_agent(self, uri: str, *, expired: bool = False) -> Certified:
+    def issue_agent(self, uri: str, *, expired: bool = False, lasts_s: float = 86_400.0) -> Certified:
         """Issue the certificate of an agent."""
-        return self._issue(x509.UniformResourceIdentifier(uri), expires=_days(-1 if expired else 1))
+        expires = _days(-1) if expired else datetime.now(UTC) + timedelta(seconds=lasts_s)
+        return self._issue(x509.UniformResourceIdentifier(uri), expires=expires)
 
     def issue_server(self) -> Certified:
         """Issue the certificate of a server on loopback."""

@@ -87,8 +87,9 @@ class _AsyncioStore(NoneStore):
                 await asyncio.sleep(_POLL_S)
 
     async def _write(self, group: Sequence[PendingBatch]) -> None:
-        await self._partitions.make(self._connection, days_of(group), datetime.now(UTC).date())
-        written = await write_batches(self._connection, group, self._db_keys, rows=True)
+        now = datetime.now(UTC)
+        await self._partitions.make(self._connection, days_of(group), now.date())
+        written = await write_batches(self._connection, group, self._db_keys, rows=True, now=now)
         self._queue.remove_first(len(group))
         if self._listener is not None:
             for outbox_id, mark in written.watermarks.items():

@@ -1,14 +1,19 @@
-"""`python -m scripts.benchmarks.stub_servers empty|peer`: the least that a server can do, for comparison.
+"""`python -m scripts.benchmarks.stub_servers empty|bare|peer`: the least that a server can do.
 
-`empty` is an HTTP handler that does nothing, on the headend's server code; `peer` is a headend that only
-acknowledges batches. Each writes its port to standard output as JSON, and ends with its standard input.
+`empty` is an HTTP handler that does nothing, on the headend's server code; `bare` is a loop over a
+connection, with httptools and nothing else; `peer` is a headend that only acknowledges batches. Each
+writes its port to standard output as JSON, and ends with its standard input.
 """
 
 import json
 import os
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
+from types import SimpleNamespace
 
+import httptools
 import trio
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse
@@ -22,6 +27,7 @@ from trioder.wire.records import SessionGrant
 from trioder.wire.service import AGENT_LINK_STREAM
 
 _OPTIONS = ConnectionOptions(max_message_bytes=32 * 1024 * 1024)
+_RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 _app = QuartTrio(__name__, static_folder=None)
 
 
@@ -29,6 +35,18 @@ _app = QuartTrio(__name__, static_folder=None)
 async def answer() -> TrioResponse:
     """Return an empty object."""
     return TrioResponse(b"{}", content_type="application/json")
+
+
+async def serve_bare(stream: trio.SocketStream) -> None:
+    """Return an empty object for each request."""
+    complete: list[None] = []
+    parser = httptools.HttpRequestParser(SimpleNamespace(on_message_complete=lambda: complete.append(None)))
+    # Clients leave with responses unread.
+    with suppress(trio.BrokenResourceError):
+        async for data in stream:
+            parser.feed_data(data)
+            await stream.send_all(_RESPONSE * len(complete))
+            complete.clear()
 
 
 async def serve_peer(call: ServerCall[pb.AgentToHeadend, pb.HeadendToAgent]) -> None:
@@ -45,8 +63,9 @@ async def _serve(which: str) -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     print(json.dumps({"port": listeners[0].socket.getsockname()[1]}), flush=True)
     services, never = Services({AGENT_LINK_STREAM: serve_peer}), trio.Event()
-    serve = {
+    serve: dict[str, Callable[[], Awaitable[object]]] = {
         "empty": partial(serve_rest, _app, listeners, shutdown=never),
+        "bare": partial(trio.serve_listeners, serve_bare, listeners),
         "peer": partial(serve_rpc, listeners, services, options=_OPTIONS, drain=never),
     }
     async with trio.lowlevel.FdStream(os.dup(0)) as parent, open_background_nursery() as nursery:

@@ -134,7 +134,9 @@ async def test_a_group_is_answered_tracked_and_re_split_when_an_agent_falls_sile
     async with open_fleet(tmp_path, stale_after_s="6") as fleet:
         api = fleet.api
         answer = await api.post("/dispatch?wait=ack&wait_s=30", {"fleet": True, "mw": 500, "duration_s": 300})
-        assert (answer["status"], answer["by_state"]) == ("ok", {"accepted": ASSETS})
+        # Those that pulsed before the last one accepted it may track it already.
+        assert answer["by_state"].keys() <= {"accepted", "tracking"}
+        assert (answer["status"], sum(answer["by_state"].values())) == ("ok", ASSETS)
         assert sum(row["mw"] for row in answer["allocations"]) == pytest.approx(500, abs=1e-6)
         with trio.fail_after(WITHIN_S):
             await fleet.until_state(answer["dispatch_id"], "tracking")

@@ -17,10 +17,11 @@ from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, 
 from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
-from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord, PendingSession
+from trioder.store.postgres.pending_records import PendingDispatch, PendingRecord, PendingSession
 from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 T = TypeVar("T")
@@ -249,6 +250,10 @@ class DatabaseClient(NoReads):
         ids = [record.key for record in wanted]
         await self._server.execute(self, record_ids=ids, begin=lambda: None, commit=commit)
 
+    async def summarize(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return False
+
     async def mirror_fleet(self) -> None:
         self._check_there()
         await trio.lowlevel.checkpoint()
@@ -332,6 +337,25 @@ class DatabaseClient(NoReads):
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
         return self._server.audited.newest_events(which, limit=limit)
+
+    async def schedules(self) -> Sequence[Schedule]:
+        await trio.lowlevel.checkpoint()
+        self._check_there(connected=False)
+        return list(self._server.audited.schedules.values())
+
+    async def last_occurrences(self, *, now_ms: int) -> Sequence[Occurrence]:
+        await trio.lowlevel.checkpoint()
+        self._check_there(connected=False)
+        return self._server.audited.last_occurrences(now_ms=now_ms)
+
+    async def occurrences(
+        self, schedule_id: str, *, after_ms: int, before_ms: int, limit: int, scope: Scope = EVERYTHING
+    ) -> Sequence[Occurrence]:
+        await trio.lowlevel.checkpoint()
+        self._check_there(connected=False)
+        return self._server.audited.occurrences_of(
+            schedule_id, after_ms=after_ms, before_ms=before_ms, limit=limit
+        )
 
     def _check_there(self, *, connected: bool = True) -> None:
         if self._dead:

@@ -3,13 +3,14 @@
 `scripts/plot_scenarios.py` draws what is recorded here.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
 
+from tests.alarms import Listed, list_alarms
 from tests.simulation.harness import TICK_S, World, open_world
 from tests.unit.headend.parts import find_record
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget, GroupRequest
@@ -144,6 +145,7 @@ class Recording:
         start_unix_s: of the scenario.
         samples: every 4 s.
         dispatches: the records at the end, one for each of the story's orders.
+        alarms: all of them, open and cleared.
         batches_dropped: by the agents' outboxes.
         batches_waiting: in the agents' outboxes at the end.
     """
@@ -156,6 +158,7 @@ class Recording:
     samples: list[Sample] = field(default_factory=list)
     happenings: list[Happening] = field(default_factory=list)
     dispatches: list[DispatchRecord] = field(default_factory=list)
+    alarms: Sequence[Listed] = ()
     batches_dropped: int = 0
     batches_waiting: int = 0
 
@@ -179,12 +182,15 @@ class Recording:
 
     def dropped(self, order: int) -> dict[str, str]:
         """The assets that dropped out of a dispatch, by short name, with the reason."""
+        return self._named(each for resplit in self.dispatches[order].resplits for each in resplit.dropped)
+
+    def adjusted(self, order: int) -> dict[str, str]:
+        """The assets whose share was reduced, by short name, with the reason."""
+        return self._named(each for resplit in self.dispatches[order].resplits for each in resplit.adjusted)
+
+    def _named(self, reasons: Iterable[tuple[str, str]]) -> dict[str, str]:
         name_by_id = dict(zip(self.fleet.asset_ids, self.names, strict=True))
-        return {
-            name_by_id[asset_id]: reason
-            for resplit in self.dispatches[order].resplits
-            for asset_id, reason in resplit.dropped
-        }
+        return {name_by_id[asset_id]: reason for asset_id, reason in reasons}
 
 
 async def run_scenario(name: str, *, seed: int = 1) -> Recording:
@@ -206,6 +212,8 @@ async def run_scenario(name: str, *, seed: int = 1) -> Recording:
             await trio.sleep_until(began_s + story.ends_s)
             nursery.cancel_scope.cancel()
         recording.dispatches = [_record(world, dispatch_id) for dispatch_id in dispatch_ids]
+        assert world.headend is not None
+        recording.alarms = list_alarms(world.headend)
         outboxes = [agent.outbox for agent in world.agents.values()]
         recording.batches_dropped = sum(outbox.dropped for outbox in outboxes)
         recording.batches_waiting = max(outbox.batches for outbox in outboxes)

@@ -6,6 +6,7 @@
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from tests.simulation.exactly_once import check_exactly_once
@@ -30,15 +31,21 @@ def run(storm: Storm, seed: int) -> Report:
     return report
 
 
+@cache
+def short_storm(seed: int) -> Report:
+    """One run serves all tests of a seed."""
+    return run(SHORT, seed)
+
+
 def test_each_sample_is_stored_once_whatever_fails(seed_of_storm: int) -> None:
-    report = run(SHORT, seed_of_storm)
+    report = short_storm(seed_of_storm)
     # Whole outages may pass without a pulse that got through, but not the run.
     assert report.rows > 0
     assert sum(report.happened.values()) > 20
 
 
 def test_the_attacks_reach_what_is_hard() -> None:
-    reports = [run(SHORT, seed) for seed in range(3)]
+    reports = [short_storm(seed) for seed in range(3)]
     assert sum(report.commits_unheard for report in reports) > 0
     assert sum(report.late_commits for report in reports) > 0
     assert sum(report.refused for report in reports) > 0
@@ -47,9 +54,9 @@ def test_the_attacks_reach_what_is_hard() -> None:
 
 
 def test_a_seed_runs_the_same_way_again_in_another_process() -> None:
-    here = run(SHORT, 7)
+    here = short_storm(7)
     assert run(SHORT, 7).digest == here.digest
-    assert run(SHORT, 8).digest != here.digest
+    assert short_storm(8).digest != here.digest
     there = subprocess.run(
         [sys.executable, "-c", IN_ANOTHER_PROCESS],
         cwd=ROOT,

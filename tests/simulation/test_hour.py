@@ -16,7 +16,7 @@ HOUR = Storm(
 )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_an_hour_of_fifty_agents(pytestconfig: pytest.Config) -> None:
     report = run(HOUR, int(pytestconfig.getoption("--seed") or 0))
     # Nearly all pulses of the hour, less those of crashed agents.

@@ -1,7 +1,8 @@
 """The shipped scenarios, and what the headend must make of them.
 
-`EXPECTED` is the table of alarms and of agents' events: all of them, and no others. A new kind of alarm gets
-a row here.
+`EXPECTED` is the table of conditions and of agents' events with their times, `ALARMS` that of the alarms
+that operators see, and `OUTCOMES` that of the dispatches: all of them, and no others. A new kind of alarm
+gets a row here, and in docs/scenarios.md.
 """
 
 from functools import cache, partial
@@ -11,8 +12,12 @@ import pytest
 import trio
 import trio.testing
 
-from tests.simulation.scenario_runs import SCENARIOS, STORIES, Recording, run_scenario
+from tests.simulation.scenario_runs import ROOT, SCENARIOS, STORIES, Recording, run_scenario
+from trioder.domain.alarms import AlarmKind, AlarmState, Severity
+from trioder.domain.lifecycle import DispatchState
 
+# The first test of a scenario runs its hours.
+pytestmark = pytest.mark.timeout(600)
 # How late a fact may be: the pulse of 4 s, and what the headend waits for where it waits.
 PULSE_S = 4.5
 
@@ -72,6 +77,51 @@ EXPECTED: dict[str, list[Expected]] = {
 }
 
 
+def alarm(
+    kind: AlarmKind, severity: Severity, source: str, state: AlarmState = "cleared"
+) -> tuple[AlarmKind, Severity, str, AlarmState]:
+    """An alarm, with its state at the end."""
+    return kind, severity, source, state
+
+
+DIABLO = "asset Diablo Energy Storage DIBLO"
+# By kind and source; those of one source in the order in which they were raised.
+ALARMS = {
+    "site_trips": [
+        *(alarm("device_fault", "major", f"asset {name} INVERTER_FAULT") for name in CRIMSON),
+        *(alarm("dispatch_rejected", "major", f"asset {name}") for name in CRIMSON),
+    ],
+    "gateway_drops": [
+        alarm("away", "major", "agent shard-2"),
+        alarm("clock_skew", "minor", "agent shard-2"),
+    ],
+    "hot_afternoon": [
+        alarm("soc_limit", "warning", DIABLO, "open"),
+        alarm("soc_limit", "warning", "asset Gateway Energy Storage System GTWAY", "open"),
+    ],
+    "lying_inverter": [
+        alarm("value_bad", "major", DIABLO),
+        alarm("value_suspect", "minor", DIABLO),
+        alarm("value_suspect", "minor", DIABLO),
+    ],
+    "bad_network": [alarm("away", "major", "agent shard-2")],
+}
+# Of each dispatch: how many setpoints ended in which state, and the shortfall at the end, MW.
+OUTCOMES: dict[str, list[tuple[dict[DispatchState, int], float]]] = {
+    "site_trips": [({"completed": 7, "rejected": 2}, 57.5), ({"completed": 9}, 0.0)],
+    "gateway_drops": [({"completed": 7, "failed": 2}, 0.0), ({"completed": 9}, 0.0)],
+    "hot_afternoon": [({"completed": 9}, 8.6)],
+    "lying_inverter": [
+        ({"superseded": 9}, 0.0),
+        *[({"failed": 1, "superseded": 8}, 0.0) for _ in range(4)],
+        *[({"superseded": 9}, 0.0) for _ in range(3)],
+        ({"completed": 9}, 0.0),
+    ],
+    "bad_network": [({"completed": 7, "failed": 2}, 0.0)],
+}
+PAGE = ROOT / "docs" / "scenarios.md"
+
+
 @cache
 def recorded(name: str) -> Recording:
     """One run serves all tests of a scenario."""
@@ -92,7 +142,7 @@ def quality(recording: Recording, name: str, at_s: float) -> str:
 
 
 def test_every_shipped_scenario_is_tested() -> None:
-    assert {path.stem for path in SCENARIOS.glob("*.yaml")} == set(STORIES) == set(EXPECTED)
+    assert {path.stem for path in SCENARIOS.glob("*.yaml")} == set(STORIES) == set(EXPECTED) == set(ALARMS)
 
 
 @pytest.mark.parametrize("name", STORIES)
@@ -110,6 +160,37 @@ def test_the_alarms_and_events_are_those_expected(name: str) -> None:
         assert found, (expected, happened)
         happened.remove(found[0])
     assert happened == []
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_the_alarms_that_operators_see_are_those_expected(name: str) -> None:
+    found = [
+        alarm(each.kind, each.severity, each.source, "open" if each.cleared_s is None else "cleared")
+        for each in recorded(name).alarms
+    ]
+    assert sorted(found) == ALARMS[name]
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_the_dispatches_end_as_expected(name: str) -> None:
+    dispatches = recorded(name).dispatches
+    assert [(dict(each.by_state), round(each.shortfall_mw, 1)) for each in dispatches] == OUTCOMES[name]
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_the_page_has_the_alarms_and_the_outcomes(name: str) -> None:
+    section = PAGE.read_text().partition(f"[`{name}.yaml`]")[2].partition("\n#")[0]
+    heads = ("| ---", "| alarm |", "| dispatch |")
+    rows = [line for line in section.splitlines() if line.startswith("|") and not line.startswith(heads)]
+    alarms = [
+        f"| `{kind}` | {severity} | {source} | {state} |" for kind, severity, source, state in ALARMS[name]
+    ]
+    outcomes = [
+        f"| {order.mw:,} MW for {order.duration_s:,} s | "
+        f"{', '.join(f'{count} {state}' for state, count in by_state.items())} | {shortfall_mw:g} MW |"
+        for order, (by_state, shortfall_mw) in zip(STORIES[name].orders, OUTCOMES[name], strict=True)
+    ]
+    assert rows == alarms + outcomes
 
 
 @pytest.mark.parametrize("name", STORIES)
@@ -231,18 +312,19 @@ class TestLyingInverter:
 
     def test_frozen_values_are_found_when_the_setpoint_changes(self) -> None:
         recording = recorded("lying_inverter")
-        assert recording.dropped(5) == {}
-        assert recording.dropped(6)[LIAR].startswith("deviating: 66.7")
-        assert recording.member(6, LIAR).state == "not_tracked"
+        assert recording.adjusted(5) == {}
+        assert recording.adjusted(6)[LIAR].startswith("deviating: 66.7")
+        assert recording.member(6, LIAR).code == "limited_by_delivery"
 
-    def test_an_ignored_setpoint_is_accepted_and_not_tracked(self) -> None:
+    def test_a_battery_that_ignores_its_setpoint_is_relied_on_for_what_it_delivers(self) -> None:
         recording = recorded("lying_inverter")
-        assert recording.dropped(7) == {}
+        assert recording.adjusted(7) == {}
         assert (2460, LIAR) in [(at_s // 1, name) for at_s, name in recording.of("accepted")]
-        assert recording.dropped(8)[LIAR].startswith("deviating: 66.7")
-        assert recording.member(8, LIAR).state == "not_tracked"
+        assert recording.adjusted(8)[LIAR].startswith("deviating: 66.7")
+        assert recording.member(8, LIAR).mw == pytest.approx(66.7, abs=0.1)
+        assert [recording.dropped(order) for order in (7, 8)] == [{}, {}]
 
-    @pytest.mark.parametrize("at_s", [500, 800, 1100, 1400])
+    @pytest.mark.parametrize("at_s", [500, 800, 1100, 1400, 2050, 2600])
     def test_the_fleet_delivers_what_was_asked_whatever_is_reported(self, at_s: float) -> None:
         recording = recorded("lying_inverter")
         assert recording.at(at_s).good_mw == pytest.approx(1000)

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 import click
 import msgspec
 
-from trioder.access.ca import EXPIRES_SOON, AccessError, load_ca_certificate
+from trioder.access.ca import CA_KEY, EXPIRES_SOON, AccessError, load_ca_certificate
 from trioder.access.directory import (
     AGENT_DAYS,
     CA_DAYS,
@@ -27,6 +27,7 @@ from trioder.access.document import (
 )
 from trioder.access.grants import AgentRequest
 from trioder.access.listing import format_entries, format_tokens
+from trioder.access.private_files import exposure
 from trioder.domain.access import DEFAULT_TENANT, ROLES, Role
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
@@ -95,7 +96,11 @@ _if_needed = click.option(
 
 
 def _directory(access_dir: Path | None, state_dir: Path, *, fleet: Fleet | None = None) -> AccessDirectory:
-    return AccessDirectory(access_dir or state_dir / "access", user=_user(), fleet=fleet)
+    directory = AccessDirectory(access_dir or state_dir / "access", user=_user(), fleet=fleet)
+    for path in (directory.folder / CA_KEY, directory.path):
+        if (reason := exposure(path)) is not None:
+            click.echo(f"Warning: {path} can be read by others: {reason}", err=True)
+    return directory
 
 
 def _read_fleet(path: Path | None) -> Fleet | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from trioder.access.private_files import warn_of_exposed
 from trioder.access.tls import ClientTls, TlsConfigurationError
 from trioder.process.addresses import Endpoint
 from trioder.process.agent_files import file_stem
@@ -89,6 +90,8 @@ def check_tls_options(files: AgentTlsFiles, headend: Endpoint, names: TlsNames) 
 def open_agent_tls(files: AgentTlsFiles, headend: Endpoint, names: TlsNames) -> ClientTls | None:
     """Return the TLS of one agent's connections; None where the endpoint is plain.
 
+    A key that others can read is logged.
+
     Raises:
         AgentTlsError: the options contradict each other, or files are missing or cannot be used.
     """
@@ -96,6 +99,8 @@ def open_agent_tls(files: AgentTlsFiles, headend: Endpoint, names: TlsNames) -> 
     if not headend.tls:
         return None
     _check_readable(files, names)
+    if files.key is not None:
+        warn_of_exposed([Path(files.key)])
     return _client_tls(files, names)
 
 

@@ -1,5 +1,6 @@
 """The audit trail: records for the store. Refusals are aggregated, so that a flood cannot fill its table."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,7 +8,7 @@ import structlog
 import trio
 
 from trioder.access.table import AccessChange
-from trioder.domain.access import AuditRecord
+from trioder.domain.access import ALL_TENANTS, AuditRecord
 from trioder.process.addresses import host_of_peer
 from trioder.process.wall_time import WallClock
 
@@ -17,6 +18,8 @@ WINDOW_S = 60
 # A window's refusals that are recorded one by one: from one caller, and from all.
 MAX_RECORDS_A_CALLER = 10
 MAX_RECORDS = 200
+# Of one newer access file, recorded one by one.
+MAX_CHANGES = 1_000
 # Callers that are counted apart; the others of a window are counted together.
 MAX_CALLERS = 100
 
@@ -53,8 +56,11 @@ class AuditTrail:
         self._store(record)
 
     def access_changed(self, changes: Sequence[AccessChange]) -> None:
-        """Record what a newer access file has changed."""
-        for change in changes:
+        """Record what a newer access file has changed; of very many the first, and how many more.
+
+        The queue of records is bounded: a file with a hundred thousand agents must not push out the rest.
+        """
+        for change in changes[:MAX_CHANGES]:
             self._store(
                 AuditRecord(
                     at_ms=self._wall.now_ms(),
@@ -65,6 +71,22 @@ class AuditTrail:
                     action=change.action,
                     target=change.target,
                     outcome="ok",
+                )
+            )
+
+        further = Counter(change.action for change in changes[MAX_CHANGES:])
+        if further:
+            counts = ", ".join(f"{count} {action}" for action, count in further.most_common())
+            self._store(
+                AuditRecord(
+                    at_ms=self._wall.now_ms(),
+                    principal="",
+                    kind="access_file",
+                    tenant=ALL_TENANTS,
+                    peer="",
+                    action="access_file.change",
+                    outcome="ok",
+                    reason=f"{further.total()} more changes in the same file: {counts}",
                 )
             )
 
@@ -84,6 +106,21 @@ class AuditTrail:
             return
         refusals.counted += 1
         refusals.last = record
+
+    def handshake_refused(self, peer: str, reason: str) -> None:
+        """Record a failed TLS handshake of the REST port, as a refusal."""
+        self.refused(
+            AuditRecord(
+                at_ms=self._wall.now_ms(),
+                principal="",
+                kind="",
+                tenant="",
+                peer=peer,
+                action="rest.connect",
+                outcome="refused",
+                reason=reason,
+            )
+        )
 
     async def run(self) -> None:
         """Record what was only counted, every minute and at the end."""

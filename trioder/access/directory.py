@@ -28,21 +28,20 @@ from trioder.access.ca import (
 )
 from trioder.access.document import (
     ACCESS_FILE,
+    LOCK_FILE,
     AccessDocument,
     AccessFileError,
     CertificateEntry,
     TokenEntry,
     access_lock,
-    put_in_place,
     read_document,
-    replace_file,
     update_document,
-    write_beside,
     write_document,
 )
 from trioder.access.grants import AgentRequest, GrantRules
 from trioder.access.identity import TRUST_DOMAIN_RULE, AgentIdentity, is_trust_domain
 from trioder.access.listing import token_state
+from trioder.access.private_files import NEW_SUFFIX, replace_file, replace_pair
 from trioder.access.table import token_sha256
 from trioder.domain.access import ALL_TENANTS, TENANT_RULE, Role, is_tenant
 from trioder.domain.fleet import Fleet
@@ -56,6 +55,9 @@ CA_DAYS: Final = 3650
 # Scanners recognise a leaked token by it.
 TOKEN_PREFIX: Final = "trd_"  # noqa: S105  # the beginning of every token
 _TOKEN_BYTES = 32
+# What commands, and scripts/run, make in the directory.
+_OWN_NAMES = frozenset({ACCESS_FILE, LOCK_FILE, CA_CERTIFICATE, CA_KEY, "server", "agents", "tokens"})
+_MAX_NAMES_LISTED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +94,17 @@ class AccessDirectory:
         """Make the directory, its authority and an access file without entries.
 
         Raises:
-            AccessError: there is an authority already, or the trust domain breaks its rule.
+            AccessError: there is an authority already, the directory has other files, or the trust domain
+                breaks its rule.
             OSError: the files cannot be written.
         """
         if not is_trust_domain(trust_domain):
             raise AccessError(f"the trust domain is {preview(trust_domain)}; it must be {TRUST_DOMAIN_RULE}")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True)
+        except FileExistsError:
+            # Its mode stays: it is somebody else's. What is made in it is private.
+            self._refuse_others_files()
         with access_lock(self.folder):
             # Its certificate is the last file that is made: without it nothing was issued.
             if (self.folder / CA_CERTIFICATE).exists() or self._has_entries():
@@ -109,6 +115,16 @@ class AccessDirectory:
             replace_file(self.folder / CA_KEY, key)
             write_document(self.path, AccessDocument(trust_domain=trust_domain))
             replace_file(self.folder / CA_CERTIFICATE, certificate, mode=0o644)
+
+    def _refuse_others_files(self) -> None:
+        names = (file.name.removesuffix(NEW_SUFFIX) for file in self.folder.iterdir())
+        others = sorted(name for name in names if name not in _OWN_NAMES)
+        if others:
+            more = ", ..." if len(others) > _MAX_NAMES_LISTED else ""
+            raise AccessError(
+                f"{self.folder} has other files: {', '.join(others[:_MAX_NAMES_LISTED])}{more}; the access "
+                "directory must be one of its own: name one that does not exist, or is empty"
+            )
 
     def _has_entries(self) -> bool:
         if not self.path.exists():
@@ -371,15 +387,7 @@ def _files_of(
 
 def _write_pair(certificate: Path, key: Path, issued: Issued) -> None:
     certificate.parent.mkdir(mode=0o700, exist_ok=True)
-    new_key = write_beside(key, issued.key)
-    # Both, before one is replaced: a full disk must not leave a key without its certificate.
-    try:
-        new_certificate = write_beside(certificate, issued.certificate, mode=0o644)
-    except OSError:
-        new_key.unlink()
-        raise
-    put_in_place(new_key, key)
-    put_in_place(new_certificate, certificate)
+    replace_pair(key, issued.key, certificate, issued.certificate)
 
 
 def _now() -> datetime:

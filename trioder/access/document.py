@@ -4,6 +4,7 @@ Private keys and tokens are not in it: of a token it has the SHA-256. `trioder.a
 """
 
 import fcntl
+import json
 import os
 import re
 import stat
@@ -16,6 +17,7 @@ from typing import Final, Literal
 import msgspec
 
 from trioder.access.identity import AGENT_RULE, TRUST_DOMAIN_RULE, is_agent, is_trust_domain
+from trioder.access.private_files import replace_file
 from trioder.domain.access import ALL_TENANTS, TENANT_RULE, Role, is_tenant
 from trioder.domain.text import CANONICAL_UUID, TextError, preview, valid_name
 from trioder.process.rfc3339 import parse_ms
@@ -23,7 +25,7 @@ from trioder.process.rfc3339 import parse_ms
 DEFAULT_TRUST_DOMAIN: Final = "trioder.internal"
 ACCESS_FILE: Final = "access.json"
 VERSION: Final = 1
-_LOCK_FILE = ".lock"
+LOCK_FILE: Final = ".lock"
 _SHA256 = re.compile("[0-9a-f]{64}")
 _SERIAL = re.compile("[1-9a-f][0-9a-f]*")
 _UUID_RULE = "a UUID in lower case, such as 77558995-c1ce-598e-8292-221ed23b6a1d"
@@ -143,6 +145,7 @@ def read_document(path: Path) -> AccessDocument:
     try:
         document = _DECODER.decode(data)
         check_document(document)
+        _check_keys(data)
     except (msgspec.DecodeError, UnicodeDecodeError, _RuleError) as error:
         # msgspec gives the place, such as `$.tokens[0].role`.
         raise AccessFileError(f"{path}: {error}") from None
@@ -188,7 +191,7 @@ def access_lock(folder: Path) -> Iterator[None]:
         AccessFileError: the directory is missing or cannot be written to.
     """
     try:
-        lock = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         raise AccessFileError(
             f"{folder} does not exist; run python -m trioder.access init, which makes it"
@@ -203,55 +206,21 @@ def access_lock(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Write a file as a whole: a new one, on disk before it takes the name; the caller holds the lock.
+def _check_keys(data: bytes) -> None:
+    """Check what the decoder lets pass: a key given twice, of which it takes the last, and no version.
 
-    Raises:
-        OSError: it cannot be written, and names the file; a file that was there is still there.
+    An object without one is rather another file, or one that was emptied, than an access file.
     """
-    put_in_place(write_beside(path, data, mode=mode), path)
 
+    def names(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict.fromkeys(name for name, _ in pairs)
+        if len(found) < len(pairs):
+            twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+            raise _RuleError(f"the key {preview(twice)} is given more than once in one object")
+        return found
 
-def write_beside(path: Path, data: bytes, *, mode: int = 0o600) -> Path:
-    """Write what is to replace a file, on disk, and return its path; for `put_in_place`.
-
-    Raises:
-        OSError: it cannot be written, and names the file; nothing is left of it.
-    """
-    new = path.with_name(path.name + ".new")
-    # A killed process may have left it, with any mode.
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
-            if os.geteuid() == 0:
-                # Run by root, for a headend of another user.
-                owner = path.parent.stat()
-                os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-    except OSError as error:
-        # Of a full disk it would keep a part.
-        new.unlink(missing_ok=True)
-        # What a write raises has no name.
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    return new
-
-
-def put_in_place(new: Path, path: Path) -> None:
-    """Replace a file by a new one beside it.
-
-    Raises:
-        OSError: it cannot be replaced.
-    """
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    if "version" not in json.loads(data, object_pairs_hook=names):
+        raise _RuleError(f"version is missing; it must be {VERSION}")
 
 
 class _RuleError(ValueError):

@@ -34,6 +34,12 @@ class RateLimit:
         """How many keys are in memory."""
         return len(self._full_s)
 
+    def wait_s(self, key: Hashable, now_s: float) -> float:
+        """Return in how many seconds there will be a token; 0 if there is one. Nothing is taken."""
+        wait_s = self._full_s.get(key, now_s) - now_s - self._tolerance_s
+        # Rounding must not refuse a token that is due.
+        return wait_s if wait_s > 1e-9 else 0.0
+
     def take(self, key: Hashable, now_s: float) -> float:
         """Take a token; return 0 if there was one, else in how many seconds there will be.
 
@@ -41,12 +47,10 @@ class RateLimit:
             key: whose.
             now_s: monotonic.
         """
-        full_s = max(self._full_s.get(key, now_s), now_s)
-        wait_s = full_s - now_s - self._tolerance_s
-        # Rounding must not refuse a token that is due.
-        if wait_s > 1e-9:
+        wait_s = self.wait_s(key, now_s)
+        if wait_s:
             return wait_s
-        self._full_s[key] = full_s + self._interval_s
+        self._full_s[key] = max(self._full_s.get(key, now_s), now_s) + self._interval_s
         self._full_s.move_to_end(key)
         if len(self._full_s) > self._max_keys:
             self._full_s.popitem(last=False)

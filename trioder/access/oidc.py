@@ -120,13 +120,13 @@ class OidcVerifier:
         """
         if len(token) > _MAX_TOKEN_LENGTH:
             raise TokenError(f"the token has {len(token)} characters; at most {_MAX_TOKEN_LENGTH} are read")
-        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-        verified = self._verified.get(digest)
-        if verified is not None and verified.holds(now_ms):
-            return verified.principal
+        known = self.verified(token, now_ms=now_ms)
+        if known is not None:
+            return known
         claims = await self._verify(token)
         self._check_claims(claims, now_ms)
         principal = self._principal_of(claims)
+        digest = _digest_of(token)
         self._verified[digest] = _Verified(
             principal=principal,
             expires_ms=int(claims["exp"] * 1000),
@@ -136,6 +136,11 @@ class OidcVerifier:
         if len(self._verified) > _MAX_VERIFIED:
             self._verified.popitem(last=False)
         return principal
+
+    def verified(self, token: str, *, now_ms: int) -> Principal | None:
+        """Return the principal of a token that was verified of late; None where it has to be verified."""
+        found = self._verified.get(_digest_of(token))
+        return found.principal if found is not None and found.holds(now_ms) else None
 
     async def _verify(self, token: str) -> dict[str, Any]:
         await self._refresh(within_s=_KEYS_FRESH_S)
@@ -266,6 +271,10 @@ class _Verified:
 
     def holds(self, now_ms: int) -> bool:
         return now_ms < self.expires_ms and trio.current_time() < self.until_s
+
+
+def _digest_of(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _signing_keys(document: dict[str, Any]) -> KeySet:

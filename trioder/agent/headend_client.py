@@ -117,7 +117,7 @@ class HeadendClient:
             deliver: receives setpoints.
             report: called on every change of the connection; must not block.
             wall: the agent's wall time, which the headend compares with its own.
-            rng: for the jitter of retries, and ids.
+            rng: for the jitter of retries and of handshakes' time limits, and ids.
         """
         self.connected = False
         self.ended = trio.Event()
@@ -172,7 +172,7 @@ class HeadendClient:
                 stream = await self._dial()
             async with (
                 stream,
-                open_channel(stream, authority=self._identity.headend) as channel,
+                open_channel(stream, authority=self._identity.headend, rng=self._rng) as channel,
                 channel.open_call(AGENT_LINK_STREAM) as call,
             ):
                 await self._register(call)

@@ -2,7 +2,17 @@
 
 from trioder.api.access import RestLimits
 from trioder.api.app import RestOptions, create_app
+from trioder.api.http.access_log import AccessLog, AccessLogScope, open_access_log
 from trioder.api.http.hosts import AllowedHosts
 from trioder.api.http.serving import serve_rest
 
-__all__ = ["AllowedHosts", "RestLimits", "RestOptions", "create_app", "serve_rest"]
+__all__ = [
+    "AccessLog",
+    "AccessLogScope",
+    "AllowedHosts",
+    "RestLimits",
+    "RestOptions",
+    "create_app",
+    "open_access_log",
+    "serve_rest",
+]

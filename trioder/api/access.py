@@ -6,7 +6,8 @@ What a caller sees is in `asset_query`; the tokens are in `trioder.access`.
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from functools import partial
+from typing import Any, Literal, NamedTuple, cast
 
 import trio
 from quart import Quart, Request
@@ -15,7 +16,7 @@ from quart.globals import request_ctx
 from trioder.access.audit import AuditTrail
 from trioder.access.limits import OpenLimit, Rate, RateLimit
 from trioder.access.table import TokenError, TokenUnverifiedError
-from trioder.api.authentication import Authenticator
+from trioder.api.authentication import CHALLENGE, Authenticator, bearer_in
 from trioder.api.errors import ApiError
 from trioder.api.http.request_log import AT_END, PRINCIPAL_NAME, REQUEST_ID
 from trioder.domain.access import OPEN_ACCESS, AuditOutcome, AuditRecord, Principal, Role
@@ -33,11 +34,10 @@ WRONG_TOKENS = Rate(per_s=0.1, burst=10)
 _PRINCIPAL = "trioder.principal"
 _LIMITED_BY = "trioder.limited_by"
 _ROLE_ATTRIBUTE = "_trioder_role"
-_CHALLENGE = 'Bearer realm="trioder"'
-_INVALID_TOKEN = f'{_CHALLENGE}, error="invalid_token"'
-_INSUFFICIENT_ROLE = f'{_CHALLENGE}, error="insufficient_scope"'
-# Named in messages; anything else before a space may be a secret.
-_OTHER_SCHEMES = frozenset({"basic", "digest", "negotiate", "ntlm", "apikey", "token"})
+# Who may stop may do so whatever else was asked in the same name.
+_EMERGENCY = "stops.stop"
+_INVALID_TOKEN = f'{CHALLENGE}, error="invalid_token"'
+_INSUFFICIENT_ROLE = f'{CHALLENGE}, error="insufficient_scope"'
 _MAX_REASON_LENGTH = 1_000
 _MAX_PATH_LENGTH = 200
 
@@ -61,6 +61,21 @@ class RestLimits:
     dispatches: Rate = DISPATCHES
     open_streams: int = OPEN_STREAMS
     limit_open_access: bool = False
+
+
+class ReadAdmission(NamedTuple):
+    """A request that may be answered, as far as that is known without waiting.
+
+    Attributes:
+        caller: None where none is needed and none is named.
+        limited_as: the key of its limits; None where there are none.
+    """
+
+    caller: Principal | None
+    limited_as: tuple[str, str] | None
+
+
+_UNLIMITED = ReadAdmission(OPEN_ACCESS, None)
 
 
 class AccessControl:
@@ -115,7 +130,7 @@ class AccessControl:
         """
         if not self._authenticator.is_on:
             _scope(current)[_PRINCIPAL] = OPEN_ACCESS
-            if self._limits_open_access:
+            if self._limits_open_access and not _is_emergency(current):
                 self._limit(current, OPEN_ACCESS)
             return
         rule = current.url_rule
@@ -136,20 +151,66 @@ class AccessControl:
         caller = await self._authenticate(current)
         _scope(current)[_PRINCIPAL] = caller
         _scope(current)[PRINCIPAL_NAME] = caller.name
-        self._limit(current, caller)
-        if role is not None and not caller.has_role(role):
+        is_allowed = role is None or caller.has_role(role)
+        if not (is_allowed and _is_emergency(current)):
+            self._limit(current, caller)
+        if not is_allowed:
             raise ApiError(
                 403,
                 f"this needs the role {role}; {caller.kind} {caller.name!r} has the role {caller.role}",
                 challenge=_INSUFFICIENT_ROLE,
             )
 
+    def admit_now(
+        self, endpoint: str, authorization: str | None, *, client: tuple[str, int] | None
+    ) -> ReadAdmission | None:
+        """Admit a GET; None where `admit` has to decide, or refuses. `count_now` counts it.
+
+        Args:
+            endpoint: of its route.
+            authorization: the header; None without one.
+            client: the address and port of the connection.
+        """
+        if not self._authenticator.is_on:
+            if not self._limits_open_access:
+                return _UNLIMITED
+            admission = ReadAdmission(OPEN_ACCESS, ("open", host_of_peer(_peer(client))))
+        else:
+            role = self._role_by_endpoint.get(endpoint, "admin")
+            if authorization is None:
+                return ReadAdmission(None, None) if role is None else None
+            try:
+                caller = self._authenticator.authenticate_now(bearer_in((authorization,)))
+            except ApiError:
+                return None
+            if caller is None or (role is not None and not caller.has_role(role)):
+                return None
+            admission = ReadAdmission(caller, (caller.kind, caller.name))
+        key = admission.limited_as
+        if key is not None and self._requests.wait_s(key, trio.current_time()):
+            return None
+        return admission
+
+    def count_now(self, admission: ReadAdmission, *, is_stream: bool) -> Callable[[], None] | None:
+        """Count a request that was admitted just now, and its open stream until the function is called.
+
+        Returns:
+            None, and nothing is counted, where `admit` or `hold_stream` would refuse it.
+        """
+        key = admission.limited_as
+        if key is None:
+            return _nothing
+        if is_stream and not self._streams.acquire(key):
+            return None
+        self._requests.take(key, trio.current_time())
+        return partial(self._streams.release, key) if is_stream else _nothing
+
     def _limit(self, current: Request, caller: Principal) -> None:
         _scope(current)[_LIMITED_BY] = self
         self._take(self._requests, caller, self._requests_rule)
 
     async def _authenticate(self, current: Request) -> Principal:
-        bearer = _bearer_of(current)
+        bearer = bearer_in(current.headers.getlist("Authorization"))
         try:
             return await self._authenticator.authenticate(bearer)
         except TokenUnverifiedError as error:
@@ -188,7 +249,7 @@ class AccessControl:
         It returns the reason why not, and None while it may, or while that cannot be known.
         """
         caller = principal()
-        bearer = None if caller == OPEN_ACCESS else _bearer_of(current)
+        bearer = None if caller == OPEN_ACCESS else bearer_in(current.headers.getlist("Authorization"))
 
         async def recheck() -> str | None:
             if bearer is None:
@@ -308,34 +369,8 @@ def stated_role(view: Callable[..., Any], endpoint: str) -> Role | None:
     return role
 
 
-def _bearer_of(current: Request) -> str:
-    values = current.headers.getlist("Authorization")
-    if not values:
-        raise ApiError(
-            401,
-            "there is no Authorization header; this needs 'Authorization: Bearer <token>'",
-            challenge=_CHALLENGE,
-        )
-    if len(values) > 1:
-        raise ApiError(
-            401,
-            f"there are {len(values)} Authorization headers; there must be one",
-            challenge=_CHALLENGE,
-        )
-    scheme, _, bearer = values[0].strip().partition(" ")
-    bearer = bearer.strip()
-    if scheme.lower() != "bearer":
-        found = f"the scheme {scheme}" if scheme.lower() in _OTHER_SCHEMES else "no scheme that is known"
-        raise ApiError(
-            401,
-            f"the Authorization header has {found}; it must be 'Bearer <token>'",
-            challenge=_CHALLENGE,
-        )
-    if not bearer:
-        raise ApiError(
-            401, "the Authorization header has no token; it must be 'Bearer <token>'", challenge=_CHALLENGE
-        )
-    return bearer
+def _nothing() -> None:
+    """There is nothing to be released."""
 
 
 def _scope(current: Request | None = None) -> dict[str, Any]:
@@ -344,7 +379,10 @@ def _scope(current: Request | None = None) -> dict[str, Any]:
 
 
 def _peer_of(current: Request) -> str:
-    client = _scope(current).get("client")
+    return _peer(_scope(current).get("client"))
+
+
+def _peer(client: tuple[str, int] | None) -> str:
     return "" if not client else str(Address(client[0], client[1]))
 
 
@@ -352,6 +390,10 @@ def _key_of(caller: Principal) -> tuple[str, str]:
     if caller.kind == "open":
         return caller.kind, host_of_peer(_peer_of(request_ctx.request))
     return caller.kind, caller.name
+
+
+def _is_emergency(current: Request) -> bool:
+    return current.url_rule is not None and current.url_rule.endpoint == _EMERGENCY
 
 
 def _too_many_requests(message: str, wait_s: float) -> ApiError:

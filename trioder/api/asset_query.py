@@ -14,7 +14,7 @@ from trioder.control.model import Dispatch
 from trioder.domain.access import ALL_TENANTS, EVERYTHING, Scope
 from trioder.domain.fleet import Fleet, Site
 from trioder.domain.text import preview
-from trioder.process.slices import Steps, parts_of, run_in_slices
+from trioder.process.slices import Steps, parts_of
 
 _MAX_IDS_LISTED = 10
 # The cost of finding whether an asset has a row.
@@ -103,10 +103,16 @@ class FleetIndex:
             raise ApiError(404, f"there is no site {preview(site_id)} in the fleet")
         return keys
 
-    async def keys_of_query(
+    @cached_property
+    def name(self) -> str:
+        """What it is the index of, as a text: equal for equal scopes only."""
+        site_ids = self.scope.site_ids
+        return f"{self.scope.tenant} {'*' if site_ids is None else ' '.join(sorted(site_ids))}"
+
+    def key_steps(
         self, query: Query, *, has_row: Callable[[int], bool] | None = None
-    ) -> Sequence[int]:
-        """Return the assets selected by `?site_id=`, `?asset_id=` and `?after=`, up to `?limit=`.
+    ) -> Steps[Sequence[int]]:
+        """Return the assets selected by `?site_id=`, `?asset_id=` and `?after=`, up to `?limit=`, in steps.
 
         Args:
             query: the parameters.
@@ -128,7 +134,7 @@ class FleetIndex:
             keys = keys[bisect_right(keys, last, key=self._position_of) :]
         if has_row is None or len(keys) <= limit:
             return keys[:limit]
-        return await run_in_slices(_filter_steps(keys, has_row, limit))
+        return (yield from _filter_steps(keys, has_row, limit))
 
     def keys_of(self, asset_ids: Sequence[str]) -> set[int]:
         """Return the assets with these ids.
@@ -156,6 +162,16 @@ class FleetIndex:
         assets = self._fleet.assets
         one_of_each_site = {assets[key].site_id: key for key in keys}.values()
         return {self._fleet.tenant_of(key) for key in one_of_each_site}
+
+    def ids_of(self, keys: Sequence[int]) -> Sequence[str]:
+        """Return the ids of these assets."""
+        assets = self._fleet.assets
+        return tuple(assets[key].id for key in keys)
+
+    def site_ids_of(self, keys: Sequence[int]) -> set[str]:
+        """Return the sites of these assets."""
+        assets = self._fleet.assets
+        return {assets[key].site_id for key in keys}
 
     def _position_of(self, key: int) -> int:
         return key if self._position_by_key is None else self._position_by_key[key]

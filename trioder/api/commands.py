@@ -1,7 +1,5 @@
 """Carries out bodies of `POST /dispatch`: within what the caller sees, and once for an Idempotency-Key."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 
 from trioder.api.access import principal
@@ -11,24 +9,17 @@ from trioder.api.errors import ApiError
 from trioder.api.idempotency import IdempotencyKeys
 from trioder.api.parsing import checked_id, checked_time_ms
 from trioder.api.schemas.dispatch import DispatchBody
-from trioder.domain.access import ALL_TENANTS
+from trioder.api.targets import check_one_target, target_steps, tenant_steps
 from trioder.domain.dispatch import (
     DispatchRecord,
     DispatchRefusedError,
     DispatchRequest,
-    DispatchTarget,
     GroupRequest,
 )
-from trioder.domain.text import preview
 from trioder.events.counters import TenantCounters
-from trioder.process.slices import Steps, parts_of, run_in_slices
+from trioder.process.slices import Steps, run_in_slices
 
 _STATUS_OF_REFUSAL = {"bad_request": 400, "out_of_bounds": 400, "not_found": 404}
-_TARGETS = ("asset_id", "asset_ids", "site_id", "fleet")
-# The cost of checking an id.
-_ID_US = 1.0
-# ... and of finding an asset's site.
-_TENANT_US = 0.2
 
 
 class Commands:
@@ -80,16 +71,10 @@ def _request_steps(body: DispatchBody, index: FleetIndex) -> Steps[DispatchReque
     Raises:
         ApiError: 400 unless there is exactly one target; 404 when it is not in the fleet.
     """
-    targets = [name for name in _TARGETS if getattr(body, name) is not None]
-    if len(targets) != 1:
-        found = "none" if not targets else f"{len(targets)}: {', '.join(targets)}"
-        names = ", ".join(f"`{name}`" for name in _TARGETS)
-        raise ApiError(400, f"the body must name exactly one of {names}; it names {found}")
-    if body.fleet is False:
-        raise ApiError(400, "fleet is false; it must be true, or one of the other targets is named instead")
+    check_one_target(body)
     if body.asset_id is None:
-        target, keys = yield from _target_steps(body, index)
-        tenant = yield from _tenant_steps(target, keys, index)
+        target, keys = yield from target_steps(body, index)
+        tenant = yield from tenant_steps(target, keys, index)
         return GroupRequest(
             tenant=tenant,
             target=target,
@@ -115,52 +100,6 @@ def _request_steps(body: DispatchBody, index: FleetIndex) -> Steps[DispatchReque
         reversion_mw=body.reversion_mw,
         expires_in_s=body.expires_in_s,
     )
-
-
-def _target_steps(body: DispatchBody, index: FleetIndex) -> Steps[tuple[DispatchTarget, Sequence[int]]]:
-    if body.asset_ids is not None:
-        ids: list[str] = []
-        for part in parts_of(body.asset_ids):
-            ids += [
-                checked_id(f"asset_ids[{position}]", text) for position, text in enumerate(part, len(ids))
-            ]
-            yield _ID_US * len(part)
-        if not ids:
-            raise ApiError(400, "asset_ids is empty; a group has at least one asset")
-        if len(set(ids)) < len(ids):
-            [(repeated, _)] = Counter(ids).most_common(1)
-            raise ApiError(400, f"asset_ids names {repeated} more than once")
-        return DispatchTarget(kind="assets"), sorted(index.keys_of(ids))
-    if body.site_id is not None:
-        site_id = checked_id("site_id", body.site_id)
-        keys = index.keys_of_site(site_id)
-        if not keys:
-            raise ApiError(400, f"site {preview(site_id)} has no assets; a group has at least one")
-        return DispatchTarget(kind="site", id=site_id), keys
-    return DispatchTarget(kind="fleet"), index.all_keys
-
-
-def _tenant_steps(target: DispatchTarget, keys: Sequence[int], index: FleetIndex) -> Steps[str]:
-    """Return whose assets these are, in steps; `ALL_TENANTS` for those of several."""
-    if index.scope.tenant != ALL_TENANTS:
-        return index.scope.tenant
-    if target.kind == "fleet":
-        tenants = {site.tenant for site in index.sites if index.keys_by_site[site.id]}
-    else:
-        tenants = set()
-        for part in parts_of(keys):
-            tenants |= index.tenants_of(part)
-            yield _TENANT_US * len(part)
-    return tenants.pop() if len(tenants) == 1 else ALL_TENANTS
-
-
-def described_target(body: DispatchBody) -> str:
-    """Describe what a request names, for the audit; it may be malformed."""
-    if body.asset_id is not None:
-        return f"asset {preview(body.asset_id)}"
-    if body.site_id is not None:
-        return f"site {preview(body.site_id)}"
-    return "fleet" if body.asset_ids is None else f"{len(body.asset_ids)} assets"
 
 
 def _valid_until_ms(body: DispatchBody) -> int | None:

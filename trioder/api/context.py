@@ -11,6 +11,7 @@ from trioder.access.watch import AccessWatch
 from trioder.api.stream.feed import LiveFeed
 from trioder.control.alarms.engine import AlarmEngine
 from trioder.control.dispatcher import Dispatcher
+from trioder.control.schedules.service import Schedules
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
@@ -29,6 +30,7 @@ class Headend:
     """The parts of an open headend.
 
     Attributes:
+        schedules: begins dispatches by the clock.
         alarms: raises and clears all alarms.
         clocks: the agents' clocks, as far as they are known.
         started_s: when the headend started, on Trio's clock.
@@ -38,8 +40,8 @@ class Headend:
         feed: what streams of changes show.
         audit: records commands, changes of access and refusals.
         peer_access: which peers the gRPC port serves.
-        access: the access file in memory; None without one.
-        access_watch: keeps `access` current; None without it.
+        access: the access file in memory; empty without one.
+        access_watch: keeps `access` current; None where no file is read.
         access_changed: ends the sessions that `access` no longer permits; called after each change of it.
     """
 
@@ -47,6 +49,7 @@ class Headend:
     latest: LatestState
     sessions: SessionRegistry
     dispatcher: Dispatcher
+    schedules: Schedules
     alarms: AlarmEngine
     ingest: Ingest
     store: Store
@@ -63,7 +66,7 @@ class Headend:
     peer_access: PeerAccess
     access_changed: Callable[[], None]
     feed: LiveFeed
-    access: AccessTable | None = None
+    access: AccessTable
     access_watch: AccessWatch | None = None
 
     @property

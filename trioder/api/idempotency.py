@@ -75,7 +75,7 @@ class IdempotencyKeys:
             ApiError: 400 for a malformed key, 409 for a key used with another body, 503 when the store
                 cannot be read (nothing is dispatched); and whatever `execute` raises.
         """
-        key = _key_of_request()
+        key = key_of_request()
         if key is None:
             return await execute(None, None)
         own_key = scope.tenant, key
@@ -180,7 +180,12 @@ def _size_of(record: DispatchRecord) -> int:
     return 1 + len(record.members) + len(record.left_out)
 
 
-def _key_of_request() -> str | None:
+def key_of_request() -> str | None:
+    """Return the current request's key; None without one.
+
+    Raises:
+        ApiError: 400.
+    """
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None

@@ -4,8 +4,10 @@ Quart-Schema's own conversion of msgspec types loses lists and nested types.
 """
 
 import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar, get_args, get_origin
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import GenericAlias
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from quart import Quart
@@ -16,6 +18,7 @@ from werkzeug.routing.rules import Rule
 import trioder
 from trioder.api.access import state_role, stated_role
 from trioder.api.errors import ErrorBody
+from trioder.api.ndjson import NDJSON
 from trioder.api.schemas.resources import NoQuery
 from trioder.api.schemas.stream import EVENTS, EventStream
 from trioder.domain.access import Role
@@ -24,6 +27,26 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _REFERENCE = "#/components/schemas/{name}"
 _SCHEME = "bearer"
+_HAS_ETAG = "_trioder_has_etag"
+_TEXT = {"type": "string"}
+_CONDITIONS = (
+    "With `If-None-Match` (entity tags, or *) the response is 304 if one of them is current; with "
+    "`Accept-Encoding: gzip` the body is compressed, unless it is small."
+)
+_CONDITIONAL_HEADERS = {
+    "ETag": {
+        "description": "The weak entity tag; of telemetry, independent of ages and remaining times.",
+        "schema": _TEXT,
+    },
+    "Vary": {"description": "The headers of the request on which the response depends.", "schema": _TEXT},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Lists, of one type or another, that are also available as lines."""
+
+    models: tuple[Any, ...]
 
 
 def documented(
@@ -32,8 +55,11 @@ def documented(
     role: Role | None,
     query: type[msgspec.Struct] = NoQuery,
     body: type[msgspec.Struct] | None = None,
+    status: int = 200,
     errors: tuple[int, ...] = (),
     also: dict[int, Any] | None = None,
+    has_etag: bool = False,
+    lines: bool = False,
 ) -> Callable[[F], F]:
     """Describe a route's parameters, body and responses, and state the role that it needs.
 
@@ -41,15 +67,19 @@ def documented(
     `AccessControl`.
 
     Args:
-        response: the type of the body of a 200.
+        response: the type of the body of a success; a tuple of several.
         role: the lowest role that may use it; None for a route that needs no token.
         query: the query parameters.
         body: the type of the request's body.
+        status: of a success.
         errors: further statuses of errors.
-        also: the bodies of other statuses than 200.
+        also: the bodies of other statuses than `status`.
+        has_etag: whether it has an entity tag, is not sent again to a client that has it, and is compressed.
+        lines: the lists of a 200 are also available as lines, a row each.
     """
     implied = {400, 401, 421, 429, 500, 503} | ({403} if role in {"operator", "admin"} else set())
-    responses: dict[int, Any] = {200: response, **(also or {})}
+    models = response if isinstance(response, tuple) else (response,)
+    responses: dict[int, Any] = {status: Rows(models) if lines else response, **(also or {})}
     responses |= dict.fromkeys(sorted({*implied, *errors}), ErrorBody)
     describe: Callable[[F], F] = document(
         querystring=query,
@@ -59,6 +89,7 @@ def documented(
 
     def decorate(view: F) -> F:
         state_role(view, role)
+        setattr(view, _HAS_ETAG, has_etag)
         return describe(view)
 
     return decorate
@@ -95,6 +126,8 @@ class _Provider(OpenAPIProvider):
                 operation["security"] = [{_SCHEME: []}] if role is not None else [{}, {_SCHEME: []}]
                 if role is not None:
                     operation["x-role"] = role
+                if getattr(self._app.view_functions[rule.endpoint], _HAS_ETAG, False):
+                    _describe_conditions(operation)
         return paths, components
 
     def build_path_parameter(self, name: str, converter: BaseConverter) -> dict[str, Any]:
@@ -137,12 +170,15 @@ class _Provider(OpenAPIProvider):
             return _described_events()
         if model is str:
             return {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}}, {}
-        schema, components = _schema_of(model)
-        # The docstring of `list` does not describe its rows.
-        described = get_args(model)[0] if get_origin(model) is list else model
+        models = model.models if isinstance(model, Rows) else model if isinstance(model, tuple) else (model,)
+        schemas, components = msgspec.json.schema_components(models, ref_template=_REFERENCE)
+        content = {"application/json": {"schema": _one_of(schemas)}}
+        if isinstance(model, Rows):
+            # Of each line.
+            content[NDJSON] = {"schema": _one_of([schema["items"] for schema in schemas])}
         return {
-            "description": (inspect.getdoc(described) or "").partition("\n")[0],
-            "content": {"application/json": {"schema": schema}},
+            "description": " Or: ".join(_first_line(each) for each in models),
+            "content": content,
         }, components
 
 
@@ -157,6 +193,27 @@ def _described_events() -> tuple[dict[str, Any], dict[str, Any]]:
     }
     description = (inspect.getdoc(EventStream) or "").partition("\n")[0]
     return {"description": description, "content": {"text/event-stream": content}}, components
+
+
+def _describe_conditions(operation: dict[str, Any]) -> None:
+    operation["description"] = f"{operation['description']}\n\n{_CONDITIONS}"
+    operation["responses"][200]["headers"] = _CONDITIONAL_HEADERS | {
+        "Content-Encoding": {"description": "gzip, if the body is compressed.", "schema": _TEXT}
+    }
+    operation["responses"][304] = {
+        "description": "The client has the current representation.",
+        "headers": _CONDITIONAL_HEADERS,
+    }
+
+
+def _first_line(model: Any) -> str:
+    # The docstring of `list` does not describe its rows.
+    described = get_args(model)[0] if isinstance(model, GenericAlias) else model
+    return (inspect.getdoc(described) or "").partition("\n")[0]
+
+
+def _one_of(schemas: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"oneOf": list(schemas)} if len(schemas) > 1 else schemas[0]
 
 
 def _schema_of(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -52,8 +52,12 @@ def _reason(error: Exception) -> str:
 
 def _refuse_duplicate_fields(body: bytes) -> None:
     # Decoders disagree on which of two values counts; a dispatch must not depend on that. The body was
-    # decoded before, so it is a flat object and this cannot fail.
-    names = [name for name, _ in json.loads(body, object_pairs_hook=list)]
+    # decoded before, so this cannot fail.
+    json.loads(body, object_pairs_hook=_check_names)
+
+
+def _check_names(fields: list[tuple[str, object]]) -> None:
+    names = [name for name, _ in fields]
     for name in names:
         if names.count(name) > 1:
             raise ApiError(400, f"the body has the field {preview(name)} more than once")
@@ -61,15 +65,24 @@ def _refuse_duplicate_fields(body: bytes) -> None:
 
 def checked_query(model: type[msgspec.Struct]) -> Query:
     """Return the query parameters by name: only fields of `model`, and only its lists more than once."""
-    repeatable = _repeatable_by_name(model)
     query = {name: request.args.getlist(name) for name in request.args}
+    check_parameters(query, model)
+    return query
+
+
+def check_parameters(query: Query, model: type[msgspec.Struct]) -> None:
+    """Check that there are only fields of `model`, and only its lists more than once.
+
+    Raises:
+        ApiError: 400.
+    """
+    repeatable = _repeatable_by_name(model)
     for name, values in query.items():
         if name not in repeatable:
             takes = f"it takes {', '.join(repeatable)}" if repeatable else "it takes none"
             raise ApiError(400, f"there is no query parameter {preview(name)} here; {takes}")
         if len(values) > 1 and not repeatable[name]:
             raise ApiError(400, f"{name} is given {len(values)} times; it must be given once")
-    return query
 
 
 @cache

@@ -3,7 +3,7 @@
 A stream is never in memory as a whole, however slowly its client reads, and other tasks run between chunks.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -13,10 +13,12 @@ from quart import request
 from quart_trio.wrappers import TrioResponse
 
 from trioder.api.access import hold_stream
+from trioder.api.asset_query import FleetIndex
+from trioder.api.parsing import Query
+from trioder.api.reads import Read
+from trioder.api.representations import JSON, LONG_BYTES, Answer, Wishes
 
 T = TypeVar("T")
-
-JSON = "application/json"
 
 # About 200 kB of JSON and 5 ms of the event loop.
 ROWS_PER_CHUNK = 500
@@ -28,6 +30,57 @@ _encoder = msgspec.json.Encoder()
 def json_response(value: Any, *, status: int = 200) -> TrioResponse:
     """Return a small value in one piece."""
     return TrioResponse(_encoder.encode(value), status, content_type=JSON)
+
+
+async def read_response(read: Read, index: FleetIndex, query: Query) -> TrioResponse:
+    """Return the response of a read to the current request.
+
+    Raises:
+        ApiError: 400 or 404; 429: the caller has too many long responses open.
+    """
+    wishes = Wishes(_joined("If-None-Match"), _joined("Accept-Encoding"))
+    return answer_response(await read.later(index, query, wishes))
+
+
+def answer_response(answer: Answer) -> TrioResponse:
+    """Return an answer as a response to the current request.
+
+    Raises:
+        ApiError: 429: the caller has too many long responses open.
+    """
+    is_head = request.method == "HEAD"
+    if answer.is_long and not is_head:
+        hold_stream()
+    if answer.parts is not None:
+        body = b"" if is_head else _with_checkpoints(answer.parts())
+    elif answer.is_long and not is_head:
+        body = _with_checkpoints(_slices(answer.body))
+    else:
+        body = answer.body
+    response = TrioResponse(body, answer.status)
+    # Not those by default: a 304 has neither a type nor a length.
+    response.headers.clear()
+    for name, value in answer.headers:
+        response.headers[name] = value
+        if name == "content-type" and answer.parts is None:
+            response.headers["content-length"] = str(len(answer.body))
+    return response
+
+
+def _joined(name: str) -> str | None:
+    values = request.headers.getlist(name)
+    return ", ".join(values) if values else None
+
+
+def _slices(body: bytes) -> Iterator[bytes]:
+    for start in range(0, len(body), LONG_BYTES):
+        yield body[start : start + LONG_BYTES]
+
+
+async def _with_checkpoints(parts: Iterator[bytes]) -> AsyncGenerator[bytes]:
+    for part in parts:
+        yield part
+        await trio.lowlevel.checkpoint()
 
 
 def list_response(items: Sequence[T], row_of: Callable[[T], Any | None]) -> TrioResponse:
@@ -51,18 +104,20 @@ def object_response(
     return stream_response(object_chunks(value, field, items, row_of), status=status)
 
 
-def stream_response(chunks: AsyncGenerator[bytes], *, status: int = 200) -> TrioResponse:
+def stream_response(
+    chunks: AsyncGenerator[bytes], *, status: int = 200, content_type: str = JSON
+) -> TrioResponse:
     """Return the concatenated chunks; a HEAD request consumes none of them.
 
     Raises:
         ApiError: 429: the caller has too many streamed responses open.
     """
     if request.method == "HEAD":
-        return TrioResponse(b"", status, content_type=JSON)
+        return TrioResponse(b"", status, content_type=content_type)
     if request.method != "POST":
         # The command of a POST was carried out: its response must not be a refusal.
         hold_stream()
-    return TrioResponse(_coalesced(chunks), status, content_type=JSON)
+    return TrioResponse(_coalesced(chunks), status, content_type=content_type)
 
 
 async def _coalesced(chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:

@@ -115,11 +115,13 @@ class AckTracker:
         if key is None or self._sessions.session_of(key) is not session:
             self._log.ignored(ack, session, "the session does not drive the asset")
             return
-        dispatch = self._registry.history.by_wire_id(ack.dispatch_id)
+        tenant = self._fleet.tenant_of(key)
+        dispatch = self._registry.history.by_wire_id(ack.dispatch_id, tenant=tenant)
         is_report = ack.status.lower() == "active"
         if dispatch is None or (dispatch.adopted and key not in dispatch.setpoints):
-            if is_report and ack.setpoint_mw is not None:
-                self._adopt(ack, session, key, dispatch)
+            is_expected = ack.dispatch_id in self._registry.expected
+            if is_report and ack.setpoint_mw is not None and not is_expected:
+                self._adopt(ack, session, key, dispatch, tenant=tenant)
             else:
                 self._log.ignored(ack, session, "there is no such dispatch, or no longer")
             return
@@ -131,6 +133,9 @@ class AckTracker:
         elif is_report and setpoint is not None and not setpoint.is_open:
             # An earlier setpoint of the dispatch is active: its successor was lost with a session.
             self._clear_ended(setpoint, ack, session)
+        elif is_report and setpoint is None and self._registry.active.current_open(key) is None:
+            # It was split anew without this asset, as its record was lost with the headend before.
+            self._delivery.set_standing(key, 0.0)
         else:
             self._log.ignored(ack, session, "its asset has another part of the command by now")
 
@@ -270,8 +275,14 @@ class AckTracker:
         self._registry.active.schedule(setpoint)
         self._registry.mark_changed(setpoint.dispatch, keys=(setpoint.key,))
 
-    def _adopt(self, ack: Acknowledgement, session: Session, key: int, dispatch: Dispatch | None) -> None:
-        """Add a dispatch that an agent reports as active, and of which there is no record."""
+    def _adopt(
+        self, ack: Acknowledgement, session: Session, key: int, dispatch: Dispatch | None, *, tenant: str
+    ) -> None:
+        """Add a dispatch that an agent reports as active, and of which there is no record.
+
+        What agents of several tenants report under one id becomes a dispatch of each: a peer must not add to
+        another tenant's, nor hide it.
+        """
         current = self._registry.active.current(key)
         if current is not None and (current.state in PENDING or current.holds_asset):
             # It is about to supersede the reported one.
@@ -287,13 +298,15 @@ class AckTracker:
             if ack.remaining_s > MAX_DURATION_S:
                 self._log.end_bounded(ack, session, bound_s=MAX_DURATION_S)
             ends_ms = now_ms + round(min(ack.remaining_s, MAX_DURATION_S) * 1000)
+        history = self._registry.history
         if dispatch is not None:
-            self._registry.history.reopen(dispatch)
+            history.reopen(dispatch)
+        dispatch_id = self._delivery.new_id() if history.has_wire_id(ack.dispatch_id) else ack.dispatch_id
         setpoint = adopted_setpoint(
-            dispatch, key, ack, tenant=self._fleet.tenant_of(key), now_ms=now_ms, ends_ms=ends_ms
+            dispatch, key, ack, dispatch_id=dispatch_id, tenant=tenant, now_ms=now_ms, ends_ms=ends_ms
         )
         if dispatch is None:
-            self._registry.history.add(setpoint.dispatch)
+            history.add(setpoint.dispatch)
         self._registry.make_current(setpoint)
 
 

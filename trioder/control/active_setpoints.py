@@ -24,10 +24,12 @@ class ActiveSetpoints:
 
     Attributes:
         standing: the power, MW, of assets that were left at one when their setpoint was removed.
+        version: changes whenever a setpoint changes, or another one is an asset's newest.
     """
 
     def __init__(self) -> None:
         self.standing: dict[int, float] = {}
+        self.version = 0
         self._current: dict[int, AssetSetpoint] = {}
         self._deferred: dict[int, list[AssetSetpoint]] = {}
         self._due: list[tuple[int, int, AssetSetpoint]] = []
@@ -42,8 +44,26 @@ class ActiveSetpoints:
         setpoint = self._current.get(key)
         return setpoint if setpoint is not None and setpoint.is_open else None
 
+    def model_setpoint_mw(self, key: int, reported_mw: float, now_ms: int) -> float:
+        """Return the setpoint of an asset for the headend's model; `reported_mw` is its latest sample's."""
+        setpoint = self._current.get(key)
+        if setpoint is None:
+            return self.standing.get(key, reported_mw)
+        if not setpoint.is_open:
+            # The model must not go on with a setpoint that has ended, unless its agent reports another one.
+            return setpoint.reversion_mw if reported_mw == setpoint.mw else reported_mw
+        if setpoint.holds_asset:
+            return setpoint.mw
+        if setpoint.sent_ms is not None and reported_mw != setpoint.mw:
+            # The agent has ended the setpoint, or has never obeyed it.
+            return reported_mw
+        if setpoint.ends_ms is not None and now_ms >= setpoint.ends_ms:
+            return setpoint.reversion_mw
+        return setpoint.mw
+
     def put(self, setpoint: AssetSetpoint) -> None:
         """Make it the asset's newest; `schedule` it next."""
+        self.version += 1
         self._current[setpoint.key] = setpoint
         if self.standing:
             self.standing.pop(setpoint.key, None)
@@ -76,6 +96,7 @@ class ActiveSetpoints:
 
     def remove(self, key: int, *, standing_mw: float | None = None) -> None:
         """The asset has no setpoint of ours; it was left at a power, if that is known."""
+        self.version += 1
         self._current.pop(key, None)
         self.standing.pop(key, None)
         if standing_mw is not None:

@@ -6,7 +6,7 @@ No battery gets more than it can hold, and nothing is lost to rounding. What eac
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Literal, NamedTuple
 
 from trioder.domain.dispatch import Strategy
@@ -121,8 +121,9 @@ def split_steps(
 
     `headroom` allocates to each the same part of what it can hold. `capacity` and `equal` allocate in
     proportion to the capacity, or equally; what a battery cannot hold of its share is allocated to the
-    others in the same proportion. The sum of the allocations and the shortfall is the total to within
-    1e-6 MW, or, for totals beyond 1e6 MW, to within 1e-12 of it.
+    others in the same proportion. One that is limited to what it delivered keeps that, unless these are more
+    than the total. The sum of the allocations and the shortfall is the total to within 1e-6 MW, or, for
+    totals beyond 1e6 MW, to within 1e-12 of it.
 
     Raises:
         ValueError: total_mw is NaN or infinite, or of a candidate that takes part the limit is not finite and
@@ -143,7 +144,8 @@ def split_steps(
         _refuse_bad_numbers(group)
 
     size_mw = abs(total_mw)
-    shares, missing_mw = yield from _share_steps(size_mw, limits, weights)
+    kept = [candidate.limited_by == "delivery" for candidate in group]
+    shares, missing_mw = yield from _share_steps(size_mw, limits, weights, kept)
     yield pass_us
     allocated: list[float | None] = [None] * len(candidates)
     reasons: list[Reason] = [candidate.excluded or "share" for candidate in candidates]
@@ -187,22 +189,40 @@ def _weights(group: Sequence[Candidate], limits: list[float], strategy: Strategy
 
 
 def _share_steps(
-    size_mw: float, limits: list[float], weights: list[float]
+    size_mw: float, limits: list[float], weights: list[float], kept: list[bool]
 ) -> Steps[tuple[list[float], float]]:
-    """Return magnitudes within the limits, and what is missing of the total's magnitude."""
+    """Return magnitudes within the limits, and what is missing of the total's magnitude.
+
+    Those of `kept` get their limits, unless these are more than the total.
+    """
     if size_mw == 0.0:
         return [0.0] * len(limits), 0.0
     missing_mw = _difference(size_mw, limits)
     if missing_mw >= 0.0:
         return limits, missing_mw if missing_mw > size_mw * _ROUNDING else 0.0
-    if weights is limits:
-        part = size_mw / math.fsum(limits)
-        shares = [limit_mw * part for limit_mw in limits]
+    kept_mw = math.fsum(compress(limits, kept))
+    if not any(kept) or kept_mw >= size_mw:
+        shares = yield from _proportional_steps(size_mw, limits, weights)
     else:
-        shares = yield from _water_fill_steps(size_mw, limits, weights)
+        others = [position for position, is_kept in enumerate(kept) if not is_kept]
+        their_limits = [limits[position] for position in others]
+        by_limit = weights is limits
+        their_weights = their_limits if by_limit else [weights[position] for position in others]
+        of_others = yield from _proportional_steps(size_mw - kept_mw, their_limits, their_weights)
+        shares = limits.copy()
+        for position, share_mw in zip(others, of_others, strict=True):
+            shares[position] = share_mw
     yield _PASS_US_EACH * len(limits)
     yield from _add_residue_steps(size_mw, shares, limits)
     return shares, 0.0
+
+
+def _proportional_steps(size_mw: float, limits: list[float], weights: list[float]) -> Steps[list[float]]:
+    """Return shares by weight within the limits, whose sum is more than the total."""
+    if weights is not limits:
+        return (yield from _water_fill_steps(size_mw, limits, weights))
+    part = size_mw / math.fsum(limits)
+    return [limit_mw * part for limit_mw in limits]
 
 
 def _water_fill_steps(size_mw: float, limits: list[float], weights: list[float]) -> Steps[list[float]]:

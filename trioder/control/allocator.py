@@ -7,6 +7,7 @@ arithmetic of the split is in `allocation`.
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 
 from trioder.control.allocation import Candidate, Exclusion, ShareLimit, Split, ramp_window_s, split_steps
@@ -23,6 +24,8 @@ from trioder.process.wall_time import WallClock
 
 # A setpoint without an end is to be held for a settlement period.
 HOLD_S_WITHOUT_END = 900.0
+# Longer than any ramp.
+_NO_RAMP_S = 1e9
 # The cost of one candidate, and of one setpoint.
 _CANDIDATE_US = 4.0
 _SETPOINT_US = 4.0
@@ -195,15 +198,20 @@ class Allocator:
                 soc_mwhr, current_mw, _, available_discharge_mw, available_charge_mw, age_s = reported
                 available_mw = available_charge_mw if charging else available_discharge_mw
                 limited_by: ShareLimit
-                limit_mw, limited_by = holdable(
+                hold = partial(
+                    holdable,
                     asset,
                     soc_mwhr,
                     current_mw,
                     hold_s=hold_s,
-                    ramp_s=ramp_s,
                     charging=charging,
                     available_mw=max(0.0, available_mw) if math.isfinite(available_mw) else None,
                 )
+                limit_mw, limited_by = hold(ramp_s=ramp_s)
+                commanded_mw = _commanded_mw(dispatch.setpoints.get(key), charging=charging)
+                if limited_by == "ramp" and commanded_mw > limit_mw:
+                    # It has it, or is on its way there: near the end no ramp reaches anything more.
+                    limit_mw, limited_by = min(hold(ramp_s=_NO_RAMP_S), (commanded_mw, "ramp"))
                 delivered_mw = dispatch.delivered_mw.get(key)
                 if delivered_mw is not None and delivered_mw < limit_mw:
                     limit_mw, limited_by = delivered_mw, "delivery"
@@ -227,6 +235,13 @@ class Allocator:
         for candidate, mw in zip(split.candidates, split.allocated_mw, strict=True):
             if mw is not None:
                 dispatch.setpoints[candidate.asset_key].reversion_mw = mw
+
+
+def _commanded_mw(setpoint: AssetSetpoint | None, *, charging: bool) -> float:
+    """Return what an asset has been sent in a direction, as a magnitude."""
+    if setpoint is None or not setpoint.is_open or setpoint.sent_ms is None:
+        return 0.0
+    return max(0.0, -setpoint.mw if charging else setpoint.mw)
 
 
 def _add_setpoints(dispatch: Dispatch, split: Split, positions: Sequence[int]) -> None:

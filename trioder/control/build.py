@@ -11,7 +11,6 @@ from typing import cast
 
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import LEFT_THE_FLEET
-from trioder.domain.access import ALL_TENANTS
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import (
     AssetSetpointRecord,
@@ -21,6 +20,7 @@ from trioder.domain.dispatch import (
     DispatchTarget,
     GroupRequest,
     RequestTerms,
+    StepTerms,
     Strategy,
 )
 from trioder.domain.fleet import Fleet
@@ -119,8 +119,9 @@ class DispatchBuilder:
                 f"expires_in_s is {expires_in_s}; it must be more than 0 and at most {MAX_EXPIRES_IN_S:g} s",
             )
         duration_s, valid_until_ms = request.duration_s, request.valid_until_ms
+        step = request.step
         return Dispatch(
-            dispatch_id=self._new_id(),
+            dispatch_id=self._new_id() if step is None else step.dispatch_id,
             number=next(self._numbers),
             target=target,
             mw=request.mw,
@@ -133,6 +134,7 @@ class DispatchBuilder:
             tenant=request.tenant,
             requested_by=request.requested_by,
             priority=request.priority,
+            step=step,
             dispatched_ms=now_ms,
             queue_until_ms=now_ms + round(expires_in_s * 1000),
             ends_ms=valid_until_ms if duration_s is None else now_ms + duration_s * 1000,
@@ -173,7 +175,9 @@ def _check_finite(name: str, mw: float) -> None:
         raise DispatchRefusedError("bad_request", f"{name} is {mw}; it must be a finite number")
 
 
-def dispatch_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatch | None:
+def dispatch_of(
+    record: DispatchRecord, fleet: Fleet, *, now_ms: int, step: StepTerms | None = None
+) -> Dispatch | None:
     """Return the dispatch as it was recorded; None when it had ended, unless it was cancelled.
 
     The agents of a cancelled one may have been away: what they report must be recognised.
@@ -199,6 +203,7 @@ def dispatch_of(record: DispatchRecord, fleet: Fleet, *, now_ms: int) -> Dispatc
         tenant=record.tenant,
         requested_by=record.requested_by,
         priority=record.priority,
+        step=step,
         shortfall_mw=record.shortfall_mw,
         reallocations=list(record.resplits),
     )
@@ -294,18 +299,20 @@ def adopted_setpoint(
     key: int,
     ack: Acknowledgement,
     *,
+    dispatch_id: str,
     tenant: str,
     now_ms: int,
     ends_ms: int | None,
 ) -> AssetSetpoint:
     """Return a setpoint that an agent reports as active, and of which there is no record.
 
-    It is added to the dispatch under whose id other assets were reported already; None: to a new one.
+    It is added to the tenant's dispatch under whose id other assets were reported already; None: to a new
+    one, with `dispatch_id`.
     """
     mw = ack.setpoint_mw or 0.0
     if dispatch is None:
         dispatch = Dispatch(
-            dispatch_id=ack.dispatch_id,
+            dispatch_id=dispatch_id,
             target=DispatchTarget(kind="asset", id=ack.asset_id),
             mw=mw,
             expires_in_s=0.0,
@@ -316,7 +323,6 @@ def adopted_setpoint(
             adopted=True,
         )
     else:
-        dispatch.tenant = tenant if dispatch.tenant == tenant else ALL_TENANTS
         dispatch.target = DispatchTarget(kind="assets")
         dispatch.mw += mw
     setpoint = AssetSetpoint(

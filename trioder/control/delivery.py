@@ -167,6 +167,8 @@ class Delivery:
 
     def session_opened(self, session: Session) -> None:
         """Send the session's assets what is queued and still valid."""
+        # What they obey may be more than a limit that their site got meanwhile.
+        self._registry.claimed.update(session.asset_keys)
         for key in session.asset_keys:
             self.absences.pop(key, None)
             setpoint = self._registry.active.current(key)

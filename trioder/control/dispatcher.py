@@ -4,7 +4,7 @@ The rest of the headend uses dispatch through this module.
 """
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import structlog
@@ -18,33 +18,42 @@ from trioder.control.delivery import Delivery
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.priorities import Priorities
 from trioder.control.reallocation import Reallocator
-from trioder.control.registry import LEFT_THE_FLEET, SMALL_GROUP, DispatchRegistry
+from trioder.control.registry import SMALL_GROUP, DispatchRegistry
 from trioder.control.site_limits import SiteLimitTable
 from trioder.control.site_power import SitePower
 from trioder.control.starting import Starter
 from trioder.control.stops import Stops
 from trioder.control.tracking import Tracking
-from trioder.domain.dispatch import DispatchRecord, DispatchRefusedError, DispatchRequest, GroupRequest
+from trioder.domain.dispatch import (
+    DispatchRecord,
+    DispatchRefusedError,
+    DispatchRequest,
+    GroupRequest,
+    StepTerms,
+)
 from trioder.domain.fleet import Fleet, FleetChange
 from trioder.domain.telemetry import Samples
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.gateway.sessions import Session, SessionRegistry
 from trioder.ingest.latest import LatestState
-from trioder.process.slices import run_at_once, run_in_slices
+from trioder.process.slices import Steps, run_at_once, run_in_slices
 from trioder.process.wall_time import WallClock
 from trioder.store.interface import Store
 from trioder.wire.records import Acknowledgement
 
 log = structlog.stdlib.get_logger(__name__)
 
+_MAINTAIN_EVERY_S = 0.5
+
 
 class Dispatcher:
-    """All dispatches. `maintain` is to be called about once a second.
+    """All dispatches; `run` is to be running, or `maintain` called about once a second.
 
     Attributes:
         limits: the nameplates that apply; those of the fleet file until agents report smaller ones.
         history: the dispatches in memory.
+        expected: the ids of dispatches that are about to be started: see `DispatchRegistry`.
         stops: the emergency stops.
         site_limits: the limits of sites; `enforce_site_limits` after a change.
         site_power: what the setpoints of sites amount to.
@@ -74,6 +83,7 @@ class Dispatcher:
             fleet=fleet, store=store, counters=counters, events=events, wall=wall
         )
         self.history = self._registry.history
+        self.expected = self._registry.expected
         self._delivery = Delivery(
             fleet=fleet, sessions=sessions, registry=self._registry, counters=counters, wall=wall, rng=rng
         )
@@ -168,7 +178,7 @@ class Dispatcher:
         """
         with self._refusal_logged(target=request.target.kind, mw=request.mw, duration_s=request.duration_s):
             dispatch = self._builder.build_group(request)
-            run_at_once(self._allocator.allocate_steps(dispatch))
+            run_at_once(self._allocate_steps(dispatch))
         return dispatch if dry_run else self._start(dispatch)
 
     async def dispatch_group_in_slices(
@@ -191,7 +201,7 @@ class Dispatcher:
         with self._refusal_logged(target=request.target.kind, mw=request.mw, duration_s=request.duration_s):
             dispatch = self._builder.build_group(request)
             async with self._large_group:
-                await run_in_slices(self._allocator.allocate_steps(dispatch))
+                await run_in_slices(self._allocate_steps(dispatch))
                 # From here on it is dispatched, whether or not the caller still waits.
                 with trio.CancelScope(shield=not dry_run):
                     steps = (
@@ -218,6 +228,22 @@ class Dispatcher:
             )
         return await self.record_in_slices(dispatch)
 
+    async def complete_in_slices(self, dispatch: Dispatch, *, reason: str) -> None:
+        """End a dispatch whose time is over before that of its setpoints; its assets go to their reversions.
+
+        *Cancellation*: it is finished first, which takes bounded time.
+        """
+        with trio.CancelScope(shield=True):
+            await run_in_slices(self._cancellation.complete_steps(dispatch, reason=reason))
+
+    def new_id(self) -> str:
+        """Return a new UUID."""
+        return self._delivery.new_id()
+
+    def is_available(self, key: int) -> bool:
+        """Return whether a group can use an asset now: connected, with a good and fresh sample."""
+        return self._allocator.is_available(key)
+
     def record_of(self, dispatch: Dispatch) -> DispatchRecord:
         """Return the present record of a dispatch."""
         return dispatch.record(self._asset_ids)
@@ -240,6 +266,11 @@ class Dispatcher:
         """Return the record of a dispatch that is in memory, however large."""
         dispatch = self.history.get(dispatch_id)
         return None if dispatch is None else await self.record_in_slices(dispatch)
+
+    @property
+    def version(self) -> int:
+        """A number that changes with every change of a setpoint."""
+        return self._registry.active.version
 
     def in_force(self, key: int) -> AssetSetpoint | None:
         """Return the open setpoint of an asset; None without one."""
@@ -271,6 +302,13 @@ class Dispatcher:
         self._priorities.take_over()
         self._registry.flush()
 
+    async def run(self) -> None:
+        """Maintain the dispatches, until cancelled."""
+        while True:
+            await trio.sleep(_MAINTAIN_EVERY_S)
+            self.maintain()
+            await self.flush_large()
+
     def maintain(self) -> None:
         """Do what is due: expire, end, reallocate and record; `flush_large` records large groups."""
         self._ack_tracker.check_due()
@@ -294,50 +332,59 @@ class Dispatcher:
         """Record all changes."""
         self._registry.flush()
 
-    def recover(self, records: Iterable[DispatchRecord]) -> None:
-        """Continue the dispatches that were open when the headend before this one stopped."""
+    def recover(
+        self, records: Iterable[DispatchRecord], *, steps: Mapping[str, StepTerms] | None = None
+    ) -> None:
+        """Continue the dispatches that were open when the headend before this one stopped.
+
+        Args:
+            records: of the dispatches.
+            steps: of schedules, by the id of their dispatch.
+        """
+        steps = steps or {}
         for record in sorted(records, key=lambda record: record.dispatched_ms):
-            dispatch = dispatch_of(record, self._fleet, now_ms=self._wall.now_ms())
+            dispatch = dispatch_of(
+                record,
+                self._fleet,
+                now_ms=self._wall.now_ms(),
+                step=steps.get(record.dispatch_id),
+            )
             if dispatch is not None:
                 self._registry.recover(dispatch)
                 self._delivery.dispatch_recovered(dispatch)
                 if dispatch.retired:
                     self._registry.mark_changed(dispatch, keys=dispatch.retired_keys)
+                self._cancellation.end_foreign(dispatch, dispatch.candidate_keys)
+        # The fleet file may have others than when the headend stopped.
+        self.stops.assets_added(self._fleet.keys)
         self._priorities.take_over()
         self._registry.flush()
 
     def fleet_changed(self, change: FleetChange) -> None:
-        """Fail the open setpoints of retired assets; groups are reallocated, stops include new assets."""
-        for key in change.retired:
-            for deferred in self._registry.active.deferred(key):
-                self._registry.transition(deferred, "failed", reason=LEFT_THE_FLEET)
-            setpoint = self.in_force(key)
-            if setpoint is not None:
-                self._registry.transition(setpoint, "failed", reason=LEFT_THE_FLEET)
-                self._delivery.release(setpoint)
+        """Fail the open setpoints of assets that are retired, or another tenant's now.
+
+        Groups are reallocated, stops include new assets.
+        """
+        self._cancellation.end_retired(change.retired)
+        for dispatch in self._registry.history:
+            self._cancellation.end_foreign(dispatch, change.changed)
+        self._priorities.take_over()
         self.stops.assets_added((*change.added, *change.changed))
         self.enforce_site_limits()
 
     def setpoint_for(self, key: int, reported_mw: float, now_ms: int) -> float:
         """Return the setpoint of an asset for the headend's model; `reported_mw` is its latest sample's."""
-        setpoint = self._registry.active.current(key)
-        if setpoint is None:
-            return self._registry.active.standing.get(key, reported_mw)
-        if not setpoint.is_open:
-            # The model must not go on with a setpoint that has ended, unless its agent reports another one.
-            return setpoint.reversion_mw if reported_mw == setpoint.mw else reported_mw
-        if setpoint.holds_asset:
-            return setpoint.mw
-        if setpoint.sent_ms is not None and reported_mw != setpoint.mw:
-            # The agent has ended the setpoint, or has never obeyed it.
-            return reported_mw
-        if setpoint.ends_ms is not None and now_ms >= setpoint.ends_ms:
-            return setpoint.reversion_mw
-        return setpoint.mw
+        return self._registry.active.model_setpoint_mw(key, reported_mw, now_ms)
 
     def deviating(self) -> int:
         """Return how many setpoints are deviating."""
         return sum(dispatch.count_by_state["deviating"] for dispatch in self.history)
+
+    def _allocate_steps(self, dispatch: Dispatch) -> Steps[None]:
+        yield from self._allocator.allocate_steps(dispatch)
+        if dispatch.step is not None and dispatch.step.wire_id:
+            for setpoint in dispatch.setpoints.values():
+                setpoint.wire_id = dispatch.step.wire_id
 
     def _start(self, dispatch: Dispatch) -> Dispatch:
         run_at_once(self._starter.start_steps(dispatch))

@@ -19,8 +19,9 @@ class DispatchHistory:
         self._open: dict[str, Dispatch] = {}
         self._ended: dict[str, Dispatch] = {}
         self._ended_setpoints = 0
-        self._by_wire_id: dict[str, Dispatch] = {}
-        self._wire_ids: dict[str, set[str]] = {}
+        # The first holder of an id has it alone; a further one has it with its tenant.
+        self._by_wire_id: dict[str | tuple[str, str], Dispatch] = {}
+        self._wire_ids: dict[str, set[str | tuple[str, str]]] = {}
 
     def __iter__(self) -> Iterator[Dispatch]:
         """The open ones, oldest first."""
@@ -35,8 +36,10 @@ class DispatchHistory:
 
     def add_wire_id(self, dispatch: Dispatch, wire_id: str) -> None:
         """Agents know the dispatch by this id as well."""
-        self._by_wire_id[wire_id] = dispatch
-        self._wire_ids.setdefault(dispatch.dispatch_id, set()).add(wire_id)
+        is_free = self._by_wire_id.get(wire_id, dispatch) is dispatch
+        key = wire_id if is_free else (wire_id, dispatch.tenant)
+        self._by_wire_id[key] = dispatch
+        self._wire_ids.setdefault(dispatch.dispatch_id, set()).add(key)
 
     def archive_if_ended(self, dispatch: Dispatch) -> None:
         """The dispatch has changed: once it has ended, it may be evicted."""
@@ -60,9 +63,16 @@ class DispatchHistory:
         """The dispatch with this id."""
         return self._open.get(dispatch_id) or self._ended.get(dispatch_id)
 
-    def by_wire_id(self, wire_id: str) -> Dispatch | None:
-        """The dispatch that an agent knows by this id."""
-        return self._by_wire_id.get(wire_id)
+    def has_wire_id(self, wire_id: str) -> bool:
+        """Whether a dispatch is known by this id, to agents of whatever tenant."""
+        return wire_id in self._by_wire_id
+
+    def by_wire_id(self, wire_id: str, *, tenant: str) -> Dispatch | None:
+        """The dispatch that the tenant's agents know by this id. An adopted one is of one tenant alone."""
+        dispatch = self._by_wire_id.get(wire_id)
+        if dispatch is not None and not (dispatch.adopted and dispatch.tenant != tenant):
+            return dispatch
+        return self._by_wire_id.get((wire_id, tenant))
 
     def newest(self, limit: int, *, counts: Callable[[Dispatch], bool]) -> list[Dispatch]:
         """The last `limit` dispatches for which `counts` is true, newest first."""

@@ -22,6 +22,7 @@ from trioder.domain.dispatch import (
     ExcludedAssetRecord,
     Priority,
     ReallocationRecord,
+    StepTerms,
     Strategy,
 )
 from trioder.domain.lifecycle import (
@@ -199,6 +200,7 @@ class Dispatch:
         tenant: whose assets; `ALL_TENANTS` for several tenants' together.
         requested_by: the principal's name.
         priority: `emergency` for a stop.
+        step: of a schedule; None for others.
         candidate_keys: the assets that were asked for.
         excluded: the assets that were allocated nothing: the reason for programs and for people.
         shortfall_mw: the part of the total that no asset can hold.
@@ -211,9 +213,9 @@ class Dispatch:
         next_readmission_check_ms: when batteries that could take over the shortfall are looked for again.
         next_readmission_ms: when batteries may be readmitted again.
         next_trial_ms: when it is computed again whether its own assets can take over the shortfall.
+        foreign_keys: the assets that are another tenant's by now; it gives them no setpoint any more.
         answered: set when no setpoint waits for its acknowledgement.
-        is_starting: its setpoints are being activated and sent.
-        is_ending: its setpoints are being cancelled; they are not reallocated.
+        is_starting: setpoints are being activated and sent, or (is_ending) cancelled: none is reallocated.
     """
 
     dispatch_id: str
@@ -234,6 +236,7 @@ class Dispatch:
     tenant: str = DEFAULT_TENANT
     requested_by: str = ""
     priority: Priority = "operator"
+    step: StepTerms | None = None
     candidate_keys: Sequence[int] = ()
     setpoints: dict[int, AssetSetpoint] = field(default_factory=dict)
     excluded: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -242,6 +245,7 @@ class Dispatch:
     readmissions: dict[int, Readmission] = field(default_factory=dict)
     retired: tuple[AssetSetpointRecord, ...] = ()
     adopted: bool = False
+    foreign_keys: set[int] = field(default_factory=set)
     is_starting: bool = False
     is_ending: bool = False
     next_check_ms: int = 0
@@ -336,12 +340,7 @@ class Dispatch:
             setpoint.shift_times(by_ms)
 
     def record(self, asset_ids: Sequence[str], *, whole: bool = True) -> DispatchRecord:
-        """Return its record.
-
-        Args:
-            asset_ids: of the fleet, by key.
-            whole: with each asset's allocation.
-        """
+        """Return its record; `asset_ids` are the fleet's, by key; `whole`: with each asset's allocation."""
         return run_at_once(self.record_steps(asset_ids, whole=whole))
 
     def record_steps(self, asset_ids: Sequence[str], *, whole: bool = True) -> Steps[DispatchRecord]:

@@ -239,7 +239,9 @@ class Reallocator:
             and (setpoint.key in deferred or not self._allocator.is_available(setpoint.key))
         )
         rest_mw = dispatch.mw - kept_mw if abs(kept_mw) < abs(dispatch.mw) else 0.0
-        return self._allocator.split(dispatch, rest_mw, elsewhere=elsewhere | deferred)
+        return self._allocator.split(
+            dispatch, rest_mw, elsewhere=elsewhere | deferred | dispatch.foreign_keys
+        )
 
     def _apply(
         self, dispatch: Dispatch, split: Split, *, dropped: Reasons = (), reduced: Reasons = ()
@@ -356,7 +358,7 @@ def _readmission_candidates(dispatch: Dispatch) -> list[int]:
                 keys.append(key)
         elif setpoint.dropped_out and setpoint.state in READMITTED_AFTER:
             keys.append(key)
-    return keys
+    return [key for key in keys if key not in dispatch.foreign_keys]
 
 
 def _interval_ms(dispatch: Dispatch) -> int:

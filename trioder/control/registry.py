@@ -14,6 +14,7 @@ import structlog
 from trioder.control.active_setpoints import ActiveSetpoints
 from trioder.control.history import DispatchHistory
 from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.domain.access import ALL_TENANTS
 from trioder.domain.fleet import Fleet
 from trioder.domain.lifecycle import IN_FORCE, TERMINAL, DispatchState
 from trioder.domain.power_tracker import NO_SAMPLE
@@ -29,6 +30,7 @@ log = structlog.stdlib.get_logger(__name__)
 # The states in which an asset's power is compared with its setpoint.
 TRACKED_STATES: frozenset[DispatchState] = IN_FORCE | {"sent"}
 LEFT_THE_FLEET = "its asset has left the fleet"
+LEFT_THE_TENANT = "its site belongs to another tenant now"
 # A dispatch to at most so many assets is built, started and recorded in one piece, in about 10 ms.
 SMALL_GROUP = 500
 _WARNED_STATES: frozenset[DispatchState] = frozenset(
@@ -43,8 +45,10 @@ class DispatchRegistry:
         active: the setpoints by asset.
         history: the dispatches by id.
         tracked: the setpoints whose assets' power is compared with them, by asset.
-        claimed: the assets whose setpoint is another one, or has ended, since this was emptied.
+        claimed: the assets that connected, or whose setpoint is another one or has ended, since this was
+            emptied.
         vacated: the assets whose setpoint has ended, and for which a deferred one waits.
+        expected: the dispatches that are about to be started; agents may have setpoints of them already.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class DispatchRegistry:
         self.tracked: dict[int, AssetSetpoint] = {}
         self.vacated: set[int] = set()
         self.claimed: set[int] = set()
+        self.expected: set[str] = set()
         self._asset_ids = fleet.asset_ids
         self._fleet = fleet
         self._store = store
@@ -86,7 +91,19 @@ class DispatchRegistry:
         if setpoint.key != self._fleet.index_by_id.get(self._asset_ids[setpoint.key]):
             self.transition(setpoint, "failed", reason=LEFT_THE_FLEET)
             return False
+        if self.is_foreign(setpoint.dispatch, setpoint.key):
+            self.transition(setpoint, "failed", reason=LEFT_THE_TENANT)
+            return False
         return self._claim(setpoint)
+
+    def is_foreign(self, dispatch: Dispatch, key: int) -> bool:
+        """Whether the asset belongs to another tenant than the dispatch, by the present fleet file.
+
+        A stop stays whosever the asset is: nothing but a person's decision ends it.
+        """
+        if dispatch.is_stop or dispatch.tenant == ALL_TENANTS:
+            return False
+        return self._fleet.tenant_of(key) != dispatch.tenant
 
     def recover(self, dispatch: Dispatch) -> None:
         """Add a dispatch from before the start; the oldest first."""
@@ -99,21 +116,24 @@ class DispatchRegistry:
             elif setpoint.is_open:
                 self.make_current(setpoint)
 
-    def make_current(self, setpoint: AssetSetpoint) -> bool:
-        """Make it its asset's newest: the former is superseded or deferred; False if it is itself."""
-        has_asset = self._claim(setpoint)
+    def make_current(self, setpoint: AssetSetpoint, *, is_next: bool = False) -> bool:
+        """Make it its asset's newest: the former is superseded or deferred; False if it is itself.
+
+        `is_next`: it was the first of those deferred, so none of these goes before it.
+        """
+        has_asset = self._claim(setpoint, is_next=is_next)
         self.active.schedule(setpoint)
         return has_asset
 
-    def _claim(self, setpoint: AssetSetpoint) -> bool:
+    def _claim(self, setpoint: AssetSetpoint, *, is_next: bool = False) -> bool:
         """Decide between a setpoint and those that its asset has; False if it does not get the asset."""
         dispatch, key = setpoint.dispatch, setpoint.key
         current, waiting = self.active.rivals(key)
-        if waiting and not self._contend(setpoint, current, waiting):
+        if waiting and not is_next and not self._contend(setpoint, current, waiting):
             return False
         if current is not None:
             is_equal = current.dispatch.priority == dispatch.priority
-            if is_equal and current.dispatch.number > dispatch.number and not dispatch.is_stop:
+            if is_equal and _order(current.dispatch) > _order(dispatch) and not dispatch.is_stop:
                 self.transition(setpoint, "superseded", reason=f"by {current.dispatch.dispatch_id}")
                 return False
             if (not is_equal or dispatch.is_stop) and _outranks(current, setpoint):
@@ -123,7 +143,7 @@ class DispatchRegistry:
         self.claimed.add(key)
         if current is not None:
             if is_equal:
-                self.transition(current, "superseded", reason=f"by {dispatch.dispatch_id}")
+                self._supersede(current, dispatch)
             else:
                 self._defer(current, behind=setpoint)
         self._update_tracking(setpoint)
@@ -136,15 +156,24 @@ class DispatchRegistry:
         dispatch = setpoint.dispatch
         equal = [one for one in waiting if one.dispatch.priority == dispatch.priority]
         for rival in [] if dispatch.is_stop else equal:
-            if rival.dispatch.number > dispatch.number:
+            if _order(rival.dispatch) > _order(dispatch):
                 self.transition(setpoint, "superseded", reason=f"by {rival.dispatch.dispatch_id}")
                 return False
-            self.transition(rival, "superseded", reason=f"by {dispatch.dispatch_id}")
+            self._supersede(rival, dispatch)
         # One that waits for an asset without a setpoint is about to take it over.
         if current is None and _outranks(waiting[0], setpoint):
             self._defer(setpoint, behind=waiting[0])
             return False
         return True
+
+    def _supersede(self, former: AssetSetpoint, dispatch: Dispatch) -> None:
+        """A dispatch of the same priority gets the asset; the step before it in a schedule was over."""
+        if dispatch.step is None or former.dispatch.dispatch_id != dispatch.step.former_id:
+            self.transition(former, "superseded", reason=f"by {dispatch.dispatch_id}")
+        elif former.tracking_ms is None and former.state in {"queued", "deferred"}:
+            self.transition(former, "expired", reason=f"its step was over, {dispatch.dispatch_id} follows")
+        else:
+            self.end(former, f"its step is over, {dispatch.dispatch_id} follows")
 
     def _defer(self, setpoint: AssetSetpoint, *, behind: AssetSetpoint) -> None:
         other = behind.dispatch
@@ -199,6 +228,7 @@ class DispatchRegistry:
         reason: str | None = None,
     ) -> None:
         """The dispatch and its allocations of these assets have changed, and are to be recorded."""
+        self.active.version += 1
         self.history.archive_if_ended(dispatch)
         if not dispatch.adopted:
             self._changed.setdefault(dispatch, set()).update(keys)
@@ -262,6 +292,11 @@ class DispatchRegistry:
             mean_mw=setpoint.mean_mw,
             reason=setpoint.reason,
         )
+
+
+def _order(dispatch: Dispatch) -> tuple[tuple[int, int], int]:
+    """Of two dispatches with the same priority, the one with the higher order has the asset."""
+    return (0, 0) if dispatch.step is None else dispatch.step.precedence, dispatch.number
 
 
 def _outranks(setpoint: AssetSetpoint, newer: AssetSetpoint) -> bool:

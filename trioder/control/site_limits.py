@@ -20,10 +20,12 @@ class SiteLimitTable:
 
     Attributes:
         changed: the sites whose limits have changed since this was emptied.
+        version: changes with every change of a limit; those of a reload follow the fleet's version.
     """
 
     def __init__(self, *, fleet: Fleet, store: Store, wall: WallClock) -> None:
         self.changed: set[str] = set()
+        self.version = 0
         self._fleet = fleet
         self._store = store
         self._wall = wall
@@ -82,6 +84,7 @@ class SiteLimitTable:
         """Continue with what was set before the start."""
         self._set.update((record.site_id, record) for record in records)
         self._version = -1
+        self.version += 1
         self.expire()
 
     def _read_file(self) -> None:
@@ -98,6 +101,7 @@ class SiteLimitTable:
         self.changed |= before.keys() | self._in_effect.keys()
 
     def _update(self, site_id: str) -> None:
+        self.version += 1
         limits = self._of_file.get(site_id, SiteLimits())
         record = self._set.get(site_id)
         if record is not None:

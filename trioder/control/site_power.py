@@ -28,6 +28,10 @@ _LESS = 1.0 - 1e-12
 _COMMITTED_US = 1.5
 
 
+# What sites are committed to, MW, by site and whether it charges.
+SiteSums = dict[tuple[str, bool], float]
+
+
 class SitePower:
     """What each site is committed to, and the room that its limits leave."""
 
@@ -58,8 +62,17 @@ class SitePower:
     def committed_at_mw(self, site_id: str, *, charging: bool, without: Collection[int] = ()) -> float:
         """Return what the assets of a site are committed to in a direction, but those of `without`."""
         return fsum(
-            self.committed_mw(key, charging=charging) for key in self._keys_of(site_id) if key not in without
+            self.committed_mw(key, charging=charging) for key in self.keys_of(site_id) if key not in without
         )
+
+    def keys_of(self, site_id: str) -> Sequence[int]:
+        """Return the assets of a site."""
+        if self._version != self._fleet.version:
+            self._version = self._fleet.version
+            self._keys_by_site = {}
+            for key in self._fleet.keys:
+                self._keys_by_site.setdefault(self._site_of(key), []).append(key)
+        return self._keys_by_site.get(site_id, ())
 
     def check_single(self, dispatch: Dispatch) -> None:
         """Refuse a dispatch to one asset that its site has no room for.
@@ -80,13 +93,30 @@ class SitePower:
                         f"{room_mw:g} MW are left",
                     )
 
-    def fit(self, setpoint: AssetSetpoint) -> None:
-        """Reduce a setpoint that is about to take over its asset to what its site has room for."""
+    def fit(self, setpoint: AssetSetpoint, sums: SiteSums) -> None:
+        """Reduce a setpoint that is about to take over its asset to what its site has room for.
+
+        Args:
+            setpoint: it.
+            sums: of the sites of setpoints that take over in the same instant; empty before the first.
+        """
+        site_id = self._site_of(setpoint.key)
+        limits = self._limits.in_effect.get(site_id)
+        if limits is None:
+            return
         mw, reversion_mw = setpoint.mw, setpoint.reversion_mw
-        for charging, room_mw in self._rooms_for(setpoint):
+        for charging in (False, True):
+            limit_mw = limits.most_mw(charging=charging)
+            if limit_mw == inf:
+                continue
+            if (site_id, charging) not in sums:
+                sums[site_id, charging] = self.committed_at_mw(site_id, charging=charging)
+            others_mw = sums[site_id, charging] - self.committed_mw(setpoint.key, charging=charging)
+            room_mw = max(0.0, limit_mw - others_mw)
             sign = -1.0 if charging else 1.0
             mw = sign * min(sign * mw, room_mw)
             reversion_mw = sign * min(sign * reversion_mw, room_mw)
+            sums[site_id, charging] = others_mw + max(0.0, sign * mw, sign * reversion_mw)
         if (mw, reversion_mw) != (setpoint.mw, setpoint.reversion_mw):
             _note_reduction(setpoint, mw + 0.0, reversion_mw + 0.0)
 
@@ -122,7 +152,7 @@ class SitePower:
             taking = {candidates[position].asset_key for position in positions}
             replaced = {key for key in taking if not self._is_outranked(dispatch, key)}
             room_mw = limit_mw - self.committed_at_mw(site_id, charging=charging, without=replaced)
-            yield _COMMITTED_US * len(self._keys_of(site_id))
+            yield _COMMITTED_US * len(self.keys_of(site_id))
             members = [dispatch.setpoints.get(candidates[position].asset_key) for position in positions]
             standing = [
                 max(0.0, sign * standing_mw(member)) if member is not None and member.is_open else 0.0
@@ -156,7 +186,7 @@ class SitePower:
         committed_mw = self.committed_at_mw(site_id, charging=charging)
         if committed_mw <= limit_mw + _SAME_MW:
             return
-        keys = self._keys_of(site_id)
+        keys = self.keys_of(site_id)
         # What cannot be reached cannot be reduced.
         away_mw = fsum(self.committed_mw(key, charging=charging) for key in keys if self._is_away(key))
         rest_mw = committed_mw - away_mw
@@ -206,19 +236,20 @@ class SitePower:
         if current is None:
             standing_mw = active.standing.get(key)
             return (self._reported_mw(key) if standing_mw is None else standing_mw,)
-        if current.is_open or self._is_away(key):
+        if current.is_open:
             return current.mw, current.reversion_mw
+        if self._is_away(key):
+            is_over = current.ends_ms is not None and self._wall.now_ms() >= current.ends_ms
+            return (current.reversion_mw,) if is_over else (current.mw, current.reversion_mw)
         if current.state in LASTED or current.state == "cancelled":
             return (current.reversion_mw,)
         # Its agent may have refused it, and obey what it had before.
         return current.reversion_mw, self._reported_mw(key)
 
     def _is_away(self, key: int) -> bool:
-        """Whether an asset that is not connected may still obey a setpoint that has ended here."""
+        """Whether an asset that is not connected obeys a setpoint that has ended here, or its reversion."""
         current = self._registry.active.current(key)
-        if current is None or not self._delivery.is_released(current):
-            return False
-        return current.ends_ms is None or self._wall.now_ms() < current.ends_ms
+        return current is not None and self._delivery.is_released(current)
 
     def _reported_mw(self, key: int) -> float:
         state = self._latest.state(key)
@@ -230,14 +261,6 @@ class SitePower:
 
     def _site_of(self, key: int) -> str:
         return self._fleet.assets[key].site_id
-
-    def _keys_of(self, site_id: str) -> Sequence[int]:
-        if self._version != self._fleet.version:
-            self._version = self._fleet.version
-            self._keys_by_site = {}
-            for key in self._fleet.keys:
-                self._keys_by_site.setdefault(self._site_of(key), []).append(key)
-        return self._keys_by_site.get(site_id, ())
 
 
 def _cap(

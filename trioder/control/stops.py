@@ -25,6 +25,11 @@ log = structlog.stdlib.get_logger(__name__)
 # The cost of building the setpoint of an asset, and of activating and sending it.
 _BUILD_US = 2.0
 _SEND_US = 10.0
+# Between two slices the acknowledgements of those before are handled: with short ones the last asset would
+# wait for nearly all of them.
+_SLICE_US = 20_000.0
+# And of checking whether one is part of a target.
+_COVER_US = 0.2
 
 
 class Stops:
@@ -46,13 +51,15 @@ class Stops:
         self._builder = builder
         self._cancellation = cancellation
         self._counters = counters
-        # Of targets for which the setpoints are being built.
-        self._building: dict[tuple[DispatchTarget, str], Dispatch] = {}
+        # Of targets whose assets are being stopped; set when they are.
+        self._stopping: dict[tuple[DispatchTarget, str], trio.Event] = {}
 
     async def stop(
         self, target: DispatchTarget, keys: Sequence[int], *, tenant: str, requested_by: str
     ) -> Dispatch:
         """Stop the assets of a target; one that is stopped already stays so.
+
+        It returns once all are stopped, also when another caller is about to stop them.
 
         *Cancellation*: it is finished first, which takes bounded time.
 
@@ -63,8 +70,10 @@ class Stops:
             requested_by: the principal's name.
         """
         with trio.CancelScope(shield=True):
+            while (stopping := self._stopping.get((target, tenant))) is not None:
+                await stopping.wait()
             steps = self.stop_steps(target, keys, tenant=tenant, requested_by=requested_by)
-            return await run_in_slices(steps)
+            return await run_in_slices(steps, slice_us=_SLICE_US)
         raise AssertionError("a shielded scope is not cancelled")
 
     async def resume(self, dispatch: Dispatch, *, requested_by: str) -> None:
@@ -91,26 +100,31 @@ class Stops:
 
         Each step sends what it has stopped, so that no asset waits for the last one.
         """
-        former = self.find(target, tenant=tenant) or self._building.get((target, tenant))
+        former = self.find(target, tenant=tenant)
         if former is not None:
             return former
-        dispatch = self._builder.build_stop(target, keys, tenant=tenant, requested_by=requested_by)
-        self._building[target, tenant] = dispatch
+        stopping = self._stopping[target, tenant] = trio.Event()
         try:
+            dispatch = self._builder.build_stop(target, keys, tenant=tenant, requested_by=requested_by)
             for part in parts_of(keys):
                 for key in part:
                     dispatch.add(stop_setpoint(dispatch, key))
                 yield _BUILD_US * len(part)
+            self._registry.start(dispatch)
+            try:
+                for setpoints in parts_of(tuple(dispatch.setpoints.values())):
+                    for setpoint in setpoints:
+                        self._stop_asset(setpoint)
+                    yield _SEND_US * len(setpoints)
+                # The fleet file may have been reloaded since the keys were listed.
+                for part in parts_of(self._fleet.keys):
+                    self._add(dispatch, part)
+                    yield _COVER_US * len(part)
+            finally:
+                dispatch.is_starting = False
         finally:
-            del self._building[target, tenant]
-        self._registry.start(dispatch)
-        try:
-            for setpoints in parts_of(tuple(dispatch.setpoints.values())):
-                for setpoint in setpoints:
-                    self._stop_asset(setpoint)
-                yield _SEND_US * len(setpoints)
-        finally:
-            dispatch.is_starting = False
+            del self._stopping[target, tenant]
+            stopping.set()
         dispatch.set_if_answered()
         self._counters.dispatches_stops += 1
         log.warning(
@@ -120,7 +134,7 @@ class Stops:
             target_id=target.id or None,
             tenant=tenant,
             requested_by=requested_by,
-            assets=len(keys),
+            assets=len(dispatch.setpoints),
             sent=dispatch.count_by_state["sent"],
         )
         yield from self._registry.record_steps(dispatch)
@@ -138,18 +152,21 @@ class Stops:
         return (yield from self._cancellation.cancel_steps(dispatch, reason=f"resumed by {requested_by}"))
 
     def assets_added(self, keys: Sequence[int]) -> None:
-        """The fleet file was reloaded: stop the new assets of what is stopped."""
+        """Stop these assets where they are part of what is stopped: the fleet file has others than before."""
         for dispatch in self._registry.history:
-            if not dispatch.is_stop:
-                continue
-            added = [key for key in keys if self._covers(dispatch, key)]
-            for key in added:
-                setpoint = stop_setpoint(dispatch, key)
-                dispatch.add(setpoint)
-                self._stop_asset(setpoint)
-            if added:
-                dispatch.candidate_keys = [*dispatch.candidate_keys, *added]
-                self._registry.mark_changed(dispatch, keys=added)
+            self._add(dispatch, keys)
+
+    def _add(self, dispatch: Dispatch, keys: Sequence[int]) -> None:
+        if not dispatch.is_stop or dispatch.is_ending or dispatch.ended:
+            return
+        added = [key for key in keys if self._covers(dispatch, key)]
+        for key in added:
+            setpoint = stop_setpoint(dispatch, key)
+            dispatch.add(setpoint)
+            self._stop_asset(setpoint)
+        if added:
+            dispatch.candidate_keys = [*dispatch.candidate_keys, *added]
+            self._registry.mark_changed(dispatch, keys=added)
 
     def _covers(self, dispatch: Dispatch, key: int) -> bool:
         member = dispatch.setpoints.get(key)

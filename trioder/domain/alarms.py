@@ -22,6 +22,7 @@ AlarmKind = Literal[
     "dispatch_rejected",
     "dispatch_not_tracked",
     "soc_limit",
+    "site_limit_exceeded",
     "device_fault",
     "sample_time",
     "clock_skew",
@@ -72,6 +73,7 @@ RULES: Final[Mapping[AlarmKind, AlarmRule]] = {
     "dispatch_rejected": AlarmRule(severity="major", hold_s=_HOUR_S),
     "dispatch_not_tracked": AlarmRule(severity="minor", hold_s=_HOUR_S),
     "soc_limit": AlarmRule(severity="warning", raise_after_s=30, clear_after_s=30),
+    "site_limit_exceeded": AlarmRule(severity="major", raise_after_s=30, clear_after_s=30),
     "device_fault": AlarmRule(severity="major", clear_after_s=5, hold_s=24 * _HOUR_S),
     "sample_time": AlarmRule(severity="major", clear_after_s=20),
     "clock_skew": AlarmRule(severity="minor", raise_after_s=5, clear_after_s=20),
@@ -86,6 +88,8 @@ RULES: Final[Mapping[AlarmKind, AlarmRule]] = {
 
 # Percentage points of the state of charge from a limit of the nameplate.
 SOC_RAISE_WITHIN_PCT, SOC_CLEAR_BEYOND_PCT = 0.5, 2.0
+# Of a site's limit, and at least in MW: beyond it by more is an excess, within half of it none any more.
+SITE_EXCESS_SHARE, SITE_EXCESS_MW = 0.01, 0.1
 # The age of the newest committed batch.
 BACKLOG_RAISE_S, BACKLOG_CLEAR_S = 60.0, 30.0
 DISK_RAISE_USED_PCT, DISK_CLEAR_USED_PCT = 90.0, 85.0

@@ -24,6 +24,24 @@ class DispatchRefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepTerms:
+    """What makes a request a step of a schedule's occurrence.
+
+    Attributes:
+        dispatch_id: of the dispatch that it becomes.
+        precedence: when the occurrence starts and when its schedule was created, Unix time in ms: between two
+            schedules, an asset is under the one with the later occurrence, then the one created later.
+        former_id: the dispatch of the step before, which this one continues; empty for none.
+        wire_id: by which agents know its setpoints, where they may have some of `dispatch_id` already.
+    """
+
+    dispatch_id: str
+    precedence: tuple[int, int]
+    former_id: str = ""
+    wire_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestTerms:
     """What is asked, of one asset or of many together: hold `mw`, for a time or until the next dispatch.
 
@@ -37,6 +55,7 @@ class RequestTerms:
         tenant: whose assets; `ALL_TENANTS` for several tenants' together.
         requested_by: the principal's name.
         priority: `emergency` is for stops alone.
+        step: of a schedule.
     """
 
     mw: float
@@ -49,6 +68,7 @@ class RequestTerms:
     tenant: str = DEFAULT_TENANT
     requested_by: str = ""
     priority: Priority = "operator"
+    step: StepTerms | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

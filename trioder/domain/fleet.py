@@ -1,5 +1,6 @@
 """A fleet: its sites and assets, the change that a reload makes, and shards of it."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,22 @@ class Site:
     tenant: str = DEFAULT_TENANT
     export_limit_mw: float | None = None
     import_limit_mw: float | None = None
+
+
+SITE_NUMBERS = ("lat", "lon", "export_limit_mw", "import_limit_mw")
+
+
+def site_faults(values: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Return each broken rule of a site's numbers as (field, text with the number and the rule)."""
+    faults = []
+    for name, value in values.items():
+        if name in {"lat", "lon"}:
+            limit = 90 if name == "lat" else 180
+            if not -limit <= value <= limit:
+                faults.append((name, f"is {value!r}; it must be within -{limit}..{limit}"))
+        elif not 0.0 < value < math.inf:
+            faults.append((name, f"is {value!r}; it must be a finite number greater than 0"))
+    return faults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

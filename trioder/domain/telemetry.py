@@ -88,6 +88,48 @@ class PastSample:
     quality: QualityName
 
 
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Of one quantity over the good and synthesized samples of a period; None without any.
+
+    Attributes:
+        mean: the arithmetic mean of the samples.
+        min: the smallest.
+        max: the greatest.
+        last: that of the newest sample.
+    """
+
+    mean: float | None
+    min: float | None
+    max: float | None
+    last: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TelemetryBucket:
+    """An asset's samples of one period.
+
+    Attributes:
+        start_ms: the start of the period.
+        samples: how many there are, of any quality.
+        good_samples: how many of them are good or synthesized.
+        worst_quality: in the order good, synthesized, suspect, wrong_time, bad.
+        soc_mwhr: charge.
+        soc_pct: charge in % of the capacity at its time.
+        current_mw: power.
+        setpoint_mw: setpoint.
+    """
+
+    start_ms: int
+    samples: int
+    good_samples: int
+    worst_quality: QualityName
+    soc_mwhr: Statistics
+    soc_pct: Statistics
+    current_mw: Statistics
+    setpoint_mw: Statistics
+
+
 def status_of(current_mw: float) -> Status:
     """Return the operating state at a power."""
     if current_mw > IDLE_BAND_MW:

@@ -46,7 +46,7 @@ class Counters:
         "Agents refused because their agent_id or outbox belongs to another identity."
     )
     sessions_revoked: int = _counter(
-        "Agent sessions ended because a certificate was revoked or a grant has changed."
+        "Agent sessions ended because a certificate was revoked or has expired, or a grant has changed."
     )
     wire_errors: int = _counter("Sessions ended because a message violated the protocol.")
 

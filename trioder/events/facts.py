@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from trioder.domain.alarms import Alarm, AlarmTransition
 from trioder.domain.fleet import FleetChange
+from trioder.domain.schedules import Occurrence, Schedule, ScheduleTransition
 from trioder.domain.telemetry import Samples
 
 ConditionKind = Literal["values", "sample_time", "clock_skew"]
@@ -203,6 +204,42 @@ class AlarmChanged(NamedTuple):
     def key(self) -> Hashable:
         """The alarm."""
         return "alarm", self.alarm.alarm_id
+
+
+class ScheduleChanged(NamedTuple):
+    """A schedule was created or cancelled, or an occurrence of it is to be skipped.
+
+    Attributes:
+        schedule: as it is now.
+        transition: what has changed.
+        changed_ms: when.
+    """
+
+    schedule: Schedule
+    transition: ScheduleTransition
+    changed_ms: int
+
+    @property
+    def key(self) -> Hashable:
+        """The schedule."""
+        return "schedule", self.schedule.schedule_id
+
+
+class OccurrenceChanged(NamedTuple):
+    """An occurrence of a schedule has entered another state, or one of its steps was begun or refused.
+
+    Attributes:
+        occurrence: as it is now; its steps name their dispatches.
+        changed_ms: when.
+    """
+
+    occurrence: Occurrence
+    changed_ms: int
+
+    @property
+    def key(self) -> Hashable:
+        """The occurrence."""
+        return "occurrence", self.occurrence.schedule_id, self.occurrence.start_ms
 
 
 class BatchesLost(NamedTuple):

@@ -1,4 +1,4 @@
-"""A file's text as plain values with their lines, and the errors found in it; knows nothing of assets.
+"""A file's text as plain values with their lines; knows nothing of assets.
 
 A mapping becomes a `Section`, a sequence a `Listing`, a scalar str, bool, int, float or None.
 """
@@ -7,7 +7,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import inf, isfinite, nan
 from pathlib import Path
 from types import MappingProxyType
@@ -15,9 +14,8 @@ from typing import Any
 
 import yaml
 
-from trioder.domain.text import preview
+from trioder.fleet.faults import Findings, describe
 
-MAX_FAULTS_SHOWN = 50
 # A fleet is three levels deep; a much deeper file must not exhaust the stack.
 MAX_DEPTH = 16
 _MAX_DIGITS = 400
@@ -28,81 +26,6 @@ _WORDS = {"null": None, "true": True, "false": False, ".inf": inf, "+.inf": inf,
 _CONSTANTS = {"": None, "~": None} | {
     form: value for word, value in _WORDS.items() for form in (word, word.title(), word.upper())
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One error in a fleet file, or in a scenario file.
-
-    Attributes:
-        file: as given by the user.
-        line: from 1; None where the format does not provide it.
-        field: the path to the value, such as assets[17].max_mw; empty for the file as a whole.
-        message: the value and the rule that it breaks.
-    """
-
-    file: str
-    line: int | None
-    field: str
-    message: str
-
-    def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.field}: {self.message}" if self.field else f"{place}: {self.message}"
-
-
-class CheckedFileError(ValueError):
-    """A file that cannot be used. Its text has one line per error, up to MAX_FAULTS_SHOWN.
-
-    Attributes:
-        faults: all errors, in file order.
-    """
-
-    def __init__(self, faults: tuple[Fault, ...]) -> None:
-        super().__init__(faults)
-        self.faults = faults
-
-    def __str__(self) -> str:
-        lines = [str(fault) for fault in self.faults[:MAX_FAULTS_SHOWN]]
-        if len(self.faults) > MAX_FAULTS_SHOWN:
-            lines.append(f"... and {len(self.faults) - MAX_FAULTS_SHOWN} more")
-        return "\n".join(lines)
-
-
-class FleetFileError(CheckedFileError):
-    """A fleet that cannot be used."""
-
-
-class ScenarioFileError(CheckedFileError):
-    """A scenario that cannot be used."""
-
-
-class Findings:
-    """The errors found so far in one file.
-
-    Args:
-        file: as given by the user.
-        error: the class to raise.
-    """
-
-    def __init__(self, file: str, *, error: type[CheckedFileError] = FleetFileError) -> None:
-        self._file = file
-        self._error = error
-        self._faults: list[Fault] = []
-
-    def add(self, message: str, *, field: str = "", line: int | None = None) -> None:
-        """Record one error."""
-        self._faults.append(Fault(file=self._file, line=line, field=field, message=message))
-
-    def raise_any(self) -> None:
-        """Raise all errors by line number, if there are any."""
-        if self._faults:
-            raise self._error(tuple(sorted(self._faults, key=lambda fault: fault.line or 0)))
-
-    def fatal(self, message: str, *, line: int | None = None) -> CheckedFileError:
-        """Record an error after which parsing cannot continue; return the exception to raise."""
-        self.add(message, line=line)
-        return self._error(tuple(self._faults))
 
 
 class Section(dict[str, Any]):
@@ -120,15 +43,6 @@ class Listing(list[Any]):
     """A sequence of a YAML file, and the line of each item."""
 
     lines: list[int]
-
-
-def describe(value: object) -> str:
-    """Return a value for an error message: short, and on one line."""
-    if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    if value is None or isinstance(value, bool):
-        return "empty" if value is None else str(value).lower()
-    return preview(value)
 
 
 def finite(value: object) -> float | None:
@@ -264,16 +178,13 @@ class _Composer:
 
     def _refuse_extras(self, event: Any) -> None:
         if type(event) is yaml.AliasEvent:
-            self._refuse(f"alias *{event.anchor}; aliases are not read, write the value out", event)
-            return
-        if event.anchor is not None:
-            self._refuse(f"anchor &{event.anchor}; anchors are not read", event)
-        if event.tag is not None:
-            self._refuse(f"tag {event.tag}; tags are not read", event)
-
-    def _refuse(self, message: str, event: Any) -> None:
-        self._findings.add(message, line=_line(event))
-        self._has_extras = True
+            found = [f"alias *{event.anchor}; aliases are not read, write the value out"]
+        else:
+            found = [] if event.anchor is None else [f"anchor &{event.anchor}; anchors are not read"]
+            found += [] if event.tag is None else [f"tag {event.tag}; tags are not read"]
+        for message in found:
+            self._has_extras = True
+            self._findings.add(message, line=_line(event))
 
 
 def _line(event: Any) -> int:

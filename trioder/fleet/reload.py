@@ -12,7 +12,7 @@ from trioder.domain.fleet import Fleet, FleetChange
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.events.facts import FleetChanged
-from trioder.fleet.parse import FleetFileError
+from trioder.fleet.faults import FleetFileError
 
 log = structlog.stdlib.get_logger(__name__)
 

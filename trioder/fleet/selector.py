@@ -1,13 +1,14 @@
 """Which assets an action of a scenario means: ids, patterns of names, sites, a seeded share."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Protocol
 
 from trioder.domain.assets import Asset
-from trioder.fleet.parse import Section, describe, finite
+from trioder.fleet.faults import describe
+from trioder.fleet.kinds import suggestion
+from trioder.fleet.parse import Section, finite
 
 _LISTS = ("ids", "names", "sites")
 _KEYS = (*_LISTS, "share")
@@ -47,7 +48,7 @@ class FleetSelector:
             return frozenset()
         for key in value:
             if key not in _KEYS:
-                message = f"is not a key of a selector{suggestion(key, _KEYS)}"
+                message = f"is not a key of a selector{suggestion(key, frozenset(_KEYS))}"
                 report(f"assets.{key}", message, value.line_of(key))
         chosen: set[str] = set()
         named = [key for key in _LISTS if key in value]
@@ -93,12 +94,6 @@ class PositionSelector:
             report("assets", f"is {describe(value)}; it must be a list of positions within 0..{most}", None)
             return frozenset()
         return frozenset(self._ids[position] for position in value)
-
-
-def suggestion(key: str, known: Iterable[str]) -> str:
-    """Return a hint at the known key that is nearest to a misspelt one, if one is near."""
-    near = get_close_matches(key[:80], sorted(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _is_match(asset: Asset, key: str, text: str) -> bool:

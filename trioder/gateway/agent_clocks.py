@@ -61,13 +61,18 @@ class _AgentClock:
 
 
 class AgentClocks:
-    """Keeps `clock_skew_s` and `clock_error_s` of the sessions that drive assets."""
+    """Keeps `clock_skew_s` and `clock_error_s` of the sessions that drive assets.
+
+    Attributes:
+        version: changes with every change of one of them.
+    """
 
     def __init__(self, *, counters: Counters, events: EventBus, wall: WallClock) -> None:
         self._counters = counters
         self._events = events
         self._wall = wall
         self._clocks: dict[str, _AgentClock] = {}
+        self.version = 0
 
     def session_opened(self, session: Session, registration: Registration) -> None:
         """An agent has registered."""
@@ -173,6 +178,7 @@ class AgentClocks:
             # Samples of a backlog may be the first: they are no evidence of a skew.
             return
         session.clock_skew_s, session.clock_error_s = estimate
+        self.version += 1
         if not settled:
             return
         skew_s, error_s = abs(estimate.skew_s), estimate.error_s or 0.0

@@ -15,6 +15,7 @@ from trioder.access.identity import AgentIdentity, CertifiedAgent, IdentityError
 from trioder.access.table import AccessTable, AgentGrant
 from trioder.domain.access import IdentityBinding, IdentityClaim
 from trioder.domain.fleet import Fleet
+from trioder.process.rfc3339 import format_ms
 from trioder.rpc import StatusCode
 from trioder.store.interface import Store, StoreUnavailableError
 from trioder.wire.records import Registration
@@ -91,6 +92,14 @@ class Bindings:
 def revoked_reason(serial: str) -> str:
     """Say that a certificate is revoked, and what to do."""
     return f"the certificate {serial} is revoked: issue a new one"
+
+
+def expired_reason(serial: str, expires_ms: int) -> str:
+    """Say that a certificate has expired, and what to do."""
+    return (
+        f"the certificate {serial} expired at {format_ms(expires_ms)}: issue a new one, which the agent "
+        "reads before it connects again"
+    )
 
 
 class AgentIdentities:

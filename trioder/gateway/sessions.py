@@ -105,9 +105,14 @@ class ClaimRefusedError(Exception):
 
 
 class SessionRegistry:
-    """The open sessions: at most one per agent, one per asset and one per outbox."""
+    """The open sessions: at most one per agent, one per asset and one per outbox.
+
+    Attributes:
+        version: changes with every claim and release.
+    """
 
     def __init__(self) -> None:
+        self.version = 0
         self._by_agent: dict[str, Session] = {}
         self._by_asset: dict[int, Session] = {}
         self._by_outbox: dict[str, Session] = {}
@@ -171,6 +176,7 @@ class SessionRegistry:
                 StatusCode.ALREADY_EXISTS,
                 f"outbox {session.outbox_id} is held by agent {holder.agent_id}",
             )
+        self.version += 1
         if older is not None:
             self.release(older)
         self._by_agent[session.agent_id] = session
@@ -186,6 +192,7 @@ class SessionRegistry:
         Args:
             asset_ids: by key.
         """
+        self.version += 1
         for session in {self._by_asset.pop(key) for key in asset_ids if key in self._by_asset}:
             retired = {key: asset_ids[key] for key in session.asset_keys if key in asset_ids}
             session.asset_keys = [key for key in session.asset_keys if key not in retired]
@@ -196,6 +203,7 @@ class SessionRegistry:
         """Release the session's claims; False when a newer session holds them already."""
         if not self.is_open(session):
             return False
+        self.version += 1
         del self._by_agent[session.agent_id]
         self._backlogs -= session.backlog_only
         for key in session.asset_keys:

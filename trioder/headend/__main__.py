@@ -1,14 +1,11 @@
-"""`python -m trioder.headend`: options, ports, signals and the real clock; the parts are in `service`.
+"""`python -m trioder.headend`: ports, signals and the real clock; the parts are in `service`.
 
 The order of the `async with` blocks is the order of the shutdown, from the inside out.
 """
 
-import math
-import os
 import random
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,10 +17,11 @@ import trio_asyncio
 
 from trioder.access.document import AccessFileError
 from trioder.access.tls import TlsConfigurationError
-from trioder.api import AllowedHosts, RestOptions, create_app, serve_rest
+from trioder.api import RestOptions, create_app, open_access_log, serve_rest
 from trioder.control.alarms.probes import HostPaths
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
+from trioder.headend.options import HeadendOptions, headend_options
 from trioder.headend.ports import PortError, address_of, listen, on_loopback
 from trioder.headend.reloads import open_reloads
 from trioder.headend.rest_options import rest_options
@@ -35,21 +33,21 @@ from trioder.headend.security import (
     security_options,
 )
 from trioder.headend.service import open_headend
-from trioder.process.addresses import Address, AddressType
-from trioder.process.logs import LogFormat, configure_logging, logging_options
+from trioder.headend.stop_watchdog import open_stop_watchdog
+from trioder.process.garbage_collector import open_garbage_collector
+from trioder.process.logs import LogFormat, LogOutput, configure_logging, logging_options
 from trioder.process.nurseries import leaf_exceptions
-from trioder.process.queued_output import flush_standard_error, queue_standard_error
+from trioder.process.queued_output import queue_standard_error
 from trioder.process.runtime_limits import (
     RESERVED_DESCRIPTORS,
-    freeze_gc,
     peer_descriptors,
     raise_descriptor_limit,
 )
-from trioder.process.signals import StopSignal, open_stop_signal
+from trioder.process.signals import open_stop_signal
 from trioder.process.wall_time import WallClock
 from trioder.rpc import ConnectionOptions, PeerLimits, PeerOptions, serve_rpc
 from trioder.store.interface import StoreConfigurationError
-from trioder.store.open import check_database_url, open_store
+from trioder.store.open import open_store
 
 # Named after the package: run as a program, this module is __main__.
 log = structlog.stdlib.get_logger("trioder.headend")
@@ -57,9 +55,6 @@ log = structlog.stdlib.get_logger("trioder.headend")
 # For agents and REST clients to finish after a stop signal; then the store writes its queue, and the embedded
 # server stops.
 _GRACE_S = 3.5
-# The documented limit is 10 s.
-_STOP_WITHIN_S = 9.5
-_FLUSH_WITHIN_S = 0.3
 # An agent of 100,000 batteries registers with about 15 MB; one pulse of it is 4.3 MB. It has one call, and
 # answers a PING every 5 s. The reasons for the numbers: docs/decisions/peer-limits.md.
 _GRPC = ConnectionOptions(
@@ -74,31 +69,6 @@ _GRPC = ConnectionOptions(
 _ASSETS_AN_AGENT = 25
 
 
-def _checked_database(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
-    try:
-        check_database_url(url)
-    except StoreConfigurationError as error:
-        raise click.BadParameter(str(error)) from None
-    return url
-
-
-def _checked_seconds(_context: click.Context, _parameter: click.Parameter, seconds: float) -> float:
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise click.BadParameter(f"{seconds} is not a finite number of seconds, 0 or more")
-    return seconds
-
-
-def _checked_hosts(_context: click.Context, _parameter: click.Parameter, text: str) -> AllowedHosts | None:
-    hosts = [host.strip() for host in text.split(",") if host.strip()]
-    try:
-        return AllowedHosts(hosts) if hosts else None
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-_option = partial(click.option, show_default=True, show_envvar=True)
-
-
 @click.command(
     help="""Serve the fleet: agents connect over gRPC, users read and command over REST.
 
@@ -106,118 +76,26 @@ _option = partial(click.option, show_default=True, show_envvar=True)
     trioder.access). Stops on SIGTERM or SIGINT and exits 0; 2 is wrong usage or configuration, 1 anything
     else that failed."""
 )
-@_option(
-    "--assets-path",
-    envvar="ASSETS_PATH",
-    type=click.Path(path_type=Path),
-    default=Path("assets.yaml"),
-    help="The fleet file, YAML or .json.",
-)
-@_option(
-    "--database-url",
-    envvar="DATABASE_URL",
-    default="embedded",
-    callback=_checked_database,
-    help="Where telemetry is stored: 'embedded', the bundled PostgreSQL server; the URL of your own server; "
-    "or 'none', which keeps only the latest values.",
-)
-@_option(
-    "--state-dir",
-    envvar="STATE_DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("var"),
-    help="The directory of the embedded database, and of the access directory.",
-)
-@_option(
-    "--telemetry-retention-days",
-    envvar="TELEMETRY_RETENTION_DAYS",
-    type=click.IntRange(min=0),
-    default=0,
-    help="Telemetry older than so many days is dropped, by whole days; 0 keeps all.",
-)
-@_option(
-    "--records-retention-days",
-    envvar="RECORDS_RETENTION_DAYS",
-    type=click.IntRange(min=0, max=36_500),
-    default=400,
-    help="Ended dispatches and sessions, cleared alarms and events older than so many days are deleted; "
-    "0 keeps all.",
-)
-@_option(
-    "--http-addr",
-    envvar="HEADEND_HTTP_ADDR",
-    type=AddressType(),
-    default="127.0.0.1:3001",
-    help="Where REST listens; port 0 takes a free one.",
-)
-@_option(
-    "--http-hosts",
-    envvar="HEADEND_HTTP_HOSTS",
-    default="",
-    callback=_checked_hosts,
-    show_default=False,
-    help="The hosts that REST answers for, separated by commas, each with a port or for all; "
-    "to others it answers 421. By default the address that it listens on, localhost, 127.0.0.1 and [::1].",
-)
-@_option(
-    "--grpc-addr",
-    envvar="HEADEND_GRPC_ADDR",
-    type=AddressType(),
-    default="127.0.0.1:50051",
-    help="Where agents connect; port 0 takes a free one.",
-)
-@_option(
-    "--tick-s",
-    envvar="HEADEND_TICK_S",
-    type=float,
-    default=4.0,
-    callback=_checked_seconds,
-    help="How often assets without an agent are synthesized; 0 for never.",
-)
-@_option(
-    "--stale-after-s",
-    envvar="STALE_AFTER_S",
-    type=float,
-    default=12.0,
-    callback=_checked_seconds,
-    help="The age from which on an agent's sample is reported as stale.",
-)
-@_option(
-    "--peer-memory-mb",
-    envvar="HEADEND_PEER_MEMORY_MB",
-    type=click.IntRange(min=16),
-    default=256,
-    help="MiB that all gRPC peers together can occupy in the headend; beyond it connections are closed.",
-)
+@headend_options
 @security_options
 @rest_options
 @logging_options
 def main(
     *,
-    assets_path: Path,
-    database_url: str,
-    state_dir: Path,
-    telemetry_retention_days: int,
-    records_retention_days: int,
-    http_addr: Address,
-    http_hosts: AllowedHosts | None,
-    grpc_addr: Address,
-    tick_s: float,
-    stale_after_s: float,
-    peer_memory_mb: int,
+    options: HeadendOptions,
     security: SecurityOptions,
     rest: RestOptions,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
     """Read the fleet and serve it until a stop signal."""
-    configure_logging(level=log_level, format=log_format)
+    log_output = configure_logging(level=log_level, format=log_format)
     try:
         secured = configure_security(
             security,
-            state_dir=state_dir,
-            grpc_addr=grpc_addr,
-            http_addr=http_addr,
+            state_dir=options.state_dir,
+            grpc_addr=options.grpc_addr,
+            http_addr=options.http_addr,
             has_issuer=rest.verifier is not None,
         )
     except (SecurityError, TlsConfigurationError, AccessFileError) as error:
@@ -225,7 +103,7 @@ def main(
         sys.exit(2)
     descriptors = raise_descriptor_limit()
     try:
-        fleet = load_fleet(assets_path)
+        fleet = load_fleet(options.assets_path)
     except FleetFileError as error:
         faults = "1 fault" if len(error.faults) == 1 else f"{len(error.faults)} faults"
         click.echo(f"Error: {faults} in the fleet file:\n{error}", err=True)
@@ -234,21 +112,13 @@ def main(
     run = partial(
         _run,
         fleet,
-        assets_path=assets_path,
-        database_url=database_url,
-        state_dir=state_dir,
-        retention_days=telemetry_retention_days,
-        records_retention_days=records_retention_days,
-        http_addr=http_addr,
-        http_hosts=http_hosts or AllowedHosts.of_address(http_addr.host),
-        grpc_addr=grpc_addr,
-        tick_s=tick_s,
-        stale_after_s=stale_after_s,
+        options,
         peers=PeerOptions(
-            memory_bytes=peer_memory_mb * 1024 * 1024, max_connections=peer_descriptors(descriptors)
+            memory_bytes=options.peer_memory_mb * 1024 * 1024, max_connections=peer_descriptors(descriptors)
         ),
         security=secured,
         rest=rest,
+        log_output=log_output,
     )
     refused: list[BaseException] = []
     try:
@@ -274,68 +144,65 @@ def _check_descriptors(limit: int, *, assets: int) -> None:
 
 async def _run(
     fleet: Fleet,
+    options: HeadendOptions,
     *,
-    assets_path: Path,
-    database_url: str,
-    state_dir: Path,
-    retention_days: int,
-    records_retention_days: int,
-    http_addr: Address,
-    http_hosts: AllowedHosts,
-    grpc_addr: Address,
-    tick_s: float,
-    stale_after_s: float,
     peers: PeerOptions,
     security: Security,
     rest: RestOptions,
+    log_output: LogOutput,
 ) -> None:
     async with AsyncExitStack() as ports:
         # First of all: a second headend must fail here.
-        http_listeners = await listen(http_addr, "HEADEND_HTTP_ADDR", ports)
-        grpc_listeners = await listen(grpc_addr, "HEADEND_GRPC_ADDR", ports)
+        http_listeners = await listen(options.http_addr, "HEADEND_HTTP_ADDR", ports)
+        grpc_listeners = await listen(options.grpc_addr, "HEADEND_GRPC_ADDR", ports)
         wall = WallClock.starting_now()
         rest = replace(rest, limits=replace(rest.limits, limit_open_access=not on_loopback(http_listeners)))
         async with (
             open_stop_signal() as stop,
-            _open_stop_watchdog(stop) as started,
+            open_stop_watchdog(stop) as started,
+            open_access_log(log_output, rest.access_log) as access_log,
             # psycopg has no Trio support.
-            nullcontext() if database_url == "none" else trio_asyncio.open_loop(),
+            nullcontext() if options.database_url == "none" else trio_asyncio.open_loop(),
             open_store(
-                database_url,
-                state_dir=state_dir,
+                options.database_url,
+                state_dir=options.state_dir,
                 fleet=fleet,
                 wall=wall,
-                retention_days=retention_days,
-                records_retention_days=records_retention_days,
+                retention_days=options.telemetry_retention_days,
+                records_retention_days=options.records_retention_days,
             ) as store,
             open_headend(
                 fleet=fleet,
                 store=store,
                 wall=wall,
                 rng=random.SystemRandom(),
-                tick_s=tick_s,
-                stale_after_s=stale_after_s,
-                read_fleet=partial(load_fleet, assets_path),
+                tick_s=options.tick_s,
+                stale_after_s=options.stale_after_s,
+                read_fleet=partial(load_fleet, options.assets_path),
                 peers=PeerLimits(peers),
                 access=security.access,
                 access_path=security.access_path,
                 require_identities=security.require_identities,
                 host=HostPaths(
-                    disks=[_existing(state_dir)],
+                    disks=[_existing(options.state_dir)],
                     certificates=sorted({path for tls in security.tls for path in tls.certificate_paths}),
                 ),
             ) as headend,
             open_reloads(headend, security.tls),
+            open_garbage_collector(),
             trio.open_nursery() as edge,
         ):
+            app = create_app(headend, rest, access_log=access_log)
             serve = partial(
                 serve_rest,
-                create_app(headend, rest),
+                app,
                 http_listeners,
                 shutdown=headend.closing,
-                hosts=http_hosts,
+                hosts=options.allowed_hosts,
                 counters=headend.counters,
                 tls=security.http_tls,
+                tls_refused=headend.audit.handshake_refused,
+                fast_reads=app.fast_reads,
             )
             await edge.start(serve)
             grpc = partial(
@@ -350,14 +217,13 @@ async def _run(
             )
             await edge.start(grpc)
             started.set()
-            freeze_gc()
             log.info(
                 "headend ready",
                 http_addr=address_of(http_listeners),
                 grpc_addr=address_of(grpc_listeners),
                 assets=len(fleet.assets),
                 sites=len(fleet.sites),
-                database=database_url if database_url in {"embedded", "none"} else "postgres",
+                database=options.database_kind,
             )
             await stop.requested.wait()
             headend.closing.set()
@@ -369,35 +235,6 @@ def _existing(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     absolute = path.absolute()
     return next(folder for folder in (absolute, *absolute.parents) if folder.exists())
-
-
-@asynccontextmanager
-async def _open_stop_watchdog(stop: StopSignal) -> AsyncIterator[trio.Event]:
-    """Enforce the time limit of a stop, whatever hangs.
-
-    Yields an event that the block sets once it waits for the stop itself; until then a stop cancels the
-    block, because a store may take long to open.
-    """
-
-    async def watch() -> None:
-        with block_runs:
-            await stop.requested.wait()
-            if not started.is_set():
-                nursery.cancel_scope.cancel()
-            await trio.sleep(_STOP_WITHIN_S)
-            # A hanging embedded server is ended by its watchdog, or by the next start.
-            log.warning("leaving before everything has stopped", after_s=_STOP_WITHIN_S)
-            flush_standard_error(within_s=_FLUSH_WITHIN_S)
-            os._exit(0)
-
-    started = trio.Event()
-    block_runs = trio.CancelScope(shield=True)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch)
-        try:
-            yield started
-        finally:
-            block_runs.cancel()
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ The checks themselves are in `gateway.identities`.
 from dataclasses import dataclass
 
 from trioder.domain.fleet import Fleet
-from trioder.gateway.identities import AgentIdentities, IdentityRefusedError
+from trioder.gateway.identities import AgentIdentities, IdentityRefusedError, expired_reason
 from trioder.gateway.refusals import RefusalRecorder
 from trioder.gateway.sessions import Session, SessionRegistry
 from trioder.ingest.service import Ingest
 from trioder.wire.checks import WireError
 from trioder.wire.records import AgentEvent
+
+# As many agents are served a second when thousands connect again.
+MAX_EXPIRED = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,25 @@ class AgentAccess:
         """The access file has changed: end the sessions that it no longer permits; others do not notice."""
         for session in self.sessions:
             self._recheck(session)
+
+    def end_expired(self, now_ms: int) -> None:
+        """End sessions whose certificate has expired, at most `MAX_EXPIRED` at once; others follow.
+
+        Certificates that were issued together expire together: their agents must not all be back at once.
+        """
+        ended = 0
+        for session in self.sessions:
+            admission = session.admission
+            if admission is None or admission.agent.expires_ms > now_ms or session.end is not None:
+                continue
+            agent = admission.agent
+            refusal = IdentityRefusedError(
+                "certificate", expired_reason(agent.serial, agent.expires_ms), agent.identity
+            )
+            self._end(session, refusal)
+            ended += 1
+            if ended == MAX_EXPIRED:
+                return
 
     def fleet_changed(self, changed: frozenset[int]) -> None:
         """End the backlogs of assets that are at another site now, or another tenant's.
@@ -87,5 +109,8 @@ class AgentAccess:
                 fleet_changed=fleet_changed,
             )
         except IdentityRefusedError as refusal:
-            self.refusals.ended(refusal, peer=session.peer, agent_id=session.agent_id)
-            session.end_with(refusal.status, refusal.reason)
+            self._end(session, refusal)
+
+    def _end(self, session: Session, refusal: IdentityRefusedError) -> None:
+        self.refusals.ended(refusal, peer=session.peer, agent_id=session.agent_id)
+        session.end_with(refusal.status, refusal.reason)

@@ -1,4 +1,4 @@
-"""The headend's options for REST: the limits of a token, open metrics, and an OpenID Connect issuer."""
+"""The headend's options for REST: a token's limits, the request log, open metrics, an OpenID issuer."""
 
 from collections.abc import Callable
 from functools import partial, wraps
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from trioder.access.limits import Rate
-from trioder.api import RestLimits, RestOptions
+from trioder.api import AccessLogScope, RestLimits, RestOptions
 from trioder.api.authentication import TokenVerifier
 from trioder.domain.access import ROLES, Role
 
@@ -30,11 +30,24 @@ def rest_options(command: F) -> F:
         is_flag=True,
         help="Answer GET /metrics without a token, with the figures of all tenants.",
     )
+    @_option(
+        "--access-log",
+        envvar="ACCESS_LOG",
+        type=click.Choice(["all", "errors"], case_sensitive=False),
+        default="all",
+        help="Which requests have a log line, at level info: all, or those answered with 4xx and 5xx.",
+    )
     @wraps(command)
     def with_rest(
-        *, limits: RestLimits, verifier: TokenVerifier | None, metrics_open: bool, **options: Any
+        *,
+        limits: RestLimits,
+        verifier: TokenVerifier | None,
+        metrics_open: bool,
+        access_log: AccessLogScope,
+        **options: Any,
     ) -> None:
-        command(**options, rest=RestOptions(limits=limits, metrics_open=metrics_open, verifier=verifier))
+        rest = RestOptions(limits=limits, metrics_open=metrics_open, verifier=verifier, access_log=access_log)
+        command(**options, rest=rest)
 
     return with_rest  # type: ignore[return-value]  # with other options than `command`
 

@@ -14,6 +14,7 @@ import click
 import structlog
 
 from trioder.access.document import ACCESS_FILE, read_document
+from trioder.access.private_files import warn_of_exposed
 from trioder.access.table import AccessTable
 from trioder.access.tls import MinVersion, ServerTls
 from trioder.process.addresses import Address
@@ -151,13 +152,16 @@ def configure_security(
     Raises:
         SecurityError: the text is one sentence, and says what to change.
         TlsConfigurationError: a certificate, key or CA cannot be used.
-        AccessFileError: the access file breaks a rule, or is missing where agents need certificates.
+        AccessFileError: the access file breaks a rule, or is missing though its directory is given, or agents
+            need certificates.
     """
     _check_consistent(options)
     access_path = (options.access_dir or state_dir / "access") / ACCESS_FILE
-    # What agents may speak for is in the access file: client certificates need it.
-    needed = options.tls_client_ca is not None or _may_be_there(access_path)
+    # What agents may speak for is in the access file: client certificates need it. And who names a directory
+    # has made one: a wrong path must not open the headend.
+    needed = options.tls_client_ca is not None or options.access_dir is not None or _may_be_there(access_path)
     access = AccessTable(read_document(access_path) if needed else None)
+    warn_of_exposed(key for key in (options.tls_key, options.http_tls_key, access_path) if key is not None)
     _check_reachable(options, access=access, grpc_addr=grpc_addr, http_addr=http_addr, has_issuer=has_issuer)
     return Security(
         grpc_tls=_server_tls(

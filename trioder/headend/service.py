@@ -1,10 +1,12 @@
 """Assembles the headend: its parts as one record, and the tasks that run them.
 
+From top to bottom: the parts, each given those that it calls; the facts that they handle; what was before the
+start; the tasks. A further part is one constructor, and its `run` in the list of tasks.
 Sockets, signals and the environment are handled in `__main__`; everything here runs in virtual time as well.
 """
 
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -12,42 +14,37 @@ from pathlib import Path
 import structlog
 import trio
 
-from trioder.access.audit import AuditTrail
-from trioder.access.table import AccessChange, AccessTable
-from trioder.access.watch import AccessWatch
+from trioder.access.table import AccessTable
 from trioder.api.context import Headend
 from trioder.api.stream.feed import LiveFeed
 from trioder.control.alarms.engine import AlarmEngine
 from trioder.control.alarms.probes import HostPaths
 from trioder.control.dispatcher import Dispatcher
+from trioder.control.schedules.service import Schedules
+from trioder.domain.dispatch import StepTerms
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
 from trioder.events.counters import Counters
 from trioder.events.facts import AgentEvent, FleetChanged, SessionClosed, TelemetryAccepted
 from trioder.fleet.reload import FleetReloader
 from trioder.gateway.agent_clocks import AgentClocks
-from trioder.gateway.identities import AgentIdentities, revoked_reason
 from trioder.gateway.log_limit import AgentEventLog
-from trioder.gateway.refusals import RefusalRecorder
 from trioder.gateway.sessions import SessionRegistry
-from trioder.headend.agent_access import AgentAccess
+from trioder.headend.access import Access
 from trioder.headend.agent_link import SHUTTING_DOWN, AgentLinkService
+from trioder.headend.own_clock import OwnClock
 from trioder.headend.registration import first_message_bytes
 from trioder.headend.ticker import Ticker
 from trioder.ingest.latest import LatestState
 from trioder.ingest.service import Ingest
-from trioder.process.clock_discipline import ClockStep, discipline_clock
 from trioder.process.nurseries import open_background_nursery
 from trioder.process.wall_time import WallClock
-from trioder.rpc import Peer, PeerAccess, PeerLimits, Services, StatusCode
+from trioder.rpc import PeerLimits, Services, StatusCode
 from trioder.rpc.health import HealthStatus, health_services
 from trioder.store.interface import Store, StoreUnavailableError
 from trioder.wire.service import AGENT_LINK_STREAM
 
 log = structlog.stdlib.get_logger(__name__)
-
-_MAINTAIN_EVERY_S = 0.5
-_LOAD_BINDINGS_EVERY_S = 2.0
 
 
 @asynccontextmanager
@@ -77,7 +74,7 @@ async def open_headend(
         stale_after_s: the age from which on an agent's sample is `stale`.
         read_fleet: reads the fleet file for a reload; without it a reload changes nothing.
         peers: the limits of the gRPC port; None for the defaults.
-        access: the access file as it was read; None without access control.
+        access: the access file as it was read; without one it is empty.
         access_path: the access file, which is read again when it changes.
         require_identities: agents need a certificate and a grant of `access`; without it every peer may be
             any agent.
@@ -88,8 +85,10 @@ async def open_headend(
     counters = Counters()
     events = EventBus(counters)
     closing = trio.Event()
+    peers = peers or PeerLimits()
     latest = LatestState(fleet, stale_after_s=stale_after_s)
     sessions = SessionRegistry()
+    clocks = AgentClocks(counters=counters, events=events, wall=wall)
     dispatcher = Dispatcher(
         fleet=fleet,
         sessions=sessions,
@@ -100,21 +99,20 @@ async def open_headend(
         wall=wall,
         rng=rng,
     )
+    schedules = Schedules(fleet=fleet, dispatcher=dispatcher, store=store, events=events, wall=wall, rng=rng)
     ingest = Ingest(fleet=fleet, latest=latest, store=store, counters=counters, events=events, wall=wall)
-    store.listen(ingest)
-    audit = AuditTrail(store.record_audit, wall=wall)
-    agent_access = AgentAccess(
+    access_control = Access(
+        table=access or AccessTable(),
+        path=access_path,
+        required=require_identities,
         fleet=fleet,
         sessions=sessions,
         ingest=ingest,
-        identities=AgentIdentities(
-            fleet=fleet, access=access or AccessTable(), required=require_identities, store=store
-        ),
-        refusals=RefusalRecorder(counters=counters, audit=audit, wall=wall),
+        store=store,
+        counters=counters,
+        wall=wall,
+        peers=peers,
     )
-    peers = peers or PeerLimits()
-    peers.refusals.report = agent_access.refusals.connection_refused
-    clocks = AgentClocks(counters=counters, events=events, wall=wall)
     link_service = AgentLinkService(
         fleet=fleet,
         sessions=sessions,
@@ -125,29 +123,10 @@ async def open_headend(
         events=events,
         wall=wall,
         clocks=clocks,
-        access=agent_access,
+        access=access_control.agents,
         rng=rng,
         closing=closing,
     )
-
-    def clock_stepped(step: ClockStep) -> None:
-        counters.clock_steps += 1
-        clocks.own_clock_stepped(step, sessions)
-        by_ms = round(step.corrected_s * 1000)
-        if by_ms:
-            latest.clock_stepped(by_ms)
-            ingest.clock_stepped(by_ms)
-            link_service.clock_stepped(by_ms)
-            dispatcher.clock_stepped(by_ms)
-
-    peer_access = PeerAccess(partial(_refusal_of_revoked, access))
-
-    def access_changed() -> None:
-        # The sessions first, whose agents are sent the reason.
-        agent_access.access_changed()
-        peer_access.check_open()
-
-    access_watch = _access_watch(access, access_path, audit, access_changed)
     _handle_facts(
         events,
         AgentEventLog(counters=counters, wall=wall),
@@ -157,6 +136,7 @@ async def open_headend(
         ingest=ingest,
         store=store,
     )
+    # Its handlers are the last: they see what the others have made of a fact.
     alarms = AlarmEngine(
         fleet=fleet,
         sessions=sessions,
@@ -170,41 +150,61 @@ async def open_headend(
         rng=rng,
         host=host,
     )
-    health = _serving()
-    await _recover(dispatcher, alarms, store)
+    ticker = Ticker(
+        fleet=fleet,
+        latest=latest,
+        sessions=sessions,
+        dispatcher=dispatcher,
+        store=store,
+        counters=counters,
+        wall=wall,
+    )
+    feed = LiveFeed(
+        fleet=fleet,
+        latest=latest,
+        sessions=sessions,
+        dispatcher=dispatcher,
+        alarms=alarms.register,
+        events=events,
+        counters=counters,
+        wall=wall,
+        rng=rng,
+        closing=closing,
+    )
+    clock = OwnClock(
+        wall=wall,
+        counters=counters,
+        agents=clocks,
+        sessions=sessions,
+        users=[latest, ingest, link_service, dispatcher, schedules.runner],
+    )
+    health = HealthStatus()
+    health.set_serving(AGENT_LINK_STREAM.service, True)
+    store.listen(ingest)
+    await _recover(dispatcher, schedules, alarms, access_control, store)
 
     async def stop() -> None:
         closing.set()
         dispatcher.flush()
 
     async with open_background_nursery(before_cancel=stop) as nursery:
-        nursery.start_soon(audit.run)
-        if access_watch is not None:
-            nursery.start_soon(access_watch.run)
-        nursery.start_soon(_end_sessions, closing, sessions, health)
-        nursery.start_soon(_maintain_dispatches, dispatcher)
-        if not await agent_access.identities.load():
-            nursery.start_soon(_load_bindings, agent_access)
-        nursery.start_soon(alarms.run)
-        nursery.start_soon(partial(discipline_clock, wall, stepped=clock_stepped))
-        nursery.start_soon(
-            _tick,
-            Ticker(
-                fleet=fleet,
-                latest=latest,
-                sessions=sessions,
-                dispatcher=dispatcher,
-                store=store,
-                counters=counters,
-                wall=wall,
-            ),
-            tick_s,
-        )
-        headend = Headend(
+        for run in (
+            access_control.run,
+            dispatcher.run,
+            alarms.run,
+            schedules.runner.run,
+            clock.run,
+            feed.run,
+            partial(ticker.run, tick_s),
+            partial(_end_sessions, closing, sessions, health),
+        ):
+            nursery.start_soon(run)
+        yield Headend(
             fleet=fleet,
             latest=latest,
             sessions=sessions,
             dispatcher=dispatcher,
+            schedules=schedules,
             alarms=alarms,
             ingest=ingest,
             store=store,
@@ -222,52 +222,13 @@ async def open_headend(
             reloader=FleetReloader(
                 fleet=fleet, read=read_fleet or fleet.copy, events=events, counters=counters
             ),
-            audit=audit,
-            peer_access=peer_access,
-            access=access,
-            access_watch=access_watch,
-            access_changed=access_changed,
-            feed=LiveFeed(
-                fleet=fleet,
-                latest=latest,
-                sessions=sessions,
-                dispatcher=dispatcher,
-                alarms=alarms.register,
-                events=events,
-                counters=counters,
-                wall=wall,
-                rng=rng,
-                closing=closing,
-            ),
+            access=access_control.table,
+            access_watch=access_control.watch,
+            access_changed=access_control.changed,
+            peer_access=access_control.peers,
+            audit=access_control.audit,
+            feed=feed,
         )
-        nursery.start_soon(headend.feed.run)
-        yield headend
-
-
-def _serving() -> HealthStatus:
-    health = HealthStatus()
-    health.set_serving(AGENT_LINK_STREAM.service, True)
-    return health
-
-
-def _access_watch(
-    access: AccessTable | None, path: Path | None, audit: AuditTrail, access_changed: Callable[[], None]
-) -> AccessWatch | None:
-    if access is None or path is None:
-        return None
-
-    def changed(changes: Sequence[AccessChange]) -> None:
-        audit.access_changed(changes)
-        access_changed()
-
-    return AccessWatch(access, path, changed)
-
-
-def _refusal_of_revoked(access: AccessTable | None, peer: Peer) -> str | None:
-    serial = peer.certificate_serial
-    if access is not None and serial and access.is_revoked(serial):
-        return revoked_reason(serial)
-    return None
 
 
 def _handle_facts(
@@ -299,32 +260,26 @@ async def _end_sessions(closing: trio.Event, sessions: SessionRegistry, health: 
         session.end_with(StatusCode.UNAVAILABLE, SHUTTING_DOWN)
 
 
-async def _maintain_dispatches(dispatcher: Dispatcher) -> None:
-    while True:
-        await trio.sleep(_MAINTAIN_EVERY_S)
-        dispatcher.maintain()
-        await dispatcher.flush_large()
-
-
-async def _load_bindings(access: AgentAccess) -> None:
-    while not await access.identities.load():  # noqa: ASYNC110  # the database has no event
-        await trio.sleep(_LOAD_BINDINGS_EVERY_S)
-    access.bindings_loaded()
-
-
-async def _tick(ticker: Ticker, tick_s: float) -> None:
-    if tick_s > 0:
-        await ticker.run(tick_s)
-
-
-async def _recover(dispatcher: Dispatcher, alarms: AlarmEngine, store: Store) -> None:
+async def _recover(
+    dispatcher: Dispatcher, schedules: Schedules, alarms: AlarmEngine, access_control: Access, store: Store
+) -> None:
+    """Read what was before the start, before anybody is served."""
+    steps: Mapping[str, StepTerms] = {}
+    try:
+        steps = await schedules.runner.load()
+    except StoreUnavailableError as error:
+        log.warning("schedules from before the start cannot be read: none begins before", reason=str(error))
     try:
         dispatcher.site_limits.recover(await store.site_limits())
     except StoreUnavailableError as error:
         log.warning("limits of sites from before the start cannot be read", reason=str(error))
     try:
-        dispatcher.recover(await store.open_dispatches())
+        dispatcher.recover(await store.open_dispatches(), steps=steps)
     except StoreUnavailableError as error:
         # Agents report the setpoints in force; those that were still queued are lost.
         log.warning("dispatches from before the start cannot be read", reason=str(error))
+    if schedules.runner.is_loaded:
+        # Before agents report what they have of the steps that apply now.
+        await schedules.runner.run_due()
     await alarms.restore()
+    await access_control.agents.identities.load()

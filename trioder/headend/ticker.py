@@ -44,7 +44,9 @@ class Ticker:
         self._wall = wall
 
     async def run(self, tick_s: float) -> None:
-        """Tick every `tick_s` until cancelled; the first tick is immediate."""
+        """Tick every `tick_s` until cancelled, the first time at once; 0 for never."""
+        if tick_s == 0:
+            return
         last_s = trio.current_time()
         due_s = last_s
         while True:

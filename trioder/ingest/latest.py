@@ -3,6 +3,7 @@
 Older samples are in the store.
 """
 
+import math
 from array import array
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -17,6 +18,7 @@ Quality = Literal["good", "stale", "suspect", "bad", "synthesized"]
 _NONE, _SYNTHESIZED, _AGENT = 0, 1, 2
 _DOUBTFUL = frozenset({Code.SUSPECT, Code.BAD})
 _BEFORE_ALL_TIME = -(2**63)
+_AFTER_ALL_TIME = 2**63
 # Fewer assets are faster one by one.
 _SHORTEST_RUN = 8
 
@@ -81,14 +83,24 @@ class LatestState:
     they were made: backfill never overwrites a newer value, and a clock that was ahead hides nothing.
 
     Attributes:
+        version: changes with every change of any sample, of a session's assets and of the clock.
+        sample_versions: of each asset, the version of its latest sample. Read only.
         written: the assets written since their one follower emptied this; None while nobody follows.
     """
 
     def __init__(self, fleet: Fleet, *, stale_after_s: float = 12.0) -> None:
         self._fleet = fleet
         self.stale_after_s = stale_after_s
+        # At this age a sample is not stale yet, a millisecond later it is; despite the rounding of floats.
+        self._fresh_ms = math.floor(stale_after_s * 1000 + 1e-6)
+        self.version = 0
+        # Until when no sample becomes stale: never too late, it may be too early.
+        self._none_stale_until_ms = _BEFORE_ALL_TIME
+        self._stale_checked_ms = _BEFORE_ALL_TIME
+        self._stale_epoch = 0
         self.written: set[int] | None = None
         count = len(fleet.assets)
+        self.sample_versions = array("Q", bytes(8 * count))
         self._source = bytearray(count)
         self._quality = bytearray(count)
         # 1 where the latest sample was reported in the present session, 0 where it is from an older one.
@@ -114,14 +126,17 @@ class LatestState:
 
     def fleet_changed(self, change: FleetChange) -> None:
         """Extend the columns for added assets; forget the samples of retired ones."""
+        self.version += 1
         for key in change.retired:
+            self.sample_versions[key] = self.version
             self._source[key] = _NONE
             self._quality[key] = self._in_session[key] = 0
             self._trusted.pop(key, None)
         added = len(self._fleet.assets) - len(self._source)
         for flags in (self._source, self._quality, self._in_session):
             flags.extend(bytes(added))
-        for column in (self._ts_ms, self._made_ms, self._received_ms, self._agent_seq):
+        versions = self.sample_versions
+        for column in (self._ts_ms, self._made_ms, self._received_ms, self._agent_seq, versions):
             column.extend([0] * added)
         self._agent_made_ms.extend([_BEFORE_ALL_TIME] * added)
         for values in (
@@ -145,11 +160,15 @@ class LatestState:
 
     def begin_session(self, asset_keys: Iterable[int]) -> None:
         """A session begins: the latest samples of its assets are from an older one."""
+        self.version += 1
         for key in asset_keys:
             self._in_session[key] = 0
 
     def clock_stepped(self, by_ms: int) -> None:
         """The headend's clock was stepped by this (< 0 is back): no sample's age changes."""
+        self.version += 1
+        self.sample_versions[:] = array("Q", [self.version]) * len(self.sample_versions)
+        self._none_stale_until_ms = _BEFORE_ALL_TIME
         for column in (self._made_ms, self._received_ms):
             column[:] = array("q", [ms + by_ms for ms in column])
         for key, source in enumerate(self._source):
@@ -180,6 +199,8 @@ class LatestState:
             batch_seq: their position in the agent's outbox; None for single samples.
         """
         made_ms = min(received_ms, samples.ts_unix_ms if made_ms is None else made_ms)
+        self.version += 1
+        self._none_stale_until_ms = min(self._none_stale_until_ms, made_ms + self._fresh_ms)
         run = _run_of(samples.asset_keys) if len(samples.asset_keys) > 1 else None
         if run is not None:
             newer = (
@@ -204,6 +225,7 @@ class LatestState:
     def apply_synthesized(self, samples: Samples) -> None:
         """Apply samples of the headend's own model; only for assets that no agent drives."""
         now_ms = samples.ts_unix_ms
+        self.version += 1
         for row, key in enumerate(samples.asset_keys):
             self._write(key, row, samples, _SYNTHESIZED, made_ms=now_ms, received_ms=now_ms)
 
@@ -221,6 +243,7 @@ class LatestState:
         self._source[key] = source
         self._in_session[key] = source == _AGENT
         self._quality[key] = code
+        self.sample_versions[key] = self.version
         self._ts_ms[key] = samples.ts_unix_ms
         self._made_ms[key] = made_ms
         self._received_ms[key] = received_ms
@@ -241,6 +264,7 @@ class LatestState:
                 self._keep_trusted(key, code)
         if batch_seq is not None:
             self._agent_seq[run] = array("Q", [batch_seq]) * rows
+        self.sample_versions[run] = array("Q", [self.version]) * rows
         self._source[run] = bytes([_AGENT]) * rows
         self._quality[run] = samples.quality or bytes(rows)
         self._in_session[run] = b"\1" * rows
@@ -315,6 +339,32 @@ class LatestState:
             and self._age_s(key, now_ms) <= self.stale_after_s
         )
 
+    def stale_epoch(self, now_ms: int) -> int:
+        """A number that is another one once any sample has become stale by its age alone."""
+        if not self._stale_checked_ms <= now_ms <= self._none_stale_until_ms:
+            oldest_ms = now_ms - self._fresh_ms
+            fresh = (
+                made_ms
+                for made_ms, code, source in zip(self._made_ms, self._quality, self._source, strict=True)
+                if made_ms >= oldest_ms and source == _AGENT and code == Code.GOOD
+            )
+            self._none_stale_until_ms = min(fresh, default=_AFTER_ALL_TIME) + self._fresh_ms
+            self._stale_checked_ms = now_ms
+            self._stale_epoch += 1
+        return self._stale_epoch
+
+    def age_of(self, key: int) -> tuple[int, int]:
+        """When the asset's latest sample was made, by the headend's clock, and the code of its quality."""
+        return self._made_ms[key], self._quality[key]
+
+    def quality_at(self, code: int, age_s: float) -> Quality:
+        """The quality of a sample of this code and age."""
+        if code == Code.GOOD:
+            return "stale" if age_s > self.stale_after_s else "good"
+        if code == Code.SYNTHESIZED:
+            return "synthesized"
+        return "bad" if code == Code.BAD else "suspect"
+
     def quality(self, key: int, now_ms: int) -> Quality | None:
         """The quality of the asset's latest sample as of `now_ms`; None without one."""
         return None if self._source[key] == _NONE else self._quality_of(key, self._age_s(key, now_ms))
@@ -364,12 +414,7 @@ class LatestState:
         return max(0, now_ms - self._made_ms[key]) / 1000.0
 
     def _quality_of(self, key: int, age_s: float) -> Quality:
-        code = self._quality[key]
-        if code == Code.GOOD:
-            return "stale" if age_s > self.stale_after_s else "good"
-        if code == Code.SYNTHESIZED:
-            return "synthesized"
-        return "bad" if code == Code.BAD else "suspect"
+        return self.quality_at(self._quality[key], age_s)
 
 
 def _as_array(column: Sequence[float]) -> "array[float]":

@@ -8,6 +8,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 import click
@@ -32,6 +34,31 @@ class LogStream(Protocol):
 
     def isatty(self) -> bool:
         """Return whether it is a terminal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOutput:
+    """Where the log lines of the process go, for those that `log_lines` formats.
+
+    Attributes:
+        handler: writes the lines.
+        as_json: one JSON object a line; otherwise plain text.
+        colours: of plain text.
+    """
+
+    handler: logging.StreamHandler[LogStream]
+    as_json: bool
+    colours: bool
+
+    def write(self, text: str) -> None:
+        """Write whole lines in one piece; lines that cannot be written are lost."""
+        self.handler.acquire()
+        try:
+            with suppress(OSError, ValueError):
+                self.handler.stream.write(text)
+                self.handler.stream.flush()
+        finally:
+            self.handler.release()
 
 
 _RESET = "\x1b[0m"
@@ -63,7 +90,7 @@ def logging_options(command: Command) -> Command:
     return level(line_format(command))
 
 
-def configure_logging(*, level: str, format: LogFormat, stream: LogStream | None = None) -> None:  # noqa: A002  # the name of the option
+def configure_logging(*, level: str, format: LogFormat, stream: LogStream | None = None) -> LogOutput:  # noqa: A002  # the name of the option
     """Send every log line of the process to `stream`; safe to call again.
 
     Args:
@@ -73,11 +100,12 @@ def configure_logging(*, level: str, format: LogFormat, stream: LogStream | None
         stream: by default standard error.
     """
     stream = stream or sys.stderr
+    colours = format == "auto" and _wants_colours(stream)
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder()],
-            processors=_line_processors(format=format, colours=format == "auto" and _wants_colours(stream)),
+            processors=_line_processors(format=format, colours=colours),
         )
     )
     root = logging.getLogger()
@@ -96,6 +124,7 @@ def configure_logging(*, level: str, format: LogFormat, stream: LogStream | None
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    return LogOutput(handler=handler, as_json=format == "json", colours=colours)
 
 
 def _describe_dropped(handler: logging.Handler, lines: int) -> str:
@@ -143,24 +172,43 @@ class _ConsoleRenderer:
 
     def __call__(self, _logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
         level = str(event_dict.pop("level"))
-        head = self._paint(str(event_dict.pop("timestamp")), _DIM)
-        head += " " + self._paint(f"{level.upper():<8}", _LEVEL_COLOURS.get(level, ""))
-        head += " " + self._paint(f"{event_dict.pop('logger')}:", _DIM)
+        timestamp = str(event_dict.pop("timestamp"))
+        head = console_head(timestamp, level, str(event_dict.pop("logger")), colours=self._colours)
         message = _one_line(str(event_dict.pop("event", "")))
         blocks = [str(event_dict.pop(key)) for key in ("stack", "exception") if key in event_dict]
-        pairs = [f"{self._paint(_one_line(key), _CYAN)}={_value(value)}" for key, value in event_dict.items()]
+        pairs = [
+            f"{console_key(key, colours=self._colours)}={console_value(value)}"
+            for key, value in event_dict.items()
+        ]
         return "\n".join([" ".join([head, message, *pairs]), *blocks])
 
-    def _paint(self, text: str, colour: str) -> str:
-        return f"{colour}{text}{_RESET}" if self._colours and colour else text
+
+def console_head(timestamp: str, level: str, logger: str, *, colours: bool) -> str:
+    """Return how a plain line begins, up to its message."""
+    painted = [
+        _paint(timestamp, _DIM, colours=colours),
+        _paint(f"{level.upper():<8}", _LEVEL_COLOURS.get(level, ""), colours=colours),
+        _paint(f"{logger}:", _DIM, colours=colours),
+    ]
+    return " ".join(painted)
 
 
-def _one_line(text: str) -> str:
-    return text if text.isprintable() else repr(text)[1:-1]
+def console_key(key: str, *, colours: bool) -> str:
+    """Return the key of a pair."""
+    return _paint(_one_line(key), _CYAN, colours=colours)
 
 
-def _value(value: object) -> str:
+def console_value(value: object) -> str:
+    """Return the value of a pair: on one line, quoted where it could be read as several pairs."""
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
     return text if text.isprintable() and text and not set(text) & set(" \"'=") else repr(text)
+
+
+def _paint(text: str, colour: str, *, colours: bool) -> str:
+    return f"{colour}{text}{_RESET}" if colours and colour else text
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]

@@ -40,6 +40,7 @@ class OutputQueue:
         lines_dropped: since the start, including failed writes.
         describe: returns the notice, a whole line or nothing, for a number of dropped lines. Called on
             the writing thread.
+        before_flush: puts what others still buffer; called by `flush`, also in a signal handler.
 
     Raises:
         RuntimeError: the thread cannot be started.
@@ -49,6 +50,7 @@ class OutputQueue:
         self.descriptor = descriptor
         self.lines_dropped = 0
         self.describe: Callable[[int], str] = lambda lines: f"{lines} log lines dropped\n"
+        self.before_flush: Callable[[], None] = lambda: None
         self._max_bytes = max_bytes
         self._chunks: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -86,6 +88,7 @@ class OutputQueue:
             within_s: gives up after this long ...
             stalled_after_s: ... or after this long without any progress.
         """
+        self.before_flush()
         started_s = moved_s = time.monotonic()
         written_bytes = self._written_bytes
         while self._chunks or self._writing:

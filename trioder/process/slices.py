@@ -37,8 +37,8 @@ def run_at_once(steps: Steps[T]) -> T:
             return result
 
 
-async def run_in_slices(steps: Steps[T]) -> T:
-    """Run a computation with a checkpoint every 2 ms; none if it is shorter.
+async def run_in_slices(steps: Steps[T], *, slice_us: float = _SLICE_US) -> T:
+    """Run a computation with a checkpoint every 2 ms, or `slice_us`; none if it is shorter.
 
     *Cancellation*: closes the generator between two steps; changes made by then remain.
     """
@@ -50,7 +50,7 @@ async def run_in_slices(steps: Steps[T]) -> T:
             except StopIteration as end:
                 result: T = end.value
                 return result
-            if spent_us >= _SLICE_US:
+            if spent_us >= slice_us:
                 spent_us = 0.0
                 await trio.lowlevel.checkpoint()
     finally:

@@ -1,5 +1,6 @@
 """The client's side of a connection: a channel that calls are opened on."""
 
+import random
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,7 +30,8 @@ from trioder.rpc.peer import TlsRefusedError, peer_of
 from trioder.rpc.status import RpcError, StatusCode
 
 _DEFAULTS = ConnectionOptions()
-# Thousands of agents of one address shake hands in order when their server is back.
+# Thousands of agents of one address shake hands in order when their server is back. Up to twice as long where
+# that is spread: those who began together must not all lose their place at once.
 _HANDSHAKE_WITHIN_S = 60.0
 
 
@@ -151,19 +153,29 @@ class Channel:
 
 @asynccontextmanager
 async def open_channel(
-    stream: trio.abc.Stream, *, authority: str, options: ConnectionOptions = _DEFAULTS
+    stream: trio.abc.Stream,
+    *,
+    authority: str,
+    options: ConnectionOptions = _DEFAULTS,
+    rng: random.Random | None = None,
 ) -> AsyncIterator[Channel]:
     """Open a gRPC channel on a connected stream, which is closed at the end.
 
     The connection's tasks run in a nursery of this context. An exception of the body is raised as it is,
     without a group; a lost connection is reported by the calls.
 
+    Args:
+        stream: plain, or before its TLS handshake.
+        authority: of the calls.
+        options: of the connection.
+        rng: spreads the time after which a handshake is given up; None: it is the same for all.
+
     Raises:
         RpcError: the TLS handshake failed: UNAUTHENTICATED where the server refuses our certificate, which
             TLS 1.3 reports only to the first call; else UNAVAILABLE.
     """
     try:
-        with trio.fail_after(_HANDSHAKE_WITHIN_S):
+        with trio.fail_after(_HANDSHAKE_WITHIN_S * (1.0 if rng is None else rng.uniform(1.0, 2.0))):
             await peer_of(stream)
     except (TlsRefusedError, trio.TooSlowError, trio.BrokenResourceError) as refused:
         await trio.aclose_forcefully(stream)

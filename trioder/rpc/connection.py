@@ -239,9 +239,9 @@ class Connection:
     async def _next_slice(self, *, first: bool) -> None:
         if self._shares_slices():
             self._charge_buffers()
-            await self.budget.limits.next_slice()
+            await self.budget.limits.turns.next_slice()
         elif self.budget.unregistered:
-            await self.budget.limits.next_first_slice()
+            await self.budget.limits.turns.next_first_slice()
         elif not first:
             await trio.lowlevel.checkpoint()
 

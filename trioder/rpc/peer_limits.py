@@ -1,4 +1,4 @@
-"""Limits on what all peers of a server together may use: memory, connections, slices of work.
+"""Limits on what all peers of a server together may use: memory and connections.
 
 A peer is *unregistered* until a handler calls `ServerCall.register_peer`. The numbers and the reasons for
 them are in docs/decisions/peer-limits.md.
@@ -19,6 +19,7 @@ from trioder.rpc.options import PeerOptions
 from trioder.rpc.peer import Peer
 from trioder.rpc.refusals import Refusals
 from trioder.rpc.status import RpcError, StatusCode
+from trioder.rpc.turns import PeerTurns
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -28,7 +29,6 @@ CALL_BYTES = 4 * 1024
 # And with 600 handshakes that were half done, each 52 kB; longer chains of certificates take more.
 TLS_BYTES = 64 * 1024
 
-_HANDSHAKES_PER_ADDRESS = 128
 _SWEEP_EVERY_S = 0.25
 # An unregistered peer that others wait for is closed after so long without a byte from it.
 _SILENT_S = 5.0
@@ -134,7 +134,7 @@ class PeerBudget:
 
     async def next_handshake_step(self) -> None:
         """Wait for the slice of work in which the peer's last bytes are processed."""
-        await self.limits.next_handshake_step()
+        await self.limits.turns.next_handshake_step()
         # What it waited for us is no silence of the peer.
         self.last_received_s = trio.current_time()
 
@@ -189,6 +189,7 @@ class PeerLimits:
         used_bytes: what all peers hold now.
         connections: how many are open.
         refusals: connections and calls ended or refused, by reason.
+        turns: in which unregistered peers' work is done.
     """
 
     def __init__(self, options: PeerOptions | None = None) -> None:
@@ -196,6 +197,7 @@ class PeerLimits:
         self.used_bytes = 0
         self.connections = 0
         self.refusals = Refusals()
+        self.turns = PeerTurns()
         self._unregistered: dict[PeerBudget, None] = {}
         self._registered: dict[PeerBudget, None] = {}
         # No longer counted, and not closed yet.
@@ -203,11 +205,6 @@ class PeerLimits:
         self._addresses: dict[str, _Address] = {}
         self._unregistered_added = trio.Event()
         self._acceptors = trio.lowlevel.ParkingLot()
-        # By address; only those of which any is in progress.
-        self._handshakes: dict[str, trio.CapacityLimiter] = {}
-        self._slice = trio.Lock()
-        self._first_slice = trio.Lock()
-        self._handshake_step = trio.Lock()
 
     @property
     def registered_count(self) -> int:
@@ -237,23 +234,16 @@ class PeerLimits:
 
     @asynccontextmanager
     async def handshaking(self, budget: PeerBudget) -> AsyncIterator[None]:
-        """Wait for the peer's turn among those of its address; its TLS handshake is done in the block.
-
-        More at once would only make each take longer: a machine of thousands of agents does few at a time.
-        """
-        limiter = self._handshakes.setdefault(budget.address, trio.CapacityLimiter(_HANDSHAKES_PER_ADDRESS))
+        """Wait for the peer's turn among those of its address; its TLS handshake is done in the block."""
         # No time limit runs meanwhile.
         budget.queued = True
         try:
-            async with limiter:
+            async with self.turns.handshake(budget.address):
                 budget.queued = False
                 budget.begin_handshake()
                 yield
         finally:
             budget.queued = False
-            statistics = limiter.statistics()
-            if not statistics.borrowed_tokens and not statistics.tasks_waiting:
-                self._handshakes.pop(budget.address, None)
 
     @asynccontextmanager
     async def serving(
@@ -279,21 +269,6 @@ class PeerLimits:
             budget.charge_base(0)
             self.connections -= 1
             self._acceptors.unpark_all()
-
-    async def next_slice(self) -> None:
-        """Wait for the slice of work that all unregistered peers share, one a pass of the event loop."""
-        await _turn(self._slice)
-
-    async def next_first_slice(self) -> None:
-        """The same for what honest peers send until they are registered: others do not delay it.
-
-        Thousands of agents at once would otherwise all be registered in one pass.
-        """
-        await _turn(self._first_slice)
-
-    async def next_handshake_step(self) -> None:
-        """The same for the steps of TLS handshakes: newcomers do not delay those that have done theirs."""
-        await _turn(self._handshake_step)
 
     def mark_registered(self, budget: PeerBudget) -> None:
         """Move a budget to the registered ones."""
@@ -413,9 +388,3 @@ class PeerLimits:
 def unlimited_budget() -> PeerBudget:
     """The budget of a connection that only its own options bound."""
     return PeerBudget(limits=PeerLimits(PeerOptions(memory_bytes=1 << 62)), limited=False)
-
-
-async def _turn(lock: trio.Lock) -> None:
-    # Its release wakes the next one in the pass that follows.
-    async with lock:
-        pass

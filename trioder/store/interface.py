@@ -7,8 +7,9 @@ from trioder.domain.access import EVERYTHING, AuditRecord, IdentityBinding, Past
 from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, EventRecord, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample, Samples
+from trioder.domain.telemetry import PastSample, Samples, TelemetryBucket
 from trioder.store.records import PastSession, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
 
@@ -55,6 +56,27 @@ class Queries(Protocol):
         scope: Scope = EVERYTHING,
     ) -> Sequence[PastSample]:
         """Return the newest `limit` samples of an asset in [start_ms, end_ms), newest first."""
+
+    async def history_buckets(
+        self,
+        asset: Asset,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[TelemetryBucket]:
+        """Aggregate an asset's samples in [start_ms, end_ms) by periods; the newest `limit`, newest first.
+
+        Args:
+            asset: whose samples.
+            resolution_s: of a period; divides a day, and periods are multiples of it since the Unix epoch.
+            start_ms: a multiple of it ...
+            end_ms: ... and a later one.
+            limit: periods without samples are omitted.
+            scope: see above.
+        """
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """Return the times of the newest samples reported by agents, by asset id, oldest first.
@@ -111,6 +133,20 @@ class Queries(Protocol):
 
     async def events(self, which: EventFilter, *, limit: int) -> Sequence[PastEvent]:
         """Return the newest `limit` events that match, newest first."""
+
+    async def schedules(self) -> Sequence[Schedule]:
+        """Return all schedules, oldest first, for the headend's start."""
+
+    async def last_occurrences(self, *, now_ms: int) -> Sequence[Occurrence]:
+        """Return the newest occurrence of each schedule and all that run, for the headend's start.
+
+        One that was missed, and starts after `now_ms`, was missed by a wrong clock: it does not count.
+        """
+
+    async def occurrences(
+        self, schedule_id: str, *, after_ms: int, before_ms: int, limit: int, scope: Scope = EVERYTHING
+    ) -> Sequence[Occurrence]:
+        """Return the recorded occurrences of a schedule that start in [after_ms, before_ms), oldest first."""
 
 
 class Store(Queries, Protocol):
@@ -182,6 +218,18 @@ class Store(Queries, Protocol):
 
     def record_event(self, event: EventRecord) -> None:
         """Record an event; likewise."""
+
+    def record_schedule(self, schedule: Schedule) -> None:
+        """Record the present state of a schedule; likewise."""
+
+    def record_occurrence(self, occurrence: Occurrence) -> None:
+        """Record the present state of an occurrence; likewise.
+
+        It is never written after a dispatch that is recorded later.
+        """
+
+    async def wait_recorded(self, occurrence: Occurrence) -> bool:
+        """Wait until an occurrence is written; False when the database is away. May take long."""
 
     def fleet_changed(self) -> None:
         """The fleet was reloaded: mirror it before anything that refers to it is written."""

@@ -15,8 +15,9 @@ from trioder.domain.access import (
 from trioder.domain.alarms import Alarm, EventFilter, EventRecord, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample, Samples
+from trioder.domain.telemetry import PastSample, Samples, TelemetryBucket
 from trioder.store.interface import StoreHealth, StoreListener
 from trioder.store.records import NOTHING_COMMITTED, PastSession, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
@@ -102,6 +103,16 @@ class NoneStore:
         self._events_recorded += 1
         self._events.append(PastEvent(number=self._events_recorded, event=event))
 
+    def record_schedule(self, schedule: Schedule) -> None:
+        """Discard it: the headend remembers it for as long as it runs."""
+
+    def record_occurrence(self, occurrence: Occurrence) -> None:
+        """Discard it: the headend keeps the newest."""
+
+    async def wait_recorded(self, occurrence: Occurrence) -> bool:  # noqa: ARG002  # the interface's
+        """Return at once: there is no database."""
+        return False
+
     def fleet_changed(self) -> None:
         """Do nothing."""
 
@@ -118,6 +129,10 @@ class NoneStore:
         return ()
 
     async def history(self, *_asset: object, **_query: object) -> Sequence[PastSample]:
+        """Return none."""
+        return ()
+
+    async def history_buckets(self, *_asset: object, **_query: object) -> Sequence[TelemetryBucket]:
         """Return none."""
         return ()
 
@@ -174,3 +189,15 @@ class NoneStore:
     async def events(self, which: EventFilter, *, limit: int) -> Sequence[PastEvent]:
         """Return what is kept."""
         return list(islice(filter(which.matches, reversed(self._events)), limit))
+
+    async def schedules(self) -> Sequence[Schedule]:
+        """Return none."""
+        return ()
+
+    async def last_occurrences(self, **_query: object) -> Sequence[Occurrence]:
+        """Return none."""
+        return ()
+
+    async def occurrences(self, *_schedule_id: object, **_query: object) -> Sequence[Occurrence]:
+        """Return none."""
+        return ()

@@ -8,10 +8,10 @@ import signal
 import sys
 from pathlib import Path
 
-from trioder.access import __main__, directory, document
+from trioder.access import __main__, private_files
 
 left = int(sys.argv[1])
-put_in_place = document.put_in_place
+put_in_place = private_files.put_in_place
 
 
 def put_or_die(new: Path, path: Path) -> None:
@@ -24,7 +24,5 @@ def put_or_die(new: Path, path: Path) -> None:
     left -= 1
 
 
-# Where each module has it.
-document.put_in_place = put_or_die
-directory.put_in_place = put_or_die
+private_files.put_in_place = put_or_die
 __main__.main(sys.argv[3:])

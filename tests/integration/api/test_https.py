@@ -137,6 +137,23 @@ async def test_a_handshake_has_a_time_limit(
         assert "took too long" in await refused(port, logs)
 
 
+async def test_a_failed_handshake_is_reported_where_refusals_are_recorded(
+    tls: ServerTls, logs: list[dict[str, object]]
+) -> None:
+    reported: list[tuple[str, str]] = []
+    async with open_port(tls=tls, tls_refused=lambda *refused: reported.append(refused)) as port:
+        async with await port.connect() as stream:
+            own = stream.socket.getsockname()
+            await stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
+            await read_all(stream)
+        while not reported:
+            await trio.sleep(0.01)
+    [(address, reason)] = reported
+    assert address == f"{own[0]}:{own[1]}"
+    assert reason
+    assert not [entry for entry in logs if entry.get("event") == "peer refused"]
+
+
 async def test_a_port_check_without_a_byte_is_no_failed_handshake(
     tls: ServerTls, client: ssl.SSLContext, logs: list[dict[str, object]]
 ) -> None:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import httpx2
@@ -53,6 +54,31 @@ async def test_a_user_reads_dispatches_and_reads_again() -> None:
                 setpoint_mw = latest.json()["setpoint_mw"]
             await trio.sleep(0.02)
         assert "trioder_dispatches_queued_total 1.0" in (await client.get("/metrics")).text
+
+
+async def test_a_schedule_dispatches_by_the_clock() -> None:
+    async with open_client(make_fleet()) as client:
+        asset_id = (await client.get("/assets", params={"limit": 1})).json()[0]["id"]
+        start = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+        body = {
+            "asset_id": asset_id,
+            "start": start.isoformat(),
+            "steps": [{"duration_s": 1, "mw": 5}, {"duration_s": 60, "mw": -3}],
+        }
+        response = await client.post("/schedules", json=body)
+        assert response.status_code == 201
+        setpoints_mw: list[float] = []
+        while -3 not in setpoints_mw:
+            latest = await client.get(f"/telemetry/{asset_id}")
+            if latest.status_code == 200:
+                setpoints_mw.append(latest.json()["setpoint_mw"])
+            await trio.sleep(0.02)
+        assert [mw for mw, before in zip(setpoints_mw, [0, *setpoints_mw], strict=False) if mw != before] == [
+            5,
+            -3,
+        ]
+        [occurrence] = (await client.get(f"/schedules/{response.json()['schedule_id']}/occurrences")).json()
+        assert [step["number"] for step in occurrence["steps"]] == [0, 1]
 
 
 async def test_a_large_fleet_is_sent_in_chunks() -> None:

@@ -16,14 +16,14 @@ from tests.unit.headend.stores import SlowStore
 from trioder.access.document import AccessDocument, AgentEntry, CertificateEntry
 from trioder.access.table import AccessTable
 from trioder.api.context import Headend
-from trioder.domain.access import AuditRecord, IdentityBinding
+from trioder.domain.access import AuditRecord, IdentityBinding, IdentityClaim
 from trioder.domain.dispatch import DispatchRequest
 from trioder.domain.fleet import Fleet, Site
 from trioder.domain.telemetry import Samples
 from trioder.gateway.sessions import Session
 from trioder.headend.service import open_headend
 from trioder.process.wall_time import WallClock
-from trioder.rpc import connect, open_channel, serve_rpc
+from trioder.rpc import StatusCode, connect, open_channel, serve_rpc
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.records import SessionRecord
 from trioder.wire import agent_link_pb2 as pb
@@ -34,6 +34,7 @@ TRUST_DOMAIN = "example.org"
 VICTIM, ATTACKER, RIVAL = "victim", "attacker", "rival"
 VICTIM_ASSET, ATTACKER_ASSET, RIVAL_ASSET, SPARE_ASSET = range(4)
 VICTIM_BOX = "victim's outbox"
+BOX = "box"
 ALPHA_SITE, BETA_SITE = (str(UUID(int=number, version=4)) for number in (0xA, 0xB))
 
 
@@ -172,7 +173,7 @@ class Victim:
         assert self._headend.sessions.session_of(VICTIM_ASSET) is self.session
         assert self.session.end is None
         made = self._headend.dispatcher.dispatch(
-            DispatchRequest(asset_id=asset_id(VICTIM_ASSET), mw=1.0, duration_s=60)
+            DispatchRequest(asset_id=asset_id(VICTIM_ASSET), mw=1.0, duration_s=60, tenant="alpha")
         )
         before_seq = self.acknowledged_seq
         with trio.fail_after(5):
@@ -280,3 +281,20 @@ async def open_identities_rig(
                 headend=headend, access=table, store=store, authority=authority, port=port, nursery=nursery
             )
             nursery.cancel_scope.cancel()
+
+
+async def opened(agent: ScriptedAgent, message: pb.AgentToHeadend) -> SessionGrant:
+    await agent.send(message)
+    grant = await agent.receive()
+    assert isinstance(grant, SessionGrant)
+    return grant
+
+
+async def refused(agent: ScriptedAgent, message: pb.AgentToHeadend) -> tuple[StatusCode, str]:
+    await agent.send(message)
+    refusal = await agent.refusal()
+    return refusal.status, refusal.message
+
+
+def bound(claim: IdentityClaim, value: str, agent: str, *, tenant: str = "alpha") -> IdentityBinding:
+    return IdentityBinding(claim=claim, value=value, identity=uri(agent, tenant=tenant))

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 
 import grpc
-import pytest
 import trio
 
 from tests.certificates import HOST, Certified, TestAuthority
@@ -22,11 +21,6 @@ from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.service import AGENT_LINK_STREAM
 
 FORGED = "forged"
-
-
-@pytest.fixture(scope="module")
-def authority() -> TestAuthority:
-    return TestAuthority()
 
 
 def forge(port: int, authority: TestAuthority, certified: Certified | None, *, agent: str) -> str:

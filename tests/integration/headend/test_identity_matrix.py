@@ -141,11 +141,6 @@ def peers(authority: TestAuthority) -> dict[str, Peer]:
 PEERS = tuple(peers(TestAuthority()))
 
 
-@pytest.fixture(scope="module")
-def authority() -> TestAuthority:
-    return TestAuthority()
-
-
 @pytest.mark.parametrize("attack_name", ATTACKS)
 @pytest.mark.parametrize("peer_name", PEERS)
 async def test_only_the_right_ones_pass_and_the_victim_never_notices(

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -78,7 +79,7 @@ async def running(
             said = b""
             while b"headend ready" not in said:
                 said += await process.stderr.receive_some()
-            yield process, dict(re.findall(r"(http|grpc)_addr=(\S+)", said.decode()))
+            yield process, dict(re.findall(r"(http|grpc)_addr\W+([\w.:]+)", said.decode()))
         finally:
             process.kill()
             with trio.move_on_after(5, shield=True):
@@ -185,3 +186,20 @@ async def test_rest_answers_only_for_the_hosts_that_are_named(fleet_file: Path) 
 async def test_a_host_that_is_none_is_named(fleet_file: Path) -> None:
     said = await refused(variables(fleet_file, HEADEND_HTTP_HOSTS="localhost,http://x"))
     assert "'http://x' is not a host" in said
+
+
+@pytest.mark.parametrize(("scope", "logged"), [("all", ["/health", "/nowhere"]), ("errors", ["/nowhere"])])
+async def test_the_last_requests_are_logged_before_it_ends(
+    fleet_file: Path, scope: str, logged: list[str]
+) -> None:
+    env = variables(fleet_file, ACCESS_LOG=scope, LOG_FORMAT="json")
+    async with running(env) as (process, addresses):
+        await health(addresses["http"])
+        with pytest.raises(HTTPError, match="404") as unknown:
+            await trio.to_thread.run_sync(urlopen, f"http://{addresses['http']}/nowhere")
+        unknown.value.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        said = b"".join([part async for part in process.stderr])
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert [line["path"] for line in lines if line["event"] == "request"] == logged

@@ -1,5 +1,6 @@
 """An emergency stop and deferred dispatches outlast a headend that is killed: real agent, real database."""
 
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -67,3 +68,34 @@ async def test_a_stop_holds_over_a_kill_until_it_is_resumed(tmp_path: Path) -> N
             assert (answer["assets"], answer["dispatched"]) == (2, 2)
             await again.until(f"/telemetry/{DRIVEN.id}", lambda _, row: row["setpoint_mw"] == 5.0)
             await again.until(f"/telemetry/{SYNTHESIZED.id}", lambda _, row: row["setpoint_mw"] == 2.0)
+
+
+async def test_a_stop_while_the_database_is_away_is_obeyed_and_recorded_later(tmp_path: Path) -> None:
+    async with open_system(tmp_path) as system:
+        await system.start_agent()
+        await post(system, "/dispatch?wait=ack", {"asset_id": DRIVEN.id, "mw": 5.0})
+        await system.until(f"/telemetry/{DRIVEN.id}", lambda _, row: row["current_mw"] == 5.0)
+        processes = system.processes
+        watchdog = processes.pids(containing="watchdog.py")
+        hanging = set(processes.pids(containing="postgres")).difference(watchdog)
+        for pid in hanging:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            await system.until("/health", lambda _, health: health["db_backlog_rows"] > 0)
+            with trio.fail_after(3):
+                [stop] = (await post(system, "/stop", {"fleet": True}))["stops"]
+                await system.until(f"/telemetry/{DRIVEN.id}", lambda _, row: row["current_mw"] == 0.0)
+        finally:
+            for pid in hanging:
+                os.kill(pid, signal.SIGCONT)
+        url = DataFolder.below(system.folder / "state").url
+        query = "SELECT dispatch_id::text FROM dispatches WHERE priority = 'emergency' AND living"
+        while run_sql(url, query) != [(stop["dispatch_id"],)]:
+            await trio.sleep(0.05)
+        await system.headend.stop(signal.SIGKILL)
+        async with restarted(system) as again:
+            # Before an agent is there: whatever it is sent comes after it.
+            late = await post(again, "/dispatch", {"asset_id": DRIVEN.id, "mw": 2.0})
+            assert late["delivery"] == "deferred"
+            assert (await post(again, "/resume", {"fleet": True}))["dispatched"] == 1
+            await again.until(f"/telemetry/{DRIVEN.id}", lambda _, row: row["setpoint_mw"] == 2.0)

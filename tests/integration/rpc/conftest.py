@@ -1,4 +1,4 @@
-"""Our server and grpcio's, on real sockets."""
+"""Our server and grpcio's, on real sockets; certificates for them."""
 
 import subprocess
 import sys
@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import structlog
 import trio
 
+from tests.integration.rpc.tls_rig import Files
+from tests.unit.access.certificates import Authority
 from tests.unit.rpc.probe import DEFAULTS, Probe
+from trioder.access.tls import ClientTls, ServerTls
 from trioder.rpc import ConnectionOptions, Services, serve_rpc
 
 PEER = Path(__file__).with_name("grpcio_peer.py")
@@ -101,3 +105,29 @@ def grpcio_server() -> Iterator[GrpcioServer]:
     server = GrpcioServer()
     yield server
     server.close()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    authority = Authority(tmp_path)
+    return Files(
+        authority,
+        authority.issue("localhost", "127.0.0.1", file="server"),
+        authority.issue("agent-7.example", file="agent"),
+    )
+
+
+@pytest.fixture
+def server_tls(files: Files) -> ServerTls:
+    return ServerTls(*files.server, files.authority.file)
+
+
+@pytest.fixture
+def client_tls(files: Files) -> ClientTls:
+    return ClientTls(*files.agent, files.authority.file)
+
+
+@pytest.fixture
+def logs() -> Iterator[list[dict[str, object]]]:
+    with structlog.testing.capture_logs() as entries:
+        yield entries  # type: ignore[misc]

@@ -26,7 +26,7 @@ SHORT_INGEST = (
     "--single-samples",
     "5",
     "--seconds",
-    "0.5",
+    "0.2",
     "--rounds",
     "1",
 )
@@ -133,7 +133,18 @@ async def test_dispatch_reports_when_setpoints_were_answered_applied_and_acknowl
         assert group["POST answered, of"] == group["POST to acknowledged, of"] == 2
 
 
-async def test_rest_reports_requests_per_second_beside_an_empty_handler(tmp_path: Path) -> None:
+async def test_stop_reports_when_all_have_acknowledged_the_stop_and_the_resume(tmp_path: Path) -> None:
+    arguments = ("stop", "--assets", "20", "--agents", "2", "--tick-s", "0.5", "--repeats", "2")
+    async with running(tmp_path, *arguments) as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        case = script.figures()["cases"]["20 assets"]
+        for path in ("/stop", "/resume"):
+            assert case[f"POST {path} answered, of"] == case[f"POST {path} to acknowledged by all, of"] == 2
+            assert case[f"POST {path} to acknowledged by all, p50, ms"] > 0
+
+
+async def test_rest_reports_requests_and_rows_per_second_beside_stub_servers(tmp_path: Path) -> None:
     arguments = (
         *("rest", "--assets", "50", "--site-assets", "10", "--clients", "2"),
         *("--rounds", "2", "--seconds", "0.3"),
@@ -142,11 +153,27 @@ async def test_rest_reports_requests_per_second_beside_an_empty_handler(tmp_path
         assert await script.process.wait() == 0, script.text()
         assert script.pids() == []
         assert "| requests/s" in script.text()
-        empty, one, site = script.figures()["cases"].values()
-        assert (empty["/ empty handler"], empty["bytes of a response's body"]) == (1.0, 2)
-        assert min(target["requests/s"] for target in (one, site)) > 0
-        # The response for a site is ten of one asset's.
-        assert 9 < site["bytes of a response's body"] / one["bytes of a response's body"] < 11
+        cases = script.figures()["cases"]
+        assert (
+            cases["empty handler"]["/ empty handler"] == cases["bare connection"]["/ bare connection"] == 1.0
+        )
+        assert min(case["requests/s"] for case in cases.values()) > 0
+        for target, rows in (("/telemetry?site_id=", 10), ("/telemetry", 50), ("/assets", 50)):
+            per_request = cases[target]["rows/s"] / cases[target]["requests/s"]
+            assert per_request == pytest.approx(rows)
+            assert 350 * rows < cases[target]["bytes of a response"] < 600 * rows
+        assert cases["/assets, 304"]["bytes of a response"] < 300
+
+
+async def test_history_reports_how_long_a_range_of_one_asset_takes(tmp_path: Path) -> None:
+    arguments = ("history", "--assets", "2", "--days", "2", "--step-s", "600", "--requests", "2")
+    async with running(tmp_path, *arguments) as script:
+        assert await script.process.wait() == 0, script.text()
+        assert script.pids() == []
+        samples, summaries = script.figures()["cases"].values()
+        assert samples["rows in the table"] == summaries["rows in the table"] == 2 * 2 * 144
+        assert samples["periods in the response"] == summaries["periods in the response"] == 2 * 96
+        assert min(case["GET history, p50, ms"] for case in (samples, summaries)) > 0
 
 
 async def test_pulse_reports_how_late_the_pulses_were(tmp_path: Path) -> None:
@@ -233,7 +260,7 @@ async def test_stream_reports_what_its_clients_have_received(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_stop_in_the_middle_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
-    async with running(tmp_path, *SHORT_INGEST, "--seconds", "3") as script:
+    async with running(tmp_path, *SHORT_INGEST, "--seconds", "1") as script:
         await until(lambda: script.pids("scripts.benchmarks.generator") != [], every_s=0.2)
         # A terminal's Ctrl-C goes to the whole group.
         os.killpg(script.process.pid, number)

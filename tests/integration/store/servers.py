@@ -82,7 +82,8 @@ def run_server(state_dir: Path) -> Iterator[str]:
 def own_database(server_url: str) -> Iterator[str]:
     """Make an empty database on the server, and drop it afterwards."""
     name = f"test_{secrets.token_hex(6)}"
-    run_sql(server_url, f"CREATE DATABASE {name}")
+    # Copies files instead of writing each of their pages to the log: a third of the work.
+    run_sql(server_url, f"CREATE DATABASE {name} STRATEGY FILE_COPY")
     try:
         yield in_database(server_url, name)
     finally:

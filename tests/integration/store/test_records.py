@@ -26,8 +26,8 @@ from trioder.domain.dispatch import (
 )
 from trioder.process.wall_time import WallClock
 from trioder.store.postgres import open_postgres_store
+from trioder.store.postgres.pending_records import PendingSession
 from trioder.store.postgres.pg_connection import open_pg_connection
-from trioder.store.postgres.record_queue import PendingSession
 from trioder.store.postgres.record_writes import write_records
 from trioder.store.records import SessionRecord
 

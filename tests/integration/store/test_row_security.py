@@ -94,6 +94,17 @@ async def test_samples_without_their_assets_are_hidden_as_well(url: str) -> None
         reader_sees(url, f"SELECT * FROM {partition}", EVERYTHING)
 
 
+async def test_summaries_are_hidden_as_their_samples_are(url: str) -> None:
+    run_sql(url, "CREATE TABLE summaries PARTITION OF telemetry_5m DEFAULT")
+    run_sql(
+        url,
+        "INSERT INTO telemetry_5m (bucket, asset_key, samples, good, worst) "
+        "SELECT now(), asset_key, 1, 1, 0 FROM asset_versions",
+    )
+    for scope, count in ((NORTH, 3), (NORTH_AT_A, 2), (EAST, 0), (EVERYTHING, 5), (None, 0)):
+        assert reader_sees(url, "SELECT count(*) FROM telemetry_5m", scope) == [(count,)]
+
+
 async def test_a_transaction_that_had_a_tenant_leaves_none_behind(url: str) -> None:
     # The setting is then an empty text, as is the tenant of some audit records.
     with psycopg.connect(url, autocommit=True) as connection:

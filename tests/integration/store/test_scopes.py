@@ -102,6 +102,11 @@ async def test_reads_return_what_lies_in_the_scope(store: PostgresStore) -> None
         for number, each in enumerate(ASSETS, start=1):
             past = await store.history(each, limit=9, scope=scope)
             assert len(past) == (number in assets)
+            hour_ms = 1_800_000_000_000
+            buckets = await store.history_buckets(
+                each, resolution_s=3600, start_ms=hour_ms, end_ms=hour_ms + 3_600_000, limit=9, scope=scope
+            )
+            assert len(buckets) == (number in assets)
             retired = await store.find_retired_asset(each.id, scope=scope)
             assert (retired is not None) == (number in assets and number > 3)
         for name in RECORDS:

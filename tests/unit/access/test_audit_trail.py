@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import trio
 
-from trioder.access.audit import MAX_CALLERS, MAX_RECORDS, MAX_RECORDS_A_CALLER, WINDOW_S, AuditTrail
+from trioder.access.audit import (
+    MAX_CALLERS,
+    MAX_CHANGES,
+    MAX_RECORDS,
+    MAX_RECORDS_A_CALLER,
+    WINDOW_S,
+    AuditTrail,
+)
+from trioder.access.table import AccessChange
 from trioder.domain.access import AuditRecord
 from trioder.process.wall_time import WallClock
 
@@ -33,6 +41,17 @@ async def test_commands_are_all_recorded() -> None:
     assert records == [command] * 1_000
 
 
+async def test_of_very_many_changes_of_the_access_file_the_first_are_recorded_and_the_rest_counted() -> None:
+    trail, records = open_trail()
+    changes = [AccessChange(action="agent.grant", target=f"a{n}", tenant="t") for n in range(200_000)]
+    changes += [AccessChange(action="token.create", target="console", tenant="t")]
+    trail.access_changed(changes)
+    *each, last = records
+    assert [record.target for record in each] == [f"a{n}" for n in range(MAX_CHANGES)]
+    assert (last.action, last.tenant, last.outcome) == ("access_file.change", "*", "ok")
+    assert last.reason == ("199001 more changes in the same file: 199000 agent.grant, 1 token.create")
+
+
 async def test_further_refusals_of_a_caller_are_one_record_with_their_number(autojump_clock: object) -> None:
     trail, records = open_trail()
     async with trio.open_nursery() as nursery:
@@ -49,6 +68,16 @@ async def test_further_refusals_of_a_caller_are_one_record_with_their_number(aut
         trail.refused(REFUSED)
         assert records[-1] == REFUSED
         nursery.cancel_scope.cancel()
+
+
+async def test_failed_handshakes_of_one_address_are_recorded_within_the_bound() -> None:
+    trail, records = open_trail()
+    for number in range(100):
+        trail.handshake_refused(f"10.0.0.1:{number}", "the peer does not trust the CA")
+    assert len(records) == MAX_RECORDS_A_CALLER
+    assert {(one.action, one.outcome, one.reason) for one in records} == {
+        ("rest.connect", "refused", "the peer does not trust the CA")
+    }
 
 
 async def test_what_is_counted_is_recorded_at_the_end(autojump_clock: object) -> None:

@@ -25,7 +25,6 @@ from trioder.process.rfc3339 import format_ms, parse_ms
 
 A1 = AgentRequest(agent="a1", tenant="alpha", site_ids=(SITE,))
 IDENTITY = AgentIdentity(trust_domain="example.org", tenant="alpha", agent="a1")
-SOON_MS = int(datetime.now(UTC).timestamp() * 1000)
 
 
 @pytest.fixture
@@ -37,6 +36,10 @@ def directory(tmp_path: Path) -> AccessDirectory:
 
 def serials(directory: AccessDirectory) -> list[str]:
     return [entry.serial for entry in read_document(directory.path).certificates]
+
+
+def now_ms() -> int:
+    return int(datetime.now(UTC).timestamp() * 1000)
 
 
 def der_of(path: Path) -> bytes:
@@ -51,6 +54,31 @@ def test_keys_and_the_access_file_can_be_read_by_their_owner_only(directory: Acc
     keys = [*directory.folder.glob("**/*.key"), directory.path]
     assert len(keys) == 4
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
+
+
+def test_a_folder_with_other_files_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("a project")
+    tmp_path.chmod(0o755)
+    with pytest.raises(AccessError, match=r"has other files: README\.md; .* must be one of its own"):
+        AccessDirectory(tmp_path, user="ann").initialise("example.org")
+    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_an_empty_folder_is_used_as_it_is_and_what_is_made_in_it_is_private(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    AccessDirectory(tmp_path, user="ann").initialise("example.org")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert modes.pop(CA_CERTIFICATE) == 0o644
+    assert set(modes.values()) == {0o600, 0o700}
+
+
+def test_what_a_killed_command_has_left_is_no_other_file(tmp_path: Path) -> None:
+    for name in (".lock", "ca.key", "access.json.new"):
+        (tmp_path / name).touch()
+    AccessDirectory(tmp_path, user="ann").initialise("example.org")
+    assert (tmp_path / CA_CERTIFICATE).exists()
 
 
 def test_an_authority_is_never_overwritten(directory: AccessDirectory) -> None:
@@ -204,7 +232,7 @@ def test_no_certificate_outlives_the_authority(directory: AccessDirectory) -> No
     (files,) = directory.issue_agents([A1])
     assert (
         timedelta(days=99)
-        < timedelta(milliseconds=parse_ms(files.expires_at) - SOON_MS)
+        < timedelta(milliseconds=parse_ms(files.expires_at) - now_ms())
         <= timedelta(days=100, minutes=10)
     )
     with pytest.raises(AccessError, match=r"--days is 101; the CA expires at .*, in (99|100) days"):
@@ -276,15 +304,15 @@ def test_a_token_is_random_and_only_its_digest_is_on_file(directory: AccessDirec
     assert one.startswith("trd_")
     assert len(one) == len("trd_") + 43
     assert one.removeprefix("trd_") not in directory.path.read_text()
-    assert AccessTable(read_document(directory.path)).authenticate(one, now_ms=SOON_MS).name == "one"
+    assert AccessTable(read_document(directory.path)).authenticate(one, now_ms=now_ms()).name == "one"
 
 
 def test_a_token_expires(directory: AccessDirectory) -> None:
     secret = directory.create_token("one", role="viewer", tenant="alpha", expires_days=1)
     table = AccessTable(read_document(directory.path))
-    table.authenticate(secret, now_ms=SOON_MS + 86_000_000)
+    table.authenticate(secret, now_ms=now_ms() + 86_000_000)
     with pytest.raises(TokenError, match="expired"):
-        table.authenticate(secret, now_ms=SOON_MS + 88_000_000)
+        table.authenticate(secret, now_ms=now_ms() + 88_000_000)
 
 
 @pytest.mark.parametrize(
@@ -312,9 +340,9 @@ def test_the_name_of_a_revoked_token_can_be_used_again(directory: AccessDirector
     assert [token_state(entry) for entry in read_document(directory.path).tokens] == ["revoked"]
     new = directory.create_token("one", role="viewer", tenant="alpha")
     table = AccessTable(read_document(directory.path))
-    assert table.authenticate(new, now_ms=SOON_MS).name == "one"
+    assert table.authenticate(new, now_ms=now_ms()).name == "one"
     with pytest.raises(TokenError):
-        table.authenticate(old, now_ms=SOON_MS)
+        table.authenticate(old, now_ms=now_ms())
 
 
 def test_an_unknown_token_cannot_be_revoked(directory: AccessDirectory) -> None:

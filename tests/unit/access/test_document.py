@@ -55,6 +55,12 @@ def test_a_missing_file_says_how_to_make_one(path: Path) -> None:
         (b"\xff\xfe", "malformed"),
         (b'{"version": 1, "trust_domain": "\xff"}', "utf-8"),
         (b"[]", "Expected `object`, got `array`"),
+        (b"{}", "version is missing; it must be 1"),
+        (b'{"version": 1, "tokens": [], "tokens": []}', "the key 'tokens' is given more than once"),
+        (
+            b'{"version": 1, "agents": [{"tenant": "a", "agent": "a1", "tenant": "b"}]}',
+            "the key 'tenant' is given more than once in one object",
+        ),
         (b'{"version": 2}', "version is 2; this version of trioder knows 1"),
         (b'{"token": []}', "unknown field `token`"),
         (b'{"tokens": [{"name": "x", "sha256": 1}]}', r"\$\.tokens\[0\]\.sha256"),

@@ -233,11 +233,13 @@ class Tenants:
     Attributes:
         dispatch_ids: of a dispatch in memory, by tenant.
         alarm_ids: of an open alarm, by tenant.
+        schedule_ids: of an active schedule, by tenant.
     """
 
     rest: Rest
     dispatch_ids: dict[str, str]
     alarm_ids: dict[str, str]
+    schedule_ids: dict[str, str]
     _ports: Any
 
     async def raw(self, method: str, path: str, *, secret: str | None, **options: Any) -> Response:
@@ -275,7 +277,33 @@ class Tenants:
             stored_id(tenant),
             self.dispatch_ids[tenant],
             self.alarm_ids[tenant],
+            *([self.schedule_ids[tenant]] if tenant in self.schedule_ids else []),
         }
+
+
+# When the schedules of `add_schedules` first begin.
+FIRST_START = "2026-01-02T18:00:00Z"
+
+
+async def add_schedules(tenants: Tenants) -> None:
+    """Give each tenant a daily schedule of its first asset."""
+    for tenant in TENANTS:
+        body = {
+            "asset_id": asset_ids(tenant)[0],
+            "start": FIRST_START,
+            "recurrence": "FREQ=DAILY",
+            "mw": 1.0,
+            "duration_s": 60,
+        }
+        status, made = await tenants.ask(
+            "POST",
+            "/schedules",
+            secret=secret_of("operator", tenant),
+            data=msgspec.json.encode(body),
+            headers={"content-type": "application/json"},
+        )
+        assert status == 201, made
+        tenants.schedule_ids[tenant] = made["schedule_id"]
 
 
 async def first_events(rest: Rest, path: str, *, peer: str, **options: Any) -> Response:
@@ -297,7 +325,7 @@ async def open_tenants(*, options: RestOptions | None = None) -> AsyncIterator[T
         access=tenants_table(),
         options=options or RestOptions(limits=NO_LIMITS),
     ) as rest:
-        tenants = Tenants(rest=rest, dispatch_ids={}, alarm_ids={}, _ports=count(1))
+        tenants = Tenants(rest=rest, dispatch_ids={}, alarm_ids={}, schedule_ids={}, _ports=count(1))
         for tenant in TENANTS:
             rest.connect(*keys_of(tenant), agent_id=f"agent of {tenant}")
             rest.report(*keys_of(tenant))

@@ -172,6 +172,9 @@ async def test_whoami_shows_what_the_token_authenticates(autojump_clock: object)
 class OneUser:
     """Verifies the tokens of an issuer that has one user."""
 
+    def verified(self, token: str, *, now_ms: int) -> Principal | None:
+        return None
+
     async def authenticate(self, token: str, *, now_ms: int) -> Principal:
         await trio.sleep(1)
         match token:
@@ -259,6 +262,21 @@ async def test_requests_of_a_principal_are_limited(autojump_clock: object) -> No
         assert (await tenants.raw("GET", "/assets", secret=secret_of("viewer", "beta"))).status_code == 200
         await trio.sleep(0.5)
         assert (await tenants.raw("GET", "/assets", secret=VIEWER)).status_code == 200
+
+
+@pytest.mark.parametrize(("caller", "status"), [(OPERATOR, 200), (VIEWER, 429)])
+async def test_an_emergency_stop_is_not_limited_for_those_who_may_stop(
+    autojump_clock: object, caller: str, status: int
+) -> None:
+    limits = RestLimits(requests=Rate(per_s=0.1, burst=2), dispatches=NO_LIMITS.dispatches)
+    async with open_tenants(options=RestOptions(limits=limits)) as tenants:
+        while (await tenants.raw("GET", "/assets", secret=caller)).status_code != 429:
+            pass
+        body, headers = b'{"fleet": true}', {"content-type": "application/json"}
+        answer = await tenants.raw("POST", "/stop", secret=caller, data=body, headers=headers)
+        assert answer.status_code == status
+        answer = await tenants.raw("POST", "/resume", secret=caller, data=body, headers=headers)
+        assert answer.status_code == 429
 
 
 async def test_dispatches_of_a_principal_are_limited(autojump_clock: object) -> None:

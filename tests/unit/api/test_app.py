@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.unit.api.feeds import follow
 from tests.unit.api.rest import make_fleet, open_rest, uuid_of
+from trioder.api.schemas.resources import RESOLUTIONS
 from trioder.events.counters import Counters
 from trioder.wire.records import Registration
 
@@ -242,8 +243,16 @@ async def test_the_openapi_document_has_types_bounds_and_bodies(autojump_clock: 
         assert parameters["asset_id"]["schema"]["items"] == {"type": "string", "format": "uuid"}
         assert parameters["limit"]["schema"]["minimum"] == 1
         assert parameters["site_id"]["schema"] == {"type": "string", "format": "uuid"}
-        [response] = paths["/assets"]["get"]["responses"]["200"]["content"].values()
-        assert response["schema"] == {"type": "array", "items": {"$ref": "#/components/schemas/AssetRow"}}
+        row = {"$ref": "#/components/schemas/AssetRow"}
+        assert paths["/assets"]["get"]["responses"]["200"]["content"] == {
+            "application/json": {"schema": {"type": "array", "items": row}},
+            "application/x-ndjson": {"schema": row},
+        }
+        history = paths["/telemetry/{asset_id}/history"]["get"]
+        rows = [{"$ref": f"#/components/schemas/{name}"} for name in ("HistoryRow", "HistoryBucketRow")]
+        assert history["responses"]["200"]["content"]["application/x-ndjson"]["schema"] == {"oneOf": rows}
+        resolutions = next(p["schema"] for p in history["parameters"] if p["name"] == "resolution")["enum"]
+        assert sorted(resolutions) == sorted(RESOLUTIONS)
         body = paths["/dispatch"]["post"]["requestBody"]
         assert body["required"] is True
         assert body["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/DispatchBody"}

@@ -149,6 +149,26 @@ async def test_another_tenants_agent_does_not_hide_a_dispatch_on_record(autojump
         assert await tenants.get("/dispatch?limit=10", secret=VIEWER) == before
 
 
+async def test_another_tenants_agent_neither_joins_nor_hides_an_adopted_dispatch(
+    autojump_clock: object,
+) -> None:
+    async with open_tenants() as tenants:
+        report_active(tenants, UNKNOWN, tenant="alpha")
+        before = await tenants.get(f"/dispatch/{UNKNOWN}", secret=VIEWER)
+        report_active(tenants, UNKNOWN, tenant="beta")
+        assert await tenants.get(f"/dispatch/{UNKNOWN}", secret=VIEWER) == before
+        assert before["tenant"] == "alpha"
+        # To the other tenant it is one of its own, whose setpoint is followed.
+        beta = secret_of("viewer", "beta")
+        assert (await tenants.ask("GET", f"/dispatch/{UNKNOWN}", secret=beta))[0] == 404
+        in_force = tenants.rest.headend.dispatcher.in_force(keys_of("beta")[3])
+        assert in_force is not None
+        assert (in_force.mw, in_force.dispatch.tenant) == (2.0, "beta")
+        own = await tenants.get(f"/dispatch/{in_force.dispatch.dispatch_id}", secret=beta)
+        assert own["tenant"] == "beta"
+        assert list(in_force.dispatch.setpoints) == [keys_of("beta")[3]]
+
+
 async def test_an_idempotency_key_is_its_tenants(autojump_clock: object) -> None:
     async with open_tenants() as tenants:
         _, first = await tenants.dispatch(secret=OPERATOR, key="k", fleet=True)

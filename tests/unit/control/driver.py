@@ -13,8 +13,10 @@ from trioder.store.interface import Store
 from trioder.wire.records import Acknowledgement
 
 
-def still_parts(*, assets: int = 2, store: Store | None = None) -> Parts:
-    return make_parts(assets=assets, store=store, wall=StillWall())
+def still_parts(
+    *, assets: int = 2, store: Store | None = None, ramp_rate_mw_per_min: float = 6000.0
+) -> Parts:
+    return make_parts(assets=assets, store=store, wall=StillWall(), ramp_rate_mw_per_min=ramp_rate_mw_per_min)
 
 
 def advance(parts: Parts, seconds: float) -> None:

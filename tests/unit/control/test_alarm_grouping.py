@@ -94,6 +94,20 @@ def test_a_whole_group_is_one_alarm_even_of_one_condition() -> None:
     assert groups.shown() == {("asset", "a/0"): 1, ("asset", "b/0"): 1}
 
 
+def test_a_group_is_not_separated_while_all_of_it_is_about_to_be_cleared() -> None:
+    groups = Groups()
+    groups.whole.add("a")
+    groups.on("a/0", "a/1")
+    for condition in groups.conditions.values():
+        condition.is_on = False
+    groups.whole.discard("a")
+    groups.grouping.touch("stale", AlarmSource("agent", "a"))
+    groups.apply()
+    assert groups.shown() == {("agent", "a"): 2}
+    groups.off("a/0", "a/1")
+    assert (groups.shown(), groups.made) == ({}, 1)
+
+
 def test_ten_thousand_at_once_are_one_alarm_and_their_agents_again_as_they_clear() -> None:
     groups = Groups()
     everything = [one for agent in range(400) for one in ids(f"agent{agent}", 25)]

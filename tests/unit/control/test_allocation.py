@@ -19,20 +19,23 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 quick = settings(max_examples=200, deadline=None)
 strategies = st.sampled_from(STRATEGIES)
 exclusions = st.one_of(st.none(), st.none(), st.none(), st.sampled_from(get_args(Exclusion)))
-bounds = st.sampled_from(get_args(Limit))
+bounds = st.sampled_from((*get_args(Limit), "delivery"))
 
 
 def groups(
-    limits: st.SearchStrategy[float], capacities: st.SearchStrategy[float]
+    limits: st.SearchStrategy[float],
+    capacities: st.SearchStrategy[float],
+    limited_by: st.SearchStrategy[str] = bounds,
 ) -> st.SearchStrategy[list[Candidate]]:
-    candidate = st.builds(Candidate, st.integers(0, 99_999), capacities, limits, bounds, exclusions)
+    candidate = st.builds(Candidate, st.integers(0, 99_999), capacities, limits, limited_by, exclusions)
     return st.lists(candidate, max_size=40)
 
 
-plants = groups(
-    st.one_of(st.floats(0.0, 500.0), st.sampled_from([0.0, 0.1, 10.0, 10.0, 500.0])),
-    st.one_of(st.floats(0.01, 5000.0), st.sampled_from([0.1, 40.0, 40.0])),
-)
+plant_limits = st.one_of(st.floats(0.0, 500.0), st.sampled_from([0.0, 0.1, 10.0, 10.0, 500.0]))
+plant_capacities = st.one_of(st.floats(0.01, 5000.0), st.sampled_from([0.1, 40.0, 40.0]))
+plants = groups(plant_limits, plant_capacities)
+# Without batteries that keep what they delivered: the strategy decides about all.
+shared_plants = groups(plant_limits, plant_capacities, st.sampled_from(get_args(Limit)))
 totals = st.one_of(
     st.floats(-20_000.0, 20_000.0), st.floats(-50.0, 50.0), st.sampled_from([0.0, -0.0, 0.3, -1e-9])
 )
@@ -172,11 +175,32 @@ def test_tiny_and_huge_numbers_keep_every_guarantee(
     assert abs(missing) <= tolerance(total_mw)
 
 
+@quick
+@given(total_mw=totals, group=plants, strategy=strategies)
+def test_what_a_battery_delivered_is_kept_and_the_rest_is_split_over_the_others(
+    total_mw: float, group: list[Candidate], strategy: Strategy
+) -> None:
+    taking_part = [candidate for candidate in group if candidate.excluded is None]
+    kept = [candidate for candidate in taking_part if candidate.limited_by == "delivery"]
+    kept_mw = math.fsum(candidate.limit_mw for candidate in kept)
+    if kept_mw >= abs(total_mw):
+        return
+    result = split(total_mw, taking_part, strategy)
+    sign = math.copysign(1.0, total_mw)
+    rest = split(total_mw - sign * kept_mw, [one for one in taking_part if one not in kept], strategy)
+    by_candidate = list(zip(taking_part, allocations(result), strict=True))
+    for candidate, mw in by_candidate:
+        if candidate in kept:
+            assert mw == pytest.approx(sign * candidate.limit_mw)
+    others = [mw for candidate, mw in by_candidate if candidate not in kept]
+    assert others == pytest.approx(allocations(rest), rel=1e-9, abs=1e-6)
+
+
 # The strategies
 
 
 @quick
-@given(total_mw=totals, group=plants)
+@given(total_mw=totals, group=shared_plants)
 def test_headroom_gives_each_the_same_part_of_what_it_can_hold(
     total_mw: float, group: list[Candidate]
 ) -> None:
@@ -189,7 +213,7 @@ def test_headroom_gives_each_the_same_part_of_what_it_can_hold(
 
 
 @quick
-@given(total_mw=totals, group=plants, strategy=st.sampled_from(["capacity", "equal"]))
+@given(total_mw=totals, group=shared_plants, strategy=st.sampled_from(["capacity", "equal"]))
 def test_water_filling_leaves_one_level_that_only_full_batteries_lie_below(
     total_mw: float, group: list[Candidate], strategy: Strategy
 ) -> None:

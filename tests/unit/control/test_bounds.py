@@ -58,7 +58,7 @@ def test_a_forgotten_dispatch_is_forgotten_under_each_of_its_names() -> None:
         for share in range(3):
             log.add_wire_id(dispatch, f"share-{number}-{share}")
         log.add(dispatch)
-    known = [f"share-{number}-0" for number in range(5) if log.by_wire_id(f"share-{number}-0")]
+    known = [f"share-{number}-0" for number in range(5) if log.has_wire_id(f"share-{number}-0")]
     assert known == ["share-3-0", "share-4-0"]
     assert len(log._by_wire_id) == 8
     assert len(log._wire_ids) == 2

@@ -1,5 +1,7 @@
 """Whatever users, agents and the clock do: priorities, stops and limits of sites hold."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from hypothesis import HealthCheck, settings
@@ -20,6 +22,7 @@ from tests.unit.control.test_stateful import (
     totals,
 )
 from tests.unit.control.test_stops import asset
+from tests.unit.headend.parts import make_fleet
 from trioder.control.model import AssetSetpoint
 from trioder.domain.access import ALL_TENANTS
 from trioder.domain.dispatch import DispatchRefusedError, DispatchTarget, GroupRequest
@@ -30,7 +33,10 @@ from trioder.process.slices import run_at_once
 
 priorities = st.sampled_from(("schedule", "operator"))
 limits_mw = st.sampled_from((None, 0.0, 4.0, 15.0, 60.0))
-targets = st.sampled_from([DispatchTarget(kind="fleet"), *map(asset, ASSETS)])
+NORTH = make_fleet(1).sites[0].id
+sites = [DispatchTarget(kind="site", id=site_id) for site_id in (NORTH, SOUTH)]
+# Few, for stops to overlap.
+targets = st.sampled_from([DispatchTarget(kind="fleet"), *sites, asset(0), asset(3)])
 
 
 class OperationsMachine(DispatcherMachine):
@@ -55,6 +61,14 @@ class OperationsMachine(DispatcherMachine):
     def limits_of(self, site_id: str) -> SiteLimits:
         return self.parts.dispatcher.site_limits.limits_of(site_id)
 
+    @contextmanager
+    def keeping_limits(self) -> Iterator[None]:
+        """What a user does exceeds no limit, not even until the headend is maintained."""
+        sides = [(site.id, charging) for site in self.parts.fleet.sites for charging in (False, True)]
+        within = [side for side in sides if self.is_within(*side)]
+        yield
+        assert [side for side in within if not self.is_within(*side)] == []
+
     @rule(
         key=keys,
         mw=powers,
@@ -66,7 +80,8 @@ class OperationsMachine(DispatcherMachine):
     def user_dispatches_one(self, key: int, mw: float, **parameters: object) -> None:
         self.maintained = False
         try:
-            self.dispatches.append(dispatch_one(self.parts, mw, key=key, **parameters))  # type: ignore[arg-type]  # drawn
+            with self.keeping_limits():
+                self.dispatches.append(dispatch_one(self.parts, mw, key=key, **parameters))  # type: ignore[arg-type]  # drawn
         except DispatchRefusedError:
             assert self.limits_of(self.site_of(key)).is_limited or (
                 parameters["reversion_mw"] and key in AGENTS["old"]
@@ -86,7 +101,8 @@ class OperationsMachine(DispatcherMachine):
         self.maintained = False
         request = GroupRequest(target=DispatchTarget(kind="assets"), keys=sorted(group), **parameters)  # type: ignore[arg-type]  # drawn
         try:
-            self.dispatches.append(self.parts.dispatcher.dispatch_group(request))
+            with self.keeping_limits():
+                self.dispatches.append(self.parts.dispatcher.dispatch_group(request))
         except DispatchRefusedError:
             assert parameters["reversion_mw"]
 
@@ -95,24 +111,32 @@ class OperationsMachine(DispatcherMachine):
         found = [dispatch for dispatch in self.dispatches if not dispatch.is_stop]
         if found:
             self.maintained = False
-            cancel(self.parts, data.draw(st.sampled_from(found)))
+            dispatch = data.draw(st.sampled_from(found))
+            with self.keeping_limits():
+                cancel(self.parts, dispatch)
 
     @rule(what=targets)
     def user_stops(self, what: DispatchTarget) -> None:
         self.maintained = False
-        stopped = [self.parts.fleet.index_by_id[what.id]] if what.id else list(ASSETS)
+        stopped = [
+            key for key in ASSETS if what.id in {"", self.site_of(key), self.parts.fleet.asset_ids[key]}
+        ]
         steps = self.parts.dispatcher.stops.stop_steps(what, stopped, tenant=ALL_TENANTS, requested_by="anna")
-        dispatch = run_at_once(steps)
+        with self.keeping_limits():
+            dispatch = run_at_once(steps)
         if dispatch not in self.dispatches:
             self.dispatches.append(dispatch)
 
-    @rule(what=targets)
-    def user_resumes(self, what: DispatchTarget) -> None:
-        self.maintained = False
-        stops = self.parts.dispatcher.stops
-        found = stops.find(what, tenant=ALL_TENANTS)
-        if found is not None:
-            run_at_once(stops.resume_steps(found, requested_by="anna"))
+    @rule(data=st.data())
+    def user_resumes(self, data: st.DataObject) -> None:
+        dispatcher = self.parts.dispatcher
+        found = [dispatch for dispatch in dispatcher.history if dispatch.is_stop]
+        if found:
+            self.maintained = False
+            stop = data.draw(st.sampled_from(found))
+            assert dispatcher.stops.find(stop.target, tenant=ALL_TENANTS) is stop
+            with self.keeping_limits():
+                run_at_once(dispatcher.stops.resume_steps(stop, requested_by="anna"))
 
     @rule(
         number=st.sampled_from((0, 1)),
@@ -162,6 +186,15 @@ class OperationsMachine(DispatcherMachine):
                 assert ranks[0] < ranks[1] or setpoint.dispatch.is_stop
 
     @invariant()
+    def only_an_equal_priority_supersedes(self) -> None:
+        """What a higher one displaces waits."""
+        for setpoint in self.setpoints():
+            by_id = (setpoint.reason or "").removeprefix("by ")
+            other = self.parts.dispatcher.history.get(by_id)
+            if setpoint.state == "superseded" and other is not None:
+                assert other.priority == setpoint.dispatch.priority != "emergency"
+
+    @invariant()
     def at_most_one_of_each_priority_is_deferred(self) -> None:
         for key in ASSETS:
             waiting = [one.dispatch.priority for one in self.open_of(key) if one.state == "deferred"]
@@ -192,20 +225,20 @@ class OperationsMachine(DispatcherMachine):
     def each_site_is_within_its_limits(self) -> None:
         for site in self.parts.fleet.sites:
             for charging in (False, True):
-                self.check_site(site.id, charging=charging)
+                assert self.is_within(site.id, charging)
 
-    def check_site(self, site_id: str, *, charging: bool) -> None:
+    def is_within(self, site_id: str, charging: bool) -> bool:
         dispatcher, sign = self.parts.dispatcher, -1.0 if charging else 1.0
         most_mw = self.limits_of(site_id).most_mw(charging=charging) + 1e-6
         assets = [key for key in ASSETS if self.site_of(key) == site_id]
         current = [one for key in assets if (one := dispatcher.in_force(key)) is not None]
-        assert sum(max(0.0, sign * one.mw, sign * one.reversion_mw) for one in current) <= most_mw
+        in_force_mw = sum(max(0.0, sign * one.mw, sign * one.reversion_mw) for one in current)
         active = dispatcher._registry.active
         commanded = [key for key in assets if active.current(key) is not None or key in active.standing]
         committed = {key: dispatcher.site_power.committed_mw(key, charging=charging) for key in commanded}
         # Of what cannot be reached nothing can be reduced.
         away_mw = sum(committed[key] for key in commanded if dispatcher.site_power._is_away(key))
-        assert sum(committed.values()) <= max(most_mw, away_mw + 1e-6)
+        return in_force_mw <= most_mw and sum(committed.values()) <= max(most_mw, away_mw + 1e-6)
 
 
 TestOperations = OperationsMachine.TestCase

@@ -117,6 +117,17 @@ def test_a_setpoint_that_delivers_a_part_keeps_that_part_and_the_rest_goes_to_th
     assert [who for who, _ in dispatch.reallocations[0].adjusted] == [asset_id(1)]
 
 
+def test_a_setpoint_that_delivers_a_part_is_not_reduced_below_it() -> None:
+    pool = pool_of(2)
+    pool.factors[1] = 0.5
+    dispatch = dispatch_group(pool.parts, 12.0, duration_s=600)
+    pool.run(13)
+    # Not 2.8 MW, its part of the headroom: it has shown that it can do 3 MW.
+    assert shares(dispatch) == {0: 9.0, 1: 3.0}
+    assert dispatch.setpoints[1].code == "limited_by_delivery"
+    assert dispatch.shortfall_mw == 0.0
+
+
 def test_when_all_deviate_nobody_is_released() -> None:
     pool = pool_of(2)
     pool.factors = {0: -1.0, 1: 0.0}

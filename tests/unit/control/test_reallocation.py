@@ -216,7 +216,42 @@ def test_after_a_restart_a_deviating_setpoint_is_compared_with_later_telemetry_o
     restored = find_record(after.dispatcher, record.dispatch_id)
     assert restored is not None
     [relied_on, limited] = [setpoint.mw for setpoint in restored.members]
-    assert 0.0 < limited <= 2.0
-    assert relied_on + limited == pytest.approx(8.0)
+    assert (relied_on, limited) == (6.0, 2.0)
     [resplit] = restored.resplits
     assert ([who for who, _ in resplit.adjusted], resplit.dropped) == ([asset_id(1)], [])
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_in_the_last_seconds_no_setpoint_is_reduced_to_what_a_ramp_could_still_reach(sign: float) -> None:
+    parts = still_parts(assets=3, ramp_rate_mw_per_min=6.0)
+    sessions = [connect(parts, key, agent_id=f"a{key}") for key in range(3)]
+    report_sample(parts, 0, 1, 2)
+    dispatch = dispatch_group(parts, sign * 12.0, duration_s=600)
+    for key, session in enumerate(sessions):
+        acknowledge(parts, session, dispatch.setpoints[key], "applied")
+        take_setpoints(session)
+    advance(parts, 597)
+    # Within tolerance; in the quarter of 3 s that is left for a ramp it could gain 0.075 MW.
+    report_sample(parts, 0, 1, 2, mw=sign * 3.85, setpoint=sign * 4.0)
+    acknowledge(parts, sessions[2], dispatch.setpoints[2], "reverted", reason="out of order")
+    advance(parts, 0.5)
+    assert len(dispatch.reallocations) == 1
+    assert [dispatch.setpoints[key].mw for key in (0, 1)] == [sign * 4.0] * 2
+    assert dispatch.shortfall_mw == sign * 4.0
+    assert [take_setpoints(session) for session in sessions[:2]] == [(), ()]
+
+
+def test_a_setpoint_is_reduced_to_what_its_battery_can_hold_though_its_ramp_is_short_too() -> None:
+    parts = still_parts(assets=2, ramp_rate_mw_per_min=6.0)
+    sessions = [connect(parts, key, agent_id=f"a{key}") for key in range(2)]
+    report_sample(parts, 0, 1)
+    dispatch = dispatch_group(parts, 8.0, duration_s=600)
+    for key, session in enumerate(sessions):
+        acknowledge(parts, session, dispatch.setpoints[key], "applied")
+    advance(parts, 597)
+    report_sample(parts, 0, mw=3.85, setpoint=4.0, available_mw=3.9)
+    report_sample(parts, 1, mw=3.85, setpoint=4.0)
+    acknowledge(parts, sessions[1], dispatch.setpoints[1], "reverted", reason="out of order")
+    advance(parts, 0.5)
+    assert (dispatch.setpoints[0].mw, dispatch.setpoints[0].code) == (3.9, "limited_by_available")
+    assert dispatch.shortfall_mw == pytest.approx(4.1)

@@ -227,3 +227,24 @@ def test_limits_that_were_set_are_in_effect_after_a_restart() -> None:
     again.dispatcher.site_limits.recover(store.site_limits_set.values())
     with pytest.raises(DispatchRefusedError, match="4 MW are left"):
         dispatch_one(again, 5.0)
+
+
+def test_a_reversion_of_a_battery_that_is_away_is_reduced_when_it_is_back() -> None:
+    parts = two_sites()
+    [session] = parts.sessions
+    dispatch = dispatch_one(parts, -5.0, key=0, duration_s=40, reversion_mw=3.0)
+    acknowledge(parts, session, only(dispatch), "applied")
+    parts.disconnect(session)
+    cancel(parts, dispatch)
+    limit(parts, export_mw=4.0)
+    advance(parts, 60)
+    # It has ended its setpoint by itself, and obeys the reversion.
+    with pytest.raises(DispatchRefusedError, match="1 MW are left"):
+        dispatch_one(parts, 2.0, key=1)
+    limit(parts, export_mw=1.0)
+    with pytest.raises(DispatchRefusedError, match="0 MW are left"):
+        dispatch_one(parts, 2.0, key=1)
+    connect(parts, 0, agent_id="b", number=1)
+    advance(parts, 0.5)
+    assert sent_mw(parts)[0] == pytest.approx(1.0, abs=1e-9)
+    assert parts.dispatcher.site_power.committed_mw(0, charging=False) <= 1.0

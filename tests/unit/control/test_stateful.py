@@ -61,7 +61,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         now_ms = self.parts.wall.now_ms()
         for reported in take_setpoints(self.sessions[agent_id]):
             key = self.parts.fleet.index_by_id[reported.asset_id]
-            if self.parts.dispatcher.history.by_wire_id(reported.dispatch_id) is None:
+            if not self.parts.dispatcher.history.has_wire_id(reported.dispatch_id):
                 # It ends what the battery was under, and is no dispatch.
                 self.applied.pop(key, None)
                 continue

@@ -1,6 +1,9 @@
 """An emergency stop holds its assets at 0 MW until it is resumed."""
 
+from itertools import permutations
+
 import pytest
+import trio
 
 from tests.unit.control.driver import (
     acknowledge,
@@ -18,7 +21,8 @@ from tests.unit.headend.stores import SlowStore
 from trioder.control.model import Dispatch
 from trioder.domain.access import ALL_TENANTS
 from trioder.domain.dispatch import DispatchTarget
-from trioder.domain.fleet import Fleet
+from trioder.domain.fleet import Fleet, FleetChange
+from trioder.domain.site_limits import SiteLimits, SiteLimitsRecord
 from trioder.process.slices import run_at_once
 
 FLEET = DispatchTarget(kind="fleet")
@@ -151,6 +155,30 @@ def test_it_is_in_force_after_a_restart() -> None:
     assert [setpoint.mw for setpoint in take_setpoints(session)] == [5.0]
 
 
+def test_it_is_in_force_after_a_kill_though_what_it_displaced_is_recorded_as_in_force() -> None:
+    store = SlowStore()
+    before = still_parts(store=store)
+    session = connect(before, 0, 1)
+    dispatch = dispatch_one(before, 5.0)
+    acknowledge(before, session, only(dispatch), "applied")
+    advance(before, 1)
+    record = store.dispatches[-1]
+    assert record.state == "accepted"
+    stop(before, asset(0))
+    stop(before)
+    # The former stop is resumed, and the headend killed before it records who has taken over.
+    held = store.dispatches[-1]
+    assert held.by_state == {"deferred": 1, "sent": 1}
+    after = still_parts()
+    after.dispatcher.recover([record, held])
+    current = after.dispatcher.in_force(0)
+    assert current is not None
+    assert (current.dispatch.is_stop, current.mw) == (True, 0.0)
+    assert [one.mw for one in take_setpoints(connect(after, 0, 1, agent_id="b"))] == [0.0, 0.0]
+    resume(after)
+    assert after.dispatcher.in_force(0) is not None
+
+
 def test_later_dispatches_wait_until_it_is_resumed() -> None:
     parts = still_parts()
     session = connect(parts, 0)
@@ -190,6 +218,25 @@ def test_an_asset_is_free_when_no_stop_covers_it(ended_first: DispatchTarget) ->
     assert [setpoint.mw for setpoint in take_setpoints(session)] == [5.0]
 
 
+@pytest.mark.parametrize("order", list(permutations(("fleet", "site", "asset"))))
+def test_of_three_stops_those_that_are_left_hold_in_whatever_order_they_are_resumed(
+    order: tuple[str, ...],
+) -> None:
+    parts = still_parts()
+    session = connect(parts, 0)
+    dispatch_one(parts, 5.0)
+    site = DispatchTarget(kind="site", id=parts.fleet.sites[0].id)
+    targets = {"fleet": FLEET, "site": site, "asset": asset(0)}
+    for target in targets.values():
+        stop(parts, target)
+    for kind in order:
+        current = parts.dispatcher.in_force(0)
+        assert current is not None
+        assert current.dispatch.is_stop
+        resume(parts, targets[kind])
+    assert take_setpoints(session)[0].mw == 5.0
+
+
 def test_a_stop_of_what_is_stopped_changes_nothing() -> None:
     parts = still_parts()
     session = connect(parts, 0)
@@ -202,8 +249,122 @@ def test_a_stop_of_what_is_stopped_changes_nothing() -> None:
 def test_new_assets_of_a_stopped_fleet_are_stopped() -> None:
     parts = still_parts(assets=2)
     dispatch = stop(parts)
-    change = parts.fleet.reload(Fleet(sites=parts.fleet.sites, assets=still_parts(assets=3).fleet.assets))
+    change = with_more_assets(parts, 3)
     parts.latest.fleet_changed(change)
     parts.dispatcher.fleet_changed(change)
     assert set(dispatch.setpoints) == {0, 1, 2}
     assert [setpoint.mw for setpoint in take_setpoints(connect(parts, 2))] == [0.0]
+
+
+def with_more_assets(parts: Parts, count: int) -> FleetChange:
+    """The fleet file is reloaded with more batteries."""
+    return parts.fleet.reload(Fleet(sites=parts.fleet.sites, assets=still_parts(assets=count).fleet.assets))
+
+
+def test_new_assets_of_a_stopped_fleet_are_stopped_after_a_restart_too() -> None:
+    store = SlowStore()
+    before = still_parts(assets=2, store=store)
+    connect(before, 0, 1)
+    stop(before)
+    advance(before, 1)
+    after = still_parts(assets=3)
+    after.dispatcher.recover(store.dispatches[-1:])
+    assert [setpoint.mw for setpoint in take_setpoints(connect(after, 2, agent_id="new"))] == [0.0]
+    assert after.dispatcher.setpoint_for(2, 5.0, after.wall.now_ms()) == 0.0
+
+
+def test_assets_that_are_added_while_a_stop_is_built_are_stopped() -> None:
+    parts = still_parts(assets=2)
+    steps = parts.dispatcher.stops.stop_steps(FLEET, (0, 1), tenant=ALL_TENANTS, requested_by="anna")
+    next(steps)
+    change = with_more_assets(parts, 3)
+    parts.latest.fleet_changed(change)
+    parts.dispatcher.fleet_changed(change)
+    dispatch = run_at_once(steps)
+    assert set(dispatch.setpoints) == {0, 1, 2}
+    assert parts.dispatcher.in_force(2) is dispatch.setpoints[2]
+
+
+def test_assets_that_are_added_during_a_resume_are_free() -> None:
+    parts = still_parts(assets=600)
+    dispatch = stop(parts)
+    steps = parts.dispatcher.stops.resume_steps(dispatch, requested_by="anna")
+    next(steps)
+    assert dispatch.count_by_state["queued"]
+    change = with_more_assets(parts, 601)
+    parts.latest.fleet_changed(change)
+    parts.dispatcher.fleet_changed(change)
+    run_at_once(steps)
+    assert (dispatch.state, parts.dispatcher.in_force(600)) == ("cancelled", None)
+
+
+async def test_a_stop_beside_another_of_the_same_target_returns_when_that_has_stopped_all() -> None:
+    assets = 2_000
+    parts = still_parts(assets=assets)
+    connect(parts, *range(assets))
+    stops, stopped = parts.dispatcher.stops, []
+
+    async def post() -> None:
+        dispatch = await stops.stop(FLEET, range(assets), tenant=ALL_TENANTS, requested_by="anna")
+        assert all(parts.dispatcher.in_force(key) is not None for key in range(assets))
+        stopped.append(dispatch)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(post)
+    assert stopped[0] is stopped[1] is stopped[2]
+    await stops.resume(stopped[0], requested_by="anna")
+    assert parts.dispatcher.in_force(0) is None
+
+
+def test_a_resume_takes_over_within_the_limit_of_a_large_site_at_once() -> None:
+    assets = 1_500
+    parts = still_parts(assets=assets)
+    connect(parts, *range(assets))
+    report_sample(parts, *range(assets))
+    dispatch_group(parts, 3_000.0)
+    stop(parts)
+    parts.dispatcher.site_limits.set(
+        SiteLimitsRecord(
+            site_id=parts.fleet.sites[0].id,
+            limits=SiteLimits(export_mw=1_200.0),
+            until_ms=None,
+            set_ms=parts.wall.now_ms(),
+            set_by="anna",
+        )
+    )
+    calls = 0
+    committed_mw = parts.dispatcher.site_power.committed_mw
+
+    def counted(key: int, *, charging: bool) -> float:
+        nonlocal calls
+        calls += 1
+        return committed_mw(key, charging=charging)
+
+    parts.dispatcher.site_power.committed_mw = counted  # type: ignore[method-assign]
+    resume(parts)
+    in_force = [parts.dispatcher.in_force(key) for key in range(assets)]
+    assert sum(setpoint.mw for setpoint in in_force if setpoint is not None) == pytest.approx(1_200.0)
+    # Not of each of the site for each of the site.
+    assert calls < 20 * assets
+
+
+async def test_little_else_runs_while_a_stop_is_sent_to_many() -> None:
+    assets = 5_000
+    parts = still_parts(assets=assets)
+    session = connect(parts, *range(assets))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        await parts.dispatcher.stops.stop(FLEET, range(assets), tenant=ALL_TENANTS, requested_by="anna")
+        nursery.cancel_scope.cancel()
+    assert len(take_setpoints(session)) == assets
+    # Some does, for the event loop is not to be held for long either; with slices of 2 ms about 40.
+    assert 1 <= turns <= 10

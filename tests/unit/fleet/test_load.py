@@ -181,7 +181,7 @@ def test_limits_at_odds_are_reported(tmp_path: Path) -> None:
             "name: North\n",
             "name: North\n    export_limit_mw: 0\n",
             (4, "sites[0].export_limit_mw"),
-            "is 0; it must be a finite number greater than 0",
+            "is 0.0; it must be a finite number greater than 0",
         ),
         (
             "name: North\n",

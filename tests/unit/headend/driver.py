@@ -146,7 +146,9 @@ def registration(
     )
 
 
-def pulse(seq: int, *indexes: int, soc: float = 20.0, ts_ms: int | None = None) -> pb.AgentToHeadend:
+def pulse(
+    seq: int, *indexes: int, soc: float = 20.0, mw: float = 1.0, ts_ms: int | None = None
+) -> pb.AgentToHeadend:
     rows = len(indexes)
     return write_batch(
         Batch(
@@ -154,7 +156,7 @@ def pulse(seq: int, *indexes: int, soc: float = 20.0, ts_ms: int | None = None) 
             ts_unix_ms=ts_ms or NOW + seq,
             asset_index=indexes,
             soc_mwhr=[soc] * rows,
-            current_mw=[1.0] * rows,
+            current_mw=[mw] * rows,
             setpoint_mw=[1.0] * rows,
             available_discharge_mw=[10.0] * rows,
             available_charge_mw=[10.0] * rows,

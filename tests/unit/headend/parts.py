@@ -29,8 +29,8 @@ def asset_id(position: int) -> str:
     return str(UUID(int=position + 1, version=4))
 
 
-def make_fleet(count: int) -> Fleet:
-    """Batteries of 40 MWh and 10 MW each, fast and lossless, all on one site."""
+def make_fleet(count: int, *, ramp_rate_mw_per_min: float = 6000.0) -> Fleet:
+    """Batteries of 40 MWh and 10 MW each, lossless and by default fast, all on one site."""
     site = Site(id=str(UUID(int=9999, version=4)), name="North", location="Reno, NV")
     assets = tuple(
         Asset(
@@ -44,7 +44,7 @@ def make_fleet(count: int) -> Fleet:
             min_mw=-10.0,
             charge_efficiency=1.0,
             discharge_efficiency=1.0,
-            ramp_rate_mw_per_min=6000.0,
+            ramp_rate_mw_per_min=ramp_rate_mw_per_min,
         )
         for position in range(count)
     )
@@ -128,8 +128,14 @@ class Parts:
         self.dispatcher.session_closed(session)
 
 
-def make_parts(*, assets: int, store: Store | None = None, wall: WallClock | None = None) -> Parts:
-    fleet = make_fleet(assets)
+def make_parts(
+    *,
+    assets: int,
+    store: Store | None = None,
+    wall: WallClock | None = None,
+    ramp_rate_mw_per_min: float = 6000.0,
+) -> Parts:
+    fleet = make_fleet(assets, ramp_rate_mw_per_min=ramp_rate_mw_per_min)
     counters = Counters()
     events = EventBus(counters)
     latest = LatestState(fleet)

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import trio
@@ -12,7 +13,8 @@ from tests.unit.headend.driver import NOW, Rig, ScriptedAgent, open_rig, pulse, 
 from tests.unit.headend.parts import asset_id
 from trioder.api.asset_query import FleetIndex
 from trioder.api.routes.metrics import Connected, Metrics
-from trioder.domain.dispatch import DispatchRequest
+from trioder.domain.dispatch import DispatchRequest, DispatchTarget
+from trioder.domain.schedules import ScheduleRequest, ScheduleStep
 from trioder.events import facts
 from trioder.events.counters import TenantCounters
 from trioder.events.facts import Fact
@@ -199,3 +201,27 @@ async def test_metrics_show_depth_and_drops_of_each_subscriber(autojump_clock: o
     assert samples["trioder_event_queue_depth"] == ({"subscriber": "console"}, 1.0)
     assert samples["trioder_events_dropped_total"] == ({"subscriber": "console"}, 2.0)
     assert samples["trioder_event_handler_failures_total"] == ({}, 0.0)
+
+
+async def test_a_schedule_and_its_occurrence_change(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        schedules = collect(rig, facts.ScheduleChanged)
+        occurrences = collect(rig, facts.OccurrenceChanged)
+        agent = await rig.agent()
+        await agent.register(0)
+        start = datetime.fromtimestamp((NOW + 5_000) / 1000, UTC).replace(tzinfo=None)
+        schedule, _ = await rig.headend.schedules.create(
+            ScheduleRequest(
+                target=DispatchTarget(kind="asset", id=asset_id(0)),
+                start=start,
+                steps=(ScheduleStep(duration_s=10, mw=1.0),),
+            )
+        )
+        await trio.sleep(8.0)
+        await rig.headend.schedules.cancel(schedule.schedule_id, requested_by="anna")
+    assert [one.transition for one in schedules] == ["created", "cancelled"]
+    assert {one.schedule.schedule_id for one in schedules} == {schedule.schedule_id}
+    # It is due, its step begins, it is cancelled.
+    states = [(one.occurrence.state, len(one.occurrence.steps)) for one in occurrences]
+    assert states == [("running", 0), ("running", 1), ("cancelled", 1)]
+    assert {one.key for one in occurrences} == {("occurrence", schedule.schedule_id, NOW + 5_000)}

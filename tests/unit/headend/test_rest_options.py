@@ -83,3 +83,16 @@ def test_a_wrong_issuer_or_mapping_is_refused(env: dict[str, str], reason: str) 
     result = run(**env)
     assert result.exit_code == 2
     assert reason in result.output
+
+
+def test_the_request_log_can_be_of_errors_alone() -> None:
+    assert run(ACCESS_LOG="Errors").exit_code == 0
+    [rest] = given
+    assert rest.access_log == "errors"
+
+
+def test_an_unknown_request_log_is_refused() -> None:
+    result = run(ACCESS_LOG="none")
+    assert result.exit_code == 2
+    assert "ACCESS_LOG" in result.output
+    assert "'none' is not one of 'all', 'errors'" in result.output

@@ -28,6 +28,7 @@ def logs() -> Iterator[list[dict[str, object]]]:
 def protected(tmp_path: Path) -> SecurityOptions:
     authority = Authority(tmp_path)
     server = authority.issue("localhost")
+    server.key.chmod(0o600)
     write_access(tmp_path)
     return SecurityOptions(
         access_dir=tmp_path,
@@ -52,7 +53,9 @@ def write_access(directory: Path, *, tokens: int = 1) -> None:
             for number in range(tokens)
         )
     )
-    (directory / "access.json").write_bytes(msgspec.json.encode(document))
+    file = directory / "access.json"
+    file.write_bytes(msgspec.json.encode(document))
+    file.chmod(0o600)
 
 
 def configure(
@@ -116,25 +119,25 @@ def test_or_an_openid_issuer(protected: SecurityOptions, tmp_path: Path) -> None
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1", "headend.example"])
 def test_these_hosts_are_reachable(tmp_path: Path, host: str) -> None:
     with pytest.raises(SecurityError):
-        configure(SecurityOptions(access_dir=tmp_path), grpc=Address(host, 1))
+        configure(SecurityOptions(), grpc=Address(host, 1), state_dir=tmp_path)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
 def test_these_hosts_are_not(tmp_path: Path, host: str) -> None:
-    security = configure(SecurityOptions(access_dir=tmp_path), grpc=Address(host, 1), http=Address(host, 1))
+    security = configure(SecurityOptions(), grpc=Address(host, 1), http=Address(host, 1), state_dir=tmp_path)
     assert (security.grpc_tls, security.http_tls) == (None, None)
     assert not security.access.has_tokens
 
 
 def test_an_intended_lack_of_protection_is_a_warning(tmp_path: Path, logs: list[dict[str, object]]) -> None:
-    configure(SecurityOptions(access_dir=tmp_path, insecure=True), grpc=EVERYWHERE)
+    configure(SecurityOptions(insecure=True), grpc=EVERYWHERE, state_dir=tmp_path)
     (entry,) = logs
     assert entry["log_level"] == "warning"
     assert "HEADEND_GRPC_ADDR 0.0.0.0:1 needs HEADEND_TLS_CERT" in str(entry["reason"])
 
 
 def test_an_open_headend_on_loopback_says_so(tmp_path: Path, logs: list[dict[str, object]]) -> None:
-    configure(SecurityOptions(access_dir=tmp_path))
+    configure(SecurityOptions(), state_dir=tmp_path)
     (entry,) = logs
     assert entry["log_level"] == "info"
     assert "open to every program on this machine" in str(entry["event"])
@@ -178,6 +181,33 @@ def test_the_access_file_is_in_the_state_directory_by_default(tmp_path: Path) ->
     security = configure(SecurityOptions(), state_dir=tmp_path)
     assert security.access is not None
     assert security.access.has_tokens
+
+
+def test_an_access_directory_that_is_named_must_have_an_access_file(tmp_path: Path) -> None:
+    with pytest.raises(AccessFileError, match=r"access\.json does not exist; run python -m trioder\.access"):
+        configure(SecurityOptions(access_dir=tmp_path / "acces"))
+
+
+def test_private_files_that_others_can_read_are_named_with_what_to_do(
+    protected: SecurityOptions, tmp_path: Path, logs: list[dict[str, object]]
+) -> None:
+    assert protected.tls_key is not None
+    protected.tls_key.chmod(0o640)
+    (tmp_path / "access.json").chmod(0o604)
+    configure(protected)
+    warned = [entry for entry in logs if entry["event"] == "a private file can be read by others"]
+    # The same key is that of both ports.
+    assert [(entry["file"], entry["reason"]) for entry in warned] == [
+        (str(path), f"its mode is {mode}; run: chmod 600 {path}")
+        for path, mode in ((protected.tls_key, "0640"), (tmp_path / "access.json", "0604"))
+    ]
+
+
+def test_private_files_of_the_user_alone_are_not_warned_of(
+    protected: SecurityOptions, logs: list[dict[str, object]]
+) -> None:
+    configure(protected)
+    assert logs == []
 
 
 def test_faulty_certificates_are_refused(protected: SecurityOptions) -> None:

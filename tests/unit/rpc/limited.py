@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import h2.events
 import trio
 import trio.testing
 
@@ -106,3 +107,24 @@ async def counted_passes(count: Callable[[], int]) -> AsyncIterator[list[int]]:
         nursery.start_soon(watch)
         yield grown
         nursery.cancel_scope.cancel()
+
+
+def goaways(client: RawClient) -> list[int]:
+    return [int(e.error_code) for e in client.events if isinstance(e, h2.events.ConnectionTerminated)]
+
+
+async def until_answered(client: RawClient) -> float:
+    """Return the time at which a request is answered."""
+    stream_id = await client.request(calling("Unary"))
+    while "grpc-status" not in client.fields_on(stream_id):
+        await client.receive()
+    return trio.current_time()
+
+
+class Passes(trio.abc.Instrument):
+    """Counts the passes of the event loop."""
+
+    count = 0
+
+    def after_io_wait(self, timeout: float) -> None:
+        self.count += 1

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 
 from trioder.domain.access import ALL_TENANTS, AuditRecord, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, EventRecord, PastEvent
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.store.postgres.record_queue import (
+from trioder.store.postgres.pending_records import (
     PendingAlarm,
     PendingAudit,
     PendingBinding,
     PendingEvent,
+    PendingOccurrence,
+    PendingRecord,
+    PendingSchedule,
     PendingSiteLimits,
 )
 
@@ -23,10 +27,10 @@ class ModelAudit:
         self.site_limits: dict[str, SiteLimitsRecord] = {}
         self.alarms: dict[str, Alarm] = {}
         self.events: dict[str, EventRecord] = {}
+        self.schedules: dict[str, Schedule] = {}
+        self.occurrences: dict[tuple[str, int], Occurrence] = {}
 
-    def keep(
-        self, record: PendingAudit | PendingBinding | PendingSiteLimits | PendingAlarm | PendingEvent
-    ) -> None:
+    def keep(self, record: PendingRecord) -> None:
         if isinstance(record, PendingSiteLimits):
             self.site_limits.pop(record.site_id, None)
             if record.record is not None:
@@ -37,7 +41,12 @@ class ModelAudit:
             self.alarms[record.alarm.alarm_id] = record.alarm
         elif isinstance(record, PendingEvent):
             self.events.setdefault(record.key, record.event)
-        else:
+        elif isinstance(record, PendingSchedule):
+            self.schedules[record.schedule.schedule_id] = record.schedule
+        elif isinstance(record, PendingOccurrence):
+            occurrence = record.occurrence
+            self.occurrences[occurrence.schedule_id, occurrence.start_ms] = occurrence
+        elif isinstance(record, PendingBinding):
             self.bindings.setdefault((record.binding.claim, record.binding.value), record.binding)
 
     def newest(
@@ -51,6 +60,24 @@ class ModelAudit:
             and scope.tenant in {ALL_TENANTS, record.tenant}
         ]
         return found[::-1][:limit]
+
+    def last_occurrences(self, *, now_ms: int) -> Sequence[Occurrence]:
+        newest: dict[str, Occurrence] = {}
+        for _, occurrence in sorted(self.occurrences.items()):
+            if occurrence.state != "missed" or occurrence.start_ms <= now_ms:
+                newest[occurrence.schedule_id] = occurrence
+        running = [one for one in self.occurrences.values() if one.state == "running"]
+        return [*running, *(one for one in newest.values() if one.state != "running")]
+
+    def occurrences_of(
+        self, schedule_id: str, *, after_ms: int, before_ms: int, limit: int
+    ) -> Sequence[Occurrence]:
+        found = [
+            occurrence
+            for key, occurrence in sorted(self.occurrences.items())
+            if key[0] == schedule_id and after_ms <= occurrence.start_ms < before_ms
+        ]
+        return found[:limit]
 
     def newest_alarms(self, which: AlarmFilter, *, limit: int) -> Sequence[Alarm]:
         found = sorted(filter(which.matches, self.alarms.values()), key=lambda alarm: alarm.order)

@@ -11,11 +11,12 @@ from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, 
 from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample
+from trioder.domain.telemetry import PastSample, TelemetryBucket
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
-from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord, PendingSession
+from trioder.store.postgres.pending_records import PendingDispatch, PendingRecord, PendingSession
 from trioder.store.records import NOTHING_COMMITTED, PastSession, Watermark
 
 
@@ -29,6 +30,19 @@ class NoReads:
     async def history(
         self, asset: Asset, *, limit: int, start_ms: int | None, end_ms: int | None, scope: Scope = EVERYTHING
     ) -> Sequence[PastSample]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def history_buckets(
+        self,
+        asset: Asset,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[TelemetryBucket]:
         await trio.lowlevel.checkpoint()
         return ()
 
@@ -137,6 +151,10 @@ class ModelDatabase(NoReads):
         self._check_there()
         return False
 
+    async def summarize(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return False
+
     async def mirror_fleet(self) -> None:
         await trio.lowlevel.checkpoint()
         self.mirrored += 1
@@ -213,6 +231,23 @@ class ModelDatabase(NoReads):
         await trio.lowlevel.checkpoint()
         self._check_there()
         return self.audited.newest_events(which, limit=limit)
+
+    async def schedules(self) -> Sequence[Schedule]:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        return list(self.audited.schedules.values())
+
+    async def last_occurrences(self, *, now_ms: int) -> Sequence[Occurrence]:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        return self.audited.last_occurrences(now_ms=now_ms)
+
+    async def occurrences(
+        self, schedule_id: str, *, after_ms: int, before_ms: int, limit: int, scope: Scope = EVERYTHING
+    ) -> Sequence[Occurrence]:
+        await trio.lowlevel.checkpoint()
+        self._check_there()
+        return self.audited.occurrences_of(schedule_id, after_ms=after_ms, before_ms=before_ms, limit=limit)
 
     def _check_there(self) -> None:
         if self.away:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from trioder.domain.access import ALL_TENANTS, EVERYTHING, Scope
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord, with_allocations
-from trioder.store.postgres.record_queue import PendingDispatch
+from trioder.store.postgres.pending_records import PendingDispatch
 
 T = TypeVar("T")
 

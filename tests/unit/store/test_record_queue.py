@@ -1,21 +1,21 @@
 """Sessions and dispatches that wait: the newest state wins, and what must not be forgotten is not."""
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from tests.unit.store.model_database import dispatch_record
 from tests.unit.store.model_dispatches import hand_over
 from trioder.domain.access import AuditOutcome, AuditRecord, IdentityBinding
-from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
-from trioder.store.postgres.record_queue import (
-    Dropped,
+from trioder.domain.dispatch import AllocationOf, AssetSetpointRecord, DispatchRecord, DispatchTarget
+from trioder.store.postgres.pending_records import (
     PendingAudit,
     PendingBinding,
     PendingDispatch,
     PendingRecord,
     PendingSession,
-    RecordQueue,
 )
+from trioder.store.postgres.record_queue import Dropped, RecordQueue
 from trioder.store.records import SessionRecord
 
 
@@ -64,6 +64,15 @@ def group(dispatch_id: str, states: str, *, is_open: bool = True) -> DispatchRec
     )
 
 
+def put_dispatch(
+    records: RecordQueue, record: DispatchRecord, *, changed: Sequence[int] | None = None
+) -> Dropped:
+    def put(dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf) -> Dropped:
+        return records.put(PendingDispatch(dispatch=dispatch, changed=frozenset(changed), share_of=share_of))
+
+    return hand_over(put, record, changed=changed)
+
+
 def written(record: PendingRecord) -> dict[int, str]:
     assert isinstance(record, PendingDispatch)
     return {key: record.share_of(key).state for key in sorted(record.changed)}
@@ -71,12 +80,12 @@ def written(record: PendingRecord) -> dict[int, str]:
 
 def test_of_a_dispatch_only_what_has_changed_is_written_and_the_newest_of_it() -> None:
     records = RecordQueue(max_bytes=1_000_000)
-    hand_over(records.record_dispatch, group("d", "aaaa"))
-    hand_over(records.record_dispatch, group("d", "abaa"), changed=[1])
+    put_dispatch(records, group("d", "aaaa"))
+    put_dispatch(records, group("d", "abaa"), changed=[1])
     [record] = records.first(10)
     assert written(record) == {0: "a", 1: "b", 2: "a", 3: "a"}
-    hand_over(records.record_dispatch, group("d", "abca"), changed=[2])
-    hand_over(records.record_dispatch, group("d", "abcc"), changed=[3])
+    put_dispatch(records, group("d", "abca"), changed=[2])
+    put_dispatch(records, group("d", "abcc"), changed=[3])
     records.remove_written([record])
     [record] = records.first(10)
     assert written(record) == {2: "c", 3: "c"}
@@ -86,9 +95,9 @@ def test_of_a_dispatch_only_what_has_changed_is_written_and_the_newest_of_it() -
 
 def test_a_failed_write_is_repeated_with_the_changes_since() -> None:
     records = RecordQueue(max_bytes=1_000_000)
-    hand_over(records.record_dispatch, group("d", "aaa"))
+    put_dispatch(records, group("d", "aaa"))
     records.first(10)
-    hand_over(records.record_dispatch, group("d", "aab"), changed=[2])
+    put_dispatch(records, group("d", "aab"), changed=[2])
     # As after a failure.
     [record] = records.first(10)
     assert written(record) == {0: "a", 1: "a", 2: "b"}
@@ -96,9 +105,9 @@ def test_a_failed_write_is_repeated_with_the_changes_since() -> None:
 
 def test_a_dispatch_of_which_all_waits_is_found_whole() -> None:
     records = RecordQueue(max_bytes=1_000_000)
-    hand_over(records.record_dispatch, replace(group("d", "aaa"), idempotency_key="k"))
+    put_dispatch(records, replace(group("d", "aaa"), idempotency_key="k"))
     given = records.first(10)
-    hand_over(records.record_dispatch, replace(group("d", "aab"), idempotency_key="k"), changed=[2])
+    put_dispatch(records, replace(group("d", "aab"), idempotency_key="k"), changed=[2])
     found = records.find_dispatch(dispatch_id=None, idempotency_key="k")
     assert found is not None
     assert found.is_whole
@@ -113,9 +122,9 @@ def test_a_dispatch_of_which_all_waits_is_found_whole() -> None:
 def test_large_dispatches_are_written_one_by_one_and_small_ones_together() -> None:
     records = RecordQueue(max_bytes=1_000_000_000)
     for number in range(3):
-        hand_over(records.record_dispatch, group(f"large {number}", "a" * 15_000))
+        put_dispatch(records, group(f"large {number}", "a" * 15_000))
     for number in range(600):
-        hand_over(records.record_dispatch, group(f"small {number}", "a"))
+        put_dispatch(records, group(f"small {number}", "a"))
     sizes = []
     while records:
         given = records.first(500)
@@ -127,8 +136,8 @@ def test_large_dispatches_are_written_one_by_one_and_small_ones_together() -> No
 def test_a_large_dispatch_does_not_push_others_out_and_is_kept_itself() -> None:
     records = RecordQueue(max_bytes=1_000_000)
     for number in range(20):
-        hand_over(records.record_dispatch, group(f"d{number}", "a"))
-    dropped = hand_over(records.record_dispatch, group("large", "a" * 100_000, is_open=False))
+        put_dispatch(records, group(f"d{number}", "a"))
+    dropped = put_dispatch(records, group("large", "a" * 100_000, is_open=False))
     assert dropped == Dropped()
     assert len(records) == 21
     found = records.find_dispatch(dispatch_id="large", idempotency_key=None)
@@ -138,11 +147,8 @@ def test_a_large_dispatch_does_not_push_others_out_and_is_kept_itself() -> None:
 
 def test_without_room_the_shares_of_ended_dispatches_go_before_the_dispatches() -> None:
     records = RecordQueue(max_bytes=100_000)
-    hand_over(records.record_dispatch, group("lives", "a" * 100))
-    dropped = [
-        hand_over(records.record_dispatch, group(f"d{number}", "a" * 10, is_open=False))
-        for number in range(200)
-    ]
+    put_dispatch(records, group("lives", "a" * 100))
+    dropped = [put_dispatch(records, group(f"d{number}", "a" * 10, is_open=False)) for number in range(200)]
     first_records = next(number for number, each in enumerate(dropped) if each.records)
     first_shares = next(number for number, each in enumerate(dropped) if each.shares)
     assert first_shares < first_records
@@ -159,8 +165,7 @@ def test_the_end_of_a_recorded_session_is_never_dropped() -> None:
     records.remove_written(records.first(10))
     records.close_session("known", disconnected_ms=5, reason="gone")
     dropped = sum(
-        hand_over(records.record_dispatch, dispatch_record(f"d{number}", "completed")).records
-        for number in range(100)
+        put_dispatch(records, dispatch_record(f"d{number}", "completed")).records for number in range(100)
     )
     for number in range(100):
         dropped += records.open_session(session(f"s{number}")).records
@@ -193,7 +198,7 @@ def audit(target: str, outcome: AuditOutcome = "ok") -> AuditRecord:
 def test_audit_records_are_all_given_out_in_order() -> None:
     records = RecordQueue(max_bytes=1_000_000)
     for number in range(10):
-        records.record_audit(audit(str(number)))
+        records.put(PendingAudit(record=audit(str(number))))
     given = records.first(100)
     assert [each.record.target for each in given if isinstance(each, PendingAudit)] == list("0123456789")
     assert len({each.key for each in given}) == 10
@@ -201,12 +206,12 @@ def test_audit_records_are_all_given_out_in_order() -> None:
 
 def test_a_flood_of_refusals_drops_the_oldest_refusals_and_nothing_else() -> None:
     records = RecordQueue(max_bytes=100_000)
-    records.record_audit(audit("command"))
-    records.record_binding(IdentityBinding(claim="outbox", value="box", identity="a"))
+    records.put(PendingAudit(record=audit("command")))
+    records.put(PendingBinding(binding=IdentityBinding(claim="outbox", value="box", identity="a")))
     records.open_session(session("a"))
     records.close_session("a", disconnected_ms=5, reason="gone")
-    hand_over(records.record_dispatch, group("d", "aa", is_open=False))
-    dropped = [records.record_audit(audit(str(number), "refused")) for number in range(1_000)]
+    put_dispatch(records, group("d", "aa", is_open=False))
+    dropped = [records.put(PendingAudit(record=audit(str(number), "refused"))) for number in range(1_000)]
     assert {(each.records, each.shares) for each in dropped} == {(0, 0)}
     kept = [each for each in records.first(10_000) if isinstance(each, PendingAudit)]
     assert kept[0].record.target == "command"
@@ -218,10 +223,8 @@ def test_a_flood_of_refusals_drops_the_oldest_refusals_and_nothing_else() -> Non
 def test_without_room_other_records_are_dropped_before_the_audit_of_commands() -> None:
     records = RecordQueue(max_bytes=50_000)
     for number in range(20):
-        records.record_audit(audit(str(number)))
-    dropped = [
-        hand_over(records.record_dispatch, group(f"d{number}", "a", is_open=False)) for number in range(100)
-    ]
+        records.put(PendingAudit(record=audit(str(number))))
+    dropped = [put_dispatch(records, group(f"d{number}", "a", is_open=False)) for number in range(100)]
     assert sum(each.records for each in dropped) > 50
     assert sum(each.audit_records for each in dropped) == 0
 
@@ -229,10 +232,10 @@ def test_without_room_other_records_are_dropped_before_the_audit_of_commands() -
 def test_a_binding_waits_once_and_is_never_dropped() -> None:
     records = RecordQueue(max_bytes=10_000)
     first = IdentityBinding(claim="outbox", value="box", identity="a")
-    records.record_binding(first)
-    records.record_binding(IdentityBinding(claim="outbox", value="box", identity="b"))
+    records.put(PendingBinding(binding=first))
+    records.put(PendingBinding(binding=IdentityBinding(claim="outbox", value="box", identity="b")))
     for number in range(100):
-        records.record_audit(audit(str(number)))
+        records.put(PendingAudit(record=audit(str(number))))
     assert [each.binding for each in records.first(1_000) if isinstance(each, PendingBinding)] == [first]
 
 
@@ -240,10 +243,22 @@ def test_a_key_that_waits_is_its_tenants_own() -> None:
     records = RecordQueue(max_bytes=1_000_000)
     for tenant in ("north", "south"):
         record = replace(group(f"d-{tenant}", "a"), idempotency_key="k", tenant=tenant)
-        hand_over(records.record_dispatch, record)
+        put_dispatch(records, record)
     for tenant in ("north", "south"):
         found = records.find_dispatch(dispatch_id=None, idempotency_key="k", tenant=tenant)
         assert found is not None
         assert found.dispatch.tenant == tenant
     assert records.find_dispatch(dispatch_id="d-north", idempotency_key=None, tenant="south") is None
     assert records.find_dispatch(dispatch_id=None, idempotency_key="k", tenant="east") is None
+
+
+def test_the_end_of_a_session_whose_opening_is_being_written_is_never_dropped() -> None:
+    records = RecordQueue(max_bytes=20_000)
+    records.open_session(session("opening"))
+    in_flight = records.first(10)
+    records.close_session("opening", disconnected_ms=5, reason="gone")
+    for number in range(100):
+        records.put(PendingAudit(record=audit(str(number))))
+    records.remove_written(in_flight)
+    [kept] = [each for each in records.first(1_000) if isinstance(each, PendingSession)]
+    assert kept == PendingSession(session=session("opening"), disconnected_ms=5, reason="gone")

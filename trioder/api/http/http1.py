@@ -8,6 +8,7 @@ has returned.
 import math
 import re
 import socket as sockets
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -30,10 +31,11 @@ from trioder.access.tls_stream import TlsStream
 from trioder.api.errors import error_json
 from trioder.api.http.body import CONNECTION
 from trioder.api.http.hosts import AllowedHosts
+from trioder.api.http.hot_path import HotPath, HotReads
 from trioder.api.http.strict_h11 import StrictConnection
 from trioder.domain.text import escape
 from trioder.events.counters import Counters
-from trioder.rpc.refusals import Refusals
+from trioder.rpc.peer import address_of
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -46,6 +48,8 @@ _MAX_FAULT_LENGTH = 160
 # and the response is lost.
 _LINGER_S = 1.0
 _TLS_HANDSHAKE_WITHIN_S = 10.0
+# Receives the address of a peer whose handshake has failed, and the reason.
+TlsRefused = Callable[[str, str], None]
 _READ_BYTES = 65536
 _HEAD_STATES = frozenset({h11.IDLE, h11.SEND_RESPONSE})
 _BODY_STATES = frozenset({h11.SEND_BODY})
@@ -78,6 +82,17 @@ class _Http1Protocol(H11Protocol):
     def is_idle(self) -> bool:
         """Whether no request is in progress."""
         return self.stream is None
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether the next byte begins a request, and all responses are sent."""
+        return (
+            self.stream is None
+            and not self.refused
+            and self.connection.our_state is h11.IDLE
+            and self.connection.their_state is h11.IDLE
+            and not self.connection.head_is_incomplete
+        )
 
     async def handle(self, event: Event) -> None:
         try:
@@ -191,11 +206,13 @@ class Http1Connection(TCPServer):
         hosts: AllowedHosts,
         counters: Counters,
         tls: TlsStream | None = None,
-        tls_refusals: Refusals | None = None,
+        tls_refused: TlsRefused = lambda _peer, _reason: None,
+        fast_reads: HotReads | None = None,
     ) -> None:
         super().__init__(app, config, context, {}, tls or stream)
-        # When it was opened, or last responded.
-        self.active_s = trio.current_time()
+        self._fast_reads = fast_reads
+        self._hot_path: HotPath | None = None
+        self._active_s = trio.current_time()
         self._hosts = hosts
         self._counters = counters
         self._http1: _Http1Protocol | None = None
@@ -203,14 +220,24 @@ class Http1Connection(TCPServer):
         self._head_deadline_s = math.inf
         self._socket_stream = stream
         self._tls = tls
-        self._tls_refusals = tls_refusals or Refusals()
+        self._tls_refused = tls_refused
         self._scope = trio.CancelScope()
         self._responded = False
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is in progress."""
-        return self._http1 is None or self._http1.is_idle
+        return self._http1 is None or (self._http1.is_idle and self._sending_since_s is None)
+
+    @property
+    def active_s(self) -> float:
+        """When it was opened, or last responded."""
+        return self._active_s if self._hot_path is None else max(self._active_s, self._hot_path.active_s)
+
+    @property
+    def _sending_since_s(self) -> float | None:
+        """Since when a hot read's response, or a piece of it, is being sent."""
+        return None if self._hot_path is None else self._hot_path.sending_since_s
 
     @property
     def in_handshake(self) -> bool:
@@ -246,6 +273,17 @@ class Http1Connection(TCPServer):
                     )
                     http1.hosts, http1.counters = self._hosts, self._counters
                     http1.connection = StrictConnection(max_head_bytes=self.config.h11_max_incomplete_size)
+                    if self._fast_reads is not None:
+                        self._hot_path = HotPath(
+                            self._fast_reads,
+                            hosts=self._hosts,
+                            config=self.config,
+                            addresses=(http1.client, http1.server),
+                            is_closing=self.context.terminated.is_set,
+                            receive=self.stream.receive_some,
+                            send=self.stream.send_all,
+                            give_up=self.close,
+                        )
                     # Instead of hypercorn's wrapper around its protocols, which can switch to HTTP/2.
                     self.protocol = http1  # type: ignore[assignment]  # has the methods that are used
                     await self.idle_task.restart(task_group, self._idle_timeout)
@@ -258,15 +296,17 @@ class Http1Connection(TCPServer):
             await trio.aclose_forcefully(self.stream)
 
     async def _shake_hands(self, tls: TlsStream) -> bool:
+        # A peer that has closed the connection has none any more.
+        address = address_of(self._socket_stream)
         try:
             with trio.fail_after(_TLS_HANDSHAKE_WITHIN_S):
                 await tls.do_handshake()
         except (*_GONE, trio.TooSlowError) as error:
             if not tls.received_nothing:
                 self._counters.rest_connections_refused += 1
-                self._tls_refusals.add("tls", port="REST", detail=explain(error))
+                self._tls_refused(address, explain(error))
             return False
-        self.active_s = trio.current_time()
+        self._active_s = trio.current_time()
         return True
 
     async def protocol_send(self, event: Event) -> None:
@@ -297,6 +337,32 @@ class Http1Connection(TCPServer):
                     await self.stream.send_all(data)
         except (*_GONE, trio.TooSlowError):
             self._scope.cancel()
+        except trio.BusyResourceError:
+            # The end of the stream is being sent: the client has broken the protocol meanwhile.
+            return
+
+    async def _idle_timeout(self) -> None:
+        """Close the connection when it was idle or did not send for too long, or at shutdown.
+
+        Hypercorn starts this whenever no request of its own is in progress.
+        """
+        since_s = trio.current_time()
+        while not self.context.terminated.is_set():
+            is_idle = self._sending_since_s is None
+            timeout_s = self.config.keep_alive_timeout if is_idle else _SEND_TIMEOUT_S
+            due_s = since_s + timeout_s
+            with trio.move_on_at(due_s):
+                await self.context.terminated.wait()
+            since_s = max(since_s, self._sending_since_s or self.active_s)
+            if since_s + timeout_s <= trio.current_time():
+                break
+        if self._sending_since_s is not None:
+            if not self.context.terminated.is_set():
+                self._scope.cancel()
+            # At shutdown it is closed after the response.
+            return
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
 
     def limit_send_buffer(self, size: int) -> None:
         """See `body.Connection`."""
@@ -326,18 +392,31 @@ class Http1Connection(TCPServer):
                     self._head_deadline_s = math.inf
                     await http1.refuse(408)
                     continue
+                rest = await self._answer_hot_reads(http1, data)
                 if not self._responded:
-                    await http1.handle(RawData(data))
+                    await http1.handle(RawData(rest))
                 self._watch_head(http1)
-                if not data:
+                if not (rest or self._responded) or not data:
                     break
         # The client has disconnected: cancel its request.
         self._scope.cancel()
 
+    async def _answer_hot_reads(self, http1: _Http1Protocol, data: bytes) -> bytes:
+        """Answer hot reads while there are any; return what is not one, or empty at the end of the stream."""
+        if self._hot_path is None or self._responded or not http1.is_between_requests:
+            return data
+        # The last response on a connection is hypercorn's, which closes it.
+        at_most = self.config.keep_alive_max_requests - 1 - http1.keep_alive_requests
+        rest, answered = await self._hot_path.serve(data, at_most=at_most)
+        http1.keep_alive_requests += answered
+        if answered and self.context.terminated.is_set():
+            await self.protocol_send(Closed())
+        return rest
+
     def _watch_head(self, http1: _Http1Protocol) -> None:
         if http1.keep_alive_requests > self._requests:
             self._requests = http1.keep_alive_requests
-            self.active_s = trio.current_time()
+            self._active_s = trio.current_time()
             self._head_deadline_s = math.inf
         if self._responded or not http1.connection.head_is_incomplete:
             self._head_deadline_s = math.inf

@@ -4,6 +4,8 @@ A connection's protocol is in `http1`; its responses come from the Quart applica
 """
 
 import logging
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -18,7 +20,8 @@ from trioder.access.tls import ServerTls
 from trioder.access.tls_stream import StepPacer, TlsStream
 from trioder.api.errors import error_json
 from trioder.api.http.hosts import LOCAL_HOSTS, AllowedHosts
-from trioder.api.http.http1 import Http1Connection
+from trioder.api.http.hot_path import HotReads
+from trioder.api.http.http1 import Http1Connection, TlsRefused
 from trioder.events.counters import Counters
 from trioder.rpc.refusals import Refusals
 
@@ -43,6 +46,8 @@ async def serve_rest(
     counters: Counters | None = None,
     max_connections: int = MAX_CONNECTIONS,
     tls: ServerTls | None = None,
+    tls_refused: TlsRefused | None = None,
+    fast_reads: HotReads | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application over HTTP/1.1 until `shutdown` is set, or until cancelled.
@@ -58,6 +63,8 @@ async def serve_rest(
         counters: of refused requests and connections.
         max_connections: beyond it, a new connection replaces the longest idle one, or is refused.
         tls: connections are TLS, by its context of that time; plain when it is None.
+        tls_refused: records failed handshakes, with the peer's address and the reason; None to log them.
+        fast_reads: answers requests beside the application; without it the application answers all.
         task_status: started when connections are accepted.
 
     *Resource handling*: closes the listeners and every connection.
@@ -69,7 +76,10 @@ async def serve_rest(
     counters = counters or Counters()
     open_connections: set[Http1Connection] = set()
     pacer = StepPacer()
-    tls_refusals = Refusals()
+    refusals = Refusals()
+
+    def log_refused(address: str, reason: str) -> None:
+        refusals.add("tls", port="REST", address=address, detail=reason)
 
     async def serve(stream: trio.SocketStream) -> None:
         if len(open_connections) >= max_connections and not _make_room(open_connections, counters):
@@ -89,7 +99,8 @@ async def serve_rest(
             hosts=hosts,
             counters=counters,
             tls=None if tls is None else TlsStream(stream, tls.context, pace=pacer.wait),
-            tls_refusals=tls_refusals,
+            tls_refused=tls_refused or log_refused,
+            fast_reads=fast_reads,
         )
         open_connections.add(connection)
         try:
@@ -122,8 +133,21 @@ def _make_room(open_connections: set[Http1Connection], counters: Counters) -> bo
     return True
 
 
+class _Config(Config):
+    """Hypercorn's settings, with the headers of every response computed once a second."""
+
+    _second = 0
+    _headers: Sequence[tuple[bytes, bytes]] = ()
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._headers = second, super().response_headers(protocol)
+        return [*self._headers]
+
+
 def _hypercorn_config() -> Config:
-    config = Config()
+    config = _Config()
     config.include_server_header = False
     config.keep_alive_timeout = _IDLE_TIMEOUT_S
     config.h11_max_incomplete_size = _MAX_HEADER_BYTES

@@ -1,14 +1,18 @@
 """`/agents`: the connected assets and their agents, and past sessions."""
 
+from functools import partial
+
 from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
 from trioder.api.asset_query import FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.errors import ApiError
+from trioder.api.ndjson import lines_response, wants_lines
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query, query_id, query_limit, query_name
-from trioder.api.responses import list_response
+from trioder.api.reads import Reads, agent_row
+from trioder.api.responses import list_response, read_response
 from trioder.api.schemas.resources import (
     DEFAULT_HISTORY_ROWS,
     MAX_HISTORY_ROWS,
@@ -18,39 +22,28 @@ from trioder.api.schemas.resources import (
     SessionsQuery,
 )
 from trioder.process.rfc3339 import format_ms
+from trioder.process.slices import run_in_slices
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.records import PastSession
 
 
-def agents_blueprint(headend: Headend, indexes: FleetIndexes) -> Blueprint:
+def agents_blueprint(headend: Headend, indexes: FleetIndexes, reads: Reads) -> Blueprint:
     """Return the routes of agents."""
     blueprint = Blueprint("agents", __name__)
     assets, sessions = headend.fleet.assets, headend.sessions
-
-    def row(key: int) -> AgentRow | None:
-        session = sessions.session_of(key)
-        if session is None:
-            return None
-        return AgentRow(
-            asset_id=assets[key].id,
-            asset_name=assets[key].name,
-            site_name=assets[key].site_name,
-            peer=session.peer,
-            agent_id=session.agent_id,
-            connected_at=format_ms(session.connected_ms),
-            clock_skew_s=_rounded(session.clock_skew_s),
-            clock_error_s=_rounded(session.clock_error_s),
-        )
 
     def connected(key: int) -> bool:
         return sessions.session_of(key) is not None
 
     @blueprint.get("/agents")
-    @documented(list[AgentRow], role="viewer", query=AgentsQuery, errors=(404,))
+    @documented(list[AgentRow], role="viewer", query=AgentsQuery, errors=(404,), lines=True, has_etag=True)
     async def list_agents() -> TrioResponse:
         """List the connected assets, in fleet order."""
-        keys = await indexes.of_request().keys_of_query(checked_query(AgentsQuery), has_row=connected)
-        return list_response(keys, row)
+        index, query = indexes.of_request(), checked_query(AgentsQuery)
+        if wants_lines():
+            keys = await run_in_slices(index.key_steps(query, has_row=connected))
+            return lines_response(keys, partial(agent_row, headend))
+        return await read_response(reads.agents, index, query)
 
     @blueprint.get("/agents/sessions")
     @documented(list[SessionRow], role="viewer", query=SessionsQuery, errors=(404, 503))
@@ -70,11 +63,6 @@ def agents_blueprint(headend: Headend, indexes: FleetIndexes) -> Blueprint:
         return list_response(past, _session_row)
 
     return blueprint
-
-
-def _rounded(seconds: float | None) -> float | None:
-    # The protocol's timestamps have a resolution of 1 ms.
-    return None if seconds is None else round(seconds, 3)
 
 
 def _session_row(session: PastSession) -> SessionRow:

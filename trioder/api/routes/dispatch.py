@@ -10,7 +10,7 @@ from quart_trio.wrappers import TrioResponse
 
 from trioder.api.access import AccessControl, principal
 from trioder.api.asset_query import FleetIndex, FleetIndexes
-from trioder.api.commands import Commands, described_target
+from trioder.api.commands import Commands
 from trioder.api.context import Headend
 from trioder.api.errors import ApiError
 from trioder.api.openapi import documented
@@ -42,6 +42,7 @@ from trioder.api.schemas.dispatch import (
     dispatch_row,
 )
 from trioder.api.schemas.resources import MAX_HISTORY_ROWS
+from trioder.api.targets import described_target
 from trioder.control.dispatcher import Dispatcher
 from trioder.control.model import Dispatch
 from trioder.domain.access import Scope

@@ -12,11 +12,12 @@ from trioder.api.asset_query import FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query
-from trioder.api.responses import json_response
+from trioder.api.representations import Answer, json_answer
+from trioder.api.responses import answer_response, json_response
 from trioder.api.routes.metrics import Metrics, connected_steps
 from trioder.api.schemas.resources import HealthResponse, IndexResponse, NoQuery, OpenApiResponse
-from trioder.domain.access import EVERYTHING
-from trioder.process.slices import run_in_slices
+from trioder.domain.access import EVERYTHING, Principal
+from trioder.process.slices import Steps, run_in_slices
 
 _LINKS = (
     "assets",
@@ -25,6 +26,7 @@ _LINKS = (
     "telemetry",
     "stream",
     "dispatch",
+    "schedules",
     "agents",
     "agents/sessions",
     "alarms",
@@ -69,22 +71,7 @@ def health_blueprint(
     async def show_health() -> TrioResponse:
         """Show the headend's health; 503 when degraded. Without a token, where one is needed: no numbers."""
         checked_query(NoQuery)
-        db = headend.store.health
-        degraded = db == "error" or headend.closing.is_set()
-        response = HealthResponse(status="degraded" if degraded else "ok", db=db)
-        caller = known_principal()
-        if caller is not None and caller.scope == EVERYTHING:
-            response.db_reason = headend.store.health_reason
-            response.db_backlog_rows = headend.store.stats.queue_rows
-            response.agents = len(headend.sessions)
-            response.assets_connected = headend.sessions.assets_connected
-            response.assets = len(headend.fleet.keys)
-        elif caller is not None:
-            index = indexes.of(caller.scope)
-            connected = await run_in_slices(connected_steps(headend, index))
-            response.agents, response.assets_connected = connected.agents, connected.assets
-            response.assets = len(index.all_keys)
-        return json_response(response, status=503 if degraded else 200)
+        return answer_response(await run_in_slices(health_steps(headend, indexes, known_principal())))
 
     @blueprint.get("/metrics")
     @documented(str, role=None if metrics_open else "viewer")
@@ -104,3 +91,22 @@ def health_blueprint(
         return json_response(describe())
 
     return blueprint
+
+
+def health_steps(headend: Headend, indexes: FleetIndexes, caller: Principal | None) -> Steps[Answer]:
+    """Return the headend's health as this caller sees it, in steps; None is nobody."""
+    db = headend.store.health
+    degraded = db == "error" or headend.closing.is_set()
+    response = HealthResponse(status="degraded" if degraded else "ok", db=db)
+    if caller is not None and caller.scope == EVERYTHING:
+        response.db_reason = headend.store.health_reason
+        response.db_backlog_rows = headend.store.stats.queue_rows
+        response.agents = len(headend.sessions)
+        response.assets_connected = headend.sessions.assets_connected
+        response.assets = len(headend.fleet.keys)
+    elif caller is not None:
+        index = indexes.of(caller.scope)
+        connected = yield from connected_steps(headend, index)
+        response.agents, response.assets_connected = connected.agents, connected.assets
+        response.assets = len(index.all_keys)
+    return json_answer(response, status=503 if degraded else 200)

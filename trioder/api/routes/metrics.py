@@ -62,6 +62,7 @@ class Metrics:
     def __init__(self, headend: Headend, by_tenant: TenantCounters) -> None:
         self._by_tenant = by_tenant
         self._alarms = headend.alarms.register
+        self._schedules = headend.schedules
         self._registry = CollectorRegistry()
         self._registry.register(_HeadendCollector(headend))
         self._requests = Histogram(
@@ -70,11 +71,16 @@ class Metrics:
             ["method", "route", "status"],
             registry=self._registry,
         )
+        self._observed: dict[tuple[str, str, int], Histogram] = {}
 
     def observe_request(self, *, method: str, route: str, status: int, duration_s: float) -> None:
         """Record a REST request; labels have a bounded number of values, whatever clients send."""
-        known_method = method if method in _METHODS else "other"
-        self._requests.labels(known_method, route or "none", str(status)).observe(duration_s)
+        # Looking up the labels costs more than the rest.
+        key = method if method in _METHODS else "other", route, status
+        observed = self._observed.get(key)
+        if observed is None:
+            observed = self._observed[key] = self._requests.labels(key[0], route or "none", str(status))
+        observed.observe(duration_s)
 
     def text(self, accept: str, index: FleetIndex, connected: Connected) -> tuple[bytes, str]:
         """Return the exposition and its content type.
@@ -124,6 +130,15 @@ class Metrics:
             if index.scope.tenant in {ALL_TENANTS, tenant}:
                 refusals.add_metric([tenant, str(status)], count)
         yield refusals
+        occurrences = CounterMetricFamily(
+            "trioder_schedule_occurrences",
+            "Occurrences of schedules that have ended, by the tenant of the schedule and by how they ended.",
+            labels=["tenant", "outcome"],
+        )
+        for (tenant, state), count in self._schedules.register.outcomes.items():
+            if index.scope.tenant in {ALL_TENANTS, tenant}:
+                occurrences.add_metric([tenant, state], count)
+        yield occurrences
 
     def _alarm_families(self, index: FleetIndex) -> Iterator[Metric]:
         which = AlarmFilter(scope=index.scope)

@@ -19,7 +19,11 @@ Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 # Of a list with pages.
 MAX_ROWS = 1_000_000
 MAX_HISTORY_ROWS = 10_000
+# Of samples as lines: as good as none.
+MAX_HISTORY_LINES = 1_000_000_000
 DEFAULT_HISTORY_ROWS = 100
+# In s, by their names: each divides the next, and a day.
+RESOLUTIONS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "6h": 21_600, "1d": 86_400}
 
 Limit = Annotated[int, Meta(ge=1, le=MAX_ROWS, description="Maximum number of rows.")]
 After = Annotated[Id, Meta(description="Continue after this asset, the last of the previous page.")]
@@ -151,6 +155,35 @@ class HistoryRow(Struct, kw_only=True):
     quality: QualityName
 
 
+class StatisticsRow(Struct, kw_only=True):
+    """Of one quantity, over the good and synthesized samples of a period: null without any.
+
+    The mean is that of the samples; `last` is the newest.
+    """
+
+    mean: float | None
+    min: float | None
+    max: float | None
+    last: float | None
+
+
+class HistoryBucketRow(Struct, kw_only=True):
+    """The samples of an asset in one period, which begins at `timestamp`.
+
+    `samples` counts all, `good_samples` those that are good or synthesized, of which the statistics are;
+    `worst_quality` is the worst of all: good, synthesized, suspect, wrong_time, bad.
+    """
+
+    timestamp: Time
+    samples: int
+    good_samples: int
+    worst_quality: QualityName
+    soc_mwhr: StatisticsRow
+    soc_pct: StatisticsRow
+    current_mw: StatisticsRow
+    setpoint_mw: StatisticsRow
+
+
 class AgentRow(Struct, kw_only=True):
     """A connected asset and its agent.
 
@@ -242,13 +275,29 @@ class LatestQuery(Struct, kw_only=True):
 
 
 class HistoryQuery(Struct, kw_only=True):
-    """Which recorded samples, newest first."""
+    """Which recorded samples, newest first; or their statistics by periods."""
 
-    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description="Maximum number of rows.")] = (
-        DEFAULT_HISTORY_ROWS
-    )
+    limit: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=MAX_HISTORY_ROWS,
+            description="Maximum number of rows. Samples as application/x-ndjson may be 1,000,000,000, which "
+            "is then the default.",
+        ),
+    ] = DEFAULT_HISTORY_ROWS
     start: Annotated[Time, Meta(description="At or after this time.")] | None = None
     end: Annotated[Time, Meta(description="Before this time.")] | None = None
+    resolution: (
+        Annotated[
+            Literal["1m", "5m", "15m", "30m", "1h", "6h", "1d"],
+            Meta(
+                description="Instead of samples, a row per period of this length, in UTC, that has any; "
+                "`start` and `end` are then rounded to whole periods, at most 10,000 of them."
+            ),
+        ]
+        | None
+    ) = None
 
 
 class SessionsQuery(Struct, kw_only=True):

@@ -4,13 +4,23 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from trioder.control.alarms.agents import KnownAgents
-from trioder.control.alarms.conditions import Condition
 from trioder.control.alarms.grouping import WantedAlarm
-from trioder.domain.alarms import MAX_ASSET_IDS, SEVERITIES, Alarm, AlarmKind, AlarmSource, Severity
+from trioder.domain.access import ALL_TENANTS
+from trioder.domain.alarms import (
+    MAX_ASSET_IDS,
+    MAX_SITE_IDS,
+    SEVERITIES,
+    Alarm,
+    AlarmKind,
+    AlarmSource,
+    Severity,
+)
 from trioder.domain.fleet import Fleet
 from trioder.domain.text import shorten
+from trioder.process.slices import Steps, parts_of
 
 _MAX_REASON_LENGTH = 400
+_CONDITION_US = 1.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +66,22 @@ class Description:
         )
 
 
-def describe(kind: AlarmKind, wanted: WantedAlarm, *, fleet: Fleet, agents: KnownAgents) -> Description:
-    """Describe an alarm of some conditions, at least one."""
+def describe_steps(
+    kind: AlarmKind, wanted: WantedAlarm, *, fleet: Fleet, agents: KnownAgents
+) -> Steps[Description]:
+    """Describe an alarm of some conditions, at least one; in steps, as it may be those of the whole fleet."""
     conditions = wanted.conditions
-    keys = {
-        key
-        for condition in conditions
-        if condition.source.kind == "asset"
-        and (key := fleet.index_by_id.get(condition.source.id)) is not None
-    }
+    keys: set[int] = set()
+    severities: set[Severity] = set()
+    for part in parts_of(conditions):
+        for condition in part:
+            severities.add(condition.severity)
+            if condition.source.kind == "asset":
+                key = fleet.index_by_id.get(condition.source.id)
+                if key is not None:
+                    keys.add(key)
+        yield _CONDITION_US * len(part)
+    own_sites = {condition.source.id for condition in conditions if condition.source.kind == "site"}
     agent_id = _agent_of(wanted.source, keys, agents)
     concerned: Collection[int] = keys or (agents.keys_of(agent_id) if agent_id else ())
     tenant, site_ids = wanted.tenant, None
@@ -72,12 +89,14 @@ def describe(kind: AlarmKind, wanted: WantedAlarm, *, fleet: Fleet, agents: Know
         of_assets, site_ids = agents.scope_of(concerned)
         tenant = tenant or of_assets
     elif not concerned:
-        site_ids = ()
+        site_ids = tuple(sorted(own_sites)) if len(own_sites) <= MAX_SITE_IDS else None
+    if own_sites and tenant is None:
+        tenant = _tenant_of_site(wanted.source.id, fleet)
     if tenant is None:
         tenant = agents.scope_of(concerned)[0]
     listed = len(concerned) <= MAX_ASSET_IDS
     return Description(
-        severity=_severity(conditions),
+        severity=next(severity for severity in SEVERITIES if severity in severities),
         tenant=tenant,
         agent_id=agent_id,
         asset_ids=tuple(sorted(fleet.asset_ids[key] for key in concerned)) if listed else None,
@@ -94,17 +113,17 @@ def restored_reason(alarm: Alarm) -> str:
     return alarm.reason.partition(": ")[2] or alarm.reason if is_group else alarm.reason
 
 
+def _tenant_of_site(site_id: str, fleet: Fleet) -> str:
+    site = fleet.sites_by_id.get(site_id) or fleet.former_sites.get(site_id)
+    return ALL_TENANTS if site is None else site.tenant
+
+
 def _agent_of(source: AlarmSource, keys: Collection[int], agents: KnownAgents) -> str:
     if source.kind == "agent":
         return source.id
     if source.kind == "asset" and keys:
         return agents.agent_of(next(iter(keys))) or ""
     return ""
-
-
-def _severity(conditions: Collection[Condition]) -> Severity:
-    found = {condition.severity for condition in conditions}
-    return next(severity for severity in SEVERITIES if severity in found)
 
 
 def _reason(kind: AlarmKind, wanted: WantedAlarm, *, assets: int, agent_id: str) -> str:

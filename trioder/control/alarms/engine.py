@@ -14,13 +14,14 @@ import trio
 from trioder.control.alarms.agent_events import AgentEventRecorder
 from trioder.control.alarms.agents import KnownAgents
 from trioder.control.alarms.conditions import Conditions
-from trioder.control.alarms.describe import describe
+from trioder.control.alarms.describe import describe_steps
 from trioder.control.alarms.fact_handlers import AWAY, FactHandlers
 from trioder.control.alarms.grouping import Change, Grouping
 from trioder.control.alarms.polls import Polls
 from trioder.control.alarms.probes import HostPaths
 from trioder.control.alarms.recovery import AlarmRecovery
 from trioder.control.alarms.register import AlarmRegister
+from trioder.control.alarms.site_excess import SiteExcess
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.access import ALL_TENANTS, Scope
 from trioder.domain.alarms import (
@@ -113,6 +114,14 @@ class AlarmEngine:
             begin=self.begin,
             end=self.end,
         )
+        self._site_excess = SiteExcess(
+            limits=dispatcher.site_limits,
+            site_power=dispatcher.site_power,
+            latest=latest,
+            wall=wall,
+            begin=self.begin,
+            end=self.end,
+        )
         self._grace_ends_s: float | None = trio.current_time() + START_GRACE_S
         self._restored = False
         self._facts = FactHandlers(
@@ -153,7 +162,9 @@ class AlarmEngine:
 
     def end(self, kind: AlarmKind, source: AlarmSource) -> None:
         """A condition is absent."""
-        self._conditions.end(kind, source, now_s=trio.current_time())
+        # Of each change of a setpoint: there is hardly ever one.
+        if self._conditions.get(kind, source) is not None:
+            self._conditions.end(kind, source, now_s=trio.current_time())
 
     async def run(self) -> None:
         """Poll, and raise and clear alarms, until cancelled."""
@@ -164,6 +175,7 @@ class AlarmEngine:
                 if not self._restored:
                     await self.restore()
                 await run_in_slices(self._polls.steps())
+                await run_in_slices(self._site_excess.steps())
                 await run_in_slices(self._tick_steps())
                 await trio.sleep_until(started_s + _TICK_S)
 
@@ -238,7 +250,7 @@ class AlarmEngine:
         if grace_ended:
             self._grouping.release_adopted()
         for change in self._grouping.changes():
-            self._apply(change)
+            yield from self._apply_steps(change)
             yield _ALARM_US * (len(change.wanted) + len(change.shown))
         self._agent_events.report_dropped()
         self._counters.alarm_conditions_dropped = self._conditions.dropped
@@ -254,10 +266,10 @@ class AlarmEngine:
                     self.begin("deviating", self._asset(key), setpoint.reason or setpoint.state)
             yield _CONDITION_US * len(part)
 
-    def _apply(self, change: Change) -> None:
+    def _apply_steps(self, change: Change) -> Steps[None]:
         for source, wanted in change.wanted.items():
+            described = yield from describe_steps(change.kind, wanted, fleet=self._fleet, agents=self._agents)
             shown = self.register.get_open(change.kind, source)
-            described = describe(change.kind, wanted, fleet=self._fleet, agents=self._agents)
             if shown is None:
                 self.register.raise_alarm(
                     described.alarm(self._new_id(), change.kind, source, self._wall.now_ms())

@@ -184,10 +184,12 @@ class Grouping:
                     del of_kind.groups_by_tenant[tenant]
 
     def _decide_grouped(self, kind: AlarmKind, of_kind: _OfKind, group: AlarmSource) -> None:
-        count = len(of_kind.members.get(group, ()))
+        members = of_kind.members.get(group, {})
+        count = len(members)
         if count > GROUP_ABOVE or (count and self._is_whole(kind, group)):
             of_kind.grouped.add(group)
-        elif count <= UNGROUP_AT:
+        elif not count or (count <= UNGROUP_AT and any(one.is_on for one in members.values())):
+            # Those that are about to be cleared are not shown singly before.
             of_kind.grouped.discard(group)
 
     def _decide_summarized(self, of_kind: _OfKind, tenant: str) -> bool:

@@ -88,8 +88,11 @@ class AlarmRecovery:
             return [
                 AlarmSource("asset", asset_id) for asset_id in alarm.asset_ids or () if asset_id in in_fleet
             ]
+        if source.kind == "site":
+            is_own = alarm.kind == "site_limit_exceeded" and source.id in self._fleet.sites_by_id
+            return [source] if is_own else []
         is_summary = source.kind == "headend" and source.id
-        return [] if is_summary or source.kind == "site" else [source]
+        return [] if is_summary else [source]
 
     def _recover_agent(self, alarm: Alarm, sources: Sequence[AlarmSource]) -> None:
         """Who drove the assets last, which the alarm is grouped by."""

@@ -6,8 +6,8 @@ from typing import Any, LiteralString
 from trioder.domain.access import ALL_TENANTS, Scope
 from trioder.domain.alarms import Alarm, AlarmFilter, AlarmSource, EventFilter, EventRecord, PastEvent
 from trioder.store.postgres.audit_records import storable
+from trioder.store.postgres.pending_records import PendingAlarm, PendingEvent
 from trioder.store.postgres.pg_connection import Connection, timestamp
-from trioder.store.postgres.record_queue import PendingAlarm, PendingEvent
 
 _WRITE_ALARMS: LiteralString = """
     INSERT INTO alarms AS old (

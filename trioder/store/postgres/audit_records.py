@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import LiteralString
 
 from trioder.domain.access import ALL_TENANTS, AuditRecord, IdentityBinding, PastAuditRecord, Scope
+from trioder.store.postgres.pending_records import PendingAudit, PendingBinding
 from trioder.store.postgres.pg_connection import Connection, timestamp
-from trioder.store.postgres.record_queue import PendingAudit, PendingBinding
 
 # In the order of the rows of `unnest`, so that the numbers are in the order of the records.
 _WRITE_AUDIT: LiteralString = """

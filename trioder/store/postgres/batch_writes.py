@@ -5,6 +5,7 @@ import sys
 from array import array
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from struct import Struct
 from typing import Any, LiteralString
 
@@ -15,6 +16,7 @@ from trioder.domain.quality import Quality
 from trioder.store.postgres.batch_queue import SOURCE_CODES, PendingBatch
 from trioder.store.postgres.database import DatabaseError, Written
 from trioder.store.postgres.pg_connection import Connection
+from trioder.store.postgres.summaries import count_changes
 from trioder.store.records import NOTHING_COMMITTED, Watermark
 
 # Packed at once, at least: few enough for the processor's caches.
@@ -41,7 +43,12 @@ _EPOCH_OFFSET_US = 946_684_800_000_000
 
 
 async def write_batches(
-    connection: Connection, batches: Sequence[PendingBatch], db_keys: "array[int]", *, rows: bool
+    connection: Connection,
+    batches: Sequence[PendingBatch],
+    db_keys: "array[int]",
+    *,
+    rows: bool,
+    now: datetime,
 ) -> Written:
     """See `Database.write`.
 
@@ -64,6 +71,8 @@ async def write_batches(
         added = sum(batch.rows for batch in new) if rows else 0
         if added:
             await _copy(connection, new, db_keys)
+            # Last: other writers of the same hours wait for the commit.
+            await count_changes(connection, new, now)
         await _update_watermarks(connection, before, after)
     return Written(watermarks=after, rows=added)
 

@@ -15,7 +15,7 @@ from trioder.domain.access import EVERYTHING, Scope
 from trioder.domain.dispatch import DispatchRecord
 from trioder.store.interface import Queries
 from trioder.store.postgres.batch_queue import PendingBatch
-from trioder.store.postgres.record_queue import PendingRecord
+from trioder.store.postgres.pending_records import PendingRecord
 from trioder.store.records import Watermark
 
 log = structlog.stdlib.get_logger(__name__)
@@ -161,6 +161,9 @@ class Database(Queries, Protocol):
 
     async def drop_old_records(self) -> bool:
         """Delete some expired records; return whether there are more. Not while `write_records` runs."""
+
+    async def summarize(self) -> bool:
+        """Summarize the telemetry of one hour that has changed; return whether there was one."""
 
     async def mirror_fleet(self) -> None:
         """Copy the headend's fleet, which has changed since `connect`, to the database."""

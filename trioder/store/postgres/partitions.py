@@ -57,6 +57,11 @@ def name_of(day: date) -> sql.Identifier:
     return sql.Identifier(f"samples_{day:%Y%m%d}")
 
 
+def summaries_name_of(day: date) -> sql.Identifier:
+    """Return the name of the partition of the day's summaries."""
+    return sql.Identifier(f"telemetry_5m_{day:%Y%m%d}")
+
+
 def is_connection_lost(connection: Connection) -> bool:
     """Return whether the connection is lost, and not just a statement failed."""
     return connection.closed or connection.broken
@@ -141,6 +146,11 @@ class Partitions:
         try:
             async with short_lock_transaction(connection, statement_s=_STATEMENT_WITHIN_S):
                 await connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name_of(day)))
+                await connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(summaries_name_of(day)))
+                await connection.execute(
+                    "DELETE FROM telemetry_hours WHERE hour >= %s AND hour < %s",
+                    [start_of(day), start_of(day + timedelta(days=1))],
+                )
         except psycopg.Error as error:
             if is_connection_lost(connection):
                 raise

@@ -13,15 +13,18 @@ from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample
+from trioder.domain.telemetry import PastSample, TelemetryBucket
 from trioder.process.wall_time import WallClock
 from trioder.store.postgres.alarm_records import read_alarm, read_alarms, read_events, read_open_alarms
 from trioder.store.postgres.audit_records import read_audit, read_identity_bindings
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.batch_writes import write_batches
+from trioder.store.postgres.buckets import read_buckets
 from trioder.store.postgres.database import MAX_WATERMARKS, DatabaseError, Maintenance, Watermarks, Written
 from trioder.store.postgres.partitions import Partitions, day_of, days_of
+from trioder.store.postgres.pending_records import PendingDispatch, PendingRecord
 from trioder.store.postgres.pg_connection import (
     Connection,
     ConnectionPool,
@@ -40,12 +43,13 @@ from trioder.store.postgres.reads import (
     read_watermark,
     read_watermarks,
 )
-from trioder.store.postgres.record_queue import PendingDispatch, PendingRecord
 from trioder.store.postgres.record_retention import RecordRetention
 from trioder.store.postgres.record_writes import close_stale_sessions, write_records
 from trioder.store.postgres.retention_runs import Retention
+from trioder.store.postgres.schedule_records import read_last_occurrences, read_occurrences, read_schedules
 from trioder.store.postgres.schema import apply_schema, mirror_fleet, schema_is_current, warn_about_encoding
 from trioder.store.postgres.site_limit_records import read_site_limits
+from trioder.store.postgres.summaries import summarize_next
 from trioder.store.records import PastSession, Watermark
 
 P = ParamSpec("P")
@@ -59,6 +63,8 @@ _READ_WITHIN_S = 10.0
 _MAX_READERS = 3
 # Extra time for a dispatch to many assets; a slower database counts as unavailable.
 _SHARES_PER_S = 1_000
+# An hour of 100,000 assets with a sample a second.
+_SUMMARIZE_WITHIN_S = 1800.0
 _MAINTAIN_WITHIN_S = 60.0  # includes dropping a partition of several gigabytes
 
 
@@ -95,6 +101,9 @@ class PsycopgDatabase:
             conninfo, max_connections=_MAX_READERS, statement_timeout_s=_READ_WITHIN_S
         )
         self._record_pool = ConnectionPool(conninfo, max_connections=1, statement_timeout_s=_WRITE_WITHIN_S)
+        self._summary_pool = ConnectionPool(
+            conninfo, max_connections=1, statement_timeout_s=_SUMMARIZE_WITHIN_S
+        )
         self._record_retention = RecordRetention(retention_days=records_retention_days)
         self._first_connected_s = trio.current_time()
 
@@ -125,6 +134,7 @@ class PsycopgDatabase:
             await connection.aclose()
         await self._read_pool.aclose()
         await self._record_pool.aclose()
+        await self._summary_pool.aclose()
 
     async def write(self, batches: Sequence[PendingBatch], *, rows: bool = True) -> Written:
         """See `Database.write`."""
@@ -132,7 +142,7 @@ class PsycopgDatabase:
 
         async def write(connection: Connection) -> Written:
             await self._partitions.make(connection, days, self._today())
-            return await write_batches(connection, batches, self._db_keys, rows=rows)
+            return await write_batches(connection, batches, self._db_keys, rows=rows, now=self._now())
 
         return await self._run(write, within_s=_WRITE_WITHIN_S)
 
@@ -154,6 +164,10 @@ class PsycopgDatabase:
             run_s=trio.current_time() - self._first_connected_s,
         )
         return await self._record_pool.run(drop, within_s=_MAINTAIN_WITHIN_S)
+
+    async def summarize(self) -> bool:
+        """See `Database.summarize`."""
+        return await self._summary_pool.run(summarize_next, within_s=_SUMMARIZE_WITHIN_S + 2)
 
     async def mirror_fleet(self) -> None:
         """See `Database.mirror_fleet`."""
@@ -192,6 +206,27 @@ class PsycopgDatabase:
     ) -> Sequence[PastSample]:
         """See `Database.history`."""
         return await self._read_in(scope, read_history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms)
+
+    async def history_buckets(
+        self,
+        asset: Asset,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[TelemetryBucket]:
+        """See `Database.history_buckets`."""
+        return await self._read_in(
+            scope,
+            read_buckets,
+            asset,
+            resolution_s=resolution_s,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            limit=limit,
+        )
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """See `Database.reported_times`."""
@@ -271,6 +306,22 @@ class PsycopgDatabase:
     async def events(self, which: EventFilter, *, limit: int) -> Sequence[PastEvent]:
         """See `Database.events`."""
         return await self._read_in(which.scope, read_events, which, limit=limit)
+
+    async def schedules(self) -> Sequence[Schedule]:
+        """See `Database.schedules`."""
+        return await self._read(read_schedules)
+
+    async def last_occurrences(self, *, now_ms: int) -> Sequence[Occurrence]:
+        """See `Database.last_occurrences`."""
+        return await self._read(read_last_occurrences, now_ms=now_ms)
+
+    async def occurrences(
+        self, schedule_id: str, *, after_ms: int, before_ms: int, limit: int, scope: Scope = EVERYTHING
+    ) -> Sequence[Occurrence]:
+        """See `Database.occurrences`."""
+        return await self._read_in(
+            scope, read_occurrences, schedule_id, after_ms=after_ms, before_ms=before_ms, limit=limit
+        )
 
     async def _mirror_fleet(self, connection: Connection) -> None:
         self._db_keys = await mirror_fleet(connection, self._fleet)

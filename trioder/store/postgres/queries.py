@@ -11,11 +11,13 @@ from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, PastEvent
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationRecord, DispatchRecord, with_allocations
 from trioder.domain.fleet import Fleet
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample
+from trioder.domain.telemetry import PastSample, TelemetryBucket
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.postgres.database import Database, DatabaseError, DatabaseHealth
-from trioder.store.postgres.record_queue import PendingDispatch, RecordQueue
+from trioder.store.postgres.pending_records import PendingDispatch
+from trioder.store.postgres.record_queue import RecordQueue
 from trioder.store.records import PastSession
 
 # An unavailable database delays a caller of `find_dispatch` no longer than this.
@@ -57,6 +59,27 @@ class PostgresQueries:
         """See `Store.history`."""
         return await self._read(
             self._database.history, asset, limit=limit, start_ms=start_ms, end_ms=end_ms, scope=scope
+        )
+
+    async def history_buckets(
+        self,
+        asset: Asset,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[TelemetryBucket]:
+        """See `Store.history_buckets`."""
+        return await self._read(
+            self._database.history_buckets,
+            asset,
+            resolution_s=resolution_s,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            limit=limit,
+            scope=scope,
         )
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
@@ -116,6 +139,27 @@ class PostgresQueries:
     async def events(self, which: EventFilter, *, limit: int) -> Sequence[PastEvent]:
         """See `Store.events`."""
         return await self._read(self._database.events, which, limit=limit)
+
+    async def schedules(self) -> Sequence[Schedule]:
+        """See `Store.schedules`."""
+        return await self._read(self._database.schedules)
+
+    async def last_occurrences(self, *, now_ms: int) -> Sequence[Occurrence]:
+        """See `Store.last_occurrences`."""
+        return await self._read(self._database.last_occurrences, now_ms=now_ms)
+
+    async def occurrences(
+        self, schedule_id: str, *, after_ms: int, before_ms: int, limit: int, scope: Scope = EVERYTHING
+    ) -> Sequence[Occurrence]:
+        """See `Store.occurrences`."""
+        return await self._read(
+            self._database.occurrences,
+            schedule_id,
+            after_ms=after_ms,
+            before_ms=before_ms,
+            limit=limit,
+            scope=scope,
+        )
 
     async def open_dispatches(self) -> Sequence[DispatchRecord]:
         """See `Store.open_dispatches`."""

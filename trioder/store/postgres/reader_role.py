@@ -23,6 +23,8 @@ _LOCK = 7_204_331_101
 _TABLES = [
     *("sites", "assets", "asset_versions", "samples", "sessions", "asset_lists", "dispatches"),
     *("dispatch_shares", "dispatch_resplits", "audit", "alarms", "events"),
+    *("schedules", "schedule_occurrences"),
+    *("telemetry_hours", "telemetry_5m"),
 ]
 _VIEWS = ["telemetry", "agent_sessions", "dispatch_members", "dispatch_left_out"]
 _BECOME: LiteralString = """

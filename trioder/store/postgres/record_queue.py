@@ -1,204 +1,20 @@
 """Records waiting to be written: the newest state of each session and dispatch wins. Synchronous, bounded.
 
-Never dropped are the end of a session that the database has open, an open dispatch or alarm, a binding, and
-limits of a site. There are no more of these than sessions open when the database went away, and than the
-others in memory.
+Never dropped are the end of a session that the database has open, an open dispatch or alarm, a binding,
+limits of a site, and schedules with their occurrences. There are no more of these than sessions open when the
+database went away, than the others in memory, and than occurrences that were due meanwhile.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
-from uuid import uuid4
 
-from trioder.domain.access import ALL_TENANTS, AuditRecord, IdentityBinding
-from trioder.domain.alarms import Alarm, EventRecord
-from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord
-from trioder.domain.site_limits import SiteLimitsRecord
+from trioder.domain.access import ALL_TENANTS
+from trioder.store.postgres.pending_records import DropOrder, PendingDispatch, PendingRecord, PendingSession
 from trioder.store.records import SessionRecord
 
-_RECORD_BYTES = 1_000
-_KEY_BYTES = 64
-# An id as text.
-_ID_BYTES = 90
-_SHARE_BYTES = 500
 # Written in one transaction, unless a single dispatch has more.
 _SHARES_PER_GROUP = 20_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingSession:
-    """A session to be written; a later record of the same session replaces it."""
-
-    session: SessionRecord
-    disconnected_ms: int | None = None
-    reason: str | None = None
-
-    @property
-    def key(self) -> str:
-        """The session's id."""
-        return self.session.session_id
-
-    @property
-    def size(self) -> int:
-        """Memory used, in bytes."""
-        return _RECORD_BYTES + 4 * len(self.session.asset_keys)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingDispatch:
-    """A dispatch to be written, with what has changed since it was last written.
-
-    Attributes:
-        dispatch: without members and left_out.
-        changed: the keys of the assets whose share is to be written.
-        share_of: returns an asset's present share.
-    """
-
-    dispatch: DispatchRecord
-    changed: frozenset[int]
-    share_of: AllocationOf
-
-    @property
-    def key(self) -> str:
-        """The dispatch's id."""
-        return self.dispatch.dispatch_id
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every share is to be written: nothing is in the database alone."""
-        return len(self.changed) == self._assets
-
-    @property
-    def size(self) -> int:
-        """Memory used, or kept from being freed, in bytes."""
-        if self.dispatch.is_open or not self.changed:
-            # The headend holds the shares anyway.
-            return _RECORD_BYTES + _KEY_BYTES * len(self.changed)
-        return _RECORD_BYTES + _KEY_BYTES * len(self.changed) + _SHARE_BYTES * self._assets
-
-    @property
-    def _assets(self) -> int:
-        return sum(self.dispatch.by_state.values()) + self.dispatch.assets_left_out
-
-    @property
-    def shares(self) -> list[AllocationRecord]:
-        """The changed shares, in fleet order."""
-        return [self.share_of(key) for key in sorted(self.changed)]
-
-    def merged_with(self, newer: "PendingDispatch") -> "PendingDispatch":
-        """Return one record of both changes."""
-        return replace(newer, changed=self.changed | newer.changed)
-
-    def without_shares(self) -> "PendingDispatch":
-        """Return the dispatch's own row alone."""
-        return replace(self, changed=frozenset(), share_of=_no_share)
-
-
-def _no_share(key: int) -> AllocationRecord:
-    raise KeyError(key)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingAudit:
-    """An audit record to be written.
-
-    Attributes:
-        key: a UUID, so that one written twice is recorded once.
-    """
-
-    record: AuditRecord
-    key: str
-
-    @property
-    def size(self) -> int:
-        """Memory used, in bytes."""
-        record = self.record
-        return _RECORD_BYTES + len(record.principal) + len(record.target) + len(record.reason)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingBinding:
-    """The binding of an agent_id or an outbox to be written."""
-
-    binding: IdentityBinding
-
-    @property
-    def key(self) -> str:
-        """The claim and its value: no UUID, as the other keys are."""
-        return f"{self.binding.claim} {self.binding.value}"
-
-    @property
-    def size(self) -> int:
-        """Memory used, in bytes."""
-        return _RECORD_BYTES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingSiteLimits:
-    """Limits of a site to be written; a later record of the same site replaces it.
-
-    Attributes:
-        record: None removes them.
-    """
-
-    site_id: str
-    record: SiteLimitsRecord | None
-
-    @property
-    def key(self) -> str:
-        """The site's id, which no other record has as its key alone."""
-        return f"site limits {self.site_id}"
-
-    @property
-    def size(self) -> int:
-        """Memory used, in bytes."""
-        return _RECORD_BYTES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingAlarm:
-    """The newest state of an alarm to be written."""
-
-    alarm: Alarm
-
-    @property
-    def key(self) -> str:
-        """The alarm's id: no bare UUID, as the other keys are."""
-        return f"alarm {self.alarm.alarm_id}"
-
-    @property
-    def size(self) -> int:
-        """Memory used, in bytes."""
-        alarm = self.alarm
-        return _RECORD_BYTES + _ID_BYTES * (len(alarm.asset_ids or ()) + len(alarm.site_ids or ()))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingEvent:
-    """An event to be written.
-
-    Attributes:
-        key: a UUID, so that one written twice is recorded once.
-    """
-
-    event: EventRecord
-    key: str
-
-    @property
-    def size(self) -> int:
-        """Memory used, in bytes."""
-        return _RECORD_BYTES + len(self.event.message) + _ID_BYTES * len(self.event.site_ids or ())
-
-
-PendingRecord = (
-    PendingSession
-    | PendingDispatch
-    | PendingAudit
-    | PendingBinding
-    | PendingSiteLimits
-    | PendingAlarm
-    | PendingEvent
-)
 
 
 class Dropped(NamedTuple):
@@ -218,11 +34,10 @@ class Dropped(NamedTuple):
 
 
 class RecordQueue:
-    """One pending record per session, dispatch, binding and alarm, and all audit records and events in order.
+    """One pending record per key, so of each session, dispatch, binding and alarm; all others in order.
 
-    When full, these are dropped, oldest first: events; audit records of refusals, which strangers can cause;
-    sessions opened and closed while unwritten; cleared alarms; the shares of ended dispatches, except the
-    newest; then such dispatches themselves; other audit records.
+    When full, records are dropped in their `DropOrder`, the oldest first; of the ended dispatches the newest
+    stays.
 
     Args:
         max_bytes: the bound.
@@ -245,47 +60,32 @@ class RecordQueue:
     def open_session(self, session: SessionRecord) -> Dropped:
         """Add a session; return what was dropped for it."""
         self._open_sessions[session.session_id] = session
-        return self._put(PendingSession(session=session))
+        return self.put(PendingSession(session=session))
 
     def close_session(self, session_id: str, *, disconnected_ms: int, reason: str) -> Dropped:
         """Add the end of a session; return what was dropped for it."""
         session = self._open_sessions.pop(session_id, None)
         if session is None:
             return Dropped()
-        return self._put(PendingSession(session=session, disconnected_ms=disconnected_ms, reason=reason))
+        return self.put(PendingSession(session=session, disconnected_ms=disconnected_ms, reason=reason))
 
-    def record_dispatch(
-        self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
-    ) -> Dropped:
-        """Add a dispatch in its present state; return what was dropped for it."""
-        key = dispatch.dispatch_id
-        record = PendingDispatch(dispatch=dispatch, changed=frozenset(changed), share_of=share_of)
-        previous = self._pending.get(key)
-        # What is being written now is written again only if that fails.
-        if isinstance(previous, PendingDispatch) and self._in_flight.get(key) is not previous:
-            record = previous.merged_with(record)
-        return self._put(record)
+    def put(self, record: PendingRecord) -> Dropped:
+        """Add a record, merged with the one of its key that waits; return what was dropped for it."""
+        previous = self._pending.get(record.key)
+        if previous is None:
+            self._size += record.size
+            self._pending[record.key] = record
+        elif self._in_flight.get(record.key) is previous:
+            # What is being written now is written again only if that fails.
+            self._replace(record)
+        else:
+            # It keeps its place: what changes all the time must be written, too.
+            self._replace(previous.merged_with(record))
+        return Dropped() if self._size <= self._max_bytes else self._free_memory()
 
-    def record_audit(self, record: AuditRecord) -> Dropped:
-        """Add an audit record; return what was dropped for it."""
-        return self._put(PendingAudit(record=record, key=str(uuid4())))
-
-    def record_binding(self, binding: IdentityBinding) -> Dropped:
-        """Add a binding, unless one of the same claim and value waits; return what was dropped for it."""
-        record = PendingBinding(binding=binding)
-        return Dropped() if record.key in self._pending else self._put(record)
-
-    def record_site_limits(self, site_id: str, record: SiteLimitsRecord | None) -> Dropped:
-        """Add the limits of a site, or their removal; return what was dropped for it."""
-        return self._put(PendingSiteLimits(site_id=site_id, record=record))
-
-    def record_alarm(self, alarm: Alarm) -> Dropped:
-        """Add an alarm in its present state; return what was dropped for it."""
-        return self._put(PendingAlarm(alarm=alarm))
-
-    def record_event(self, event: EventRecord) -> Dropped:
-        """Add an event; return what was dropped for it."""
-        return self._put(PendingEvent(event=event, key=str(uuid4())))
+    def __contains__(self, record: PendingRecord) -> bool:
+        """Whether a record with the key of this one waits."""
+        return record.key in self._pending
 
     def find_dispatch(
         self, *, dispatch_id: str | None, idempotency_key: str | None, tenant: str = ALL_TENANTS
@@ -310,9 +110,7 @@ class RecordQueue:
     def first(self, count: int) -> list[PendingRecord]:
         """Return the oldest records without removing them; those returned before were not written."""
         for key in self._in_flight.keys() & self._pending.keys():
-            unwritten = self._unwritten_dispatch(key)
-            if unwritten is not None:
-                self._replace(unwritten)
+            self._replace(self._unwritten(key))
         self._in_flight = {}
         shares = 0
         for key, record in self._pending.items():
@@ -336,82 +134,47 @@ class RecordQueue:
             if self._pending.get(key) is record:
                 self._remove(key)
 
-    def _unwritten_dispatch(self, key: str) -> PendingDispatch | None:
-        """A dispatch's record merged with the one in flight, which may never be written."""
+    def _unwritten(self, key: str) -> PendingRecord:
+        """A pending record merged with the one in flight, which may never be written."""
         record, in_flight = self._pending[key], self._in_flight.get(key)
-        if not isinstance(record, PendingDispatch):
-            return None
-        return in_flight.merged_with(record) if isinstance(in_flight, PendingDispatch) else record
+        return record if in_flight is None or in_flight is record else in_flight.merged_with(record)
 
-    def _put(self, record: PendingRecord) -> Dropped:
-        if record.key in self._pending:
-            # It keeps its place: what changes all the time must be written, too.
-            self._replace(record)
-        else:
-            self._size += record.size
-            self._pending[record.key] = record
-        return Dropped() if self._size <= self._max_bytes else self._free_memory()
+    def _unwritten_dispatch(self, key: str) -> PendingDispatch | None:
+        record = self._unwritten(key)
+        return record if isinstance(record, PendingDispatch) else None
 
     def _free_memory(self) -> Dropped:
         # A quarter at a time: this search is too slow for every record.
         goal = self._max_bytes * 3 // 4
-        # Those in flight are removed soon anyway.
-        events = [
-            key
-            for key, record in self._pending.items()
-            if isinstance(record, PendingEvent) and key not in self._in_flight
-        ]
-        cleared_alarms = [
-            key
-            for key, record in self._pending.items()
-            if isinstance(record, PendingAlarm) and not record.alarm.is_open and key not in self._in_flight
-        ]
-        audit = [
-            record
-            for key, record in self._pending.items()
-            if isinstance(record, PendingAudit) and key not in self._in_flight
-        ]
-        refusals = [record.key for record in audit if record.record.outcome == "refused"]
-        others = [record.key for record in audit if record.record.outcome != "refused"]
-        sessions = [key for key, record in self._pending.items() if self._is_droppable_session(record)]
+        droppable: defaultdict[DropOrder, list[PendingRecord]] = defaultdict(list)
+        for key, record in self._pending.items():
+            order = record.drop_order
+            # Those in flight are removed soon anyway; of those written as open the end must be written.
+            if order is not None and key not in self._in_flight and key not in self._written:
+                droppable[order].append(record)
         # The newest stays.
-        ended = [
-            record
-            for key, record in self._pending.items()
-            if isinstance(record, PendingDispatch)
-            and not record.dispatch.is_open
-            and key not in self._in_flight
-        ][:-1]
-        dropped_events = self._remove_until(goal, events)
-        dropped_audit = self._remove_until(goal, refusals)
-        dropped_records = self._remove_until(goal, sessions)
-        dropped_records += self._remove_until(goal, cleared_alarms)
-        dropped_shares = 0
-        for record in ended:
+        del droppable[DropOrder.ENDED_DISPATCH][-1:]
+        dropped: Counter[str] = Counter()
+        for order in DropOrder:
+            if order is DropOrder.ENDED_DISPATCH:
+                dropped["shares"] = self._drop_shares(goal, droppable[order])
+            for record in droppable[order]:
+                if self._size <= goal:
+                    break
+                self._remove(record.key)
+                dropped[record.counted_as] += 1
+        return Dropped(**dropped)
+
+    def _drop_shares(self, goal: int, records: Iterable[PendingRecord]) -> int:
+        """Drop the shares of dispatches in this order until the size is down to `goal`; return how many."""
+        dropped = 0
+        for record in records:
             if self._size <= goal:
                 break
-            dropped_shares += len(record.changed)
-            self._replace(record.without_shares())
-        dropped_records += self._remove_until(goal, [record.key for record in ended])
-        dropped_audit += self._remove_until(goal, others)
-        return Dropped(dropped_records, dropped_shares, dropped_audit, dropped_events)
-
-    def _remove_until(self, goal: int, keys: Iterable[str]) -> int:
-        """Remove records in this order until the size is down to `goal`; return how many."""
-        removed = 0
-        for key in keys:
-            if self._size <= goal:
-                break
-            self._remove(key)
-            removed += 1
-        return removed
-
-    def _is_droppable_session(self, record: PendingRecord) -> bool:
-        return (
-            isinstance(record, PendingSession)
-            and record.disconnected_ms is not None
-            and record.key not in self._written
-        )
+            if isinstance(record, PendingDispatch):
+                dropped += len(record.changed)
+                self._replace(record.without_shares())
+        return dropped
 
     def _replace(self, record: PendingRecord) -> None:
         self._size += record.size - self._pending[record.key].size

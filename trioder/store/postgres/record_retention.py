@@ -1,4 +1,4 @@
-"""Deletes old records: ended dispatches, sessions, cleared alarms, events, and watermarks of unused outboxes.
+"""Deletes old records: of dispatches, sessions, alarms, events, schedules, and watermarks of unused outboxes.
 
 In small transactions, and never by one clock alone: see `RecordRetention`.
 """
@@ -81,6 +81,38 @@ _DELETE_SURPLUS_EVENTS: LiteralString = """
         ORDER BY number LIMIT %(limit)s
     ))
 """
+# The newest of each schedule stays: what comes after it is still to begin.
+_DELETE_OLD_OCCURRENCES: LiteralString = """
+    DELETE FROM schedule_occurrences WHERE ctid = ANY (ARRAY(
+        SELECT old.ctid FROM schedule_occurrences AS old
+        WHERE old.start_at < %(oldest)s AND old.end_at < %(oldest)s AND old.state != 'running' AND EXISTS (
+            SELECT FROM schedule_occurrences AS later
+            WHERE later.schedule_id = old.schedule_id AND later.start_at > old.start_at
+        )
+        ORDER BY old.start_at LIMIT %(limit)s
+    ))
+"""
+# Cancelled ones, and those with one occurrence, which is over.
+_DELETE_OLD_SCHEDULES: LiteralString = """
+    WITH old AS (
+        SELECT schedule_id FROM schedules AS schedule
+        WHERE (
+            cancelled_at < %(oldest)s
+            OR recurrence IS NULL AND EXISTS (
+                SELECT FROM schedule_occurrences AS occurrence
+                WHERE occurrence.schedule_id = schedule.schedule_id AND end_at < %(oldest)s
+            )
+        ) AND NOT EXISTS (
+            SELECT FROM schedule_occurrences AS occurrence
+            WHERE occurrence.schedule_id = schedule.schedule_id
+                AND (state = 'running' OR end_at >= %(oldest)s)
+        )
+        ORDER BY created_at LIMIT %(limit)s
+    ), occurrences AS (
+        DELETE FROM schedule_occurrences USING old WHERE schedule_occurrences.schedule_id = old.schedule_id
+    )
+    DELETE FROM schedules USING old WHERE schedules.schedule_id = old.schedule_id
+"""
 _DELETE_OLD_WATERMARKS: LiteralString = """
     DELETE FROM ingest_watermarks WHERE outbox_id = ANY (ARRAY(
         SELECT outbox_id FROM ingest_watermarks WHERE updated_at < %s LIMIT %s
@@ -146,6 +178,8 @@ class RecordRetention:
             deleted["surplus_events"] = await _count(
                 connection, _DELETE_SURPLUS_EVENTS, {"most": MAX_EVENTS, "limit": _ROWS_PER_STEP}
             )
+            deleted["occurrences"] = await _count(connection, _DELETE_OLD_OCCURRENCES, limits)
+            deleted["schedules"] = await _count(connection, _DELETE_OLD_SCHEDULES, limits)
             deleted["asset_lists"] = await self._drop_lists(connection)
             deleted["watermarks"] = await _count(connection, _DELETE_OLD_WATERMARKS, [oldest, _ROWS_PER_STEP])
         deleted["surplus_watermarks"] = await _count(

@@ -7,18 +7,8 @@ import trio
 
 from trioder.process.backoff import Backoff
 from trioder.store.postgres.database import Database, DatabaseError, bisect
-from trioder.store.postgres.record_queue import (
-    Dropped,
-    PendingAlarm,
-    PendingAudit,
-    PendingBinding,
-    PendingDispatch,
-    PendingEvent,
-    PendingRecord,
-    PendingSession,
-    PendingSiteLimits,
-    RecordQueue,
-)
+from trioder.store.postgres.pending_records import PendingRecord
+from trioder.store.postgres.record_queue import Dropped, RecordQueue
 from trioder.store.stats import StoreStats
 
 log = structlog.stdlib.get_logger(__name__)
@@ -44,7 +34,7 @@ class RecordWriter:
         on_written: called after each transaction.
 
     Attributes:
-        queue: the records waiting; call `notify` with what a change of it dropped.
+        queue: the records waiting; call `notify` with what a change of it dropped, or add with `put`.
         reason: why the last write failed; empty if it did not.
     """
 
@@ -66,6 +56,11 @@ class RecordWriter:
         self._on_written = on_written
         self._connected = trio.Event()
         self._work = trio.Event()
+        self._attempted = trio.Event()
+
+    async def wait_attempted(self) -> None:
+        """Wait until the next attempt to write has succeeded or failed."""
+        await self._attempted.wait()
 
     def set_connected(self, *, connected: bool) -> None:
         """Start or stop trying: the database is connected and prepared, or not."""
@@ -74,13 +69,14 @@ class RecordWriter:
         elif self._connected.is_set():
             self._connected = trio.Event()
 
+    def put(self, record: PendingRecord) -> None:
+        """Queue a record."""
+        self.notify(self.queue.put(record))
+
     def notify(self, dropped: Dropped) -> None:
         """A record was queued; count and log what was dropped for it."""
         if dropped != Dropped():
-            self._stats.records_dropped += dropped.records
-            self._stats.audit_records_dropped += dropped.audit_records
-            self._stats.shares_dropped += dropped.shares
-            self._stats.event_records_dropped += dropped.events
+            self._count(dropped)
             log.error(
                 "records dropped: the database does not take them, and there is no room for more",
                 sessions_and_dispatches=dropped.records,
@@ -99,6 +95,8 @@ class RecordWriter:
             if self.queue:
                 started_s = trio.current_time()
                 self.reason = await self._attempt(self._write)
+                self._attempted.set()
+                self._attempted = trio.Event()
                 if self.reason:
                     await trio.sleep(backoff.next_delay_s())
                 else:
@@ -122,17 +120,18 @@ class RecordWriter:
             self.queue.remove_written(records)
 
         async def on_refused(record: PendingRecord, error: DatabaseError) -> None:
-            log.error("record dropped: the database refuses its data", reason=str(error), **_named(record))
-            if isinstance(record, PendingAudit):
-                self._stats.audit_records_dropped += 1
-            elif isinstance(record, PendingEvent):
-                self._stats.event_records_dropped += 1
-            else:
-                self._stats.records_dropped += 1
+            log.error("record dropped: the database refuses its data", reason=str(error), **record.names)
+            self._count(Dropped(**{record.counted_as: 1}))
             self.queue.remove_written([record])
             await trio.lowlevel.checkpoint()
 
         await bisect(self.queue.first(_RECORDS_PER_GROUP), write, on_refused)
+
+    def _count(self, dropped: Dropped) -> None:
+        self._stats.records_dropped += dropped.records
+        self._stats.audit_records_dropped += dropped.audit_records
+        self._stats.shares_dropped += dropped.shares
+        self._stats.event_records_dropped += dropped.events
 
     async def _drop_old(self) -> float:
         """Delete some old records; return the seconds until the next time."""
@@ -144,22 +143,3 @@ class RecordWriter:
             # It is retried; writing records and telemetry does not depend on it.
             log.exception("old records not deleted")
         return _DROP_EVERY_S
-
-
-def _named(record: PendingRecord) -> dict[str, str]:
-    """What the record is about, for the log."""
-    match record:
-        case PendingSession(session=session):
-            return {"session_id": session.session_id}
-        case PendingDispatch(dispatch=dispatch):
-            return {"dispatch_id": dispatch.dispatch_id}
-        case PendingAudit(record=audit):
-            return {"audit_action": audit.action, "principal": audit.principal}
-        case PendingSiteLimits(site_id=site_id):
-            return {"limits_of_site_id": site_id}
-        case PendingBinding(binding=binding):
-            return {"claim": binding.claim, "value": binding.value, "identity": binding.identity}
-        case PendingAlarm(alarm=alarm):
-            return {"alarm_id": alarm.alarm_id, "kind": alarm.kind}
-        case PendingEvent(event=event):
-            return {"event_type": event.event_type, "agent_id": event.agent_id}

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from hashlib import sha256
+from typing import TypeVar
 
 import msgspec
 
@@ -14,18 +15,23 @@ from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.fleet import Fleet
 from trioder.store.postgres.alarm_records import write_alarms, write_events
 from trioder.store.postgres.audit_records import storable, write_audit, write_bindings
-from trioder.store.postgres.pg_connection import Connection, timestamp
-from trioder.store.postgres.record_queue import (
+from trioder.store.postgres.pending_records import (
     PendingAlarm,
     PendingAudit,
     PendingBinding,
     PendingDispatch,
     PendingEvent,
+    PendingOccurrence,
     PendingRecord,
+    PendingSchedule,
     PendingSession,
     PendingSiteLimits,
 )
+from trioder.store.postgres.pg_connection import Connection, timestamp
+from trioder.store.postgres.schedule_records import write_occurrences, write_schedules
 from trioder.store.postgres.site_limit_records import write_site_limits
+
+R = TypeVar("R", bound=PendingRecord)
 
 # Held, shared, by writers of records until the commit; a headend that takes over from another waits for it.
 RECORDS_LOCK = 0x7472696F
@@ -96,41 +102,26 @@ async def write_records(
     connection: Connection, records: Iterable[PendingRecord], db_keys: "array[int]", fleet: Fleet
 ) -> None:
     """See `Database.write_records`."""
-    # The last record of a session wins: one statement cannot write a row twice.
-    sessions: dict[str, PendingSession] = {}
-    dispatches: list[PendingDispatch] = []
-    audit: list[PendingAudit] = []
-    bindings: list[PendingBinding] = []
-    site_limits: list[PendingSiteLimits] = []
-    alarms: list[PendingAlarm] = []
-    events: list[PendingEvent] = []
-    for record in records:
-        match record:
-            case PendingSession():
-                sessions[record.session.session_id] = record
-            case PendingDispatch():
-                dispatches.append(record)
-            case PendingAudit():
-                audit.append(record)
-            case PendingBinding():
-                bindings.append(record)
-            case PendingSiteLimits():
-                site_limits.append(record)
-            case PendingAlarm():
-                alarms.append(record)
-            case PendingEvent():
-                events.append(record)
+    pending = list(records)
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [RECORDS_LOCK])
-        await write_bindings(connection, bindings)
-        await write_site_limits(connection, site_limits)
-        await write_audit(connection, audit)
-        await write_alarms(connection, alarms)
-        await write_events(connection, events)
+        await write_bindings(connection, _of(PendingBinding, pending))
+        await write_site_limits(connection, _of(PendingSiteLimits, pending))
+        await write_audit(connection, _of(PendingAudit, pending))
+        await write_alarms(connection, _of(PendingAlarm, pending))
+        await write_events(connection, _of(PendingEvent, pending))
+        await write_schedules(connection, _of(PendingSchedule, pending))
+        await write_occurrences(connection, _of(PendingOccurrence, pending))
+        # The last record of a session wins: one statement cannot write a row twice.
+        sessions = {record.key: record for record in _of(PendingSession, pending)}
         await _write_sessions(connection, list(sessions.values()), db_keys, fleet)
         # In order: otherwise two headends' transactions could deadlock.
-        for dispatch in sorted(dispatches, key=lambda record: record.dispatch.dispatch_id):
+        for dispatch in sorted(_of(PendingDispatch, pending), key=lambda record: record.key):
             await _write_dispatch(connection, dispatch, fleet)
+
+
+def _of(kind: type[R], records: Iterable[PendingRecord]) -> list[R]:
+    return [record for record in records if isinstance(record, kind)]
 
 
 async def close_stale_sessions(connection: Connection, now: datetime) -> None:

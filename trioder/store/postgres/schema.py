@@ -19,7 +19,7 @@ from trioder.store.postgres.pg_connection import Connection
 
 log = structlog.stdlib.get_logger(__name__)
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 8
 # Older ones have no views that read as whoever queries them.
 _MIN_SERVER_VERSION = 150_000
 _RELATIONS = [
@@ -27,6 +27,8 @@ _RELATIONS = [
     *("ingest_watermarks", "asset_lists", "sessions", "agent_sessions", "dispatches", "dispatch_shares"),
     *("dispatch_resplits", "dispatch_members", "dispatch_left_out", "telemetry_retention", "audit"),
     *("identity_bindings", "site_limits", "alarms", "events"),
+    *("schedules", "schedule_occurrences"),
+    *("telemetry_hours", "telemetry_5m"),
 ]
 # Any number, the same for every headend: one at a time changes the schema or the fleet.
 _LOCK = 7_204_331_100

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from trioder.domain.site_limits import SiteLimits, SiteLimitsRecord
 from trioder.store.postgres.audit_records import storable
+from trioder.store.postgres.pending_records import PendingSiteLimits
 from trioder.store.postgres.pg_connection import Connection, timestamp
-from trioder.store.postgres.record_queue import PendingSiteLimits
 
 _WRITE = """
     INSERT INTO site_limits (site_id, export_limit_mw, import_limit_mw, until, set_at, set_by)

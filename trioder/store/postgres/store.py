@@ -15,6 +15,7 @@ from trioder.domain.access import AuditRecord, IdentityBinding
 from trioder.domain.alarms import Alarm, EventRecord
 from trioder.domain.dispatch import AllocationOf, DispatchRecord
 from trioder.domain.fleet import Fleet
+from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import Samples
 from trioder.process.backoff import Backoff
@@ -22,6 +23,16 @@ from trioder.process.wall_time import WallClock
 from trioder.store.interface import StoreHealth, StoreListener
 from trioder.store.postgres.batch_queue import BatchQueue, PendingBatch, UnsequencedBuffer
 from trioder.store.postgres.database import MAX_WATERMARKS, Database, DatabaseError, DatabaseHealth, bisect
+from trioder.store.postgres.pending_records import (
+    PendingAlarm,
+    PendingAudit,
+    PendingBinding,
+    PendingDispatch,
+    PendingEvent,
+    PendingOccurrence,
+    PendingSchedule,
+    PendingSiteLimits,
+)
 from trioder.store.postgres.queries import PostgresQueries
 from trioder.store.postgres.record_writer import RecordWriter
 from trioder.store.records import NOTHING_COMMITTED, SessionRecord, Watermark
@@ -37,6 +48,7 @@ MAINTAIN_EVERY_S = 5.0
 # An unavailable database delays a session no longer than this.
 _WATERMARKS_WITHIN_S = 2.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_SUMMARIZE_EVERY_S, _SUMMARIZE_AFTER_FAILURE_S = 15.0, 60.0
 
 
 class PostgresStore(PostgresQueries):
@@ -153,29 +165,46 @@ class PostgresStore(PostgresQueries):
         self, dispatch: DispatchRecord, *, changed: Collection[int], share_of: AllocationOf
     ) -> None:
         """See `Store.record_dispatch`."""
-        self._record_writer.notify(
-            self._record_writer.queue.record_dispatch(dispatch, changed=changed, share_of=share_of)
+        self._record_writer.put(
+            PendingDispatch(dispatch=dispatch, changed=frozenset(changed), share_of=share_of)
         )
 
     def record_audit(self, record: AuditRecord) -> None:
         """See `Store.record_audit`."""
-        self._record_writer.notify(self._record_writer.queue.record_audit(record))
+        self._record_writer.put(PendingAudit(record=record))
 
     def record_binding(self, binding: IdentityBinding) -> None:
         """See `Store.record_binding`."""
-        self._record_writer.notify(self._record_writer.queue.record_binding(binding))
+        self._record_writer.put(PendingBinding(binding=binding))
 
     def record_site_limits(self, site_id: str, record: SiteLimitsRecord | None) -> None:
         """See `Store.record_site_limits`."""
-        self._record_writer.notify(self._record_writer.queue.record_site_limits(site_id, record))
+        self._record_writer.put(PendingSiteLimits(site_id=site_id, record=record))
 
     def record_alarm(self, alarm: Alarm) -> None:
         """See `Store.record_alarm`."""
-        self._record_writer.notify(self._record_writer.queue.record_alarm(alarm))
+        self._record_writer.put(PendingAlarm(alarm=alarm))
 
     def record_event(self, event: EventRecord) -> None:
         """See `Store.record_event`."""
-        self._record_writer.notify(self._record_writer.queue.record_event(event))
+        self._record_writer.put(PendingEvent(event=event))
+
+    def record_schedule(self, schedule: Schedule) -> None:
+        """See `Store.record_schedule`."""
+        self._record_writer.put(PendingSchedule(schedule=schedule))
+
+    def record_occurrence(self, occurrence: Occurrence) -> None:
+        """See `Store.record_occurrence`."""
+        self._record_writer.put(PendingOccurrence(occurrence=occurrence))
+
+    async def wait_recorded(self, occurrence: Occurrence) -> bool:
+        """See `Store.wait_recorded`."""
+        await trio.lowlevel.checkpoint()
+        while PendingOccurrence(occurrence=occurrence) in self._record_writer.queue:
+            if self.health != "ok":
+                return False
+            await self._record_writer.wait_attempted()
+        return True
 
     def fleet_changed(self) -> None:
         """See `Store.fleet_changed`."""
@@ -201,10 +230,25 @@ class PostgresStore(PostgresQueries):
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._record_writer.run)
+                nursery.start_soon(self._run_summaries)
                 await self._run_batches()
         finally:
             with trio.CancelScope(shield=True):
                 await self._database.disconnect()
+
+    async def _run_summaries(self) -> None:
+        """Summarize the hours of telemetry that have changed, at most half of the time."""
+        while True:
+            started_s, pause_s = trio.current_time(), _SUMMARIZE_EVERY_S
+            if not self._health.reason:
+                try:
+                    if await self._database.summarize():
+                        pause_s = max(_SHORTEST_PAUSE_S, trio.current_time() - started_s)
+                except DatabaseError as error:
+                    # Not the database's health: history reads the samples instead, which takes longer.
+                    pause_s = _SUMMARIZE_AFTER_FAILURE_S
+                    log.warning("telemetry not summarized; it is tried again", reason=str(error))
+            await trio.sleep(pause_s)
 
     async def _run_batches(self) -> None:
         backoff = Backoff(first_s=_SHORTEST_PAUSE_S, max_s=_LONGEST_PAUSE_S)

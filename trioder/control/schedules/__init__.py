@@ -1,0 +1,1 @@
+"""Schedules: what begins dispatches by the clock."""
