@@ -164,6 +164,7 @@ async def open_headend(
         latest=latest,
         sessions=sessions,
         dispatcher=dispatcher,
+        schedules=schedules,
         alarms=alarms.register,
         events=events,
         counters=counters,

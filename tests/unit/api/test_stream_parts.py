@@ -209,6 +209,7 @@ async def test_every_topic_that_has_facts_is_in_the_table(autojump_clock: object
         topics = topics_of(
             fleet=headend.fleet,
             dispatcher=headend.dispatcher,
+            schedules=headend.schedules,
             alarms=headend.alarms.register,
             sessions=headend.sessions,
         )

@@ -8,7 +8,9 @@ from msgspec import Meta, Struct
 from trioder.api.schemas.alarms import AlarmRow
 from trioder.api.schemas.dispatch import AllocationRow, DispatchRow
 from trioder.api.schemas.resources import FleetRow, Id, Time
+from trioder.api.schemas.schedules import OccurrenceRow, ScheduleSummary
 from trioder.domain.alarms import AlarmTransition
+from trioder.domain.schedules import ScheduleTransition
 from trioder.domain.telemetry import Source, Status
 from trioder.ingest.latest import Quality
 
@@ -33,7 +35,7 @@ class StreamQuery(Struct, kw_only=True):
     topics: (
         Annotated[
             str,
-            Meta(description="Separated by commas: fleet, telemetry, dispatch, alarms, sessions."),
+            Meta(description="Separated by commas: fleet, telemetry, dispatch, schedules, alarms, sessions."),
         ]
         | None
     ) = None
@@ -143,6 +145,15 @@ class SessionEvent(Struct, kw_only=True):
     reason: str | None
 
 
+class ScheduleEvent(Struct, kw_only=True):
+    """A schedule as it is now; `active` in a snapshot. `occurrence`: one of its occurrences has changed."""
+
+    at: Time
+    transition: ScheduleTransition | Literal["active", "occurrence"]
+    schedule: ScheduleSummary
+    occurrence: OccurrenceRow | None
+
+
 # The data of each event, by its name.
 EVENTS: dict[str, Any] = {
     "begin": BeginEvent,
@@ -152,6 +163,7 @@ EVENTS: dict[str, Any] = {
     "fleet": FleetEvent,
     "telemetry": TelemetryEvent,
     "dispatch": DispatchEvent,
+    "schedules": ScheduleEvent,
     "alarms": AlarmEvent,
     "sessions": SessionEvent,
 }

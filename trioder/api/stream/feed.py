@@ -24,6 +24,7 @@ from trioder.api.stream.view import StreamFilter, View
 from trioder.api.sums import sum_columns
 from trioder.control.alarms.register import AlarmRegister
 from trioder.control.dispatcher import Dispatcher
+from trioder.control.schedules.service import Schedules
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus, Subscription
 from trioder.events.counters import Counters
@@ -82,6 +83,7 @@ class LiveFeed:
         latest: LatestState,
         sessions: SessionRegistry,
         dispatcher: Dispatcher,
+        schedules: Schedules,
         alarms: AlarmRegister,
         events: EventBus,
         counters: Counters,
@@ -97,7 +99,9 @@ class LiveFeed:
         self.closing = closing
         self.rows = LiveRows(fleet=fleet, latest=latest, sessions=sessions, dispatcher=dispatcher)
         self.ring = ChangeRing()
-        self.topics = topics_of(fleet=fleet, dispatcher=dispatcher, alarms=alarms, sessions=sessions)
+        self.topics = topics_of(
+            fleet=fleet, dispatcher=dispatcher, schedules=schedules, alarms=alarms, sessions=sessions
+        )
         self.epoch = ""
         self.tick = 0
         self.clients: set[Reader] = set()

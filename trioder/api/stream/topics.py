@@ -1,21 +1,24 @@
-"""The topics whose changes follow from facts: dispatches, alarms and sessions. A further one is a class here.
+"""The topics whose changes follow from facts: dispatches, schedules, alarms, sessions; each is a class.
 
 The topics `fleet` and `telemetry` have no changes of their own to be kept: the newest state replaces others.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from trioder.api.schemas.alarms import alarm_row
 from trioder.api.schemas.dispatch import allocation_row, dispatch_row
+from trioder.api.schemas.schedules import occurrence_row, schedule_summary
 from trioder.api.schemas.stream import (
     MAX_SESSION_ASSETS,
     MAX_SETPOINTS,
     AlarmEvent,
     DispatchEvent,
+    ScheduleEvent,
     SessionEvent,
 )
 from trioder.api.stream.changes import Change, ChangeForgottenError
@@ -23,14 +26,28 @@ from trioder.api.stream.view import View
 from trioder.control.alarms.register import AlarmRegister
 from trioder.control.dispatcher import Dispatcher
 from trioder.control.model import Dispatch
+from trioder.control.schedules.service import Schedules
+from trioder.control.schedules.targets import target_keys
 from trioder.domain.fleet import Fleet
-from trioder.events.facts import AlarmChanged, DispatchChanged, Fact, SessionClosed, SessionOpened
+from trioder.domain.schedules import Occurrence, Schedule, ScheduleRefusedError, ScheduleTransition
+from trioder.events.facts import (
+    AlarmChanged,
+    DispatchChanged,
+    Fact,
+    OccurrenceChanged,
+    ScheduleChanged,
+    SessionClosed,
+    SessionOpened,
+)
 from trioder.gateway.sessions import SessionRegistry
 from trioder.process.slices import Steps
+from trioder.store.interface import StoreUnavailableError
 
 # Of a dispatch with its setpoints; of an alarm or a session.
 _DISPATCH_US = 60.0
 _ROW_US = 15.0
+# Finding the next start.
+_SCHEDULE_US = 500.0
 _SESSION_BYTES = 500
 _encode = msgspec.json.Encoder().encode
 
@@ -96,6 +113,59 @@ class Dispatches:
         if dispatch is None:
             raise ChangeForgottenError
         return data if view.shows_dispatch(dispatch) else None
+
+
+class ScheduleChanges:
+    """Schedules: created, cancelled, an occurrence skipped; and the states of their occurrences."""
+
+    facts: tuple[type[Fact], ...] = (ScheduleChanged, OccurrenceChanged)
+
+    def __init__(self, fleet: Fleet, schedules: Schedules) -> None:
+        self._fleet = fleet
+        self._schedules = schedules
+
+    def changes(self, facts: Sequence[ScheduleChanged | OccurrenceChanged], at: str) -> Steps[list[Change]]:
+        """See `Topic`."""
+        changes = []
+        for fact in facts:
+            schedule: Schedule | None
+            occurrence: Occurrence | None = None
+            transition: ScheduleTransition | Literal["occurrence"] = "occurrence"
+            if isinstance(fact, ScheduleChanged):
+                schedule, transition = fact.schedule, fact.transition
+            else:
+                occurrence = fact.occurrence
+                entry = self._schedules.register.get(occurrence.schedule_id)
+                schedule = None if entry is None else entry.schedule
+            if schedule is not None:
+                keys = frozenset(target_keys(schedule, self._fleet))
+                data = self._encoded(schedule, at=at, transition=transition, occurrence=occurrence)
+                shows = partial(View.shows_schedule, schedule=schedule, keys=keys)
+                changes.append(Change("schedules", len(data) + 64 * len(keys), _shown(data, shows)))
+            yield _SCHEDULE_US
+        return changes
+
+    def snapshot(self, view: View, at: str) -> Iterator[bytes]:
+        """See `Topic`."""
+        for entry in self._schedules.register:
+            schedule = entry.schedule
+            if schedule.is_active and view.shows_schedule(schedule, target_keys(schedule, self._fleet)):
+                yield self._encoded(schedule, at=at, transition="active", occurrence=None)
+
+    def _encoded(
+        self,
+        schedule: Schedule,
+        *,
+        at: str,
+        transition: ScheduleTransition | Literal["active", "occurrence"],
+        occurrence: Occurrence | None,
+    ) -> bytes:
+        next_start_ms = None
+        with suppress(ScheduleRefusedError, StoreUnavailableError):
+            next_start_ms = self._schedules.next_start_ms(schedule.schedule_id)
+        row = None if occurrence is None else occurrence_row(occurrence, schedule.timezone)
+        summary = schedule_summary(schedule, next_start_ms)
+        return _encode(ScheduleEvent(at=at, transition=transition, schedule=summary, occurrence=row))
 
 
 class Alarms:
@@ -176,15 +246,21 @@ def _shown(data: bytes, shows: Callable[[View], bool]) -> Callable[[View], bytes
 
 # All topics, in the order in which a snapshot has them.
 CONFLATED = ("fleet", "telemetry")
-TOPICS: tuple[str, ...] = (*CONFLATED, "dispatch", "alarms", "sessions")
+TOPICS: tuple[str, ...] = (*CONFLATED, "dispatch", "schedules", "alarms", "sessions")
 
 
 def topics_of(
-    *, fleet: Fleet, dispatcher: Dispatcher, alarms: AlarmRegister, sessions: SessionRegistry
+    *,
+    fleet: Fleet,
+    dispatcher: Dispatcher,
+    schedules: Schedules,
+    alarms: AlarmRegister,
+    sessions: SessionRegistry,
 ) -> Mapping[str, Topic]:
     """Return the topics whose changes follow from facts, by name."""
     return {
         "dispatch": Dispatches(fleet, dispatcher),
+        "schedules": ScheduleChanges(fleet, schedules),
         "alarms": Alarms(alarms),
         "sessions": Sessions(fleet, sessions),
     }

@@ -1,6 +1,6 @@
 """What one stream shows: a filter within a scope, resolved to the fleet as it was at its last reload."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +8,7 @@ from trioder.api.asset_query import FleetIndex
 from trioder.control.model import Dispatch
 from trioder.domain.access import Scope
 from trioder.domain.alarms import Alarm, lies_within
+from trioder.domain.schedules import Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,13 @@ class View:
         if not self._index.shows(dispatch):
             return False
         return not self.which.is_narrowed or not dispatch.setpoints.keys().isdisjoint(self.key_set)
+
+    def shows_schedule(self, schedule: Schedule, keys: Collection[int]) -> bool:
+        """Whether a schedule lies within the scope, and one of its assets, which are `keys`, is shown."""
+        site_ids = None if schedule.site_ids is None else tuple(schedule.site_ids)
+        if not lies_within(self.which.scope, tenant=schedule.tenant, site_ids=site_ids):
+            return False
+        return not self.which.is_narrowed or not self.key_set.isdisjoint(keys)
 
     def shows_alarm(self, alarm: Alarm) -> bool:
         """Whether an alarm lies within the scope, and lists one of the sites and assets of the filter."""
