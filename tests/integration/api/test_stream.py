@@ -288,6 +288,7 @@ async def test_the_example_follows_a_headend_across_its_restart(tmp_path: Path) 
                 assert "Last-Event-ID is of another run of the feed" in begin
         finally:
             process.send_signal(signal.SIGKILL)
-            await process.wait()
+            with trio.move_on_after(5, shield=True):
+                await process.wait()
     assert next(line for line in lines() if line.startswith("end")).endswith("'the headend is stopping'}")
     assert uuid_of(0) not in output.read_text()

@@ -341,6 +341,17 @@ async def test_what_is_wrong_is_named(
     assert len(body["message"]) < 300
 
 
+async def test_the_openapi_document_has_the_type_of_each_event(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        document = await rest.get("/openapi.json")
+    operation = document["paths"]["/stream"]["get"]
+    content = operation["responses"]["200"]["content"]["text/event-stream"]
+    assert content["x-events"].keys() == EVENTS.keys()
+    for reference in content["x-events"].values():
+        assert reference["$ref"].rpartition("/")[2] in document["components"]["schemas"]
+    assert [each["name"] for each in operation["parameters"]] == ["site_id", "asset_id", "topics"]
+
+
 async def test_a_head_request_opens_no_stream(autojump_clock: object) -> None:
     async with open_rest() as rest, follow(rest, method="HEAD") as follower:
         assert await follower.body() == b""

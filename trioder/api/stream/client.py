@@ -128,7 +128,7 @@ class StreamClient:
                 self._tick, self._number = group.tick, group.number
                 await self._write(writer, chunk, events)
             else:
-                self._feed.counters.stream_updates_conflated += group.number - self._number
+                self._feed.counters.stream_updates_conflated += group.number - self._number - 1
                 await self._write_lag(writer)
         self._ended = ended
         end = Event(b"end", _encode(EndEvent(at=self._feed.at(), reason=ended)))
