@@ -166,7 +166,7 @@ async def test_no_dispatch_is_written_before_an_occurrence_that_was_recorded_bef
         (NORTH_NOWHERE, set()),
         (ALL_AT_A_AND_C, {"a", "c", "ac"}),
     ],
-    ids=str,
+    ids=["everything", "north", "south", "east", "north_at_a", "north_nowhere", "all_at_a_and_c"],
 )
 async def test_callers_see_what_lies_within_their_scope(
     scope: Scope, names: set[str], database_url: str

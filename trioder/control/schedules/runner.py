@@ -31,7 +31,7 @@ _HOLD_OFF_MS = 10_000
 # An occurrence begins when it is on record, but waits no longer than this for a database.
 _RECORDED_WITHIN_S = 2.0
 # Starts computed at a time.
-_STARTS = 32
+_STARTS = 8
 
 
 class ScheduleRunner:
