@@ -22,7 +22,7 @@ from trioder.store.postgres.store import GROUP_ROWS
 _SCRATCH = "bench_copy"
 # Millions of rows are compared in memory and by one process: with the defaults this takes minutes.
 _OPTIONS = "-c statement_timeout=120s -c TimeZone=UTC -c work_mem=256MB -c max_parallel_workers_per_gather=0"
-_COPY = """
+COPY_SAMPLES = """
     COPY samples (ts, soc_mwhr, current_mw, setpoint_mw, available_discharge_mw, available_charge_mw,
         asset_key, source) FROM STDIN (FORMAT BINARY)
 """
@@ -88,7 +88,7 @@ def copy_rows(url: str, rows: int, assets: int) -> float:
             with connection.cursor().copy(packing) as packed:
                 chunk = b"".join(packed)
             started_s = time.perf_counter()
-            with connection.cursor().copy(_COPY) as copy:
+            with connection.cursor().copy(COPY_SAMPLES) as copy:
                 copy.write(chunk)
             took_s += time.perf_counter() - started_s
         found = _value(connection, "SELECT count(*) FROM samples")

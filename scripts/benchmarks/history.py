@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from scripts.benchmarks.benchmark import Case, Report, benchmark, number, spread_rows
-from scripts.benchmarks.database import in_thread
+from scripts.benchmarks.database import COPY_SAMPLES, in_thread
 from scripts.benchmarks.processes import RunningHeadend, invented_fleet, open_headend
 from trioder.store.postgres.partitions import name_of, start_of
 from trioder.store.postgres.pg_connection import open_connection
@@ -21,12 +21,7 @@ from trioder.store.postgres.summaries import summarize_next
 
 # Days that are still written to are not summarized at once.
 _DAYS_BEFORE_TODAY = 3
-_DAY_S = 86_400
-_COLUMNS = (
-    "samples (ts, soc_mwhr, current_mw, setpoint_mw, available_discharge_mw, available_charge_mw, "
-    "asset_key, source)"
-)
-# Every asset has a row per pulse, in the order in which agents report them.
+# Every asset has a row per pulse.
 _DAY = """
     COPY (
         SELECT {start} + n / {assets} * {step_s} * interval '1 s', 20 + n % 977 / 97::float8,
@@ -35,6 +30,7 @@ _DAY = """
         FROM generate_series(0, {rows} - 1) AS n
     ) TO STDOUT (FORMAT BINARY)
 """
+_PARTITION = sql.SQL("CREATE TABLE {} PARTITION OF samples FOR VALUES FROM ({}) TO ({})")
 _REST = "SELECT count(*) FROM telemetry_hours WHERE changes IS DISTINCT FROM summarized"
 _SIZE = "SELECT sum(pg_total_relation_size(inhrelid)) / 1e6 FROM pg_inherits WHERE inhparent = '{}'::regclass"
 
@@ -43,7 +39,7 @@ _SIZE = "SELECT sum(pg_total_relation_size(inhrelid)) / 1e6 FROM pg_inherits WHE
     number("--assets", 1, 10_000, 15, "Of the headend."),
     number("--days", 1, 100, 30, "Of samples of each asset, all of which are asked for."),
     number("--step-s", 1, 3600, 4, "Seconds from one sample to the next."),
-    number("--requests", 1, 10_000, 50, "For one asset after the other, on one connection each."),
+    number("--requests", 1, 10_000, 50, "For one asset after the other."),
 )
 async def history(*, assets: int, days: int, step_s: int, requests: int) -> Report:
     """Milliseconds of a month of one asset in periods of 15 minutes, before and after summaries are made."""
@@ -53,8 +49,7 @@ async def history(*, assets: int, days: int, step_s: int, requests: int) -> Repo
         made = await in_thread(_summarize, headend.database_url)
         summaries = await in_thread(_ask, headend, days, requests)
     cases = {"from samples": {**loaded, **samples}, "from summaries": {**made, **summaries}}
-    title = f"history: {assets:,} assets, {days} days of samples every {step_s} s, in periods of 15 min"
-    return Report(title=title, cases=cases)
+    return Report(title=f"history: {assets:,} assets, {days} days, a sample every {step_s} s", cases=cases)
 
 
 def _first_day(days: int) -> datetime:
@@ -62,19 +57,18 @@ def _first_day(days: int) -> datetime:
 
 
 def _load(url: str, assets: int, days: int, step_s: int) -> Case:
-    rows = assets * (_DAY_S // step_s)
+    rows = assets * (86_400 // step_s)
     took_s = 0.0
     with psycopg.connect(url, autocommit=True) as connection:
         for day in range(days):
             start = _first_day(days) + timedelta(days=day)
             bounds = sql.Literal(start), sql.Literal(start + timedelta(days=1))
-            partition = sql.SQL("CREATE TABLE {} PARTITION OF samples FOR VALUES FROM ({}) TO ({})")
-            connection.execute(partition.format(name_of(start.date()), *bounds))
+            connection.execute(_PARTITION.format(name_of(start.date()), *bounds))
             packing = sql.SQL(_DAY).format(start=bounds[0], assets=assets, step_s=step_s, rows=rows)
             with connection.cursor().copy(packing) as packed:
                 chunk = b"".join(packed)
             started_s = time.perf_counter()
-            with connection.cursor().copy(f"COPY {_COLUMNS} FROM STDIN (FORMAT BINARY)") as copy:
+            with connection.cursor().copy(COPY_SAMPLES) as copy:
                 copy.write(chunk)
             took_s += time.perf_counter() - started_s
         connection.execute("VACUUM ANALYZE samples")
@@ -94,14 +88,13 @@ def _summarize(url: str) -> Case:
                 if not await summarize_next(connection, quiet_s=-1):
                     rest = await (await connection.execute(_REST)).fetchone()
 
-    started_s = time.perf_counter()
+    began_s = time.perf_counter()
     asyncio.run(run())
-    took_s = time.perf_counter() - started_s
+    took_s = time.perf_counter() - began_s
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE telemetry_5m")
-        found = connection.execute("SELECT count(*), sum(samples) FROM telemetry_5m").fetchone()
-    rows, samples = found or (0, 0)
-    figures = {"rows in the table": int(rows), "samples/s summarized": float(samples) / took_s}
+        found = connection.execute("SELECT count(*), sum(samples) FROM telemetry_5m").fetchone() or (0, 0)
+    figures = {"rows in the table": int(found[0]), "samples/s summarized": float(found[1]) / took_s}
     return {**figures, "MB": _mb(url, "telemetry_5m")}
 
 

@@ -16,6 +16,7 @@ from trioder.domain.fleet import Fleet
 from trioder.domain.quality import QUALITY_NAMES, Quality
 from trioder.domain.telemetry import Samples, TelemetryBucket
 from trioder.process.wall_time import WallClock
+from trioder.store.postgres import summaries
 from trioder.store.postgres.store import PostgresStore
 from trioder.store.postgres.summaries import summarize_next
 
@@ -184,6 +185,22 @@ async def test_an_hour_waits_until_its_samples_have_stopped(database_url: str) -
         assert not await store._database.summarize()
         run_sql(database_url, "UPDATE telemetry_hours SET changed_at = now() - interval '3 minutes'")
         assert await store._database.summarize()
+
+
+async def test_no_commit_waits_for_a_summary(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = "SELECT pg_sleep(3), %s::timestamptz, %s::timestamptz"
+    async with open_store_on(database_url, wall=wall()) as store:
+        await keep(store, samples(START_MS))
+        monkeypatch.setattr(summaries, "_SUMMARIZE", slow)
+        async with trio.open_nursery() as nursery:
+            # The first adds hours, too.
+            nursery.start_soon(partial(summarize, store, hours=1))
+            await trio.sleep(1)
+            started_s = trio.current_time()
+            for seq, hour in enumerate([0, -1, 5, 30], start=2):
+                assert store.submit("box-0", seq, samples(START_MS + hour * HOUR_MS))
+            await store.wait_idle()
+            assert (store.health, trio.current_time() - started_s < 1.5) == ("ok", True)
 
 
 async def test_samples_from_before_there_were_summaries_are_summarized(database_url: str) -> None:

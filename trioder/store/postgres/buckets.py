@@ -52,31 +52,33 @@ _OF_SUMMARIES: LiteralString = """
     min(setpoint_mw_min) AS setpoint_mw_min, max(setpoint_mw_max) AS setpoint_mw_max, max(last) AS last,
     sum(samples) AS samples, sum(good) AS good, max(worst) AS worst
 """
-# Aggregated within LATERAL: the planner then scans by asset, as the indexes do. A run is of hours that are
-# all summarized, or all not.
+# Aggregated within LATERAL: the planner then scans by asset, as the indexes do. A run is a span that is
+# summarized as a whole, or not at all.
 _BUCKETS: LiteralString = f"""
-    WITH run AS MATERIALIZED (
-        SELECT
-            is_summarized,
-            greatest(min(hour), %(start)s::timestamptz) AS first,
-            least(max(hour) + interval '1 hour', %(end)s::timestamptz) AS until
+    WITH summarized AS (
+        SELECT min(hour) AS first, max(hour) + interval '1 hour' AS until
         FROM (
-            SELECT
-                hour, is_summarized,
-                hour - row_number() OVER (PARTITION BY is_summarized ORDER BY hour) * interval '1 hour' AS run
-            FROM (
-                SELECT
-                    hour,
-                    %(of_summaries)s AND coalesce(state.changes = state.summarized, false) AS is_summarized
-                FROM generate_series(
-                    date_trunc('hour', %(start)s::timestamptz, 'UTC'),
-                    %(end)s::timestamptz - interval '1 microsecond',
-                    interval '1 hour'
-                ) AS hour
-                LEFT JOIN telemetry_hours AS state USING (hour)
-            ) AS hours
+            SELECT hour, hour - row_number() OVER (ORDER BY hour) * interval '1 hour' AS run
+            FROM telemetry_hours
+            WHERE %(of_summaries)s AND changes = summarized
+                AND hour >= date_trunc('hour', %(start)s::timestamptz, 'UTC') AND hour < %(end)s::timestamptz
         ) AS numbered
-        GROUP BY is_summarized, run
+        GROUP BY run
+    ), run AS MATERIALIZED (
+        SELECT
+            true AS is_summarized,
+            greatest(first, %(start)s::timestamptz) AS first,
+            least(until, %(end)s::timestamptz) AS until
+        FROM summarized
+        UNION ALL
+        SELECT false, first, until
+        FROM (
+            SELECT coalesce(lag(until) OVER (ORDER BY first), %(start)s::timestamptz) AS first, first AS until
+            FROM summarized
+            UNION ALL
+            SELECT coalesce(max(until), %(start)s::timestamptz), %(end)s::timestamptz FROM summarized
+        ) AS gap
+        WHERE first < until
     ), span AS MATERIALIZED (
         SELECT asset_key, capacity_mwhr, run.*
         FROM asset_versions AS version CROSS JOIN run

@@ -91,10 +91,11 @@ async def summarize_next(connection: Connection, *, quiet_s: float = _QUIET_S) -
         connection: has the statement timeout for it.
         quiet_s: hours that have changed within this time wait.
     """
+    # A transaction of its own: commits of late samples would wait for the end of the one below.
+    await connection.execute(_ADD_HOURS)
     async with _alone(connection) as is_alone:
         if not is_alone:
             return False
-        await connection.execute(_ADD_HOURS)
         # Read before the samples: a commit in between is then missing in the count, not in the samples.
         found = await connection.execute(_NEXT, [quiet_s])
         row = await found.fetchone()
