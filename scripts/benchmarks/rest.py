@@ -69,7 +69,8 @@ async def rest(*, assets: int, site_assets: int, clients: int, rounds: int, seco
             sites = [f"site_id={site.id}" for site in shuffled(whole, len(whole))]
             of_site = min(site_assets, assets)
             ask = partial(_Target, headend.program.pid, headend.http)
-            etag = httpx2.get(f"http://{headend.http}/assets").headers["etag"]
+            async with httpx2.AsyncClient() as client:
+                etag = (await client.get(f"http://{headend.http}/assets")).headers["etag"]
             targets = {
                 _EMPTY: _Target(empty.pid, await empty.address(), ["/"]),
                 _BARE: _Target(bare.pid, await bare.address(), ["/"]),

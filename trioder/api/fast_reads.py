@@ -84,7 +84,8 @@ class FastReads:
         began_s = self._request_log.clock()
         path, headers = request.path, request.headers
         route = self._one if path.startswith(_ONE_PREFIX) else self._by_path.get(path)
-        if route is None or not _is_json_wanted(headers.get(b"accept", b"")):
+        accept = headers.get(b"accept", b"")
+        if route is None or len(accept) > _MAX_ACCEPT_LENGTH or not _is_json_wanted(accept):
             return None
         admission = self._access.admit_now(route.endpoint, _text(headers, b"authorization"), client=client)
         if admission is None:
@@ -135,7 +136,7 @@ class FastReads:
 @lru_cache(maxsize=256)
 def _is_json_wanted(accept: bytes) -> bool:
     # Lines are made by Quart.
-    return not accept or (len(accept) <= _MAX_ACCEPT_LENGTH and not accepts_lines(accept.decode("latin-1")))
+    return not accept or not accepts_lines(accept.decode("latin-1"))
 
 
 def _text(headers: dict[bytes, bytes], name: bytes) -> str | None:

@@ -87,7 +87,7 @@ ODD = [
     ),
     *(b"if-none-match: *", b'if-none-match: "x", W/"y"', b"if-none-match: x", b"x-long: " + b"y" * 2_000),
     *(b"Authorization: Basic x", b"authorization: bearer", b"accept: application/x-ndjson, */*;q=0.1"),
-    b"cookie: a=b; c=d",
+    *(b"cookie: a=b; c=d", b"accept: application/json;q=0, */*", b"accept: text/html"),
 ]
 
 

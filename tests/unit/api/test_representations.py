@@ -1,6 +1,7 @@
 """Entity tags, conditional requests and compression."""
 
 import gzip
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from trioder.api.representations import (
     not_modified,
     prefers_gzip,
 )
+from trioder.domain.fleet import Fleet
 from trioder.domain.quality import Quality
 from trioder.events.facts import FleetChanged
 
@@ -242,6 +244,18 @@ async def test_a_reload_changes_everything_with_assets(autojump_clock: object) -
             assert not await is_unchanged(rest, path, tag)
         assert len(await rest.get("/assets")) == len(await rest.get("/telemetry")) == 2
         assert (await rest.get("/fleet"))["assets"] == 2
+
+
+async def test_a_new_nameplate_is_shown_with_an_old_sample(autojump_clock: object) -> None:
+    fleet = make_fleet()
+    async with open_rest(fleet=fleet) as rest:
+        rest.report(0, 1)
+        assert [row["max_mw"] for row in await rest.get("/telemetry")] == [10.0, 10.0]
+        before = make_fleet()
+        newer = Fleet(sites=before.sites, assets=[replace(before.assets[0], max_mw=9.0), *before.assets[1:]])
+        rest.headend.events.publish(FleetChanged(fleet.reload(newer)))
+        assert [row["max_mw"] for row in await rest.get("/telemetry")] == [9.0, 10.0]
+        assert (await rest.get(f"/telemetry/{uuid_of(1000)}"))["max_mw"] == 9.0
 
 
 async def test_a_step_of_the_clock_changes_no_age(autojump_clock: object) -> None:
