@@ -44,15 +44,17 @@ class TelemetryRows:
 
     def row(self, key: int, now_ms: int) -> bytes | None:
         """Return the row of an asset; None without a sample."""
-        rows = self.rows((key,), now_ms)
-        return rows[0] if rows else None
+        self._drop_if_reloaded()
+        row = self._rows.get(key)
+        if row is None or row.version != self._latest.sample_versions[key]:
+            row = self._encoded(key, now_ms)
+            if row is None:
+                return None
+        return row.beginning + self._tail(row.made_ms, row.code, now_ms, self._dispatcher.in_force(key))
 
     def rows(self, keys: Sequence[int], now_ms: int) -> Sequence[bytes]:
         """Return the rows of these assets; those without a sample are omitted."""
-        if self._fleet_version != self._fleet.version:
-            # Nameplates have changed, and keys of retired assets are never used again.
-            self._fleet_version = self._fleet.version
-            self._rows.clear()
+        self._drop_if_reloaded()
         cached, versions, in_force = self._rows, self._latest.sample_versions, self._dispatcher.in_force
         # The samples of a batch have the same age.
         tails: dict[tuple[int, int], bytes] = {}
@@ -78,6 +80,12 @@ class TelemetryRows:
         """Return the rows in parts, each as of the moment when it is asked for."""
         for start in range(0, len(keys), rows_a_part):
             yield self.rows(keys[start : start + rows_a_part], self._wall.now_ms())
+
+    def _drop_if_reloaded(self) -> None:
+        if self._fleet_version != self._fleet.version:
+            # Nameplates have changed, and keys of retired assets are never used again.
+            self._fleet_version = self._fleet.version
+            self._rows.clear()
 
     def _encoded(self, key: int, now_ms: int) -> _Row | None:
         view = self._latest.view(key, now_ms)

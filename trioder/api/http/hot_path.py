@@ -64,7 +64,7 @@ class HotPath:
     Attributes:
         sending_since_s: on Trio's clock, since when a response, or a piece of one, is being sent; None when
             none is.
-        active_s: likewise, when it last answered.
+        active_s: likewise, when it last began to send.
     """
 
     def __init__(
@@ -123,13 +123,12 @@ class HotPath:
                     else:
                         await self._send(head + answer.body)
                 finally:
-                    self.sending_since_s = None
+                    self.active_s, self.sending_since_s = self.sending_since_s or self.active_s, None
                     response.finish()
                 answered += 1
                 start = end
             if start < len(data) or not data or self._is_closing():
                 return data[start:], answered
-            self.active_s = trio.current_time()
             data = bytes(await self._receive(_READ_BYTES))
 
     def _response_to(self, head: bytes) -> HotResponse | None:
