@@ -8,7 +8,7 @@ import trio
 
 from tests.alarms import list_alarms
 from tests.unit.headend.driver import Rig, open_rig
-from tests.unit.headend.test_alarms import Reporter
+from tests.unit.headend.reporter import Reporter
 from tests.unit.headend.test_alarms_restored import AlarmStore
 from trioder.domain.access import Scope
 from trioder.domain.alarms import AlarmFilter

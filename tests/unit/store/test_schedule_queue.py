@@ -6,11 +6,11 @@ import trio
 from trio.testing import MockClock
 
 from tests.unit.store.model_database import dispatch_record
-from tests.unit.store.model_dispatches import hand_over
 from tests.unit.store.test_alarm_queue import event
 from tests.unit.store.test_store import open_over, steady_database
+from trioder.domain.dispatch import AllocationRecord
 from trioder.domain.schedules import Occurrence, OccurrenceStep
-from trioder.store.postgres.pending_records import PendingOccurrence
+from trioder.store.postgres.pending_records import PendingDispatch, PendingEvent, PendingOccurrence
 from trioder.store.postgres.record_queue import RecordQueue
 
 RUNNING = Occurrence(
@@ -19,16 +19,21 @@ RUNNING = Occurrence(
 BEGUN = replace(RUNNING, steps=(OccurrenceStep(number=0, dispatch_id="d"),))
 
 
+def no_share(key: int) -> AllocationRecord:
+    raise KeyError(key)
+
+
 def occurrences(records: RecordQueue) -> list[Occurrence]:
     return [one.occurrence for one in records.first(10_000) if isinstance(one, PendingOccurrence)]
 
 
 def test_a_step_goes_before_its_dispatch_while_the_occurrence_is_being_written() -> None:
     records = RecordQueue(max_bytes=1_000_000)
-    records.record_occurrence(RUNNING)
+    records.put(PendingOccurrence(occurrence=RUNNING))
     in_flight = records.first(10)
-    records.record_occurrence(BEGUN)
-    hand_over(records.record_dispatch, dispatch_record("d"))
+    records.put(PendingOccurrence(occurrence=BEGUN))
+    dispatch = replace(dispatch_record("d"), members=(), left_out=())
+    records.put(PendingDispatch(dispatch=dispatch, changed=frozenset(), share_of=no_share))
     records.remove_written(in_flight)
     first, second = records.first(10)
     assert isinstance(first, PendingOccurrence)
@@ -40,9 +45,9 @@ def test_without_room_occurrences_stay() -> None:
     records = RecordQueue(max_bytes=20_000)
     kept = [replace(BEGUN, start_ms=number, state="completed") for number in range(10)]
     for occurrence in kept:
-        records.record_occurrence(occurrence)
+        records.put(PendingOccurrence(occurrence=occurrence))
         for _ in range(5):
-            records.record_event(event("m"))
+            records.put(PendingEvent(event=event("m")))
     assert occurrences(records) == kept
 
 
