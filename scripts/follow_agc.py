@@ -121,7 +121,7 @@ async def follow(signal: Signal, url: str, mw: float | None, speed: float) -> tu
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_at_a_signal, nursery.cancel_scope)
-                nursery.start_soon(tell_progress, recording, signal)
+                nursery.start_soon(show_progress, recording, signal)
                 await replay(headend, recording, interval_s=interval_s)
                 nursery.cancel_scope.cancel()
         finally:
@@ -147,7 +147,7 @@ async def cancel_at_a_signal(scope: trio.CancelScope) -> None:
             return
 
 
-async def tell_progress(recording: Recording, signal: Signal) -> None:
+async def show_progress(recording: Recording, signal: Signal) -> None:
     """Print a line every now and then."""
     while True:
         await trio.sleep(PROGRESS_EVERY_S)

@@ -23,7 +23,7 @@ from trioder.domain.scenario import Scenario
 from trioder.domain.telemetry import BessState
 from trioder.gateway.sessions import Session
 from trioder.headend.service import open_headend
-from trioder.ingest.latest import LatestView
+from trioder.ingest.latest_values import LatestView
 from trioder.process.addresses import Endpoint
 from trioder.process.wall_time import WallClock
 from trioder.rpc import serve_connection

@@ -21,7 +21,7 @@ from tests.unit.process.fake_clock import STEPS_S, FakeSystemClock
 from trioder.api.context import Headend
 from trioder.domain.dispatch import DispatchRecord, DispatchRequest
 from trioder.gateway.sessions import Session
-from trioder.ingest.latest import LatestView
+from trioder.ingest.latest_values import LatestView
 
 TICK_S = 4.0
 # A step is taken over after 3 to 4 s; then the next pulse shows it.

@@ -11,7 +11,8 @@ from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet
 from trioder.domain.holdable import holdable_mw
 from trioder.gateway.sessions import SessionRegistry
-from trioder.ingest.latest import LatestState, Quality, Reported
+from trioder.ingest.latest import LatestState
+from trioder.ingest.latest_values import Quality, Reported
 from trioder.process.wall_time import WallClock
 
 # The cost of adding an asset to a sum.

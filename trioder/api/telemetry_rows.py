@@ -12,7 +12,7 @@ import msgspec
 from trioder.api.context import Headend
 from trioder.api.schemas.resources import TelemetryRow
 from trioder.control.model import AssetSetpoint
-from trioder.ingest.latest import LatestView
+from trioder.ingest.latest_values import LatestView
 from trioder.process.rfc3339 import format_ms
 
 # About 400 bytes each. All are dropped at once when there are more.

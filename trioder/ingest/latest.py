@@ -6,14 +6,12 @@ Older samples are in the store.
 import math
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
 
 from trioder.domain.assets import soc_pct
 from trioder.domain.fleet import Fleet, FleetChange
 from trioder.domain.quality import Quality as Code
-from trioder.domain.telemetry import BessState, Samples, Source, Telemetry, status_of
-
-Quality = Literal["good", "stale", "suspect", "bad", "synthesized"]
+from trioder.domain.telemetry import BessState, Samples, Telemetry, status_of
+from trioder.ingest.latest_values import Columns, LatestView, Quality, Reported
 
 _NONE, _SYNTHESIZED, _AGENT = 0, 1, 2
 _DOUBTFUL = frozenset({Code.SUSPECT, Code.BAD})
@@ -21,59 +19,6 @@ _BEFORE_ALL_TIME = -(2**63)
 _AFTER_ALL_TIME = 2**63
 # Fewer assets are faster one by one.
 _SHORTEST_RUN = 8
-
-
-class LatestView(NamedTuple):
-    """One asset's latest sample.
-
-    Attributes:
-        age_s: since the sample was made, by the headend's clock; >= 0.
-        quality: `suspect` and `bad` at any age, for such a value must not be used; `stale` for any other
-            sample of an agent that is older than it should be.
-    """
-
-    telemetry: Telemetry
-    source: Source
-    age_s: float
-    quality: Quality
-
-
-class Reported(NamedTuple):
-    """The last values that an asset's agent reported in its present session; good ones only.
-
-    Attributes:
-        soc_mwhr: MWh.
-        current_mw: at the meter, + discharges.
-        setpoint_mw: the setpoint that the battery follows.
-        available_discharge_mw: a magnitude, >= 0.
-        available_charge_mw: a magnitude, >= 0.
-        age_s: as in `LatestView`.
-    """
-
-    soc_mwhr: float
-    current_mw: float
-    setpoint_mw: float
-    available_discharge_mw: float
-    available_charge_mw: float
-    age_s: float
-
-
-class Columns(NamedTuple):
-    """One asset's latest sample as it is stored, for a reader of many.
-
-    Attributes:
-        is_agents: its agent reported it; else the headend's own model.
-        code: its `domain.quality.Quality`; staleness is up to the reader.
-        ts_ms: by the agent's own clock.
-        made_ms: when it was made, by the headend's clock.
-        state: the values.
-    """
-
-    is_agents: bool
-    code: int
-    ts_ms: int
-    made_ms: int
-    state: BessState
 
 
 class LatestState:

@@ -91,7 +91,7 @@ async def test_an_endless_body_times_out() -> None:
 async def test_endless_headers_time_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trioder.api.http.http1._HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("trioder.api.http.http1.HEAD_TIMEOUT_S", 0.3)
     async with open_port() as port, await port.connect() as stream, trio.open_nursery() as nursery:
 
         async def trickle() -> None:
@@ -108,7 +108,7 @@ async def test_endless_headers_time_out(
 
 
 async def test_each_request_head_has_its_own_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trioder.api.http.http1._HEAD_TIMEOUT_S", 0.6)
+    monkeypatch.setattr("trioder.api.http.http1.HEAD_TIMEOUT_S", 0.6)
     async with open_port() as port, await port.connect() as stream:
         for number in range(4):
             # The rest of one and the beginning of the next arrive together.

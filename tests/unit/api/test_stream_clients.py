@@ -1,4 +1,4 @@
-"""Clients of `GET /stream` that come back, read slowly or not at all, or may not follow any longer."""
+"""Clients of `GET /stream` that reconnect, read slowly or not at all, or may not follow any longer."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,7 +40,7 @@ async def leave_after(rest: Rest, query: str = "") -> str:
     return follower.last_id
 
 
-async def test_a_client_that_comes_back_is_sent_what_it_has_missed(autojump_clock: object) -> None:
+async def test_a_client_that_reconnects_is_sent_what_it_has_missed(autojump_clock: object) -> None:
     async with open_rest() as rest:
         rest.connect(0, 1)
         rest.report(0, 1)

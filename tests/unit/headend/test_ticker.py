@@ -8,7 +8,7 @@ import trio
 from tests.unit.headend.parts import START_UNIX_S, Parts, asset_id, make_parts, make_samples, make_session
 from trioder.domain.dispatch import DispatchRequest
 from trioder.gateway.sessions import Session
-from trioder.ingest.latest import LatestView
+from trioder.ingest.latest_values import LatestView
 
 NOW = int(START_UNIX_S * 1000)
 

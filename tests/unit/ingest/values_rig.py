@@ -14,7 +14,7 @@ from trioder.domain.assets import Asset
 from trioder.domain.quality import Quality
 from trioder.domain.telemetry import Samples
 from trioder.gateway.sessions import Session
-from trioder.ingest.latest import LatestView
+from trioder.ingest.latest_values import LatestView
 from trioder.store.interface import StoreUnavailableError
 from trioder.wire.records import Batch, SingleSample
 

@@ -6,20 +6,15 @@ has returned.
 """
 
 import math
-import re
 import socket as sockets
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import h11
 import structlog
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.events import Response
-from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -28,12 +23,11 @@ from hypercorn.utils import parse_socket_addr
 
 from trioder.access.tls_errors import explain
 from trioder.access.tls_stream import TlsStream
-from trioder.api.errors import error_json
 from trioder.api.http.body import CONNECTION
 from trioder.api.http.hosts import AllowedHosts
 from trioder.api.http.hot_path import HotPath, HotReads
+from trioder.api.http.http1_protocol import HEAD_TIMEOUT_S, Http1Protocol
 from trioder.api.http.strict_h11 import StrictConnection
-from trioder.domain.text import escape
 from trioder.events.counters import Counters
 from trioder.rpc.peer import address_of
 
@@ -41,9 +35,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 # A client that reads nothing for so long is disconnected.
 _SEND_TIMEOUT_S = 30.0
-# From a request's first byte to the end of its head, against clients that send one byte at a time.
-_HEAD_TIMEOUT_S = 10.0
-_MAX_FAULT_LENGTH = 160
 # How long a client may go on sending after the response: closing with unread data resets the connection,
 # and the response is lost.
 _LINGER_S = 1.0
@@ -51,146 +42,7 @@ _TLS_HANDSHAKE_WITHIN_S = 10.0
 # Receives the address of a peer whose handshake has failed, and the reason.
 TlsRefused = Callable[[str, str], None]
 _READ_BYTES = 65536
-_HEAD_STATES = frozenset({h11.IDLE, h11.SEND_RESPONSE})
-_BODY_STATES = frozenset({h11.SEND_BODY})
-_Sendable = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
-_ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
-
-
-class _Http1Protocol(H11Protocol):
-    """HTTP/1.1 without upgrades."""
-
-    hosts: AllowedHosts
-    counters: Counters
-    connection: StrictConnection
-    # Further data from the client is not parsed.
-    refused = False
-    # The head of a response with a known length, to be sent in one piece with the body.
-    _head = b""
-
-    @property
-    def peer(self) -> str:
-        return "" if self.client is None else f"{self.client[0]}:{self.client[1]}"
-
-    @property
-    def has_read_all(self) -> bool:
-        """Whether the request was received completely."""
-        return not self.refused and self.connection.their_state in {h11.DONE, h11.MUST_CLOSE, h11.CLOSED}
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request is in progress."""
-        return self.stream is None
-
-    @property
-    def is_between_requests(self) -> bool:
-        """Whether the next byte begins a request, and all responses are sent."""
-        return (
-            self.stream is None
-            and not self.refused
-            and self.connection.our_state is h11.IDLE
-            and self.connection.their_state is h11.IDLE
-            and not self.connection.head_is_incomplete
-        )
-
-    async def handle(self, event: Event) -> None:
-        try:
-            await super().handle(event)
-        except h11.RemoteProtocolError as error:
-            self.connection.fault = str(error)
-            await self.refuse(error.error_status_hint)
-
-    async def refuse(self, status_code: int) -> None:
-        """Respond with an error to a request that reaches no route, and close the connection."""
-        await self._send_error_response(status_code)
-        await self.send(Closed())
-
-    async def stream_send(self, event: StreamEvent) -> None:
-        if isinstance(event, Response) and self.connection.their_state is h11.SEND_BODY:
-            # The response precedes the end of the body, the rest of which would be parsed as a request.
-            event.headers.append((b"connection", b"close"))
-        await super().stream_send(event)
-
-    async def _check_protocol(self, event: h11.Request) -> None:
-        # Called with every request; hypercorn's version upgrades to HTTP/2. An Upgrade header may be
-        # ignored (RFC 9110, 7.8).
-        if event.http_version not in {b"1.0", b"1.1"}:
-            raise h11.RemoteProtocolError("not HTTP/1", error_status_hint=505)
-        for name, value in event.headers:
-            if name == b"host":
-                self._check_host(value)
-
-    def _check_host(self, authority: bytes) -> None:
-        host = authority.decode("latin-1")
-        if not self.hosts.allows(host, local_address=None if self.server is None else self.server[0]):
-            raise h11.RemoteProtocolError(f"'{host}'", error_status_hint=421)
-
-    def _path_of(self, target: bytes) -> bytes:
-        """Return the target in origin form; clients of a proxy send the absolute form (RFC 9112, 3.2.2)."""
-        if target.startswith(b"/") or target == b"*":
-            return target
-        match = _ABSOLUTE.fullmatch(target)
-        if match is None:
-            raise h11.RemoteProtocolError("the target is neither a path nor an http:// or https:// URL")
-        self._check_host(match[1])
-        return match[2] if match[2].startswith(b"/") else b"/" + match[2]
-
-    async def _create_stream(self, request: h11.Request) -> None:
-        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
-        await super()._create_stream(
-            h11.Request(
-                method=request.method,
-                target=self._path_of(request.target),
-                headers=headers,
-                http_version=request.http_version,
-            )
-        )
-
-    async def _send_h11_event(self, event: _Sendable) -> None:
-        is_head = isinstance(event, h11.Response | h11.InformationalResponse)
-        if self.connection.our_state not in (_HEAD_STATES if is_head else _BODY_STATES):
-            # The client has disconnected or was refused: the application's response is discarded.
-            return
-        try:
-            data = self._head + (self.connection.send(event) or b"")
-        except h11.LocalProtocolError:
-            # After a protocol error of the client, h11 may not allow a response.
-            if self.connection.their_state is not h11.ERROR:
-                raise
-            return
-        has_length = isinstance(event, h11.Response) and any(
-            name == b"content-length" for name, _ in event.headers
-        )
-        self._head = data if has_length else b""
-        if data and not has_length:
-            await self.send(RawData(data=data))
-
-    async def _send_error_response(self, status_code: int) -> None:
-        if status_code == 501:
-            # From h11, for codings other than chunked: the body's length is unknown (RFC 9112, 6.3).
-            status_code = 400
-        self.refused = True
-        self.counters.rest_requests_refused += 1
-        fault = escape(self.connection.fault, length=_MAX_FAULT_LENGTH)
-        message = {
-            408: f"the request line and headers did not arrive within {_HEAD_TIMEOUT_S:g} s",
-            421: f"this port does not answer for the host of the request: {fault}; HEADEND_HTTP_HOSTS names "
-            "those that it answers for",
-            431: f"the request line and headers are larger than {self.config.h11_max_incomplete_size} bytes",
-            505: "this port speaks HTTP/1.1",
-        }.get(status_code, f"the request is not well-formed HTTP/1.1: {fault}")
-        body = error_json(status_code, message)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-            *self.config.response_headers("h11"),
-        ]
-        log.info("request refused", status=status_code, message=message, peer=self.peer)
-        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
-        await self._send_h11_event(h11.Data(data=body))
-        await self._send_h11_event(h11.EndOfMessage())
 
 
 class Http1Connection(TCPServer):
@@ -215,7 +67,7 @@ class Http1Connection(TCPServer):
         self._active_s = trio.current_time()
         self._hosts = hosts
         self._counters = counters
-        self._http1: _Http1Protocol | None = None
+        self._http1: Http1Protocol | None = None
         self._requests = 0
         self._head_deadline_s = math.inf
         self._socket_stream = stream
@@ -260,7 +112,7 @@ class Http1Connection(TCPServer):
                     return
                 async with TaskGroup() as task_group:
                     self._task_group = task_group
-                    self._http1 = http1 = _Http1Protocol(
+                    self._http1 = http1 = Http1Protocol(
                         self.app,
                         self.config,
                         self.context,
@@ -383,7 +235,7 @@ class Http1Connection(TCPServer):
         finally:
             self.send_lock.release()
 
-    async def _read_all(self, http1: _Http1Protocol) -> None:
+    async def _read_all(self, http1: Http1Protocol) -> None:
         with suppress(*_GONE):
             while True:
                 with trio.move_on_at(self._head_deadline_s) as head_timeout:
@@ -401,7 +253,7 @@ class Http1Connection(TCPServer):
         # The client has disconnected: cancel its request.
         self._scope.cancel()
 
-    async def _answer_hot_reads(self, http1: _Http1Protocol, data: bytes) -> bytes:
+    async def _answer_hot_reads(self, http1: Http1Protocol, data: bytes) -> bytes:
         """Answer hot reads while there are any; return what is not one, or empty at the end of the stream."""
         if self._hot_path is None or self._responded or not http1.is_between_requests:
             return data
@@ -413,7 +265,7 @@ class Http1Connection(TCPServer):
             await self.protocol_send(Closed())
         return rest
 
-    def _watch_head(self, http1: _Http1Protocol) -> None:
+    def _watch_head(self, http1: Http1Protocol) -> None:
         if http1.keep_alive_requests > self._requests:
             self._requests = http1.keep_alive_requests
             self._active_s = trio.current_time()
@@ -421,4 +273,4 @@ class Http1Connection(TCPServer):
         if self._responded or not http1.connection.head_is_incomplete:
             self._head_deadline_s = math.inf
         elif self._head_deadline_s == math.inf:
-            self._head_deadline_s = trio.current_time() + _HEAD_TIMEOUT_S
+            self._head_deadline_s = trio.current_time() + HEAD_TIMEOUT_S

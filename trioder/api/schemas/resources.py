@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from trioder.domain.quality import QualityName
 from trioder.domain.telemetry import Source, Status
-from trioder.ingest.latest import Quality
+from trioder.ingest.latest_values import Quality
 from trioder.store.interface import StoreHealth
 
 Id = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]

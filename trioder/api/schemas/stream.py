@@ -12,7 +12,7 @@ from trioder.api.schemas.schedules import OccurrenceRow, ScheduleSummary
 from trioder.domain.alarms import AlarmTransition
 from trioder.domain.schedules import ScheduleTransition
 from trioder.domain.telemetry import Source, Status
-from trioder.ingest.latest import Quality
+from trioder.ingest.latest_values import Quality
 
 # Of the setpoints of a dispatch, or the assets of a session, that an event lists; null beyond.
 MAX_SETPOINTS = 100

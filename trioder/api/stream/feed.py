@@ -40,7 +40,7 @@ log = structlog.stdlib.get_logger(__name__)
 TICK_S = 0.1
 # A client is written to at most so often. More often costs more than it shows.
 WRITE_EVERY_S = 0.2
-# The changes are kept for clients that come back.
+# The changes are kept for clients that reconnect.
 LINGER_S = 60.0
 # What is due once a second: of ticks that may be early or late by one. Sums rather with other events.
 _SECOND_S = 1.0 - TICK_S / 2
@@ -126,7 +126,7 @@ class LiveFeed:
         """Take part in the group of a filter; all rows of its assets are there.
 
         *Resource handling*: the group is removed some time after its last client has left, so that one that
-        comes back is sent no more than what has changed.
+        reconnects is sent no more than what has changed.
         """
         self.counters.streams_opened += 1
         self._users += 1

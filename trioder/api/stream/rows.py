@@ -14,7 +14,8 @@ from trioder.domain.fleet import Fleet
 from trioder.domain.quality import Quality as Code
 from trioder.domain.telemetry import status_of
 from trioder.gateway.sessions import SessionRegistry
-from trioder.ingest.latest import LatestState, Quality
+from trioder.ingest.latest import LatestState
+from trioder.ingest.latest_values import Quality
 from trioder.process.rfc3339 import format_ms
 from trioder.process.slices import Steps, parts_of
 
