@@ -72,6 +72,12 @@ class DispatcherMachine(RuleBasedStateMachine):
                 assert setpoint.sent_ms is not None
                 assert setpoint.sent_ms <= setpoint.queue_until_ms
             until_ms = math.inf if reported.duration_s is None else now_ms + reported.duration_s * 1000
+            known_id, known_until_ms = self.applied.get(key, ("", math.inf))
+            if reported.dispatch_id == known_id and agent_id != "old":
+                # Sent again: an agent neither begins it anew, nor once it is over.
+                if known_until_ms <= now_ms:
+                    continue
+                until_ms = known_until_ms
             self.applied[key] = reported.dispatch_id, until_ms
             self.wire_ids.append((reported.dispatch_id, key))
             read.append((key, reported.dispatch_id))
