@@ -10,8 +10,13 @@ from typing import Any
 import trio
 import trio.testing
 
-from tests.unit.api.rest import Rest
+from tests.unit.api.rest import Rest, uuid_of
 from trioder.api.http.body import CONNECTION
+from trioder.domain.alarms import Alarm, AlarmSource
+from trioder.events.facts import SessionOpened
+from trioder.gateway.sessions import Session
+
+ASSET = uuid_of(1000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,3 +164,39 @@ async def follow(
         await trio.testing.wait_all_tasks_blocked()
         yield follower
         nursery.cancel_scope.cancel()
+
+
+async def dispatch(rest: Rest, body: str = f'{{"asset_id": "{ASSET}", "mw": 3}}') -> str:
+    status, made = await rest.post(body.encode())
+    assert status == 200, made
+    dispatch_id: str = made["dispatch_id"]
+    return dispatch_id
+
+
+def alarm(number: int = 0) -> Alarm:
+    return Alarm(
+        alarm_id=uuid_of(90_000 + number),
+        kind="soc_limit",
+        severity="warning",
+        source=AlarmSource("asset", ASSET, str(number)),
+        tenant="default",
+        asset_ids=(ASSET,),
+        site_ids=(uuid_of(0),),
+        count=1,
+        reason="it is empty",
+        raised_ms=1_767_225_600_000,
+    )
+
+
+def opened(session: Session) -> SessionOpened:
+    return SessionOpened(*session.subject, session.epoch, session.peer, session.connected_ms)
+
+
+async def post_schedule(rest: Rest, key: int) -> str:
+    fields = f'"asset_id": "{uuid_of(1000 + key)}", "start": "2026-01-01T00:01:00", "timezone": "UTC"'
+    body = f'{{{fields}, "steps": [{{"duration_s": 60, "mw": 1}}]}}'
+    headers = {"content-type": "application/json"}
+    status, made = await rest.ask("POST", "/schedules", data=body.encode(), headers=headers)
+    assert status == 201, made
+    schedule_id: str = made["schedule_id"]
+    return schedule_id

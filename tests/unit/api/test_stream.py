@@ -7,43 +7,13 @@ import pytest
 import trio
 import trio.testing
 
-from tests.unit.api.feeds import Received, follow, names
-from tests.unit.api.rest import Rest, make_fleet, open_rest, uuid_of
+from tests.unit.api.feeds import ASSET, Received, alarm, dispatch, follow, names, opened, post_schedule
+from tests.unit.api.rest import open_rest, uuid_of
 from trioder.api.schemas.stream import EVENTS, TelemetryEvent
-from trioder.domain.alarms import Alarm, AlarmSource
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet
 from trioder.domain.quality import Quality
-from trioder.events.facts import SessionClosed, SessionOpened
-from trioder.gateway.sessions import Session
-
-ASSET = uuid_of(1000)
-
-
-async def dispatch(rest: Rest, body: str = f'{{"asset_id": "{ASSET}", "mw": 3}}') -> str:
-    status, made = await rest.post(body.encode())
-    assert status == 200, made
-    dispatch_id: str = made["dispatch_id"]
-    return dispatch_id
-
-
-def alarm(number: int = 0) -> Alarm:
-    return Alarm(
-        alarm_id=uuid_of(90_000 + number),
-        kind="soc_limit",
-        severity="warning",
-        source=AlarmSource("asset", ASSET, str(number)),
-        tenant="default",
-        asset_ids=(ASSET,),
-        site_ids=(uuid_of(0),),
-        count=1,
-        reason="it is empty",
-        raised_ms=1_767_225_600_000,
-    )
-
-
-def opened(session: Session) -> SessionOpened:
-    return SessionOpened(*session.subject, session.epoch, session.peer, session.connected_ms)
+from trioder.events.facts import SessionClosed
 
 
 async def test_a_snapshot_comes_first(autojump_clock: object) -> None:
@@ -228,73 +198,6 @@ async def test_what_the_headend_synthesizes_is_sent(autojump_clock: object) -> N
         assert (row["source"], row["quality"], row["connected"]) == ("synthesized", "synthesized", False)
         with trio.fail_after(4.5):
             await follower.next_row(ASSET)
-
-
-async def test_a_dispatch_is_followed_through_its_states(autojump_clock: object) -> None:
-    async with open_rest() as rest, follow(rest, "topics=dispatch") as follower:
-        await follower.until("complete")
-        dispatch_id = await dispatch(rest)
-        first = await follower.next("dispatch")
-        status, _ = await rest.ask("DELETE", f"/dispatch/{dispatch_id}")
-        assert status == 200
-        second = await follower.next("dispatch")
-    assert [event["dispatch"]["dispatch_id"] for event in (first, second)] == [dispatch_id] * 2
-    assert [event["dispatch"]["state"] for event in (first, second)] == ["queued", "cancelled"]
-    assert [row["asset_id"] for row in second["setpoints"]] == [ASSET]
-    assert second["setpoints"][0]["state"] == "cancelled"
-
-
-async def test_a_large_dispatch_is_sent_without_its_setpoints(autojump_clock: object) -> None:
-    fleet = make_fleet(sites=1, assets_a_site=200)
-    async with open_rest(fleet=fleet) as rest, follow(rest, "topics=dispatch") as follower:
-        rest.connect(*range(200))
-        rest.report(*range(200))
-        await follower.until("complete")
-        await dispatch(rest, '{"fleet": true, "mw": 100}')
-        event = await follower.next("dispatch")
-    assert (event["dispatch"]["members"], event["setpoints"]) == (200, None)
-
-
-async def post_schedule(rest: Rest, key: int) -> str:
-    fields = f'"asset_id": "{uuid_of(1000 + key)}", "start": "2026-01-01T00:01:00", "timezone": "UTC"'
-    body = f'{{{fields}, "steps": [{{"duration_s": 60, "mw": 1}}]}}'
-    headers = {"content-type": "application/json"}
-    status, made = await rest.ask("POST", "/schedules", data=body.encode(), headers=headers)
-    assert status == 201, made
-    schedule_id: str = made["schedule_id"]
-    return schedule_id
-
-
-async def test_a_schedule_and_its_occurrences_are_followed(autojump_clock: object) -> None:
-    query = f"topics=schedules&asset_id={ASSET}"
-    async with open_rest(tick_s=4.0) as rest, follow(rest, query) as follower:
-        await follower.until("complete")
-        await post_schedule(rest, 2)
-        schedule_id = await post_schedule(rest, 0)
-        created = await follower.next("schedules")
-        async with follow(rest, query) as other:
-            snapshot = await other.until("complete")
-        begun = await follower.next("schedules")
-        await rest.ask("DELETE", f"/schedules/{schedule_id}")
-        events = [event.data for event in await follower.within(2.0) if event.name == "schedules"]
-    assert (created["transition"], created["schedule"]["schedule_id"]) == ("created", schedule_id)
-    assert [event.data["transition"] for event in snapshot if event.name == "schedules"] == ["active"]
-    assert (begun["transition"], begun["occurrence"]["start"]) == ("occurrence", "2026-01-01T00:01:00.000Z")
-    assert "cancelled" in [event["transition"] for event in events]
-    assert {event["schedule"]["schedule_id"] for event in events} == {schedule_id}
-
-
-async def test_an_alarm_is_followed_through_its_transitions(autojump_clock: object) -> None:
-    async with open_rest() as rest, follow(rest, "topics=alarms") as follower:
-        await follower.until("complete")
-        register = rest.headend.alarms.register
-        register.raise_alarm(alarm())
-        raised = await follower.next("alarms")
-        register.clear(register.acknowledge(alarm(), by="ann", comment="seen"))
-        seen, cleared = await follower.next("alarms"), await follower.next("alarms")
-    transitions = [event["transition"] for event in (raised, seen, cleared)]
-    assert transitions == ["raised", "acknowledged", "cleared"]
-    assert (cleared["alarm"]["state"], cleared["alarm"]["acknowledged_by"]) == ("cleared", "ann")
 
 
 @pytest.mark.parametrize(

@@ -74,10 +74,10 @@ class DispatcherMachine(RuleBasedStateMachine):
             until_ms = math.inf if reported.duration_s is None else now_ms + reported.duration_s * 1000
             known_id, known_until_ms = self.applied.get(key, ("", math.inf))
             if reported.dispatch_id == known_id and agent_id != "old":
-                # Sent again: an agent neither begins it anew, nor once it is over.
-                if known_until_ms <= now_ms:
-                    continue
+                # Sent again: an agent does not begin it anew.
                 until_ms = known_until_ms
+                if until_ms <= now_ms:
+                    continue
             self.applied[key] = reported.dispatch_id, until_ms
             self.wire_ids.append((reported.dispatch_id, key))
             read.append((key, reported.dispatch_id))
@@ -389,16 +389,12 @@ class DispatcherMachine(RuleBasedStateMachine):
             lasted = [setpoint for setpoint in dispatch.setpoints.values() if setpoint.state in LASTED]
             if not all(setpoint.dropped_out for setpoint in lasted):
                 continue
-            in_force_mw = sum(
-                setpoint.mw for setpoint in dispatch.setpoints.values() if setpoint.state not in TERMINAL
-            )
+            open_setpoints = (one for one in dispatch.setpoints.values() if one.state not in TERMINAL)
+            in_force_mw = sum(one.mw for one in open_setpoints)
             assert in_force_mw + dispatch.shortfall_mw == pytest.approx(dispatch.mw, abs=1e-6)
 
 
 TestDispatcher = DispatcherMachine.TestCase
-TestDispatcher.settings = settings(
-    max_examples=200,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
+_CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+_SETTINGS = settings(max_examples=200, stateful_step_count=30, deadline=None, suppress_health_check=_CHECKS)
+TestDispatcher.settings = _SETTINGS
