@@ -86,11 +86,6 @@ class AccessTable:
         """
         return self._has_had_tokens
 
-    @property
-    def has_agents(self) -> bool:
-        """Whether any agent has a grant."""
-        return bool(self._index.grants)
-
     def grant_of(self, identity: AgentIdentity) -> AgentGrant | None:
         """Return what the agent may speak for; None if nothing is granted to this identity."""
         if identity.trust_domain != self._index.document.trust_domain:

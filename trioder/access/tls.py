@@ -149,11 +149,6 @@ class ServerTls(_ReloadedContext):
         """The files of the server's certificate, and of the CA of clients, if any."""
         return (self._cert,) if self._client_ca is None else (self._cert, self._client_ca)
 
-    @property
-    def requires_client_certificate(self) -> bool:
-        """Whether a client without a certificate of the client CA is refused."""
-        return self._client_ca is not None
-
     def _build(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _VERSIONS[self._min_version]

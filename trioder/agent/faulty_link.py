@@ -42,11 +42,6 @@ class FaultyLink:
         self._left_open: list[trio.abc.Stream] = []
         self._spoken = trio.Event()
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether nothing passes at present."""
-        return bool(self._silences)
-
     async def dial(self) -> trio.abc.Stream:
         """Connect to the headend over this link.
 

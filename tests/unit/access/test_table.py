@@ -101,7 +101,6 @@ def test_nor_does_a_file_without_tokens() -> None:
 
 def test_a_table_without_a_file_grants_nothing() -> None:
     table = AccessTable()
-    assert not table.has_agents
     assert not table.has_tokens
     assert table.grant_of(A1) is None
 
