@@ -25,7 +25,7 @@ export function openFleetFigures(signal) {
     now.set(known ? power(sums.current_mw) : "–", known ? `${direction.symbol} ${direction.label}, ${count(sums.live_assets)} of ${count(sums.assets)} assets` : "no asset has good values");
     const requested = sums.requested_mw ?? null;
     const off = requested === null ? null : sums.current_mw - requested;
-    asked.set(requested === null ? "nothing" : power(requested), requested === null ? "no open dispatch" : `${off >= 0 ? "+" : "−"}${number(Math.abs(off), 1)} MW from it`);
+    asked.set(requested === null ? "–" : power(requested), requested === null ? "no open dispatch" : `delivered: ${off >= 0 ? "+" : "−"}${number(Math.abs(off), 1)} MW`);
     energy.set(known ? number((100 * sums.soc_mwhr) / sums.capacity_mwhr, 1) : "–", known ? `${mwh(sums.soc_mwhr)} of ${mwh(sums.capacity_mwhr)}` : "");
     available.set(sums.available);
     showQuality(quality, sums);
