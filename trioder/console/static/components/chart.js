@@ -15,12 +15,14 @@ import { SeriesData } from "./chart/series.js";
 export { sparkline } from "./chart/sparkline.js";
 
 const SUMMARY_INTERVAL_MS = 10_000;
+const MAX_STEP_MS = 2000;
 
 /**
  * `color` is the name of a custom property ("--series-1"). "band" shows only `low` to `high`; the other kinds show
- * them behind the line, where they are given. `gapMs`: a longer step of time is a gap (by default the chart's).
+ * them behind the line, where they are given. `negativeColor` is for values below zero. `gapMs`: a longer step of time
+ * is a gap (by default the chart's); a newest value older than that (15 s without one) is not shown as the present one.
  * @typedef {{id: string, label: string, kind: "line"|"step"|"band"|"area", axis: "left"|"right", color: string,
- *   dash?: boolean, unit: string, digits: number, gapMs?: number}} SeriesSpec
+ *   negativeColor?: string, dash?: boolean, unit: string, digits: number, gapMs?: number}} SeriesSpec
  */
 
 /**
@@ -139,7 +141,11 @@ export function openChart(container, options) {
       summarizedAt = performance.now();
       view.surface.setAttribute("aria-label", summarize(label, series, [start, end]));
     }
-    if (base.windowMs && !zoom) redraw.paced(calm.matches ? 1000 : (end - start) / (plotWidth() * size.pixelRatio));
+    if (base.windowMs && !zoom) {
+      const stepMs = (end - start) / (plotWidth() * size.pixelRatio);
+      // Also when nothing moves: a value that is too old leaves the readout.
+      redraw.paced(Math.min(MAX_STEP_MS, calm.matches ? Math.max(1000, stepMs) : stepMs));
+    }
   }
 
   function scaleOf(side, start, end) {
@@ -163,7 +169,8 @@ export function openChart(container, options) {
     const dots = [];
     series.forEach(({ spec }, n) => {
       if (shown && spec.kind !== "band" && !Number.isNaN(shown.values[n])) {
-        dots.push({ value: shown.values[n], side: spec.axis, color: spec.color });
+        const value = shown.values[n];
+        dots.push({ value, side: spec.axis, color: value < 0 ? (spec.negativeColor ?? spec.color) : spec.color });
       }
     });
     paintMarks(view.marks.getContext("2d"), picture, { cursor, dots, selection }, color);
@@ -187,7 +194,8 @@ export function openChart(container, options) {
     for (const other of group.others()) other.showCursor(cursor);
   }
 
-  function setZoom(range) {
+  function setZoom(selected) {
+    const range = selected && selected.map(Math.round);
     member.showRange(range);
     for (const other of group.others()) other.showRange(range);
     onRange?.(range ? range[0] : null, range ? range[1] : null);
@@ -305,7 +313,8 @@ function createView(series, { label, height, period, signal, onReset }) {
   reset.textContent = "Reset zoom";
   reset.hidden = true;
   reset.addEventListener("click", onReset, { signal });
-  const surface = create("div", "chart-surface", root);
+  const frame = create("div", "chart-frame", root);
+  const surface = create("div", "chart-surface", frame);
   surface.style.height = `${height}px`;
   surface.tabIndex = 0;
   // A slider over time: its text is what the series are at the crosshair.
@@ -314,7 +323,10 @@ function createView(series, { label, height, period, signal, onReset }) {
   surface.setAttribute("aria-valuenow", "0");
   const plot = create("canvas", "chart-canvas", surface);
   const marks = create("canvas", "chart-canvas", surface);
-  const note = create("div", "chart-note", surface);
+  // Beside the slider, as a screen reader does not say what is within one.
+  const note = create("div", "chart-note", frame);
+  note.setAttribute("role", "status");
+  const noteText = create("span", "chart-note-text", note);
   note.hidden = true;
   root.append(createAlternative({ label, series, period, signal }).element);
   return {
@@ -328,7 +340,7 @@ function createView(series, { label, height, period, signal, onReset }) {
     },
     showNote(text) {
       note.hidden = text === null;
-      if (note.textContent !== (text ?? "")) note.textContent = text ?? "";
+      if (noteText.textContent !== (text ?? "")) noteText.textContent = text ?? "";
     },
   };
 }

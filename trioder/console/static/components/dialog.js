@@ -57,7 +57,7 @@ export function openDialog({ title, body, actions, danger = false, signal }) {
         notices.showPopover?.();
       }
       element.remove();
-      if (returnTo instanceof HTMLElement && returnTo.isConnected) returnTo.focus();
+      if (returnTo instanceof HTMLElement && returnTo.isConnected) returnTo.focus({ preventScroll: true });
       resolve(result);
     };
     element.addEventListener("close", finish, { once: true });

@@ -63,6 +63,7 @@ export function openTable(container, options) {
   const state = createState();
   const view = createView({ label, columns, header, state, rowHeight, maxVisibleRows });
   const { root, scroller, grid, body } = view;
+  if (onOpen || href) root.classList.add("table-opens");
   container.append(root);
 
   const order = createOrder(rowKey);
@@ -100,8 +101,8 @@ export function openTable(container, options) {
   }
 
   function decorate(slot) {
-    const selected = selectedKey !== undefined && rowKey(slot.row) === selectedKey;
-    slot.element.setAttribute("aria-selected", String(selected));
+    if (selectedKey === undefined) slot.element.removeAttribute("aria-selected");
+    else slot.element.setAttribute("aria-selected", String(rowKey(slot.row) === selectedKey));
   }
 
   /** Filters and sorts; with `keepPlace` the row that has the focus stays where it is on the screen. */
@@ -236,7 +237,7 @@ export function openTable(container, options) {
     () => {
       // Into the rows, not onto the header: that is one key above.
       if (active.key === undefined && order.order.length > 0 && active.position === -1) {
-        activate(Math.ceil(scroller.scrollTop / rowHeight), 0);
+        activate(Math.min(order.order.length - 1, Math.ceil(scroller.scrollTop / rowHeight)), 0);
       }
     },
     { signal },

@@ -5,7 +5,7 @@ import { formatNumber, formatTime, zoneName } from "./axis.js";
 const ROWS = 48;
 
 /**
- * A button that is visible when it has the focus, and the table of 48 equal parts of the period that it opens.
+ * A button that is visible when it has the focus, and the table of 48 equal parts of the period that it opens below.
  * @param {{label: string, series: {spec: object, data: import("./series.js").SeriesData}[],
  *   period: () => [number, number], signal: AbortSignal}} options
  * @returns {{element: HTMLElement}}

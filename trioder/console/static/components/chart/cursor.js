@@ -2,6 +2,7 @@
 
 /** How near a sample at the edge of a gap must be for the crosshair to show it, in CSS pixels. */
 const REACH_PX = 4;
+const NEWEST_AGE_MS = 15_000;
 
 /** @typedef {{spec: object, data: import("./series.js").SeriesData, gapMs: number}} Entry */
 
@@ -21,11 +22,12 @@ export function valuesAt(series, time, msPerPx) {
   };
 }
 
-/** @returns {number[]} the last value of each series; NaN for one that is older than its gap */
+/** @returns {number[]} the last value of each series; NaN for one that is older than its gap, or than 15 s without one */
 export function newestValues(series, now) {
   return series.map(({ data, gapMs }) => {
     const last = data.length - 1;
-    return last >= 0 && now - data.times[last] <= gapMs ? data.values[last] : NaN;
+    const ageMs = Number.isFinite(gapMs) ? gapMs : NEWEST_AGE_MS;
+    return last >= 0 && now - data.times[last] <= ageMs ? data.values[last] : NaN;
   });
 }
 

@@ -95,7 +95,10 @@ function paintValueAxes(context, picture, plot, color) {
       context.fillText(formatNumber(tick, scale.digits), edge + outside, y);
     }
     context.fillStyle = color("--ink-muted");
-    context.fillText(units[side], edge + outside, TOP / 2 - 3);
+    // A unit with an explanation ("MW, + is discharging") begins at the edge of the chart.
+    const wide = side === "left" && context.measureText(units.left).width > plot.left - 8;
+    if (wide) context.textAlign = "left";
+    context.fillText(units[side], wide ? 0 : edge + outside, TOP / 2 - 3);
   }
 }
 
@@ -144,6 +147,28 @@ function paintSeries(context, picture, plot, { spec, data, gapMs }, scale, color
   }
   if (spec.kind === "band") return;
   projectLine(data, at, options, LINE);
+  if (!spec.negativeColor || scale.min >= 0) {
+    paintLine(context, plot, at, spec);
+    return;
+  }
+  const zeroY = Math.min(plot.bottom, Math.max(plot.top, at.zeroY));
+  const parts = [
+    [spec.color, plot.top - 1, zeroY],
+    [spec.negativeColor, zeroY, plot.bottom + 1],
+  ];
+  for (const [property, top, bottom] of parts) {
+    context.save();
+    context.beginPath();
+    context.rect(plot.left, top, plot.right - plot.left, bottom - top);
+    context.clip();
+    context.strokeStyle = context.fillStyle = color(property);
+    paintLine(context, plot, at, spec);
+    context.restore();
+  }
+}
+
+/** Draws the points of `LINE`, with the area to zero if it is one. */
+function paintLine(context, plot, at, spec) {
   if (spec.kind === "area") {
     context.globalAlpha = 0.22;
     fillArea(context, Math.min(plot.bottom, Math.max(plot.top, at.zeroY)));

@@ -15,7 +15,9 @@ export function createReadout(series) {
     const swatch = item.appendChild(document.createElement("span"));
     swatch.className = `chart-swatch chart-swatch-${spec.dash ? "dash" : spec.kind}`;
     swatch.style.setProperty("--swatch", `var(${spec.color})`);
-    item.append(spec.label);
+    const label = item.appendChild(document.createElement("span"));
+    label.className = "chart-label";
+    label.textContent = spec.label;
     const value = item.appendChild(document.createElement("span"));
     value.className = "chart-value";
     item.append(spec.unit ?? "");
