@@ -1,5 +1,6 @@
 """The bodies of `/stop` and `/resume`."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -7,7 +8,7 @@ from msgspec import Meta, Struct
 from trioder.api.schemas.dispatch import TargetRow
 from trioder.api.schemas.resources import Id, Time
 from trioder.control.model import Dispatch
-from trioder.domain.lifecycle import OPEN
+from trioder.domain.lifecycle import OPEN, DispatchState
 from trioder.process.rfc3339 import format_ms
 
 
@@ -33,6 +34,23 @@ class StopRow(Struct, kw_only=True):
     stopped_at: Time
     tenant: str
     requested_by: str
+
+
+class StopInForceRow(Struct, kw_only=True):
+    """A stop that holds assets of the caller: `assets` of them, and `by_state` their states.
+
+    `can_resume`: POST /resume with the same target ends it, given the role. Otherwise it is of assets beyond
+    those that the caller sees, and requested_by is null.
+    """
+
+    dispatch_id: Id
+    target: TargetRow
+    assets: int
+    by_state: dict[str, int]
+    stopped_at: Time
+    tenant: str
+    requested_by: str | None
+    can_resume: bool
 
 
 class StopResponse(Struct, kw_only=True):
@@ -65,6 +83,29 @@ def stop_row(dispatch: Dispatch) -> StopRow:
         stopped_at=format_ms(dispatch.dispatched_ms),
         tenant=dispatch.tenant,
         requested_by=dispatch.requested_by,
+    )
+
+
+def stop_in_force_row(
+    dispatch: Dispatch, by_state: Mapping[DispatchState, int], *, is_shown: bool, can_resume: bool
+) -> StopInForceRow:
+    """Return a stop that is in force.
+
+    Args:
+        dispatch: of the stop.
+        by_state: how many of the caller's assets that it holds are in each state.
+        is_shown: whether the caller sees all of its assets.
+        can_resume: see the row.
+    """
+    return StopInForceRow(
+        dispatch_id=dispatch.dispatch_id,
+        target=TargetRow(kind=dispatch.target.kind, id=dispatch.target.id or None),
+        assets=sum(by_state.values()),
+        by_state={state: count for state, count in by_state.items() if count},
+        stopped_at=format_ms(dispatch.dispatched_ms),
+        tenant=dispatch.tenant,
+        requested_by=dispatch.requested_by if is_shown else None,
+        can_resume=can_resume,
     )
 
 
