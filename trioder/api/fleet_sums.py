@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trioder.api.context import Headend
-from trioder.api.schemas.resources import AlarmCountsRow, FleetRow
 from trioder.api.sums import SUM_US, Sums, add_assets, sum_columns
 from trioder.domain.access import Scope
 from trioder.domain.alarms import Alarm, AlarmFilter
 from trioder.domain.fleet import Site
 from trioder.process.rfc3339 import format_ms
 from trioder.process.slices import Steps, parts_of
+from trioder.schemas.resources import AlarmCountsRow, FleetRow
 
 # The cost of a site's row.
 _ROW_US = 20.0

@@ -10,11 +10,11 @@ from trioder.api.context import Headend
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query, query_flag, query_id, query_limit
 from trioder.api.responses import list_response
-from trioder.api.schemas.agents import MAX_SITE_IDS, AgentProcessesQuery, AgentProcessRow
-from trioder.api.schemas.resources import MAX_HISTORY_ROWS
 from trioder.gateway.sessions import Session
 from trioder.process.rfc3339 import format_ms
 from trioder.process.slices import Steps, parts_of, run_in_slices
+from trioder.schemas.agents import MAX_SITE_IDS, AgentProcessesQuery, AgentProcessRow
+from trioder.schemas.resources import MAX_HISTORY_ROWS
 
 # The cost of finding whether the caller sees an asset, and of a row.
 _SEEN_US = 0.3

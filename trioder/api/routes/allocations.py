@@ -9,23 +9,23 @@ from quart_trio.wrappers import TrioResponse
 from trioder.api.asset_query import FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.dispatch_lookup import no_dispatch, stored_dispatch
+from trioder.api.dispatch_rows import allocation_row
 from trioder.api.errors import ApiError
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query, query_choice, query_id, query_limit
 from trioder.api.responses import list_response
-from trioder.api.schemas.dispatch import (
-    DEFAULT_DISPATCH_ROWS,
-    AllocationRow,
-    AllocationsQuery,
-    allocation_row,
-)
-from trioder.api.schemas.resources import MAX_HISTORY_ROWS
 from trioder.control.model import Dispatch
 from trioder.domain.dispatch import LEFT_OUT, AllocationRecord
 from trioder.domain.fleet import Fleet
 from trioder.domain.lifecycle import STATES
 from trioder.domain.text import preview
 from trioder.process.slices import Steps, parts_of, run_in_slices
+from trioder.schemas.dispatch import (
+    DEFAULT_DISPATCH_ROWS,
+    AllocationRow,
+    AllocationsQuery,
+)
+from trioder.schemas.resources import MAX_HISTORY_ROWS
 from trioder.store.interface import StoreUnavailableError
 
 # The cost of finding an allocation's place and state, and of its record.
