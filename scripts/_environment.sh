@@ -21,7 +21,7 @@ prepare_environment() {
         }
     fi
     echo "trioder: installing (once; about a minute) ..." >&2
-    local target="."
+    local target=".[server,client]"
     [[ "$extra" == dev ]] && target=".[dev]"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
         --constraint constraints.txt --editable "$target" || {

@@ -11,7 +11,8 @@ import click
 import structlog
 
 from trioder.access.tls import MinVersion, ServerTls
-from trioder.api import AccessLogScope, AllowedHosts
+from trioder.api.http.access_log import AccessLogScope
+from trioder.api.http.hosts import AllowedHosts
 from trioder.process.addresses import Address, AddressType, Endpoint, EndpointType
 
 log = structlog.stdlib.get_logger("trioder.console")

@@ -7,7 +7,6 @@ from typing import Final
 
 import trio
 
-from trioder.api.app import MAX_BODY_BYTES
 from trioder.api.http.request_log import REQUEST_ID
 from trioder.console.exchange import Exchange, ExchangeError
 from trioder.console.headend import HeadendClient, HeadendResponse, RequestBody
@@ -46,6 +45,7 @@ _RESPONSE_HEADERS: Final = frozenset(
     }
 )
 # As the headend's.
+_MAX_BODY_BYTES: Final = 1_000_000
 _BODY_WITHIN_S: Final = 10.0
 
 
@@ -132,7 +132,7 @@ class _PassedBody(RequestBody):
         self._received = 0
         self._deadline_s = trio.current_time() + _BODY_WITHIN_S
         stated = exchange.value(b"content-length")
-        if stated is not None and int(stated) > MAX_BODY_BYTES:
+        if stated is not None and int(stated) > _MAX_BODY_BYTES:
             raise _too_large()
 
     async def __anext__(self) -> bytes:
@@ -143,13 +143,13 @@ class _PassedBody(RequestBody):
         if part is None:
             raise StopAsyncIteration
         self._received += len(part)
-        if self._received > MAX_BODY_BYTES:
+        if self._received > _MAX_BODY_BYTES:
             raise _too_large()
         return part
 
 
 def _too_large() -> ExchangeError:
-    return ExchangeError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    return ExchangeError(413, f"the body is larger than {_MAX_BODY_BYTES} bytes")
 
 
 def _is_feed(response: HeadendResponse) -> bool:
