@@ -80,7 +80,9 @@ async def _run(
         async with (
             open_stop_signal() as stop,
             open_access_log(log_output, options.access_log) as access_log,
-            open_headend_client(options.headend_http, context=context) as headend,
+            open_headend_client(
+                options.headend_http, host=options.headend_http_host, context=context
+            ) as headend,
             open_garbage_collector(),
             open_background_nursery() as background,
             trio.open_nursery() as edge,
