@@ -94,7 +94,11 @@ class HeadendResponse:
 
 
 class HeadendClient:
-    """The headend, as the console sees it; see `open_headend_client`."""
+    """The headend, as the console sees it; see `open_headend_client`.
+
+    Attributes:
+        open_requests: of which the response has not ended.
+    """
 
     def __init__(self, transport: httpx2.AsyncHTTPTransport, endpoint: Endpoint, *, host: str) -> None:
         self._transport = transport
@@ -107,6 +111,7 @@ class HeadendClient:
             self._extensions["sni_hostname"] = parse_host(host)[0]
         self._described = f"{'https' if endpoint.tls else 'http'}://{endpoint.authority}"
         self._is_away = False
+        self.open_requests = 0
 
     @asynccontextmanager
     async def request(
@@ -123,11 +128,15 @@ class HeadendClient:
         Raises:
             ExchangeError: 502: the headend cannot be reached; or what `body` raises.
         """
-        response = HeadendResponse(await self._begin(method, target, headers, body))
+        self.open_requests += 1
         try:
-            yield response
+            response = HeadendResponse(await self._begin(method, target, headers, body))
+            try:
+                yield response
+            finally:
+                await response.aclose()
         finally:
-            await response.aclose()
+            self.open_requests -= 1
 
     async def _begin(
         self, method: str, target: bytes, headers: Headers, body: RequestBody | None

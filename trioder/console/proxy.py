@@ -14,6 +14,7 @@ from trioder.console.sessions import Sessions
 from trioder.domain.text import preview
 
 _PREFIX: Final = b"/api"
+_FEED: Final = b"/stream"
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _REQUEST_HEADERS: Final = (
     b"accept",
@@ -91,6 +92,8 @@ class Proxy:
         elif exchange.method in {"PATCH", "POST", "PUT"}:
             headers = [header for header in headers if header[0] != b"content-length"]
             headers.append((b"content-length", b"0"))
+        if self._is_closing and target.startswith(_FEED):
+            raise ExchangeError(503, "the console is stopping", headers=[(b"retry-after", b"5")])
         async with self._headend.request(exchange.method, target, headers, body) as response:
             passed = _passed_headers(response)
             if response.status == 401 and token is not None:
