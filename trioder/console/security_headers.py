@@ -2,8 +2,8 @@
 
 from typing import Final
 
-# Everything comes from this server, as files: no inline script or style, and no HTML made of text. The one
-# trusted type is the URL of the feed's worker, a constant in core/feed.js.
+# Everything comes from this server, as files: no inline script or style, and no HTML made of text. The policy
+# `trioder` makes one URL, that of the live feed's worker (static/core/feed.js).
 _CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
@@ -14,6 +14,7 @@ _PERMISSIONS_POLICY: Final = ", ".join(
     f"{feature}=()"
     for feature in (
         "accelerometer",
+        "bluetooth",
         "camera",
         "display-capture",
         "geolocation",
