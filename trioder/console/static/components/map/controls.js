@@ -5,6 +5,10 @@ import { openPen } from "./symbols.js";
 /** From this width of the map on, the legend is open at first. */
 const OPEN_LEGEND_PX = 900;
 
+/** As in map.css. */
+const SYMBOL_WIDTH = 34;
+const SYMBOL_HEIGHT = 30;
+
 /** @type {[string, import("./sites.js").SiteState][]} */
 const LEGEND = [
   ["Discharging", { powerMw: 1, socPct: 60, quality: "good", alarms: 0, stopped: false }],
@@ -68,11 +72,12 @@ export function addLegend(parent) {
   return {
     draw(palette, fontFamily, ratio) {
       canvases.forEach((canvas, place) => {
-        canvas.width = canvas.height = Math.round(30 * ratio);
+        canvas.width = Math.round(SYMBOL_WIDTH * ratio);
+        canvas.height = Math.round(SYMBOL_HEIGHT * ratio);
         const context = canvas.getContext("2d");
         context.setTransform(ratio, 0, 0, ratio, 0, 0);
         const state = LEGEND[place][1];
-        openPen(context, palette, fontFamily).draw({ kind: "site", state, ratingMw: 1, x: 14, y: 16, r: 9 });
+        openPen(context, palette, fontFamily).draw({ kind: "site", state, ratingMw: 1, x: 14, y: 16, r: 9, unit: 1 });
       });
     },
   };
