@@ -21,10 +21,16 @@ prepare_environment() {
         }
     fi
     echo "trioder: installing (once; about a minute) ..." >&2
-    local target="."
+    local target=".[server,client]"
     [[ "$extra" == dev ]] && target=".[dev]"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
         --constraint constraints.txt --editable "$target" || {
+        echo "trioder: the installation failed (see above); it needs the Python package index." >&2
+        return 1
+    }
+    # A copy of axe-core for tests/browser. What it depends on beside that, a Node of its own, is not needed.
+    [[ "$extra" != dev ]] || .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+        --constraint constraints.txt --no-deps --upgrade --target .venv/share/axe-core axe-playwright-python || {
         echo "trioder: the installation failed (see above); it needs the Python package index." >&2
         return 1
     }

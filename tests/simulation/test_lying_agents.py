@@ -18,10 +18,10 @@ from tests.simulation.liars import LIES, Liar
 from tests.unit.headend.parts import asset_id, make_fleet, newest_records
 from tests.unit.headend.stores import SlowStore
 from trioder.api.context import Headend
-from trioder.api.schemas.resources import PowerRow
 from trioder.api.sums import Sums, add_assets
 from trioder.domain.dispatch import DispatchRequest, DispatchTarget, GroupRequest
 from trioder.rpc import serve_connection
+from trioder.schemas.resources import PowerRow
 
 ASSETS, SHARD = 1_000, 25
 # Two of the forty agents.

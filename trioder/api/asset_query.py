@@ -9,12 +9,12 @@ from itertools import chain
 from trioder.api.access import known_principal
 from trioder.api.errors import ApiError
 from trioder.api.parsing import Query, query_id, query_ids, query_limit
-from trioder.api.schemas.resources import MAX_ROWS
 from trioder.control.model import Dispatch
 from trioder.domain.access import ALL_TENANTS, EVERYTHING, Scope
 from trioder.domain.fleet import Fleet, Site
 from trioder.domain.text import preview
 from trioder.process.slices import Steps, parts_of
+from trioder.schemas.resources import MAX_ROWS
 
 _MAX_IDS_LISTED = 10
 # The cost of finding whether an asset has a row.

@@ -8,7 +8,6 @@ from trioder.api.context import Headend
 from trioder.api.errors import ApiError
 from trioder.api.idempotency import IdempotencyKeys
 from trioder.api.parsing import checked_id, checked_time_ms
-from trioder.api.schemas.dispatch import DispatchBody
 from trioder.api.targets import check_one_target, target_steps, tenant_steps
 from trioder.domain.dispatch import (
     DispatchRecord,
@@ -18,6 +17,7 @@ from trioder.domain.dispatch import (
 )
 from trioder.events.counters import TenantCounters
 from trioder.process.slices import Steps, run_in_slices
+from trioder.schemas.dispatch import DispatchBody
 
 _STATUS_OF_REFUSAL = {"bad_request": 400, "out_of_bounds": 400, "not_found": 404}
 

@@ -20,9 +20,9 @@ from trioder.api.ndjson import accepts_lines
 from trioder.api.parsing import check_parameters
 from trioder.api.reads import Read, Reads
 from trioder.api.representations import Answer, Wishes, row_answer
-from trioder.api.schemas.resources import AgentsQuery, AssetsQuery, LatestQuery, NoQuery
 from trioder.domain.access import EVERYTHING, Principal
 from trioder.process.slices import Steps, run_at_once
+from trioder.schemas.resources import AgentsQuery, AssetsQuery, LatestQuery, NoQuery
 
 _ONE_PREFIX = "/telemetry/"
 _REQUEST_ID = b"x-request-id"

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from trioder.api.context import Headend
-from trioder.api.schemas.resources import FleetRow
 from trioder.api.sums import SUM_US, Sums, add_assets, sum_columns
 from trioder.domain.fleet import Site
 from trioder.process.rfc3339 import format_ms
 from trioder.process.slices import Steps, parts_of
+from trioder.schemas.resources import FleetRow
 
 # The cost of a site's row.
 _ROW_US = 20.0

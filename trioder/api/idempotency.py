@@ -15,10 +15,10 @@ import trio
 from quart import request
 
 from trioder.api.errors import ApiError
-from trioder.api.schemas.dispatch import DispatchBody
 from trioder.domain.access import ALL_TENANTS, Scope
 from trioder.domain.dispatch import DispatchRecord
 from trioder.domain.text import preview
+from trioder.schemas.dispatch import DispatchBody
 from trioder.store.interface import Store, StoreUnavailableError
 
 _MAX_KEYS = 100_000

@@ -19,9 +19,9 @@ import trioder
 from trioder.api.access import state_role, stated_role
 from trioder.api.errors import ErrorBody
 from trioder.api.ndjson import NDJSON
-from trioder.api.schemas.resources import NoQuery
-from trioder.api.schemas.stream import EVENTS, EventStream
 from trioder.domain.access import Role
+from trioder.schemas.resources import NoQuery
+from trioder.schemas.stream import EVENTS, EventStream
 
 F = TypeVar("F", bound=Callable[..., Any])
 

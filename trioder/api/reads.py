@@ -26,12 +26,12 @@ from trioder.api.representations import (
     once,
     prefers_gzip,
 )
-from trioder.api.schemas.resources import AgentRow, AssetRow
 from trioder.api.telemetry_rows import TelemetryRows
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Site
 from trioder.process.rfc3339 import format_ms
 from trioder.process.slices import Steps, parts_of, run_at_once, run_in_slices
+from trioder.schemas.resources import AgentRow, AssetRow
 
 T = TypeVar("T")
 

@@ -16,7 +16,6 @@ from trioder.api.asset_query import FleetIndex, FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.errors import ApiError
 from trioder.api.idempotency import key_of_request
-from trioder.api.schemas.schedules import ScheduleBody, StepBody
 from trioder.api.targets import check_one_target, target_steps, tenant_steps
 from trioder.domain.alarms import lies_within
 from trioder.domain.dispatch import DispatchTarget
@@ -35,6 +34,7 @@ from trioder.domain.text import preview
 from trioder.domain.time_zones import unix_ms_of, wall_of, zone_of
 from trioder.process.rfc3339 import parse_ms
 from trioder.process.slices import Steps, run_in_slices
+from trioder.schemas.schedules import ScheduleBody, StepBody
 from trioder.store.interface import StoreUnavailableError
 
 # Schedules that were created under a key have their ids from it: whatever has the schedule has the key.

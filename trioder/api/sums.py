@@ -5,19 +5,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args
 
-from trioder.api.schemas.resources import AvailableRow, PowerRow
 from trioder.control.allocation import ramp_window_s
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet
 from trioder.domain.holdable import holdable_mw
+from trioder.domain.quality import LatestQuality
 from trioder.gateway.sessions import SessionRegistry
 from trioder.ingest.latest import LatestState
-from trioder.ingest.latest_values import Quality, Reported
+from trioder.ingest.latest_values import Reported
 from trioder.process.wall_time import WallClock
+from trioder.schemas.resources import AvailableRow, PowerRow
 
 # The cost of adding an asset to a sum.
 SUM_US = 5.0
-_SUMMED: frozenset[Quality] = frozenset({"good", "synthesized"})
+_SUMMED: frozenset[LatestQuality] = frozenset({"good", "synthesized"})
 # For how long a power is to be held, by its name in `AvailableRow`.
 _HORIZONS_S = {"min_15": 900.0, "min_60": 3600.0}
 
@@ -57,7 +58,7 @@ class Sums:
     assets: int = 0
     connected: int = 0
     live: int = 0
-    by_quality: Counter[Quality] = field(default_factory=Counter)
+    by_quality: Counter[LatestQuality] = field(default_factory=Counter)
     capacity_mwhr: float = 0.0
     max_mw: float = 0.0
     min_mw: float = 0.0
@@ -135,7 +136,7 @@ def sum_columns(sums: Sums) -> dict[str, Any]:
         "live_assets": sums.live,
         # Assets without any sample included.
         "stale_assets": sums.assets - sums.live - sums.by_quality["suspect"] - sums.by_quality["bad"],
-        "by_quality": {name: sums.by_quality[name] for name in get_args(Quality)},
+        "by_quality": {name: sums.by_quality[name] for name in get_args(LatestQuality)},
         "capacity_mwhr": sums.capacity_mwhr,
         "max_mw": sums.max_mw,
         "min_mw": sums.min_mw,

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import msgspec
 
 from trioder.api.context import Headend
-from trioder.api.schemas.resources import TelemetryRow
 from trioder.control.model import AssetSetpoint
 from trioder.ingest.latest_values import LatestView
 from trioder.process.rfc3339 import format_ms
+from trioder.schemas.resources import TelemetryRow
 
 # About 400 bytes each. All are dropped at once when there are more.
 _MAX_ROWS = 25_000

@@ -9,12 +9,13 @@ import structlog
 
 from trioder.control.active_setpoints import ACK_TIMEOUT_MS
 from trioder.control.allocator import NameplateLimits
-from trioder.control.build import MAX_DURATION_S, adopted_setpoint
+from trioder.control.build import adopted_setpoint
 from trioder.control.delivery import Delivery, overdue_reason
 from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.priorities import end_deferred
 from trioder.control.registry import DispatchRegistry
 from trioder.control.tracking import Tracking
+from trioder.domain.dispatch import MAX_DURATION_S
 from trioder.domain.fleet import Fleet
 from trioder.domain.lifecycle import IN_FORCE, LASTED, PENDING, TERMINAL, DispatchState, state_of_status
 from trioder.events.counters import Counters

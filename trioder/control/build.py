@@ -13,6 +13,9 @@ from trioder.control.model import AssetSetpoint, Dispatch
 from trioder.control.registry import LEFT_THE_FLEET
 from trioder.domain.assets import Asset
 from trioder.domain.dispatch import (
+    EXPIRES_IN_S,
+    MAX_DURATION_S,
+    MAX_EXPIRES_IN_S,
     AssetSetpointRecord,
     DispatchRecord,
     DispatchRefusedError,
@@ -29,12 +32,6 @@ from trioder.gateway.sessions import SessionRegistry
 from trioder.process.rfc3339 import format_ms
 from trioder.process.wall_time import WallClock
 from trioder.wire.records import Acknowledgement
-
-# A year: a longer duration is a mistake, or no end was meant.
-MAX_DURATION_S = 366 * 86_400
-# An agent that reconnects later has settled; an old setpoint would surprise its operator.
-EXPIRES_IN_S = 60.0
-MAX_EXPIRES_IN_S = 86_400.0
 
 
 class DispatchBuilder:

@@ -13,6 +13,12 @@ Priority = Literal["schedule", "operator", "emergency"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 RefusalCode = Literal["bad_request", "not_found", "out_of_bounds"]
 
+# A year: a longer duration is a mistake, or no end was meant.
+MAX_DURATION_S = 366 * 86_400
+# An agent that reconnects later has settled; an old setpoint would surprise its operator.
+EXPIRES_IN_S = 60.0
+MAX_EXPIRES_IN_S = 86_400.0
+
 
 class DispatchRefusedError(Exception):
     """A request that was refused; the message names the value and the rule."""

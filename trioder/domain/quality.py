@@ -7,6 +7,8 @@ from enum import IntEnum
 from typing import Literal
 
 QualityName = Literal["good", "suspect", "bad", "synthesized", "wrong_time"]
+# Of the latest sample, as readers get it.
+LatestQuality = Literal["good", "stale", "suspect", "bad", "synthesized"]
 
 
 class Quality(IntEnum):

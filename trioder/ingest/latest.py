@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 
 from trioder.domain.assets import soc_pct
 from trioder.domain.fleet import Fleet, FleetChange
+from trioder.domain.quality import LatestQuality
 from trioder.domain.quality import Quality as Code
 from trioder.domain.telemetry import BessState, Samples, Telemetry, status_of
-from trioder.ingest.latest_values import Columns, LatestView, Quality, Reported
+from trioder.ingest.latest_values import Columns, LatestView, Reported
 
 _NONE, _SYNTHESIZED, _AGENT = 0, 1, 2
 _DOUBTFUL = frozenset({Code.SUSPECT, Code.BAD})
@@ -302,7 +303,7 @@ class LatestState:
         """When the asset's latest sample was made, by the headend's clock, and the code of its quality."""
         return self._made_ms[key], self._quality[key]
 
-    def quality_at(self, code: int, age_s: float) -> Quality:
+    def quality_at(self, code: int, age_s: float) -> LatestQuality:
         """The quality of a sample of this code and age."""
         if code == Code.GOOD:
             return "stale" if age_s > self.stale_after_s else "good"
@@ -310,7 +311,7 @@ class LatestState:
             return "synthesized"
         return "bad" if code == Code.BAD else "suspect"
 
-    def quality(self, key: int, now_ms: int) -> Quality | None:
+    def quality(self, key: int, now_ms: int) -> LatestQuality | None:
         """The quality of the asset's latest sample as of `now_ms`; None without one."""
         return None if self._source[key] == _NONE else self._quality_of(key, self._age_s(key, now_ms))
 
@@ -358,7 +359,7 @@ class LatestState:
     def _age_s(self, key: int, now_ms: int) -> float:
         return max(0, now_ms - self._made_ms[key]) / 1000.0
 
-    def _quality_of(self, key: int, age_s: float) -> Quality:
+    def _quality_of(self, key: int, age_s: float) -> LatestQuality:
         return self.quality_at(self._quality[key], age_s)
 
 

@@ -1,10 +1,9 @@
 """What readers get of an asset's latest sample: its values, age and quality."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from trioder.domain.quality import LatestQuality
 from trioder.domain.telemetry import BessState, Source, Telemetry
-
-Quality = Literal["good", "stale", "suspect", "bad", "synthesized"]
 
 
 class LatestView(NamedTuple):
@@ -19,7 +18,7 @@ class LatestView(NamedTuple):
     telemetry: Telemetry
     source: Source
     age_s: float
-    quality: Quality
+    quality: LatestQuality
 
 
 class Reported(NamedTuple):

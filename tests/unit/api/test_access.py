@@ -27,8 +27,8 @@ from trioder.access.table import AccessTable, TokenError, TokenUnverifiedError, 
 from trioder.api import RestLimits, RestOptions, create_app
 from trioder.api.access import WRONG_TOKENS, RoleNotStatedError
 from trioder.api.openapi import documented
-from trioder.api.schemas.resources import IndexResponse
 from trioder.domain.access import Principal
+from trioder.schemas.resources import IndexResponse
 
 VIEWER = secret_of("viewer", "alpha")
 OPERATOR = secret_of("operator", "alpha")

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from tests.unit.api.feeds import follow
 from tests.unit.api.rest import make_fleet, open_rest, uuid_of
-from trioder.api.schemas.resources import RESOLUTIONS
 from trioder.events.counters import Counters
+from trioder.schemas.resources import RESOLUTIONS
 from trioder.wire.records import Registration
 
 ROUTES = [

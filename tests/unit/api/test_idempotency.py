@@ -12,9 +12,9 @@ from tests.unit.headend.parts import Parts, newest_records
 from trioder.api import idempotency
 from trioder.api.errors import ApiError
 from trioder.api.idempotency import IdempotencyKeys
-from trioder.api.schemas.dispatch import DispatchBody
 from trioder.domain.access import EVERYTHING, Scope
 from trioder.domain.dispatch import DispatchRecord
+from trioder.schemas.dispatch import DispatchBody
 from trioder.store.none import NoneStore
 
 BODY = DispatchBody(fleet=True, mw=4.0)

@@ -9,11 +9,11 @@ import trio.testing
 
 from tests.unit.api.feeds import ASSET, Received, alarm, dispatch, follow, names, opened, post_schedule
 from tests.unit.api.rest import open_rest, uuid_of
-from trioder.api.schemas.stream import EVENTS, TelemetryEvent
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet
 from trioder.domain.quality import Quality
 from trioder.events.facts import SessionClosed
+from trioder.schemas.stream import EVENTS, TelemetryEvent
 
 
 async def test_a_snapshot_comes_first(autojump_clock: object) -> None:

@@ -15,7 +15,7 @@ from tests.unit.control.driver import (
     still_parts,
 )
 from tests.unit.headend.parts import asset_id
-from trioder.control.build import MAX_DURATION_S
+from trioder.domain.dispatch import MAX_DURATION_S
 from trioder.wire.records import Acknowledgement
 
 WARNING = "agent reports that a setpoint lasts longer than was dispatched"

@@ -9,11 +9,11 @@ from trioder.api.errors import ApiError
 from trioder.api.openapi import documented
 from trioder.api.parsing import Query, checked_query, query_limit, query_number
 from trioder.api.responses import json_response, list_response
-from trioder.api.schemas.access import AuditQuery, AuditRow, WhoAmIResponse
-from trioder.api.schemas.resources import DEFAULT_HISTORY_ROWS, MAX_HISTORY_ROWS, NoQuery
 from trioder.domain.access import PastAuditRecord
 from trioder.domain.text import preview
 from trioder.process.rfc3339 import format_ms
+from trioder.schemas.access import AuditQuery, AuditRow, WhoAmIResponse
+from trioder.schemas.resources import DEFAULT_HISTORY_ROWS, MAX_HISTORY_ROWS, NoQuery
 from trioder.store.interface import StoreUnavailableError
 
 _MAX_NUMBER = 10**18 - 1

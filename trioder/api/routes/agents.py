@@ -13,7 +13,9 @@ from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query, query_id, query_limit, query_name
 from trioder.api.reads import Reads, agent_row
 from trioder.api.responses import list_response, read_response
-from trioder.api.schemas.resources import (
+from trioder.process.rfc3339 import format_ms
+from trioder.process.slices import run_in_slices
+from trioder.schemas.resources import (
     DEFAULT_HISTORY_ROWS,
     MAX_HISTORY_ROWS,
     AgentRow,
@@ -21,8 +23,6 @@ from trioder.api.schemas.resources import (
     SessionRow,
     SessionsQuery,
 )
-from trioder.process.rfc3339 import format_ms
-from trioder.process.slices import run_in_slices
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.records import PastSession
 

@@ -8,6 +8,7 @@ from quart import Blueprint, request
 from quart_trio.wrappers import TrioResponse
 
 from trioder.api.access import AccessControl, principal
+from trioder.api.alarm_rows import alarm_response, alarm_row
 from trioder.api.asset_query import FleetIndex, FleetIndexes
 from trioder.api.context import Headend
 from trioder.api.errors import ApiError
@@ -24,17 +25,6 @@ from trioder.api.parsing import (
     read_json_body,
 )
 from trioder.api.responses import json_response, list_response
-from trioder.api.schemas.alarms import (
-    AcknowledgeBody,
-    AlarmResponse,
-    AlarmRow,
-    AlarmsQuery,
-    EventRow,
-    EventsQuery,
-    alarm_response,
-    alarm_row,
-)
-from trioder.api.schemas.resources import DEFAULT_HISTORY_ROWS, MAX_HISTORY_ROWS, NoQuery
 from trioder.domain.access import Scope
 from trioder.domain.alarms import (
     KINDS,
@@ -50,6 +40,15 @@ from trioder.domain.alarms import (
 )
 from trioder.domain.text import preview
 from trioder.process.rfc3339 import format_ms
+from trioder.schemas.alarms import (
+    AcknowledgeBody,
+    AlarmResponse,
+    AlarmRow,
+    AlarmsQuery,
+    EventRow,
+    EventsQuery,
+)
+from trioder.schemas.resources import DEFAULT_HISTORY_ROWS, MAX_HISTORY_ROWS, NoQuery
 from trioder.store.interface import StoreUnavailableError
 
 _MAX_NUMBER = 10**18 - 1

@@ -12,6 +12,7 @@ from trioder.api.access import AccessControl, principal
 from trioder.api.asset_query import FleetIndex, FleetIndexes
 from trioder.api.commands import Commands
 from trioder.api.context import Headend
+from trioder.api.dispatch_rows import allocation_row, dispatch_response, dispatch_row
 from trioder.api.errors import ApiError
 from trioder.api.openapi import documented
 from trioder.api.parsing import (
@@ -26,22 +27,6 @@ from trioder.api.parsing import (
     read_json_body,
 )
 from trioder.api.responses import list_response, object_chunks, object_response, stream_response
-from trioder.api.schemas.dispatch import (
-    DEFAULT_DISPATCH_ROWS,
-    DEFAULT_WAIT_S,
-    MAX_WAIT_S,
-    MAX_WHOLE_DISPATCH_ROWS,
-    DispatchBody,
-    DispatchesQuery,
-    DispatchQuery,
-    DispatchResponse,
-    DispatchRow,
-    ShowDispatchQuery,
-    allocation_row,
-    dispatch_response,
-    dispatch_row,
-)
-from trioder.api.schemas.resources import MAX_HISTORY_ROWS
 from trioder.api.targets import described_target
 from trioder.control.dispatcher import Dispatcher
 from trioder.control.model import Dispatch
@@ -53,6 +38,19 @@ from trioder.domain.dispatch import (
 from trioder.domain.lifecycle import STATES
 from trioder.domain.text import preview
 from trioder.events.counters import TenantCounters
+from trioder.schemas.dispatch import (
+    DEFAULT_DISPATCH_ROWS,
+    DEFAULT_WAIT_S,
+    MAX_WAIT_S,
+    MAX_WHOLE_DISPATCH_ROWS,
+    DispatchBody,
+    DispatchesQuery,
+    DispatchQuery,
+    DispatchResponse,
+    DispatchRow,
+    ShowDispatchQuery,
+)
+from trioder.schemas.resources import MAX_HISTORY_ROWS
 from trioder.store.interface import StoreUnavailableError
 
 _decoder = msgspec.json.Decoder(DispatchBody)

@@ -12,7 +12,10 @@ from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query
 from trioder.api.reads import Reads, asset_row
 from trioder.api.responses import json_response, read_response
-from trioder.api.schemas.resources import (
+from trioder.domain.access import EVERYTHING
+from trioder.fleet import FleetFileError
+from trioder.process.slices import run_in_slices
+from trioder.schemas.resources import (
     AssetRow,
     AssetsQuery,
     FleetReloadResponse,
@@ -20,9 +23,6 @@ from trioder.api.schemas.resources import (
     NoQuery,
     SiteRow,
 )
-from trioder.domain.access import EVERYTHING
-from trioder.fleet import FleetFileError
-from trioder.process.slices import run_in_slices
 
 RELOAD_ACTION = "fleet.reload"
 

@@ -15,9 +15,9 @@ from trioder.api.parsing import checked_query
 from trioder.api.representations import Answer, json_answer
 from trioder.api.responses import answer_response, json_response
 from trioder.api.routes.metrics import Metrics, connected_steps
-from trioder.api.schemas.resources import HealthResponse, IndexResponse, NoQuery, OpenApiResponse
 from trioder.domain.access import EVERYTHING, Principal
 from trioder.process.slices import Steps, run_in_slices
+from trioder.schemas.resources import HealthResponse, IndexResponse, NoQuery, OpenApiResponse
 
 _LINKS = (
     "assets",

@@ -14,7 +14,10 @@ from trioder.api.ndjson import lines_response, pages_response, wants_lines
 from trioder.api.openapi import documented
 from trioder.api.parsing import Query, checked_query, is_id, query_choice, query_limit, query_time_ms
 from trioder.api.responses import list_response
-from trioder.api.schemas.resources import (
+from trioder.domain.assets import Asset
+from trioder.domain.telemetry import PastSample, Statistics, TelemetryBucket
+from trioder.process.rfc3339 import format_ms
+from trioder.schemas.resources import (
     DEFAULT_HISTORY_ROWS,
     MAX_HISTORY_LINES,
     MAX_HISTORY_ROWS,
@@ -24,9 +27,6 @@ from trioder.api.schemas.resources import (
     HistoryRow,
     StatisticsRow,
 )
-from trioder.domain.assets import Asset
-from trioder.domain.telemetry import PastSample, Statistics, TelemetryBucket
-from trioder.process.rfc3339 import format_ms
 from trioder.store.interface import StoreUnavailableError
 
 # Of lines: decoding a page takes 3 ms.

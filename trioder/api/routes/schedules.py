@@ -24,8 +24,16 @@ from trioder.api.parsing import (
 )
 from trioder.api.responses import json_response, list_chunks, list_response, stream_response
 from trioder.api.schedule_requests import ScheduleRequests, refused
-from trioder.api.schemas.resources import NoQuery
-from trioder.api.schemas.schedules import (
+from trioder.api.schedule_rows import occurrence_row, schedule_response, schedule_row, schedule_summary
+from trioder.api.targets import described_target
+from trioder.control.schedules.planning import LOOK_AHEAD_MS, starts_of
+from trioder.domain.access import Scope
+from trioder.domain.schedules import Occurrence, Overlap, Schedule, ScheduleRefusedError
+from trioder.domain.text import preview
+from trioder.process.rfc3339 import format_ms
+from trioder.process.slices import Steps, run_in_slices
+from trioder.schemas.resources import NoQuery
+from trioder.schemas.schedules import (
     DEFAULT_OCCURRENCE_ROWS,
     DEFAULT_SCHEDULE_ROWS,
     MAX_OCCURRENCE_ROWS,
@@ -40,18 +48,7 @@ from trioder.api.schemas.schedules import (
     SchedulesQuery,
     ScheduleSummary,
     SkipBody,
-    occurrence_row,
-    schedule_response,
-    schedule_row,
-    schedule_summary,
 )
-from trioder.api.targets import described_target
-from trioder.control.schedules.planning import LOOK_AHEAD_MS, starts_of
-from trioder.domain.access import Scope
-from trioder.domain.schedules import Occurrence, Overlap, Schedule, ScheduleRefusedError
-from trioder.domain.text import preview
-from trioder.process.rfc3339 import format_ms
-from trioder.process.slices import Steps, run_in_slices
 from trioder.store.interface import StoreUnavailableError
 
 CREATE_ACTION, CANCEL_ACTION, SKIP_ACTION = "schedule.create", "schedule.cancel", "schedule.skip"

@@ -13,13 +13,13 @@ from trioder.api.errors import ApiError
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query, checked_time_ms, read_json_body
 from trioder.api.responses import json_response
-from trioder.api.schemas.resources import NoQuery
-from trioder.api.schemas.site_limits import SiteLimitsBody, SiteLimitsRow
-from trioder.control.build import MAX_DURATION_S
+from trioder.domain.dispatch import MAX_DURATION_S
 from trioder.domain.fleet import Site
 from trioder.domain.site_limits import SiteLimits, SiteLimitsRecord
 from trioder.domain.text import preview
 from trioder.process.rfc3339 import format_ms
+from trioder.schemas.resources import NoQuery
+from trioder.schemas.site_limits import SiteLimitsBody, SiteLimitsRow
 
 SET_ACTION, REMOVE_ACTION = "site.limits.set", "site.limits.remove"
 _decoder = msgspec.json.Decoder(SiteLimitsBody)

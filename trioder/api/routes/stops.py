@@ -14,11 +14,14 @@ from trioder.api.errors import ApiError
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_id, checked_query, read_json_body
 from trioder.api.responses import json_response
-from trioder.api.schemas.resources import NoQuery
-from trioder.api.schemas.stops import ResumeResponse, StopBody, StopResponse, open_assets, stop_row
 from trioder.control.model import Dispatch
 from trioder.domain.dispatch import DispatchTarget
+from trioder.domain.lifecycle import OPEN
 from trioder.domain.text import preview
+from trioder.process.rfc3339 import format_ms
+from trioder.schemas.dispatch import TargetRow
+from trioder.schemas.resources import NoQuery
+from trioder.schemas.stops import ResumeResponse, StopBody, StopResponse, StopRow
 
 _TARGETS = ("asset_id", "site_id", "fleet")
 _decoder = msgspec.json.Decoder(StopBody)
@@ -61,7 +64,7 @@ def stops_blueprint(headend: Headend, indexes: FleetIndexes, access: AccessContr
             access.record("stop", target=str(each), tenant=each.tenant)
             found.append(dispatch)
         return json_response(
-            StopResponse(stops=list(map(stop_row, found)), assets=sum(map(open_assets, found)))
+            StopResponse(stops=list(map(_stop_row, found)), assets=sum(map(_open_assets, found)))
         )
 
     @blueprint.post("/resume")
@@ -81,7 +84,7 @@ def stops_blueprint(headend: Headend, indexes: FleetIndexes, access: AccessContr
         still_stopped = sum(setpoint.holds_asset for setpoint in present)
         return json_response(
             ResumeResponse(
-                resumed=list(map(stop_row, resumed)),
+                resumed=list(map(_stop_row, resumed)),
                 assets=len(keys),
                 still_stopped=still_stopped,
                 dispatched=len(present) - still_stopped,
@@ -123,3 +126,21 @@ def _targets_of(body: StopBody, index: FleetIndex) -> Sequence[StopTarget]:
 def _site_target(site_id: str, index: FleetIndex) -> StopTarget:
     keys = index.keys_by_site[site_id]
     return StopTarget(DispatchTarget(kind="site", id=site_id), keys, index.tenant_of(keys[0]))
+
+
+def _stop_row(dispatch: Dispatch) -> StopRow:
+    """Return a stop as it is now."""
+    return StopRow(
+        dispatch_id=dispatch.dispatch_id,
+        target=TargetRow(kind=dispatch.target.kind, id=dispatch.target.id or None),
+        assets=len(dispatch.setpoints),
+        by_state={state: count for state, count in dispatch.count_by_state.items() if count},
+        stopped_at=format_ms(dispatch.dispatched_ms),
+        tenant=dispatch.tenant,
+        requested_by=dispatch.requested_by,
+    )
+
+
+def _open_assets(dispatch: Dispatch) -> int:
+    """Return how many assets a stop holds."""
+    return sum(dispatch.count_by_state[state] for state in OPEN)

@@ -14,12 +14,12 @@ from trioder.api.http.body import body_writer
 from trioder.api.http.request_log import REQUEST_ID
 from trioder.api.openapi import documented
 from trioder.api.parsing import Query, checked_query, query_ids
-from trioder.api.schemas.stream import EventStream, StreamQuery
 from trioder.api.stream.client import RETRY, StreamClient
 from trioder.api.stream.sse import EventId, EventIdError
 from trioder.api.stream.topics import TOPICS
 from trioder.api.stream.view import StreamFilter
 from trioder.domain.text import preview
+from trioder.schemas.stream import EventStream, StreamQuery
 
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _EVENT_STREAM = "text/event-stream"

@@ -12,12 +12,12 @@ from trioder.api.parsing import checked_query
 from trioder.api.reads import Reads
 from trioder.api.representations import row_answer
 from trioder.api.responses import answer_response, read_response
-from trioder.api.schemas.resources import (
+from trioder.process.slices import run_in_slices
+from trioder.schemas.resources import (
     LatestQuery,
     NoQuery,
     TelemetryRow,
 )
-from trioder.process.slices import run_in_slices
 
 
 def telemetry_blueprint(headend: Headend, indexes: FleetIndexes, reads: Reads) -> Blueprint:

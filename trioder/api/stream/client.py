@@ -12,7 +12,6 @@ import msgspec
 import structlog
 import trio
 
-from trioder.api.schemas.stream import BeginEvent, EndEvent, MomentEvent
 from trioder.api.stream.changes import ChangeForgottenError, event_steps
 from trioder.api.stream.feed import LiveFeed
 from trioder.api.stream.group import HEARTBEAT_S, Group
@@ -20,6 +19,7 @@ from trioder.api.stream.rows import ROWS_AN_EVENT, telemetry_events
 from trioder.api.stream.sse import Event, EventId, with_ids, without_id
 from trioder.api.stream.topics import TOPICS
 from trioder.process.slices import run_in_slices
+from trioder.schemas.stream import BeginEvent, EndEvent, MomentEvent
 
 log = structlog.stdlib.get_logger(__name__)
 

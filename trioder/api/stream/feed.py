@@ -13,7 +13,6 @@ import structlog
 import trio
 
 from trioder.api.asset_query import FleetIndexes
-from trioder.api.schemas.stream import FleetEvent, MomentEvent
 from trioder.api.stream.changes import Change, ChangeForgottenError, ChangeRing, event_steps
 from trioder.api.stream.group import HEARTBEAT_S, Group, Reader
 from trioder.api.stream.rows import LiveRows, telemetry_events
@@ -34,6 +33,7 @@ from trioder.ingest.latest import LatestState
 from trioder.process.rfc3339 import format_ms
 from trioder.process.slices import run_in_slices
 from trioder.process.wall_time import WallClock
+from trioder.schemas.stream import FleetEvent, MomentEvent
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -7,24 +7,24 @@ from math import isfinite
 
 import msgspec
 
-from trioder.api.schemas.stream import LiveRow
 from trioder.control.dispatcher import Dispatcher
 from trioder.domain.assets import soc_pct
 from trioder.domain.fleet import Fleet
+from trioder.domain.quality import LatestQuality
 from trioder.domain.quality import Quality as Code
 from trioder.domain.telemetry import status_of
 from trioder.gateway.sessions import SessionRegistry
 from trioder.ingest.latest import LatestState
-from trioder.ingest.latest_values import Quality
 from trioder.process.rfc3339 import format_ms
 from trioder.process.slices import Steps, parts_of
+from trioder.schemas.stream import LiveRow
 
 # About 200 kB of JSON.
 ROWS_AN_EVENT = 500
 # The cost of encoding a row, and of checking its age.
 _ROW_US = 6.0
 _CHECK_US = 0.1
-_QUALITIES: dict[int, Quality] = {
+_QUALITIES: dict[int, LatestQuality] = {
     Code.GOOD: "good",
     Code.SUSPECT: "suspect",
     Code.BAD: "bad",

@@ -6,10 +6,10 @@ from typing import Any
 
 import trio
 
-from trioder.api.schemas.resources import PowerRow
 from trioder.api.stream.view import StreamFilter, View
 from trioder.api.sums import SUM_US, Sums, SumSources, add_assets
 from trioder.process.slices import Steps, parts_of
+from trioder.schemas.resources import PowerRow
 
 # Streams that show the same sites share their sums for so long.
 _SHARED_S = 0.5

@@ -10,17 +10,9 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from trioder.api.schemas.alarms import alarm_row
-from trioder.api.schemas.dispatch import allocation_row, dispatch_row
-from trioder.api.schemas.schedules import occurrence_row, schedule_summary
-from trioder.api.schemas.stream import (
-    MAX_SESSION_ASSETS,
-    MAX_SETPOINTS,
-    AlarmEvent,
-    DispatchEvent,
-    ScheduleEvent,
-    SessionEvent,
-)
+from trioder.api.alarm_rows import alarm_row
+from trioder.api.dispatch_rows import allocation_row, dispatch_row
+from trioder.api.schedule_rows import occurrence_row, schedule_summary
 from trioder.api.stream.changes import Change, ChangeForgottenError
 from trioder.api.stream.view import View
 from trioder.control.alarms.register import AlarmRegister
@@ -41,6 +33,14 @@ from trioder.events.facts import (
 )
 from trioder.gateway.sessions import SessionRegistry
 from trioder.process.slices import Steps
+from trioder.schemas.stream import (
+    MAX_SESSION_ASSETS,
+    MAX_SETPOINTS,
+    AlarmEvent,
+    DispatchEvent,
+    ScheduleEvent,
+    SessionEvent,
+)
 from trioder.store.interface import StoreUnavailableError
 
 # Of a dispatch with its setpoints; of an alarm or a session.

@@ -14,6 +14,7 @@ from trioder.control.model import Dispatch
 from trioder.control.schedules.register import Entry, ScheduleRegister
 from trioder.control.schedules.targets import target_keys
 from trioder.domain.dispatch import (
+    MAX_EXPIRES_IN_S,
     DispatchRefusedError,
     DispatchRequest,
     DispatchTarget,
@@ -36,7 +37,6 @@ HANDOVER_MS = 10_000
 _RECONNECT_MS = 35_000
 # ... but, once there is one, for this long only.
 _GATHER_MS = 10_000
-MAX_EXPIRES_IN_S = 86_400.0
 # The cost of finding out whether an asset is available.
 _AVAILABLE_US = 2.0
 

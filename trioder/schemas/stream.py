@@ -5,14 +5,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from trioder.api.schemas.alarms import AlarmRow
-from trioder.api.schemas.dispatch import AllocationRow, DispatchRow
-from trioder.api.schemas.resources import FleetRow, Id, Time
-from trioder.api.schemas.schedules import OccurrenceRow, ScheduleSummary
 from trioder.domain.alarms import AlarmTransition
+from trioder.domain.quality import LatestQuality
 from trioder.domain.schedules import ScheduleTransition
 from trioder.domain.telemetry import Source, Status
-from trioder.ingest.latest_values import Quality
+from trioder.schemas.alarms import AlarmRow
+from trioder.schemas.dispatch import AllocationRow, DispatchRow
+from trioder.schemas.resources import FleetRow, Id, Time
+from trioder.schemas.schedules import OccurrenceRow, ScheduleSummary
 
 # Of the setpoints of a dispatch, or the assets of a session, that an event lists; null beyond.
 MAX_SETPOINTS = 100
@@ -97,7 +97,7 @@ class LiveRow(Struct):
     available_charge_mw: float | None
     status: Status | None
     source: Source
-    quality: Quality
+    quality: LatestQuality
     connected: bool
     dispatch_id: Id | None
     ends_at: Time | None

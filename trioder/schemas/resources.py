@@ -8,10 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from trioder.domain.quality import QualityName
+from trioder.domain.quality import LatestQuality, QualityName
 from trioder.domain.telemetry import Source, Status
-from trioder.ingest.latest_values import Quality
-from trioder.store.interface import StoreHealth
 
 Id = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -79,7 +77,7 @@ class FleetRow(Struct, kw_only=True):
     connected_assets: int
     live_assets: int
     stale_assets: int
-    by_quality: dict[Quality, int]
+    by_quality: dict[LatestQuality, int]
     capacity_mwhr: float
     max_mw: float
     min_mw: float
@@ -132,7 +130,7 @@ class TelemetryRow(Struct, kw_only=True):
     available_charge_mw: float | None
     source: Source
     age_s: float
-    quality: Quality
+    quality: LatestQuality
     dispatch_id: Id | None
     remaining_s: float | None
 
@@ -231,7 +229,7 @@ class HealthResponse(Struct, kw_only=True):
     """
 
     status: Literal["ok", "degraded"]
-    db: StoreHealth
+    db: Literal["ok", "error", "disabled"]
     db_reason: Annotated[str, Meta(description="Why db is error; empty otherwise.")] | UnsetType = UNSET
     db_backlog_rows: Annotated[int, Meta(description="Samples waiting to be committed.")] | UnsetType = UNSET
     agents: int | UnsetType = UNSET

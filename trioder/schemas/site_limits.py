@@ -4,8 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from trioder.api.schemas.resources import Id, Time
-from trioder.control.build import MAX_DURATION_S
+from trioder.domain.dispatch import MAX_DURATION_S
+from trioder.schemas.resources import Id, Time
 
 LimitMw = Annotated[
     float,

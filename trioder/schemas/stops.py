@@ -4,11 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from trioder.api.schemas.dispatch import TargetRow
-from trioder.api.schemas.resources import Id, Time
-from trioder.control.model import Dispatch
-from trioder.domain.lifecycle import OPEN
-from trioder.process.rfc3339 import format_ms
+from trioder.schemas.dispatch import TargetRow
+from trioder.schemas.resources import Id, Time
 
 
 class StopBody(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -53,21 +50,3 @@ class ResumeResponse(Struct, kw_only=True):
     assets: int
     still_stopped: int
     dispatched: int
-
-
-def stop_row(dispatch: Dispatch) -> StopRow:
-    """Return a stop as it is now."""
-    return StopRow(
-        dispatch_id=dispatch.dispatch_id,
-        target=TargetRow(kind=dispatch.target.kind, id=dispatch.target.id or None),
-        assets=len(dispatch.setpoints),
-        by_state={state: count for state, count in dispatch.count_by_state.items() if count},
-        stopped_at=format_ms(dispatch.dispatched_ms),
-        tenant=dispatch.tenant,
-        requested_by=dispatch.requested_by,
-    )
-
-
-def open_assets(dispatch: Dispatch) -> int:
-    """Return how many assets a stop holds."""
-    return sum(dispatch.count_by_state[state] for state in OPEN)

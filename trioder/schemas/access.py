@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from trioder.api.schemas.resources import DEFAULT_HISTORY_ROWS, MAX_HISTORY_ROWS, Id, Time
 from trioder.domain.access import AuditOutcome, Role
+from trioder.schemas.resources import DEFAULT_HISTORY_ROWS, MAX_HISTORY_ROWS, Id, Time
 
 
 class WhoAmIResponse(Struct, kw_only=True):

@@ -1,0 +1,1 @@
+"""The client library of the headend's REST API and live feed."""
