@@ -92,7 +92,8 @@ export function openMap(container, { signal, state, onSelect = () => {}, onHover
     if (isStateOld) {
       isStateOld = false;
       layer.refresh();
-      element.setAttribute("aria-label", summary(layer));
+      const label = summary(layer);
+      if (element.getAttribute("aria-label") !== label) element.setAttribute("aria-label", label);
     }
     if (isBaseOld) {
       isBaseOld = false;

@@ -108,8 +108,9 @@ export class SiteLayer {
   /** Sets the place and size of items on the screen; returns those that lie on it. */
   _place(items, view) {
     const unit = unitOf(view);
-    const size = view.symbolFactor * unit;
-    const margin = MAX_RADIUS * 2 * size;
+    const growth = view.symbolFactor;
+    const maxRadius = MAX_RADIUS * growth * Math.min(2, Math.max(0.7, Math.min(view.width, view.height) / 800));
+    const margin = 2 * maxRadius;
     const placed = [];
     for (const item of items) {
       const x = item.planeX * view.scale + view.left;
@@ -117,7 +118,9 @@ export class SiteLayer {
       if (x < -margin || y < -margin || x > view.width + margin || y > view.height + margin) continue;
       item.x = x;
       item.y = y;
-      item.r = radiusOf(item, size, unit, this._largestMw);
+      item.r = item.kind === "cluster"
+        ? clusterRadius(item) * unit
+        : Math.max(leastRadius(item) * unit * growth, maxRadius * Math.sqrt(item.ratingMw / this._largestMw));
       item.unit = unit;
       placed.push(item);
     }
@@ -228,10 +231,14 @@ export function hitTest(items, x, y, reach = 6) {
   return nearest;
 }
 
-function radiusOf(item, size, unit, largestMw) {
-  if (item.kind === "cluster") return (12 + 1.6 * Math.min(8, Math.log2(item.members.length))) * unit;
-  const radius = MAX_RADIUS * Math.sqrt(item.ratingMw / largestMw);
-  return Math.max(item.attention ? MIN_ATTENTION_RADIUS : MIN_RADIUS, radius) * size;
+/** Grows slowly with the number of sites, and fits its cell of the grid. */
+function clusterRadius({ members }) {
+  return 12 + 1.6 * Math.min(8, Math.log2(members.length));
+}
+
+/** What needs attention is large enough to be seen. */
+function leastRadius({ attention }) {
+  return attention ? MIN_ATTENTION_RADIUS : MIN_RADIUS;
 }
 
 /** Large screens are read from further away. */
