@@ -142,7 +142,7 @@ def open_console(
     with_access: bool = False,
     launcher: Mapping[str, str] | None = None,
 ) -> Iterator[Console]:
-    """Start everything with its state in a folder, wait until all assets are connected, and stop it at the end.
+    """Start everything with its state in a folder, wait until all assets are connected; stop it at the end.
 
     Args:
         folder: must have a short path: the database has a socket below it.
