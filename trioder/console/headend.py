@@ -13,6 +13,7 @@ import httpx2
 import structlog
 import trio
 
+from trioder.api.http.hosts import parse_host
 from trioder.api.http.request_log import CutOffError
 from trioder.api.http.serving import MAX_CONNECTIONS
 from trioder.console.exchange import ExchangeError
@@ -93,16 +94,24 @@ class HeadendResponse:
 
 
 class HeadendClient:
-    """The headend, as the console sees it; see `open_headend_client`."""
+    """The headend, as the console sees it; see `open_headend_client`.
 
-    def __init__(self, transport: httpx2.AsyncHTTPTransport, endpoint: Endpoint) -> None:
+    Attributes:
+        open_requests: of which the response has not ended.
+    """
+
+    def __init__(self, transport: httpx2.AsyncHTTPTransport, endpoint: Endpoint, *, host: str) -> None:
         self._transport = transport
         self._url = httpx2.URL(
             scheme="https" if endpoint.tls else "http", host=endpoint.host, port=endpoint.port
         )
-        self._host = endpoint.authority.encode()
+        self._host = (host or endpoint.authority).encode()
+        self._extensions: dict[str, object] = {"timeout": _TIMEOUTS_S}
+        if host:
+            self._extensions["sni_hostname"] = parse_host(host)[0]
         self._described = f"{'https' if endpoint.tls else 'http'}://{endpoint.authority}"
         self._is_away = False
+        self.open_requests = 0
 
     @asynccontextmanager
     async def request(
@@ -119,11 +128,15 @@ class HeadendClient:
         Raises:
             ExchangeError: 502: the headend cannot be reached; or what `body` raises.
         """
-        response = HeadendResponse(await self._begin(method, target, headers, body))
+        self.open_requests += 1
         try:
-            yield response
+            response = HeadendResponse(await self._begin(method, target, headers, body))
+            try:
+                yield response
+            finally:
+                await response.aclose()
         finally:
-            await response.aclose()
+            self.open_requests -= 1
 
     async def _begin(
         self, method: str, target: bytes, headers: Headers, body: RequestBody | None
@@ -134,7 +147,7 @@ class HeadendClient:
             headers=[(b"host", self._host), *headers],
             stream=body or httpx2.ByteStream(b""),
             # The target as it came: httpx2 would normalise it.
-            extensions={"target": target, "timeout": _TIMEOUTS_S},
+            extensions={"target": target, **self._extensions},
         )
         try:
             try:
@@ -163,12 +176,13 @@ class HeadendClient:
 
 @asynccontextmanager
 async def open_headend_client(
-    endpoint: Endpoint, *, context: ssl.SSLContext | None = None
+    endpoint: Endpoint, *, host: str = "", context: ssl.SSLContext | None = None
 ) -> AsyncIterator[HeadendClient]:
     """Open a client of the headend; its connections are made when they are needed.
 
     Args:
         endpoint: where the headend's REST is.
+        host: its name in its certificate and in the Host header; by default that of the endpoint.
         context: of TLS; see `client_context`.
     """
     limits = httpx2.Limits(
@@ -181,7 +195,7 @@ async def open_headend_client(
         verify=context or ssl.create_default_context(), trust_env=False, limits=limits
     )
     try:
-        yield HeadendClient(transport, endpoint)
+        yield HeadendClient(transport, endpoint, host=host)
     finally:
         with trio.move_on_after(_CLOSE_WITHIN_S, shield=True):
             await transport.aclose()

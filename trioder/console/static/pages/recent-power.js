@@ -12,13 +12,14 @@ const WINDOW_MS = 15 * 60_000;
 const GAP_MS = 30_000;
 
 /**
+ * @param {HTMLElement} parent  in the document: a canvas needs its colours and size
  * @param {{path: string, title: string, signal: AbortSignal,
  *   now: (state: typeof fleet) => {at: string, current_mw: number | null, requested_mw: number | null} | null}} options
  *   path: of the recent points; now: the newest point, once a second
- * @returns {HTMLElement}
  */
-export function openRecentPower({ path, title, signal, now }) {
+export function openRecentPower(parent, { path, title, signal, now }) {
   const container = h("div", { class: "recent-power live" });
+  parent.append(panel({ title: h("span", null, title, h("span", { class: "muted" }, ` · ${zoneName()}`)), class: "panel-flush recent-power-panel" }, container));
   const chart = openChart(container, {
     signal, yUnit: "MW", gapMs: GAP_MS, now: () => fleet.now(),
     series: [
@@ -48,5 +49,4 @@ export function openRecentPower({ path, title, signal, now }) {
   fleet.on("fleet", append, signal);
   fleet.on("snapshot", () => void load(), signal);
   void load();
-  return panel({ title: h("span", null, title, h("span", { class: "muted" }, ` · ${zoneName()}`)), class: "panel-flush recent-power-panel" }, container);
 }

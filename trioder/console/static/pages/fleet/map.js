@@ -7,10 +7,11 @@ import { h, replace, throttle } from "../../core/dom.js";
 import { fleet } from "../../core/fleet-state.js";
 import { navigate } from "../../core/router.js";
 
-/** @param {AbortSignal} signal @returns {HTMLElement} */
-export function openFleetMap(signal) {
+/** @param {HTMLElement} parent  in the document: a canvas needs its colours and size @param {AbortSignal} signal */
+export function openFleetMap(parent, signal) {
   const container = h("div", { class: "fleet-map live" });
   const problem = h("div", { class: "fleet-map-problem" });
+  parent.append(panel({ title: "Sites", class: "panel-flush fleet-map-panel" }, container, problem));
   const map = openMap(container, { signal, state: stateOf, onSelect: (id) => navigate(`/sites/${id}`) });
   const setSites = () => {
     const failed = fleet.assetsStatus === "error";
@@ -23,7 +24,6 @@ export function openFleetMap(signal) {
   if (fleet.sites.size > 0) setSites();
   fleet.on("assets", setSites, signal);
   fleet.on(["telemetry", "alarms", "dispatch", "snapshot"], throttle(() => map.update(), 250, signal), signal);
-  return panel({ title: "Sites", class: "panel-flush fleet-map-panel" }, container, problem);
 }
 
 function stateOf(siteId) {
