@@ -38,8 +38,6 @@ async def test_a_wrong_token_is_refused_with_the_reason(chromium: Chromium, acce
     with trio.fail_after(60):
         async with open_page(chromium, access_console.origin, "/login") as page:
             page.observer.expect(UNAUTHORIZED)
-            await log_in(page, access_console.tokens["viewer"][:-1] + "!")
-            await page.wait_for("document.querySelector('[role=alert]').textContent")
             await log_in(page, "trioder_" + "x" * 43)
             await page.wait_for_text(REFUSED)
             assert await page.evaluate("location.pathname") == "/login"
@@ -47,7 +45,7 @@ async def test_a_wrong_token_is_refused_with_the_reason(chromium: Chromium, acce
 
 
 async def test_a_log_in_leads_to_no_other_host(chromium: Chromium, access_console: Console) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(90):
         for destination in (
             "https://example.org/",
             "//example.org/",
@@ -56,6 +54,7 @@ async def test_a_log_in_leads_to_no_other_host(chromium: Chromium, access_consol
         ):
             path = f"/login?next={destination}"
             async with open_page(chromium, access_console.origin, path) as page:
+                page.observer.expect(UNAUTHORIZED)
                 await log_in(page, access_console.tokens["viewer"])
                 await page.wait_for_text("the viewer")
                 assert await page.evaluate("location.origin") == access_console.origin
@@ -81,8 +80,7 @@ async def test_after_a_log_out_nothing_is_left(chromium: Chromium, access_consol
         async with open_page(chromium, access_console.origin, "/login?next=/agents") as page:
             page.observer.expect(UNAUTHORIZED)
             await log_in(page, access_console.tokens["admin"])
-            await page.wait_for_text("live")
-            assert await page.count(link("Audit")) == 1
+            await page.find(link("Audit"))
             await page.click(button("Log out"))
             await page.wait_for("location.pathname === '/login'")
             await page.goto("/assets")
@@ -95,7 +93,7 @@ async def test_another_tenant_s_fleet_is_not_there(chromium: Chromium, access_co
     token = access_console.access().create_token("a guest", role="operator", tenant="elsewhere")
     with trio.fail_after(60):
         async with open_page(chromium, access_console.origin, "/login?next=/assets") as page:
-            page.observer.expect("status of 404")
+            page.observer.expect(f"{UNAUTHORIZED}|status of 404")
             await log_in(page, token)
             await page.wait_for_text("live")
             await page.goto(f"/assets/{asset.id}")
@@ -112,6 +110,7 @@ async def test_a_viewer_has_no_commands(chromium: Chromium, access_console: Cons
     commands = ("Dispatch", "Stop", "Emergency stop", "Acknowledge", "Cancel", "New schedule", "Resume")
     with trio.fail_after(90):
         async with open_page(chromium, access_console.origin, "/login") as page:
+            page.observer.expect(UNAUTHORIZED)
             await log_in(page, access_console.tokens["viewer"])
             await page.wait_for_text("live")
             for path in paths:
