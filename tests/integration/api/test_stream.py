@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 
 from tests.unit.access.certificates import Authority
 from tests.unit.api.rest import Rest, make_fleet, uuid_of
+from trioder.access.table import AccessTable
 from trioder.access.tls import ServerTls
 from trioder.access.tls_stream import TlsStream
 from trioder.api import create_app, serve_rest
@@ -86,7 +87,11 @@ class Stream:
 
 @asynccontextmanager
 async def open_served(
-    fleet: Fleet | None = None, *, port: int = 0, tls: ServerTls | None = None
+    fleet: Fleet | None = None,
+    *,
+    port: int = 0,
+    tls: ServerTls | None = None,
+    access: AccessTable | None = None,
 ) -> AsyncIterator[Served]:
     listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
     with trio.fail_after(60):
@@ -97,6 +102,7 @@ async def open_served(
                 wall=WallClock.starting_now(),
                 rng=random.SystemRandom(),
                 tick_s=0.5,
+                access=access,
             ) as headend,
             trio.open_nursery() as nursery,
         ):

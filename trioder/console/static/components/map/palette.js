@@ -1,0 +1,54 @@
+/**
+ * The map's colours: CSS custom properties of the page, resolved for a canvas, and read again when the theme
+ * changes.
+ */
+
+/** Property and what stands for it where the page does not define it. */
+const PROPERTIES = {
+  land: ["--map-land", "#e4e7ea"],
+  water: ["--map-water", "#f4f6f8"],
+  border: ["--map-border", "#b9c0c7"],
+  ink: ["--ink", "#1b2127"],
+  inkMuted: ["--ink-muted", "#5c6670"],
+  surface: ["--surface", "#ffffff"],
+  charge: ["--charge", "#2f6fb3"],
+  discharge: ["--discharge", "#1d8a5b"],
+  idle: ["--idle", "#7b858f"],
+  warning: ["--warning", "#b36b00"],
+  critical: ["--critical", "#c62828"],
+  accent: ["--accent", "#7a3fc4"],
+};
+
+/** @typedef {Record<keyof typeof PROPERTIES, string>} Palette */
+
+/**
+ * Resolves the colours as the container has them. A probe element resolves what a canvas does not know: var(),
+ * light-dark(), color-mix().
+ * @param {HTMLElement} container
+ * @returns {Palette}
+ */
+export function readPalette(container) {
+  const probe = document.createElement("span");
+  probe.hidden = true;
+  probe.style.transition = "none";
+  container.append(probe);
+  const palette = {};
+  for (const [name, [property, fallback]] of Object.entries(PROPERTIES)) {
+    probe.style.color = `var(${property}, ${fallback})`;
+    palette[name] = getComputedStyle(probe).color;
+  }
+  probe.remove();
+  return /** @type {Palette} */ (palette);
+}
+
+/**
+ * Calls `onChange` when the theme changes: by the system, or by `data-theme` or a class of <html>.
+ * @param {() => void} onChange
+ * @param {AbortSignal} signal
+ */
+export function watchTheme(onChange, signal) {
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", onChange, { signal });
+  const observer = new MutationObserver(onChange);
+  observer.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "class"] });
+  signal.addEventListener("abort", () => observer.disconnect(), { once: true });
+}
