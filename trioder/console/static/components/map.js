@@ -309,18 +309,11 @@ function drawBase(context, ratio, view, boundaries, palette) {
   const scale = view.scale * ratio;
   context.setTransform(scale, 0, 0, scale, view.left * ratio, view.top * ratio);
   context.lineJoin = "round";
-  // Neighbouring countries between water and land.
-  context.fillStyle = palette.land;
-  context.strokeStyle = palette.land;
+  context.fillStyle = palette.abroad;
+  context.strokeStyle = palette.abroad;
   context.lineWidth = SEAM_WIDTH;
   context.fill(boundaries.abroad, "evenodd");
   context.stroke(boundaries.seams);
-  context.setTransform(1, 0, 0, 1, 0, 0);
-  context.globalAlpha = 0.5;
-  context.fillStyle = palette.water;
-  context.fillRect(0, 0, context.canvas.width, context.canvas.height);
-  context.globalAlpha = 1;
-  context.setTransform(scale, 0, 0, scale, view.left * ratio, view.top * ratio);
   context.fillStyle = palette.land;
   context.fill(boundaries.land, "evenodd");
   context.strokeStyle = palette.border;

@@ -19,7 +19,7 @@ const PROPERTIES = {
   accent: ["--accent", "#7a3fc4"],
 };
 
-/** @typedef {Record<keyof typeof PROPERTIES, string>} Palette */
+/** @typedef {Record<keyof typeof PROPERTIES | "abroad", string>} Palette `abroad`: between land and water */
 
 /**
  * Resolves the colours as the container has them. A probe element resolves what a canvas does not know: var(),
@@ -33,10 +33,14 @@ export function readPalette(container) {
   probe.style.transition = "none";
   container.append(probe);
   const palette = {};
+  const resolve = (color) => {
+    probe.style.color = color;
+    return getComputedStyle(probe).color;
+  };
   for (const [name, values] of Object.entries(PROPERTIES)) {
-    probe.style.color = values.reduceRight((rest, property) => `var(${property}, ${rest})`);
-    palette[name] = getComputedStyle(probe).color;
+    palette[name] = resolve(values.reduceRight((rest, property) => `var(${property}, ${rest})`));
   }
+  palette.abroad = resolve(`color-mix(in srgb, ${palette.land}, ${palette.water})`);
   probe.remove();
   return /** @type {Palette} */ (palette);
 }
