@@ -72,12 +72,9 @@ def server(tmp_path: Path) -> Pair:
     return pair
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "console.example"])
-async def test_a_reachable_port_without_tls_is_refused_in_one_sentence(host: str) -> None:
-    said = await refused(CONSOLE_HTTP_ADDR=f"{host}:0")
+async def test_a_reachable_port_without_tls_is_refused_in_one_sentence() -> None:
+    said = await refused(CONSOLE_HTTP_ADDR="0.0.0.0:0")
     assert said.startswith("Error: other machines could reach the console without protection")
-    assert f"CONSOLE_HTTP_ADDR {host}:0 needs CONSOLE_TLS_CERT and CONSOLE_TLS_KEY" in said
-    assert "CONSOLE_INSECURE=1" in said
     assert said.count("\n") == 1
 
 
@@ -86,24 +83,6 @@ async def test_a_port_in_use_is_refused() -> None:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         said = await refused(CONSOLE_HTTP_ADDR=address)
     assert said == f"Error: CONSOLE_HTTP_ADDR {address} cannot be listened on: Address already in use\n"
-
-
-@pytest.mark.parametrize(
-    ("variables", "part"),
-    [
-        ({"CONSOLE_TLS_CERT": "a.crt"}, "CONSOLE_TLS_CERT is set without CONSOLE_TLS_KEY"),
-        ({"CONSOLE_TLS_CERT": "a.crt", "CONSOLE_TLS_KEY": "a.key"}, "a.crt does not exist"),
-        (
-            {"HEADEND_HTTP": "https://127.0.0.1:1", "HEADEND_HTTP_CA": "a.crt"},
-            "HEADEND_HTTP_CA a.crt cannot be",
-        ),
-        ({"HEADEND_HTTP_CA": "a.crt"}, "HEADEND_HTTP 127.0.0.1:1 is not https://"),
-        ({"HEADEND_HTTP": "nowhere"}, "'nowhere' is not an address"),
-        ({"CONSOLE_HTTP_HOSTS": "a b"}, "'a b' is not a host"),
-    ],
-)
-async def test_a_faulty_configuration_is_named(variables: dict[str, str], part: str) -> None:
-    assert part in await refused(**variables)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
