@@ -13,6 +13,7 @@ import httpx2
 import structlog
 import trio
 
+from trioder.access.tls import explain
 from trioder.api.http.hosts import parse_host
 from trioder.api.http.request_log import CutOffError
 from trioder.api.http.serving import MAX_CONNECTIONS
@@ -165,13 +166,23 @@ class HeadendClient:
         return response
 
     def _away(self, error: httpx2.TransportError) -> ExchangeError:
-        reason = str(error) or type(error).__name__
+        reason = _reason_of(error)
         if not self._is_away:
             self._is_away = True
             log.warning("the headend does not respond", headend=self._described, reason=reason)
         return ExchangeError(
             502, f"the headend at {self._described} does not respond: {reason}", code="unavailable"
         )
+
+
+def _reason_of(error: httpx2.TransportError) -> str:
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            return explain(cause)
+    return next((str(cause) for cause in causes if str(cause)), type(error).__name__)
 
 
 @asynccontextmanager

@@ -3,14 +3,14 @@
  * changes.
  */
 
-/** Property and what stands for it where the page does not define it. */
+/** Properties, the first that the page defines, and what stands for them where it defines none. */
 const PROPERTIES = {
   land: ["--map-land", "#e4e7ea"],
   water: ["--map-water", "#f4f6f8"],
   border: ["--map-border", "#b9c0c7"],
   ink: ["--ink", "#1b2127"],
   inkMuted: ["--ink-muted", "#5c6670"],
-  surface: ["--surface", "#ffffff"],
+  surface: ["--surface-raised", "--surface", "#ffffff"],
   charge: ["--charge", "#2f6fb3"],
   discharge: ["--discharge", "#1d8a5b"],
   idle: ["--idle", "#7b858f"],
@@ -33,8 +33,8 @@ export function readPalette(container) {
   probe.style.transition = "none";
   container.append(probe);
   const palette = {};
-  for (const [name, [property, fallback]] of Object.entries(PROPERTIES)) {
-    probe.style.color = `var(${property}, ${fallback})`;
+  for (const [name, values] of Object.entries(PROPERTIES)) {
+    probe.style.color = values.reduceRight((rest, property) => `var(${property}, ${rest})`);
     palette[name] = getComputedStyle(probe).color;
   }
   probe.remove();
