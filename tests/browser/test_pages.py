@@ -7,7 +7,6 @@ from tests.browser.axe import find_violations
 from tests.browser.chromium import Chromium
 from tests.browser.consoles import Console
 from tests.browser.context import open_page
-from tests.browser.elements import link
 from tests.browser.layout import find_overflow
 from tests.browser.page import Page
 from tests.browser.records import Records
@@ -60,7 +59,8 @@ async def test_a_page_opens_by_its_link_and_is_accessible(
                 assert await find_violations(page) == [], scheme
             for width in WIDTHS:
                 await page.emulate(size=(width, 800))
-                assert await find_overflow(page) == [], f"the page is wider than {width} pixels"
+                overflow = await find_overflow(page)
+                assert not overflow, f"at {width} pixels: {'; '.join(overflow)}"
 
 
 async def test_navigation_opens_each_page_without_loading_the_document_again(
@@ -70,7 +70,7 @@ async def test_navigation_opens_each_page_without_loading_the_document_again(
         async with open_page(chromium, console.origin, "/") as page:
             await page.evaluate("void (globalThis.notReloaded = true)")
             for name, path in NAVIGATION.items():
-                await page.click(link(name, within="nav"))
+                await page.click(f"nav a[href='{path}']")
                 await page.wait_for(f"location.pathname === '{path}'")
                 await until_loaded(page)
                 await page.wait_for(f"document.title.startsWith('{name}')")
