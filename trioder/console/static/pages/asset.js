@@ -38,7 +38,6 @@ function openAsset(content, asset, { query, signal, setQuery }) {
     detail: h("span", null, nameOf(asset.location, "no place named"), " · ", h("span", { class: "mono" }, asset.id)),
     actions: [
       operator ? h("a", { class: "button button-primary", href: `/dispatch?asset_id=${asset.id}` }, "Dispatch …") : null,
-      operator ? h("span", { class: "stop-slot", dataset: { asset: asset.id } }) : null,
     ],
   }));
   const figures = [

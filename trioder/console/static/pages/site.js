@@ -54,7 +54,6 @@ function openSite(content, site, { query, signal, setQuery }) {
       detail: h("span", null, nameOf(site.location, "no place named"), " · ", h("span", { class: "mono" }, site.id)),
       actions: [
         operator ? h("a", { class: "button button-primary", href: `/dispatch?site_id=${site.id}` }, "Dispatch …") : null,
-        operator ? h("span", { class: "stop-slot", dataset: { site: site.id } }) : null,
       ],
     }),
     h("section", { class: "panel figures-strip", "aria-label": "Now" }, h("div", { class: "figures" }, figures.map(({ element }) => element)), state),
