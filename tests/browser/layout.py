@@ -7,15 +7,13 @@ _OVERFLOW = """
     const root = document.documentElement;
     if (root.scrollWidth <= root.clientWidth) return [];
     const name = (element) => [element.tagName.toLowerCase(), ...element.classList].join(".");
-    const isClipped = (element) => {
-        for (let outer = element.parentElement; outer && outer !== document.body; outer = outer.parentElement) {
-            if (getComputedStyle(outer).overflowX !== "visible") return true;
-        }
-        return false;
-    };
-    return ["the page", ...[...document.body.querySelectorAll("*")]
-        .map((element) => [element, element.getBoundingClientRect().right - root.clientWidth])
-        .filter(([element, pixels]) => pixels > 0 && !isClipped(element)).map(([element, pixels]) => `${name(element)} by ${pixels} px`)];
+    const clips = (element) => element !== document.body && getComputedStyle(element).overflowX !== "visible";
+    const isClipped = (element) =>
+        element !== null && (clips(element) || isClipped(element.parentElement));
+    const beyond = (element) => element.getBoundingClientRect().right - root.clientWidth;
+    const found = [...document.body.querySelectorAll("*")]
+        .filter((element) => beyond(element) > 0 && !isClipped(element.parentElement));
+    return ["the page", ...found.map((element) => `${name(element)} by ${beyond(element)} px`)];
 })()
 """
 
