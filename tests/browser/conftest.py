@@ -1,5 +1,6 @@
 """One Chromium for all browser tests of a process, and a system for those of a file."""
 
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -7,10 +8,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+import trio
 
 from scripts.make_fleet import make_fleet
 from tests.browser.chromium import MISSING, Chromium, find_chromium, open_chromium
 from tests.browser.consoles import Console, open_console
+from tests.browser.records import Records, make_records
 from tests.e2e.processes import ROOT
 from trioder.fleet import load_fleet
 
@@ -29,9 +32,20 @@ def chromium() -> Iterator[Chromium]:
 # Chromium comes first in each: without one, nothing else is started.
 @pytest.fixture(scope="session")
 def console(chromium: Chromium, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
-    """Return a console of the default fleet, with a database; access is open."""
-    with open_console(tmp_path_factory.mktemp("full"), load_fleet(ROOT / "assets.yaml")) as running:
+    """Return a console of the default fleet, with a database; access is open. The last asset has tripped."""
+    folder = tmp_path_factory.mktemp("full")
+    fleet = load_fleet(ROOT / "assets.yaml")
+    scenario = folder / "scenario.json"
+    actions = [{"do": "trip", "assets": {"ids": [fleet.assets[-1].id]}, "at_s": 5}]
+    scenario.write_text(json.dumps({"name": "An asset trips", "actions": actions}))
+    with open_console(folder, fleet, launcher={"SCENARIO": str(scenario)}) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def records(console: Console) -> Records:
+    """Return records that the console's fleet has."""
+    return trio.run(make_records, console)
 
 
 @pytest.fixture(scope="module")
