@@ -17,28 +17,29 @@ const STATE_RANK = new Map(STATES_IN_ORDER.map((state, rank) => [state, rank]));
 export function openPreviewTable(container, { signal, maxVisibleRows }) {
   return openTable(container, {
     signal, maxVisibleRows, label: "Share of each battery", rowKey: (row) => row.asset_id, href: hrefOf,
-    columns: [...nameColumns(), shareColumn("Share"), whyColumn(), explanationColumn((row) => row.allocation)],
+    columns: [nameColumn(), shareColumn("Share"), whyColumn(), explanationColumn((row) => row.allocation)],
   });
 }
 
 /**
  * Opens the table of a dispatch's batteries; `live` cells are to be updated by the caller with the feed.
  * @param {HTMLElement} container
- * @param {{signal: AbortSignal, dispatchId: string, maxVisibleRows?: number,
+ * @param {{signal: AbortSignal, dispatchId: string, ofOneSite: boolean, maxVisibleRows?: number,
  *   onSort: (column: string | null, descending: boolean) => void}} options
  */
-export function openDispatchTable(container, { signal, dispatchId, maxVisibleRows, onSort }) {
+export function openDispatchTable(container, { signal, dispatchId, ofOneSite, maxVisibleRows, onSort }) {
   return openTable(container, {
     signal, maxVisibleRows, onSort, label: "Batteries of this dispatch", rowKey: (row) => row.asset_id, href: hrefOf,
     columns: [
-      ...nameColumns(),
+      nameColumn(),
+      ...(ofOneSite ? [] : [siteColumn()]),
       { id: "state", label: "State", width: 130, value: (row) => STATE_RANK.get(row.state) ?? null, render: renderState },
       shareColumn("Setpoint"),
-      { id: "power", label: "Power now", unit: "MW", align: "end", width: 110, value: (row) => liveOf(row, dispatchId)?.current_mw ?? null,
+      { id: "power", label: "Power now", unit: "MW", align: "end", width: 124, value: (row) => liveOf(row, dispatchId)?.current_mw ?? null,
         render: (row, cell) => renderPower(liveOf(row, dispatchId), row, cell) },
       { id: "mean", label: "Mean", unit: "MW", align: "end", width: 90, value: (row) => row.mean_mw ?? null, text: (row) => power(row.mean_mw, row.mw) },
       whyColumn(),
-      { id: "answered", label: "Acknowledged", width: 110, value: (row) => row.answered_at ?? null, render: (row, cell) => {
+      { id: "answered", label: "Acknowledged", width: 132, value: (row) => row.answered_at ?? null, render: (row, cell) => {
         setText(cell, row.answered_at ? time(row.answered_at) : NONE);
         cell.title = row.answered_at ? wholeTime(row.answered_at) : "";
       } },
@@ -49,11 +50,12 @@ export function openDispatchTable(container, { signal, dispatchId, maxVisibleRow
 
 const hrefOf = (row) => (fleet.assets.has(row.asset_id) ? `/assets/${row.asset_id}` : null);
 
-function nameColumns() {
-  return [
-    { id: "name", label: "Battery", width: "minmax(150px, 1.4fr)", value: (row) => fleet.assetName(row.asset_id), render: (row, cell) => renderName(fleet.assetName(row.asset_id), cell) },
-    { id: "site", label: "Site", width: "minmax(110px, 1fr)", value: siteOf, render: (row, cell) => renderName(siteOf(row), cell) },
-  ];
+function nameColumn() {
+  return { id: "name", label: "Battery", width: "2fr", value: (row) => fleet.assetName(row.asset_id), render: (row, cell) => renderName(fleet.assetName(row.asset_id), cell) };
+}
+
+function siteColumn() {
+  return { id: "site", label: "Site", width: "1fr", value: siteOf, render: (row, cell) => renderName(siteOf(row), cell) };
 }
 
 const siteOf = (row) => fleet.assets.get(row.asset_id)?.site_name ?? NONE;
@@ -79,7 +81,7 @@ function whyColumn() {
 }
 
 function explanationColumn(textOf) {
-  return { id: "reason", label: "Reason", width: "minmax(180px, 2.4fr)", value: textOf, text: (row) => textOf(row) || NONE };
+  return { id: "reason", label: "Reason", width: "2.2fr", value: textOf, text: (row) => textOf(row) || NONE };
 }
 
 /** What explains the state; without that, the share. An agent's own status is quoted. */

@@ -1,8 +1,8 @@
 /** "Copy as curl": a command for a terminal that does what the console does. */
 
+import { curlCommand } from "../core/curl.js";
 import { h } from "../core/dom.js";
 import { session } from "../core/session.js";
-import { curlCommand } from "../core/shell-command.js";
 import { copyText } from "./dialog.js";
 
 /**
@@ -15,8 +15,8 @@ export function curlButton({ request, signal }) {
     const wanted = request();
     if (wanted === null) return;
     const token = !session.open;
-    const note = token ? "Copied. Set TRIODER_TOKEN to a token first." : "Copied.";
-    void copyText(curlCommand({ ...wanted, token }), { message: `${note} It uses port 3001 of this host.` });
+    const message = token ? "Copied. Set TRIODER_TOKEN to a token first." : "Copied.";
+    void copyText(curlCommand({ method: "GET", ...wanted, token }), { message });
   };
-  return h("button", { type: "button", class: "button", signal, title: "Copies a command that sends this to the headend, at port 3001 of this host", on: { click: copy } }, "Copy as curl");
+  return h("button", { type: "button", class: "button", signal, title: "Copies a command for a terminal that sends this to the headend", on: { click: copy } }, "Copy as curl");
 }

@@ -11,7 +11,7 @@ import { count, mw, percent, plural } from "../core/format.js";
  */
 export function splitBar({ mw: asked, allocated_mw: allocated, shortfall_mw: shortfall }) {
   const share = asked === 0 ? 1 : Math.max(0, Math.min(1, allocated / asked));
-  const text = shortfall === 0 ? `${mw(allocated)} allocated: all that is asked` : `${mw(allocated)} of ${mw(asked)} allocated (${percent(100 * share, 0)})`;
+  const text = shortfall === 0 ? `${mw(allocated, asked)} allocated: all that is asked` : `${mw(allocated, asked)} of ${mw(asked)} allocated (${percent(100 * share, 0)})`;
   return h("div", { class: ["split-bar", shortfall !== 0 && "split-bar-short"] },
     h("div", { class: "split-track", "aria-hidden": "true" }, h("div", { class: "split-fill", style: { width: `${100 * share}%` } })),
     h("span", { class: "number" }, text));
@@ -23,6 +23,9 @@ export function splitBar({ mw: asked, allocated_mw: allocated, shortfall_mw: sho
  */
 export function shortfallNote(split) {
   if (!split.shortfall_mw) return null;
+  if (split.members === 0) {
+    return h("div", { class: "notice notice-warning", role: "status" }, h("strong", null, "▲ No battery takes part"), h("span", null, "All are left out: there is nothing to dispatch."));
+  }
   const rest = split.target.kind === "asset"
     ? "The battery cannot hold it for this long. It is sent the whole power, and does what it can."
     : "No battery can hold it for this long: it is asked of none.";

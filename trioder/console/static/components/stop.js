@@ -113,10 +113,9 @@ async function sendStop(target, signal) {
 
 function showProgress(body, stops, close, signal) {
   const text = h("p", { class: "stop-count" });
-  const meter = h("progress", { class: "stop-meter", "aria-label": "Acknowledged" });
   const bar = stateBar({ signal });
   const links = stops.map(({ dispatch_id: id, target }) => h("li", null, h("a", { href: `/dispatch/${id}`, signal, on: { click: close } }, "Record of the stop: ", h("bdi", { class: "name" }, fleet.targetOf(target).text.slice(0, 200)))));
-  replace(body, text, meter, h("div", { class: "live" }, bar.element), h("ul", { class: "stop-links" }, links.slice(0, 10)));
+  replace(body, text, h("div", { class: "live" }, bar.element), h("ul", { class: "stop-links" }, links.slice(0, 10)));
   const show = () => {
     const present = stops.map((stop) => fleet.dispatches.get(stop.dispatch_id) ?? { ...stop, members: stop.assets, left_out: 0 });
     const sum = { by_state: {}, members: 0, left_out: 0 };
@@ -126,8 +125,6 @@ function showProgress(body, stops, close, signal) {
     }
     const answered = acknowledged(sum);
     setText(text, `Acknowledged by ${count(answered)} of ${count(sum.members)}.`);
-    meter.max = Math.max(1, sum.members);
-    meter.value = answered;
     bar.show(sum);
   };
   show();

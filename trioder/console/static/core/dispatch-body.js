@@ -18,7 +18,7 @@
  */
 
 /** Presets in s, and their labels. */
-export const DURATIONS = [["300", "5 min"], ["900", "15 min"], ["3600", "1 h"], ["14400", "4 h"], ["own", "Own"], ["none", "Until the next"]];
+export const DURATIONS = [["300", "5 min"], ["900", "15 min"], ["3600", "1 h"], ["14400", "4 h"], ["own", "Own"], ["none", "No end"]];
 const UNIT_S = { s: 1, min: 60, h: 3600 };
 const MAX_DURATION_S = 366 * 86_400;
 

@@ -33,7 +33,7 @@ export const stateMeaning = (state) => STATES[state] ?? "";
 
 /** @type {Record<string, CodeText>} */
 const CODES = {
-  share: { label: "its share", meaning: "Its part of the total, below each of its limits.", kind: "share" },
+  share: { label: "within its limits", meaning: "Its part of the total, below each of its limits.", kind: "share" },
   "": { label: "as requested", meaning: "The battery was named: it is sent the power as requested.", kind: "share" },
   limited_by_nameplate: { label: "nameplate", meaning: "At its rated power.", kind: "limited" },
   limited_by_available: { label: "available now", meaning: "At what the battery reports that it can do now.", kind: "limited" },

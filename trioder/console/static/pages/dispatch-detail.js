@@ -89,10 +89,13 @@ function openDispatch(view, { query, signal, setQuery, loaded }) {
   view.append(header, notes, h("div", { class: "panels" },
     h("div", { class: "span-8 dispatch-main" },
       panel({ title: "Power" }, figures.element, stop ? null : split),
-      panel({ title: "Progress" }, progress.element)),
-    h("div", { class: "span-4 dispatch-side" }, panel({ title: "Details" }, details), stop ? null : panel({ title: "Reallocations", live: true }, resplits)),
+      panel({ title: "Progress" }, progress.element),
+      stop ? null : panel({ title: "Reallocations", live: true }, resplits)),
+    h("div", { class: "span-4 dispatch-side" }, panel({ title: "Details" }, details)),
     batteryPanel));
-  const batteries = openBatteries(batteryPanel.querySelector(".panel-body"), { id, signal, query, setQuery, allocations });
+  const batteries = openBatteries(batteryPanel.querySelector(".panel-body"), {
+    id, signal, query, setQuery, allocations, ofOneSite: ["site", "asset"].includes(loaded.target.kind),
+  });
   batteries.filter(query.get("state"));
 
   let shownActions = null;

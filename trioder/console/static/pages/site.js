@@ -3,6 +3,7 @@
 import { directionOf, qualityBadge, qualitySign } from "../components/badges.js";
 import { facts, figure, pageHeader, panel } from "../components/page.js";
 import { showLoaded } from "../components/states.js";
+import { stopButton } from "../components/stop.js";
 import { openTable } from "../components/table.js";
 import { ApiError, get } from "../core/api.js";
 import { every, h, nameOf, throttle } from "../core/dom.js";
@@ -54,6 +55,7 @@ function openSite(content, site, { query, signal, setQuery }) {
       detail: h("span", null, nameOf(site.location, "no place named"), " · ", h("span", { class: "mono" }, site.id)),
       actions: [
         operator ? h("a", { class: "button button-primary", href: `/dispatch?site_id=${site.id}` }, "Dispatch …") : null,
+        operator ? stopButton({ target: { kind: "site", id: site.id }, label: "Stop site …", signal }) : null,
       ],
     }),
     h("section", { class: "panel figures-strip", "aria-label": "Now" }, h("div", { class: "figures" }, figures.map(({ element }) => element)), state),

@@ -8,17 +8,17 @@ import { count, plural, time, words } from "../../core/format.js";
 
 /**
  * @param {HTMLElement} element
- * @param {{id: string, signal: AbortSignal, query: URLSearchParams, setQuery: (changes: object) => void,
+ * @param {{id: string, ofOneSite: boolean, signal: AbortSignal, query: URLSearchParams, setQuery: (changes: object) => void,
  *   allocations: ReturnType<import("./allocations.js").openAllocations>}} options
  * @returns {{show: () => void, filter: (state: string | null) => void}}  state: one of the states, or "left_out"
  */
-export function openBatteries(element, { id, signal, query, setQuery, allocations }) {
+export function openBatteries(element, { id, ofOneSite, signal, query, setQuery, allocations }) {
   const note = h("p", { class: "table-note muted", role: "status" });
   const problem = h("div");
   const place = h("div", { class: "battery-table" });
   element.append(note, problem, place);
   const table = openDispatchTable(place, {
-    signal, dispatchId: id, maxVisibleRows: 16,
+    signal, dispatchId: id, ofOneSite, maxVisibleRows: 16,
     onSort: (column, descending) => setQuery({ sort: column && `${descending ? "-" : ""}${column}` }),
   });
   table.setState({ kind: "loading" });

@@ -26,7 +26,7 @@ export function openForm(element, { draft, signal }) {
     withAllocations: (body) => wantsAllocations || sizeOf(body) <= WITH_ALLOCATIONS,
     onChange: (state) => {
       preview.show(state);
-      submit.disabled = state.status !== "ready";
+      submit.disabled = !canDispatch(state);
     },
   });
   const message = h("p", { class: "form-error", role: "alert" });
@@ -51,18 +51,20 @@ export function openForm(element, { draft, signal }) {
     submit.disabled = true;
     runs.setBody(body);
     preview.show(runs.preview);
-    submit.disabled = runs.preview.status !== "ready";
+    submit.disabled = !canDispatch(runs.preview);
   }
   async function confirmed() {
     submit.disabled = true;
     try {
       await confirmDispatch({ runs, signal, onProblem: (text) => setText(message, text) });
     } finally {
-      submit.disabled = runs.preview.status !== "ready";
+      submit.disabled = !canDispatch(runs.preview);
     }
   }
   changed();
 }
+
+const canDispatch = ({ status, answer }) => status === "ready" && answer.members > 0;
 
 function sizeOf(body) {
   if (body.fleet) return fleet.assets.size || Infinity;
@@ -117,12 +119,12 @@ function formFields(draft, changed, signal) {
     noEnd.hidden = draft.duration !== "none";
     group.hidden = draft.kind === "asset";
     const value = parseNumber(draft.magnitude);
-    setText(signed, value === null ? "" : mw(draft.direction === "charge" ? -value : value));
+    setText(signed, value === null ? "" : `= ${draft.direction === "charge" || value <= 0 ? "" : "+"}${mw(draft.direction === "charge" ? -value : value)}`);
   }
   showDependent();
   return {
     element: h("div", { class: "form-fields" }, target.element,
-      h("div", { class: "power-row" }, h("div", { class: "field" }, h("span", { class: "field-label" }, "Direction"), direction.element), magnitude.element, signed),
+      h("div", { class: "power-row" }, h("div", { class: "field" }, h("span", { class: "field-label" }, "Direction"), direction.element), magnitude.element), signed,
       h("div", { class: "field" }, h("span", { class: "field-label" }, "Duration"), duration.element), ownRow, noEnd, more),
     showProblems(problems) {
       magnitude.showProblem(problems.magnitude);

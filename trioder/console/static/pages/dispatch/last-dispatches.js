@@ -16,7 +16,8 @@ import { session } from "../../core/session.js";
  */
 export function openLastDispatches(element, { query, signal, setQuery }) {
   let state = ["open", ...STATES_IN_ORDER].includes(query.get("state")) ? query.get("state") : null;
-  let target = parseTarget(query.get("of"));
+  // A link to the form for an asset or a site shows what was dispatched to it.
+  let target = parseTarget(query.get("of") ?? linkedTarget(query));
   let listed = new AbortController();
   signal.addEventListener("abort", () => listed.abort());
   const list = h("div", { class: "live" });
@@ -37,7 +38,7 @@ export function openLastDispatches(element, { query, signal, setQuery }) {
     .map(([value, text]) => h("option", { value, selected: value === (state ?? "") }, text)));
   const chooseTarget = (next) => {
     target = next;
-    setQuery({ of: next && `${next.kind}:${next.id}` });
+    setQuery({ of: next ? `${next.kind}:${next.id}` : "any" });
     clear.hidden = next === null;
     if (next === null) targets.setText("");
     show();
@@ -54,6 +55,11 @@ export function openLastDispatches(element, { query, signal, setQuery }) {
     h("div", { class: "list-filters" }, h("div", { class: "field" }, h("label", { for: "state-filter" }, "State"), states), targets.element, clear),
     list));
   show();
+}
+
+function linkedTarget(query) {
+  if (query.has("site_id")) return `site:${query.get("site_id")}`;
+  return query.getAll("asset_id").length === 1 ? `asset:${query.get("asset_id")}` : null;
 }
 
 function parseTarget(text) {

@@ -21,10 +21,10 @@ export function openPreview(element, { signal, onAllocations }) {
   const place = h("div", { class: "preview-state" });
   element.append(panel({ title: "Preview", class: "dispatch-preview", actions: [instant, curlButton({ signal, request: () => body && { method: "POST", path: "/dispatch", body } })] }, place, content));
 
-  const asked = figure({ label: "Asked", unit: "MW" });
+  const asked = figure({ label: "Asked", unit: "MW", size: "l" });
   const allocated = figure({ label: "Allocated", unit: "MW", size: "l" });
   const shortfall = figure({ label: "Shortfall", unit: "MW", size: "l" });
-  const members = figure({ label: "Batteries" });
+  const members = figure({ label: "Batteries", size: "l" });
   const notes = h("div", { class: "preview-notes" });
   const summary = h("div", { class: "preview-summary" });
   const tablePlace = h("div", { class: "preview-table" });
@@ -32,7 +32,7 @@ export function openPreview(element, { signal, onAllocations }) {
     tableButton.disabled = true;
     void onAllocations();
   } } });
-  replace(content, notes, h("div", { class: "figures" }, allocated.element, shortfall.element, asked.element, members.element), summary, tableButton, tablePlace);
+  replace(content, notes, h("div", { class: "figures" }, asked.element, allocated.element, shortfall.element, members.element), summary, tableButton, tablePlace);
   content.hidden = true;
   let table = null;
 
@@ -49,7 +49,7 @@ export function openPreview(element, { signal, onAllocations }) {
     setText(tableButton, `Show each of ${plural(answer.members + answer.left_out, "battery", "batteries")}`);
     tablePlace.hidden = !rows || (rows.length === 1 && !rows[0].allocation);
     if (tablePlace.hidden) return;
-    table ??= openPreviewTable(tablePlace, { signal, maxVisibleRows: 12 });
+    table ??= openPreviewTable(tablePlace, { signal, maxVisibleRows: 9 });
     table.setRows(rows);
   }
 

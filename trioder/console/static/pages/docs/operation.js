@@ -3,7 +3,7 @@
 import { curlButton } from "../../components/curl-button.js";
 import { h } from "../../core/dom.js";
 import { session } from "../../core/session.js";
-import { curlCommand } from "../../core/shell-command.js";
+import { curlCommand } from "../../core/curl.js";
 import { descriptionOf, exampleOf, objectOf, resolve, typeText } from "./document.js";
 
 /** Schemas refer to each other: deeper ones are named, not unfolded. */
