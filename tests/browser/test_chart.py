@@ -70,7 +70,7 @@ async def test_a_gap_is_not_bridged(chromium: Chromium, origin: str, gap: str) -
 
 async def test_a_peak_of_one_sample_among_100_000_is_drawn(chromium: Chromium, origin: str) -> None:
     script = f"""{HUNDRED} chart.setRange(END - 99_999_000, END);
-        chart.setData("power", seconds(100_000), seconds(100_000).map((_, n) => n === 50_000 ? 100 : 10));"""
+        chart.setData("power", seconds(100_000), seconds(100_000).map((_, n) => n === 50_060 ? 100 : 10));"""
     with trio.fail_after(60):
         async with open_component(chromium, origin, script) as page:
             await page.evaluate("await nextFrames()")
@@ -222,7 +222,7 @@ async def test_times_that_do_not_ascend_are_refused(chromium: Chromium, origin: 
 
 async def test_ticks_are_on_the_hours_of_the_zone_that_is_named(chromium: Chromium, origin: str) -> None:
     ticks = """(await import("/static/components/chart/axis.js")).timeTicks(
-        Date.parse("2026-10-31T12:00:00-07:00"), Date.parse("2026-11-02T12:00:00-08:00"), 800)"""
+        Date.parse("2026-10-31T11:00:00-07:00"), Date.parse("2026-11-02T12:00:00-08:00"), 800)"""
     with trio.fail_after(60):
         async with open_component(chromium, origin, CHART) as page:
             await page.send("Emulation.setTimezoneOverride", timezoneId="America/Los_Angeles")

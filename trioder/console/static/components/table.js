@@ -69,7 +69,7 @@ export function openTable(container, options) {
   const order = createOrder(rowKey);
   const takeFocus = () => grid.focus({ preventScroll: true });
   const pool = createRowPool(body, { columns, rowKey, rowHeight, href, id, decorate, takeFocus });
-  const resort = openResort(grid, body, () => applyOrder(true), signal);
+  const resort = openResort(grid, body, () => keepPlace(applyOrder), signal);
   let sort = { columnId: null, descending: false };
   let filtered = false;
   let tableState = { kind: "ready" };
@@ -106,19 +106,26 @@ export function openTable(container, options) {
     else slot.element.setAttribute("aria-selected", String(rowKey(slot.row) === selectedKey));
   }
 
-  /** Filters and sorts; with `keepPlace` the row that has the focus stays where it is on the screen. */
-  function applyOrder(keepPlace, again = false) {
-    const before = activePosition();
-    const y = before * rowHeight - scroller.scrollTop;
-    const anchored = keepPlace && before >= 0 && document.activeElement === grid && y >= 0 && y < bodyHeight();
+  /** Filters and sorts; `again`: rows that are the same objects may have changed. */
+  function applyOrder(again = false) {
     order.apply();
     const count = order.order.length;
     grid.setAttribute("aria-rowcount", String(count + 1));
     body.style.height = `${count * rowHeight}px`;
-    const after = activePosition();
-    if (anchored && after >= 0 && after !== before) scroller.scrollTop = after * rowHeight - y;
     showState();
     render(again);
+  }
+
+  /** Makes a change to the order, in which the active row stays where it is on the screen while the grid has the focus. */
+  function keepPlace(change) {
+    const before = activePosition();
+    const y = before * rowHeight - scroller.scrollTop;
+    const anchored = before >= 0 && document.activeElement === grid && y >= 0 && y < bodyHeight();
+    change();
+    const after = order.positionOfKey(active.key);
+    if (!anchored || after < 0 || after === before) return;
+    scroller.scrollTop = after * rowHeight - y;
+    render();
   }
 
   function showState() {
@@ -172,7 +179,7 @@ export function openTable(container, options) {
     order.setSort(column?.value ?? null, descending);
     header.showSort(columnId, descending);
     resort.done();
-    applyOrder(false);
+    applyOrder();
   }
 
   function sortBy(column) {
@@ -265,9 +272,11 @@ export function openTable(container, options) {
 
   return {
     setRows(rows) {
-      order.setRows(rows);
       resort.done();
-      applyOrder(true, true);
+      keepPlace(() => {
+        order.setRows(rows);
+        applyOrder(true);
+      });
     },
     update(keys) {
       if (keys === undefined) {
@@ -287,7 +296,7 @@ export function openTable(container, options) {
       order.setFilter(fn);
       scroller.scrollTop = 0;
       resort.done();
-      applyOrder(false);
+      applyOrder();
     },
     setState(next) {
       tableState = next;
