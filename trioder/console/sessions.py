@@ -118,7 +118,7 @@ class Sessions:
             retry_after = [header for header in response.headers if header[0] == b"retry-after"]
         try:
             answer = msgspec.json.decode(body, type=dict[str, Any])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError):
             raise ExchangeError(
                 502, "what responds for the headend is no headend", code="unavailable"
             ) from None
@@ -145,7 +145,7 @@ async def _read_token(exchange: Exchange) -> bytes:
         raise ExchangeError(408, f"the body did not arrive within {_BODY_WITHIN_S:g} s")
     try:
         token = msgspec.json.decode(body, type=_Login).token.strip().encode()
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeError):
         # The error of the decoder could quote a secret.
         raise ExchangeError(400, 'the body must be JSON of the form {"token": "..."}') from None
     if not _is_token(token):
