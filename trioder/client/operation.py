@@ -125,10 +125,7 @@ class Operation(Generic[T]):
 
     def cut_off(self, url: str, error: Exception) -> HeadendUnavailable:
         """Return the error of a request that got no response, or not all of it."""
-        kind = type(error).__name__
-        return HeadendUnavailable(
-            f"{self.method} {url}: {kind}: {error}" if str(error) else f"{self.method} {url}: {kind}"
-        )
+        return HeadendUnavailable(f"{self.method} {url}: {type(error).__name__}{_text_of(error)}")
 
     def unreadable(self, error: Exception, body: bytes, *, status: int = 200) -> UnexpectedResponse:
         """Return the error of a body that does not fit."""
@@ -236,6 +233,14 @@ def _parameters(query: Mapping[str, Value]) -> Iterable[tuple[str, str]]:
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     text = headers.get("retry-after", "")
     return float(text) if _SECONDS.fullmatch(text) else None
+
+
+def _text_of(error: BaseException) -> str:
+    # Under Trio, that of a TLS handshake is in the cause of the cause.
+    reason: BaseException | None = error
+    while reason is not None and not str(reason):
+        reason = reason.__cause__ or reason.__context__
+    return "" if reason is None else f": {reason}"
 
 
 def _quoted(body: bytes) -> str:
