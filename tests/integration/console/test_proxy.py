@@ -210,6 +210,15 @@ async def test_a_list_of_10_000_assets_is_what_the_headend_gives() -> None:
     assert plain.body.count(b'"site_id"') == 10_000
 
 
+async def test_a_list_that_has_not_changed_is_not_sent_again_and_head_has_no_body() -> None:
+    async with open_served() as served, open_console(served.port) as console:
+        first = await console.ask("GET", "/api/sites")
+        again = await console.ask("GET", "/api/sites", if_none_match=first.headers["etag"])
+        head = await console.ask("HEAD", "/api/sites")
+    assert (again.status, again.body) == (304, b"")
+    assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(first.body)))
+
+
 async def test_a_long_response_is_never_held_as_a_whole() -> None:
     sent = 0
 
