@@ -129,6 +129,16 @@ async def test_a_body_that_is_too_large_is_refused() -> None:
         assert headend.requests == []
 
 
+async def test_a_body_of_which_the_client_sends_only_a_part_is_not_taken_for_all_of_it() -> None:
+    async with open_scripted(answering()) as headend, open_console(headend.port) as console:
+        async with await console.connect() as stream:
+            chunked = console.request("POST", "/api/stop", transfer_encoding="chunked")
+            await stream.send_all(chunked + b"2\r\n{}\r\n")
+            await until(lambda: headend.connections == 1)
+        await until(lambda: headend.connections == 0)
+        assert headend.requests == []
+
+
 async def test_an_unknown_method_is_refused() -> None:
     async with open_scripted(answering()) as headend, open_console(headend.port) as console:
         assert (await console.ask("TRACE", "/api/assets")).status == 405

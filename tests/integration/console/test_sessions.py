@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import trio
 from structlog.testing import capture_logs
 
 from tests.integration.api.test_stream import Served, open_served
@@ -185,6 +186,16 @@ async def test_consoles_on_other_ports_of_a_host_have_sessions_of_their_own() ->
 
 async def test_what_responds_for_the_headend_but_is_none_is_named() -> None:
     async with open_scripted(answering(body=b"<html>")) as headend, open_console(headend.port) as console:
+        response = await console.ask("GET", "/session")
+    assert (response.status, response.json["error"]) == (502, "unavailable")
+
+
+async def test_a_headend_that_breaks_off_is_a_502() -> None:
+    async def break_off(stream: trio.SocketStream, _request: bytes) -> None:
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
+        await stream.aclose()
+
+    async with open_scripted(break_off) as headend, open_console(headend.port) as console:
         response = await console.ask("GET", "/session")
     assert (response.status, response.json["error"]) == (502, "unavailable")
 
