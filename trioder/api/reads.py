@@ -12,7 +12,7 @@ import msgspec
 
 from trioder.api.asset_query import FleetIndex
 from trioder.api.context import Headend
-from trioder.api.fleet_sums import fleet_steps, site_steps
+from trioder.api.fleet_sums import SiteAssets, alarms_by_site, fleet_steps, site_steps
 from trioder.api.parsing import Query
 from trioder.api.representations import (
     Answer,
@@ -28,7 +28,6 @@ from trioder.api.representations import (
 )
 from trioder.api.telemetry_rows import TelemetryRows
 from trioder.domain.assets import Asset
-from trioder.domain.fleet import Site
 from trioder.process.rfc3339 import format_ms
 from trioder.process.slices import Steps, parts_of, run_at_once, run_in_slices
 from trioder.schemas.resources import AgentRow, AssetRow
@@ -212,8 +211,18 @@ class Reads:
             return (
                 *_sample_versions(headend, headend.wall.now_ms()),
                 sessions.version,
-                headend.dispatcher.site_limits.version,
+                headend.dispatcher.version,
             )
+
+        def site_version() -> Hashable:
+            limits = headend.dispatcher.site_limits
+            return sum_version(), limits.version, headend.alarms.register.version
+
+        def sites_of(index: FleetIndex) -> Sequence[SiteAssets]:
+            alarms = alarms_by_site(headend, index.scope)
+            return [
+                SiteAssets(site, index.keys_by_site[site.id], alarms.get(site.id, ())) for site in index.sites
+            ]
 
         def all_assets(index: FleetIndex, _query: Query) -> int:
             return len(index.all_keys)
@@ -245,8 +254,8 @@ class Reads:
         self.sites: Read = KeptRead(
             "sites",
             cache,
-            version=sum_version,
-            select=lambda index, _: _at_once([(site, index.keys_by_site[site.id]) for site in index.sites]),
+            version=site_version,
+            select=lambda index, _: _at_once(sites_of(index)),
             work=all_assets,
             encode=lambda sites: _site_list_steps(headend, sites),
         )
@@ -314,7 +323,7 @@ def _list_steps(
     return b"[" + b",".join(encoded) + b"]"
 
 
-def _site_list_steps(headend: Headend, sites: Sequence[tuple[Site, Sequence[int]]]) -> Steps[bytes]:
+def _site_list_steps(headend: Headend, sites: Sequence[SiteAssets]) -> Steps[bytes]:
     encoded: list[bytes] = []
     for part in parts_of(sites):
         rows = yield from site_steps(headend, part)

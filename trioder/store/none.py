@@ -14,7 +14,7 @@ from trioder.domain.access import (
 )
 from trioder.domain.alarms import Alarm, EventFilter, EventRecord, PastEvent
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import AllocationOf, DispatchRecord
+from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
 from trioder.domain.telemetry import PastSample, Samples, TelemetryBucket
@@ -128,6 +128,10 @@ class NoneStore:
         """Return none."""
         return ()
 
+    async def allocations(self, *_dispatch_id: object, **_query: object) -> Sequence[AllocationRecord] | None:
+        """Return none."""
+        return ()
+
     async def history(self, *_asset: object, **_query: object) -> Sequence[PastSample]:
         """Return none."""
         return ()
@@ -147,6 +151,10 @@ class NoneStore:
     async def sessions(self, **_query: object) -> Sequence[PastSession]:
         """Return none."""
         return ()
+
+    async def find_session(self, *_session_id: object, **_query: object) -> PastSession | None:
+        """Return none."""
+        return None
 
     async def audit(
         self,

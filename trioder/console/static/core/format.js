@@ -66,6 +66,9 @@ export function duration(seconds) {
   return pair(Math.floor(whole / 86400), "d", Math.floor((whole % 86400) / 3600), "h");
 }
 
+/** A time that is left, in whole seconds at the end: "8 s", "3 min 20 s"; never negative. */
+export const countdown = (seconds) => (seconds < 90 ? `${Math.max(0, Math.floor(seconds))} s` : duration(Math.floor(seconds)));
+
 function pair(large, largeUnit, small, smallUnit) {
   return small ? `${large} ${largeUnit} ${small} ${smallUnit}` : `${large} ${largeUnit}`;
 }
