@@ -12,7 +12,7 @@ import msgspec
 
 from trioder.client import commands, reads
 from trioder.client.connection import FEED_TIMEOUTS, LIMITS, connection_of, transport_errors
-from trioder.client.errors import HeadendError
+from trioder.client.errors import HeadendError, HeadendUnavailable
 from trioder.client.feed import Feed, FeedEvent, Topic
 from trioder.client.lists import LineDecoder, LineList, Listing, PageCursor
 from trioder.client.methods import as_method
@@ -74,7 +74,7 @@ class AsyncHeadendClient:
     or `asyncio.timeout`.
 
     Raises:
-        ValueError: not such an address or token.
+        ValueError: not such an address, token or number.
         OSError: the file cannot be read.
     """
 
@@ -88,6 +88,8 @@ class AsyncHeadendClient:
         transport_timeouts: httpx2.Timeout | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
+        if retries < 0:
+            raise ValueError(f"retries is {retries}; it must be at least 0")
         connection = connection_of(url, token=token, ca_file=ca_file, timeouts=transport_timeouts)
         self._retries = retries
         self._rng = random.SystemRandom()
@@ -278,6 +280,7 @@ class AsyncLines(Generic[Row]):
         self._response: httpx2.Response | None = None
         self._parts: AsyncIterator[bytes]
         self._rows: Iterator[Row] = iter(())
+        self._is_reading = False
         self._ended = False
 
     def __aiter__(self) -> Self:
@@ -305,14 +308,18 @@ class AsyncLines(Generic[Row]):
         """Close the connection, if rows are left."""
         self._ended = True
         if self._response is not None:
-            await self._response.aclose()
+            await _close(self._response, self._parts)
 
     async def _next_rows(self) -> list[Row]:
         if self._response is None:
             self._response = await self._client.open_again(self._operation)
             self._parts = self._response.aiter_bytes()
+        if self._is_reading:
+            raise HeadendUnavailable(f"{self._operation.path}: a read was cancelled, and the rest is lost")
+        self._is_reading = True
         with transport_errors(self._operation):
             part = await anext(self._parts, None)
+        self._is_reading = False
         try:
             if part is not None:
                 return self._decoder.decode(part)
@@ -333,6 +340,7 @@ class AsyncFeedReader:
         self._feed = feed
         self._response: httpx2.Response | None = None
         self._events: AsyncIterator[httpx2.ServerSentEvent]
+        self._is_reading = False
         self._pause_s = 0.0
 
     @property
@@ -365,20 +373,36 @@ class AsyncFeedReader:
 
     async def aclose(self) -> None:
         """Close the connection. The next event would be that of a new one, which resumes."""
-        if self._response is not None:
-            with suppress(httpx2.HTTPError):
-                await self._response.aclose()
-            self._response = None
+        response, self._response = self._response, None
+        self._is_reading = False
+        if response is not None:
+            await _close(response, self._events)
 
     async def _next(self) -> FeedEvent | None:
+        if self._is_reading:
+            # The last read was cancelled, and has ended the response.
+            await self.aclose()
         if self._response is None:
-            pause_s, self._pause_s = self._pause_s, 0.0
-            await anyio.sleep(pause_s)
+            await anyio.sleep(self._pause_s)
+            self._pause_s = 0.0
             self._operation = self._feed.request()
             self._response = await self._client.open(self._operation, timeouts=FEED_TIMEOUTS)
             self._events = aiter(httpx2.EventSource(self._response))
+        self._is_reading = True
         with transport_errors(self._operation):
             received = await anext(self._events, None)
+        self._is_reading = False
         if received is None:
             raise self._feed.ended()
         return self._feed.received(received.event, received.data, received.id)
+
+
+async def _close(response: httpx2.Response, parts: AsyncIterator[Any]) -> None:
+    # Generators within httpx wait for more: a cancelled read ends them all, which closing the outermost does
+    # not, and Trio warns of those that are left to the garbage collector.
+    with suppress(httpx2.HTTPError), anyio.CancelScope() as scope:
+        scope.cancel()
+        async for _ in parts:
+            pass
+    with suppress(httpx2.HTTPError):
+        await response.aclose()

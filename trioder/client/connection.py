@@ -47,7 +47,7 @@ def transport_errors(operation: Operation[Any]) -> Iterator[None]:
     try:
         yield
     except httpx2.RequestError as error:
-        raise operation.cut_off(error) from error
+        raise operation.cut_off(_where(error, operation), error) from error
 
 
 def connection_of(
@@ -85,3 +85,10 @@ def connection_of(
         verify=True if ca_file is None else ssl.create_default_context(cafile=str(ca_file)),
         timeouts=timeouts or TIMEOUTS,
     )
+
+
+def _where(error: httpx2.RequestError, operation: Operation[Any]) -> str:
+    try:
+        return str(error.request.url.copy_with(query=None))
+    except RuntimeError:  # it has no request
+        return operation.path

@@ -123,10 +123,12 @@ class Operation(Generic[T]):
         refusal = _REFUSALS.get(status, RequestRefused)
         return refusal(error.message, status=status, code=error.error, field=named)
 
-    def cut_off(self, reason: object) -> HeadendUnavailable:
+    def cut_off(self, url: str, error: Exception) -> HeadendUnavailable:
         """Return the error of a request that got no response, or not all of it."""
-        text = str(reason) or type(reason).__name__
-        return HeadendUnavailable(f"{self.method} {self.path}: {text}")
+        kind = type(error).__name__
+        return HeadendUnavailable(
+            f"{self.method} {url}: {kind}: {error}" if str(error) else f"{self.method} {url}: {kind}"
+        )
 
     def unreadable(self, error: Exception, body: bytes, *, status: int = 200) -> UnexpectedResponse:
         """Return the error of a body that does not fit."""

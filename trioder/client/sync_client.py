@@ -65,7 +65,7 @@ class HeadendClient:
         transport: of httpx, instead of the network.
 
     Raises:
-        ValueError: not such an address or token.
+        ValueError: not such an address, token or number.
         OSError: the file cannot be read.
     """
 
@@ -79,6 +79,8 @@ class HeadendClient:
         transport_timeouts: httpx2.Timeout | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
+        if retries < 0:
+            raise ValueError(f"retries is {retries}; it must be at least 0")
         connection = connection_of(url, token=token, ca_file=ca_file, timeouts=transport_timeouts)
         self._retries = retries
         self._rng = random.SystemRandom()
@@ -337,8 +339,8 @@ class FeedReader:
 
     def _next(self) -> FeedEvent | None:
         if self._response is None:
-            pause_s, self._pause_s = self._pause_s, 0.0
-            time.sleep(pause_s)
+            time.sleep(self._pause_s)
+            self._pause_s = 0.0
             self._operation = self._feed.request()
             self._response = self._client.open(self._operation, timeouts=FEED_TIMEOUTS)
             self._events = iter(httpx2.EventSource(self._response))

@@ -24,7 +24,7 @@ _API: Final = b"/api/"
 _SESSION: Final = "/session"
 _PAGES: Final = re.compile(
     r"/|/(?:agents|alarms|assets|audit|dispatch|docs|events|login|schedules)"
-    r"|/(?:assets|dispatch|schedules|sites)/[^/]+"
+    r"|/(?:alarms|assets|dispatch|schedules|sites)/[^/]+"
 )
 
 EDGE: Final = EdgeOptions(headers=SECURITY_HEADERS, hosts_variable="CONSOLE_HTTP_HOSTS", program="console")

@@ -3,6 +3,7 @@
 Beneath httpx2's client, whose cookies, redirects and headers of its own have no place in what is passed on.
 """
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -13,11 +14,13 @@ import httpx2
 import structlog
 import trio
 
+from trioder.access.tls import explain
 from trioder.api.http.hosts import parse_host
 from trioder.api.http.request_log import CutOffError
 from trioder.api.http.serving import MAX_CONNECTIONS
 from trioder.console.exchange import ExchangeError
 from trioder.process.addresses import Endpoint
+from trioder.process.nurseries import leaf_exceptions
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -165,13 +168,27 @@ class HeadendClient:
         return response
 
     def _away(self, error: httpx2.TransportError) -> ExchangeError:
-        reason = str(error) or type(error).__name__
+        reason = _reason_of(error)
         if not self._is_away:
             self._is_away = True
             log.warning("the headend does not respond", headend=self._described, reason=reason)
         return ExchangeError(
             502, f"the headend at {self._described} does not respond: {reason}", code="unavailable"
         )
+
+
+def _reason_of(error: httpx2.TransportError) -> str:
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        # Of each address of a host, one.
+        causes += leaf_exceptions(cause) if isinstance(cause, BaseExceptionGroup) else [cause]
+    for cause in reversed(causes):
+        if isinstance(cause, ssl.SSLError):
+            return explain(cause)
+        if isinstance(cause, OSError) and cause.errno:
+            # Those of name resolution are negative, and have a text of their own.
+            return os.strerror(cause.errno) if cause.errno > 0 else cause.strerror or str(cause)
+    return next((str(cause) for cause in causes if str(cause)), type(error).__name__)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import structlog
 
 from trioder.access.tls import MinVersion, ServerTls
 from trioder.api.http.access_log import AccessLogScope
-from trioder.api.http.hosts import AllowedHosts
+from trioder.api.http.hosts import AllowedHosts, parse_host
 from trioder.process.addresses import Address, AddressType, Endpoint, EndpointType
 
 log = structlog.stdlib.get_logger("trioder.console")
@@ -56,6 +56,15 @@ def _checked_hosts(_context: click.Context, _parameter: click.Parameter, text: s
         raise click.BadParameter(str(error)) from None
 
 
+def _checked_host(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    try:
+        if text:
+            parse_host(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return text
+
+
 _OPTIONS = [
     _option(
         "--http-addr",
@@ -96,6 +105,7 @@ _OPTIONS = [
         "--headend-http-host",
         envvar="HEADEND_HTTP_HOST",
         default="",
+        callback=_checked_host,
         show_default=False,
         help="The headend's name in its certificate and in the Host header, where --headend-http is another.",
     ),

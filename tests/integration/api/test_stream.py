@@ -25,7 +25,7 @@ from tests.unit.api.rest import Rest, make_fleet, uuid_of
 from trioder.access.table import AccessTable
 from trioder.access.tls import ServerTls
 from trioder.access.tls_stream import TlsStream
-from trioder.api import create_app, serve_rest
+from trioder.api import AllowedHosts, create_app, serve_rest
 from trioder.api.context import Headend
 from trioder.api.stream import feed as feed_module
 from trioder.domain.fleet import Fleet
@@ -92,6 +92,7 @@ async def open_served(
     port: int = 0,
     tls: ServerTls | None = None,
     access: AccessTable | None = None,
+    hosts: AllowedHosts | None = None,
 ) -> AsyncIterator[Served]:
     listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
     with trio.fail_after(60):
@@ -114,7 +115,9 @@ async def open_served(
             )
 
             async def serve(task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # serve_rest calls it
-                await serve_rest(app, listeners, shutdown=headend.closing, tls=tls, task_status=task_status)
+                await serve_rest(
+                    app, listeners, shutdown=headend.closing, hosts=hosts, tls=tls, task_status=task_status
+                )
                 served.ended.set()
 
             await nursery.start(serve)

@@ -93,13 +93,14 @@ async def open_console(
     tls: ServerTls | None = None,
     context: ssl.SSLContext | None = None,
     headend_context: ssl.SSLContext | None = None,
+    headend_host: str = "",
     **options: Any,
 ) -> AsyncIterator[Console]:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     endpoint = Endpoint("127.0.0.1", headend_port, tls=headend_context is not None)
     shutdown, ended = trio.Event(), trio.Event()
     with trio.fail_after(20):
-        async with open_headend_client(endpoint, context=headend_context) as client:
+        async with open_headend_client(endpoint, host=headend_host, context=headend_context) as client:
             app = ConsoleApp(client, files=None if files is None else StaticFiles(files))
             serve = partial(serve_rest, app, listeners, shutdown=shutdown, edge=EDGE, tls=tls, **options)
 

@@ -2,6 +2,7 @@
 
 import trio
 from structlog.testing import capture_logs
+from trio.testing import wait_all_tasks_blocked
 
 from tests.integration.api.test_stream import Stream, open_served
 from tests.integration.console.rig import (
@@ -123,6 +124,24 @@ async def test_a_console_that_stops_ends_feeds_in_order_and_begins_none() -> Non
             with trio.fail_after(1):
                 await console.ended.wait()
         await until(lambda: len(served.headend.feed) == 0)
+
+
+async def test_a_console_that_stops_does_not_wait_for_a_silent_feed() -> None:
+    async def fall_silent(stream: trio.SocketStream, _request: bytes) -> None:
+        await stream.send_all(EVENTS + b"9\r\ndata: 0\n\n\r\n")
+        await stream.receive_some()
+
+    async with (
+        open_scripted(fall_silent) as headend,
+        open_console(headend.port) as console,
+        await open_feed(console) as feed,
+    ):
+        await feed.until(b"data: 0")
+        await wait_all_tasks_blocked(0.02)
+        console.app.end_feeds()
+        with trio.fail_after(1):
+            await feed.until(b"\r\n0\r\n\r\n")
+            await until(lambda: headend.connections == 0)
 
 
 async def test_an_error_of_the_feed_is_no_feed() -> None:

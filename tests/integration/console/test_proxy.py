@@ -141,7 +141,10 @@ async def test_a_headend_that_is_away_is_a_502_at_once() -> None:
             with trio.fail_after(1):
                 response = await console.ask("GET", path)
             assert (response.status, response.json["error"]) == (502, "unavailable")
-            assert f"the headend at http://127.0.0.1:{port} does not respond" in response.json["message"]
+            assert (
+                f"the headend at http://127.0.0.1:{port} does not respond: Connection refused"
+                in response.json["message"]
+            )
 
 
 async def test_a_headend_that_is_away_is_logged_once_and_its_return_too() -> None:

@@ -16,6 +16,7 @@ from tests.unit.access.certificates import Authority
 from tests.unit.access.documents import document_of, token_entry
 from trioder.access.table import AccessTable, token_sha256
 from trioder.access.tls import ServerTls
+from trioder.api import AllowedHosts
 
 OPERATOR, EXPIRED, WRONG = "trd_operator-secret", "trd_expired-secret", "trd_wrong-secret"
 WHOAMI = {"open": False, "name": "console", "kind": "token", "role": "operator", "tenant": "default"}
@@ -182,3 +183,19 @@ async def test_the_session_is_not_kept_by_the_browser_s_cache() -> None:
     async with open_both() as (_, console):
         assert (await console.log_in(OPERATOR)).headers["cache-control"] == "no-store"
         assert (await console.ask("GET", "/session")).headers["cache-control"] == "no-store"
+
+
+async def test_a_headend_under_another_name_is_asked_by_that_name(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = ServerTls(*authority.issue("fleet.example"), alpn=["http/1.1"])
+    context = ssl.create_default_context(cafile=str(authority.file))
+    hosts = AllowedHosts(["fleet.example"])
+    async with open_served(tls=tls, hosts=hosts) as served:
+        async with open_console(
+            served.port, headend_context=context, headend_host="fleet.example"
+        ) as console:
+            assert (await console.ask("GET", "/session")).status == 200
+        async with open_console(served.port, headend_context=context) as console:
+            response = await console.ask("GET", "/session")
+            assert response.status == 502
+            assert "the server's certificate is for other addresses" in response.json["message"]

@@ -175,7 +175,7 @@ export function openChart(container, options) {
     });
     paintMarks(view.marks.getContext("2d"), picture, { cursor, dots, selection }, color);
     const live = base.windowMs > 0 && !zoom;
-    const values = shown?.values ?? (live ? newestValues(series, now()) : series.map(() => NaN));
+    const values = shown?.values ?? (live ? newestValues(series, now()) : null);
     view.readout.show(cursor === null ? describePeriod(start, end, live) : formatTime(cursor, end - start), values);
     view.showZoomed(zoom !== null);
     view.surface.setAttribute("aria-valuemin", String(Math.round(start)));

@@ -5,7 +5,7 @@ import { columnWidths, createHeader, isSortable } from "./table/header.js";
 import { openKeyboard } from "./table/keyboard.js";
 import { createOrder } from "./table/order.js";
 import { openResort } from "./table/resort.js";
-import { createRowPool } from "./table/row-pool.js";
+import { CONTROLS, createRowPool } from "./table/row-pool.js";
 import { createState } from "./table/state.js";
 
 /** Rows beyond the edges, so that a scroll by the compositor does not show a blank. */
@@ -56,7 +56,7 @@ let tables = 0;
  */
 export function openTable(container, options) {
   const { signal, columns, rowKey, label, onOpen, href, maxVisibleRows, onSort, onScroll } = options;
-  const rowHeight = options.rowHeight ?? rowHeightOf(container);
+  const rowHeight = options.rowHeight ?? defaultRowHeight();
   tables += 1;
   const id = `table-${tables}`;
   const header = createHeader(columns, id);
@@ -67,7 +67,8 @@ export function openTable(container, options) {
   container.append(root);
 
   const order = createOrder(rowKey);
-  const pool = createRowPool(body, { columns, rowHeight, href, id, decorate });
+  const takeFocus = () => grid.focus({ preventScroll: true });
+  const pool = createRowPool(body, { columns, rowKey, rowHeight, href, id, decorate, takeFocus });
   const resort = openResort(grid, body, () => applyOrder(true), signal);
   let sort = { columnId: null, descending: false };
   let filtered = false;
@@ -82,11 +83,11 @@ export function openTable(container, options) {
   const headerHeight = () => header.element.offsetHeight;
   const bodyHeight = () => Math.max(0, scroller.clientHeight - headerHeight());
 
-  function render() {
+  function render(again = false) {
     const count = order.order.length;
     const first = Math.max(0, Math.floor(scroller.scrollTop / rowHeight) - OVERSCAN);
     const end = Math.min(count, Math.ceil((scroller.scrollTop + bodyHeight()) / rowHeight) + OVERSCAN);
-    pool.show(Math.min(first, end), end, rowAt);
+    pool.show(Math.min(first, end), end, rowAt, again);
     markActive();
   }
 
@@ -106,7 +107,7 @@ export function openTable(container, options) {
   }
 
   /** Filters and sorts; with `keepPlace` the row that has the focus stays where it is on the screen. */
-  function applyOrder(keepPlace) {
+  function applyOrder(keepPlace, again = false) {
     const before = activePosition();
     const y = before * rowHeight - scroller.scrollTop;
     const anchored = keepPlace && before >= 0 && document.activeElement === grid && y >= 0 && y < bodyHeight();
@@ -117,7 +118,7 @@ export function openTable(container, options) {
     const after = activePosition();
     if (anchored && after >= 0 && after !== before) scroller.scrollTop = after * rowHeight - y;
     showState();
-    render();
+    render(again);
   }
 
   function showState() {
@@ -225,8 +226,11 @@ export function openTable(container, options) {
           return;
         }
         activate(position, active.column);
-        const anchor = pool.slotAt(position)?.anchor;
-        if (onOpen && !event.ctrlKey && !event.metaKey) onOpen(rowAt(position));
+        const { anchor, cells } = pool.slotAt(position);
+        // A cell's own control comes first; the link of the row has the row's meaning.
+        const control = [...cells[active.column].querySelectorAll(CONTROLS)].find((each) => each !== anchor);
+        if (control) control.click();
+        else if (onOpen && !event.ctrlKey && !event.metaKey) onOpen(rowAt(position));
         else anchor?.dispatchEvent(clickLike(event));
       },
     },
@@ -250,7 +254,7 @@ export function openTable(container, options) {
     },
     { signal, passive: true },
   );
-  const resize = new ResizeObserver(render);
+  const resize = new ResizeObserver(() => render());
   resize.observe(scroller);
   signal.addEventListener("abort", () => {
     resize.disconnect();
@@ -262,9 +266,8 @@ export function openTable(container, options) {
   return {
     setRows(rows) {
       order.setRows(rows);
-      pool.invalidate();
       resort.done();
-      applyOrder(true);
+      applyOrder(true, true);
     },
     update(keys) {
       if (keys === undefined) {
@@ -340,8 +343,9 @@ function createView({ label, columns, header, state, rowHeight, maxVisibleRows }
   return { root, scroller, grid, body };
 }
 
-function rowHeightOf(container) {
-  const height = Number.parseFloat(getComputedStyle(container).getPropertyValue("--row-height"));
+/** `--row-height` of the document: the container may not be in it yet. */
+function defaultRowHeight() {
+  const height = Number.parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row-height"));
   return Number.isFinite(height) && height > 0 ? height : 28;
 }
 

@@ -54,24 +54,25 @@ export function niceScale(min, max, count) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const factor = [1, 2, 2.5, 5, 10].find((f) => f * power >= rough * 0.999);
   const step = factor * power;
-  const first = Math.floor(min / step + 1e-6);
-  const last = Math.ceil(max / step - 1e-6);
+  // The ends are at half steps: whole ones would leave up to half of the plot empty.
+  const from = Math.floor((2 * min) / step + 1e-6) / 2;
+  const to = Math.ceil((2 * max) / step - 1e-6) / 2;
   const ticks = [];
-  for (let n = first; n <= last; n += 1) ticks.push(n * step);
+  for (let n = Math.ceil(from); n <= to; n += 1) ticks.push(n * step);
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9) + (factor === 2.5 ? 1 : 0));
-  return { min: first * step, max: last * step, step, digits: Math.min(digits, 6), ticks };
+  return { min: from * step, max: to * step, step, digits: Math.min(digits, 6), ticks };
 }
 
 /**
  * Ticks of local time.
  * @param {number} start epoch milliseconds
  * @param {number} end epoch milliseconds
- * @param {number} count at most so many
+ * @param {number} width of the axis in CSS pixels
  * @returns {{time: number, label: string, major: boolean}[]} major ones name a day or a year
  */
-export function timeTicks(start, end, count) {
-  const rough = (end - start) / Math.max(1, count);
-  const [, unit, n] = TIME_STEPS.find(([ms]) => ms >= rough) ?? TIME_STEPS[TIME_STEPS.length - 1];
+export function timeTicks(start, end, width) {
+  const room = ([ms, unit]) => (ms * width) / (end - start) >= (unit === "second" ? 84 : 62);
+  const [, unit, n] = TIME_STEPS.find(room) ?? TIME_STEPS[TIME_STEPS.length - 1];
   const ticks = [];
   for (let at = firstTick(start, unit, n); at.getTime() <= end; at = nextTick(at, unit, n)) {
     if (at.getTime() >= start) ticks.push({ time: at.getTime(), ...tickLabel(at, unit) });
@@ -165,6 +166,10 @@ export function formatTime(time, span) {
  * @returns {string}
  */
 export function zoneName(time) {
-  const parts = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts(new Date(time));
-  return parts.find((part) => part.type === "timeZoneName")?.value ?? "";
+  // Each English locale abbreviates the zones of its own region only.
+  const names = ["en-US", "en-GB", "en-AU"].map((locale) => {
+    const parts = new Intl.DateTimeFormat(locale, { timeZoneName: "short" }).formatToParts(new Date(time));
+    return parts.find((part) => part.type === "timeZoneName")?.value ?? "";
+  });
+  return names.find((name) => !/[+\-\u2212]/.test(name)) ?? names[0];
 }

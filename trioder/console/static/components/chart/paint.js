@@ -5,7 +5,6 @@ import { PointList, projectBand, projectLine } from "./project.js";
 
 const TOP = 20;
 const BOTTOM = 24;
-const FONT_PX = 11;
 /** Buffers shared by all charts: drawing is synchronous. */
 const [LINE, LOWER, UPPER] = [new PointList(), new PointList(), new PointList()];
 
@@ -34,7 +33,7 @@ export function fitScale(extent, { min, max, includeZero = true }, height, previ
   if (includeZero) [low, high] = [Math.min(low, 0), Math.max(high, 0)];
   if (min !== undefined) low = min;
   if (max !== undefined) high = max;
-  const scale = niceScale(low, high, Math.max(2, Math.floor(height / 44)));
+  const scale = niceScale(low, high, Math.max(2, Math.floor(height / 30)));
   const fits = previous && previous.min <= low && previous.max >= high;
   return fits && scale.max - scale.min > 0.6 * (previous.max - previous.min) ? previous : scale;
 }
@@ -113,7 +112,7 @@ function paintTimeAxis(context, picture, plot, color) {
   let free = context.measureText(zone).width + 10;
   context.textAlign = "center";
   const perMs = (plot.right - plot.left) / (end - start);
-  for (const { time, label, major } of timeTicks(start, end, Math.max(2, (plot.right - plot.left) / 84))) {
+  for (const { time, label, major } of timeTicks(start, end, plot.right - plot.left)) {
     const x = sharp(plot.left + (time - start) * perMs, pixelRatio);
     context.strokeStyle = color(major ? "--line-strong" : "--line");
     line(context, x, major ? plot.top : plot.bottom, x, plot.bottom + 4);
@@ -290,5 +289,6 @@ function line(context, x1, y1, x2, y2) {
 }
 
 function setFont(context) {
-  context.font = `${FONT_PX}px ${getComputedStyle(context.canvas).fontFamily}`;
+  const { fontSize, fontFamily } = getComputedStyle(context.canvas);
+  context.font = `${fontSize} ${fontFamily}`;
 }

@@ -4,7 +4,7 @@ import { formatNumber, formatTime } from "./axis.js";
 
 /**
  * @param {{spec: object}[]} series
- * @returns {{element: HTMLElement, show(time: string, values: number[]): void}}
+ * @returns {{element: HTMLElement, show(time: string, values: number[]|null): void}} null: nothing is asked for
  */
 export function createReadout(series) {
   const element = document.createElement("div");
@@ -33,7 +33,7 @@ export function createReadout(series) {
     element,
     show(timeText, values) {
       setText(time, timeText);
-      cells.forEach((cell, n) => setText(cell, formatNumber(values[n], series[n].spec.digits ?? 1)));
+      cells.forEach((cell, n) => setText(cell, values ? formatNumber(values[n], series[n].spec.digits ?? 1) : ""));
     },
   };
 }

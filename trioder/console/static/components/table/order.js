@@ -51,10 +51,14 @@ export function createOrder(rowKey) {
     setRows(newRows) {
       rows = newRows;
       indexes = new Map();
-      rows.forEach((row, index) => indexes.set(rowKey(row), index));
-      if (indexes.size !== rows.length) {
-        throw new RangeError(`${rows.length} rows have ${indexes.size} different keys: keys must be unique`);
-      }
+      rows.forEach((row, index) => {
+        const key = rowKey(row);
+        const other = indexes.get(key);
+        if (other !== undefined) {
+          throw new RangeError(`rows ${other} and ${index} have the same key, ${key}: keys must be unique`);
+        }
+        indexes.set(key, index);
+      });
       positions = new Int32Array(rows.length);
       order = [];
       [texts, textKeys] = [[], []];

@@ -1,5 +1,8 @@
 // The row elements of a virtual table: as many as are visible, each bound to another row as the table scrolls.
 
+/** What Enter presses in a cell. */
+export const CONTROLS = "a[href], button:not(:disabled), input:not(:disabled)";
+
 /**
  * @typedef {{element: HTMLElement, cells: HTMLElement[], texts: (string|null)[], anchor: HTMLAnchorElement|null,
  *   position: number, row: unknown}} Slot
@@ -8,13 +11,15 @@
 /**
  * @template Row
  * @param {HTMLElement} body
- * @param {{columns: object[], rowHeight: number, href?: (row: Row) => string|null, id: string,
- *   decorate(slot: Slot): void}} options `decorate` is called when a slot has another row
+ * @param {{columns: object[], rowKey: (row: Row) => unknown, rowHeight: number, href?: (row: Row) => string|null,
+ *   id: string, decorate(slot: Slot): void, takeFocus(): void}} options `decorate` is called when a slot has another
+ *   row; `takeFocus` when the control that has the focus goes with its row
  * @returns {{slots(): Iterable<Slot>, slotAt(position: number): Slot|undefined,
- *   show(first: number, end: number, rowAt: (position: number) => Row): void, refresh(slot: Slot): void,
- *   invalidate(): void}}
+ *   show(first: number, end: number, rowAt: (position: number) => Row, again?: boolean): void,
+ *   refresh(slot: Slot): void}} `again`: also rows that are the same objects may have changed
  */
-export function createRowPool(body, { columns, rowHeight, href, id, decorate }) {
+export function createRowPool(body, options) {
+  const { columns, rowKey, rowHeight, href, id, decorate, takeFocus } = options;
   /** @type {Map<number, Slot>} */
   const byPosition = new Map();
   /** Slots that fewer rows need no longer: outside of the document, for the next time. */
@@ -49,7 +54,15 @@ export function createRowPool(body, { columns, rowHeight, href, id, decorate }) 
     columns.forEach((column, n) => {
       const target = n === 0 && slot.anchor ? slot.anchor : slot.cells[n];
       if (column.render) {
+        const focused = document.activeElement;
+        const within = focused !== target && target.contains(focused);
         column.render(slot.row, target);
+        // A control that was made anew is still the one that the user is at.
+        if (within && !target.contains(document.activeElement)) {
+          const control = target.querySelector(CONTROLS);
+          if (control) control.focus({ preventScroll: true });
+          else takeFocus();
+        }
         return;
       }
       const text = column.text(slot.row);
@@ -71,10 +84,7 @@ export function createRowPool(body, { columns, rowHeight, href, id, decorate }) 
     slots: () => byPosition.values(),
     slotAt: (position) => byPosition.get(position),
     refresh,
-    invalidate() {
-      for (const slot of byPosition.values()) slot.row = null;
-    },
-    show(first, end, rowAt) {
+    show(first, end, rowAt, again = false) {
       const free = [];
       for (const [position, slot] of byPosition) {
         if (position >= first && position < end) continue;
@@ -84,7 +94,7 @@ export function createRowPool(body, { columns, rowHeight, href, id, decorate }) 
       for (let position = first; position < end; position += 1) {
         const row = rowAt(position);
         let slot = byPosition.get(position);
-        if (slot && slot.row === row) continue;
+        if (slot && slot.row === row && !again) continue;
         if (!slot) {
           slot = free.pop() ?? spare.pop() ?? createSlot();
           byPosition.set(position, slot);
@@ -94,11 +104,15 @@ export function createRowPool(body, { columns, rowHeight, href, id, decorate }) 
           slot.element.setAttribute("aria-rowindex", String(position + 2));
           if (!slot.element.isConnected) body.append(slot.element);
         }
+        const focused = slot.element.contains(document.activeElement);
+        // Enter must not press the button of the row that came into this element.
+        if (focused && (slot.row === null || rowKey(slot.row) !== rowKey(row))) takeFocus();
         slot.row = row;
         refresh(slot);
         decorate(slot);
       }
       for (const slot of free) {
+        if (slot.element.contains(document.activeElement)) takeFocus();
         slot.element.remove();
         slot.position = -1;
         slot.row = null;

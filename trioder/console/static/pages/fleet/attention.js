@@ -6,6 +6,7 @@ import { empty } from "../../components/states.js";
 import { h, nameOf, replace, throttle } from "../../core/dom.js";
 import { fleet, QUALITY_ORDER, SEVERITIES } from "../../core/fleet-state.js";
 import { count, dateTime, duration, plural, words } from "../../core/format.js";
+import { alarmSourceText } from "../sources.js";
 
 const MOST_ALARMS = 6;
 const MOST_SITES = 8;
@@ -69,10 +70,11 @@ function oldest(site) {
 }
 
 function alarmItem(alarm) {
-  const source = alarm.site_id ? fleet.siteName(alarm.site_id) : alarm.agent_id ?? "headend";
+  const source = alarmSourceText(alarm);
   return h("li", null,
     h("a", { class: "attention-item", href: `/alarms/${alarm.alarm_id}`, title: alarm.reason.slice(0, 500) },
       h("span", { class: "attention-sign" }, severityBadge(alarm.severity)),
-      h("span", { class: "attention-name" }, h("span", { class: "name" }, `${words(alarm.kind)} · `, h("bdi", null, source.slice(0, 200)))),
-      h("span", { class: "attention-when muted" }, alarm.acknowledged_at ? "✓ " : "", dateTime(alarm.raised_at))));
+      h("span", { class: "attention-name" }, nameOf(source)),
+      h("span", { class: "attention-when muted" }, dateTime(alarm.raised_at)),
+      h("span", { class: "attention-detail" }, words(alarm.kind), alarm.acknowledged_at ? " · acknowledged" : "")));
 }
