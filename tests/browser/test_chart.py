@@ -111,9 +111,9 @@ async def test_the_readout_has_no_value_in_a_gap(chromium: Chromium, origin: str
                 ".chart-surface", "function () { const r = this.getBoundingClientRect(); return [r.x, r.y]; }"
             )
             await page.move_mouse(box[0] + 100, box[1] + 100)
-            await page.wait_for("document.querySelector('.chart-value').textContent === '10.0'")
+            await page.wait_for("document.querySelector('.chart-value').textContent === '10.0 MW'")
             await page.move_mouse(box[0] + 400, box[1] + 100)
-            await page.wait_for("document.querySelector('.chart-value').textContent === '\u2013'")
+            await page.wait_for("document.querySelector('.chart-value').textContent === '\u2013 MW'")
 
 
 async def test_charts_of_one_group_share_crosshair_and_zoom(chromium: Chromium, origin: str) -> None:
@@ -193,9 +193,9 @@ async def test_an_old_newest_value_is_not_shown_as_the_present_one(chromium: Chr
         chart.append("power", END, 12.5);"""
     with trio.fail_after(60):
         async with open_component(chromium, origin, script) as page:
-            await page.wait_for("document.querySelector('.chart-value').textContent === '12.5'")
+            await page.wait_for("document.querySelector('.chart-value').textContent === '12.5 MW'")
             await page.evaluate("at = END + 6000")
-            await page.wait_for("document.querySelector('.chart-value').textContent === '\u2013'")
+            await page.wait_for("document.querySelector('.chart-value').textContent === '\u2013 MW'")
 
 
 async def test_values_are_there_as_a_table(chromium: Chromium, origin: str) -> None:

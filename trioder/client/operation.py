@@ -151,7 +151,7 @@ def operation(
     route: str,
     read: Callable[[bytes], T],
     *,
-    ids: Mapping[str, str] | None = None,
+    ids: Mapping[str, str | None] | None = None,
     query: Mapping[str, Value] | None = None,
     body: msgspec.Struct | None = None,
     accept: str = "application/json",
@@ -172,6 +172,9 @@ def operation(
         headers: further ones.
         key: the Idempotency-Key.
         statuses: of success.
+
+    Raises:
+        ValueError: an id is None.
     """
     sent = {"Accept": accept, **(headers or {})}
     if key is not None:
@@ -184,7 +187,7 @@ def operation(
     return Operation(
         method=method,
         route=route,
-        path=route.format_map({name: quote(value, safe="") for name, value in (ids or {}).items()}),
+        path=route.format_map({name: _segment(name, value) for name, value in (ids or {}).items()}),
         query=tuple(_parameters(query or {})),
         content=content,
         headers=sent,
@@ -228,6 +231,12 @@ def _parameters(query: Mapping[str, Value]) -> Iterable[tuple[str, str]]:
                 yield name, str(value)
             case _:
                 yield from ((name, each) for each in value)
+
+
+def _segment(name: str, value: str | None) -> str:
+    if value is None:
+        raise ValueError(f"{name} is None, as in the response to a dry run; it must be an id")
+    return quote(value, safe="")
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
