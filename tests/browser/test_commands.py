@@ -17,11 +17,6 @@ from trioder.domain.fleet import Site
 
 LIVE = "document.documentElement.dataset.link === 'live'"
 HEADER = "document.querySelector('.page-header')?.innerText"
-# Rows of a table on the page as texts of its cells, by the accessible name of the table.
-ROWS = """
-[...document.querySelectorAll("[role=grid][aria-label='{label}'] [role=row]:has([role=gridcell])")]
-    .map((row) => [...row.querySelectorAll("[role=gridcell]")].map((cell) => cell.innerText))
-"""
 
 
 def largest_site(console: Console, *, place: int = 0) -> Site:
@@ -49,6 +44,22 @@ async def dispatch(page: Page, site: Site, mw: str) -> str:
     return str(await page.evaluate("location.pathname.split('/').pop()"))
 
 
+async def rows_of(page: Page, label: str) -> list[dict[str, str]]:
+    """Return the rows in sight of the table with this accessible name, each by the names of its columns."""
+    return list(
+        await page.call(
+            Locator(role="grid", name=label),
+            """function () {
+                const texts = (row, role) => [...row.querySelectorAll(`[role=${role}]`)]
+                    .map((cell) => cell.innerText.split("\\n")[0].trim());
+                const names = texts(this, "columnheader");
+                return [...this.querySelectorAll("[role=row]:has([role=gridcell])")].map((row) =>
+                    Object.fromEntries(texts(row, "gridcell").map((text, n) => [names[n], text])));
+            }""",
+        )
+    )
+
+
 def posted(page: Page, path: str) -> list[dict[str, Any]]:
     requests = [request for request in page.observer.requested(path) if request.method == "POST"]
     return [json.loads(request.body) for request in requests]
@@ -69,26 +80,27 @@ async def test_a_dispatch_is_what_its_preview_was_and_is_followed_until_it_track
             await choose_site(page, site)
             await page.fill(field("Power in MW"), "-3.5")
             await page.click(button("5 min"))
+            await page.find("button[type=submit]:enabled")
+            previewed = await rows_of(page, "Share of each battery")
             await page.click(button("Dispatch …"))
-            previewed = await page.evaluate(ROWS.format(label="Share of each battery"))
             await page.click(button("Dispatch now"))
             await page.wait_for("location.pathname.startsWith('/dispatch/')")
             await page.wait_for(f"/tracking/i.test({HEADER})")
             dispatch_id = await page.evaluate("location.pathname.split('/').pop()")
             record = await api.get(f"/dispatch/{dispatch_id}")
             await page.wait_for_text("acknowledged")
-            shown = await page.evaluate(ROWS.format(label="Batteries of this dispatch"))
+            shown = await rows_of(page, "Batteries of this dispatch")
     *_, preview, command = posted(page, "/api/dispatch")
     assert preview == {"site_id": site.id, "mw": -3.5, "duration_s": 300, "dry_run": True}
     assert command == preview | {"dry_run": False}
     names = {asset.id: asset.name for asset in console.fleet.assets}
     commanded = {names[row["asset_id"]]: row["mw"] for row in record["allocations"]}
     assert len(commanded) > 2
-    shares = {row[0]: float(row[2].replace("\N{MINUS SIGN}", "-")) for row in previewed}
+    shares = {row["Battery"]: float(row["Share"].replace("\N{MINUS SIGN}", "-")) for row in previewed}
     # Three digits are shown.
     assert shares.keys() == commanded.keys()
     assert all(abs(shares[name] - mw) <= 0.005 * abs(mw) for name, mw in commanded.items())
-    assert {row[0] for row in shown} == commanded.keys()
+    assert {row["Battery"] for row in shown} == commanded.keys()
     assert sum(commanded.values()) == record["mw"] == -3.5
 
 
@@ -158,7 +170,7 @@ async def test_an_alarm_is_acknowledged_with_a_comment(chromium: Chromium, conso
             async with open_page(chromium, console.origin, "/alarms") as page:
                 await page.wait_for_text(asset.name)
                 await page.goto(f"/alarms/{alarm['alarm_id']}")
-                await page.fill(field("Comment"), "on site at 15:00")
+                await page.fill(field("Comment (optional)"), "on site at 15:00")
                 await page.click(button("Acknowledge"))
                 await page.wait_for("document.body.innerText.includes('on site at 15:00')")
                 await page.goto("/alarms")
