@@ -63,7 +63,7 @@ export function openShell({ signal }) {
       clock(signal),
       themeButton(signal),
       user),
-    h("div", { class: "banners" }, lostBanner(signal), stopBanner({ signal })),
+    banners(signal),
     h("div", { class: "columns" }, h("div", { id: "navigation", class: "nav-column" }, navigation), view));
   return {
     element,
@@ -149,6 +149,15 @@ function lostBanner(signal) {
   };
   fleet.on("link", show, signal);
   every(1000, show, signal);
+  return element;
+}
+
+/** The banners, whose height the navigation leaves free at the top. */
+function banners(signal) {
+  const element = h("div", { class: "banners" }, lostBanner(signal), stopBanner({ signal }));
+  const resized = new ResizeObserver(() => document.documentElement.style.setProperty("--banners", `${element.offsetHeight}px`));
+  resized.observe(element);
+  signal.addEventListener("abort", () => resized.disconnect());
   return element;
 }
 

@@ -35,7 +35,7 @@ export function openDispatchTable(container, { signal, dispatchId, ofOneSite, ma
       ...(ofOneSite ? [] : [siteColumn()]),
       { id: "state", label: "State", width: 130, value: (row) => STATE_RANK.get(row.state) ?? null, render: renderState },
       shareColumn("Setpoint"),
-      { id: "power", label: "Power now", unit: "MW", align: "end", width: 124, value: (row) => liveOf(row, dispatchId)?.current_mw ?? null,
+      { id: "power", label: "Power", unit: "MW", align: "end", width: 110, value: (row) => liveOf(row, dispatchId)?.current_mw ?? null,
         render: (row, cell) => renderPower(liveOf(row, dispatchId), row, cell) },
       { id: "mean", label: "Mean", unit: "MW", align: "end", width: 90, value: (row) => row.mean_mw ?? null, text: (row) => power(row.mean_mw, row.mw) },
       whyColumn(),

@@ -11,7 +11,7 @@ import { count, mw, percent, plural } from "../core/format.js";
  */
 export function splitBar({ mw: asked, allocated_mw: allocated, shortfall_mw: shortfall }) {
   const share = asked === 0 ? 1 : Math.max(0, Math.min(1, allocated / asked));
-  const text = shortfall === 0 ? `${mw(allocated, asked)} allocated: all that is asked` : `${mw(allocated, asked)} of ${mw(asked)} allocated (${percent(100 * share, 0)})`;
+  const text = shortfall === 0 ? `${mw(allocated, asked)} allocated: all that is asked` : `${mw(allocated, asked)} of ${mw(asked)} allocated (${percent(Math.floor(1000 * share) / 10)})`;
   return h("div", { class: ["split-bar", shortfall !== 0 && "split-bar-short"] },
     h("div", { class: "split-track", "aria-hidden": "true" }, h("div", { class: "split-fill", style: { width: `${100 * share}%` } })),
     h("span", { class: "number" }, text));

@@ -30,7 +30,7 @@ export function stopBanner({ signal }) {
 
   const show = () => {
     const stops = stopsInForce(listed);
-    const key = JSON.stringify([stops, session.may("operator")]);
+    const key = JSON.stringify([stops, stops.map(({ target }) => fleet.targetOf(target).text), session.may("operator")]);
     if (key === shown) return;
     shown = key;
     element.hidden = stops.length === 0;
@@ -55,12 +55,14 @@ export function stopBanner({ signal }) {
     show();
     if (!listed.has(dispatch.dispatch_id) || !fleet.stops().includes(dispatch)) load();
   }, signal);
+  fleet.on("assets", show, signal);
   fleet.on("snapshot", () => {
     listed = new Map();
     show();
     if (fleet.complete) load();
   }, signal);
   fleet.on("fleet", (sums) => {
+    show();
     if ((sums.stopped_assets ?? null) === stoppedAssets) return;
     stoppedAssets = sums.stopped_assets ?? null;
     load();

@@ -98,14 +98,19 @@ function openDispatch(view, { query, signal, setQuery, loaded }) {
   });
   batteries.filter(query.get("state"));
 
+  let shown = "";
   let shownActions = null;
   function show() {
     const dispatch = current();
+    figures.show();
+    progress.show(dispatch, allocations.complete ? allocations.rows : null);
+    // What has not changed keeps its focus and its selection.
+    const key = JSON.stringify([dispatch, session.may("operator"), fleet.assetsStatus]);
+    if (key === shown) return;
+    shown = key;
     replace(state, stateBadge(dispatch.state));
     state.title = stateMeaning(dispatch.state);
     replace(notes, differenceNote(id), stop ? null : shortfallNote(dispatch));
-    figures.show();
-    progress.show(dispatch, allocations.complete ? allocations.rows : null);
     replace(split, splitBar(dispatch));
     replace(details, factsOf(dispatch));
     replace(resplits, reallocations(dispatch));
@@ -139,7 +144,7 @@ function openDispatch(view, { query, signal, setQuery, loaded }) {
     if (!fleet.complete) return;
     void reload();
   }, signal);
-  fleet.on("assets", changed, signal);
+  fleet.on(["assets", "fleet"], changed, signal);
 
   /** After the feed was away: what has happened meanwhile, also to a dispatch that has ended. */
   async function reload() {

@@ -4,6 +4,7 @@ import { pageHeader } from "../components/page.js";
 import { ApiError, get } from "../core/api.js";
 import { bodyOfDispatch, draftOfBody, draftOfQuery } from "../core/dispatch-body.js";
 import { h, replace } from "../core/dom.js";
+import { fleet } from "../core/fleet-state.js";
 import { zoneName } from "../core/format.js";
 import { session } from "../core/session.js";
 import { failure, loading } from "../components/states.js";
@@ -16,7 +17,15 @@ export const page = {
     const command = h("div", { class: "dispatch-command" });
     const last = h("div");
     view.append(pageHeader({ title: "Dispatch", detail: `+ discharges to the grid, − charges. Times are local (${zoneName()}).` }), command, last);
-    if (session.may("operator")) void showForm(command, { query, signal, setQuery });
+    let shown = false;
+    // The role is known later when the headend was away.
+    const showFormOnce = () => {
+      if (shown || !session.may("operator")) return;
+      shown = true;
+      void showForm(command, { query, signal, setQuery });
+    };
+    showFormOnce();
+    fleet.on("fleet", showFormOnce, signal);
     openLastDispatches(last, { query, signal, setQuery });
   },
 };
