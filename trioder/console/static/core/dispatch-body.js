@@ -3,6 +3,8 @@
  * then sent: nothing else is between the two.
  */
 
+import { count, plural } from "./format.js";
+
 /**
  * @typedef {object} Draft  what the form holds
  * @property {"fleet" | "site" | "asset" | "assets"} kind
@@ -166,14 +168,14 @@ export function differenceOf(preview, dispatch) {
   if (differs(preview.allocated_mw, dispatch.allocated_mw)) {
     changes.push(`${shown(dispatch.allocated_mw)} MW are allocated, not ${shown(preview.allocated_mw)} MW`);
   }
-  if (preview.members !== dispatch.members) changes.push(`${dispatch.members} batteries take part, not ${preview.members}`);
+  if (preview.members !== dispatch.members) changes.push(`${plural(dispatch.members, "battery", "batteries")} instead of ${count(preview.members)}`);
   const material = changes.length > 0;
   if (!material && preview.allocations && dispatch.allocations) {
     const before = new Map(preview.allocations.map((row) => [row.asset_id, row.mw]));
     const moved = dispatch.allocations.filter(({ asset_id: id, mw }) => differs(before.get(id) ?? 0, mw ?? 0));
     if (moved.length > 0) {
       const most = Math.max(...moved.map(({ asset_id: id, mw }) => Math.abs((before.get(id) ?? 0) - (mw ?? 0))));
-      changes.push(`the shares of ${moved.length} batteries have moved by up to ${shown(most)} MW, with their state of charge`);
+      changes.push(`${plural(moved.length, "share")} moved by up to ${shown(most)} MW, with the state of charge`);
     }
   }
   return changes.length ? { text: changes.join("; "), material } : null;
