@@ -10,9 +10,12 @@ _OVERFLOW = """
     const clips = (element) => element !== document.body && getComputedStyle(element).overflowX !== "visible";
     const isClipped = (element) =>
         element !== null && (clips(element) || isClipped(element.parentElement));
-    const beyond = (element) => element.getBoundingClientRect().right - root.clientWidth;
+    const beyond = (element) => {
+        const box = element.getBoundingClientRect();
+        return Math.max(box.right, box.left + element.scrollWidth) - root.clientWidth;
+    };
     const found = [...document.body.querySelectorAll("*")]
-        .filter((element) => beyond(element) > 0 && !isClipped(element.parentElement));
+        .filter((element) => beyond(element) > 0 && !clips(element) && !isClipped(element.parentElement));
     return ["the page", ...found.map((element) => `${name(element)} by ${beyond(element)} px`)];
 })()
 """
