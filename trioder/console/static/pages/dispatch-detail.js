@@ -85,7 +85,7 @@ function openDispatch(view, { query, signal, setQuery, loaded }) {
   const details = h("div");
   const resplits = h("div");
   const stop = loaded.priority === "emergency";
-  const batteryPanel = panel({ title: "Batteries", class: "panel-flush" });
+  const batteryPanel = panel({ title: "Batteries", class: "panel-flush", live: true });
   view.append(header, notes, h("div", { class: "panels" },
     h("div", { class: "span-8 dispatch-main" },
       panel({ title: "Power" }, figures.element, stop ? null : split),
@@ -102,17 +102,18 @@ function openDispatch(view, { query, signal, setQuery, loaded }) {
   let shownActions = null;
   function show() {
     const dispatch = current();
-    figures.show();
+    figures.show(allocations.complete ? allocations.rows : null);
     progress.show(dispatch, allocations.complete ? allocations.rows : null);
+    curl.disabled = loaded.target.kind === "assets" && !allocations.complete;
     // What has not changed keeps its focus and its selection.
-    const key = JSON.stringify([dispatch, session.may("operator"), fleet.assetsStatus]);
+    const key = JSON.stringify([dispatch, session.may("operator"), fleet.assetsStatus, reasonOf(dispatch, allocations.rows)]);
     if (key === shown) return;
     shown = key;
     replace(state, stateBadge(dispatch.state));
     state.title = stateMeaning(dispatch.state);
     replace(notes, differenceNote(id), stop ? null : shortfallNote(dispatch));
     replace(split, splitBar(dispatch));
-    replace(details, factsOf(dispatch));
+    replace(details, factsOf(dispatch, reasonOf(dispatch, allocations.rows)));
     replace(resplits, reallocations(dispatch));
     const wanted = `${isOpen(dispatch)} ${session.may("operator")}`;
     if (wanted === shownActions) return;
@@ -157,6 +158,13 @@ function openDispatch(view, { query, signal, setQuery, loaded }) {
       if (!(error instanceof ApiError) && error.name !== "AbortError") throw error;
     }
   }
+}
+
+/** Why the dispatch is in its state: of a group, what all of its batteries that are in it have in common. */
+function reasonOf(dispatch, rows) {
+  if (dispatch.reason) return dispatch.reason;
+  const reasons = new Set(rows.filter((row) => row.state === dispatch.state).map((row) => row.reason));
+  return reasons.size === 1 ? [...reasons][0] : null;
 }
 
 function curlRequest(dispatch, rows) {

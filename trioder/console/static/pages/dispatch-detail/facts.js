@@ -1,16 +1,18 @@
 /** What was requested, by whom, on which terms. */
 
+import { reasonNode } from "../../components/dispatch-reason.js";
 import { facts } from "../../components/page.js";
 import { priorityText, STRATEGIES } from "../../core/dispatch-texts.js";
 import { h, nameOf } from "../../core/dom.js";
 import { dateTime, duration, mw, plural, wholeTime, zoneName } from "../../core/format.js";
 
-/** @param {object} dispatch  as `GET /dispatch/{id}` */
-export function factsOf(dispatch) {
+/** @param {object} dispatch  as `GET /dispatch/{id}` @param {string | null} reason  of its state */
+export function factsOf(dispatch, reason) {
   const group = dispatch.target.kind !== "asset";
   const stop = dispatch.priority === "emergency";
   const at = (value) => h("span", { class: "number", title: wholeTime(value) }, `${dateTime(value)} ${zoneName(new Date(value))}`);
   return facts([
+    ["Reason", reason ? reasonNode(reason) : null],
     ["Requested by", nameOf(dispatch.requested_by)],
     ["Priority", priorityText(dispatch.priority)],
     ["Requested", at(dispatch.dispatched_at)],
