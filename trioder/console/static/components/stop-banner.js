@@ -95,7 +95,7 @@ function row(stop, signal) {
   const { text } = fleet.targetOf(stop.target);
   return h("div", { class: "stop-row" },
     h("span", { class: "stop-what" }, h("span", { "aria-hidden": "true" }, "■ "), "Emergency stop: ", h("a", { href: `/dispatch/${stop.id}` }, nameOf(text))),
-    h("span", { class: "stop-details" },
+    h("span", { class: "stop-details live" },
       stop.acknowledged < stop.assets
         ? h("strong", null, `acknowledged by ${count(stop.acknowledged)} of ${plural(stop.assets, "asset")}, `)
         : `${plural(stop.assets, "asset")} held at 0 MW, `,
