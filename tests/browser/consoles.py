@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 from tests.e2e.processes import ROOT, Api, open_api
 from tests.ports import free_port
@@ -142,7 +143,7 @@ def open_console(
     with_access: bool = False,
     launcher: Mapping[str, str] | None = None,
 ) -> Iterator[Console]:
-    """Start everything with its state in a folder, wait until all assets are connected; stop it at the end.
+    """Start everything with its state in a folder, wait until all assets have reported; stop it at the end.
 
     Args:
         folder: must have a short path: the database has a socket below it.
@@ -188,12 +189,27 @@ def open_console(
         console.origin = f"http://{console.server.logged('console ready')['http_addr']}"
         console.headend.logged("headend ready")
         console.launcher.logged("fleet connected")
+        _wait_for_values(console)
         yield console
     finally:
         for program in programs:
             program.terminate()
         for program in programs:
             program.end()
+
+
+def _wait_for_values(console: Console) -> None:
+    """Wait until every asset has reported a value that counts."""
+    headers = {"Authorization": f"Bearer {console.tokens['admin']}"} if console.tokens else {}
+    request = Request(f"http://{console.rest}/fleet", headers=headers)
+    deadline = time.monotonic() + _READY_WITHIN_S
+    while time.monotonic() < deadline:
+        with urlopen(request, timeout=_READY_WITHIN_S) as response:
+            sums = json.load(response)
+        if sums["live_assets"] == len(console.fleet.assets):
+            return
+        time.sleep(_POLL_S)
+    raise AssertionError(f"not every asset has reported: {sums}")
 
 
 def _make_tokens(folder: Path) -> dict[Role, str]:

@@ -52,6 +52,7 @@ async def test_a_required_text_has_to_be_typed(chromium: Chromium, origin: str) 
     confirm = "[...document.querySelectorAll('dialog button')].at(-1)"
     with trio.fail_after(60):
         async with open_component(chromium, origin, f"{STOP} ask({{requireText: 'Moss Landing'}})") as page:
+            assert await page.evaluate(f"{confirm}.disabled") is True
             await page.fill(field("Type Moss Landing to confirm"), "Moss")
             await page.press("Enter")
             assert await page.evaluate(f"{confirm}.disabled") is True

@@ -27,7 +27,9 @@ from trioder.api.routes.fleet import assets_blueprint, fleet_blueprint
 from trioder.api.routes.health import health_blueprint, health_steps
 from trioder.api.routes.history import history_blueprint
 from trioder.api.routes.metrics import Metrics
+from trioder.api.routes.power import power_blueprint
 from trioder.api.routes.schedules import schedules_blueprint
+from trioder.api.routes.site_history import site_history_blueprint
 from trioder.api.routes.site_limits import site_limits_blueprint
 from trioder.api.routes.stops import stops_blueprint
 from trioder.api.routes.stream import stream_blueprint
@@ -121,6 +123,8 @@ def create_app(
         events_blueprint(headend, indexes),
         assets_blueprint(headend, indexes, reads),
         fleet_blueprint(headend, indexes, access, reads),
+        power_blueprint(indexes, reads),
+        site_history_blueprint(headend, indexes),
         site_limits_blueprint(headend, indexes, access),
         access_blueprint(headend),
         health_blueprint(

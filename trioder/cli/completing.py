@@ -4,7 +4,7 @@ import os
 import shlex
 import threading
 from collections.abc import Callable, Iterable
-from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class
@@ -14,6 +14,9 @@ from trioder.cli.options import settings_of
 from trioder.cli.printable import printable
 from trioder.cli.settings import Settings
 
+if TYPE_CHECKING:
+    from trioder.client import HeadendClient
+
 # The shell waits for it.
 _WITHIN_S = 1.0
 _MAX_LENGTH = 80
@@ -21,10 +24,13 @@ _MAX_ITEMS = 200
 # Beginnings of ids are completed from here on: with less, all names are listed.
 _MIN_ID = 2
 
+# Id, name and a description.
+_Found = tuple[str, str, str]
+
 
 class _Name(click.types.StringParamType):
-    def read(self, settings: Settings) -> list[tuple[str, str, str]]:
-        """Return id, name and a description of each."""
+    def read(self, client: "HeadendClient") -> list[_Found]:
+        """Return all of them."""
         raise NotImplementedError
 
     def shell_complete(
@@ -39,34 +45,27 @@ class _Name(click.types.StringParamType):
         except ConfigurationError:
             # Of a shell that completes nobody sees an error.
             return []
-        found = _read_within(partial(self.read, settings))
-        return _items(found, incomplete)
+        return _items(_read_within(self.read, settings), incomplete)
 
 
 class AssetName(_Name):
-    """An asset: its id, the beginning of it, or its exact name."""
+    """An asset: its exact name, its id, or the beginning of it."""
 
     name = "asset"
 
-    def read(self, settings: Settings) -> list[tuple[str, str, str]]:
+    def read(self, client: "HeadendClient") -> list[_Found]:
         """Return id, name and site of each."""
-        from trioder.cli.connection import open_client_once  # noqa: PLC0415  # imports the client
-
-        with open_client_once(settings) as client:
-            return [(row.id, row.name, row.site_name) for row in client.assets()]
+        return [(row.id, row.name, row.site_name) for row in client.assets()]
 
 
 class SiteName(_Name):
-    """A site: its id, the beginning of it, or its exact name."""
+    """A site: its exact name, its id, or the beginning of it."""
 
     name = "site"
 
-    def read(self, settings: Settings) -> list[tuple[str, str, str]]:
+    def read(self, client: "HeadendClient") -> list[_Found]:
         """Return id, name and location of each."""
-        from trioder.cli.connection import open_client_once  # noqa: PLC0415  # imports the client
-
-        with open_client_once(settings) as client:
-            return [(row.id, row.name, row.location) for row in client.sites()]
+        return [(row.id, row.name, row.location) for row in client.sites()]
 
 
 class _QuotingBash(BashComplete):
@@ -74,10 +73,13 @@ class _QuotingBash(BashComplete):
 
     def format_completion(self, item: CompletionItem) -> str:
         """Return a line of the answer."""
+        typed = os.environ.get("COMP_WORDS", "")
         # In a word that begins with a quote bash inserts after it.
-        is_quoted = os.environ.get("COMP_WORDS", "").count('"') % 2 or "'" in os.environ.get("COMP_WORDS", "")
-        value = item.value if is_quoted or item.type != "plain" else _escaped(item.value)
-        return f"{item.type},{value}"
+        is_quoted = typed.count('"') % 2 == 1 or typed.count("'") % 2 == 1
+        if is_quoted or item.type != "plain":
+            return super().format_completion(item)
+        # The script reads it with `read`, which takes one backslash of two.
+        return f"{item.type},{_escaped(item.value)}".replace("\\", "\\\\")
 
 
 def install_completion() -> None:
@@ -96,7 +98,7 @@ def _escaped(text: str) -> str:
     )
 
 
-def _items(found: Iterable[tuple[str, str, str]], incomplete: str) -> list[CompletionItem]:
+def _items(found: Iterable[_Found], incomplete: str) -> list[CompletionItem]:
     wanted = incomplete.lower()
     items = []
     for row_id, name, description in found:
@@ -112,17 +114,21 @@ def _items(found: Iterable[tuple[str, str, str]], incomplete: str) -> list[Compl
     return items
 
 
-def _read_within(read: Callable[[], list[tuple[str, str, str]]]) -> list[tuple[str, str, str]]:
-    found: list[tuple[str, str, str]] = []
+def _read_within(read: "Callable[[HeadendClient], list[_Found]]", settings: Settings) -> list[_Found]:
+    # Not within the time: importing depends on the machine alone.
+    from trioder.cli.connection import open_client_once  # noqa: PLC0415  # other completions do without
+
+    found: list[_Found] = []
 
     def run() -> None:
         try:
-            found.extend(read())
+            with open_client_once(settings) as client:
+                found.extend(read(client))
         except Exception:  # noqa: BLE001  # without an answer there are no names
             return
 
-    # A thread of its own bounds all of it, also the search for the address; it ends with the process.
+    # A thread bounds all of it, also the search for the address; it ends with the process.
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(_WITHIN_S)
-    return found if not thread.is_alive() else []
+    return [] if thread.is_alive() else found

@@ -63,8 +63,8 @@ class _Root(LazyGroup):
 def root() -> None:
     """Operate a fleet of grid batteries through its headend, and run the programs of one.
 
-    Assets and sites are named by their id, the beginning of it, or their exact name. + MW discharges to the
-    grid, - MW charges. The options below may also follow the command.
+    Assets and sites are named by their exact name, their id, or its first four or more characters. + MW
+    discharges to the grid, - MW charges. The options below may also follow the command.
     """
 
 

@@ -9,6 +9,8 @@ from trioder.cli.printable import line_of
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _MAX_CANDIDATES = 10
+# A mistyped argument must not name an asset by chance.
+MIN_PREFIX = 4
 
 
 class Named(Protocol):
@@ -47,13 +49,14 @@ def find_named(rows: Sequence[Row], text: str, kind: str) -> Row:
     if by_id:
         return by_id[0]
     found = [row for row in rows if row.name == text]
-    if not found and wanted:
+    if not found and len(wanted) >= MIN_PREFIX:
         found = [row for row in rows if row.id.startswith(wanted)]
     if len(found) == 1:
         return found[0]
     if not found:
         raise CommandError(
-            f"there is no {kind} {line_of(text, 60)!r}; it must be an id, the beginning of one, or a name",
+            f"there is no {kind} {line_of(text, 60)!r}; it must be an exact name, an id, or the first "
+            f"{MIN_PREFIX} or more characters of one",
             NOT_FOUND,
         )
     candidates = [f"  {row.id}  {line_of(row.name, 60)}" for row in found[:_MAX_CANDIDATES]]

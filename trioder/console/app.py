@@ -67,7 +67,8 @@ class ConsoleApp:
             await _respond_error(exchange, error)
         except CutOffError as error:
             log.info("the headend broke off amid a response", path=exchange.path, reason=str(error))
-            raise
+            broken_off = ExchangeError(502, "the headend broke off amid its response", code="unavailable")
+            await _respond_error(exchange, broken_off)
         except Exception:
             log.exception("request crashed", method=exchange.method, path=exchange.path)
             crashed = ExchangeError(500, "the console failed to answer this request; its log says why")

@@ -22,7 +22,16 @@ MAX_HISTORY_ROWS = 10_000
 MAX_HISTORY_LINES = 1_000_000_000
 DEFAULT_HISTORY_ROWS = 100
 # In s, by their names: each divides the next, and a day.
-RESOLUTIONS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "6h": 21_600, "1d": 86_400}
+RESOLUTIONS = {
+    "1m": 60,
+    "5m": 300,
+    "15m": 900,
+    "30m": 1800,
+    "1h": 3600,
+    "2h": 7200,
+    "6h": 21_600,
+    "1d": 86_400,
+}
 
 Limit = Annotated[int, Meta(ge=1, le=MAX_ROWS, description="Maximum number of rows.")]
 After = Annotated[Id, Meta(description="Continue after this asset, the last of the previous page.")]
@@ -309,7 +318,7 @@ class HistoryQuery(Struct, kw_only=True):
     end: Annotated[Time, Meta(description="Before this time.")] | None = None
     resolution: (
         Annotated[
-            Literal["1m", "5m", "15m", "30m", "1h", "6h", "1d"],
+            Literal["1m", "5m", "15m", "30m", "1h", "2h", "6h", "1d"],
             Meta(
                 description="Instead of samples, a row per period of this length, in UTC, that has any; "
                 "`start` and `end` are then rounded to whole periods, at most 10,000 of them."

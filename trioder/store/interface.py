@@ -9,7 +9,7 @@ from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample, Samples, TelemetryBucket
+from trioder.domain.telemetry import PastSample, Samples, SiteBucket, SitePower, TelemetryBucket
 from trioder.store.records import PastSession, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
 
@@ -107,6 +107,33 @@ class Queries(Protocol):
             end_ms: ... and a later one.
             limit: periods without samples are omitted.
             scope: see above.
+        """
+
+    async def site_history(
+        self,
+        site_ids: Sequence[str] | None,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[SiteBucket]:
+        """Aggregate the samples of sites' assets by periods; the newest `limit`, newest first.
+
+        Args:
+            site_ids: of these sites together; None for all within the scope.
+            resolution_s: of a period; a multiple of five minutes; else as in `history_buckets`.
+            start_ms: see there.
+            end_ms: see there.
+            limit: see there.
+            scope: see above.
+        """
+
+    async def site_power(self, *, start_ms: int, end_ms: int, step_s: int) -> Sequence[SitePower]:
+        """Return the power of each site by periods of `step_s` in [start_ms, end_ms), in no order.
+
+        Of the assets that are in the fleet; reads all of their samples.
         """
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:

@@ -17,7 +17,7 @@ from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample, Samples, TelemetryBucket
+from trioder.domain.telemetry import PastSample, Samples, SiteBucket, SitePower, TelemetryBucket
 from trioder.store.interface import StoreHealth, StoreListener
 from trioder.store.records import NOTHING_COMMITTED, PastSession, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
@@ -137,6 +137,14 @@ class NoneStore:
         return ()
 
     async def history_buckets(self, *_asset: object, **_query: object) -> Sequence[TelemetryBucket]:
+        """Return none."""
+        return ()
+
+    async def site_history(self, *_site_ids: object, **_query: object) -> Sequence[SiteBucket]:
+        """Return none."""
+        return ()
+
+    async def site_power(self, **_query: object) -> Sequence[SitePower]:
         """Return none."""
         return ()
 

@@ -129,6 +129,16 @@ async def test_a_body_that_is_too_large_is_refused() -> None:
         assert headend.requests == []
 
 
+async def test_a_body_of_which_the_client_sends_only_a_part_is_not_taken_for_all_of_it() -> None:
+    async with open_scripted(answering()) as headend, open_console(headend.port) as console:
+        async with await console.connect() as stream:
+            chunked = console.request("POST", "/api/stop", transfer_encoding="chunked")
+            await stream.send_all(chunked + b"2\r\n{}\r\n")
+            await until(lambda: headend.connections == 1)
+        await until(lambda: headend.connections == 0)
+        assert headend.requests == []
+
+
 async def test_an_unknown_method_is_refused() -> None:
     async with open_scripted(answering()) as headend, open_console(headend.port) as console:
         assert (await console.ask("TRACE", "/api/assets")).status == 405
@@ -208,6 +218,15 @@ async def test_a_list_of_10_000_assets_is_what_the_headend_gives() -> None:
     assert compressed.headers["content-encoding"] == "gzip"
     assert compressed.headers["etag"] == plain.headers["etag"]
     assert plain.body.count(b'"site_id"') == 10_000
+
+
+async def test_a_list_that_has_not_changed_is_not_sent_again_and_head_has_no_body() -> None:
+    async with open_served() as served, open_console(served.port) as console:
+        first = await console.ask("GET", "/api/sites")
+        again = await console.ask("GET", "/api/sites", if_none_match=first.headers["etag"])
+        head = await console.ask("HEAD", "/api/sites")
+    assert (again.status, again.body) == (304, b"")
+    assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(first.body)))
 
 
 async def test_a_long_response_is_never_held_as_a_whole() -> None:

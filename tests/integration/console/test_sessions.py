@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import trio
 from structlog.testing import capture_logs
 
 from tests.integration.api.test_stream import Served, open_served
@@ -63,12 +64,35 @@ async def test_over_tls_the_cookie_is_for_tls_alone(tmp_path: Path) -> None:
     assert response.headers["set-cookie"] == f"{name}={OPERATOR}; HttpOnly; SameSite=Strict; Path=/; Secure"
 
 
+async def test_behind_a_proxy_that_ends_tls_the_cookie_is_for_tls_alone() -> None:
+    async with open_both() as (_, console):
+        body = msgspec.json.encode({"token": OPERATOR})
+        response = await console.ask("POST", "/session", body=body, origin=f"https://{console.authority}")
+        name = f"__Host-trioder-session-{console.port}"
+        assert response.headers["set-cookie"].startswith(f"{name}={OPERATOR}; ")
+        assert response.headers["set-cookie"].endswith("; Secure")
+        console.cookie = f"{name}={OPERATOR}"
+        assert (await console.ask("GET", "/session")).status == 200
+
+
+async def test_over_tls_a_cookie_that_plain_http_could_have_set_is_ignored(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = ServerTls(*authority.issue("localhost", "127.0.0.1"), alpn=["http/1.1"])
+    context = ssl.create_default_context(cafile=str(authority.file))
+    async with (
+        open_served(access=tokens()) as served,
+        open_console(served.port, tls=tls, context=context) as console,
+    ):
+        console.cookie = f"trioder-session-{console.port}={OPERATOR}"
+        assert (await console.ask("GET", "/session")).status == 401
+
+
 async def test_a_logout_removes_the_cookie() -> None:
     async with open_both() as (_, console):
         await console.log_in(OPERATOR)
         response = await console.ask("DELETE", "/session")
         assert response.status == 204
-        assert response.headers["set-cookie"].startswith(f"trioder-session-{console.port}=; ")
+        assert f"trioder-session-{console.port}=; " in response.headers["set-cookie"]
         assert "Max-Age=0" in response.headers["set-cookie"]
 
 
@@ -162,6 +186,16 @@ async def test_consoles_on_other_ports_of_a_host_have_sessions_of_their_own() ->
 
 async def test_what_responds_for_the_headend_but_is_none_is_named() -> None:
     async with open_scripted(answering(body=b"<html>")) as headend, open_console(headend.port) as console:
+        response = await console.ask("GET", "/session")
+    assert (response.status, response.json["error"]) == (502, "unavailable")
+
+
+async def test_a_headend_that_breaks_off_is_a_502() -> None:
+    async def break_off(stream: trio.SocketStream, _request: bytes) -> None:
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
+        await stream.aclose()
+
+    async with open_scripted(break_off) as headend, open_console(headend.port) as console:
         response = await console.ask("GET", "/session")
     assert (response.status, response.json["error"]) == (502, "unavailable")
 

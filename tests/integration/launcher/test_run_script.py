@@ -73,10 +73,16 @@ async def response(line: str) -> bytes:
     return done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_stop_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
-    async with running(tmp_path) as script:
+@pytest.mark.parametrize(
+    ("number", "variables"), [(signal.SIGINT, {}), (signal.SIGTERM, {"CONSOLE_HTTP_ADDR": "none"})]
+)
+async def test_a_stop_leaves_nothing_behind(
+    number: signal.Signals, variables: dict[str, str], tmp_path: Path
+) -> None:
+    async with running(tmp_path, **variables) as script:
         await script.until_up()
+        assert len(script.pids("trioder.console")) == (0 if variables else 1)
+        assert ("Console: " in script.output()) != bool(variables)
         # A terminal's Ctrl-C goes to the whole group.
         os.killpg(script.process.pid, number)
         with trio.fail_after(40):

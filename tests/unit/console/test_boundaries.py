@@ -158,10 +158,11 @@ def test_the_sites_of_the_default_fleet_are_in_their_states() -> None:
     assert outside == []
 
 
-# Two squares with a jagged border between them; the second in the other direction, from another corner.
+# Two squares with a jagged border between them, along which their rings go in opposite directions.
 BORDER: Ring = [(1.0, 0.0), (1.1, 0.25), (1.0, 0.5), (1.001, 0.75), (1.0, 1.0)]
 WEST = Area(id="W", name="West", rings=([(0.0, 0.0), *BORDER, (0.0, 1.0), (0.0, 0.0)],))
-EAST = Area(id="E", name="East", rings=([(1.0, 0.5), *BORDER[3:], (2.0, 1.0), (2.0, 0.0), *BORDER[:3]],))
+EAST_RING: Ring = [(1.0, 0.5), *BORDER[1::-1], (2.0, 0.0), (2.0, 1.0), *BORDER[:1:-1]]
+EAST = Area(id="E", name="East", rings=(EAST_RING,))
 SQUARES = [EAST, WEST]
 
 

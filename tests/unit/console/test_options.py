@@ -78,10 +78,10 @@ def test_a_ca_of_a_plain_headend_is_refused() -> None:
 
 
 def test_a_ca_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HeadendTlsError, match="HEADEND_HTTP_CA .*missing.crt cannot be loaded"):
+    with pytest.raises(HeadendTlsError, match=r"HEADEND_HTTP_CA .*missing\.crt cannot be loaded"):
         client_context(tmp_path / "missing.crt")
     (tmp_path / "faulty.crt").write_text("nothing")
-    with pytest.raises(HeadendTlsError, match="HEADEND_HTTP_CA .*faulty.crt cannot be loaded"):
+    with pytest.raises(HeadendTlsError, match=r"HEADEND_HTTP_CA .*faulty\.crt cannot be loaded"):
         client_context(tmp_path / "faulty.crt")
 
 

@@ -13,7 +13,7 @@ from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationRecord, AssetSetpointRecord, DispatchRecord, DispatchTarget
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample, TelemetryBucket
+from trioder.domain.telemetry import PastSample, SiteBucket, SitePower, TelemetryBucket
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
 from trioder.store.postgres.pending_records import PendingDispatch, PendingRecord, PendingSession
@@ -43,6 +43,23 @@ class NoReads:
         limit: int,
         scope: Scope = EVERYTHING,
     ) -> Sequence[TelemetryBucket]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def site_history(
+        self,
+        site_ids: Sequence[str] | None,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[SiteBucket]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def site_power(self, *, start_ms: int, end_ms: int, step_s: int) -> Sequence[SitePower]:
         await trio.lowlevel.checkpoint()
         return ()
 

@@ -22,6 +22,7 @@ from trioder.domain.dispatch import Strategy
 from trioder.schemas.schedules import OccurrenceRow, OverlapRow, ScheduleResponse, ScheduleRow
 
 _MAX_LISTED = 1000
+_MAX_NEXT = 3
 
 
 class _Step(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
@@ -259,10 +260,11 @@ def _print_schedule(output: Output, row: ScheduleRow, names: Mapping[str, str]) 
                 "may be late": duration_text(row.misfire_s),
                 "created": None if dry_run else f"{time_text(row.created_at)} by {row.requested_by}",
                 "cancelled": cancelled,
+                "next": ", ".join(time_text(start.start) for start in row.next_occurrences[:_MAX_NEXT])
+                or "none",
             }
         )
     )
-    output.lines(property_lines(("next", time_text(start.start)) for start in row.next_occurrences))
 
 
 def _overlap_text(overlap: OverlapRow, response: ScheduleResponse) -> str:
@@ -311,6 +313,6 @@ def _occurrence_cells(row: OccurrenceRow) -> tuple[Any, ...]:
         row.state,
         None if row.begun_at is None else time_text(row.begun_at),
         len(row.steps) - refused,
-        refused,
+        refused or None,
         row.reason,
     )

@@ -9,7 +9,7 @@ from trioder.domain.assets import Asset
 from trioder.domain.dispatch import AllocationRecord, DispatchRecord
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample, TelemetryBucket
+from trioder.domain.telemetry import PastSample, SiteBucket, SitePower, TelemetryBucket
 from trioder.store.postgres.alarm_records import read_alarm, read_alarms, read_events, read_open_alarms
 from trioder.store.postgres.audit_records import read_audit, read_identity_bindings
 from trioder.store.postgres.buckets import read_buckets
@@ -31,6 +31,7 @@ from trioder.store.postgres.reads import (
 )
 from trioder.store.postgres.schedule_records import read_last_occurrences, read_occurrences, read_schedules
 from trioder.store.postgres.site_limit_records import read_site_limits
+from trioder.store.postgres.site_reads import read_site_history, read_site_power
 from trioder.store.records import PastSession, Watermark
 
 P = ParamSpec("P")
@@ -94,6 +95,31 @@ class PsycopgReads:
             end_ms=end_ms,
             limit=limit,
         )
+
+    async def site_history(
+        self,
+        site_ids: Sequence[str] | None,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[SiteBucket]:
+        """See `Database.site_history`."""
+        return await self._read_in(
+            scope,
+            read_site_history,
+            site_ids,
+            resolution_s=resolution_s,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            limit=limit,
+        )
+
+    async def site_power(self, *, start_ms: int, end_ms: int, step_s: int) -> Sequence[SitePower]:
+        """See `Database.site_power`."""
+        return await self._read(read_site_power, start_ms=start_ms, end_ms=end_ms, step_s=step_s)
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """See `Database.reported_times`."""

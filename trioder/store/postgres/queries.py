@@ -18,7 +18,7 @@ from trioder.domain.dispatch import (
 from trioder.domain.fleet import Fleet
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample, TelemetryBucket
+from trioder.domain.telemetry import PastSample, SiteBucket, SitePower, TelemetryBucket
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.postgres.database import Database, DatabaseError, DatabaseHealth
 from trioder.store.postgres.pending_records import PendingDispatch
@@ -86,6 +86,31 @@ class PostgresQueries:
             limit=limit,
             scope=scope,
         )
+
+    async def site_history(
+        self,
+        site_ids: Sequence[str] | None,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[SiteBucket]:
+        """See `Store.site_history`."""
+        return await self._read(
+            self._database.site_history,
+            site_ids,
+            resolution_s=resolution_s,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            limit=limit,
+            scope=scope,
+        )
+
+    async def site_power(self, *, start_ms: int, end_ms: int, step_s: int) -> Sequence[SitePower]:
+        """See `Store.site_power`."""
+        return await self._read(self._database.site_power, start_ms=start_ms, end_ms=end_ms, step_s=step_s)
 
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """See `Store.reported_times`."""

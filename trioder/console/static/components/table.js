@@ -1,12 +1,13 @@
 // A table of up to 100,000 rows, of which only the visible ones are in the document: sorted, filtered, by keyboard.
 // The rows are the caller's objects; it changes them and names their keys to `update`.
 
-import { columnWidths, createHeader, isSortable } from "./table/header.js";
+import { createHeader, isSortable } from "./table/header.js";
 import { openKeyboard } from "./table/keyboard.js";
 import { createOrder } from "./table/order.js";
 import { openResort } from "./table/resort.js";
 import { CONTROLS, createRowPool } from "./table/row-pool.js";
 import { createState } from "./table/state.js";
+import { clickLike, createView, defaultRowHeight, revealColumn } from "./table/view.js";
 
 /** Rows beyond the edges, so that a scroll by the compositor does not show a blank. */
 const OVERSCAN = 8;
@@ -14,7 +15,8 @@ let tables = 0;
 
 /**
  * `value` is sorted by: numbers, texts or null (last). `text` or `render` fill a cell; `render` gets elements that have
- * shown another row, and must set all of their content. The first sort is descending for columns with `align: "end"`.
+ * shown another row, and must set all of their content; with `text` beside it only when that differs, else at each
+ * update. The first sort is descending for columns with `align: "end"`.
  * @template Row
  * @typedef {{id: string, label: string, unit?: string, align?: "start"|"end", width?: number|string,
  *   value?: (row: Row) => number|string|boolean|null|undefined, text?: (row: Row) => string,
@@ -69,7 +71,7 @@ export function openTable(container, options) {
   const order = createOrder(rowKey);
   const takeFocus = () => grid.focus({ preventScroll: true });
   const pool = createRowPool(body, { columns, rowKey, rowHeight, href, id, decorate, takeFocus });
-  const resort = openResort(grid, body, () => applyOrder(true), signal);
+  const resort = openResort(grid, body, () => keepPlace(applyOrder), signal);
   let sort = { columnId: null, descending: false };
   let filtered = false;
   let tableState = { kind: "ready" };
@@ -78,6 +80,7 @@ export function openTable(container, options) {
   let active = { key: undefined, position: -1, column: 0 };
   const dirty = new Set();
   let frame = 0;
+  let pressed = false;
 
   const rowAt = (position) => order.rows[order.order[position]];
   const headerHeight = () => header.element.offsetHeight;
@@ -93,6 +96,11 @@ export function openTable(container, options) {
 
   function refreshDirty() {
     frame = 0;
+    // A link that is made anew between press and release would not get the click.
+    if (pressed) {
+      frame = requestAnimationFrame(refreshDirty);
+      return;
+    }
     for (const slot of dirty) {
       if (slot.position < 0) continue;
       slot.row = rowAt(slot.position);
@@ -106,19 +114,40 @@ export function openTable(container, options) {
     else slot.element.setAttribute("aria-selected", String(rowKey(slot.row) === selectedKey));
   }
 
-  /** Filters and sorts; with `keepPlace` the row that has the focus stays where it is on the screen. */
-  function applyOrder(keepPlace, again = false) {
-    const before = activePosition();
-    const y = before * rowHeight - scroller.scrollTop;
-    const anchored = keepPlace && before >= 0 && document.activeElement === grid && y >= 0 && y < bodyHeight();
+  /** Filters and sorts; `again`: rows that are the same objects may have changed. */
+  function applyOrder(again = false) {
     order.apply();
     const count = order.order.length;
     grid.setAttribute("aria-rowcount", String(count + 1));
     body.style.height = `${count * rowHeight}px`;
-    const after = activePosition();
-    if (anchored && after >= 0 && after !== before) scroller.scrollTop = after * rowHeight - y;
     showState();
     render(again);
+  }
+
+  /** Makes a change to the order; the active row stays where it is on the screen, and a control keeps the focus. */
+  function keepPlace(change) {
+    const focused = focusedCell();
+    const before = activePosition();
+    const y = before * rowHeight - scroller.scrollTop;
+    const anchored = before >= 0 && document.activeElement === grid && y >= 0 && y < bodyHeight();
+    change();
+    const after = order.positionOfKey(active.key);
+    if (anchored && after >= 0 && after !== before) {
+      scroller.scrollTop = after * rowHeight - y;
+      render();
+    }
+    if (!focused) return;
+    const cell = pool.slotAt(order.positionOfKey(focused.key))?.cells[focused.column];
+    if (!cell?.contains(document.activeElement)) cell?.querySelector(CONTROLS)?.focus({ preventScroll: true });
+  }
+
+  /** The cell whose own control has the focus. */
+  function focusedCell() {
+    for (const { row, cells } of pool.slots()) {
+      const column = cells.findIndex((cell) => cell.contains(document.activeElement));
+      if (column >= 0) return { key: rowKey(row), column };
+    }
+    return null;
   }
 
   function showState() {
@@ -172,7 +201,7 @@ export function openTable(container, options) {
     order.setSort(column?.value ?? null, descending);
     header.showSort(columnId, descending);
     resort.done();
-    applyOrder(false);
+    applyOrder();
   }
 
   function sortBy(column) {
@@ -187,6 +216,10 @@ export function openTable(container, options) {
   });
   header.showSort(null, false);
 
+  body.addEventListener("pointerdown", () => (pressed = true), { signal });
+  for (const type of ["pointerup", "pointercancel", "blur"]) {
+    window.addEventListener(type, () => (pressed = false), { signal });
+  }
   body.addEventListener(
     "click",
     (event) => {
@@ -265,9 +298,11 @@ export function openTable(container, options) {
 
   return {
     setRows(rows) {
-      order.setRows(rows);
       resort.done();
-      applyOrder(true, true);
+      keepPlace(() => {
+        order.setRows(rows);
+        applyOrder(true);
+      });
     },
     update(keys) {
       if (keys === undefined) {
@@ -283,11 +318,13 @@ export function openTable(container, options) {
     },
     setSort,
     setFilter(fn) {
+      const { scrollTop } = scroller;
       filtered = fn !== null;
       order.setFilter(fn);
-      scroller.scrollTop = 0;
       resort.done();
-      applyOrder(false);
+      applyOrder();
+      // A place that is beyond the last of the rows now means nothing: the first ones are what was searched for.
+      if (scrollTop > scroller.scrollHeight - scroller.clientHeight) scroller.scrollTop = 0;
     },
     setState(next) {
       tableState = next;
@@ -313,52 +350,4 @@ export function openTable(container, options) {
     },
     shownCount: () => order.order.length,
   };
-}
-
-/** The elements of a table. */
-function createView({ label, columns, header, state, rowHeight, maxVisibleRows }) {
-  const create = (className, parent) => {
-    const element = document.createElement("div");
-    element.className = className;
-    parent?.append(element);
-    return element;
-  };
-  const { template, minWidth } = columnWidths(columns);
-  const root = create(maxVisibleRows ? "table table-natural" : "table");
-  root.style.setProperty("--table-columns", template);
-  root.style.setProperty("--table-row-height", `${rowHeight}px`);
-  const scroller = create("table-scroller", root);
-  if (maxVisibleRows) scroller.style.maxHeight = `calc(${maxVisibleRows} * ${rowHeight}px + ${rowHeight + 5}px)`;
-  const grid = create("table-grid", scroller);
-  grid.style.minWidth = `${minWidth}px`;
-  grid.tabIndex = 0;
-  grid.setAttribute("role", "grid");
-  grid.setAttribute("aria-label", label);
-  grid.setAttribute("aria-rowcount", "1");
-  grid.setAttribute("aria-colcount", String(columns.length));
-  grid.append(header.element);
-  const body = create("table-body", grid);
-  body.setAttribute("role", "rowgroup");
-  root.append(state.element);
-  return { root, scroller, grid, body };
-}
-
-/** `--row-height` of the document: the container may not be in it yet. */
-function defaultRowHeight() {
-  const height = Number.parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row-height"));
-  return Number.isFinite(height) && height > 0 ? height : 28;
-}
-
-/** A click with the modifiers of a key: with Ctrl it opens another tab. */
-function clickLike({ ctrlKey, metaKey }) {
-  return new MouseEvent("click", { ctrlKey, metaKey, bubbles: true, cancelable: true });
-}
-
-/** Scrolls sideways so that a cell is not behind the first column, which stays in place. */
-function revealColumn(scroller, cell, first) {
-  const fixed = cell.offsetLeft === first.offsetLeft ? 0 : first.offsetWidth;
-  if (cell.offsetLeft - fixed < scroller.scrollLeft) scroller.scrollLeft = cell.offsetLeft - fixed;
-  else if (cell.offsetLeft + cell.offsetWidth > scroller.scrollLeft + scroller.clientWidth) {
-    scroller.scrollLeft = cell.offsetLeft + cell.offsetWidth - scroller.clientWidth;
-  }
 }

@@ -19,7 +19,7 @@ const GAP_MS = 30_000;
  */
 export function openRecentPower(parent, { path, title, signal, now }) {
   const container = h("div", { class: "recent-power live" });
-  parent.append(panel({ title: h("span", null, title, h("span", { class: "muted" }, ` · ${zoneName()}`)), class: "panel-flush recent-power-panel" }, container));
+  parent.append(panel({ title: h("span", null, title, h("span", { class: "muted" }, ` · ${zoneName()}`)), class: "recent-power-panel" }, container));
   const tall = matchMedia("(min-width: 2560px)").matches;
   const chart = openChart(container, {
     signal, label: title, height: tall ? 280 : 158, yUnit: "MW", gapMs: GAP_MS, now: () => fleet.now(),

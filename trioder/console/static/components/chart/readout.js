@@ -20,7 +20,6 @@ export function createReadout(series) {
     label.textContent = spec.label;
     const value = item.appendChild(document.createElement("span"));
     value.className = "chart-value";
-    item.append(spec.unit ?? "");
     return value;
   });
   // At the far end: its length changes, and the legend must not move.
@@ -33,16 +32,20 @@ export function createReadout(series) {
     element,
     show(timeText, values) {
       setText(time, timeText);
-      cells.forEach((cell, n) => setText(cell, values ? formatNumber(values[n], series[n].spec.digits ?? 1) : ""));
+      cells.forEach((cell, n) => setText(cell, values ? withUnit(values[n], series[n].spec) : ""));
     },
   };
+}
+
+function withUnit(value, { digits = 1, unit = "" }) {
+  return `${formatNumber(value, digits)} ${unit}`.trimEnd();
 }
 
 /** @returns {string} the values at a time as a sentence, for a screen reader */
 export function spokenValues(series, values, time, span) {
   const parts = series.map(({ spec }, n) => {
     const value = values[n];
-    return Number.isNaN(value) ? `${spec.label} no value` : `${spec.label} ${formatNumber(value, spec.digits ?? 1)} ${spec.unit ?? ""}`;
+    return `${spec.label} ${Number.isNaN(value) ? "no value" : withUnit(value, spec)}`;
   });
   return `${formatTime(time, span)}: ${parts.join(", ")}`;
 }

@@ -38,17 +38,20 @@ const MAX_RADIUS = 21;
 const NO_STATE = { powerMw: null, socPct: null, quality: "none", alarms: 0, stopped: false };
 
 export class SiteLayer {
+  #state;
+  #byId = new Map();
+  #largestMw = 1;
+  #aggregated = false;
+  /** Those of the last scale. */
+  #clusters = { cell: 0, items: [] };
+
   /** @param {(siteId: string) => SiteState | undefined} state */
   constructor(state) {
-    this._state = state;
+    this.#state = state;
     /** @type {SiteItem[]} those with a position, by rating, the largest first */
     this.items = [];
     this.withoutPosition = 0;
     this.totals = { notGood: 0, alarms: 0, stopped: 0 };
-    this._byId = new Map();
-    this._largestMw = 1;
-    this._aggregated = false;
-    this._clusters = { cell: 0, items: [] };
   }
 
   /**
@@ -65,21 +68,21 @@ export class SiteLayer {
       return { ...item, planeX: x, planeY: y, x: 0, y: 0, r: 0, unit: 1 };
     });
     this.items.sort((a, b) => b.ratingMw - a.ratingMw || compare(a.site.id, b.site.id));
-    this._largestMw = Math.max(1e-6, ...this.items.slice(0, 1).map((item) => item.ratingMw));
-    this._byId = new Map(this.items.map((item) => [item.site.id, item]));
+    this.#largestMw = Math.max(1e-6, ...this.items.slice(0, 1).map((item) => item.ratingMw));
+    this.#byId = new Map(this.items.map((item) => [item.site.id, item]));
     this.refresh();
   }
 
   /** @param {string} id @returns {SiteItem | undefined} */
   find(id) {
-    return this._byId.get(id);
+    return this.#byId.get(id);
   }
 
   /** Reads all states again. */
   refresh() {
     const totals = { notGood: 0, alarms: 0, stopped: 0 };
     for (const item of this.items) {
-      const state = this._state(item.site.id) ?? NO_STATE;
+      const state = this.#state(item.site.id) ?? NO_STATE;
       item.state = state;
       item.attention = state.quality !== "good" || state.alarms > 0 || state.stopped;
       if (state.quality !== "good") totals.notGood += 1;
@@ -87,7 +90,7 @@ export class SiteLayer {
       if (state.stopped) totals.stopped += 1;
     }
     this.totals = totals;
-    this._clusters = { cell: 0, items: [] };
+    this.#clusters = { cell: 0, items: [] };
   }
 
   /**
@@ -96,17 +99,17 @@ export class SiteLayer {
    * @returns {Item[]}
    */
   visible(view) {
-    const sites = this._place(this.items, view);
-    const limit = this._aggregated ? SEPARATE_BELOW : AGGREGATE_ABOVE;
-    this._aggregated = sites.length > limit;
-    if (this._aggregated) return this._place(this._clustersAt(view), view);
+    const sites = this.#place(this.items, view);
+    const limit = this.#aggregated ? SEPARATE_BELOW : AGGREGATE_ABOVE;
+    this.#aggregated = sites.length > limit;
+    if (this.#aggregated) return this.#place(this.#clustersAt(view), view);
     spread(sites, SPREAD_PX * unitOf(view));
     // Large ones first, small ones above them, and those that need attention above all.
     return [...sites.filter((item) => !item.attention), ...sites.filter((item) => item.attention)];
   }
 
   /** Sets the place and size of items on the screen; returns those that lie on it. */
-  _place(items, view) {
+  #place(items, view) {
     const unit = unitOf(view);
     const growth = view.symbolFactor;
     const maxRadius = MAX_RADIUS * growth * Math.min(2, Math.max(0.7, Math.min(view.width, view.height) / 800));
@@ -120,7 +123,7 @@ export class SiteLayer {
       item.y = y;
       item.r = item.kind === "cluster"
         ? clusterRadius(item) * unit
-        : Math.max(leastRadius(item) * unit * growth, maxRadius * Math.sqrt(item.ratingMw / this._largestMw));
+        : Math.max(leastRadius(item) * unit * growth, maxRadius * Math.sqrt(item.ratingMw / this.#largestMw));
       item.unit = unit;
       placed.push(item);
     }
@@ -128,13 +131,13 @@ export class SiteLayer {
   }
 
   /** Returns the clusters of a view's scale; panning does not change them. */
-  _clustersAt(view) {
+  #clustersAt(view) {
     const cellPx = Math.max(MIN_CELL_PX * unitOf(view), Math.sqrt((view.width * view.height) / AGGREGATE_ABOVE));
     // In steps of the scale, so that zooming does not regroup with each pixel.
     const step = 2 ** (Math.round(2 * Math.log2(view.scale)) / 2);
     const cell = cellPx / step;
-    if (this._clusters.cell !== cell) this._clusters = { cell, items: aggregate(this.items, cell) };
-    return this._clusters.items;
+    if (this.#clusters.cell !== cell) this.#clusters = { cell, items: aggregate(this.items, cell) };
+    return this.#clusters.items;
   }
 }
 

@@ -53,6 +53,9 @@ export function createRowPool(body, options) {
   function refresh(slot) {
     columns.forEach((column, n) => {
       const target = n === 0 && slot.anchor ? slot.anchor : slot.cells[n];
+      const text = column.text?.(slot.row);
+      if (text !== undefined && slot.texts[n] === text) return;
+      slot.texts[n] = text ?? null;
       if (column.render) {
         const focused = document.activeElement;
         const within = focused !== target && target.contains(focused);
@@ -65,9 +68,6 @@ export function createRowPool(body, options) {
         }
         return;
       }
-      const text = column.text(slot.row);
-      if (slot.texts[n] === text) return;
-      slot.texts[n] = text;
       target.textContent = text;
       // What does not fit is cut off with an ellipsis: the whole text is a pointer's rest away.
       if (text.length > 12) target.title = text.slice(0, 300);
@@ -104,9 +104,12 @@ export function createRowPool(body, options) {
           slot.element.setAttribute("aria-rowindex", String(position + 2));
           if (!slot.element.isConnected) body.append(slot.element);
         }
-        const focused = slot.element.contains(document.activeElement);
-        // Enter must not press the button of the row that came into this element.
-        if (focused && (slot.row === null || rowKey(slot.row) !== rowKey(row))) takeFocus();
+        if (slot.row === null || rowKey(slot.row) !== rowKey(row)) {
+          // Enter must not press the button of the row that came into this element.
+          if (slot.element.contains(document.activeElement)) takeFocus();
+          // Equal texts of another row may be rendered in another way.
+          for (let n = 0; n < columns.length; n += 1) if (columns[n].render) slot.texts[n] = null;
+        }
         slot.row = row;
         refresh(slot);
         decorate(slot);
