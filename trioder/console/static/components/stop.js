@@ -127,7 +127,7 @@ function showProgress(body, stops, close, signal) {
     const answered = acknowledged(sum);
     setText(text, `Acknowledged by ${count(answered)} of ${count(sum.members)}.`);
     const queued = sum.by_state.queued ?? 0;
-    setText(waiting, `▲ ${plural(queued, "asset")} not connected: stopped first of all when connected again.`);
+    setText(waiting, `▲ ${plural(queued, "asset")} not stopped yet: not connected, or the agent refused. The stop is sent again by itself.`);
     waiting.hidden = queued === 0;
     bar.show(sum);
   };

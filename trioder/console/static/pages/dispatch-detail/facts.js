@@ -13,10 +13,10 @@ export function factsOf(dispatch, reason) {
   const at = (value) => h("span", { class: "number", title: wholeTime(value) }, `${dateTime(value)} ${zoneName(new Date(value))}`);
   return facts([
     ["Reason", reason ? reasonNode(reason) : null],
-    ["Requested by", nameOf(dispatch.requested_by)],
+    ["Requested by", nameOf(dispatch.requested_by, "not known")],
     ["Priority", priorityText(dispatch.priority)],
     ["Requested", at(dispatch.dispatched_at)],
-    ["Lasts", stop ? "until it is resumed" : dispatch.duration_s === null && !dispatch.valid_until ? "until the next dispatch" : dispatch.duration_s === null ? "until a time" : duration(dispatch.duration_s)],
+    ["Lasts", stop ? "until it is resumed" : dispatch.duration_s === null && !dispatch.ends_at ? "until the next dispatch" : dispatch.duration_s === null ? "until a time" : duration(dispatch.duration_s)],
     ["Ends", dispatch.ends_at ? at(dispatch.ends_at) : null],
     ["Reversion", stop ? null : mw(dispatch.reversion_mw)],
     ["Batteries", `${plural(dispatch.members, "member")}${dispatch.left_out ? `, ${dispatch.left_out} left out` : ""}`],
