@@ -178,7 +178,7 @@ class AsyncHeadendClient:
         return AsyncFeedReader(self, feed)
 
     async def wait_for_dispatch(
-        self, dispatch_id: str, *, until: DispatchState | Iterable[DispatchState] = TERMINAL
+        self, dispatch_id: str | None, *, until: DispatchState | Iterable[DispatchState] = TERMINAL
     ) -> DispatchRow:
         """Return a dispatch when it has reached a state, or any of several; by default, when it has ended.
 

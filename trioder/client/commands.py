@@ -123,7 +123,7 @@ def dispatch(
     )
 
 
-def cancel_dispatch(dispatch_id: str, *, allocations: bool = True) -> Operation[DispatchRow]:
+def cancel_dispatch(dispatch_id: str | None, *, allocations: bool = True) -> Operation[DispatchRow]:
     """End an open dispatch: each asset goes to its reversion."""
     query = {"allocations": allocations}
     ids = {"dispatch_id": dispatch_id}
@@ -205,14 +205,14 @@ def create_schedule(
     )
 
 
-def cancel_schedule(schedule_id: str) -> Operation[ScheduleRow]:
+def cancel_schedule(schedule_id: str | None) -> Operation[ScheduleRow]:
     """Cancel a schedule; an occurrence that runs ends at 0 MW."""
     return operation(
         "DELETE", "/schedules/{schedule_id}", reader(ScheduleRow), ids={"schedule_id": schedule_id}
     )
 
 
-def skip_occurrence(schedule_id: str, *, start: Time) -> Operation[OccurrenceRow]:
+def skip_occurrence(schedule_id: str | None, *, start: Time) -> Operation[OccurrenceRow]:
     """Skip the occurrence that starts at this time and has not begun."""
     return operation(
         "POST",

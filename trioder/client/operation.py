@@ -125,10 +125,7 @@ class Operation(Generic[T]):
 
     def cut_off(self, url: str, error: Exception) -> HeadendUnavailable:
         """Return the error of a request that got no response, or not all of it."""
-        kind = type(error).__name__
-        return HeadendUnavailable(
-            f"{self.method} {url}: {kind}: {error}" if str(error) else f"{self.method} {url}: {kind}"
-        )
+        return HeadendUnavailable(f"{self.method} {url}: {type(error).__name__}{_text_of(error)}")
 
     def unreadable(self, error: Exception, body: bytes, *, status: int = 200) -> UnexpectedResponse:
         """Return the error of a body that does not fit."""
@@ -154,7 +151,7 @@ def operation(
     route: str,
     read: Callable[[bytes], T],
     *,
-    ids: Mapping[str, str] | None = None,
+    ids: Mapping[str, str | None] | None = None,
     query: Mapping[str, Value] | None = None,
     body: msgspec.Struct | None = None,
     accept: str = "application/json",
@@ -175,6 +172,9 @@ def operation(
         headers: further ones.
         key: the Idempotency-Key.
         statuses: of success.
+
+    Raises:
+        ValueError: an id is None.
     """
     sent = {"Accept": accept, **(headers or {})}
     if key is not None:
@@ -187,7 +187,7 @@ def operation(
     return Operation(
         method=method,
         route=route,
-        path=route.format_map({name: quote(value, safe="") for name, value in (ids or {}).items()}),
+        path=route.format_map({name: _segment(name, value) for name, value in (ids or {}).items()}),
         query=tuple(_parameters(query or {})),
         content=content,
         headers=sent,
@@ -233,9 +233,23 @@ def _parameters(query: Mapping[str, Value]) -> Iterable[tuple[str, str]]:
                 yield from ((name, each) for each in value)
 
 
+def _segment(name: str, value: str | None) -> str:
+    if value is None:
+        raise ValueError(f"{name} is None, as in the response to a dry run; it must be an id")
+    return quote(value, safe="")
+
+
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     text = headers.get("retry-after", "")
     return float(text) if _SECONDS.fullmatch(text) else None
+
+
+def _text_of(error: BaseException) -> str:
+    # Under Trio, that of a TLS handshake is in the cause of the cause.
+    reason: BaseException | None = error
+    while reason is not None and not str(reason):
+        reason = reason.__cause__ or reason.__context__
+    return "" if reason is None else f": {reason}"
 
 
 def _quoted(body: bytes) -> str:

@@ -143,7 +143,7 @@ def sessions(
     return operation("GET", "/agents/sessions", reader(list[SessionRow]), query=query)
 
 
-def show_dispatch(dispatch_id: str, *, allocations: bool = True) -> Operation[DispatchRow]:
+def show_dispatch(dispatch_id: str | None, *, allocations: bool = True) -> Operation[DispatchRow]:
     """Show the state of one dispatch, and of each of its members."""
     query = {"allocations": allocations}
     ids = {"dispatch_id": dispatch_id}
@@ -169,13 +169,13 @@ def schedules(*, active: bool | None = None, limit: int | None = None) -> Operat
     )
 
 
-def schedule(schedule_id: str) -> Operation[ScheduleRow]:
+def schedule(schedule_id: str | None) -> Operation[ScheduleRow]:
     """Show a schedule, its steps and its next occurrences."""
     return operation("GET", "/schedules/{schedule_id}", reader(ScheduleRow), ids={"schedule_id": schedule_id})
 
 
 def occurrences(
-    schedule_id: str, *, start: Time | None = None, end: Time | None = None, limit: int | None = None
+    schedule_id: str | None, *, start: Time | None = None, end: Time | None = None, limit: int | None = None
 ) -> Operation[list[OccurrenceRow]]:
     """List occurrences that start within [start, end), oldest first: of a day ago and 31 days, by default."""
     return operation(

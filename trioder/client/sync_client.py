@@ -168,7 +168,7 @@ class HeadendClient:
         )
         return FeedReader(self, feed)
 
-    def follow_dispatch(self, dispatch_id: str) -> Iterator[DispatchRow]:
+    def follow_dispatch(self, dispatch_id: str | None) -> Iterator[DispatchRow]:
         """Yield a dispatch as it is now, at least once a second, until it has ended."""
         wait = DispatchWait(dispatch_id, TERMINAL)
         while True:
@@ -179,7 +179,7 @@ class HeadendClient:
             time.sleep(wait.next_delay_s())
 
     def wait_for_dispatch(
-        self, dispatch_id: str, *, until: DispatchState | Iterable[DispatchState] = TERMINAL
+        self, dispatch_id: str | None, *, until: DispatchState | Iterable[DispatchState] = TERMINAL
     ) -> DispatchRow:
         """Return a dispatch when it has reached a state, or any of several; by default, when it has ended.
 

@@ -32,10 +32,10 @@ class DispatchWait:
         until: the state, or any of several. One that is passed is reached: `accepted` by `tracking`.
 
     Raises:
-        ValueError: there is no such state.
+        ValueError: there is no such state, or no id.
     """
 
-    def __init__(self, dispatch_id: str, until: DispatchState | Iterable[DispatchState]) -> None:
+    def __init__(self, dispatch_id: str | None, until: DispatchState | Iterable[DispatchState]) -> None:
         self.request: Operation[DispatchRow] = show_dispatch(dispatch_id, allocations=False)
         self._until: list[DispatchState] = [until] if isinstance(until, str) else list(until)
         unknown = [state for state in self._until if state not in STATES]

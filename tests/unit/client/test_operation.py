@@ -58,6 +58,11 @@ def test_an_id_cannot_change_the_path() -> None:
     assert reads.asset("../stop?x=1#é").path == "/assets/..%2Fstop%3Fx%3D1%23%C3%A9"
 
 
+def test_the_missing_id_of_a_dry_run_is_refused() -> None:
+    with pytest.raises(ValueError, match="dispatch_id is None, as in the response to a dry run"):
+        commands.cancel_dispatch(None)
+
+
 @pytest.mark.parametrize(
     ("time", "text"),
     [
