@@ -28,6 +28,12 @@ prepare_environment() {
         echo "trioder: the installation failed (see above); it needs the Python package index." >&2
         return 1
     }
+    # A copy of axe-core for tests/browser. What it depends on beside that, a Node of its own, is not needed.
+    [[ "$extra" != dev ]] || .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+        --constraint constraints.txt --no-deps --upgrade --target .venv/share/axe-core axe-playwright-python || {
+        echo "trioder: the installation failed (see above); it needs the Python package index." >&2
+        return 1
+    }
     echo "$wanted" > ".venv/.installed-$extra"
 }
 

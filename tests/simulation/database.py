@@ -292,12 +292,26 @@ class DatabaseClient(NoReads):
         )
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool, scope: Scope = EVERYTHING
+        self,
+        *,
+        limit: int,
+        asset: Asset | None,
+        site_id: str | None,
+        state: str | None,
+        before: tuple[int, str] | None,
+        whole: bool,
+        scope: Scope = EVERYTHING,
     ) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there(connected=False)
         return model_dispatches.newest(
-            self._server.dispatches.values(), limit=limit, asset=asset, state=state, whole=whole, scope=scope
+            self._server.dispatches.values(),
+            limit=limit,
+            asset=asset,
+            state=state,
+            before=before,
+            whole=whole,
+            scope=scope,
         )
 
     async def audit(

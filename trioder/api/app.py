@@ -18,14 +18,18 @@ from trioder.api.http.request_log import ROUTE, RequestLog
 from trioder.api.openapi import openapi_document
 from trioder.api.reads import Reads
 from trioder.api.routes.access import access_blueprint
+from trioder.api.routes.agent_processes import agent_processes_blueprint
 from trioder.api.routes.agents import agents_blueprint
 from trioder.api.routes.alarms import alarms_blueprint, events_blueprint
+from trioder.api.routes.allocations import allocations_blueprint
 from trioder.api.routes.dispatch import dispatch_blueprint
 from trioder.api.routes.fleet import assets_blueprint, fleet_blueprint
 from trioder.api.routes.health import health_blueprint, health_steps
 from trioder.api.routes.history import history_blueprint
 from trioder.api.routes.metrics import Metrics
+from trioder.api.routes.power import power_blueprint
 from trioder.api.routes.schedules import schedules_blueprint
+from trioder.api.routes.site_history import site_history_blueprint
 from trioder.api.routes.site_limits import site_limits_blueprint
 from trioder.api.routes.stops import stops_blueprint
 from trioder.api.routes.stream import stream_blueprint
@@ -110,13 +114,17 @@ def create_app(
         history_blueprint(headend, indexes),
         stream_blueprint(headend, indexes, access),
         dispatch_blueprint(headend, indexes, access, counters),
+        allocations_blueprint(headend, indexes),
         schedules_blueprint(headend, indexes, access),
         stops_blueprint(headend, indexes, access),
         agents_blueprint(headend, indexes, reads),
+        agent_processes_blueprint(headend, indexes),
         alarms_blueprint(headend, indexes, access),
         events_blueprint(headend, indexes),
         assets_blueprint(headend, indexes, reads),
         fleet_blueprint(headend, indexes, access, reads),
+        power_blueprint(indexes, reads),
+        site_history_blueprint(headend, indexes),
         site_limits_blueprint(headend, indexes, access),
         access_blueprint(headend),
         health_blueprint(

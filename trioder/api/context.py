@@ -11,6 +11,7 @@ from trioder.access.watch import AccessWatch
 from trioder.api.stream.feed import LiveFeed
 from trioder.control.alarms.engine import AlarmEngine
 from trioder.control.dispatcher import Dispatcher
+from trioder.control.recent_power import RecentPower
 from trioder.control.schedules.service import Schedules
 from trioder.domain.fleet import Fleet
 from trioder.events.bus import EventBus
@@ -38,6 +39,7 @@ class Headend:
         peers: the limits of the gRPC port's connections.
         closing: set at shutdown; sessions end and new ones are refused.
         feed: what streams of changes show.
+        recent_power: the power of sites over the last minutes.
         audit: records commands, changes of access and refusals.
         peer_access: which peers the gRPC port serves.
         access: the access file in memory; empty without one.
@@ -66,6 +68,7 @@ class Headend:
     peer_access: PeerAccess
     access_changed: Callable[[], None]
     feed: LiveFeed
+    recent_power: RecentPower
     access: AccessTable
     access_watch: AccessWatch | None = None
 

@@ -1,5 +1,6 @@
 """The bodies of `/dispatch`, made from a dispatch's record."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from trioder.domain.dispatch import AllocationRecord, DispatchRecord, ExcludedAssetRecord
@@ -20,7 +21,9 @@ def dispatch_row(record: DispatchRecord, *, allocations: bool) -> DispatchRow:
     return DispatchRow(**_columns(record, allocations=allocations))
 
 
-def dispatch_response(record: DispatchRecord, *, allocations: bool, dry_run: bool) -> DispatchResponse:
+def dispatch_response(
+    record: DispatchRecord, *, by_code: Mapping[str, int], allocations: bool, dry_run: bool
+) -> DispatchResponse:
     """Return a new dispatch with an empty list of allocations, or none."""
     columns = _columns(record, allocations=allocations)
     if dry_run:
@@ -32,6 +35,7 @@ def dispatch_response(record: DispatchRecord, *, allocations: bool, dry_run: boo
         asset_id=record.target.id if single else None,
         delivery=None if not single else _delivery_of(record),
         dry_run=dry_run,
+        by_code=dict(by_code),
     )
 
 
@@ -98,6 +102,7 @@ def _columns(record: DispatchRecord, *, allocations: bool) -> dict[str, Any]:
         "tenant": record.tenant,
         "requested_by": record.requested_by,
         "priority": record.priority,
+        "reason": record.reason,
         "allocations": [] if allocations else None,
     }
 

@@ -12,8 +12,8 @@ import msgspec
 
 from trioder.api.asset_query import FleetIndex
 from trioder.api.context import Headend
-from trioder.api.fleet_sums import fleet_steps, site_steps
-from trioder.api.parsing import Query
+from trioder.api.fleet_sums import SiteAssets, alarms_by_site, fleet_steps, site_steps
+from trioder.api.parsing import Query, query_id
 from trioder.api.representations import (
     Answer,
     Representation,
@@ -28,9 +28,9 @@ from trioder.api.representations import (
 )
 from trioder.api.telemetry_rows import TelemetryRows
 from trioder.domain.assets import Asset
-from trioder.domain.fleet import Site
 from trioder.process.rfc3339 import format_ms
 from trioder.process.slices import Steps, parts_of, run_at_once, run_in_slices
+from trioder.schemas.power import PowerPointRow, RecentPowerResponse
 from trioder.schemas.resources import AgentRow, AssetRow
 
 T = TypeVar("T")
@@ -212,8 +212,18 @@ class Reads:
             return (
                 *_sample_versions(headend, headend.wall.now_ms()),
                 sessions.version,
-                headend.dispatcher.site_limits.version,
+                headend.dispatcher.version,
             )
+
+        def site_version() -> Hashable:
+            limits = headend.dispatcher.site_limits
+            return sum_version(), limits.version, headend.alarms.register.version
+
+        def sites_of(index: FleetIndex) -> Sequence[SiteAssets]:
+            alarms = alarms_by_site(headend, index.scope)
+            return [
+                SiteAssets(site, index.keys_by_site[site.id], alarms.get(site.id, ())) for site in index.sites
+            ]
 
         def all_assets(index: FleetIndex, _query: Query) -> int:
             return len(index.all_keys)
@@ -245,8 +255,8 @@ class Reads:
         self.sites: Read = KeptRead(
             "sites",
             cache,
-            version=sum_version,
-            select=lambda index, _: _at_once([(site, index.keys_by_site[site.id]) for site in index.sites]),
+            version=site_version,
+            select=lambda index, _: _at_once(sites_of(index)),
             work=all_assets,
             encode=lambda sites: _site_list_steps(headend, sites),
         )
@@ -258,6 +268,15 @@ class Reads:
             select=lambda index, _: _at_once((index.all_keys,)),
             work=all_assets,
             encode=lambda selected: _fleet_steps(headend, selected[0]),
+        )
+        # Its keys are the site, or none for the fleet, and the minutes.
+        self.power: Read = KeptRead(
+            "power",
+            cache,
+            version=lambda: (fleet.version, headend.recent_power.version),
+            select=lambda index, query: _power_steps(headend, index, query),
+            work=all_assets,
+            encode=lambda responses: _encode_once(responses[0]),
         )
 
 
@@ -314,7 +333,7 @@ def _list_steps(
     return b"[" + b",".join(encoded) + b"]"
 
 
-def _site_list_steps(headend: Headend, sites: Sequence[tuple[Site, Sequence[int]]]) -> Steps[bytes]:
+def _site_list_steps(headend: Headend, sites: Sequence[SiteAssets]) -> Steps[bytes]:
     encoded: list[bytes] = []
     for part in parts_of(sites):
         rows = yield from site_steps(headend, part)
@@ -324,6 +343,35 @@ def _site_list_steps(headend: Headend, sites: Sequence[tuple[Site, Sequence[int]
 
 def _fleet_steps(headend: Headend, keys: Sequence[int]) -> Steps[bytes]:
     return _encode((yield from fleet_steps(headend, keys)))
+
+
+def _power_steps(headend: Headend, index: FleetIndex, query: Query) -> Steps[Sequence[RecentPowerResponse]]:
+    site_id, minutes = query_id(query, "site_id"), int(query["minutes"][0])
+    site_ids = [site.id for site in index.sites] if site_id is None else [site_id]
+    since_ms = headend.wall.now_ms() - minutes * 60_000
+    points = yield from headend.recent_power.point_steps(site_ids, since_ms=since_ms)
+    rows = [
+        PowerPointRow(
+            at=format_ms(point.at_ms),
+            current_mw=_in_kw(point.current_mw),
+            setpoint_mw=_in_kw(point.setpoint_mw),
+            requested_mw=_in_kw(point.requested_mw),
+            assets=point.assets,
+            live_assets=point.live,
+        )
+        for point in points
+    ]
+    return [RecentPowerResponse(site_id=site_id, step_s=headend.recent_power.step_s, points=rows)]
+
+
+def _in_kw(mw: float | None) -> float | None:
+    # They are kept with 24 bits.
+    return None if mw is None else round(mw, 3)
+
+
+def _encode_once(response: RecentPowerResponse) -> Steps[bytes]:
+    yield 0.0
+    return _encode(response)
 
 
 def _at_once(items: Sequence[T]) -> Steps[Sequence[T]]:

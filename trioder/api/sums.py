@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args
 
 from trioder.control.allocation import ramp_window_s
+from trioder.control.dispatcher import Dispatcher
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet
 from trioder.domain.holdable import holdable_mw
@@ -39,6 +40,10 @@ class SumSources(Protocol):
         """Which of them are connected."""
 
     @property
+    def dispatcher(self) -> Dispatcher:
+        """What they are under."""
+
+    @property
     def wall(self) -> WallClock:
         """For the samples' ages."""
 
@@ -51,6 +56,8 @@ class Sums:
         connected: assets with a session.
         by_quality: how many latest samples have each quality; assets without a sample are not counted.
         live: assets whose sample is good or synthesized: current_mw, setpoint_mw and soc_mwhr are of these.
+        dispatched: assets with a setpoint of an open dispatch; requested_mw is the sum of these setpoints.
+        stopped: those of them that a stop holds.
         available: of the live assets that an agent drives, over one tick (`now`) and over each horizon; at
             most what each asset reports.
     """
@@ -65,6 +72,9 @@ class Sums:
     current_mw: float = 0.0
     setpoint_mw: float = 0.0
     soc_mwhr: float = 0.0
+    dispatched: int = 0
+    stopped: int = 0
+    requested_mw: float = 0.0
     available: dict[str, PowerRow] = field(
         default_factory=lambda: {
             name: PowerRow(discharge_mw=0.0, charge_mw=0.0) for name in ("now", *_HORIZONS_S)
@@ -82,7 +92,7 @@ def add_assets(sums: Sums, keys: Iterable[int], sources: SumSources, *, horizons
         horizons: whether to add what they can hold over each horizon, half of the cost; without it those
             rows stay as they are.
     """
-    now_ms, latest = sources.wall.now_ms(), sources.latest
+    now_ms, latest, in_force = sources.wall.now_ms(), sources.latest, sources.dispatcher.in_force
     for key in keys:
         asset = sources.fleet.assets[key]
         sums.assets += 1
@@ -91,6 +101,11 @@ def add_assets(sums: Sums, keys: Iterable[int], sources: SumSources, *, horizons
         sums.min_mw += asset.min_mw
         connected = sources.sessions.session_of(key) is not None
         sums.connected += connected
+        setpoint = in_force(key)
+        if setpoint is not None:
+            sums.dispatched += 1
+            sums.stopped += setpoint.holds_asset
+            sums.requested_mw += setpoint.mw
         quality, state = latest.quality(key, now_ms), latest.state(key)
         if quality is None or state is None:
             continue
@@ -143,5 +158,8 @@ def sum_columns(sums: Sums) -> dict[str, Any]:
         "current_mw": sums.current_mw,
         "setpoint_mw": sums.setpoint_mw,
         "soc_mwhr": sums.soc_mwhr,
+        "requested_mw": sums.requested_mw if sums.dispatched else None,
+        "dispatched_assets": sums.dispatched,
+        "stopped_assets": sums.stopped,
         "available": AvailableRow(**sums.available),
     }

@@ -11,6 +11,7 @@ import msgspec
 
 from trioder.api.context import Headend
 from trioder.control.model import AssetSetpoint
+from trioder.domain.dispatch import Priority
 from trioder.ingest.latest_values import LatestView
 from trioder.process.rfc3339 import format_ms
 from trioder.schemas.resources import TelemetryRow
@@ -103,23 +104,24 @@ class TelemetryRows:
         age_s = max(0, now_ms - made_ms) / 1000.0
         quality = self._latest.quality_at(code, age_s)
         if setpoint is None:
-            return b'%b,"quality":"%b","dispatch_id":null,"remaining_s":null}' % (
+            return b'%b,"quality":"%b","dispatch_id":null,"remaining_s":null,"priority":null}' % (
                 _encode(age_s),
                 quality.encode(),
             )
-        dispatch_id, remaining_s = _dispatch_of(setpoint, now_ms)
-        return b'%b,"quality":"%b","dispatch_id":%b,"remaining_s":%b}' % (
+        dispatch_id, remaining_s, priority = _dispatch_of(setpoint, now_ms)
+        return b'%b,"quality":"%b","dispatch_id":%b,"remaining_s":%b,"priority":%b}' % (
             _encode(age_s),
             quality.encode(),
             _encode(dispatch_id),
             _encode(remaining_s),
+            _encode(priority),
         )
 
 
 def telemetry_row(view: LatestView, setpoint: AssetSetpoint | None, now_ms: int) -> TelemetryRow:
     """Return the row of a sample, and of the setpoint that is in force at its asset."""
     telemetry = view.telemetry
-    dispatch_id, remaining_s = _dispatch_of(setpoint, now_ms)
+    dispatch_id, remaining_s, priority = _dispatch_of(setpoint, now_ms)
     return TelemetryRow(
         asset_id=telemetry.asset_id,
         site_id=telemetry.site_id,
@@ -140,6 +142,7 @@ def telemetry_row(view: LatestView, setpoint: AssetSetpoint | None, now_ms: int)
         quality=view.quality,
         dispatch_id=dispatch_id,
         remaining_s=remaining_s,
+        priority=priority,
     )
 
 
@@ -148,9 +151,12 @@ def finite(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
-def _dispatch_of(setpoint: AssetSetpoint | None, now_ms: int) -> tuple[str | None, float | None]:
-    """Return the dispatch of a setpoint, and how long it still lasts, in s."""
+def _dispatch_of(
+    setpoint: AssetSetpoint | None, now_ms: int
+) -> tuple[str | None, float | None, Priority | None]:
+    """Return the dispatch of a setpoint, how long it still lasts, in s, and its priority."""
     if setpoint is None:
-        return None, None
-    ends_ms = setpoint.ends_ms
-    return setpoint.dispatch.dispatch_id, None if ends_ms is None else max(0, ends_ms - now_ms) / 1000
+        return None, None, None
+    dispatch, ends_ms = setpoint.dispatch, setpoint.ends_ms
+    remaining_s = None if ends_ms is None else max(0, ends_ms - now_ms) / 1000
+    return dispatch.dispatch_id, remaining_s, dispatch.priority

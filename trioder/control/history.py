@@ -1,7 +1,6 @@
 """The dispatches in memory, by their ids and those that agents know: open ones, and the last that ended."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 
 from trioder.control.model import Dispatch
 
@@ -77,8 +76,15 @@ class DispatchHistory:
     def newest(self, limit: int, *, counts: Callable[[Dispatch], bool]) -> list[Dispatch]:
         """The last `limit` dispatches for which `counts` is true, newest first."""
         found = filter(counts, [*self._open.values(), *self._ended.values()])
-        ordered = sorted(found, key=lambda dispatch: (dispatch.number, dispatch.dispatched_ms), reverse=True)
-        return list(islice(ordered, limit))
+        return sorted(found, key=lambda dispatch: dispatch.order, reverse=True)[:limit]
+
+    def count_at(self, dispatched_ms: int) -> int:
+        """How many dispatches in memory are of this instant."""
+        return sum(
+            dispatch.dispatched_ms == dispatched_ms
+            for dispatches in (self._open, self._ended)
+            for dispatch in dispatches.values()
+        )
 
     def _evict(self, dispatch_id: str) -> None:
         dispatch = self._ended.pop(dispatch_id)

@@ -6,6 +6,7 @@ State changes are synchronous and checked against `lifecycle`; what causes them 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from math import fsum
 
 import trio
@@ -263,6 +264,11 @@ class Dispatch:
         return self.target.kind != "asset"
 
     @property
+    def order(self) -> tuple[int, int, str]:
+        """By when it was dispatched; of those of the same instant, as they were numbered."""
+        return self.dispatched_ms, self.number, self.dispatch_id
+
+    @property
     def rank(self) -> int:
         """Of its priority: a dispatch with a higher one has the asset."""
         return PRIORITIES.index(self.priority)
@@ -376,12 +382,20 @@ class Dispatch:
             tenant=self.tenant,
             requested_by=self.requested_by,
             priority=self.priority,
+            reason=self._reason(),
             resplits=tuple(self.reallocations),
             by_state={state: count for state, count in self.count_by_state.items() if count},
             assets_left_out=len(self.excluded),
             members=[*members, *self.retired] if whole else (),
             left_out=left_out,
         )
+
+    def _reason(self) -> str | None:
+        """Why the one asset's setpoint is in its state; None for a group."""
+        if self.is_group:
+            return None
+        ended = (record.reason for record in self.retired)
+        return next(chain((setpoint.reason for setpoint in self.setpoints.values()), ended), None)
 
     def allocation_record(self, asset_ids: Sequence[str], key: int) -> AllocationRecord:
         """Return the record of one of its assets; `retired_keys` stand for those that left the fleet."""

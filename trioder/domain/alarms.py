@@ -241,10 +241,12 @@ class EventFilter:
     """Which events; each field that is not None restricts them.
 
     Attributes:
+        site_id: those that list this site.
         before: only those with a smaller number.
         scope: only what lies within it.
     """
 
+    site_id: str | None = None
     asset_id: str | None = None
     agent_id: str | None = None
     event_type: str | None = None
@@ -256,7 +258,8 @@ class EventFilter:
         """Whether the event is one of these."""
         event = past.event
         return (
-            self.asset_id in {None, event.asset_id}
+            (self.site_id is None or self.site_id in (event.site_ids or ()))
+            and self.asset_id in {None, event.asset_id}
             and self.agent_id in {None, event.agent_id}
             and self.event_type in {None, event.event_type}
             and self.origin in {None, event.origin}

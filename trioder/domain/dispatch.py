@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from itertools import islice
+from typing import Final, Literal, get_args
 
 from trioder.domain.access import DEFAULT_TENANT
 
@@ -173,6 +174,9 @@ class ExcludedAssetRecord:
 # One candidate of a dispatch: its setpoint, or why it was excluded.
 AllocationRecord = AssetSetpointRecord | ExcludedAssetRecord
 
+# Stands for the state of those that were allocated nothing, where states are asked for.
+LEFT_OUT: Final = "left_out"
+
 # Returns the current allocation of the asset with this key.
 AllocationOf = Callable[[int], AllocationRecord]
 
@@ -217,6 +221,7 @@ class DispatchRecord:
         tenant: whose assets; `ALL_TENANTS` for several tenants' together.
         requested_by: the principal's name; empty for dispatches from before principals were recorded.
         priority: one of `PRIORITIES`.
+        reason: of a dispatch to one asset: why its setpoint is in its state.
     """
 
     dispatch_id: str
@@ -244,6 +249,7 @@ class DispatchRecord:
     tenant: str = DEFAULT_TENANT
     requested_by: str = ""
     priority: Priority = "operator"
+    reason: str | None = None
 
 
 def with_allocations(
@@ -260,3 +266,22 @@ def with_allocations(
         members=tuple(one for one in by_asset.values() if isinstance(one, AssetSetpointRecord)),
         left_out=tuple(one for one in by_asset.values() if isinstance(one, ExcludedAssetRecord)),
     )
+
+
+def page_of_allocations(
+    dispatch: DispatchRecord, *, limit: int, after: str | None, state: str | None
+) -> Sequence[AllocationRecord] | None:
+    """Return a page of a whole record's allocations; see `Queries.allocations`."""
+    allocations: Sequence[AllocationRecord] = (*dispatch.members, *dispatch.left_out)
+    if after is not None:
+        asset_ids = [each.asset_id for each in allocations]
+        if after not in asset_ids:
+            return None
+        allocations = allocations[asset_ids.index(after) + 1 :]
+    found = (each for each in allocations if state in {None, state_of(each)})
+    return list(islice(found, limit))
+
+
+def state_of(allocation: AllocationRecord) -> str:
+    """Return the state of an asset's setpoint; `LEFT_OUT` for one that was allocated nothing."""
+    return allocation.state if isinstance(allocation, AssetSetpointRecord) else LEFT_OUT

@@ -130,6 +130,54 @@ class TelemetryBucket:
     setpoint_mw: Statistics
 
 
+@dataclass(frozen=True, slots=True)
+class SiteBucket:
+    """The samples of a site's assets, or of several sites', in one period.
+
+    The sums are of the means of the assets' good and synthesized samples; None if no asset has any.
+
+    Attributes:
+        start_ms: the start of the period.
+        assets: how many have such a sample.
+        samples: how many samples there are, of any quality.
+        good_samples: how many of them are good or synthesized.
+        worst_quality: as in `TelemetryBucket`.
+        current_mw: power.
+        setpoint_mw: setpoint.
+        soc_mwhr: charge.
+        capacity_mwhr: by the nameplates at the time, of the same assets.
+    """
+
+    start_ms: int
+    assets: int
+    samples: int
+    good_samples: int
+    worst_quality: QualityName
+    current_mw: float | None
+    setpoint_mw: float | None
+    soc_mwhr: float | None
+    capacity_mwhr: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SitePower:
+    """The power of a site over one period: sums of its assets' means, of good and synthesized samples.
+
+    Attributes:
+        site_id: of the site.
+        start_ms: the start of the period.
+        live: how many of its assets have such a sample.
+        current_mw: power.
+        setpoint_mw: setpoint.
+    """
+
+    site_id: str
+    start_ms: int
+    live: int
+    current_mw: float
+    setpoint_mw: float
+
+
 def status_of(current_mw: float) -> Status:
     """Return the operating state at a power."""
     if current_mw > IDLE_BAND_MW:

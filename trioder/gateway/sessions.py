@@ -14,6 +14,8 @@ from trioder.gateway.identities import Admission
 from trioder.gateway.log_limit import LogLimit
 from trioder.rpc import StatusCode
 
+MAX_CLOSED = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionEnd:
@@ -47,6 +49,11 @@ class Session:
         log_limit: of the log lines that its messages cause.
         scope: cancelled to end the session.
         end: why the headend ended it; None while it has not.
+        version: of the agent's software; empty if it reports none.
+        certificate_expires_ms: until when the agent's certificate is valid; None without one.
+        received_ms: when the agent's last message was received.
+        closed_ms: when the session ended; None while it is open.
+        closed_reason: why it ended.
     """
 
     session_id: str
@@ -72,6 +79,15 @@ class Session:
     log_limit: LogLimit = field(default_factory=LogLimit)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     end: SessionEnd | None = None
+    version: str = ""
+    certificate_expires_ms: int | None = None
+    received_ms: int = 0
+    closed_ms: int | None = None
+    closed_reason: str = ""
+
+    def __post_init__(self) -> None:
+        """Its registration was received just now."""
+        self.received_ms = self.received_ms or self.connected_ms
 
     @property
     def subject(self) -> tuple[str, str, Sequence[int]]:
@@ -107,6 +123,8 @@ class ClaimRefusedError(Exception):
 class SessionRegistry:
     """The open sessions: at most one per agent, one per asset and one per outbox.
 
+    The last session of each agent that is not connected is remembered, of the 10,000 that left last.
+
     Attributes:
         version: changes with every claim and release.
     """
@@ -117,6 +135,7 @@ class SessionRegistry:
         self._by_asset: dict[int, Session] = {}
         self._by_outbox: dict[str, Session] = {}
         self._backlogs = 0
+        self._closed: dict[str, Session] = {}
 
     def __len__(self) -> int:
         """How many agents with assets are connected."""
@@ -125,6 +144,11 @@ class SessionRegistry:
     def __iter__(self) -> Iterator[Session]:
         """The open sessions, oldest first."""
         return iter(tuple(self._by_agent.values()))
+
+    @property
+    def closed(self) -> Sequence[Session]:
+        """The last session of each agent that is not connected, in the order in which they ended."""
+        return tuple(self._closed.values())
 
     @property
     def assets_connected(self) -> int:
@@ -179,6 +203,7 @@ class SessionRegistry:
         self.version += 1
         if older is not None:
             self.release(older)
+        self._closed.pop(session.agent_id, None)
         self._by_agent[session.agent_id] = session
         self._backlogs += session.backlog_only
         self._by_asset.update(dict.fromkeys(session.asset_keys, session))
@@ -210,3 +235,24 @@ class SessionRegistry:
             del self._by_asset[key]
         self._by_outbox.pop(session.outbox_id, None)
         return True
+
+    def remember(self, session: Session, *, closed_ms: int, reason: str) -> None:
+        """A session has ended, and nothing uses it any more; remember it as its agent's last."""
+        session.closed_ms, session.closed_reason = closed_ms, reason
+        if session.agent_id in self._by_agent or session.backlog_only:
+            return
+        # What was to be sent.
+        session.downlink = DownlinkQueue()
+        self._closed.pop(session.agent_id, None)
+        self._closed[session.agent_id] = session
+        if len(self._closed) > MAX_CLOSED:
+            del self._closed[next(iter(self._closed))]
+
+    def clock_stepped(self, by_ms: int) -> None:
+        """The wall clock was set by this: the times of sessions are corrected."""
+        self.version += 1
+        for session in (*self._by_agent.values(), *self._closed.values()):
+            session.connected_ms += by_ms
+            session.received_ms += by_ms
+            if session.closed_ms is not None:
+                session.closed_ms += by_ms

@@ -22,7 +22,6 @@ from trioder.control.alarms.probes import HostPaths
 from trioder.domain.fleet import Fleet
 from trioder.fleet import FleetFileError, load_fleet
 from trioder.headend.options import HeadendOptions, headend_options
-from trioder.headend.ports import PortError, address_of, listen, on_loopback
 from trioder.headend.reloads import open_reloads
 from trioder.headend.rest_options import rest_options
 from trioder.headend.security import (
@@ -37,6 +36,7 @@ from trioder.headend.stop_watchdog import open_stop_watchdog
 from trioder.process.garbage_collector import open_garbage_collector
 from trioder.process.logs import LogFormat, LogOutput, configure_logging, logging_options
 from trioder.process.nurseries import leaf_exceptions
+from trioder.process.ports import PortError, address_of, listen, on_loopback
 from trioder.process.queued_output import queue_standard_error
 from trioder.process.runtime_limits import (
     RESERVED_DESCRIPTORS,

@@ -166,6 +166,10 @@ class AgentLinkService:
             tenant=tenant_of(keys, self.fleet),
             peer=peer,
             connected_ms=self.wall.now_ms(),
+            version=registration.version,
+            certificate_expires_ms=(
+                None if certificate_expires_s is None else round(certificate_expires_s * 1000)
+            ),
         )
         try:
             superseded = self.sessions.claim(session, asset_ids=registration.asset_ids)
@@ -198,8 +202,8 @@ class AgentLinkService:
 
     def clock_stepped(self, by_ms: int) -> None:
         """The headend's clock was stepped by this: correct when the open sessions began, and record that."""
+        self.sessions.clock_stepped(by_ms)
         for session in self.sessions:
-            session.connected_ms += by_ms
             if not session.backlog_only:
                 self.store.open_session(_record_of(session))
 
@@ -212,6 +216,7 @@ class AgentLinkService:
             self.store.close_session(session.session_id, disconnected_ms=self.wall.now_ms(), reason=reason)
         log.info("agent disconnected", **self._log_fields(session), reason=reason)
         self.events.publish(facts.SessionClosed(*session.subject, reason, self.wall.now_ms()))
+        self.sessions.remember(session, closed_ms=self.wall.now_ms(), reason=reason)
 
     async def _run(self, call: AgentCall, session: Session) -> None:
         watermark = await self.ingest.session_opened(session)
@@ -225,7 +230,9 @@ class AgentLinkService:
     async def _receive(self, call: AgentCall, session: Session) -> None:
         try:
             while True:
-                for message in await call.receive_some():
+                messages = await call.receive_some()
+                session.received_ms = self.wall.now_ms()
+                for message in messages:
                     if session.end is not None:
                         # A message already received must not act on a newer session's assets.
                         return

@@ -20,6 +20,7 @@ from trioder.api.stream.feed import LiveFeed
 from trioder.control.alarms.engine import AlarmEngine
 from trioder.control.alarms.probes import HostPaths
 from trioder.control.dispatcher import Dispatcher
+from trioder.control.recent_power import RecentPower
 from trioder.control.schedules.service import Schedules
 from trioder.domain.dispatch import StepTerms
 from trioder.domain.fleet import Fleet
@@ -172,12 +173,13 @@ async def open_headend(
         rng=rng,
         closing=closing,
     )
+    recent_power = RecentPower(fleet=fleet, latest=latest, dispatcher=dispatcher, store=store, wall=wall)
     clock = OwnClock(
         wall=wall,
         counters=counters,
         agents=clocks,
         sessions=sessions,
-        users=[latest, ingest, link_service, dispatcher, schedules.runner],
+        users=[latest, ingest, link_service, dispatcher, schedules.runner, recent_power],
     )
     health = HealthStatus()
     health.set_serving(AGENT_LINK_STREAM.service, True)
@@ -196,6 +198,7 @@ async def open_headend(
             schedules.runner.run,
             clock.run,
             feed.run,
+            recent_power.run,
             partial(ticker.run, tick_s),
             partial(_end_sessions, closing, sessions, health),
         ):
@@ -229,6 +232,7 @@ async def open_headend(
             peer_access=access_control.peers,
             audit=access_control.audit,
             feed=feed,
+            recent_power=recent_power,
         )
 
 

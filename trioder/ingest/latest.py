@@ -15,6 +15,7 @@ from trioder.domain.telemetry import BessState, Samples, Telemetry, status_of
 from trioder.ingest.latest_values import Columns, LatestView, Reported
 
 _NONE, _SYNTHESIZED, _AGENT = 0, 1, 2
+_GOOD, _OF_MODEL = int(Code.GOOD), int(Code.SYNTHESIZED)
 _DOUBTFUL = frozenset({Code.SUSPECT, Code.BAD})
 _BEFORE_ALL_TIME = -(2**63)
 _AFTER_ALL_TIME = 2**63
@@ -314,6 +315,29 @@ class LatestState:
     def quality(self, key: int, now_ms: int) -> LatestQuality | None:
         """The quality of the asset's latest sample as of `now_ms`; None without one."""
         return None if self._source[key] == _NONE else self._quality_of(key, self._age_s(key, now_ms))
+
+    def power_of(self, keys: Sequence[int], now_ms: int) -> tuple[int, float, float]:
+        """How many of the assets have a good or synthesized sample; sums of their power and setpoint, MW."""
+        run, oldest_ms = _run_of(keys), now_ms - self._fresh_ms
+        if run is not None and self._are_good(run, oldest_ms):
+            return len(keys), sum(self._current_mw[run]), sum(self._setpoint_mw[run])
+        live, current_mw, setpoint_mw = 0, 0.0, 0.0
+        for key in keys:
+            code = self._quality[key]
+            is_good = code == _GOOD and self._source[key] == _AGENT and self._made_ms[key] >= oldest_ms
+            if is_good or code == _OF_MODEL:
+                live += 1
+                current_mw += self._current_mw[key]
+                setpoint_mw += self._setpoint_mw[key]
+        return live, current_mw, setpoint_mw
+
+    def _are_good(self, run: slice, oldest_ms: int) -> bool:
+        count = run.stop - run.start
+        return (
+            self._quality.count(_GOOD, run.start, run.stop) == count
+            and self._source.count(_AGENT, run.start, run.stop) == count
+            and min(self._made_ms[run]) >= oldest_ms
+        )
 
     def view(self, key: int, now_ms: int) -> LatestView | None:
         """The asset's latest sample as of `now_ms`; None without one."""

@@ -159,6 +159,13 @@ class Ingest:
             return 0.0
         return max(0, self._wall.now_ms() - outbox.lag.newest_ms) / 1000
 
+    def backlog(self, outbox_id: str) -> tuple[int, float] | None:
+        """How many batches of a connected outbox are not committed yet, and `behind_s`; None if unknown."""
+        outbox = self._outboxes.get(outbox_id)
+        if outbox is None or outbox.downlink is None:
+            return None
+        return outbox.uncommitted, self.behind_s(outbox_id)
+
     def outbox_batches(self) -> tuple[int, int]:
         """How many uncommitted batches the connected agents keep: all together, and the fullest outbox."""
         counts = [outbox.uncommitted for outbox in self._outboxes.values() if outbox.downlink is not None]

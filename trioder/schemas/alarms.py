@@ -11,6 +11,7 @@ MAX_COMMENT_LENGTH = 500
 
 _Limit = Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description="Maximum number of rows.")]
 _OfAsset = Annotated[Id, Meta(description="Only those that concern this asset.")]
+_OfSite = Annotated[Id, Meta(description="Only those that concern this site.")]
 _OfAgent = Annotated[str, Meta(description="Only those of this agent.")]
 
 
@@ -56,7 +57,7 @@ class AlarmsQuery(Struct, kw_only=True):
     state: Annotated[Literal["open", "cleared", "all"], Meta(description="Which of them.")] = "open"
     kind: Annotated[AlarmKind, Meta(description="Only those of this kind.")] | None = None
     severity: Annotated[Severity, Meta(description="Only those of this severity.")] | None = None
-    site_id: Annotated[Id, Meta(description="Only those that concern this site.")] | None = None
+    site_id: _OfSite | None = None
     asset_id: _OfAsset | None = None
     agent_id: _OfAgent | None = None
     limit: _Limit = DEFAULT_HISTORY_ROWS
@@ -90,6 +91,7 @@ class EventRow(Struct, kw_only=True):
 class EventsQuery(Struct, kw_only=True):
     """Which events, newest first."""
 
+    site_id: _OfSite | None = None
     asset_id: _OfAsset | None = None
     agent_id: _OfAgent | None = None
     event_type: Annotated[str, Meta(description="Only those of this type.")] | None = None

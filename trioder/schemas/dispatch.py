@@ -38,6 +38,8 @@ Expiry = Annotated[
 ]
 ValidUntil = Annotated[Time, Meta(description="The setpoint ends at this time; instead of duration_s.")]
 Resplit = Annotated[bool, Meta(description="Whether the share of a member that drops out is reallocated.")]
+Before = Annotated[Id, Meta(description="Continue after this dispatch, the last of the previous page.")]
+AtSite = Annotated[Id, Meta(description="Only dispatches with a setpoint of an asset at this site.")]
 OfAsset = Annotated[Id, Meta(description="Only dispatches in which this asset has or had a part.")]
 WithAllocations = Annotated[bool, Meta(description="Whether to include each asset's allocation.")]
 _LIMIT = f"Maximum number of rows; with allocations, at most {MAX_WHOLE_DISPATCH_ROWS}."
@@ -125,7 +127,8 @@ class DispatchRow(Struct, kw_only=True):
     user that requested it. `priority`: an asset is under the highest, and the setpoints of lower ones are
     `deferred`; `emergency` is that of stops. `shortfall_mw` is the part of `mw` that could not be allocated
     to any asset, or that a single asset cannot hold; `allocated_mw` is the rest. `by_state` counts the
-    members.
+    members. `reason`: why the setpoint of a single asset is in its state; null for groups, whose allocations
+    have reasons.
     """
 
     dispatch_id: Id | None
@@ -149,6 +152,7 @@ class DispatchRow(Struct, kw_only=True):
     tenant: str
     requested_by: str
     priority: Priority
+    reason: str | None
     allocations: list[AllocationRow] | None
 
 
@@ -157,13 +161,15 @@ class DispatchResponse(DispatchRow, kw_only=True):
 
     `shortfall`: the assets together cannot hold all of mw. asset_id and delivery are null for several assets;
     `queued`: the asset is disconnected, and the setpoint is sent when it reconnects. `deferred`: a dispatch
-    with a higher priority has the asset; it is sent when that ends. A dry run has no dispatch_id.
+    with a higher priority has the asset; it is sent when that ends. A dry run has no dispatch_id. `by_code`
+    counts the allocations, those left out included, by their code.
     """
 
     status: Literal["ok", "shortfall"]
     asset_id: Id | None
     delivery: Literal["sent", "queued", "deferred"] | None
     dry_run: bool
+    by_code: dict[str, int]
 
 
 class DispatchQuery(Struct, kw_only=True):
@@ -190,6 +196,24 @@ class DispatchesQuery(Struct, kw_only=True):
     """Which dispatches, newest first."""
 
     asset_id: OfAsset | None = None
+    site_id: AtSite | None = None
     state: DispatchState | None = None
+    before: Before | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description=_LIMIT)] = DEFAULT_DISPATCH_ROWS
     allocations: WithAllocations = False
+
+
+class AllocationsQuery(Struct, kw_only=True):
+    """Which allocations of a dispatch, in fleet order; those of assets that have left the fleet first."""
+
+    state: (
+        Annotated[
+            DispatchState | Literal["left_out"],
+            Meta(description="Only setpoints in this state, or only assets that were allocated nothing."),
+        ]
+        | None
+    ) = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description="Maximum number of rows.")] = (
+        DEFAULT_DISPATCH_ROWS
+    )
+    after: Annotated[Id, Meta(description="Continue after this asset, the last of a page.")] | None = None

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from trioder.domain.dispatch import Priority
 from trioder.domain.quality import LatestQuality, QualityName
 from trioder.domain.telemetry import Source, Status
 
@@ -21,7 +22,16 @@ MAX_HISTORY_ROWS = 10_000
 MAX_HISTORY_LINES = 1_000_000_000
 DEFAULT_HISTORY_ROWS = 100
 # In s, by their names: each divides the next, and a day.
-RESOLUTIONS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "6h": 21_600, "1d": 86_400}
+RESOLUTIONS = {
+    "1m": 60,
+    "5m": 300,
+    "15m": 900,
+    "30m": 1800,
+    "1h": 3600,
+    "2h": 7200,
+    "6h": 21_600,
+    "1d": 86_400,
+}
 
 Limit = Annotated[int, Meta(ge=1, le=MAX_ROWS, description="Maximum number of rows.")]
 After = Annotated[Id, Meta(description="Continue after this asset, the last of the previous page.")]
@@ -70,6 +80,8 @@ class FleetRow(Struct, kw_only=True):
     Capacity and limits are summed over all assets; current_mw, setpoint_mw and soc_mwhr over live_assets.
     stale_assets have no recent sample, or none at all; they and assets whose latest sample is suspect or bad
     are excluded. by_quality counts the samples.
+    requested_mw is the sum of the setpoints of open dispatches, null without any; dispatched_assets have one,
+    and stopped_assets are those of them that an emergency stop holds.
     `available` covers the live assets that are connected: the power that a dispatch to them can obtain.
     """
 
@@ -84,23 +96,39 @@ class FleetRow(Struct, kw_only=True):
     current_mw: float
     setpoint_mw: float
     soc_mwhr: float
+    requested_mw: float | None
+    dispatched_assets: int
+    stopped_assets: int
     available: AvailableRow
+
+
+class AlarmCountsRow(Struct, kw_only=True):
+    """Numbers of alarms by severity."""
+
+    critical: int = 0
+    major: int = 0
+    minor: int = 0
+    warning: int = 0
 
 
 class SiteRow(FleetRow, kw_only=True):
     """A site, and the sums over its assets.
 
     The limits are those in effect, null for none; `limits_until`: until when, if they were set for a time.
+    `alarms` are the open ones that list the site, `unacknowledged_alarms` those that nobody acknowledged.
     """
 
     id: Id
     name: str
+    tenant: str
     location: str
     lat: float | None
     lon: float | None
     export_limit_mw: float | None
     import_limit_mw: float | None
     limits_until: Time | None
+    alarms: AlarmCountsRow
+    unacknowledged_alarms: int
 
 
 class TelemetryRow(Struct, kw_only=True):
@@ -110,8 +138,9 @@ class TelemetryRow(Struct, kw_only=True):
     sample is old, `suspect` when a value is implausible (not finite, which is null here; beyond the
     nameplate; a step faster than the ramp rate), and `bad` when the device flagged it, both at any age.
     `timestamp` is by the agent's clock, `age_s` by the headend's. `dispatch_id` is the active dispatch of the
-    asset, `remaining_s` the time until it ends: null without a dispatch, or without an end. max_mw and min_mw
-    are the nameplate's; the available powers are magnitudes, which the battery can hold for one pulse.
+    asset, `remaining_s` the time until it ends: null without a dispatch, or without an end; `priority` is the
+    dispatch's, `emergency` that of a stop. max_mw and min_mw are the nameplate's; the available powers are
+    magnitudes, which the battery can hold for one pulse.
     """
 
     asset_id: Id
@@ -133,6 +162,7 @@ class TelemetryRow(Struct, kw_only=True):
     quality: LatestQuality
     dispatch_id: Id | None
     remaining_s: float | None
+    priority: Priority | None
 
 
 class HistoryRow(Struct, kw_only=True):
@@ -288,7 +318,7 @@ class HistoryQuery(Struct, kw_only=True):
     end: Annotated[Time, Meta(description="Before this time.")] | None = None
     resolution: (
         Annotated[
-            Literal["1m", "5m", "15m", "30m", "1h", "6h", "1d"],
+            Literal["1m", "5m", "15m", "30m", "1h", "2h", "6h", "1d"],
             Meta(
                 description="Instead of samples, a row per period of this length, in UTC, that has any; "
                 "`start` and `end` are then rounded to whole periods, at most 10,000 of them."
@@ -302,7 +332,11 @@ class SessionsQuery(Struct, kw_only=True):
     """Which sessions, newest first."""
 
     asset_id: Annotated[Id, Meta(description="Only sessions with this asset.")] | None = None
+    site_id: Annotated[Id, Meta(description="Only sessions with an asset of this site.")] | None = None
     agent_id: Annotated[str, Meta(description="Only sessions of this agent.")] | None = None
+    before: (
+        Annotated[Id, Meta(description="Continue after this session, the last of the previous page.")] | None
+    ) = None
     limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_ROWS, description="Maximum number of rows.")] = (
         DEFAULT_HISTORY_ROWS
     )

@@ -32,6 +32,23 @@ class StopRow(Struct, kw_only=True):
     requested_by: str
 
 
+class StopInForceRow(Struct, kw_only=True):
+    """A stop that holds assets of the caller: `assets` of them, and `by_state` their states.
+
+    `can_resume`: POST /resume with the same target ends it, given the role. Otherwise it is of assets beyond
+    those that the caller sees, and requested_by is null.
+    """
+
+    dispatch_id: Id
+    target: TargetRow
+    assets: int
+    by_state: dict[str, int]
+    stopped_at: Time
+    tenant: str
+    requested_by: str | None
+    can_resume: bool
+
+
 class StopResponse(Struct, kw_only=True):
     """The stops that are in force for the target, new or not."""
 

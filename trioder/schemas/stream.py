@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from trioder.domain.alarms import AlarmTransition
+from trioder.domain.dispatch import Priority
 from trioder.domain.quality import LatestQuality
 from trioder.domain.schedules import ScheduleTransition
 from trioder.domain.telemetry import Source, Status
@@ -83,7 +84,8 @@ class LiveRow(Struct):
 
     `timestamp` is by the agent's clock, `sampled_at` by the headend's: the age of the values is the event's
     `at` less `sampled_at`. Values are as in `TelemetryRow`. `connected`: an agent drives it now.
-    `dispatch_id` is its active dispatch, `ends_at` when that ends.
+    `dispatch_id` is its active dispatch, `ends_at` when that ends, `priority` that of the dispatch:
+    `emergency` is a stop.
     """
 
     asset_id: Id
@@ -101,6 +103,7 @@ class LiveRow(Struct):
     connected: bool
     dispatch_id: Id | None
     ends_at: Time | None
+    priority: Priority | None
 
 
 class TelemetryEvent(Struct, kw_only=True):

@@ -6,10 +6,10 @@ from typing import Literal, Protocol
 from trioder.domain.access import EVERYTHING, AuditRecord, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, EventRecord, PastEvent
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import AllocationOf, DispatchRecord
+from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample, Samples, TelemetryBucket
+from trioder.domain.telemetry import PastSample, Samples, SiteBucket, SitePower, TelemetryBucket
 from trioder.store.records import PastSession, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
 
@@ -37,13 +37,44 @@ class Queries(Protocol):
         *,
         limit: int,
         asset: Asset | None = None,
+        site_id: str | None = None,
         state: str | None = None,
+        before: tuple[int, str] | None = None,
         whole: bool = False,
         scope: Scope = EVERYTHING,
     ) -> Sequence[DispatchRecord]:
-        """Return the last `limit` dispatches, newest first; only those to `asset` and in `state`, if given.
+        """Return the last `limit` dispatches, newest first; with the assets' shares if `whole`.
 
-        With the assets' shares if `whole`.
+        Args:
+            limit: at most so many.
+            asset: only those with a setpoint of this asset.
+            site_id: only those with a setpoint of an asset that is at this site now.
+            state: only those in this state.
+            before: only those that follow this one in a list: (dispatched_ms, dispatch_id).
+            whole: see above.
+            scope: see above.
+        """
+
+    async def allocations(
+        self,
+        dispatch_id: str,
+        *,
+        limit: int,
+        after: str | None = None,
+        state: str | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[AllocationRecord] | None:
+        """Return the first `limit` allocations of a dispatch, by their position in the fleet.
+
+        Args:
+            dispatch_id: of the dispatch.
+            limit: at most so many.
+            after: only those after this asset.
+            state: only setpoints in this state; LEFT_OUT: only assets that were allocated nothing.
+            scope: see above.
+
+        Returns:
+            None if `after` has no part in the dispatch.
         """
 
     async def history(
@@ -78,6 +109,33 @@ class Queries(Protocol):
             scope: see above.
         """
 
+    async def site_history(
+        self,
+        site_ids: Sequence[str] | None,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[SiteBucket]:
+        """Aggregate the samples of sites' assets by periods; the newest `limit`, newest first.
+
+        Args:
+            site_ids: of these sites together; None for all within the scope.
+            resolution_s: of a period; a multiple of five minutes; else as in `history_buckets`.
+            start_ms: see there.
+            end_ms: see there.
+            limit: see there.
+            scope: see above.
+        """
+
+    async def site_power(self, *, start_ms: int, end_ms: int, step_s: int) -> Sequence[SitePower]:
+        """Return the power of each site by periods of `step_s` in [start_ms, end_ms), in no order.
+
+        Of the assets that are in the fleet; reads all of their samples.
+        """
+
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """Return the times of the newest samples reported by agents, by asset id, oldest first.
 
@@ -94,10 +152,24 @@ class Queries(Protocol):
         *,
         limit: int,
         asset: Asset | None = None,
+        site_id: str | None = None,
         agent_id: str | None = None,
+        before: tuple[int, str] | None = None,
         scope: Scope = EVERYTHING,
     ) -> Sequence[PastSession]:
-        """Return the last `limit` sessions, newest first; only those of `asset` and `agent_id`, if given."""
+        """Return the last `limit` sessions, newest first.
+
+        Args:
+            limit: at most so many.
+            asset: only those of this asset.
+            site_id: only those of this site's assets.
+            agent_id: only those of this agent.
+            before: only those that follow this one in a list: (connected_ms, session_id).
+            scope: see above.
+        """
+
+    async def find_session(self, session_id: str, *, scope: Scope = EVERYTHING) -> PastSession | None:
+        """Return the session with this id; None if there is none within the scope."""
 
     async def audit(
         self,
@@ -245,11 +317,13 @@ class Store(Queries, Protocol):
         *,
         dispatch_id: str | None = None,
         idempotency_key: str | None = None,
+        whole: bool = True,
         scope: Scope = EVERYTHING,
     ) -> DispatchRecord | None:
         """Return the dispatch with this id or idempotency key, written or waiting; None if there is none.
 
-        A tenant's idempotency keys are its own: the same key of another tenant is another key.
+        With the assets' shares if `whole`. A tenant's idempotency keys are its own: the same key of another
+        tenant is another key.
 
         Also raises if the database does not answer within about 2 s.
         """

@@ -14,10 +14,10 @@ from trioder.domain.access import (
 )
 from trioder.domain.alarms import Alarm, EventFilter, EventRecord, PastEvent
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import AllocationOf, DispatchRecord
+from trioder.domain.dispatch import AllocationOf, AllocationRecord, DispatchRecord
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample, Samples, TelemetryBucket
+from trioder.domain.telemetry import PastSample, Samples, SiteBucket, SitePower, TelemetryBucket
 from trioder.store.interface import StoreHealth, StoreListener
 from trioder.store.records import NOTHING_COMMITTED, PastSession, SessionRecord, Watermark
 from trioder.store.stats import StoreStats
@@ -128,11 +128,23 @@ class NoneStore:
         """Return none."""
         return ()
 
+    async def allocations(self, *_dispatch_id: object, **_query: object) -> Sequence[AllocationRecord] | None:
+        """Return none."""
+        return ()
+
     async def history(self, *_asset: object, **_query: object) -> Sequence[PastSample]:
         """Return none."""
         return ()
 
     async def history_buckets(self, *_asset: object, **_query: object) -> Sequence[TelemetryBucket]:
+        """Return none."""
+        return ()
+
+    async def site_history(self, *_site_ids: object, **_query: object) -> Sequence[SiteBucket]:
+        """Return none."""
+        return ()
+
+    async def site_power(self, **_query: object) -> Sequence[SitePower]:
         """Return none."""
         return ()
 
@@ -147,6 +159,10 @@ class NoneStore:
     async def sessions(self, **_query: object) -> Sequence[PastSession]:
         """Return none."""
         return ()
+
+    async def find_session(self, *_session_id: object, **_query: object) -> PastSession | None:
+        """Return none."""
+        return None
 
     async def audit(
         self,

@@ -57,7 +57,7 @@ class AssetDescriptor(_message.Message):
     def __init__(self, asset_id: _Optional[str] = ..., site_id: _Optional[str] = ..., asset_name: _Optional[str] = ..., site_name: _Optional[str] = ..., location: _Optional[str] = ..., capacity_mwhr: _Optional[float] = ..., max_mw: _Optional[float] = ..., min_mw: _Optional[float] = ...) -> None: ...
 
 class Register(_message.Message):
-    __slots__ = ("asset_id", "site_id", "asset_name", "site_name", "gateway_id", "assets", "agent_id", "epoch", "protocol", "outbox_id", "backlog_only", "clock_unix_ms", "newest_batch_seq", "oldest_batch_seq", "replaces_outbox_id")
+    __slots__ = ("asset_id", "site_id", "asset_name", "site_name", "gateway_id", "assets", "agent_id", "epoch", "protocol", "outbox_id", "backlog_only", "clock_unix_ms", "newest_batch_seq", "oldest_batch_seq", "replaces_outbox_id", "version")
     ASSET_ID_FIELD_NUMBER: _ClassVar[int]
     SITE_ID_FIELD_NUMBER: _ClassVar[int]
     ASSET_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +73,7 @@ class Register(_message.Message):
     NEWEST_BATCH_SEQ_FIELD_NUMBER: _ClassVar[int]
     OLDEST_BATCH_SEQ_FIELD_NUMBER: _ClassVar[int]
     REPLACES_OUTBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     asset_id: str
     site_id: str
     asset_name: str
@@ -88,7 +89,8 @@ class Register(_message.Message):
     newest_batch_seq: int
     oldest_batch_seq: int
     replaces_outbox_id: str
-    def __init__(self, asset_id: _Optional[str] = ..., site_id: _Optional[str] = ..., asset_name: _Optional[str] = ..., site_name: _Optional[str] = ..., gateway_id: _Optional[str] = ..., assets: _Optional[_Iterable[_Union[AssetDescriptor, _Mapping]]] = ..., agent_id: _Optional[str] = ..., epoch: _Optional[int] = ..., protocol: _Optional[int] = ..., outbox_id: _Optional[str] = ..., backlog_only: _Optional[bool] = ..., clock_unix_ms: _Optional[int] = ..., newest_batch_seq: _Optional[int] = ..., oldest_batch_seq: _Optional[int] = ..., replaces_outbox_id: _Optional[str] = ...) -> None: ...
+    version: str
+    def __init__(self, asset_id: _Optional[str] = ..., site_id: _Optional[str] = ..., asset_name: _Optional[str] = ..., site_name: _Optional[str] = ..., gateway_id: _Optional[str] = ..., assets: _Optional[_Iterable[_Union[AssetDescriptor, _Mapping]]] = ..., agent_id: _Optional[str] = ..., epoch: _Optional[int] = ..., protocol: _Optional[int] = ..., outbox_id: _Optional[str] = ..., backlog_only: _Optional[bool] = ..., clock_unix_ms: _Optional[int] = ..., newest_batch_seq: _Optional[int] = ..., oldest_batch_seq: _Optional[int] = ..., replaces_outbox_id: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Telemetry(_message.Message):
     __slots__ = ("asset_id", "site_id", "site_name", "timestamp", "soc_mwhr", "soc_pct", "capacity_mwhr", "current_mw", "setpoint_mw", "max_mw", "min_mw", "status", "available_discharge_mw", "available_charge_mw", "quality")

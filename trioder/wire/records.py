@@ -37,6 +37,7 @@ class Registration:
         backlog_only: it claims none of the assets, and only delivers stored batches.
         clock_unix_ms: the agent's clock when it sent this; None from an older agent.
         newest_batch_seq: the newest batch that its outbox ever held, 0 for none; None from an older agent.
+        version: of the agent's software, for people; empty from an older agent.
     """
 
     agent_id: str
@@ -50,6 +51,7 @@ class Registration:
     clock_unix_ms: int | None = None
     names_agent: bool = True
     newest_batch_seq: int | None = None
+    version: str = ""
 
 
 # Not frozen, though never changed: that would double the cost of making one.

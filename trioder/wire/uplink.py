@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Literal
 
+import trioder
 from trioder.domain.assets import Asset
+from trioder.domain.text import escape
 from trioder.process.rfc3339 import format_ms, parse_ms
 from trioder.wire import agent_link_pb2 as pb
 from trioder.wire.checks import (
@@ -36,6 +38,7 @@ _MAX_TS_UNIX_MS = 253_402_300_799_999
 _MAX_REPORTED = 1e9
 _MAX_REASON_LENGTH = 500
 _MAX_TIMESTAMP_LENGTH = 64
+_MAX_VERSION_LENGTH = 40
 
 
 def write_registration(
@@ -56,7 +59,12 @@ def write_registration(
         for asset in assets
     ]
     register = pb.Register(
-        assets=descriptors, agent_id=agent_id, epoch=epoch, protocol=protocol, outbox_id=outbox_id
+        assets=descriptors,
+        agent_id=agent_id,
+        epoch=epoch,
+        protocol=protocol,
+        outbox_id=outbox_id,
+        version=trioder.__version__,
     )
     return pb.AgentToHeadend(register=register)
 
@@ -206,6 +214,8 @@ def _read_registration(register: pb.Register) -> Registration:
         clock_unix_ms=register.clock_unix_ms if register.HasField("clock_unix_ms") else None,
         names_agent=bool(register.agent_id),
         newest_batch_seq=_newest_batch_seq(register),
+        # An agent is not refused for it.
+        version=escape(register.version, length=_MAX_VERSION_LENGTH),
     )
 
 

@@ -172,7 +172,8 @@ async def test_an_alarm_that_only_the_database_has_is_acknowledged_there(autojum
         ("/events?origin=me", 400, "origin is 'me'"),
         (f"/events?asset_id={uuid_of(5)}", 404, "there is no asset"),
         (f"/events?event_type={'x' * 300}", 400, "event_type is"),
-        ("/events?site_id=1", 400, "there is no query parameter 'site_id' here"),
+        ("/events?site_id=1", 400, "site_id is '1'; it must be a UUID"),
+        (f"/events?site_id={uuid_of(5)}", 404, "there is no site"),
     ],
 )
 async def test_a_query_that_breaks_a_rule_is_refused(

@@ -46,18 +46,23 @@ class SessionsStore(NoneStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[tuple[int, str | None, str | None]] = []
+        self.asked: list[tuple[object, ...]] = []
 
     async def sessions(
         self,
         *,
         limit: int,
         asset: Asset | None = None,
+        site_id: str | None = None,
         agent_id: str | None = None,
+        before: tuple[int, str] | None = None,
         scope: Scope = EVERYTHING,
     ) -> Sequence[PastSession]:
-        self.asked.append((limit, None if asset is None else asset.id, agent_id))
+        self.asked.append((limit, None if asset is None else asset.id, site_id, agent_id, before))
         return [_session(2, ended=False), _session(1, ended=True)]
+
+    async def find_session(self, session_id: str, *, scope: Scope = EVERYTHING) -> PastSession | None:  # type: ignore[override]  # the query that is asked
+        return _session(2, ended=False) if session_id == uuid_of(2) else None
 
 
 def _session(epoch: int, *, ended: bool) -> PastSession:
@@ -124,12 +129,17 @@ async def test_past_sessions_are_read_from_the_store(autojump_clock: object) -> 
         }
 
 
-async def test_sessions_are_filtered_by_asset_agent_and_limit(autojump_clock: object) -> None:
+async def test_sessions_are_filtered_by_asset_site_agent_and_limit(autojump_clock: object) -> None:
     store = SessionsStore()
     async with open_rest(store=store) as rest:
         await rest.get("/agents/sessions")
         await rest.get(f"/agents/sessions?asset_id={uuid_of(1001).upper()}&agent_id=agent%201&limit=7")
-    assert store.asked == [(100, None, None), (7, uuid_of(1001), "agent 1")]
+        await rest.get(f"/agents/sessions?site_id={uuid_of(1)}&before={uuid_of(2)}")
+    assert store.asked == [
+        (100, None, None, None, None),
+        (7, uuid_of(1001), None, "agent 1", None),
+        (100, None, uuid_of(1), None, (AT_MS, uuid_of(2))),
+    ]
 
 
 async def test_there_are_no_past_sessions_without_a_database(autojump_clock: object) -> None:
@@ -149,7 +159,9 @@ async def test_there_are_no_past_sessions_without_a_database(autojump_clock: obj
         ("agent_id=a%00b", "'a\\x00b'", "printable"),
         ("agent_id=" + "a" * 257, "aaa...", "at most 256"),
         ("agent_id=a&agent_id=b", "2 times", "once"),
-        ("site_id=x", "'site_id'", "asset_id, agent_id, limit"),
+        ("site_id=x", "'x'", "UUID"),
+        ("before=x", "'x'", "UUID"),
+        ("state=open", "'state'", "asset_id, site_id, agent_id, before, limit"),
     ],
 )
 async def test_a_bad_query_of_sessions_is_refused(
@@ -160,6 +172,15 @@ async def test_a_bad_query_of_sessions_is_refused(
         assert (status, body["error"]) == (400, "bad_request")
         assert value in body["message"]
         assert rule in body["message"]
+
+
+@pytest.mark.parametrize("name", ["site_id", "before"])
+async def test_the_sessions_of_an_unknown_site_or_after_an_unknown_one_are_not_found(
+    autojump_clock: object, name: str
+) -> None:
+    async with open_rest(store=SessionsStore()) as rest:
+        status, body = await rest.ask("GET", f"/agents/sessions?{name}={uuid_of(77)}")
+        assert (status, uuid_of(77) in body["message"]) == (404, True)
 
 
 async def test_the_sessions_of_an_unknown_asset_are_not_found(autojump_clock: object) -> None:

@@ -18,6 +18,7 @@ async def test_sites_sum_over_their_live_assets(autojump_clock: object) -> None:
         assert first == {
             "id": uuid_of(0),
             "name": "Site 0",
+            "tenant": "default",
             "location": "Nowhere",
             "lat": 1.5,
             "export_limit_mw": None,
@@ -35,6 +36,11 @@ async def test_sites_sum_over_their_live_assets(autojump_clock: object) -> None:
             "current_mw": 5.0,
             "setpoint_mw": 5.0,
             "soc_mwhr": 20.0,
+            "requested_mw": None,
+            "dispatched_assets": 0,
+            "stopped_assets": 0,
+            "alarms": {"critical": 0, "major": 0, "minor": 0, "warning": 0},
+            "unacknowledged_alarms": 0,
             "available": {"now": NOTHING, "15_min": NOTHING, "60_min": NOTHING},
         }
         assert list(first)[:2] == ["id", "name"]

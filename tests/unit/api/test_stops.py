@@ -144,3 +144,60 @@ async def test_a_dispatch_of_other_sites_too_is_not_cancelled(autojump_clock: ob
         path = f"/dispatch/{made['dispatch_id']}"
         assert (await tenants.ask("DELETE", path, secret=secret_of("site", "alpha")))[0] == 404
         assert (await tenants.ask("DELETE", path, secret=OPERATOR))[0] == 200
+
+
+async def test_the_stops_in_force_are_listed_newest_first(autojump_clock: object) -> None:
+    async with open_tenants() as tenants:
+        assert await tenants.get("/stops", secret=OPERATOR) == []
+        await post(tenants, "/stop", {"site_id": site_id("alpha")})
+        await post(tenants, "/stop", {"asset_id": asset_ids("alpha")[3]})
+        rows = await tenants.get("/stops", secret=secret_of("viewer", "alpha"))
+        assert [(row["target"]["kind"], row["assets"], row["can_resume"]) for row in rows] == [
+            ("asset", 1, True),
+            ("site", 2, True),
+        ]
+        assert (rows[1]["requested_by"], rows[1]["by_state"]) == ("alpha-operator", {"sent": 2})
+        await post(tenants, "/resume", {"site_id": site_id("alpha")})
+        assert [row["target"]["kind"] for row in await tenants.get("/stops", secret=OPERATOR)] == ["asset"]
+
+
+async def test_a_stop_of_all_tenants_is_shown_to_each_with_its_own_assets_alone(
+    autojump_clock: object,
+) -> None:
+    async with open_tenants() as tenants:
+        everywhere = secret_of("operator", "*")
+        await post(tenants, "/stop", {"fleet": True}, secret=everywhere)
+        [row] = await tenants.get("/stops", secret=everywhere)
+        assert (row["assets"], row["can_resume"], row["requested_by"]) == (8, True, "all-operator")
+        [row] = await tenants.get("/stops", secret=OPERATOR)
+        assert (row["assets"], row["can_resume"], row["requested_by"]) == (4, False, None)
+        [row] = await tenants.get("/stops", secret=secret_of("site", "alpha"))
+        assert (row["assets"], row["can_resume"]) == (2, False)
+
+
+async def test_a_stop_is_not_shown_to_those_whose_assets_it_does_not_hold(autojump_clock: object) -> None:
+    async with open_tenants() as tenants:
+        await post(tenants, "/stop", {"asset_id": asset_ids("alpha")[3]})
+        assert await tenants.get("/stops", secret=secret_of("operator", "beta")) == []
+        assert await tenants.get("/stops", secret=secret_of("site", "alpha")) == []
+        # To one for all tenants, the stop of a tenant's fleet is not that of its own.
+        await post(tenants, "/stop", {"fleet": True})
+        rows = await tenants.get("/stops", secret=secret_of("operator", "*"))
+        assert [(row["target"]["kind"], row["can_resume"]) for row in rows] == [
+            ("fleet", False),
+            ("asset", True),
+        ]
+
+
+async def test_stopped_assets_are_counted_and_marked(autojump_clock: object) -> None:
+    async with open_tenants() as tenants:
+        await post(tenants, "/stop", {"asset_id": asset_ids("alpha")[0]})
+        first, second = await tenants.get("/sites", secret=OPERATOR)
+        assert [site["stopped_assets"] for site in (first, second)] == [1, 0]
+        # The other asset has a share of the dispatch to the site.
+        assert (first["dispatched_assets"], second["dispatched_assets"]) == (2, 0)
+        assert (first["requested_mw"], second["requested_mw"]) == (0.5, None)
+        fleet = await tenants.get("/fleet", secret=OPERATOR)
+        assert (fleet["stopped_assets"], fleet["dispatched_assets"], fleet["requested_mw"]) == (1, 2, 0.5)
+        rows = await tenants.get("/telemetry", secret=OPERATOR)
+        assert [row["priority"] for row in rows] == ["emergency", "operator", None, None]

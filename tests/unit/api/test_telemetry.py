@@ -35,6 +35,7 @@ async def test_the_latest_sample_of_an_asset(autojump_clock: object) -> None:
             "quality": "good",
             "dispatch_id": None,
             "remaining_s": None,
+            "priority": None,
         }
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.unit.headend.parts import asset_id, make_session
-from trioder.gateway.sessions import ClaimRefusedError, Session, SessionRegistry
+from trioder.gateway.sessions import MAX_CLOSED, ClaimRefusedError, Session, SessionRegistry
 from trioder.rpc import StatusCode
 
 
@@ -55,6 +55,28 @@ def test_the_late_end_of_an_old_session_leaves_the_new_one_alone() -> None:
     assert registry.session_of(0) is newer
     assert registry.release(newer)
     assert (len(registry), registry.assets_connected) == (0, 0)
+
+
+def test_the_agents_that_left_last_are_remembered_until_they_are_back() -> None:
+    registry = SessionRegistry()
+    for number in range(MAX_CLOSED + 1):
+        session = make_session(f"agent-{number}", 0)
+        claim(registry, session)
+        registry.release(session)
+        registry.remember(session, closed_ms=number, reason="gone")
+    assert [session.agent_id for session in registry.closed[:2]] == ["agent-1", "agent-2"]
+    assert (len(registry.closed), registry.closed[-1].closed_ms) == (MAX_CLOSED, MAX_CLOSED)
+    claim(registry, make_session("agent-1", 0))
+    assert registry.closed[0].agent_id == "agent-2"
+
+
+def test_a_superseded_session_is_not_its_agents_last() -> None:
+    registry = SessionRegistry()
+    older = make_session("a", 0)
+    claim(registry, older)
+    claim(registry, make_session("a", 0))
+    registry.remember(older, closed_ms=1, reason="superseded")
+    assert registry.closed == ()
 
 
 def test_an_outbox_has_one_live_session() -> None:

@@ -360,3 +360,29 @@ async def test_the_grant_precedes_everything_else(autojump_clock: object) -> Non
         received = [type(await agent.receive()) for _ in range(3)]
         assert received[0] is SessionGrant
         assert set(received[1:]) == {Setpoints, BatchAck}
+
+
+async def test_a_session_has_the_agents_version_and_when_it_was_last_heard(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        agent = await rig.agent()
+        message = registration(0)
+        message.register.version = "1.2.3"
+        await agent.send(message)
+        await agent.receive()
+        session = rig.headend.sessions.session_of(0)
+        assert session is not None
+        assert (session.version, session.received_ms) == ("1.2.3", session.connected_ms)
+        await trio.sleep(7)
+        await agent.send(pulse(1, 0))
+        await agent.receive()
+        assert session.received_ms == session.connected_ms + 7000
+
+
+async def test_the_last_session_of_an_agent_that_left_is_remembered(autojump_clock: object) -> None:
+    async with open_rig() as rig:
+        agent = await rig.registered(0)
+        await agent.disconnect()
+        await trio.testing.wait_all_tasks_blocked()
+        [session] = rig.headend.sessions.closed
+        assert (session.asset_keys, session.closed_ms) == ([0], rig.headend.wall.now_ms())
+        assert session.closed_reason

@@ -10,10 +10,10 @@ from tests.unit.store.model_audit import ModelAudit
 from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, PastEvent
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import AssetSetpointRecord, DispatchRecord, DispatchTarget
+from trioder.domain.dispatch import AllocationRecord, AssetSetpointRecord, DispatchRecord, DispatchTarget
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample, TelemetryBucket
+from trioder.domain.telemetry import PastSample, SiteBucket, SitePower, TelemetryBucket
 from trioder.store.postgres.batch_queue import PendingBatch
 from trioder.store.postgres.database import DatabaseError, Maintenance, Watermarks, Written
 from trioder.store.postgres.pending_records import PendingDispatch, PendingRecord, PendingSession
@@ -46,13 +46,53 @@ class NoReads:
         await trio.lowlevel.checkpoint()
         return ()
 
+    async def site_history(
+        self,
+        site_ids: Sequence[str] | None,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[SiteBucket]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def site_power(self, *, start_ms: int, end_ms: int, step_s: int) -> Sequence[SitePower]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         await trio.lowlevel.checkpoint()
         return {}
 
     async def sessions(
-        self, *, limit: int, asset: Asset | None, agent_id: str | None, scope: Scope = EVERYTHING
+        self,
+        *,
+        limit: int,
+        asset: Asset | None,
+        site_id: str | None,
+        agent_id: str | None,
+        before: tuple[int, str] | None,
+        scope: Scope = EVERYTHING,
     ) -> Sequence[PastSession]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def find_session(self, session_id: str, *, scope: Scope = EVERYTHING) -> PastSession | None:
+        await trio.lowlevel.checkpoint()
+        return None
+
+    async def allocations(
+        self,
+        dispatch_id: str,
+        *,
+        limit: int,
+        after: str | None = None,
+        state: str | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[AllocationRecord] | None:
         await trio.lowlevel.checkpoint()
         return ()
 
@@ -186,12 +226,26 @@ class ModelDatabase(NoReads):
         )
 
     async def dispatches(
-        self, *, limit: int, asset: Asset | None, state: str | None, whole: bool, scope: Scope = EVERYTHING
+        self,
+        *,
+        limit: int,
+        asset: Asset | None,
+        site_id: str | None,
+        state: str | None,
+        before: tuple[int, str] | None,
+        whole: bool,
+        scope: Scope = EVERYTHING,
     ) -> Sequence[DispatchRecord]:
         await trio.lowlevel.checkpoint()
         self._check_there()
         return model_dispatches.newest(
-            self.recorded.values(), limit=limit, asset=asset, state=state, whole=whole, scope=scope
+            self.recorded.values(),
+            limit=limit,
+            asset=asset,
+            state=state,
+            before=before,
+            whole=whole,
+            scope=scope,
         )
 
     async def audit(

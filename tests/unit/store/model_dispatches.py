@@ -61,6 +61,7 @@ def newest(
     limit: int,
     asset: Asset | None,
     state: str | None,
+    before: tuple[int, str] | None,
     whole: bool,
     scope: Scope = EVERYTHING,
 ) -> Sequence[DispatchRecord]:
@@ -69,7 +70,10 @@ def newest(
         for record in records
         if (state is None or record.state == state)
         and scope.tenant in {ALL_TENANTS, record.tenant}
+        and (before is None or (record.dispatched_ms, record.dispatch_id) < before)
         and (asset is None or asset.id in {member.asset_id for member in record.members})
     ]
-    ordered = sorted(chosen, key=lambda record: record.dispatched_ms, reverse=True)[:limit]
+    ordered = sorted(chosen, key=lambda record: (record.dispatched_ms, record.dispatch_id), reverse=True)[
+        :limit
+    ]
     return ordered if whole else [replace(record, members=(), left_out=()) for record in ordered]

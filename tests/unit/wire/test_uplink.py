@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import trioder
 from trioder.domain.assets import Asset
 from trioder.domain.quality import Quality
 from trioder.wire import agent_link_pb2 as pb
@@ -71,7 +72,16 @@ def test_a_registration_arrives_as_written() -> None:
         outbox_id="o-1",
         asset_ids=tuple(asset.id for asset in ASSETS),
         nameplates={asset.id: Nameplate(asset.capacity_mwhr, asset.max_mw, asset.min_mw) for asset in ASSETS},
+        version=trioder.__version__,
     )
+
+
+def test_a_version_is_cut_and_refuses_no_agent() -> None:
+    message = write_registration(agent_id="shard-1", epoch=9, protocol=1, outbox_id="o-1", assets=ASSETS)
+    message.register.version = "\n" * 1000
+    registration = read(message)
+    assert isinstance(registration, Registration)
+    assert registration.version == "\\n" * 18 + "\\..."
 
 
 @pytest.mark.parametrize("clock_unix_ms", [0, 1_800_000_000_123, -(2**63), 2**63 - 1])

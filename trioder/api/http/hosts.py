@@ -8,6 +8,8 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
+# What the headend's option is called.
+HOSTS_VARIABLE = "HEADEND_HTTP_HOSTS"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 _AUTHORITY = re.compile(

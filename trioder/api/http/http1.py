@@ -24,7 +24,7 @@ from hypercorn.utils import parse_socket_addr
 from trioder.access.tls_errors import explain
 from trioder.access.tls_stream import TlsStream
 from trioder.api.http.body import CONNECTION
-from trioder.api.http.hosts import AllowedHosts
+from trioder.api.http.hosts import HOSTS_VARIABLE, AllowedHosts
 from trioder.api.http.hot_path import HotPath, HotReads
 from trioder.api.http.http1_protocol import HEAD_TIMEOUT_S, Http1Protocol
 from trioder.api.http.strict_h11 import StrictConnection
@@ -57,6 +57,7 @@ class Http1Connection(TCPServer):
         *,
         hosts: AllowedHosts,
         counters: Counters,
+        hosts_variable: str = HOSTS_VARIABLE,
         tls: TlsStream | None = None,
         tls_refused: TlsRefused = lambda _peer, _reason: None,
         fast_reads: HotReads | None = None,
@@ -67,6 +68,7 @@ class Http1Connection(TCPServer):
         self._active_s = trio.current_time()
         self._hosts = hosts
         self._counters = counters
+        self._hosts_variable = hosts_variable
         self._http1: Http1Protocol | None = None
         self._requests = 0
         self._head_deadline_s = math.inf
@@ -124,6 +126,7 @@ class Http1Connection(TCPServer):
                         self.protocol_send,
                     )
                     http1.hosts, http1.counters = self._hosts, self._counters
+                    http1.hosts_variable = self._hosts_variable
                     http1.connection = StrictConnection(max_head_bytes=self.config.h11_max_incomplete_size)
                     if self._fast_reads is not None:
                         self._hot_path = HotPath(

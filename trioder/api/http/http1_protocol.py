@@ -31,6 +31,8 @@ class Http1Protocol(H11Protocol):
 
     hosts: AllowedHosts
     counters: Counters
+    # What the option for the hosts is called in errors.
+    hosts_variable: str
     connection: StrictConnection
     # Further data from the client is not parsed.
     refused = False
@@ -146,8 +148,8 @@ class Http1Protocol(H11Protocol):
         fault = escape(self.connection.fault, length=_MAX_FAULT_LENGTH)
         message = {
             408: f"the request line and headers did not arrive within {HEAD_TIMEOUT_S:g} s",
-            421: f"this port does not answer for the host of the request: {fault}; HEADEND_HTTP_HOSTS names "
-            "those that it answers for",
+            421: f"this port does not answer for the host of the request: {fault}; "
+            f"{self.hosts_variable} names those that it answers for",
             431: f"the request line and headers are larger than {self.config.h11_max_incomplete_size} bytes",
             505: "this port speaks HTTP/1.1",
         }.get(status_code, f"the request is not well-formed HTTP/1.1: {fault}")

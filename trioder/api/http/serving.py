@@ -1,12 +1,14 @@
-"""The REST port: accepts connections, limits their number, and closes them at shutdown.
+"""An HTTP port: accepts connections, limits their number, and closes them at shutdown.
 
-A connection's protocol is in `http1`; its responses come from the Quart application.
+A connection's protocol is in `http1`; its responses come from the ASGI application: the headend's REST, or
+the console.
 """
 
 import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,7 +21,7 @@ from hypercorn.utils import wrap_app
 from trioder.access.tls import ServerTls
 from trioder.access.tls_stream import StepPacer, TlsStream
 from trioder.api.errors import error_json
-from trioder.api.http.hosts import LOCAL_HOSTS, AllowedHosts
+from trioder.api.http.hosts import HOSTS_VARIABLE, LOCAL_HOSTS, AllowedHosts
 from trioder.api.http.hot_path import HotReads
 from trioder.api.http.http1 import Http1Connection, TlsRefused
 from trioder.events.counters import Counters
@@ -37,6 +39,24 @@ _IDLE_TIMEOUT_S = 30.0
 _MAX_HEADER_BYTES = 64 * 1024
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeOptions:
+    """What differs between the servers that use this.
+
+    Attributes:
+        headers: of every response, those to requests that do not reach the application included.
+        hosts_variable: what the option for the hosts is called in errors.
+        program: what serves, in errors.
+    """
+
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    hosts_variable: str = HOSTS_VARIABLE
+    program: str = "headend"
+
+
+_HEADEND = EdgeOptions()
+
+
 async def serve_rest(
     app: Any,
     listeners: list[trio.SocketListener],
@@ -48,6 +68,7 @@ async def serve_rest(
     tls: ServerTls | None = None,
     tls_refused: TlsRefused | None = None,
     fast_reads: HotReads | None = None,
+    edge: EdgeOptions = _HEADEND,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application over HTTP/1.1 until `shutdown` is set, or until cancelled.
@@ -65,11 +86,12 @@ async def serve_rest(
         tls: connections are TLS, by its context of that time; plain when it is None.
         tls_refused: records failed handshakes, with the peer's address and the reason; None to log them.
         fast_reads: answers requests beside the application; without it the application answers all.
+        edge: what differs between the headend and others.
         task_status: started when connections are accepted.
 
     *Resource handling*: closes the listeners and every connection.
     """
-    config = _hypercorn_config()
+    config = _hypercorn_config(edge)
     wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
     context = WorkerContext(None)
     hosts = hosts or AllowedHosts.of_address(LOCAL_HOSTS[0])
@@ -86,7 +108,7 @@ async def serve_rest(
             counters.rest_connections_refused += 1
             log.warning("REST connection refused", reason="too many connections", limit=max_connections)
             if tls is None:
-                await _refuse(stream, max_connections)
+                await _refuse(stream, max_connections, edge)
             else:
                 # A handshake for nothing but this refusal would cost more than the connection.
                 await trio.aclose_forcefully(stream)
@@ -98,6 +120,7 @@ async def serve_rest(
             stream,
             hosts=hosts,
             counters=counters,
+            hosts_variable=edge.hosts_variable,
             tls=None if tls is None else TlsStream(stream, tls.context, pace=pacer.wait),
             tls_refused=tls_refused or log_refused,
             fast_reads=fast_reads,
@@ -136,18 +159,21 @@ def _make_room(open_connections: set[Http1Connection], counters: Counters) -> bo
 class _Config(Config):
     """Hypercorn's settings, with the headers of every response computed once a second."""
 
+    headers: Sequence[tuple[bytes, bytes]] = ()
     _second = 0
     _headers: Sequence[tuple[bytes, bytes]] = ()
 
     def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
         second = int(time.time())
         if second != self._second:
-            self._second, self._headers = second, super().response_headers(protocol)
+            self._second = second
+            self._headers = (*super().response_headers(protocol), *self.headers)
         return [*self._headers]
 
 
-def _hypercorn_config() -> Config:
+def _hypercorn_config(edge: EdgeOptions) -> Config:
     config = _Config()
+    config.headers = edge.headers
     config.include_server_header = False
     config.keep_alive_timeout = _IDLE_TIMEOUT_S
     config.h11_max_incomplete_size = _MAX_HEADER_BYTES
@@ -155,9 +181,10 @@ def _hypercorn_config() -> Config:
     return config
 
 
-async def _refuse(stream: trio.SocketStream, max_connections: int) -> None:
-    body = error_json(503, f"this headend already serves {max_connections} REST connections")
+async def _refuse(stream: trio.SocketStream, max_connections: int, edge: EdgeOptions) -> None:
+    body = error_json(503, f"this {edge.program} already serves {max_connections} REST connections")
     head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    head += "".join(f"{name.decode()}: {value.decode()}\r\n" for name, value in edge.headers)
     with trio.move_on_after(1), suppress(trio.BrokenResourceError):
         await stream.send_all(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         await stream.send_eof()

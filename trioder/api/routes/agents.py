@@ -13,6 +13,7 @@ from trioder.api.openapi import documented
 from trioder.api.parsing import checked_query, query_id, query_limit, query_name
 from trioder.api.reads import Reads, agent_row
 from trioder.api.responses import list_response, read_response
+from trioder.domain.text import preview
 from trioder.process.rfc3339 import format_ms
 from trioder.process.slices import run_in_slices
 from trioder.schemas.resources import (
@@ -51,12 +52,22 @@ def agents_blueprint(headend: Headend, indexes: FleetIndexes, reads: Reads) -> B
         """List the last sessions, newest first; none without a database."""
         query = checked_query(SessionsQuery)
         limit = query_limit(query, highest=MAX_HISTORY_ROWS, default=DEFAULT_HISTORY_ROWS)
-        asset_id, agent_id = query_id(query, "asset_id"), query_name(query, "agent_id")
-        index = indexes.of_request()
+        asset_id, site_id, before = (query_id(query, name) for name in ("asset_id", "site_id", "before"))
+        agent_id, index = query_name(query, "agent_id"), indexes.of_request()
         asset = None if asset_id is None else assets[index.key_of(asset_id)]
+        if site_id is not None:
+            index.keys_of_site(site_id)
         try:
+            last = None if before is None else await headend.store.find_session(before, scope=index.scope)
+            if before is not None and last is None:
+                raise ApiError(404, f"there is no session {preview(before)}")
             past = await headend.store.sessions(
-                limit=limit, asset=asset, agent_id=agent_id, scope=index.scope
+                limit=limit,
+                asset=asset,
+                site_id=site_id,
+                agent_id=agent_id,
+                before=None if last is None else (last.connected_ms, last.session_id),
+                scope=index.scope,
             )
         except StoreUnavailableError as error:
             raise ApiError(503, f"the sessions cannot be read now: {error}") from None

@@ -146,11 +146,14 @@ def _alarm_filter(query: Query, index: FleetIndex) -> AlarmFilter:
 
 
 def _event_filter(query: Query, index: FleetIndex) -> EventFilter:
-    asset_id = query_id(query, "asset_id")
+    site_id, asset_id = query_id(query, "site_id"), query_id(query, "asset_id")
+    if site_id is not None:
+        index.keys_of_site(site_id)
     if asset_id is not None:
         index.key_of(asset_id)
     before = query_number(query, "before", lowest=1, highest=_MAX_NUMBER, default=_MAX_NUMBER)
     return EventFilter(
+        site_id=site_id,
         asset_id=asset_id,
         agent_id=query_name(query, "agent_id"),
         event_type=query_name(query, "event_type"),

@@ -1,5 +1,6 @@
 """`/dispatch`: dispatches one asset or many, and shows past dispatches from memory and the store."""
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -9,19 +10,18 @@ from quart import Blueprint
 from quart_trio.wrappers import TrioResponse
 
 from trioder.api.access import AccessControl, principal
-from trioder.api.asset_query import FleetIndex, FleetIndexes
+from trioder.api.asset_query import FleetIndexes
 from trioder.api.commands import Commands
 from trioder.api.context import Headend
+from trioder.api.dispatch_lookup import find_dispatches, no_dispatch, stored_dispatch
 from trioder.api.dispatch_rows import allocation_row, dispatch_response, dispatch_row
 from trioder.api.errors import ApiError
 from trioder.api.openapi import documented
 from trioder.api.parsing import (
     Query,
     checked_query,
-    is_id,
     query_choice,
     query_flag,
-    query_id,
     query_limit,
     query_number,
     read_json_body,
@@ -30,14 +30,13 @@ from trioder.api.responses import list_response, object_chunks, object_response,
 from trioder.api.targets import described_target
 from trioder.control.dispatcher import Dispatcher
 from trioder.control.model import Dispatch
-from trioder.domain.access import Scope
 from trioder.domain.dispatch import (
     AllocationRecord,
     DispatchRecord,
 )
-from trioder.domain.lifecycle import STATES
 from trioder.domain.text import preview
 from trioder.events.counters import TenantCounters
+from trioder.process.slices import Steps, parts_of, run_in_slices
 from trioder.schemas.dispatch import (
     DEFAULT_DISPATCH_ROWS,
     DEFAULT_WAIT_S,
@@ -51,9 +50,10 @@ from trioder.schemas.dispatch import (
     ShowDispatchQuery,
 )
 from trioder.schemas.resources import MAX_HISTORY_ROWS
-from trioder.store.interface import StoreUnavailableError
 
 _decoder = msgspec.json.Decoder(DispatchBody)
+# The cost of counting an allocation.
+_CODE_US = 0.1
 
 
 def dispatch_blueprint(
@@ -108,9 +108,12 @@ def _add_post(
                 if not await dispatcher.wait_answered(record.dispatch_id, within_s=wait_s):
                     status = 202
                 record = await dispatcher.find_in_slices(record.dispatch_id) or record
-        row = dispatch_response(record, allocations=allocations, dry_run=body.dry_run)
-        shares = _shares(record) if allocations else ()
-        return object_response(row, "allocations", shares, allocation_row, status=status)
+        shares = _shares(record)
+        by_code = await run_in_slices(_code_steps(shares))
+        row = dispatch_response(record, by_code=by_code, allocations=allocations, dry_run=body.dry_run)
+        return object_response(
+            row, "allocations", shares if allocations else (), allocation_row, status=status
+        )
 
 
 def _add_cancel(blueprint: Blueprint, headend: Headend, indexes: FleetIndexes, access: AccessControl) -> None:
@@ -120,7 +123,7 @@ def _add_cancel(blueprint: Blueprint, headend: Headend, indexes: FleetIndexes, a
         index = indexes.of_request()
         dispatch = dispatcher.history.get(dispatch_id.lower())
         if dispatch is None or not index.shows(dispatch):
-            record = await _stored(headend, dispatch_id, index)
+            record = await stored_dispatch(headend, dispatch_id, index)
         elif dispatch.is_stop and not dispatch.ended:
             raise ApiError(409, "this dispatch is an emergency stop; POST /resume ends it")
         elif dispatch.ended:
@@ -128,7 +131,7 @@ def _add_cancel(blueprint: Blueprint, headend: Headend, indexes: FleetIndexes, a
         else:
             return await dispatcher.cancel_in_slices(dispatch, requested_by=principal().name)
         if record is None:
-            raise ApiError(404, f"there is no dispatch {preview(dispatch_id)}")
+            raise no_dispatch(dispatch_id)
         if record.state != "cancelled":
             raise ApiError(409, f"the dispatch has ended: it is {record.state}")
         return record
@@ -161,44 +164,23 @@ def _add_queries(blueprint: Blueprint, headend: Headend, indexes: FleetIndexes) 
         index = indexes.of_request()
         dispatch = dispatcher.history.get(dispatch_id.lower())
         if dispatch is not None and index.shows(dispatch):
-            record: DispatchRecord | None = await dispatcher.record_in_slices(dispatch)
+            record: DispatchRecord | None = await dispatcher.record_in_slices(dispatch, whole=allocations)
         else:
-            record = await _stored(headend, dispatch_id, index)
+            record = await stored_dispatch(headend, dispatch_id, index, whole=allocations)
         if record is None:
-            raise ApiError(404, f"there is no dispatch {preview(dispatch_id)}")
+            raise no_dispatch(dispatch_id)
         row = dispatch_row(record, allocations=allocations)
         return object_response(row, "allocations", _shares(record) if allocations else (), allocation_row)
 
     @blueprint.get("/dispatch")
-    @documented(list[DispatchRow], role="viewer", query=DispatchesQuery, errors=(404,))
+    @documented(list[DispatchRow], role="viewer", query=DispatchesQuery, errors=(404, 503))
     async def list_dispatches() -> TrioResponse:
         """List the last dispatches, newest first; without a database, those in the headend's memory."""
         query = checked_query(DispatchesQuery)
         allocations = query_flag(query, "allocations", default=False)
         highest = MAX_WHOLE_DISPATCH_ROWS if allocations else MAX_HISTORY_ROWS
         limit = query_limit(query, highest=highest, default=min(DEFAULT_DISPATCH_ROWS, highest))
-        state = query_choice(query, "state", STATES)
-        asset_id = query_id(query, "asset_id")
-        index = indexes.of_request()
-        key = None if asset_id is None else index.key_of(asset_id)
-
-        def matches(dispatch: Dispatch) -> bool:
-            return (
-                (key is None or key in dispatch.setpoints)
-                and (state is None or dispatch.state == state)
-                and index.shows(dispatch)
-            )
-
-        def is_in_memory(record: DispatchRecord) -> bool:
-            # Which is more recent than the store. What another tenant's agent reports under its id is not it.
-            dispatch = dispatcher.history.get(record.dispatch_id)
-            return dispatch is not None and index.shows(dispatch)
-
-        found: list[Dispatch | DispatchRecord] = [*dispatcher.history.newest(limit, counts=matches)]
-        if len(found) < limit:
-            stored = await _list_stored(headend, limit, key, state, whole=allocations, scope=index.scope)
-            found += (record for record in stored if not is_in_memory(record))
-            found = sorted(found, key=lambda each: each.dispatched_ms, reverse=True)[:limit]
+        found = await find_dispatches(headend, indexes.of_request(), query, limit=limit, whole=allocations)
         if allocations:
             return stream_response(_whole_records(found, dispatcher))
         records = [await _record_of(each, dispatcher, whole=False) for each in found]
@@ -215,23 +197,13 @@ def _shares(record: DispatchRecord) -> Sequence[AllocationRecord]:
     return (*record.members, *record.left_out)
 
 
-async def _stored(headend: Headend, dispatch_id: str, index: FleetIndex) -> DispatchRecord | None:
-    if not is_id(dispatch_id):
-        return None
-    try:
-        return await headend.store.find_dispatch(dispatch_id=dispatch_id.lower(), scope=index.scope)
-    except StoreUnavailableError as error:
-        raise ApiError(503, f"older dispatches cannot be read now: {error}") from None
-
-
-async def _list_stored(
-    headend: Headend, limit: int, key: int | None, state: str | None, *, whole: bool, scope: Scope
-) -> Sequence[DispatchRecord]:
-    asset = None if key is None else headend.fleet.assets[key]
-    try:
-        return await headend.store.dispatches(limit=limit, asset=asset, state=state, whole=whole, scope=scope)
-    except StoreUnavailableError:
-        return ()
+def _code_steps(shares: Sequence[AllocationRecord]) -> Steps[Counter[str]]:
+    """Count allocations by their code, in steps; a single asset may have none."""
+    by_code = Counter[str]()
+    for part in parts_of(shares):
+        by_code.update(share.code for share in part if share.code)
+        yield _CODE_US * len(part)
+    return by_code
 
 
 async def _record_of(

@@ -50,7 +50,7 @@ def history_blueprint(headend: Headend, indexes: FleetIndexes) -> Blueprint:
     async def list_history(asset_id: str) -> TrioResponse:
         """List recorded samples of one asset, newest first, or their statistics; none without a database."""
         query = checked_query(HistoryQuery)
-        start_ms, end_ms = _checked_times(query)
+        start_ms, end_ms = checked_times(query)
         resolution = query_choice(query, "resolution", tuple(RESOLUTIONS))
         lines = wants_lines()
         index = indexes.of_request()
@@ -102,7 +102,12 @@ async def _pages(
     yield page
 
 
-def _checked_times(query: Query) -> tuple[int | None, int | None]:
+def checked_times(query: Query) -> tuple[int | None, int | None]:
+    """Return the start and the end of a query, Unix time in ms.
+
+    Raises:
+        ApiError: 400.
+    """
     start_ms, end_ms = query_time_ms(query, "start"), query_time_ms(query, "end")
     if start_ms is not None and end_ms is not None and start_ms >= end_ms:
         raise ApiError(

@@ -1,5 +1,6 @@
-"""`/stop` and `/resume`: emergency stops of an asset, a site or all that the caller sees."""
+"""`/stop`, `/resume` and `/stops`: emergency stops of an asset, a site or all that the caller sees."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,16 +14,20 @@ from trioder.api.context import Headend
 from trioder.api.errors import ApiError
 from trioder.api.openapi import documented
 from trioder.api.parsing import checked_id, checked_query, read_json_body
-from trioder.api.responses import json_response
+from trioder.api.responses import json_response, list_response
 from trioder.control.model import Dispatch
+from trioder.domain.access import Scope
 from trioder.domain.dispatch import DispatchTarget
-from trioder.domain.lifecycle import OPEN
+from trioder.domain.lifecycle import OPEN, DispatchState
 from trioder.domain.text import preview
 from trioder.process.rfc3339 import format_ms
+from trioder.process.slices import Steps, parts_of, run_in_slices
 from trioder.schemas.dispatch import TargetRow
 from trioder.schemas.resources import NoQuery
-from trioder.schemas.stops import ResumeResponse, StopBody, StopResponse, StopRow
+from trioder.schemas.stops import ResumeResponse, StopBody, StopInForceRow, StopResponse, StopRow
 
+# The cost of finding whether the caller sees an asset.
+_SEEN_US = 0.3
 _TARGETS = ("asset_id", "site_id", "fleet")
 _decoder = msgspec.json.Decoder(StopBody)
 
@@ -51,6 +56,16 @@ def stops_blueprint(headend: Headend, indexes: FleetIndexes, access: AccessContr
         except ApiError as error:
             access.record(action, outcome="failed", reason=error.message)
             raise
+
+    @blueprint.get("/stops")
+    @documented(list[StopInForceRow], role="viewer")
+    async def list_stops() -> TrioResponse:
+        """List the stops that hold assets of the caller, newest first."""
+        checked_query(NoQuery)
+        index = indexes.of_request()
+        in_force = [each for each in headend.dispatcher.history if each.is_stop and not each.is_ending]
+        rows = [await run_in_slices(_row_steps(each, index)) for each in reversed(in_force)]
+        return list_response([row for row in rows if row is not None], lambda row: row)
 
     @blueprint.post("/stop")
     @documented(StopResponse, role="operator", body=StopBody, errors=(404, 408, 413, 415))
@@ -121,6 +136,33 @@ def _targets_of(body: StopBody, index: FleetIndex) -> Sequence[StopTarget]:
     if index.scope.site_ids is None:
         return [StopTarget(DispatchTarget(kind="fleet"), index.all_keys, index.scope.tenant)]
     return [_site_target(site.id, index) for site in index.sites if index.keys_by_site[site.id]]
+
+
+def _row_steps(dispatch: Dispatch, index: FleetIndex) -> Steps[StopInForceRow | None]:
+    """Return a stop as the caller sees it, in steps; None if it holds no asset of the caller."""
+    is_shown = index.shows(dispatch)
+    by_state = Counter[DispatchState]()
+    if is_shown:
+        by_state.update({state: dispatch.count_by_state[state] for state in OPEN})
+    for keys in () if is_shown else parts_of(tuple(dispatch.setpoints)):
+        seen = [dispatch.setpoints[key] for key in keys if index.has(key)]
+        by_state.update(setpoint.state for setpoint in seen if setpoint.is_open)
+        yield _SEEN_US * len(keys)
+    if not by_state.total():
+        return None
+    # The fleets of all tenants are stopped as one, each tenant's is another; some sites are no fleet.
+    is_fleet = dispatch.target.kind == "fleet"
+    can_resume = is_shown and (not is_fleet or index.scope == Scope(tenant=dispatch.tenant))
+    return StopInForceRow(
+        dispatch_id=dispatch.dispatch_id,
+        target=TargetRow(kind=dispatch.target.kind, id=dispatch.target.id or None),
+        assets=by_state.total(),
+        by_state={state: count for state, count in by_state.items() if count},
+        stopped_at=format_ms(dispatch.dispatched_ms),
+        tenant=dispatch.tenant,
+        requested_by=dispatch.requested_by if is_shown else None,
+        can_resume=can_resume,
+    )
 
 
 def _site_target(site_id: str, index: FleetIndex) -> StopTarget:

@@ -65,6 +65,7 @@ class LiveFeed:
         fleet: the assets.
         latest: their latest samples.
         sessions: which of them are connected.
+        dispatcher: what they are under.
         wall: the wall time.
         counters: of streams.
         closing: set when the headend stops: all streams end.
@@ -94,6 +95,7 @@ class LiveFeed:
         self.fleet = fleet
         self.latest = latest
         self.sessions = sessions
+        self.dispatcher = dispatcher
         self.wall = wall
         self.counters = counters
         self.closing = closing

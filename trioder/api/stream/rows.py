@@ -139,6 +139,7 @@ class LiveRows:
                 self._sessions.session_of(key) is not None,
                 None if setpoint is None else setpoint.dispatch.dispatch_id,
                 None if ends_ms is None else _time(ends_ms),
+                None if setpoint is None else setpoint.dispatch.priority,
             )
         )
 

@@ -106,6 +106,9 @@ def _merge(total: Sums, sums: Sums) -> None:
     total.current_mw += sums.current_mw
     total.setpoint_mw += sums.setpoint_mw
     total.soc_mwhr += sums.soc_mwhr
+    total.dispatched += sums.dispatched
+    total.stopped += sums.stopped
+    total.requested_mw += sums.requested_mw
     for name, row in sums.available.items():
         total.available[name].discharge_mw += row.discharge_mw
         total.available[name].charge_mw += row.charge_mw

@@ -26,7 +26,11 @@ _MAX_REASON_LENGTH = 500
 
 
 class AlarmRegister:
-    """All open alarms, and the newest cleared ones: 10,000 without a database, 1,000 with one."""
+    """All open alarms, and the newest cleared ones: 10,000 without a database, 1,000 with one.
+
+    Attributes:
+        version: changes with every change of an open alarm.
+    """
 
     def __init__(
         self, *, fleet: Fleet, store: Store, counters: Counters, events: EventBus, wall: WallClock
@@ -36,6 +40,7 @@ class AlarmRegister:
         self._counters = counters
         self._events = events
         self._wall = wall
+        self.version = 0
         self._open: dict[tuple[AlarmKind, AlarmSource], Alarm] = {}
         self._by_id: dict[str, Alarm] = {}
         self._cleared: OrderedDict[str, Alarm] = OrderedDict()
@@ -67,6 +72,7 @@ class AlarmRegister:
 
     def adopt(self, alarm: Alarm) -> None:
         """Add an alarm that is open since before the start."""
+        self.version += 1
         self._open[alarm.kind, alarm.source] = self._by_id[alarm.alarm_id] = alarm
 
     def raise_alarm(self, alarm: Alarm) -> None:
@@ -88,6 +94,7 @@ class AlarmRegister:
         now_ms = self._wall.now_ms()
         text = f"{alarm.reason}; cleared: {reason}"[:_MAX_REASON_LENGTH] if reason else alarm.reason
         cleared = replace(alarm, cleared_ms=max(now_ms, alarm.raised_ms), reason=text)
+        self.version += 1
         del self._open[alarm.kind, alarm.source]
         del self._by_id[alarm.alarm_id]
         self._keep_cleared(cleared)

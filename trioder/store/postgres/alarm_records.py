@@ -88,6 +88,7 @@ _EVENTS: LiteralString = f"""
         site_ids::text[], event_type, severity, message, alarm_id::text
     FROM events
     WHERE {_IN_SCOPE}
+        AND (%(site)s::uuid[] IS NULL OR site_ids @> %(site)s)
         AND (%(asset_id)s::uuid IS NULL OR asset_id = %(asset_id)s)
         AND (%(agent_id)s::text IS NULL OR agent_id = %(agent_id)s)
         AND (%(event_type)s::text IS NULL OR event_type = %(event_type)s)
@@ -196,6 +197,7 @@ async def read_events(
         _EVENTS,
         {
             **_scope_values(scope),
+            "site": None if which.site_id is None else [which.site_id],
             "asset_id": which.asset_id,
             "agent_id": which.agent_id,
             "event_type": which.event_type,

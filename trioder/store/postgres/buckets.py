@@ -20,41 +20,40 @@ SUMMARY_PERIOD_S = 300
 # Between two checkpoints: about 3 ms.
 _ROWS_PER_TURN = 500
 # By the numbers of `worst`.
-_WORST: tuple[QualityName, ...] = ("good", "synthesized", "suspect", "wrong_time", "bad")
+WORST: tuple[QualityName, ...] = ("good", "synthesized", "suspect", "wrong_time", "bad")
 
 # Beyond any battery: not finite, or so large that sums overflow. Of rows from before schema version 3.
-_USABLE: LiteralString = """
+USABLE: LiteralString = """
     quality IN (0, 3) AND soc_mwhr BETWEEN -1e12 AND 1e12
     AND current_mw BETWEEN -1e12 AND 1e12 AND setpoint_mw BETWEEN -1e12 AND 1e12
 """
 # Of `samples`, whose synthesized rows from before schema version 3 have quality 0. The columns are those of
 # telemetry_5m after its keys.
 AGGREGATES: LiteralString = f"""
-    sum(soc_mwhr) FILTER (WHERE {_USABLE}) AS soc_mwhr_sum,
-    min(soc_mwhr) FILTER (WHERE {_USABLE}) AS soc_mwhr_min,
-    max(soc_mwhr) FILTER (WHERE {_USABLE}) AS soc_mwhr_max,
-    sum(current_mw) FILTER (WHERE {_USABLE}) AS current_mw_sum,
-    min(current_mw) FILTER (WHERE {_USABLE}) AS current_mw_min,
-    max(current_mw) FILTER (WHERE {_USABLE}) AS current_mw_max,
-    sum(setpoint_mw) FILTER (WHERE {_USABLE}) AS setpoint_mw_sum,
-    min(setpoint_mw) FILTER (WHERE {_USABLE}) AS setpoint_mw_min,
-    max(setpoint_mw) FILTER (WHERE {_USABLE}) AS setpoint_mw_max,
+    sum(soc_mwhr) FILTER (WHERE {USABLE}) AS soc_mwhr_sum,
+    min(soc_mwhr) FILTER (WHERE {USABLE}) AS soc_mwhr_min,
+    max(soc_mwhr) FILTER (WHERE {USABLE}) AS soc_mwhr_max,
+    sum(current_mw) FILTER (WHERE {USABLE}) AS current_mw_sum,
+    min(current_mw) FILTER (WHERE {USABLE}) AS current_mw_min,
+    max(current_mw) FILTER (WHERE {USABLE}) AS current_mw_max,
+    sum(setpoint_mw) FILTER (WHERE {USABLE}) AS setpoint_mw_sum,
+    min(setpoint_mw) FILTER (WHERE {USABLE}) AS setpoint_mw_min,
+    max(setpoint_mw) FILTER (WHERE {USABLE}) AS setpoint_mw_max,
     max(ARRAY[extract(epoch FROM ts)::float8, soc_mwhr, current_mw, setpoint_mw])
-        FILTER (WHERE {_USABLE}) AS last,
+        FILTER (WHERE {USABLE}) AS last,
     count(*) AS samples,
-    count(*) FILTER (WHERE {_USABLE}) AS good,
+    count(*) FILTER (WHERE {USABLE}) AS good,
     max(CASE WHEN quality = 0 THEN source ELSE ('{{0,2,4,1,3}}'::smallint[])[quality + 1] END) AS worst
 """
-_OF_SUMMARIES: LiteralString = """
+OF_SUMMARIES: LiteralString = """
     sum(soc_mwhr_sum) AS soc_mwhr_sum, min(soc_mwhr_min) AS soc_mwhr_min, max(soc_mwhr_max) AS soc_mwhr_max,
     sum(current_mw_sum) AS current_mw_sum, min(current_mw_min) AS current_mw_min,
     max(current_mw_max) AS current_mw_max, sum(setpoint_mw_sum) AS setpoint_mw_sum,
     min(setpoint_mw_min) AS setpoint_mw_min, max(setpoint_mw_max) AS setpoint_mw_max, max(last) AS last,
     sum(samples) AS samples, sum(good) AS good, max(worst) AS worst
 """
-# Aggregated within LATERAL: the planner then scans by asset, as the indexes do. A run is a span that is
-# summarized as a whole, or not at all.
-_BUCKETS: LiteralString = f"""
+# A run is a span that is summarized as a whole, or not at all.
+RUNS: LiteralString = """
     WITH summarized AS (
         SELECT min(hour) AS first, max(hour) + interval '1 hour' AS until
         FROM (
@@ -79,7 +78,10 @@ _BUCKETS: LiteralString = f"""
             SELECT coalesce(max(until), %(start)s::timestamptz), %(end)s::timestamptz FROM summarized
         ) AS gap
         WHERE first < until
-    ), span AS MATERIALIZED (
+"""
+# Aggregated within LATERAL: the planner then scans by asset, as the indexes do.
+_BUCKETS: LiteralString = f"""
+{RUNS}    ), span AS MATERIALIZED (
         SELECT asset_key, capacity_mwhr, run.*
         FROM asset_versions AS version CROSS JOIN run
         WHERE version.asset_id = %(asset_id)s::uuid
@@ -90,7 +92,7 @@ _BUCKETS: LiteralString = f"""
     ), part AS (
         SELECT capacity_mwhr, summary.*
         FROM span CROSS JOIN LATERAL (
-            SELECT date_bin(%(step)s::interval, bucket, 'epoch') AS start, {_OF_SUMMARIES}
+            SELECT date_bin(%(step)s::interval, bucket, 'epoch') AS start, {OF_SUMMARIES}
             FROM telemetry_5m
             WHERE asset_key = span.asset_key AND bucket >= span.first AND bucket < span.until
             GROUP BY 1
@@ -107,7 +109,7 @@ _BUCKETS: LiteralString = f"""
         WHERE NOT is_summarized
     ), bucket AS (
         SELECT
-            start, {_OF_SUMMARIES},
+            start, {OF_SUMMARIES},
             sum(soc_mwhr_sum / capacity_mwhr) * 100 AS soc_pct_sum,
             min(soc_mwhr_min / capacity_mwhr) * 100 AS soc_pct_min,
             max(soc_mwhr_max / capacity_mwhr) * 100 AS soc_pct_max,
@@ -163,7 +165,7 @@ def _bucket(row: tuple[Any, ...]) -> TelemetryBucket:
         start_ms=row[0],
         samples=row[1],
         good_samples=row[2],
-        worst_quality=_WORST[row[3]],
+        worst_quality=WORST[row[3]],
         soc_mwhr=Statistics(*row[4:8]),
         soc_pct=Statistics(*row[8:12]),
         current_mw=Statistics(*row[12:16]),

@@ -9,11 +9,16 @@ import trio
 from trioder.domain.access import EVERYTHING, IdentityBinding, PastAuditRecord, Scope
 from trioder.domain.alarms import Alarm, AlarmFilter, EventFilter, PastEvent
 from trioder.domain.assets import Asset
-from trioder.domain.dispatch import AllocationRecord, DispatchRecord, with_allocations
+from trioder.domain.dispatch import (
+    AllocationRecord,
+    DispatchRecord,
+    page_of_allocations,
+    with_allocations,
+)
 from trioder.domain.fleet import Fleet
 from trioder.domain.schedules import Occurrence, Schedule
 from trioder.domain.site_limits import SiteLimitsRecord
-from trioder.domain.telemetry import PastSample, TelemetryBucket
+from trioder.domain.telemetry import PastSample, SiteBucket, SitePower, TelemetryBucket
 from trioder.store.interface import StoreUnavailableError
 from trioder.store.postgres.database import Database, DatabaseError, DatabaseHealth
 from trioder.store.postgres.pending_records import PendingDispatch
@@ -82,6 +87,31 @@ class PostgresQueries:
             scope=scope,
         )
 
+    async def site_history(
+        self,
+        site_ids: Sequence[str] | None,
+        *,
+        resolution_s: int,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[SiteBucket]:
+        """See `Store.site_history`."""
+        return await self._read(
+            self._database.site_history,
+            site_ids,
+            resolution_s=resolution_s,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            limit=limit,
+            scope=scope,
+        )
+
+    async def site_power(self, *, start_ms: int, end_ms: int, step_s: int) -> Sequence[SitePower]:
+        """See `Store.site_power`."""
+        return await self._read(self._database.site_power, start_ms=start_ms, end_ms=end_ms, step_s=step_s)
+
     async def reported_times(self, assets: Sequence[Asset], *, limit: int) -> Mapping[str, Sequence[int]]:
         """See `Store.reported_times`."""
         return await self._read(self._database.reported_times, assets, limit=limit)
@@ -95,13 +125,25 @@ class PostgresQueries:
         *,
         limit: int,
         asset: Asset | None = None,
+        site_id: str | None = None,
         agent_id: str | None = None,
+        before: tuple[int, str] | None = None,
         scope: Scope = EVERYTHING,
     ) -> Sequence[PastSession]:
         """See `Store.sessions`."""
         return await self._read(
-            self._database.sessions, limit=limit, asset=asset, agent_id=agent_id, scope=scope
+            self._database.sessions,
+            limit=limit,
+            asset=asset,
+            site_id=site_id,
+            agent_id=agent_id,
+            before=before,
+            scope=scope,
         )
+
+    async def find_session(self, session_id: str, *, scope: Scope = EVERYTHING) -> PastSession | None:
+        """See `Store.find_session`."""
+        return await self._read(self._database.find_session, session_id, scope=scope)
 
     async def audit(
         self,
@@ -170,6 +212,7 @@ class PostgresQueries:
         *,
         dispatch_id: str | None = None,
         idempotency_key: str | None = None,
+        whole: bool = True,
         scope: Scope = EVERYTHING,
     ) -> DispatchRecord | None:
         """See `Store.find_dispatch`."""
@@ -181,7 +224,7 @@ class PostgresQueries:
             return None
         if record is not None and record.is_whole:
             await trio.lowlevel.checkpoint()
-            return with_allocations(record.dispatch, record.shares)
+            return with_allocations(record.dispatch, record.shares) if whole else record.dispatch
         find = partial(
             self._database.find_dispatch,
             dispatch_id=dispatch_id,
@@ -192,12 +235,14 @@ class PostgresQueries:
             found = await self._read(find, whole=False)
         if within.cancelled_caught:
             raise StoreUnavailableError(f"the database did not answer within {_FIND_WITHIN_S:g} s")
-        if found is not None:
+        if found is not None and whole:
             # Existence must be known soon; reading the shares of 100,000 assets takes longer.
             found = await self._read(find, whole=True)
         # Of what is not whole the database alone knows all sites.
         if record is None or (found is None and scope.site_ids is not None):
             return found
+        if not whole:
+            return record.dispatch
         written: Sequence[AllocationRecord] = () if found is None else (*found.members, *found.left_out)
         return with_allocations(record.dispatch, record.shares, former=written)
 
@@ -206,14 +251,42 @@ class PostgresQueries:
         *,
         limit: int,
         asset: Asset | None = None,
+        site_id: str | None = None,
         state: str | None = None,
+        before: tuple[int, str] | None = None,
         whole: bool = False,
         scope: Scope = EVERYTHING,
     ) -> Sequence[DispatchRecord]:
         """See `Store.dispatches`."""
         return await self._read(
-            self._database.dispatches, limit=limit, asset=asset, state=state, whole=whole, scope=scope
+            self._database.dispatches,
+            limit=limit,
+            asset=asset,
+            site_id=site_id,
+            state=state,
+            before=before,
+            whole=whole,
+            scope=scope,
         )
+
+    async def allocations(
+        self,
+        dispatch_id: str,
+        *,
+        limit: int,
+        after: str | None = None,
+        state: str | None = None,
+        scope: Scope = EVERYTHING,
+    ) -> Sequence[AllocationRecord] | None:
+        """See `Store.allocations`."""
+        read = partial(
+            self._database.allocations, dispatch_id, limit=limit, after=after, state=state, scope=scope
+        )
+        if self._records.find_dispatch(dispatch_id=dispatch_id, idempotency_key=None) is None:
+            return await self._read(read)
+        # Some are not written yet.
+        whole = await self.find_dispatch(dispatch_id=dispatch_id, scope=scope)
+        return () if whole is None else page_of_allocations(whole, limit=limit, after=after, state=state)
 
     def _at_sites_of(self, scope: Scope, record: PendingDispatch) -> bool:
         """Whether all assets of the record are at sites of the scope."""

@@ -1,4 +1,4 @@
-"""The ports that the headend listens on."""
+"""Listens on the ports of a server."""
 
 import ipaddress
 from contextlib import AsyncExitStack
@@ -24,7 +24,7 @@ async def listen(address: Address, variable: str, ports: AsyncExitStack) -> list
         PortError: the port is in use, or the address is not of this machine.
     """
     try:
-        # Trio sets SO_REUSEADDR but not SO_REUSEPORT, with which two headends could share a port unnoticed.
+        # Trio sets SO_REUSEADDR but not SO_REUSEPORT, with which two servers could share a port unnoticed.
         listeners = await trio.open_tcp_listeners(address.port, host=address.host)
     except OSError as error:
         raise PortError(f"{variable} {address} cannot be listened on: {error.strerror or error}") from None

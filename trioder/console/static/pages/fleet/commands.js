@@ -1,0 +1,54 @@
+/** The last dispatches, and what became of them. */
+
+import { stateBadge } from "../../components/badges.js";
+import { panel } from "../../components/page.js";
+import { empty } from "../../components/states.js";
+import { ApiError, get } from "../../core/api.js";
+import { h, nameOf, replace, throttle } from "../../core/dom.js";
+import { fleet } from "../../core/fleet-state.js";
+import { count, dateTime, mw } from "../../core/format.js";
+
+const MOST = 6;
+
+/** @param {AbortSignal} signal @returns {HTMLElement} */
+export function openLastCommands(signal) {
+  const body = h("div", { class: "commands" });
+  /** Those from before this tab was opened. */
+  let earlier = [];
+  const show = throttle(() => replace(body, content(earlier)), 250, signal);
+  const load = async () => {
+    try {
+      earlier = await get("/dispatch", { query: { limit: MOST }, signal });
+      show();
+    } catch (error) {
+      // The live ones are shown; the rest follows when the feed returns.
+      if (!(error instanceof ApiError) && error.name !== "AbortError") throw error;
+    }
+  };
+  fleet.on("dispatch", show, signal);
+  fleet.on("snapshot", () => { show(); void load(); }, signal);
+  void load();
+  show();
+  return panel({ title: "Last commands", class: "panel-flush", live: true, actions: [h("a", { href: "/dispatch" }, "All")] }, body);
+}
+
+function content(earlier) {
+  const byId = new Map(earlier.map((dispatch) => [dispatch.dispatch_id, dispatch]));
+  for (const [id, dispatch] of fleet.dispatches) byId.set(id, dispatch);
+  const last = [...byId.values()].sort((a, b) => (a.dispatched_at < b.dispatched_at ? 1 : -1)).slice(0, MOST);
+  if (last.length === 0) return empty("No commands yet.", "", h("a", { href: "/dispatch" }, "Dispatch"));
+  return h("ul", null, last.map(item));
+}
+
+function item(dispatch) {
+  const target = fleet.targetOf(dispatch.target, dispatch.members);
+  const stop = dispatch.priority === "emergency";
+  return h("li", null,
+    h("a", { class: "command-item", href: `/dispatch/${dispatch.dispatch_id}` },
+      h("span", { class: "command-when number muted" }, dateTime(dispatch.dispatched_at)),
+      h("span", { class: "command-name" }, nameOf(target.text)),
+      h("span", { class: "command-mw number" }, stop ? "stop" : mw(dispatch.mw)),
+      h("span", { class: "command-state" }, stateBadge(dispatch.state)),
+      dispatch.shortfall_mw > 0 ? h("span", { class: "command-note tone-warning" }, `▲ ${mw(dispatch.shortfall_mw)} short`)
+        : dispatch.members > 1 ? h("span", { class: "command-note muted" }, `${count(dispatch.members)} assets`) : null));
+}

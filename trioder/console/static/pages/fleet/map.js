@@ -1,0 +1,32 @@
+/** The map of the sites. */
+
+import { openMap } from "../../components/map.js";
+import { panel } from "../../components/page.js";
+import { failure } from "../../components/states.js";
+import { h, replace, throttle } from "../../core/dom.js";
+import { fleet } from "../../core/fleet-state.js";
+import { navigate } from "../../core/router.js";
+
+/** @param {HTMLElement} parent  in the document: a canvas needs its colours and size @param {AbortSignal} signal */
+export function openFleetMap(parent, signal) {
+  const container = h("div", { class: "fleet-map live" });
+  const problem = h("div", { class: "fleet-map-problem" });
+  parent.append(panel({ title: "Sites", class: "panel-flush fleet-map-panel" }, container, problem));
+  const map = openMap(container, { signal, state: stateOf, onSelect: (id) => navigate(`/sites/${id}`) });
+  const setSites = () => {
+    const failed = fleet.assetsStatus === "error";
+    container.hidden = failed;
+    replace(problem, failed ? failure(fleet.assetsError, () => void fleet.loadAssets()) : null);
+    map.setSites([...fleet.sites.values()].map((site) => ({
+      id: site.id, name: site.name, lat: site.lat, lon: site.lon, maxMw: site.max_mw, minMw: site.min_mw,
+    })));
+  };
+  if (fleet.sites.size > 0) setSites();
+  fleet.on("assets", setSites, signal);
+  fleet.on(["telemetry", "alarms", "dispatch", "snapshot"], throttle(() => map.update(), 250, signal), signal);
+}
+
+function stateOf(siteId) {
+  const { powerMw, socPct, quality, alarms, stopped } = fleet.siteSums(siteId);
+  return { powerMw, socPct, quality: quality === "synthesized" ? "stale" : quality, alarms, stopped };
+}
