@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.cli.headends import Trioder
 from tests.integration.cli.stub_headend import StubHeadend, open_stub
+from trioder.schemas.dispatch import DispatchResponse
 
 SECRET = "s3cr3t-0123456789abcdef"
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202egnp\u2066\n\r\x9b" + "x" * 5000
@@ -52,6 +53,8 @@ def asset(**values: Any) -> dict[str, Any]:
 
 def dispatched(**values: Any) -> dict[str, Any]:
     row = {
+        **dict.fromkeys(DispatchResponse.__struct_fields__),
+        "by_code": {},
         "dispatch_id": DISPATCH_ID,
         "target": {"kind": "asset", "id": ASSET_ID},
         "mw": 5.0,

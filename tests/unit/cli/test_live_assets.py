@@ -12,6 +12,7 @@ from trioder.cli.live_frame import View, frame
 from trioder.cli.printable import display_width
 from trioder.client import AlarmEvent, BeginEvent, CompleteEvent, FeedLost, TelemetryEvent
 from trioder.schemas.resources import AssetRow
+from trioder.schemas.stream import LiveRow
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -54,8 +55,9 @@ def asset(asset_id: str, name: str) -> AssetRow:
     return msgspec.convert({**numbers, **texts}, AssetRow)
 
 
-def row(asset_id: str, **values: Any) -> dict[str, Any]:
-    return {
+def row(asset_id: str, **values: Any) -> LiveRow:
+    columns = {
+        **dict.fromkeys(LiveRow.__struct_fields__),
         "asset_id": asset_id,
         "timestamp": "2026-01-02T03:04:02.000Z",
         "sampled_at": "2026-01-02T03:04:02.000Z",
@@ -69,14 +71,13 @@ def row(asset_id: str, **values: Any) -> dict[str, Any]:
         "source": "agent",
         "quality": "good",
         "connected": True,
-        "dispatch_id": None,
-        "ends_at": None,
         **values,
     }
+    return LiveRow(**columns)
 
 
-def telemetry(*rows: dict[str, Any]) -> TelemetryEvent:
-    return msgspec.convert({"at": "2026-01-02T03:04:05.000Z", "rows": rows}, TelemetryEvent)
+def telemetry(*rows: LiveRow) -> TelemetryEvent:
+    return TelemetryEvent(at="2026-01-02T03:04:05.000Z", rows=[*rows])
 
 
 def begin(*, resumed: bool = False) -> BeginEvent:
