@@ -23,7 +23,7 @@ from trioder.client import (
     Unauthorized,
     UnexpectedResponse,
 )
-from trioder.client import sync_client as sync_module
+from trioder.client import sync_readers as sync_module
 from trioder.client.feed import Feed
 from trioder.schemas import stream as schemas
 from trioder.schemas.stream import MomentEvent
