@@ -29,6 +29,7 @@ from trioder.schemas.stream import (
     FleetEvent,
     ScheduleEvent,
     SessionEvent,
+    SitesEvent,
     TelemetryEvent,
 )
 
@@ -58,6 +59,7 @@ __all__ = [
     "RequestRefused",
     "ScheduleEvent",
     "SessionEvent",
+    "SitesEvent",
     "StepBody",
     "TelemetryEvent",
     "TooManyRequests",

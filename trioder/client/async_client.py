@@ -172,7 +172,7 @@ class AsyncHeadendClient:
         Args:
             site_ids: only the assets of these sites; all that the caller sees by default.
             asset_ids: only these assets.
-            topics: only these; all by default.
+            topics: only these; all but `sites` by default.
             last_event_id: continue after this event, as an `AsyncFeedReader` had it.
         """
         feed = Feed(
