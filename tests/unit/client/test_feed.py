@@ -3,13 +3,14 @@
 import random
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import httpx2
 import msgspec
 import pytest
 import trio
 
+from trioder.api.stream.topics import ALL_TOPICS
 from trioder.client import (
     AsyncHeadendClient,
     BeginEvent,
@@ -23,8 +24,8 @@ from trioder.client import (
     Unauthorized,
     UnexpectedResponse,
 )
-from trioder.client import sync_client as sync_module
-from trioder.client.feed import Feed
+from trioder.client import sync_readers as sync_module
+from trioder.client.feed import Feed, Topic
 from trioder.schemas import stream as schemas
 from trioder.schemas.stream import MomentEvent
 
@@ -114,6 +115,11 @@ def test_the_events_are_those_of_the_schemas() -> None:
         assert issubclass(sample, kind)
         with pytest.raises(UnexpectedResponse, match=f"the data of a {name} event of /stream: "):
             feed().received(name, "{}", "")
+        assert sample in get_args(FeedEvent)
+
+
+def test_the_topics_are_the_headend_s() -> None:
+    assert get_args(Topic) == ALL_TOPICS
 
 
 async def test_events_have_types(autojump_clock: object) -> None:
