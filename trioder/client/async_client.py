@@ -66,7 +66,7 @@ class AsyncHeadendClient:
         token: a bearer token; that of the variable ``TRIODER_TOKEN`` by default, and none for "".
         ca_file: the certificates (PEM) of the authorities that the headend's may be of; by default those
             that the system trusts.
-        retries: how often a repeatable request is sent again, after 0.25 s to 5 s or as the headend says.
+        retries: how often a repeatable request is sent again, after 0.25 s to 5 s or after its `Retry-After`.
         transport_timeouts: of httpx, for each connection, read and write, not for a whole request.
         transport: of httpx, instead of the network.
 

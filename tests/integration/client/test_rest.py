@@ -114,7 +114,7 @@ async def test_every_operation_is_understood(kind: Kind, scenario: Any) -> None:
         await with_client(kind, served.url, scenario)
 
 
-async def test_a_refusal_has_the_headend_s_words_and_the_field(kind: Kind) -> None:
+async def test_a_refusal_has_the_headend_s_message_and_the_field(kind: Kind) -> None:
     def ask(client: Any) -> None:
         with pytest.raises(RequestRefused) as raised:
             client.dispatch(asset_id=ASSETS[0], mw=99.0)

@@ -159,7 +159,7 @@ async def test_the_request_has_the_filters(autojump_clock: object) -> None:
         (httpx2.ReadTimeout("silent"), "GET http://headend/stream: ReadTimeout: silent"),
     ],
 )
-async def test_a_lost_feed_is_said_once_and_resumed(
+async def test_a_lost_feed_is_reported_once_and_resumed(
     autojump_clock: object, last: bytes | Exception, reason: str
 ) -> None:
     away = [httpx2.ConnectError("refused"), refusal(503), refusal(429)]
@@ -185,7 +185,7 @@ async def test_a_snapshot_that_is_cut_off_begins_where_it_began(autojump_clock: 
     assert [request.headers.get("last-event-id") for request in headend.requests] == [None, "a.1", "a.1"]
 
 
-async def test_a_feed_that_is_lost_twice_is_said_twice(autojump_clock: object) -> None:
+async def test_a_feed_that_is_lost_twice_is_reported_twice(autojump_clock: object) -> None:
     events = await events_of(Headend(Body(SNAPSHOT)), 6)
     kinds = [BeginEvent, CompleteEvent, FeedLost]
     assert [type(each) for each in events] == kinds * 2
@@ -209,7 +209,7 @@ async def test_the_first_interval_is_short_again_after_a_complete_feed(autojump_
     assert headend.at_s[-1] - headend.at_s[-2] <= 0.25
 
 
-async def test_it_waits_as_long_as_the_headend_says(autojump_clock: object) -> None:
+async def test_it_waits_for_retry_after(autojump_clock: object) -> None:
     headend = Headend(refusal(429, retry_after="9"), Body(SNAPSHOT))
     lost, _ = await events_of(headend, 2)
     assert isinstance(lost, FeedLost)

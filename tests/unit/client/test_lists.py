@@ -49,7 +49,7 @@ SAMPLE = HistoryRow(
 
 
 class Audit:
-    """Answers `/audit` with some of the rows."""
+    """Answers `/audit` with the oldest rows."""
 
     def __init__(self, rows: int) -> None:
         self.rows = AUDIT[-rows:] if rows else []
