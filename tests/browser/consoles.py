@@ -148,6 +148,7 @@ def open_console(
     database_url: str = "embedded",
     with_access: bool = False,
     trips: str = "",
+    scenario: Path | None = None,
     proxy: Callable[[str], AbstractContextManager[str]] = nullcontext,
 ) -> Iterator[Console]:
     """Start everything with its state in a folder, wait until all assets have reported; stop it at the end.
@@ -160,6 +161,7 @@ def open_console(
         database_url: as DATABASE_URL.
         with_access: REST needs a token; there is one for each role, of the tenant `default`.
         trips: the id of an asset whose inverter trips after 3 s, which is an alarm.
+        scenario: instead, a file that says what happens to the assets.
         proxy: opens what is between the console and the REST at a host:port, and yields its own host:port.
     """
     fleet_path = folder / "fleet.json"
@@ -179,7 +181,9 @@ def open_console(
         "TICK_S": str(tick_s),
     }
     if trips:
-        for_launcher["SCENARIO"] = str(_write_trip(folder, trips))
+        scenario = _write_trip(folder, trips)
+    if scenario is not None:
+        for_launcher["SCENARIO"] = str(scenario)
     with proxy(http) as headend_http:
         for_console = {"CONSOLE_HTTP_ADDR": "127.0.0.1:0", "HEADEND_HTTP": headend_http}
         console = Console(
