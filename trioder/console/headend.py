@@ -26,6 +26,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 # The feed sends a heartbeat every 2 s, and the headend limits what may take longer.
 _TIMEOUTS_S: Final = {"connect": 3.0, "read": 60.0, "write": 30.0, "pool": 5.0}
+# A dispatch waits for at most 30 s.
+_HEAD_WITHIN_S: Final = 60.0
 # The headend closes connections that are idle for 30 s: they must not be used at that moment.
 _IDLE_S: Final = 10.0
 _IDLE_CONNECTIONS: Final = 20
@@ -153,13 +155,17 @@ class HeadendClient:
             extensions={"target": target, **self._extensions},
         )
         try:
-            try:
-                response = await self._transport.handle_async_request(request)
-            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
-                # The headend has closed an idle connection just now.
-                if method not in _RETRIED_METHODS or body is not None:
-                    raise
-                response = await self._transport.handle_async_request(request)
+            # A head that comes in small parts is within the time limit of each read.
+            with trio.fail_after(_HEAD_WITHIN_S):
+                try:
+                    response = await self._transport.handle_async_request(request)
+                except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+                    # The headend has closed an idle connection just now.
+                    if method not in _RETRIED_METHODS or body is not None:
+                        raise
+                    response = await self._transport.handle_async_request(request)
+        except trio.TooSlowError:
+            raise self._away(httpx2.ReadTimeout(f"no response within {_HEAD_WITHIN_S:g} s")) from None
         except httpx2.TransportError as error:
             raise self._away(error) from None
         if self._is_away:
