@@ -18,7 +18,6 @@ from trioder.console.exchange import Exchange, ExchangeError
 from trioder.console.headend import HeadendClient
 from trioder.domain.text import preview
 from trioder.process.addresses import network_of
-from trioder.schemas.access import WhoAmIResponse
 
 _COOKIE: Final = "trioder-session"
 # Browsers accept names with it for this host alone, and over TLS alone.
@@ -36,6 +35,15 @@ _METHODS: Final = ("DELETE", "GET", "POST")
 
 class _Login(msgspec.Struct, forbid_unknown_fields=True):
     token: str
+
+
+class _Caller(msgspec.Struct):
+    """What every version's `/whoami` has."""
+
+    name: str
+    kind: str
+    role: str
+    tenant: str
 
 
 class _Refusal(msgspec.Struct):
@@ -130,8 +138,8 @@ class Sessions:
             retry_after = [header for header in response.headers if header[0] == b"retry-after"]
         try:
             if response.status == 200:
-                caller = msgspec.json.decode(body, type=WhoAmIResponse)
-                return {"open": caller.kind == "open", **msgspec.structs.asdict(caller)}
+                kind = msgspec.json.decode(body, type=_Caller).kind
+                return {"open": kind == "open", **msgspec.json.decode(body, type=dict[str, Any])}
             refusal = msgspec.json.decode(body, type=_Refusal)
         except (msgspec.DecodeError, UnicodeError):
             refusal = None
