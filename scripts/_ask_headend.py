@@ -21,7 +21,7 @@ WAIT_S = 60.0
 LOOK_EVERY_S = 0.25
 # Each request for the fleet is a line in the headend's log.
 LOOK_AT_FLEET_EVERY_S = 1.0
-ANY_ADDRESS = {"127.0.0.1", "0.0.0.0"}  # noqa: S104 - compared, not listened on
+ANY_ADDRESS = {"127.0.0.1", "0.0.0.0", "::"}  # noqa: S104 - compared, not listened on
 
 
 def access_dir() -> Path:
@@ -68,6 +68,9 @@ def answers(address: Address) -> bool:
 def wait_until_ready(address: Address) -> None:
     if address.port == 0:
         raise ValueError(f"HEADEND_HTTP_ADDR is {address}; here it needs a port that is known beforehand")
+    console = os.environ.get("CONSOLE_HTTP_ADDR", "none")
+    if console != "none" and parse_address(console).port == 0:
+        raise ValueError(f"CONSOLE_HTTP_ADDR is {console}; here it needs a port that is known beforehand")
     while not answers(address):
         time.sleep(LOOK_EVERY_S)
 
@@ -108,6 +111,22 @@ def read_token() -> str:
         return ""
 
 
+def console_lines(token: str) -> list[str]:
+    """Return where the console is, and how to log in; nothing if there is none."""
+    text = os.environ.get("CONSOLE_HTTP_ADDR", "none")
+    if text == "none":
+        return []
+    address = parse_address(text)
+    host = "localhost:" + str(address.port) if address.host in ANY_ADDRESS else str(address)
+    certificate = os.environ.get("CONSOLE_TLS_CERT")
+    lines = [f"Console: {'https' if certificate else 'http'}://{host}"]
+    if token:
+        lines.append(f"  log in with the token in {token_file('operator')} (or viewer, or admin)")
+    if certificate and access_dir() in Path(certificate).parents:
+        lines.append(f"  browsers trust it once {access_dir() / 'ca.crt'} is among their authorities")
+    return [*lines, ""]
+
+
 def print_lines_to_try(address: Address) -> None:
     token = read_token()
     end_s = time.monotonic() + WAIT_S
@@ -124,6 +143,7 @@ def print_lines_to_try(address: Address) -> None:
     else:
         state = f"{health['assets_connected']} of {health['assets']} batteries are connected"
         lines = f"{state}. Try, in another terminal:\n\n  " + "\n  ".join(lines_to_try(address, token))
+    lines = "\n".join([*console_lines(token), lines])
     print(f"{start}\n{lines}\n", flush=True)
     print("Ctrl-C stops everything.\n", flush=True)
 

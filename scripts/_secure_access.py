@@ -28,10 +28,13 @@ HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 def hosts() -> list[str]:
-    """Return by what names and addresses the headend is reached."""
-    bound = [parse_address(os.environ[name]).host for name in ("HEADEND_HTTP_ADDR", "HEADEND_GRPC_ADDR")]
+    """Return by what names and addresses the headend and the console are reached."""
+    addresses = [os.environ[name] for name in ("HEADEND_HTTP_ADDR", "HEADEND_GRPC_ADDR")]
+    addresses.append(os.environ.get("CONSOLE_HTTP_ADDR", "none"))
+    bound = [parse_address(address).host for address in addresses if address != "none"]
     # An entry may have a port, too.
-    named = [host.strip() for host in os.environ.get("HEADEND_HTTP_HOSTS", "").split(",")]
+    lists = [os.environ.get(name, "") for name in ("HEADEND_HTTP_HOSTS", "CONSOLE_HTTP_HOSTS")]
+    named = [host.strip() for host in ",".join(lists).split(",")]
     named = [host.partition("]")[0][1:] if host[:1] == "[" else host.partition(":")[0] for host in named]
     others = [host for host in (*bound, *named) if host and not is_unspecified(host)]
     return list(dict.fromkeys([*HOSTS, *others]))

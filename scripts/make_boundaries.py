@@ -39,8 +39,8 @@ class Area:
 class Dataset:
     """A shapefile in a wheel, and how it is simplified.
 
-    `tolerance_km` is the greatest distance between an original point and the simplified line. Islands below
-    `min_island_km2` are left out. Coordinates are multiples of 1 / `units_per_degree`.
+    `tolerance_km` is the greatest distance between an original point and the simplified line. Islands
+    below `min_island_km2` are left out. Coordinates are multiples of 1 / `units_per_degree`.
     """
 
     output: str
@@ -69,8 +69,8 @@ STATES = Dataset(
     name_field="NAME",
     # Islands of the Pacific beyond the equal-area projection of the states.
     excluded=frozenset({"AS", "GU", "MP"}),
-    tolerance_km=1.4,
-    min_island_km2=40.0,
+    tolerance_km=1.5,
+    min_island_km2=50.0,
     units_per_degree=200,
     source="US Census Bureau, cartographic boundaries cb_2016_us_state_500k, from the wheel plotly-geo 1.0.0",
     license="public domain (work of the US government)",
@@ -274,7 +274,8 @@ def boundaries_text(dataset: Dataset, areas: Sequence[Area]) -> str:
     topology = Topology(areas)
     uses = topology.uses()
     quantized = [
-        _quantize(simplify(arc, dataset.tolerance_km), dataset.units_per_degree) for arc in topology.arcs
+        _quantize(simplify(arc, _tolerance_km(arc, dataset)), dataset.units_per_degree)
+        for arc in topology.arcs
     ]
 
     def is_kept(ring: Ring, indexes: Sequence[int]) -> bool:
@@ -297,6 +298,13 @@ def boundaries_text(dataset: Dataset, areas: Sequence[Area]) -> str:
         ]
         entries.append({"id": area.id, "name": area.name, "rings": kept})
     return _document(dataset, entries, [quantized[index] for index in order])
+
+
+def _tolerance_km(arc: Ring, dataset: Dataset) -> float:
+    """Return the tolerance of a dataset; less for a small island, whose towns would lie in the water."""
+    if arc[0] != arc[-1]:
+        return dataset.tolerance_km
+    return min(dataset.tolerance_km, math.sqrt(area_km2(arc)) / 20.0)
 
 
 def _plain(index: int) -> int:

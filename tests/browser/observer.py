@@ -99,7 +99,7 @@ class _Recorder:
             "Log.entryAdded": self._on_log,
             "Audits.issueAdded": self._on_issue,
             "Network.requestWillBeSent": self._on_request,
-            "Inspector.targetCrashed": lambda _: self._add("crashed"),
+            "Inspector.targetCrashed": self._on_crash,
         }
 
     def _add(self, text: str, *, problem: bool = True) -> None:
@@ -122,6 +122,10 @@ class _Recorder:
         if details is not None:
             kind, directive = details["contentSecurityPolicyViolationType"], details["violatedDirective"]
             self._add(f"CSP: {kind} {directive} {details.get('blockedURL', '')}")
+
+    def _on_crash(self, _: dict[str, Any]) -> None:
+        # A worker's end is reported so, too.
+        self._add("crashed", problem=self._source.startswith("page"))
 
     def _on_request(self, event: dict[str, Any]) -> None:
         details = event["request"]

@@ -14,7 +14,8 @@ import trio
 
 from trioder.access.private_files import warn_of_exposed
 from trioder.access.tls import ServerTls, TlsConfigurationError
-from trioder.api import open_access_log, serve_rest
+from trioder.api.http.access_log import open_access_log
+from trioder.api.http.serving import serve_rest
 from trioder.console.app import EDGE, ConsoleApp
 from trioder.console.headend import HeadendTlsError, client_context, open_headend_client
 from trioder.console.options import (
@@ -79,7 +80,9 @@ async def _run(
         async with (
             open_stop_signal() as stop,
             open_access_log(log_output, options.access_log) as access_log,
-            open_headend_client(options.headend_http, context=context) as headend,
+            open_headend_client(
+                options.headend_http, host=options.headend_http_host, context=context
+            ) as headend,
             open_garbage_collector(),
             open_background_nursery() as background,
             trio.open_nursery() as edge,

@@ -24,7 +24,7 @@ _API: Final = b"/api/"
 _SESSION: Final = "/session"
 _PAGES: Final = re.compile(
     r"/|/(?:agents|alarms|assets|audit|dispatch|docs|events|login|schedules)"
-    r"|/(?:assets|dispatch|schedules|sites)/[^/]+"
+    r"|/(?:alarms|assets|dispatch|schedules|sites)/[^/]+"
 )
 
 EDGE: Final = EdgeOptions(headers=SECURITY_HEADERS, hosts_variable="CONSOLE_HTTP_HOSTS", program="console")
@@ -67,7 +67,8 @@ class ConsoleApp:
             await _respond_error(exchange, error)
         except CutOffError as error:
             log.info("the headend broke off amid a response", path=exchange.path, reason=str(error))
-            raise
+            broken_off = ExchangeError(502, "the headend broke off amid its response", code="unavailable")
+            await _respond_error(exchange, broken_off)
         except Exception:
             log.exception("request crashed", method=exchange.method, path=exchange.path)
             crashed = ExchangeError(500, "the console failed to answer this request; its log says why")
@@ -86,6 +87,9 @@ class ConsoleApp:
             await self._files.serve(exchange, path.removeprefix(_STATIC))
         elif _PAGES.fullmatch(path):
             await self._files.serve(exchange, INDEX)
+        elif exchange.method in {"GET", "HEAD"} and b"text/html" in (exchange.value(b"accept") or b""):
+            # Somebody's browser: the page says that there is no such page, and shows the way on.
+            await self._files.serve(exchange, INDEX, status=404)
         else:
             raise ExchangeError(404, f"there is nothing at {preview(path)}")
 

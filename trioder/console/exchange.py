@@ -81,11 +81,14 @@ class Exchange:
         return self.value(b"content-length") not in {None, b"0"} or bool(self.values(b"transfer-encoding"))
 
     async def receive_part(self) -> bytes | None:
-        """Return the next part of the body; None at its end."""
+        """Return the next part of the body; None at its end.
+
+        Raises:
+            ExchangeError: the client has left before the end, which must not be taken for one.
+        """
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            # The connection cancels this request now.
-            return None
+            raise ExchangeError(400, "the client left amid the body")
         body: bytes = message.get("body", b"")
         return body if body or message.get("more_body") else None
 

@@ -3,6 +3,7 @@
 Beneath httpx2's client, whose cookies, redirects and headers of its own have no place in what is passed on.
 """
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -13,10 +14,13 @@ import httpx2
 import structlog
 import trio
 
+from trioder.access.tls import explain
+from trioder.api.http.hosts import parse_host
 from trioder.api.http.request_log import CutOffError
 from trioder.api.http.serving import MAX_CONNECTIONS
 from trioder.console.exchange import ExchangeError
 from trioder.process.addresses import Endpoint
+from trioder.process.nurseries import leaf_exceptions
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -93,16 +97,24 @@ class HeadendResponse:
 
 
 class HeadendClient:
-    """The headend, as the console sees it; see `open_headend_client`."""
+    """The headend, as the console sees it; see `open_headend_client`.
 
-    def __init__(self, transport: httpx2.AsyncHTTPTransport, endpoint: Endpoint) -> None:
+    Attributes:
+        open_requests: of which the response has not ended.
+    """
+
+    def __init__(self, transport: httpx2.AsyncHTTPTransport, endpoint: Endpoint, *, host: str) -> None:
         self._transport = transport
         self._url = httpx2.URL(
             scheme="https" if endpoint.tls else "http", host=endpoint.host, port=endpoint.port
         )
-        self._host = endpoint.authority.encode()
+        self._host = (host or endpoint.authority).encode()
+        self._extensions: dict[str, object] = {"timeout": _TIMEOUTS_S}
+        if host:
+            self._extensions["sni_hostname"] = parse_host(host)[0]
         self._described = f"{'https' if endpoint.tls else 'http'}://{endpoint.authority}"
         self._is_away = False
+        self.open_requests = 0
 
     @asynccontextmanager
     async def request(
@@ -119,11 +131,15 @@ class HeadendClient:
         Raises:
             ExchangeError: 502: the headend cannot be reached; or what `body` raises.
         """
-        response = HeadendResponse(await self._begin(method, target, headers, body))
+        self.open_requests += 1
         try:
-            yield response
+            response = HeadendResponse(await self._begin(method, target, headers, body))
+            try:
+                yield response
+            finally:
+                await response.aclose()
         finally:
-            await response.aclose()
+            self.open_requests -= 1
 
     async def _begin(
         self, method: str, target: bytes, headers: Headers, body: RequestBody | None
@@ -134,7 +150,7 @@ class HeadendClient:
             headers=[(b"host", self._host), *headers],
             stream=body or httpx2.ByteStream(b""),
             # The target as it came: httpx2 would normalise it.
-            extensions={"target": target, "timeout": _TIMEOUTS_S},
+            extensions={"target": target, **self._extensions},
         )
         try:
             try:
@@ -152,7 +168,7 @@ class HeadendClient:
         return response
 
     def _away(self, error: httpx2.TransportError) -> ExchangeError:
-        reason = str(error) or type(error).__name__
+        reason = _reason_of(error)
         if not self._is_away:
             self._is_away = True
             log.warning("the headend does not respond", headend=self._described, reason=reason)
@@ -161,14 +177,29 @@ class HeadendClient:
         )
 
 
+def _reason_of(error: httpx2.TransportError) -> str:
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        # Of each address of a host, one.
+        causes += leaf_exceptions(cause) if isinstance(cause, BaseExceptionGroup) else [cause]
+    for cause in reversed(causes):
+        if isinstance(cause, ssl.SSLError):
+            return explain(cause)
+        if isinstance(cause, OSError) and cause.errno:
+            # Those of name resolution are negative, and have a text of their own.
+            return os.strerror(cause.errno) if cause.errno > 0 else cause.strerror or str(cause)
+    return next((str(cause) for cause in causes if str(cause)), type(error).__name__)
+
+
 @asynccontextmanager
 async def open_headend_client(
-    endpoint: Endpoint, *, context: ssl.SSLContext | None = None
+    endpoint: Endpoint, *, host: str = "", context: ssl.SSLContext | None = None
 ) -> AsyncIterator[HeadendClient]:
     """Open a client of the headend; its connections are made when they are needed.
 
     Args:
         endpoint: where the headend's REST is.
+        host: its name in its certificate and in the Host header; by default that of the endpoint.
         context: of TLS; see `client_context`.
     """
     limits = httpx2.Limits(
@@ -181,7 +212,7 @@ async def open_headend_client(
         verify=context or ssl.create_default_context(), trust_env=False, limits=limits
     )
     try:
-        yield HeadendClient(transport, endpoint)
+        yield HeadendClient(transport, endpoint, host=host)
     finally:
         with trio.move_on_after(_CLOSE_WITHIN_S, shield=True):
             await transport.aclose()

@@ -11,7 +11,8 @@ import click
 import structlog
 
 from trioder.access.tls import MinVersion, ServerTls
-from trioder.api import AccessLogScope, AllowedHosts
+from trioder.api.http.access_log import AccessLogScope
+from trioder.api.http.hosts import AllowedHosts, parse_host
 from trioder.process.addresses import Address, AddressType, Endpoint, EndpointType
 
 log = structlog.stdlib.get_logger("trioder.console")
@@ -36,6 +37,7 @@ class ConsoleOptions:
     tls_key: Path | None
     tls_min_version: MinVersion
     headend_http: Endpoint
+    headend_http_host: str
     headend_http_ca: Path | None
     access_log: AccessLogScope
     insecure: bool
@@ -52,6 +54,15 @@ def _checked_hosts(_context: click.Context, _parameter: click.Parameter, text: s
         return AllowedHosts(hosts) if hosts else None
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _checked_host(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    try:
+        if text:
+            parse_host(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return text
 
 
 _OPTIONS = [
@@ -89,6 +100,14 @@ _OPTIONS = [
         type=EndpointType(),
         default="127.0.0.1:3001",
         help="Where the headend's REST is; with https:// over TLS.",
+    ),
+    _option(
+        "--headend-http-host",
+        envvar="HEADEND_HTTP_HOST",
+        default="",
+        callback=_checked_host,
+        show_default=False,
+        help="The headend's name in its certificate and in the Host header, where --headend-http is another.",
     ),
     _file_option(
         "--headend-http-ca",

@@ -7,7 +7,6 @@ from typing import Final
 
 import trio
 
-from trioder.api.app import MAX_BODY_BYTES
 from trioder.api.http.request_log import REQUEST_ID
 from trioder.console.exchange import Exchange, ExchangeError
 from trioder.console.headend import HeadendClient, HeadendResponse, RequestBody
@@ -15,6 +14,7 @@ from trioder.console.sessions import Sessions
 from trioder.domain.text import preview
 
 _PREFIX: Final = b"/api"
+_FEED: Final = b"/stream"
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _REQUEST_HEADERS: Final = (
     b"accept",
@@ -46,6 +46,7 @@ _RESPONSE_HEADERS: Final = frozenset(
     }
 )
 # As the headend's.
+_MAX_BODY_BYTES: Final = 1_000_000
 _BODY_WITHIN_S: Final = 10.0
 
 
@@ -91,6 +92,8 @@ class Proxy:
         elif exchange.method in {"PATCH", "POST", "PUT"}:
             headers = [header for header in headers if header[0] != b"content-length"]
             headers.append((b"content-length", b"0"))
+        if self._is_closing and target.startswith(_FEED):
+            raise ExchangeError(503, "the console is stopping", headers=[(b"retry-after", b"5")])
         async with self._headend.request(exchange.method, target, headers, body) as response:
             passed = _passed_headers(response)
             if response.status == 401 and token is not None:
@@ -132,7 +135,7 @@ class _PassedBody(RequestBody):
         self._received = 0
         self._deadline_s = trio.current_time() + _BODY_WITHIN_S
         stated = exchange.value(b"content-length")
-        if stated is not None and int(stated) > MAX_BODY_BYTES:
+        if stated is not None and int(stated) > _MAX_BODY_BYTES:
             raise _too_large()
 
     async def __anext__(self) -> bytes:
@@ -143,13 +146,13 @@ class _PassedBody(RequestBody):
         if part is None:
             raise StopAsyncIteration
         self._received += len(part)
-        if self._received > MAX_BODY_BYTES:
+        if self._received > _MAX_BODY_BYTES:
             raise _too_large()
         return part
 
 
 def _too_large() -> ExchangeError:
-    return ExchangeError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    return ExchangeError(413, f"the body is larger than {_MAX_BODY_BYTES} bytes")
 
 
 def _is_feed(response: HeadendResponse) -> bool:

@@ -19,6 +19,8 @@ from trioder.domain.text import preview
 from trioder.process.addresses import network_of
 
 _COOKIE: Final = "trioder-session"
+# Browsers accept names with it for this host alone, and over TLS alone.
+_SECURE_PREFIX: Final = "__Host-"
 # RFC 6750, 2.1. Browsers keep cookies of at most 4,096 characters, the name and attributes included.
 _MAX_TOKEN_LENGTH: Final = 3_900
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
@@ -67,17 +69,17 @@ class Sessions:
 
     def token_of(self, exchange: Exchange) -> bytes | None:
         """Return the token in a request's cookie; None without one that can be a token."""
-        name = _cookie_name(exchange).encode()
+        names = [name.encode() for name in _cookie_names(exchange)]
         for header in exchange.values(b"cookie"):
             for pair in header.split(b";"):
                 found, _, value = pair.strip().partition(b"=")
-                if found == name and _is_token(value):
+                if found in names and _is_token(value):
                     return value
         return None
 
     def clearing_headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
-        """Return the header that removes the cookie."""
-        return [(b"set-cookie", _cookie(exchange, b"", max_age_s=0))]
+        """Return the headers that remove the cookie."""
+        return [(b"set-cookie", _cookie(name, b"", max_age_s=0)) for name in _cookie_names(exchange)]
 
     async def _show(self, exchange: Exchange) -> None:
         token = self.token_of(exchange)
@@ -106,7 +108,7 @@ class Sessions:
                 self._wrong_tokens.take(key, now_s)
             raise
         # A headend without tokens accepts any: such a one is not worth keeping.
-        headers = [] if caller["open"] else [(b"set-cookie", _cookie(exchange, token))]
+        headers = [] if caller["open"] else [(b"set-cookie", _cookie(_new_cookie_name(exchange), token))]
         await exchange.respond_json(caller, headers=headers)
 
     async def _whoami(self, exchange: Exchange, token: bytes | None) -> dict[str, Any]:
@@ -118,7 +120,7 @@ class Sessions:
             retry_after = [header for header in response.headers if header[0] == b"retry-after"]
         try:
             answer = msgspec.json.decode(body, type=dict[str, Any])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError):
             raise ExchangeError(
                 502, "what responds for the headend is no headend", code="unavailable"
             ) from None
@@ -145,7 +147,7 @@ async def _read_token(exchange: Exchange) -> bytes:
         raise ExchangeError(408, f"the body did not arrive within {_BODY_WITHIN_S:g} s")
     try:
         token = msgspec.json.decode(body, type=_Login).token.strip().encode()
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeError):
         # The error of the decoder could quote a secret.
         raise ExchangeError(400, 'the body must be JSON of the form {"token": "..."}') from None
     if not _is_token(token):
@@ -161,22 +163,28 @@ def _is_token(value: bytes) -> bool:
     return len(value) <= _MAX_TOKEN_LENGTH and _TOKEN.fullmatch(value) is not None
 
 
-def _cookie_name(exchange: Exchange) -> str:
-    """Return the name of the cookie: consoles on other ports of this host have others.
+def _cookie_names(exchange: Exchange) -> list[str]:
+    """Return the names that the cookie can have; consoles on other ports of this host have others.
 
     Browsers send the cookies of a host to all of its ports.
     """
     host = exchange.value(b"host")
     port = None if host is None else parse_host(host.decode("latin-1"))[1]
     name = _COOKIE if port is None else f"{_COOKIE}-{port}"
-    # Browsers accept this prefix for this host alone, and over TLS alone.
-    return f"__Host-{name}" if exchange.is_secure else name
+    secure = f"{_SECURE_PREFIX}{name}"
+    return [secure] if exchange.is_secure else [secure, name]
 
 
-def _cookie(exchange: Exchange, token: bytes, *, max_age_s: int | None = None) -> bytes:
+def _new_cookie_name(exchange: Exchange) -> str:
+    """Return the name of a new cookie: a secure one also where a proxy in front ends TLS."""
+    is_secure = exchange.is_secure or (exchange.value(b"origin") or b"").startswith(b"https://")
+    return _cookie_names(exchange)[0 if is_secure else -1]
+
+
+def _cookie(name: str, token: bytes, *, max_age_s: int | None = None) -> bytes:
     attributes = ["HttpOnly", "SameSite=Strict", "Path=/"]
-    if exchange.is_secure:
+    if name.startswith(_SECURE_PREFIX):
         attributes.append("Secure")
     if max_age_s is not None:
         attributes.append(f"Max-Age={max_age_s}")
-    return b"%s=%s; %s" % (_cookie_name(exchange).encode(), token, "; ".join(attributes).encode())
+    return b"%s=%s; %s" % (name.encode(), token, "; ".join(attributes).encode())

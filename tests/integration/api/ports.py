@@ -44,14 +44,15 @@ class Port:
             return await read_all(stream)
 
 
-async def leave(stream: trio.SocketStream, *, reset: bool) -> None:
+async def leave(stream: trio.abc.Stream, *, reset: bool) -> None:
     """Close a connection, in order or with a reset."""
     if reset:
+        assert isinstance(stream, trio.SocketStream)
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     await stream.aclose()
 
 
-async def read_all(stream: trio.SocketStream) -> bytes:
+async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
     return b"".join([chunk async for chunk in stream])
 
 

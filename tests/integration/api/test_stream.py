@@ -22,9 +22,10 @@ from structlog.testing import capture_logs
 
 from tests.unit.access.certificates import Authority
 from tests.unit.api.rest import Rest, make_fleet, uuid_of
+from trioder.access.table import AccessTable
 from trioder.access.tls import ServerTls
 from trioder.access.tls_stream import TlsStream
-from trioder.api import create_app, serve_rest
+from trioder.api import AllowedHosts, create_app, serve_rest
 from trioder.api.context import Headend
 from trioder.api.stream import feed as feed_module
 from trioder.domain.fleet import Fleet
@@ -86,7 +87,12 @@ class Stream:
 
 @asynccontextmanager
 async def open_served(
-    fleet: Fleet | None = None, *, port: int = 0, tls: ServerTls | None = None
+    fleet: Fleet | None = None,
+    *,
+    port: int = 0,
+    tls: ServerTls | None = None,
+    access: AccessTable | None = None,
+    hosts: AllowedHosts | None = None,
 ) -> AsyncIterator[Served]:
     listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
     with trio.fail_after(60):
@@ -97,6 +103,7 @@ async def open_served(
                 wall=WallClock.starting_now(),
                 rng=random.SystemRandom(),
                 tick_s=0.5,
+                access=access,
             ) as headend,
             trio.open_nursery() as nursery,
         ):
@@ -108,7 +115,9 @@ async def open_served(
             )
 
             async def serve(task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # serve_rest calls it
-                await serve_rest(app, listeners, shutdown=headend.closing, tls=tls, task_status=task_status)
+                await serve_rest(
+                    app, listeners, shutdown=headend.closing, hosts=hosts, tls=tls, task_status=task_status
+                )
                 served.ended.set()
 
             await nursery.start(serve)

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -56,6 +57,7 @@ async def running(folder: Path, *options: str, **variables: str) -> AsyncIterato
         "DATABASE_URL": "none",
         "HEADEND_HTTP_ADDR": f"127.0.0.1:{free_port()}",
         "HEADEND_GRPC_ADDR": f"127.0.0.1:{free_port()}",
+        "CONSOLE_HTTP_ADDR": f"127.0.0.1:{free_port()}",
         "SHARD_SIZE": "2",
         "STATE_DIR": str(folder),
     }
@@ -71,10 +73,16 @@ async def response(line: str) -> bytes:
     return done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_stop_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
-    async with running(tmp_path) as script:
+@pytest.mark.parametrize(
+    ("number", "variables"), [(signal.SIGINT, {}), (signal.SIGTERM, {"CONSOLE_HTTP_ADDR": "none"})]
+)
+async def test_a_stop_leaves_nothing_behind(
+    number: signal.Signals, variables: dict[str, str], tmp_path: Path
+) -> None:
+    async with running(tmp_path, **variables) as script:
         await script.until_up()
+        assert len(script.pids("trioder.console")) == (0 if variables else 1)
+        assert ("Console: " in script.output()) != bool(variables)
         # A terminal's Ctrl-C goes to the whole group.
         os.killpg(script.process.pid, number)
         with trio.fail_after(40):
@@ -94,10 +102,14 @@ async def test_the_lines_to_try_work_as_printed(tmp_path: Path) -> None:
         assert len(lines) == 10
         for line in lines:
             assert await response(line), line
+        (console,) = re.findall(r"^\nConsole: (http://\S+)$", script.output(), re.MULTILINE)
+        assert b"<!doctype html>" in await response(f"curl -s {console}/assets")
+        fleet = msgspec.json.decode(await response(f"curl -s {console}/api/fleet"))
+        assert fleet["assets"] == 4
 
 
-@pytest.mark.parametrize("name", ["headend", "launcher"])
-async def test_if_one_dies_the_other_is_stopped_and_the_script_fails(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["headend", "launcher", "console"])
+async def test_if_one_dies_the_others_are_stopped_and_the_script_fails(name: str, tmp_path: Path) -> None:
     async with running(tmp_path) as script:
         await script.until_up()
         (pid,) = script.pids(f"trioder.{name}")
@@ -109,8 +121,8 @@ async def test_if_one_dies_the_other_is_stopped_and_the_script_fails(name: str, 
         assert f"trioder: the {name} ended with exit code 137; stopping the rest" in script.output()
 
 
-@pytest.mark.parametrize("variable", ["HEADEND_HTTP_ADDR", "HEADEND_GRPC_ADDR"])
-async def test_a_port_in_use_is_reported_by_the_headend(variable: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variable", ["HEADEND_HTTP_ADDR", "HEADEND_GRPC_ADDR", "CONSOLE_HTTP_ADDR"])
+async def test_a_port_in_use_is_reported_by_its_program(variable: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         async with running(tmp_path, **{variable: address}) as script:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -50,7 +51,14 @@ async def test_the_lines_to_try_work_as_printed_and_a_second_start_keeps_everyth
         assert len(lines) == 12
         for line in lines:
             assert await response(line), line
-        # 2 agents, and the headend.
+        (console,) = re.findall(r"^Console: (https://\S+)$", script.output(), re.MULTILINE)
+        (file,) = re.findall(r"log in with the token in (\S+)", script.output())
+        (ca,) = re.findall(r"browsers trust it once (\S+) is", script.output())
+        headers = f"-H 'Origin: {console}' -H 'content-type: application/json'"
+        body = json.dumps({"token": Path(file).read_text().strip()})
+        caller = await response(f"curl -s --cacert {ca} {console}/session {headers} -d '{body}'")
+        assert json.loads(caller)["role"] == "operator"
+        # 2 agents, and the server.
         assert "3 certificates issued, 0 kept; 3 tokens created, 0 kept" in script.output()
         await stop(script)
     before = secrets(tmp_path)

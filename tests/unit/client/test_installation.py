@@ -104,3 +104,62 @@ for package in (schemas, domain):
 """,
         allowed,
     )
+
+
+def test_both_clients_work(allowed: set[str]) -> None:
+    run(
+        """
+import asyncio, json, threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from trioder.client import AsyncHeadendClient, CompleteEvent, HeadendClient
+
+WHOAMI = {"name": "a", "kind": "open", "role": "admin", "tenant": "*", "sites": None, "expires_at": None}
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        if self.path == "/stream":
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            self.wfile.write(b'event: complete\\ndata: {"at": ""}\\n\\n')
+        else:
+            self.end_headers()
+            self.wfile.write(json.dumps(WHOAMI).encode())
+
+    def log_message(self, *_):
+        pass
+
+server = HTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+url = f"http://127.0.0.1:{server.server_port}"
+
+with HeadendClient(url) as client, client.stream() as feed:
+    assert client.whoami().role == "admin"
+    assert next(feed) == CompleteEvent(at="")
+
+async def main():
+    async with AsyncHeadendClient(url) as client, client.stream() as feed:
+        assert (await client.whoami()).role == "admin"
+        assert await anext(feed) == CompleteEvent(at="")
+
+asyncio.run(main())
+""",
+        allowed,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["fleet", "--help"], ["dispatch", "--help"], ["watch", "--help"]]
+)
+def test_the_command_line_works(allowed: set[str], arguments: list[str]) -> None:
+    run(
+        f"""
+from trioder.cli.main import main
+sys.argv = ["trioder", *{arguments!r}]
+try:
+    main()
+except SystemExit as exit:
+    assert not exit.code, exit.code
+""",
+        allowed,
+    )

@@ -29,13 +29,12 @@ const ROUTES = [
 // The console lives as long as the tab.
 const signal = new AbortController().signal;
 openTheme(signal);
-onUnauthorized(toLogin);
 const shell = openShell({ signal });
 document.body.append(shell.element);
 await start();
 
 async function start() {
-  if (location.pathname !== "/login" && (await session.load()) === "login") return open("/login");
+  if ((await session.load()) === "login") return open(location.pathname === "/login" ? null : "/login");
   fleet.open(signal);
   fleet.on("link", ({ status }) => {
     if (status === "unauthorized") toLogin();
@@ -51,6 +50,7 @@ function open(path) {
   setRouter(openRouter({
     routes: ROUTES, view: shell.view, signal, onOpen: (route) => shell.show(route), notFound: notFoundPage, failed: failedPage,
   }));
+  onUnauthorized(toLogin);
   shell.refresh();
 }
 

@@ -1,5 +1,7 @@
 /** What surrounds every page: navigation, the state of the feed, the clock, who is logged in. */
 
+import { stopBanner } from "./components/stop-banner.js";
+import { stopButton, targetOfPage } from "./components/stop.js";
 import { logOut } from "./core/api.js";
 import { every, h, replace, setText } from "./core/dom.js";
 import { fleet, SEVERITIES } from "./core/fleet-state.js";
@@ -28,6 +30,8 @@ export function openShell({ signal }) {
   const view = h("main", { class: "view", id: "view", tabindex: "-1" });
   const navigation = h("nav", { class: "nav", "aria-label": "Pages" });
   const user = h("div", { class: "user" });
+  const stop = h("span", { class: "stop-place" });
+  const stopControl = stopButton({ target: targetOfPage, signal });
   const menu = h("button", {
     type: "button", class: "menu-button", "aria-expanded": "false", "aria-controls": "navigation", signal,
     on: { click: () => toggle(document.documentElement.dataset.menu !== "open") },
@@ -43,6 +47,7 @@ export function openShell({ signal }) {
       h("a", { href, class: "nav-link", "aria-current": current === href ? "page" : null },
         h("span", null, text), href === "/alarms" ? alarmCount : null)));
     replace(user, userControls(signal));
+    if (session.may("operator") !== stop.contains(stopControl)) replace(stop, session.may("operator") ? stopControl : null);
   };
   const alarmCount = h("span", { class: "nav-count" });
   showAlarmCount(alarmCount, signal);
@@ -54,10 +59,11 @@ export function openShell({ signal }) {
       h("a", { class: "brand", href: "/" }, "trioder"),
       linkStatus(signal),
       h("span", { class: "topbar-space" }),
+      stop,
       clock(signal),
       themeButton(signal),
       user),
-    lostBanner(signal),
+    banners(signal),
     h("div", { class: "columns" }, h("div", { id: "navigation", class: "nav-column" }, navigation), view));
   return {
     element,
@@ -143,6 +149,15 @@ function lostBanner(signal) {
   };
   fleet.on("link", show, signal);
   every(1000, show, signal);
+  return element;
+}
+
+/** The banners, whose height the navigation leaves free at the top. */
+function banners(signal) {
+  const element = h("div", { class: "banners" }, lostBanner(signal), stopBanner({ signal }));
+  const resized = new ResizeObserver(() => document.documentElement.style.setProperty("--banners", `${element.offsetHeight}px`));
+  resized.observe(element);
+  signal.addEventListener("abort", () => resized.disconnect());
   return element;
 }
 

@@ -70,7 +70,8 @@ export function openMap(container, { signal, state, onSelect = () => {}, onHover
   let frame = 0;
   let isBaseOld = true;
   let isStateOld = true;
-  let isFitted = false;
+  /** Until somebody pans or zooms, the map shows the whole fleet at any size. */
+  let isMoved = false;
 
   function redraw({ withBase = false, withState = false } = {}) {
     isBaseOld ||= withBase;
@@ -91,7 +92,8 @@ export function openMap(container, { signal, state, onSelect = () => {}, onHover
     if (isStateOld) {
       isStateOld = false;
       layer.refresh();
-      element.setAttribute("aria-label", summary(layer));
+      const label = summary(layer);
+      if (element.getAttribute("aria-label") !== label) element.setAttribute("aria-label", label);
     }
     if (isBaseOld) {
       isBaseOld = false;
@@ -124,7 +126,7 @@ export function openMap(container, { signal, state, onSelect = () => {}, onHover
 
   /** The site itself, even if a cluster stands for it. */
   function calloutOf(item, siteId) {
-    return item.kind === "cluster" ? { ...layer.find(siteId), x: item.x, y: item.y, r: item.r } : item;
+    return item.kind === "cluster" ? { ...layer.find(siteId), x: item.x, y: item.y, r: item.r, unit: item.unit } : item;
   }
 
   /** Finds what is under the pointer now; returns whether that is another item than before. */
@@ -151,6 +153,7 @@ export function openMap(container, { signal, state, onSelect = () => {}, onHover
     }
     const box = boxAround(item.members.map(({ planeX, planeY }) => ({ x: planeX, y: planeY })));
     const before = view.scale;
+    isMoved = true;
     view.fit(box, { margin: 80 });
     // Sites at one place do not separate; others do with at least one step.
     if (view.scale < before * KEY_ZOOM) view.zoomAt((before * KEY_ZOOM) / view.scale);
@@ -174,11 +177,13 @@ export function openMap(container, { signal, state, onSelect = () => {}, onHover
     const { x, y } = view.toScreen(planeX, planeY);
     const margin = Math.min(60, view.width / 4, view.height / 4);
     if (x >= margin && y >= margin && x <= view.width - margin && y <= view.height - margin) return;
+    isMoved = true;
     view.centre(planeX, planeY);
     redraw({ withBase: true });
   }
 
   const zoom = (factor, x, y) => {
+    isMoved = true;
     view.zoomAt(factor, x, y);
     redraw({ withBase: true });
   };
@@ -187,7 +192,7 @@ export function openMap(container, { signal, state, onSelect = () => {}, onHover
     const box = boxAround(layer.items.map(({ planeX, planeY }) => ({ x: planeX, y: planeY })));
     if (box) view.fit(box);
     view.fitScale = view.scale;
-    isFitted = box !== null && element.clientWidth > 0;
+    isMoved = false;
     redraw({ withBase: true });
   }
 
@@ -219,7 +224,7 @@ export function openMap(container, { signal, state, onSelect = () => {}, onHover
       boundaries = null;
       load();
     }
-    if (isOther || !isFitted) zoomToFleet();
+    if (isOther || !isMoved) zoomToFleet();
     redraw({ withBase: true, withState: true });
   }
 
@@ -236,6 +241,7 @@ export function openMap(container, { signal, state, onSelect = () => {}, onHover
     element,
     {
       pan(dx, dy) {
+        isMoved = true;
         view.pan(dx, dy);
         redraw({ withBase: true });
       },
@@ -275,7 +281,7 @@ export function openMap(container, { signal, state, onSelect = () => {}, onHover
   }, signal);
   const observer = new ResizeObserver(() => {
     view.resize(Math.max(1, element.clientWidth), Math.max(1, element.clientHeight));
-    if (!isFitted) zoomToFleet();
+    if (!isMoved) zoomToFleet();
     redraw({ withBase: true });
   });
   observer.observe(element);
@@ -303,18 +309,11 @@ function drawBase(context, ratio, view, boundaries, palette) {
   const scale = view.scale * ratio;
   context.setTransform(scale, 0, 0, scale, view.left * ratio, view.top * ratio);
   context.lineJoin = "round";
-  // Neighbouring countries between water and land.
-  context.fillStyle = palette.land;
-  context.strokeStyle = palette.land;
+  context.fillStyle = palette.abroad;
+  context.strokeStyle = palette.abroad;
   context.lineWidth = SEAM_WIDTH;
   context.fill(boundaries.abroad, "evenodd");
   context.stroke(boundaries.seams);
-  context.setTransform(1, 0, 0, 1, 0, 0);
-  context.globalAlpha = 0.5;
-  context.fillStyle = palette.water;
-  context.fillRect(0, 0, context.canvas.width, context.canvas.height);
-  context.globalAlpha = 1;
-  context.setTransform(scale, 0, 0, scale, view.left * ratio, view.top * ratio);
   context.fillStyle = palette.land;
   context.fill(boundaries.land, "evenodd");
   context.strokeStyle = palette.border;

@@ -2,8 +2,13 @@
 
 import { openPen } from "./symbols.js";
 
-/** From this width of the map on, the legend is open at first. */
-const OPEN_LEGEND_PX = 900;
+/** From this size of the map on, the legend is open at first. */
+const OPEN_LEGEND_WIDTH = 900;
+const OPEN_LEGEND_HEIGHT = 400;
+
+/** As in map.css. */
+const SYMBOL_WIDTH = 34;
+const SYMBOL_HEIGHT = 27;
 
 /** @type {[string, import("./sites.js").SiteState][]} */
 const LEGEND = [
@@ -48,7 +53,7 @@ export function addButtons(parent, actions, signal) {
 export function addLegend(parent) {
   const legend = document.createElement("details");
   legend.className = "map-legend";
-  legend.open = parent.clientWidth >= OPEN_LEGEND_PX;
+  legend.open = parent.clientWidth >= OPEN_LEGEND_WIDTH && parent.clientHeight >= OPEN_LEGEND_HEIGHT;
   const title = document.createElement("summary");
   title.textContent = "Legend";
   const list = document.createElement("ul");
@@ -62,17 +67,18 @@ export function addLegend(parent) {
     return canvas;
   });
   const note = document.createElement("p");
-  note.textContent = "Area: rating in MW. Filled: state of charge.";
+  note.textContent = "Area: rating. Filled: state of charge. Number: several sites.";
   legend.append(title, list, note);
   parent.append(legend);
   return {
     draw(palette, fontFamily, ratio) {
       canvases.forEach((canvas, place) => {
-        canvas.width = canvas.height = Math.round(30 * ratio);
+        canvas.width = Math.round(SYMBOL_WIDTH * ratio);
+        canvas.height = Math.round(SYMBOL_HEIGHT * ratio);
         const context = canvas.getContext("2d");
         context.setTransform(ratio, 0, 0, ratio, 0, 0);
         const state = LEGEND[place][1];
-        openPen(context, palette, fontFamily).draw({ kind: "site", state, ratingMw: 1, x: 14, y: 16, r: 9 });
+        openPen(context, palette, fontFamily).draw({ kind: "site", state, ratingMw: 1, x: 14, y: 15, r: 8.5, unit: 1 });
       });
     },
   };

@@ -3,14 +3,14 @@
  * changes.
  */
 
-/** Property and what stands for it where the page does not define it. */
+/** Properties, the first that the page defines, and what stands for them where it defines none. */
 const PROPERTIES = {
   land: ["--map-land", "#e4e7ea"],
   water: ["--map-water", "#f4f6f8"],
   border: ["--map-border", "#b9c0c7"],
   ink: ["--ink", "#1b2127"],
   inkMuted: ["--ink-muted", "#5c6670"],
-  surface: ["--surface", "#ffffff"],
+  surface: ["--surface-raised", "--surface", "#ffffff"],
   charge: ["--charge", "#2f6fb3"],
   discharge: ["--discharge", "#1d8a5b"],
   idle: ["--idle", "#7b858f"],
@@ -19,7 +19,7 @@ const PROPERTIES = {
   accent: ["--accent", "#7a3fc4"],
 };
 
-/** @typedef {Record<keyof typeof PROPERTIES, string>} Palette */
+/** @typedef {Record<keyof typeof PROPERTIES | "abroad", string>} Palette `abroad`: between land and water */
 
 /**
  * Resolves the colours as the container has them. A probe element resolves what a canvas does not know: var(),
@@ -33,10 +33,14 @@ export function readPalette(container) {
   probe.style.transition = "none";
   container.append(probe);
   const palette = {};
-  for (const [name, [property, fallback]] of Object.entries(PROPERTIES)) {
-    probe.style.color = `var(${property}, ${fallback})`;
-    palette[name] = getComputedStyle(probe).color;
+  const resolve = (color) => {
+    probe.style.color = color;
+    return getComputedStyle(probe).color;
+  };
+  for (const [name, values] of Object.entries(PROPERTIES)) {
+    palette[name] = resolve(values.reduceRight((rest, property) => `var(${property}, ${rest})`));
   }
+  palette.abroad = resolve(`color-mix(in srgb, ${palette.land}, ${palette.water})`);
   probe.remove();
   return /** @type {Palette} */ (palette);
 }

@@ -10,20 +10,25 @@
  * }} SiteState `powerMw`: + discharges; `ageS`: age of the values in seconds
  * @typedef {{
  *   kind: "site", site: Site, state: SiteState, ratingMw: number, attention: boolean,
- *   planeX: number, planeY: number, x: number, y: number, r: number,
+ *   planeX: number, planeY: number, x: number, y: number, r: number, unit: number,
  * }} SiteItem
  * @typedef {{
  *   kind: "cluster", members: SiteItem[], ratingMw: number, powerMw: number | null, socPct: number | null,
  *   notGood: number, alarms: number, stopped: number, attention: boolean,
- *   planeX: number, planeY: number, x: number, y: number, r: number,
+ *   planeX: number, planeY: number, x: number, y: number, r: number, unit: number,
  * }} ClusterItem
- * @typedef {SiteItem | ClusterItem} Item `x`, `y`, `r`: CSS pixels at the view of the last `visible()`
+ * @typedef {SiteItem | ClusterItem} Item `x`, `y`, radius `r` and the `unit` of strokes: CSS pixels at the view
+ *   of the last `visible()`
  */
+
+import { spread } from "./spread.js";
 
 /** With more symbols on the screen they are aggregated, until there are clearly fewer. */
 const AGGREGATE_ABOVE = 300;
 const SEPARATE_BELOW = 260;
-const MIN_CELL_PX = 60;
+const MIN_CELL_PX = 76;
+/** How far symbols may move apart. */
+const SPREAD_PX = 14;
 
 const MIN_RADIUS = 5;
 const MIN_ATTENTION_RADIUS = 8;
@@ -33,18 +38,20 @@ const MAX_RADIUS = 21;
 const NO_STATE = { powerMw: null, socPct: null, quality: "none", alarms: 0, stopped: false };
 
 export class SiteLayer {
+  #state;
+  #byId = new Map();
+  #largestMw = 1;
+  #aggregated = false;
+  /** Those of the last scale. */
+  #clusters = { cell: 0, items: [] };
+
   /** @param {(siteId: string) => SiteState | undefined} state */
   constructor(state) {
-    this._state = state;
+    this.#state = state;
     /** @type {SiteItem[]} those with a position, by rating, the largest first */
     this.items = [];
     this.withoutPosition = 0;
     this.totals = { notGood: 0, alarms: 0, stopped: 0 };
-    this._drawOrder = this.items;
-    this._byId = new Map();
-    this._largestMw = 1;
-    this._aggregated = false;
-    this._clusters = { cell: 0, items: [] };
   }
 
   /**
@@ -58,24 +65,24 @@ export class SiteLayer {
       const { x, y } = projection.project(site.lon, site.lat);
       const ratingMw = Math.max(Math.abs(site.maxMw), Math.abs(site.minMw)) || 0;
       const item = { kind: "site", site, state: NO_STATE, ratingMw, attention: true };
-      return { ...item, planeX: x, planeY: y, x: 0, y: 0, r: 0 };
+      return { ...item, planeX: x, planeY: y, x: 0, y: 0, r: 0, unit: 1 };
     });
     this.items.sort((a, b) => b.ratingMw - a.ratingMw || compare(a.site.id, b.site.id));
-    this._largestMw = Math.max(1e-6, ...this.items.slice(0, 1).map((item) => item.ratingMw));
-    this._byId = new Map(this.items.map((item) => [item.site.id, item]));
+    this.#largestMw = Math.max(1e-6, ...this.items.slice(0, 1).map((item) => item.ratingMw));
+    this.#byId = new Map(this.items.map((item) => [item.site.id, item]));
     this.refresh();
   }
 
   /** @param {string} id @returns {SiteItem | undefined} */
   find(id) {
-    return this._byId.get(id);
+    return this.#byId.get(id);
   }
 
   /** Reads all states again. */
   refresh() {
     const totals = { notGood: 0, alarms: 0, stopped: 0 };
     for (const item of this.items) {
-      const state = this._state(item.site.id) ?? NO_STATE;
+      const state = this.#state(item.site.id) ?? NO_STATE;
       item.state = state;
       item.attention = state.quality !== "good" || state.alarms > 0 || state.stopped;
       if (state.quality !== "good") totals.notGood += 1;
@@ -83,9 +90,7 @@ export class SiteLayer {
       if (state.stopped) totals.stopped += 1;
     }
     this.totals = totals;
-    // Large ones first, small ones above them, and those that need attention above all.
-    this._drawOrder = [...this.items.filter((item) => !item.attention), ...this.items.filter((item) => item.attention)];
-    this._clusters = { cell: 0, items: [] };
+    this.#clusters = { cell: 0, items: [] };
   }
 
   /**
@@ -94,16 +99,21 @@ export class SiteLayer {
    * @returns {Item[]}
    */
   visible(view) {
-    const sites = this._place(this._drawOrder, view);
-    const limit = this._aggregated ? SEPARATE_BELOW : AGGREGATE_ABOVE;
-    this._aggregated = sites.length > limit;
-    return this._aggregated ? this._place(this._clustersAt(view), view) : sites;
+    const sites = this.#place(this.items, view);
+    const limit = this.#aggregated ? SEPARATE_BELOW : AGGREGATE_ABOVE;
+    this.#aggregated = sites.length > limit;
+    if (this.#aggregated) return this.#place(this.#clustersAt(view), view);
+    spread(sites, SPREAD_PX * unitOf(view));
+    // Large ones first, small ones above them, and those that need attention above all.
+    return [...sites.filter((item) => !item.attention), ...sites.filter((item) => item.attention)];
   }
 
   /** Sets the place and size of items on the screen; returns those that lie on it. */
-  _place(items, view) {
-    const size = view.symbolFactor * Math.min(1.8, Math.max(0.8, Math.min(view.width, view.height) / 800));
-    const margin = MAX_RADIUS * 2 * size;
+  #place(items, view) {
+    const unit = unitOf(view);
+    const growth = view.symbolFactor;
+    const maxRadius = MAX_RADIUS * growth * Math.min(2, Math.max(0.7, Math.min(view.width, view.height) / 800));
+    const margin = 2 * maxRadius;
     const placed = [];
     for (const item of items) {
       const x = item.planeX * view.scale + view.left;
@@ -111,26 +121,23 @@ export class SiteLayer {
       if (x < -margin || y < -margin || x > view.width + margin || y > view.height + margin) continue;
       item.x = x;
       item.y = y;
-      item.r = this._radius(item, size);
+      item.r = item.kind === "cluster"
+        ? clusterRadius(item) * unit
+        : Math.max(leastRadius(item) * unit * growth, maxRadius * Math.sqrt(item.ratingMw / this.#largestMw));
+      item.unit = unit;
       placed.push(item);
     }
     return placed;
   }
 
-  _radius(item, size) {
-    if (item.kind === "cluster") return Math.min(26, 13 + 2.2 * Math.log2(item.members.length)) * Math.min(size, 1.4);
-    const radius = MAX_RADIUS * Math.sqrt(item.ratingMw / this._largestMw);
-    return Math.max(item.attention ? MIN_ATTENTION_RADIUS : MIN_RADIUS, radius) * size;
-  }
-
   /** Returns the clusters of a view's scale; panning does not change them. */
-  _clustersAt(view) {
-    const cellPx = Math.max(MIN_CELL_PX, Math.sqrt((view.width * view.height) / AGGREGATE_ABOVE));
+  #clustersAt(view) {
+    const cellPx = Math.max(MIN_CELL_PX * unitOf(view), Math.sqrt((view.width * view.height) / AGGREGATE_ABOVE));
     // In steps of the scale, so that zooming does not regroup with each pixel.
     const step = 2 ** (Math.round(2 * Math.log2(view.scale)) / 2);
     const cell = cellPx / step;
-    if (this._clusters.cell !== cell) this._clusters = { cell, items: aggregate(this._drawOrder, cell) };
-    return this._clusters.items;
+    if (this.#clusters.cell !== cell) this.#clusters = { cell, items: aggregate(this.items, cell) };
+    return this.#clusters.items;
   }
 }
 
@@ -200,6 +207,7 @@ function summarize(members, middleX, middleY) {
     x: 0,
     y: 0,
     r: 0,
+    unit: 1,
   };
 }
 
@@ -224,6 +232,21 @@ export function hitTest(items, x, y, reach = 6) {
     }
   }
   return nearest;
+}
+
+/** Grows slowly with the number of sites, and fits its cell of the grid. */
+function clusterRadius({ members }) {
+  return 12 + 1.6 * Math.min(8, Math.log2(members.length));
+}
+
+/** What needs attention is large enough to be seen. */
+function leastRadius({ attention }) {
+  return attention ? MIN_ATTENTION_RADIUS : MIN_RADIUS;
+}
+
+/** Large screens are read from further away. */
+function unitOf({ width, height }) {
+  return Math.min(2, Math.max(0.85, Math.min(width, height) / 800));
 }
 
 /** @param {Site} site @returns {boolean} */

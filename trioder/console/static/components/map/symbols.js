@@ -35,13 +35,17 @@ export function directionOf(powerMw, ratingMw) {
  * @returns {{draw: (item: Item) => void, mark: (item: Item, isFocus: boolean) => void}}
  */
 export function openPen(context, palette, fontFamily) {
+  /** What a stroke of 1 pixel measures: more on a large screen. */
+  let unit = 1;
   const hatches = new Map();
   const hatch = (color) => {
-    if (!hatches.has(color)) hatches.set(color, makeHatch(context, color));
-    return hatches.get(color);
+    const key = `${color} ${unit}`;
+    if (!hatches.has(key)) hatches.set(key, makeHatch(context, color, HATCH_STEP * unit));
+    return hatches.get(key);
   };
 
   function draw(item) {
+    unit = item.unit;
     if (item.kind === "cluster") drawCluster(item);
     else drawSite(item);
   }
@@ -50,44 +54,47 @@ export function openPen(context, palette, fontFamily) {
     const good = state.quality === "good";
     const direction = directionOf(state.powerMw, ratingMw);
     const color = good ? colorOf(direction) : palette.idle;
-    disc(x, y, r + 1.5, palette.surface);
+    disc(x, y, r + 1.5 * unit, palette.surface);
     disc(x, y, r, good ? color : palette.surface, good ? 0.16 : 1);
     level(x, y, r, state.socPct, color, good ? 0.62 : 0.3);
     let outline = color;
     if (!good) {
-      disc(x, y, r, hatch(palette.inkMuted));
       outline = state.quality === "bad" ? palette.critical : palette.warning;
+      disc(x, y, r, hatch(outline));
     }
     ring(x, y, r, outline, good ? 1.25 : 2.25);
-    arrow(x, y, r * 0.62, direction, good);
+    // On a small hatch an arrow is not legible.
+    if (good || r > 11 * unit) arrow(x, y, r * 0.62, direction, good);
     if (state.alarms > 0) alarm(x, y, r);
-    if (state.stopped) stop(x, y, r + (state.alarms > 0 ? 6 : 3));
+    if (state.stopped) stop(x, y, r + (state.alarms > 0 ? 7 : 3) * unit);
   }
 
   function drawCluster({ x, y, r, members, powerMw, socPct, ratingMw, notGood, alarms, stopped }) {
     const direction = directionOf(powerMw, ratingMw);
     const color = colorOf(direction);
-    disc(x, y, r + 4.5, palette.surface, 0.85);
+    disc(x, y, r + 4.5 * unit, palette.surface, 0.85);
     disc(x, y, r, palette.surface);
     level(x, y, r, socPct, color, 0.42);
     ring(x, y, r, color, 1.25);
-    ring(x, y, r + 3, color, 1);
+    // Where a stop holds some, the outer ring is dashed.
+    if (stopped > 0) ring(x, y, r + 3 * unit, palette.ink, 1.75, [4 * unit, 3 * unit]);
+    else ring(x, y, r + 3 * unit, color, 1);
     if (notGood > 0) {
       const end = -Math.PI / 2 + FULL * Math.max(0.1, notGood / members.length);
       context.beginPath();
       context.moveTo(x, y);
       context.arc(x, y, r, -Math.PI / 2, end);
       context.closePath();
-      context.fillStyle = hatch(palette.inkMuted);
+      context.fillStyle = hatch(palette.warning);
       context.fill();
       context.beginPath();
-      context.arc(x, y, r + 2, -Math.PI / 2, end);
+      context.arc(x, y, r + 1.5 * unit, -Math.PI / 2, end);
       context.strokeStyle = palette.warning;
-      context.lineWidth = 3.5;
+      context.lineWidth = 3.5 * unit;
       context.stroke();
     }
     arrow(x, y - r * 0.58, r * 0.32, direction, true);
-    const size = Math.max(10, Math.min(15, r * 0.62));
+    const size = Math.max(11, r * 0.62);
     context.font = `600 ${size}px ${fontFamily}`;
     context.textAlign = "center";
     context.textBaseline = "middle";
@@ -98,19 +105,20 @@ export function openPen(context, palette, fontFamily) {
     context.strokeText(text, x, y + r * 0.2);
     context.fillStyle = palette.ink;
     context.fillText(text, x, y + r * 0.2);
-    if (alarms > 0) alarm(x, y, r + 3);
-    if (stopped > 0) stop(x, y, r + 8);
+    if (alarms > 0) triangle(x, y, r);
   }
 
   /** Marks the selected or the focused item. */
-  function mark({ x, y, r }, isFocus) {
-    const radius = r + (isFocus ? 9 : 6);
+  function mark(item, isFocus) {
+    const { x, y } = item;
+    unit = item.unit;
+    const radius = item.r + (isFocus ? 10 : 7) * unit;
     ring(x, y, radius, palette.surface, 5);
     ring(x, y, radius, palette.accent, 2.5);
     context.beginPath();
     for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
       context.moveTo(x + dx * radius, y + dy * radius);
-      context.lineTo(x + dx * (radius + 6), y + dy * (radius + 6));
+      context.lineTo(x + dx * (radius + 6 * unit), y + dy * (radius + 6 * unit));
     }
     context.stroke();
   }
@@ -146,7 +154,7 @@ export function openPen(context, palette, fontFamily) {
     context.beginPath();
     context.arc(x, y, r, 0, FULL);
     context.strokeStyle = stroke;
-    context.lineWidth = width;
+    context.lineWidth = width * unit;
     context.setLineDash(dash);
     context.stroke();
     context.setLineDash([]);
@@ -160,7 +168,7 @@ export function openPen(context, palette, fontFamily) {
     context.beginPath();
     context.moveTo(x, y + up * size);
     context.lineTo(x + half, y);
-    if (size > 5) {
+    if (size > 5 * unit) {
       const shaft = size * 0.28;
       context.lineTo(x + shaft, y);
       context.lineTo(x + shaft, y - up * size);
@@ -171,7 +179,7 @@ export function openPen(context, palette, fontFamily) {
     context.closePath();
     context.lineJoin = "miter";
     context.strokeStyle = isSolid ? palette.surface : palette.ink;
-    context.lineWidth = isSolid ? 2 : 1.25;
+    context.lineWidth = (isSolid ? 2 : 1.25) * unit;
     if (isSolid) context.stroke();
     context.fillStyle = isSolid ? palette.ink : palette.surface;
     context.fill();
@@ -180,14 +188,20 @@ export function openPen(context, palette, fontFamily) {
 
   /** A ring, and a triangle at its upper right. */
   function alarm(x, y, r) {
-    ring(x, y, r + 3, palette.surface, 4);
-    ring(x, y, r + 3, palette.critical, 2);
-    const cx = x + (r + 3) * Math.SQRT1_2 + 2;
-    const cy = y - (r + 3) * Math.SQRT1_2 - 2;
+    const radius = r + 3 * unit;
+    ring(x, y, radius, palette.surface, 4);
+    ring(x, y, radius, palette.critical, 2);
+    triangle(x, y, radius);
+  }
+
+  function triangle(x, y, radius) {
+    context.save();
+    context.translate(x + radius * Math.SQRT1_2 + 2 * unit, y - radius * Math.SQRT1_2 - 2 * unit);
+    context.scale(unit, unit);
     context.beginPath();
-    context.moveTo(cx, cy - 7);
-    context.lineTo(cx + 7, cy + 5);
-    context.lineTo(cx - 7, cy + 5);
+    context.moveTo(0, -7);
+    context.lineTo(7, 5);
+    context.lineTo(-7, 5);
     context.closePath();
     context.lineJoin = "round";
     context.strokeStyle = palette.surface;
@@ -196,13 +210,14 @@ export function openPen(context, palette, fontFamily) {
     context.fillStyle = palette.critical;
     context.fill();
     context.fillStyle = palette.surface;
-    context.fillRect(cx - 0.75, cy - 2.5, 1.5, 4);
-    context.fillRect(cx - 0.75, cy + 2.5, 1.5, 1.5);
+    context.fillRect(-0.75, -2.5, 1.5, 4);
+    context.fillRect(-0.75, 2.5, 1.5, 1.5);
+    context.restore();
   }
 
   function stop(x, y, r) {
     ring(x, y, r, palette.surface, 4);
-    ring(x, y, r, palette.ink, 2, [4, 3]);
+    ring(x, y, r, palette.ink, 2, [4 * unit, 3 * unit]);
   }
 
   return { draw, mark };
@@ -213,15 +228,15 @@ export function countText(count) {
   return count < 1000 ? String(count) : `${(count / 1000).toFixed(count < 9950 ? 1 : 0)}k`;
 }
 
-/** Makes a pattern of diagonal lines in CSS pixels. */
-function makeHatch(context, color) {
+/** Makes a pattern of diagonal lines; `step` in CSS pixels. */
+function makeHatch(context, color, step) {
   const ratio = context.getTransform().a;
   const tile = document.createElement("canvas");
-  tile.width = tile.height = Math.max(1, Math.round(HATCH_STEP * ratio));
+  tile.width = tile.height = Math.max(1, Math.round(step * ratio));
   const pen = tile.getContext("2d");
   const side = tile.width;
   pen.strokeStyle = color;
-  pen.lineWidth = 1.3 * ratio;
+  pen.lineWidth = 0.26 * side;
   pen.beginPath();
   // The neighbours' corners too, so that lines join from tile to tile.
   for (const shift of [-side, 0, side]) {
@@ -230,6 +245,6 @@ function makeHatch(context, color) {
   }
   pen.stroke();
   const pattern = context.createPattern(tile, "repeat");
-  pattern.setTransform(new DOMMatrix().scale(HATCH_STEP / side));
+  pattern.setTransform(new DOMMatrix().scale(step / side));
   return pattern;
 }

@@ -79,7 +79,7 @@ export class View {
    * @param {{margin?: number, maxScale?: number}} [options] margin in CSS pixels
    */
   fit(box, { margin = 48, maxScale = MAX_FIT_SCALE } = {}) {
-    const inset = Math.min(margin, this.width / 6, this.height / 6);
+    const inset = Math.min(margin, this.width / 12, this.height / 12);
     const wide = (this.width - 2 * inset) / Math.max(box.east - box.west, 1e-9);
     const high = (this.height - 2 * inset) / Math.max(box.south - box.north, 1e-9);
     this.scale = Math.min(maxScale, MAX_SCALE, Math.max(MIN_SCALE, Math.min(wide, high)));

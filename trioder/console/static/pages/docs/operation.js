@@ -1,7 +1,7 @@
 /** One operation: its parameters, bodies and responses, and how to call it. */
 
-import { copyText } from "../../components/dialog.js";
-import { h, setText } from "../../core/dom.js";
+import { curlButton } from "../../components/curl-button.js";
+import { h } from "../../core/dom.js";
 import { session } from "../../core/session.js";
 import { curlCommand } from "../../core/curl.js";
 import { descriptionOf, exampleOf, objectOf, resolve, typeText } from "./document.js";
@@ -30,10 +30,9 @@ export function operationView(document, operation, signal) {
 const section = (title, ...content) => h("section", { class: "api-section" }, h("h3", null, title), content);
 
 function curl(document, { method, path, body }, signal) {
-  const command = curlCommand({ method, path, body: body ? exampleOf(document, body) : null, token: !session.open });
-  const button = h("button", { type: "button", class: "button button-small", signal, on: { click: async () => {
-    setText(button, (await copyText(command)) === false ? "Not copied" : "Copied");
-  } } }, "Copy as curl");
+  const request = { method, path, body: body ? exampleOf(document, body) : undefined };
+  const command = curlCommand({ ...request, token: !session.open });
+  const button = curlButton({ request: () => request, signal });
   return h("div", { class: "api-curl" }, h("pre", { tabindex: "0", "aria-label": "curl command" }, command), button);
 }
 

@@ -1,0 +1,124 @@
+"""Each page: by its link and by navigation, accessible in light and dark, without a scroll bar across."""
+
+import pytest
+import trio
+
+from tests.browser.axe import find_violations
+from tests.browser.chromium import Chromium
+from tests.browser.consoles import Console
+from tests.browser.context import open_page
+from tests.browser.layout import find_overflow
+from tests.browser.page import Page
+from tests.browser.records import Records
+
+LIVE = "document.documentElement.dataset.link === 'live'"
+# Nothing of it is still loading.
+SETTLED = "document.querySelectorAll('[aria-busy=true]').length === 0"
+NAVIGATION = {
+    "Fleet": "/",
+    "Assets": "/assets",
+    "Dispatch": "/dispatch",
+    "Schedules": "/schedules",
+    "Alarms": "/alarms",
+    "Events": "/events",
+    "Agents": "/agents",
+    "Audit": "/audit",
+    "API": "/docs",
+}
+PATHS = {
+    **{name.lower(): path for name, path in NAVIGATION.items()},
+    "asset": "/assets/{asset}",
+    "site": "/sites/{site}",
+    "one dispatch": "/dispatch/{dispatch}",
+    "one schedule": "/schedules/{schedule}",
+    "one alarm": "/alarms/{alarm}",
+    "log in": "/login",
+}
+# In CSS pixels: the smallest desktop, and a phone.
+WIDTHS = (1280, 390)
+
+
+async def until_loaded(page: Page) -> None:
+    await page.wait_for("document.querySelector('h1')?.textContent")
+    await page.wait_for(LIVE)
+    await page.wait_for(SETTLED)
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_a_page_opens_by_its_link_and_is_accessible(
+    chromium: Chromium, console: Console, records: Records, name: str
+) -> None:
+    path = records.fill(PATHS[name])
+    with trio.fail_after(90):
+        async with open_page(chromium, console.origin, path) as page:
+            await until_loaded(page)
+            assert await page.evaluate("location.pathname") == path
+            assert "could not be opened" not in await page.text()
+            for scheme in ("light", "dark"):
+                await page.emulate(scheme=scheme, reduced_motion=True)
+                assert await find_violations(page) == [], scheme
+            for width in WIDTHS:
+                await page.emulate(size=(width, 800))
+                overflow = await find_overflow(page)
+                assert not overflow, f"at {width} pixels: {'; '.join(overflow)}"
+
+
+async def test_navigation_opens_each_page_without_loading_the_document_again(
+    chromium: Chromium, console: Console
+) -> None:
+    with trio.fail_after(90):
+        async with open_page(chromium, console.origin, "/") as page:
+            await page.evaluate("void (globalThis.notReloaded = true)")
+            for name, path in NAVIGATION.items():
+                await page.click(f"nav a[href='{path}']")
+                await page.wait_for(f"location.pathname === '{path}'")
+                await until_loaded(page)
+                await page.wait_for(f"document.title.startsWith('{name}')")
+                assert await page.count("nav [aria-current=page]") == 1
+            await page.evaluate("history.back()")
+            await page.wait_for("location.pathname === '/audit'")
+            await page.wait_for("document.title.startsWith('Audit')")
+            await page.evaluate("history.forward()")
+            await page.wait_for("location.pathname === '/docs'")
+            assert await page.evaluate("globalThis.notReloaded")
+
+
+async def test_every_control_of_the_shell_is_reached_by_tab(chromium: Chromium, console: Console) -> None:
+    reached = []
+    with trio.fail_after(60):
+        async with open_page(chromium, console.origin, "/docs") as page:
+            await until_loaded(page)
+            for _ in range(16):
+                await page.press("Tab")
+                reached.append(
+                    await page.evaluate(
+                        "document.activeElement.getAttribute('href') ?? document.activeElement.ariaLabel"
+                    )
+                )
+            assert set(NAVIGATION.values()) <= set(reached)
+            assert reached[0] == "#view"
+            await page.goto("/docs")
+            await page.press("Tab", "Enter")
+            assert await page.evaluate("document.activeElement.id") == "view"
+
+
+async def test_a_path_that_there_is_not_says_so(chromium: Chromium, console: Console) -> None:
+    missing = "00000000-0000-4000-8000-000000000000"
+    with trio.fail_after(60):
+        async with open_page(chromium, console.origin, "/nowhere") as page:
+            page.observer.expect("status of 404")
+            for path in ("/nowhere", f"/assets/{missing}", f"/sites/{missing}", f"/dispatch/{missing}"):
+                await page.goto(path)
+                await page.wait_for(
+                    r"/not found|no such|does not exist|there is no/i.test(document.body.innerText)"
+                )
+
+
+async def test_the_colours_chosen_stay(chromium: Chromium, console: Console) -> None:
+    background = "getComputedStyle(document.documentElement).getPropertyValue('color-scheme')"
+    with trio.fail_after(60):
+        async with open_page(chromium, console.origin, "/docs") as page:
+            await page.click("button[aria-label^='Colours']")
+            chosen = await page.evaluate(background)
+            await page.reload()
+            await page.wait_for(f"{background} === '{chosen}'")
