@@ -8,7 +8,7 @@ import { ApiError, post } from "../../core/api.js";
 import { parseNumber } from "../../core/dispatch-body.js";
 import { h, replace, setText, throttle } from "../../core/dom.js";
 import { fleet } from "../../core/fleet-state.js";
-import { dateTime, plural, zoneId, zoneName } from "../../core/format.js";
+import { dateMinute, plural, zoneId, zoneName } from "../../core/format.js";
 import { navigate } from "../../core/router.js";
 import { stepsText } from "./occurrences.js";
 import { DAYS, recurrenceText, ruleOf } from "./recurrence.js";
@@ -30,15 +30,13 @@ export function openScheduleForm(parent, { signal, target }) {
   let checked = null;
   let asking = null;
 
-  const check = throttle(async () => {
-    asking?.abort();
-    asking = new AbortController();
+  const ask = throttle(async () => {
+    const own = asking = new AbortController();
     const body = bodyOf(draft);
-    checked = null;
-    submit.disabled = true;
     if (body === null) return replace(preview, h("p", { class: "muted" }, "Choose a target and type a power for each step: the next occurrences are shown here before anything is created."));
     try {
-      const answer = await post("/schedules", { ...body, dry_run: true }, { signal: AbortSignal.any([signal, asking.signal]) });
+      const answer = await post("/schedules", { ...body, dry_run: true }, { signal: AbortSignal.any([signal, own.signal]) });
+      if (own.signal.aborted) return undefined;
       checked = body;
       submit.disabled = false;
       setText(problem, "");
@@ -50,6 +48,13 @@ export function openScheduleForm(parent, { signal, target }) {
     }
     return undefined;
   }, 300, signal);
+  // At once: what is created is what the form has, not what it had.
+  const check = () => {
+    asking?.abort();
+    checked = null;
+    submit.disabled = true;
+    ask();
+  };
 
   const create = async (event) => {
     event.preventDefault();
@@ -98,12 +103,12 @@ function previewOf({ steps, next_occurrences: next, overlaps, recurrence, timezo
   return [
     facts([["Power", stepsText(steps)], ["Recurrence", recurrenceText(recurrence)], ["Clock", timezone]]),
     h("h3", { class: "small-heading" }, `Next occurrences, ${zoneName()}`),
-    next.length ? h("ol", { class: "occurrence-list" }, next.slice(0, 5).map(({ start, local_start: local }) => h("li", { class: "number", title: local }, dateTime(start))))
+    next.length ? h("ol", { class: "occurrence-list" }, next.slice(0, 5).map(({ start, local_start: local }) => h("li", { class: "number", title: local }, dateMinute(start))))
       : h("p", { class: "muted" }, "None is to come."),
     overlaps.length ? h("div", { class: "note-warning" }, h("p", null, `▲ Overlaps with ${plural(overlaps.length, "schedule")} within a month: the occurrence that starts later has the shared assets.`),
       h("ul", null, overlaps.slice(0, 5).map((overlap) => h("li", null,
         overlap.schedule_id ? h("a", { href: `/schedules/${overlap.schedule_id}` }, "schedule") : "a schedule that you do not see",
-        ` at ${dateTime(overlap.start)}, ${plural(overlap.assets, "asset")}`)))) : null,
+        ` at ${dateMinute(overlap.start)}, ${plural(overlap.assets, "asset")}`)))) : null,
   ];
 }
 
