@@ -45,6 +45,12 @@ class Program:
     env: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        assert self.process is not None
+        return self.process.pid
+
     def start(self) -> None:
         """Start it; the log begins anew."""
         with self.log.open("wb") as output:

@@ -24,11 +24,13 @@ _CONSOLE_LINES = 20
 _TYPED_LENGTH = 200
 
 _COUNT_FRAMES = """
-(globalThis.trioderFrames = {times: [], counting: true}, requestAnimationFrame(function count(now) {
-    const frames = globalThis.trioderFrames;
-    frames.times.push(now);
-    if (frames.counting) requestAnimationFrame(count);
-}), undefined)
+(() => {
+    const frames = globalThis.trioderFrames = {times: [], counting: true};
+    requestAnimationFrame(function count(now) {
+        frames.times.push(now);
+        if (frames.counting) requestAnimationFrame(count);
+    });
+})()
 """
 _STOP_COUNTING = "(trioderFrames.counting = false, trioderFrames.times)"
 
@@ -286,12 +288,6 @@ class Page:
         """Write what the window shows to a PNG."""
         picture = await self.send("Page.captureScreenshot", format="png")
         await trio.Path(path).write_bytes(base64.b64decode(picture["data"]))
-
-    async def heap_mb(self) -> float:
-        """Return the JavaScript heap that is in use after a collection, in MB."""
-        await self.send("HeapProfiler.collectGarbage")
-        usage = await self.send("Runtime.getHeapUsage")
-        return float(usage["usedSize"]) / 1e6
 
     @asynccontextmanager
     async def count_frames(self) -> AsyncIterator[Frames]:
