@@ -64,6 +64,7 @@ def dispatches_table(rows: Sequence[DispatchRow], names: Mapping[str, str]) -> T
                 None if row.ends_at is None else time_text(row.ends_at),
                 row.priority,
                 row.requested_by,
+                row.reason,
             )
             for row in rows
         ],
@@ -116,6 +117,7 @@ _DISPATCH_COLUMNS: Sequence[Column] = (
     Column(heading="ends", optional=True),
     Column(heading="priority"),
     Column(heading="by", flexible=True),
+    Column(heading="reason", flexible=True, longest=400, optional=True),
 )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from trioder.cli.live_assets import OLD, SORTS, LiveAsset, LiveAssets
 from trioder.cli.live_values import QUALITY
 from trioder.cli.printable import display_width, line_of, printable, shortened
-from trioder.cli.quantities import decimals_for, duration_text, moment_text, mw_text, number_text
+from trioder.cli.quantities import counted, decimals_for, duration_text, moment_text, mw_text, number_text
 from trioder.cli.tables import Column, Table, TableLayout, styled
 
 _LINES_AROUND = 5
@@ -111,7 +111,7 @@ def _sums_line(live: LiveAssets, width: int) -> str:
             f"15 min {mw_text(sums.available.min_15.discharge_mw)} out, "
             f"{mw_text(sums.available.min_15.charge_mw)} in"
         )
-    parts.append(f"{len(live.open_alarms):,} alarms")
+    parts.append(counted(len(live.open_alarms), "alarm"))
     return shortened("  ".join(parts), width)
 
 

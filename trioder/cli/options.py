@@ -98,6 +98,18 @@ class HeadendCommand(click.Command):
         """Parse arguments, of which negative numbers are powers."""
         return super().parse_args(ctx, protect_negative_numbers(args))
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options before those that all commands share."""
+        own: list[tuple[str, str]] = []
+        shared: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                (own if parameter.callback is not _remember else shared).append(record)
+        for section, records in (("Options", own), ("Options of all commands", shared)):
+            with formatter.section(section):
+                formatter.write_dl(records)
+
 
 def headend_command(name: str, **settings: Any) -> Callable[[Callable[..., object]], click.Command]:
     """Make a command that asks the headend: with the shared options, and the context as first argument."""

@@ -62,7 +62,8 @@ def load_settings(options: Options, environ: Mapping[str, str]) -> Settings:
         ConfigurationError: one of them cannot be used; the message never has a token.
     """
     profile = _read_profile(options, environ)
-    explicit_url = options.url or environ.get(URL_VARIABLE)
+    # An empty variable is as good as none.
+    explicit_url = options.url or environ.get(URL_VARIABLE) or None
     url = explicit_url or profile.url or DEFAULT_URL
     if not url.startswith(("http://", "https://")) or not url.isprintable():
         raise ConfigurationError(

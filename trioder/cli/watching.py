@@ -5,7 +5,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -39,6 +39,7 @@ _MIN_REDRAW_S = 0.1
 # Of the processor, at most.
 _DRAWING_SHARE = 0.2
 _KEY = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|.", re.DOTALL)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal.SIGTSTP)
 # Shells report a program that a signal has ended so.
 _SIGNALLED = 128
 
@@ -158,12 +159,13 @@ def _row_line(row: LiveRow, live: LiveAssets) -> str:
 
 async def _show_table(watch: Watch, follower: _Follower) -> int:
     keyboard = sys.stdin.fileno() if is_terminal(sys.stdin) else None
-    with open_screen(keyboard) as screen:
+    # Signals first: whatever arrives while the screen is shown restores the terminal.
+    with anyio.open_signal_receiver(*_SIGNALS) as signals, open_screen(keyboard) as screen:
         display = _Display(watch=watch, follower=follower, screen=screen, view=watch.view)
         async with anyio.create_task_group() as tasks:
             display.scope = tasks.cancel_scope
             tasks.start_soon(display.follow)
-            tasks.start_soon(display.receive_signals)
+            tasks.start_soon(display.receive_signals, signals)
             tasks.start_soon(display.read_keys)
             await display.draw_until_ended()
     if display.failure is not None:
@@ -234,20 +236,17 @@ class _Display:
                 self.view = self.view.after_key(key, page=page_rows(self.screen.size()[1]))
             self.draw()
 
-    async def receive_signals(self) -> None:
-        with anyio.open_signal_receiver(
-            signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal.SIGTSTP
-        ) as signals:
-            async for received in signals:
-                match received:
-                    case signal.SIGWINCH:
-                        self.draw()
-                    case signal.SIGTSTP:
-                        self._suspend()
-                    case signal.SIGINT:
-                        self.end(INTERRUPTED)
-                    case _:
-                        self.end(_SIGNALLED + received)
+    async def receive_signals(self, signals: AsyncIterator[signal.Signals]) -> None:
+        async for received in signals:
+            match received:
+                case signal.SIGWINCH:
+                    self.draw()
+                case signal.SIGTSTP:
+                    self._suspend()
+                case signal.SIGINT:
+                    self.end(INTERRUPTED)
+                case _:
+                    self.end(_SIGNALLED + received)
 
     def _suspend(self) -> None:
         self.screen.leave()

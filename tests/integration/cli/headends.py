@@ -177,17 +177,23 @@ def program(name: str, env: Mapping[str, str], *, ready: str) -> Iterator[dict[s
 
 @contextmanager
 def running_headend(
-    folder: Path, *, database: str, http_addr: str = "127.0.0.1:0", grpc_addr: str = "127.0.0.1:0"
+    folder: Path,
+    *,
+    database: str,
+    http_addr: str = "127.0.0.1:0",
+    grpc_addr: str = "127.0.0.1:0",
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Run a headend with the fleet of `write_fleet` in this folder."""
-    env = {
+    variables = {
         "ASSETS_PATH": str(folder / "assets.json"),
         "STATE_DIR": str(folder / "headend"),
         "HEADEND_HTTP_ADDR": http_addr,
         "HEADEND_GRPC_ADDR": grpc_addr,
         "DATABASE_URL": database,
+        **(env or {}),
     }
-    with program("headend", env, ready="headend ready") as line:
+    with program("headend", variables, ready="headend ready") as line:
         yield line
 
 

@@ -55,7 +55,17 @@ open_files = partial(open_console, 1)
     "path",
     [
         *("/", "/assets", "/assets/a-1", "/sites/s%201", "/dispatch", "/dispatch/d1", "/schedules"),
-        *("/schedules/s1", "/alarms", "/alarms/12", "/events", "/agents", "/audit", "/docs", "/login", "/assets?limit=3"),
+        *(
+            "/schedules/s1",
+            "/alarms",
+            "/alarms/12",
+            "/events",
+            "/agents",
+            "/audit",
+            "/docs",
+            "/login",
+            "/assets?limit=3",
+        ),
     ],
 )
 async def test_each_page_is_the_index(files: Path, path: str) -> None:
@@ -72,6 +82,12 @@ async def test_what_is_no_page_is_not_found(files: Path, path: str) -> None:
     async with open_files(files=files) as console:
         response = await console.ask("GET", path)
     assert (response.status, response.json["error"]) == (404, "not_found")
+
+
+async def test_a_browser_gets_the_page_that_says_that_there_is_none(files: Path) -> None:
+    async with open_files(files=files) as console:
+        response = await console.ask("GET", "/nothing", accept="text/html,*/*;q=0.8")
+    assert (response.status, response.body) == (404, INDEX)
 
 
 @pytest.mark.parametrize(

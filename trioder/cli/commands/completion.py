@@ -13,13 +13,13 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    r"""Print the script that completes commands, options, assets and sites in a shell.
+    """Print the script that completes commands, options, assets and sites in a shell.
 
     \b
     bash:  trioder completion bash > ~/.local/share/bash-completion/completions/trioder
     zsh:   trioder completion zsh > a folder of $fpath, as _trioder
     fish:  trioder completion fish > ~/.config/fish/completions/trioder.fish
-    """
+    """  # noqa: D301  # click's mark of lines that are not wrapped
     kind = get_completion_class(shell)
     if kind is None:  # pragma: no cover
         raise click.UsageError(f"click cannot complete in {shell}")

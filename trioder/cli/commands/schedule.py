@@ -61,8 +61,8 @@ def schedule() -> None:
 )
 @click.option("--timezone", metavar="ZONE", help="IANA name, such as Europe/Berlin.  [default: the system's]")
 @click.option("--repeat", "recurrence", metavar="RRULE", help="A rule of RFC 5545, such as FREQ=DAILY.")
-@click.option("--mw", metavar="MW", type=Power(), help="One step: its power,")
-@click.option("--for", "duration_s", metavar="DURATION", type=Duration(), help="and how long.")
+@click.option("--mw", metavar="MW", type=Power(), help="Of a single step: its power.")
+@click.option("--for", "duration_s", metavar="DURATION", type=Duration(), help="Of a single step: how long.")
 @click.option(
     "--step",
     "steps",
