@@ -20,6 +20,7 @@ from scripts.benchmarks.processes import cpu_s, invented_fleet
 from tests.browser.chromium import Chromium, ChromiumError, open_chromium
 from tests.browser.consoles import Console, open_console
 from tests.browser.context import BrowserContext, open_context
+from tests.browser.elements import Locator
 from tests.browser.page import Page, PageError
 
 _SHARD_SIZE = 5000
@@ -31,12 +32,7 @@ _DRAG_PX = 120.0
 _LOADED_WITHIN_S = 120.0
 _FIRST_PAINT = 'performance.getEntriesByName("first-contentful-paint")[0].startTime'
 _IS_LIVE = "document.documentElement.dataset.link === 'live'"
-_MIDDLE = """
-function () {
-    const box = this.getBoundingClientRect();
-    return [box.x + box.width / 2, box.y + box.height / 2];
-}
-"""
+_MAP = Locator(role="application")
 
 
 @benchmark(
@@ -115,14 +111,14 @@ async def _frames(page: Page, name: str, move: Callable[[Page], Awaitable[None]]
 
 
 async def _pan(page: Page) -> None:
-    x, y = await page.call(".fleet-map-panel canvas", _MIDDLE)
+    x, y = await page.middle_of(_MAP)
     while True:
         await page.drag((x, y), (x + _DRAG_PX, y), steps=30)
         await page.drag((x + _DRAG_PX, y), (x, y), steps=30)
 
 
 async def _zoom(page: Page) -> None:
-    x, y = await page.call(".fleet-map-panel canvas", _MIDDLE)
+    x, y = await page.middle_of(_MAP)
     while True:
         for by in (-_WHEEL_PX, _WHEEL_PX):
             for _ in range(8):
@@ -131,7 +127,7 @@ async def _zoom(page: Page) -> None:
 
 
 async def _scroll(page: Page) -> None:
-    x, y = await page.call("[role=grid]", _MIDDLE)
+    x, y = await page.middle_of(Locator(role="grid"))
     while True:
         await page.wheel(x, min(y, 600.0), by=_WHEEL_PX)
         await trio.sleep(_STEP_S)

@@ -165,6 +165,17 @@ class Page:
             raise JavaScriptError(exception_text(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
+    async def middle_of(self, where: str | Locator) -> tuple[float, float]:
+        """Return the middle of an element, in CSS pixels of the window."""
+        x, y = await self.call(
+            where,
+            """function () {
+                const box = this.getBoundingClientRect();
+                return [box.x + box.width / 2, box.y + box.height / 2];
+            }""",
+        )
+        return x, y
+
     async def text(self, where: str | Locator = "body") -> str:
         """Return the visible text of an element."""
         return str(await self.call(where, "function () { return this.innerText; }"))
