@@ -170,7 +170,7 @@ def test_hostile_errors_are_harmless(stub: StubHeadend, trioder: Trioder) -> Non
 
 
 def test_hostile_names_are_not_completed(stub: StubHeadend, trioder: Trioder) -> None:
-    stub.responses["/assets"] = (200, [asset(name="\x1b[2J"), asset(name="Ace"), asset(name="A" * 5000)])
+    stub.responses["/assets"] = (200, [asset(name="A\x1b[2J"), asset(name="Ace"), asset(name="A" * 5000)])
     env = {"_TRIODER_COMPLETE": "zsh_complete", "COMP_WORDS": "trioder asset A", "COMP_CWORD": "2"}
     assert trioder.process(env=env).out.split("\n")[:2] == ["plain", "Ace"]
 
