@@ -155,10 +155,10 @@ _ALARM_COLUMNS: Sequence[Column] = (
     _SEVERITY,
     Column(heading="kind"),
     Column(heading="source", flexible=True),
-    Column(heading="assets", numeric=True, decimals=0),
+    Column(heading="assets", numeric=True, decimals=0, expendable=9),
     Column(heading="raised"),
-    Column(heading="cleared", optional=True),
-    Column(heading="acknowledged by", flexible=True, optional=True),
+    Column(heading="cleared", optional=True, expendable=8),
+    Column(heading="acknowledged by", flexible=True, optional=True, expendable=7),
     Column(heading="reason", flexible=True, longest=400),
 )
 _EVENT_COLUMNS: Sequence[Column] = (

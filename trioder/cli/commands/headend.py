@@ -127,11 +127,11 @@ _ASSET_COLUMNS: Sequence[Column] = (
 _AGENT_COLUMNS: Sequence[Column] = (
     Column(heading="agent", flexible=True),
     Column(heading="assets", numeric=True, decimals=0),
-    Column(heading="first asset", flexible=True),
+    Column(heading="first asset", flexible=True, expendable=9),
     Column(heading="peer"),
     Column(heading="connected at"),
-    Column(heading="clock ahead", unit="s", numeric=True, decimals=3, signed=True),
-    Column(heading="error", unit="s", numeric=True, decimals=3),
+    Column(heading="clock ahead", unit="s", numeric=True, decimals=3, signed=True, expendable=7),
+    Column(heading="error", unit="s", numeric=True, decimals=3, expendable=8),
 )
 _OUTCOMES = {"refused": "red", "failed": "yellow"}
 _AUDIT_COLUMNS: Sequence[Column] = (
@@ -140,7 +140,7 @@ _AUDIT_COLUMNS: Sequence[Column] = (
     Column(heading="action"),
     Column(heading="outcome", style_of=lambda outcome: _OUTCOMES.get(str(outcome))),
     Column(heading="target", flexible=True),
-    Column(heading="from"),
+    Column(heading="from", expendable=9),
     Column(heading="reason", flexible=True, longest=400, optional=True),
 )
 

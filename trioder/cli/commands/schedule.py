@@ -289,17 +289,17 @@ _SCHEDULE_COLUMNS: Sequence[Column] = (
     Column(heading="target", flexible=True),
     Column(heading="start", flexible=True),
     Column(heading="repeated", flexible=True, optional=True),
-    Column(heading="steps", numeric=True, decimals=0),
-    Column(heading="duration"),
+    Column(heading="steps", numeric=True, decimals=0, expendable=8),
+    Column(heading="duration", expendable=7),
     Column(heading="next"),
-    Column(heading="by", flexible=True),
+    Column(heading="by", flexible=True, expendable=9),
 )
 _OCCURRENCE_COLUMNS: Sequence[Column] = (
     Column(heading="start"),
-    Column(heading="end"),
+    Column(heading="end", expendable=7),
     Column(heading="state", style_of=lambda state: _OCCURRENCE_STYLES.get(str(state))),
-    Column(heading="begun", optional=True),
-    Column(heading="dispatches", numeric=True, decimals=0),
+    Column(heading="begun", optional=True, expendable=8),
+    Column(heading="dispatches", numeric=True, decimals=0, expendable=9),
     Column(heading="refused steps", numeric=True, decimals=0, optional=True),
     Column(heading="reason", flexible=True, longest=400, optional=True),
 )
