@@ -1,11 +1,8 @@
 """One Chromium for all browser tests of a process, and a system for those of a file."""
 
-import json
 import os
 import random
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
 
 import pytest
 import trio
@@ -15,6 +12,7 @@ from tests.browser.chromium import MISSING, Chromium, find_chromium, open_chromi
 from tests.browser.consoles import Console, open_console
 from tests.browser.records import Records, make_records
 from tests.e2e.processes import ROOT
+from trioder.domain.fleet import Fleet
 from trioder.fleet import load_fleet
 
 
@@ -35,10 +33,7 @@ def console(chromium: Chromium, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Return a console of the default fleet, with a database; access is open. The last asset has tripped."""
     folder = tmp_path_factory.mktemp("full")
     fleet = load_fleet(ROOT / "assets.yaml")
-    scenario = folder / "scenario.json"
-    actions = [{"do": "trip", "assets": {"ids": [fleet.assets[-1].id]}, "at_s": 5}]
-    scenario.write_text(json.dumps({"name": "An asset trips", "actions": actions}))
-    with open_console(folder, fleet, launcher={"SCENARIO": str(scenario)}) as running:
+    with open_console(folder, fleet, trips=fleet.assets[-1].id) as running:
         yield running
 
 
@@ -51,17 +46,18 @@ def records(console: Console) -> Records:
 @pytest.fixture(scope="module")
 def small_console(chromium: Chromium, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     """Return a console of six assets, without a database; access is open. The tests of a file share it."""
-    with open_small_console(tmp_path_factory.mktemp("small")) as running:
+    folder = tmp_path_factory.mktemp("small")
+    with open_console(folder, small_fleet(), tick_s=0.5, database_url="none") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def access_console(chromium: Chromium, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     """Return a console of six assets, without a database, that needs a token."""
-    with open_small_console(tmp_path_factory.mktemp("access"), with_access=True) as running:
+    folder = tmp_path_factory.mktemp("access")
+    with open_console(folder, small_fleet(), tick_s=0.5, database_url="none", with_access=True) as running:
         yield running
 
 
-def open_small_console(folder: Path, *, with_access: bool = False) -> AbstractContextManager[Console]:
-    fleet = make_fleet(6, random.Random(1))
-    return open_console(folder, fleet, tick_s=0.5, database_url="none", with_access=with_access)
+def small_fleet() -> Fleet:
+    return make_fleet(6, random.Random(1))

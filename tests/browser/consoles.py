@@ -9,8 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,7 +147,8 @@ def open_console(
     tick_s: float = 1.0,
     database_url: str = "embedded",
     with_access: bool = False,
-    launcher: Mapping[str, str] | None = None,
+    trips: str = "",
+    proxy: Callable[[str], AbstractContextManager[str]] = nullcontext,
 ) -> Iterator[Console]:
     """Start everything with its state in a folder, wait until all assets have reported; stop it at the end.
 
@@ -152,7 +159,8 @@ def open_console(
         tick_s: seconds between two samples of an asset.
         database_url: as DATABASE_URL.
         with_access: REST needs a token; there is one for each role, of the tenant `default`.
-        launcher: further variables of the launcher, as SCENARIO.
+        trips: the id of an asset whose inverter trips after 3 s, which is an alarm.
+        proxy: opens what is between the console and the REST at a host:port, and yields its own host:port.
     """
     fleet_path = folder / "fleet.json"
     fleet_path.write_text(dump_fleet(fleet, form="json"), encoding="utf-8")
@@ -169,33 +177,42 @@ def open_console(
         "HEADEND_GRPC": grpc,
         "SHARD_SIZE": str(shard_size),
         "TICK_S": str(tick_s),
-        **(launcher or {}),
     }
-    for_console = {"CONSOLE_HTTP_ADDR": "127.0.0.1:0", "HEADEND_HTTP": http}
-    console = Console(
-        origin="",
-        rest=http,
-        fleet=fleet,
-        folder=folder,
-        headend=Program(module="trioder.headend", log=folder / "headend.log", env=env),
-        launcher=Program(module="trioder.launcher", log=folder / "launcher.log", env=for_launcher),
-        server=Program(module="trioder.console", log=folder / "console.log", env=for_console),
-        tokens=_make_tokens(folder) if with_access else {},
-    )
-    programs = (console.launcher, console.headend, console.server)
-    try:
-        for program in programs:
-            program.start()
-        console.origin = f"http://{console.server.logged('console ready')['http_addr']}"
-        console.headend.logged("headend ready")
-        console.launcher.logged("fleet connected")
-        _wait_for_values(console)
-        yield console
-    finally:
-        for program in programs:
-            program.terminate()
-        for program in programs:
-            program.end()
+    if trips:
+        for_launcher["SCENARIO"] = str(_write_trip(folder, trips))
+    with proxy(http) as headend_http:
+        for_console = {"CONSOLE_HTTP_ADDR": "127.0.0.1:0", "HEADEND_HTTP": headend_http}
+        console = Console(
+            origin="",
+            rest=http,
+            fleet=fleet,
+            folder=folder,
+            headend=Program(module="trioder.headend", log=folder / "headend.log", env=env),
+            launcher=Program(module="trioder.launcher", log=folder / "launcher.log", env=for_launcher),
+            server=Program(module="trioder.console", log=folder / "console.log", env=for_console),
+            tokens=_make_tokens(folder) if with_access else {},
+        )
+        programs = (console.launcher, console.headend, console.server)
+        try:
+            for program in programs:
+                program.start()
+            console.origin = f"http://{console.server.logged('console ready')['http_addr']}"
+            console.headend.logged("headend ready")
+            console.launcher.logged("fleet connected")
+            _wait_for_values(console)
+            yield console
+        finally:
+            for program in programs:
+                program.terminate()
+            for program in programs:
+                program.end()
+
+
+def _write_trip(folder: Path, asset_id: str) -> Path:
+    path = folder / "scenario.json"
+    action = {"do": "trip", "assets": {"ids": [asset_id]}, "at_s": 3}
+    path.write_text(json.dumps({"name": "An asset trips", "actions": [action]}), encoding="utf-8")
+    return path
 
 
 def _wait_for_values(console: Console) -> None:

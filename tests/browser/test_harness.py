@@ -13,6 +13,7 @@ from tests.browser.axe import find_violations
 from tests.browser.chromium import Chromium, open_chromium
 from tests.browser.context import open_context, open_page
 from tests.browser.elements import button, field, link
+from tests.browser.layout import find_overflow, find_text_that_turns_others
 from tests.browser.page import JavaScriptError, PageError
 from tests.browser.small_site import open_site
 
@@ -204,3 +205,23 @@ def test_nothing_of_chromium_is_left() -> None:
         fail()
     assert started[0].processes() == []
     assert not started[0].profile.exists()
+
+
+async def test_what_sticks_out_and_what_turns_the_text_around_it_is_named(
+    chromium: Chromium, origin: str
+) -> None:
+    with trio.fail_after(60):
+        async with open_page(chromium, origin, "/other") as page:
+            assert await find_overflow(page) == await find_text_that_turns_others(page) == []
+            await page.evaluate(
+                """void document.querySelector("main").append(...["W".repeat(2000), "2 MW of "].map(
+                    (textContent, n) =>
+                        Object.assign(document.createElement("p"), {textContent, className: "ab"[n]})))"""
+            )
+            await page.evaluate(
+                """void document.querySelector(".b").append(
+                    Object.assign(document.createElement("span"), {textContent: "\\u202ename"}),
+                    Object.assign(document.createElement("bdi"), {textContent: "\\u202ename"}))"""
+            )
+            assert any(line.startswith("p.a by") for line in await find_overflow(page))
+            assert [line[:4] for line in await find_text_that_turns_others(page)] == ["p.b:"]

@@ -3,7 +3,8 @@
 Responses are the Structs of `trioder.schemas`. It needs no more than ``pip install trioder[client]``.
 """
 
-from trioder.client.async_client import AsyncFeedReader, AsyncHeadendClient, AsyncLines, AsyncPages
+from trioder.client.async_client import AsyncHeadendClient
+from trioder.client.async_readers import AsyncFeedReader, AsyncLines, AsyncPages
 from trioder.client.errors import (
     Conflict,
     DispatchEnded,
@@ -17,7 +18,8 @@ from trioder.client.errors import (
     UnexpectedResponse,
 )
 from trioder.client.feed import CompleteEvent, FeedEvent, FeedLost, HeartbeatEvent, Topic
-from trioder.client.sync_client import FeedReader, HeadendClient, Lines
+from trioder.client.sync_client import HeadendClient
+from trioder.client.sync_readers import FeedReader, Lines
 from trioder.schemas.schedules import StepBody
 from trioder.schemas.stream import (
     AlarmEvent,
@@ -27,6 +29,7 @@ from trioder.schemas.stream import (
     FleetEvent,
     ScheduleEvent,
     SessionEvent,
+    SitesEvent,
     TelemetryEvent,
 )
 
@@ -56,6 +59,7 @@ __all__ = [
     "RequestRefused",
     "ScheduleEvent",
     "SessionEvent",
+    "SitesEvent",
     "StepBody",
     "TelemetryEvent",
     "TooManyRequests",

@@ -20,10 +20,12 @@ from trioder.schemas.stream import (
     MomentEvent,
     ScheduleEvent,
     SessionEvent,
+    SitesEvent,
     TelemetryEvent,
 )
 
-Topic = Literal["fleet", "telemetry", "dispatch", "schedules", "alarms", "sessions"]
+# Without any, all but sites.
+Topic = Literal["fleet", "sites", "telemetry", "dispatch", "schedules", "alarms", "sessions"]
 
 # The headend is back within 5 s, as far as a reader can see.
 _FIRST_DELAY_S = 0.25
@@ -56,6 +58,7 @@ FeedEvent = (
     | CompleteEvent
     | HeartbeatEvent
     | FleetEvent
+    | SitesEvent
     | TelemetryEvent
     | DispatchEvent
     | ScheduleEvent
@@ -75,7 +78,7 @@ class Feed:
     Args:
         site_ids: only the assets of these sites; all that the caller sees by default.
         asset_ids: only these assets.
-        topics: only these; all by default.
+        topics: only these; all but `sites` by default.
         last_event_id: continue after this event of an earlier feed.
         rng: for the delays between attempts.
 

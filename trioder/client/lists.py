@@ -23,11 +23,13 @@ class Listing(Generic[Row]):
             first page.
         position_of: a row, by which the next page begins after it.
         limit: of all pages together; None for all rows.
+        page_rows: the greatest number of rows of a page.
     """
 
     page: Callable[[str | None, int], Operation[list[Row]]]
     position_of: Callable[[Row], str]
     limit: int | None = None
+    page_rows: int = PAGE_ROWS
 
 
 class PageCursor(Generic[Row]):
@@ -44,7 +46,8 @@ class PageCursor(Generic[Row]):
         """Return the request of the next page; None after the last."""
         if self._ended:
             return None
-        self._requested = PAGE_ROWS if self._left is None else min(PAGE_ROWS, self._left)
+        page_rows = self._listing.page_rows
+        self._requested = page_rows if self._left is None else min(page_rows, self._left)
         return self._listing.page(self._after, self._requested)
 
     def received(self, rows: Sequence[Row]) -> None:

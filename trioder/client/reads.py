@@ -10,15 +10,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from trioder.client.lists import LineList, Listing
+from trioder.client.lists import PAGE_ROWS, LineList, Listing
 from trioder.client.operation import LINES, Operation, Time, Value, operation, reader, time_text
 from trioder.domain.alarms import AlarmKind, EventOrigin, Severity
 from trioder.domain.lifecycle import DispatchState
 from trioder.schemas.access import AuditRow, WhoAmIResponse
+from trioder.schemas.agents import AgentProcessRow
 from trioder.schemas.alarms import AlarmResponse, AlarmRow, EventRow
-from trioder.schemas.dispatch import DispatchRow
+from trioder.schemas.dispatch import MAX_WHOLE_DISPATCH_ROWS, AllocationRow, DispatchRow
+from trioder.schemas.power import MAX_MINUTES, RecentPowerResponse, SiteHistoryRow
 from trioder.schemas.resources import (
-    MAX_HISTORY_ROWS,
     AgentRow,
     AssetRow,
     FleetRow,
@@ -36,8 +37,10 @@ from trioder.schemas.schedules import (
     ScheduleSummary,
 )
 from trioder.schemas.site_limits import SiteLimitsRow
+from trioder.schemas.stops import StopInForceRow
 
-Resolution = Literal["1m", "5m", "15m", "30m", "1h", "6h", "1d"]
+Resolution = Literal["1m", "5m", "15m", "30m", "1h", "2h", "6h", "1d"]
+SumResolution = Literal["5m", "15m", "30m", "1h", "2h", "6h", "1d"]
 
 
 def index() -> Operation[IndexResponse]:
@@ -90,6 +93,51 @@ def fleet() -> Operation[FleetRow]:
     return operation("GET", "/fleet", reader(FleetRow))
 
 
+def fleet_power(*, minutes: int = MAX_MINUTES) -> Operation[RecentPowerResponse]:
+    """Show the power of all assets over the last minutes, 1 to 15, oldest first."""
+    return operation("GET", "/fleet/power", reader(RecentPowerResponse), query={"minutes": minutes})
+
+
+def site_power(site_id: str, *, minutes: int = MAX_MINUTES) -> Operation[RecentPowerResponse]:
+    """Show the power of a site's assets over the last minutes, 1 to 15, oldest first."""
+    return operation(
+        "GET",
+        "/sites/{site_id}/power",
+        reader(RecentPowerResponse),
+        ids={"site_id": site_id},
+        query={"minutes": minutes},
+    )
+
+
+def fleet_history(
+    *,
+    resolution: SumResolution = "15m",
+    start: Time | None = None,
+    end: Time | None = None,
+    limit: int | None = None,
+) -> Operation[list[SiteHistoryRow]]:
+    """Show sums over all assets by periods, newest first.
+
+    Without a start there are 100 periods; at most 10,000 lie within start and end.
+    """
+    query = {"resolution": resolution, **_span(start, end), "limit": limit}
+    return operation("GET", "/fleet/history", reader(list[SiteHistoryRow]), query=query)
+
+
+def site_history(
+    site_id: str,
+    *,
+    resolution: SumResolution = "15m",
+    start: Time | None = None,
+    end: Time | None = None,
+    limit: int | None = None,
+) -> Operation[list[SiteHistoryRow]]:
+    """Show sums over the assets of a site by periods, newest first; as in `fleet_history`."""
+    query = {"resolution": resolution, **_span(start, end), "limit": limit}
+    ids = {"site_id": site_id}
+    return operation("GET", "/sites/{site_id}/history", reader(list[SiteHistoryRow]), ids=ids, query=query)
+
+
 def site_limits(site_id: str) -> Operation[SiteLimitsRow]:
     """Show the limits of a site, and what its setpoints amount to."""
     return operation("GET", "/sites/{site_id}/limits", reader(SiteLimitsRow), ids={"site_id": site_id})
@@ -135,12 +183,24 @@ def agents(*, limit: int | None = None) -> Listing[AgentRow]:
     return _listing("/agents", AgentRow, {}, by="after", position="asset_id", limit=limit)
 
 
+def agent_processes(
+    *, site_id: str | None = None, connected: bool | None = None, limit: int | None = None
+) -> Operation[list[AgentProcessRow]]:
+    """List agent processes that are connected, or were since the headend's start; 10,000 at most."""
+    query = {"site_id": site_id, "connected": connected, "limit": limit}
+    return operation("GET", "/agents/processes", reader(list[AgentProcessRow]), query=query)
+
+
 def sessions(
-    *, asset_id: str | None = None, agent_id: str | None = None, limit: int = MAX_HISTORY_ROWS
-) -> Operation[list[SessionRow]]:
-    """List the last sessions of agents, newest first."""
-    query = {"asset_id": asset_id, "agent_id": agent_id, "limit": limit}
-    return operation("GET", "/agents/sessions", reader(list[SessionRow]), query=query)
+    *,
+    asset_id: str | None = None,
+    site_id: str | None = None,
+    agent_id: str | None = None,
+    limit: int | None = None,
+) -> Listing[SessionRow]:
+    """List sessions of agents, newest first."""
+    query = {"asset_id": asset_id, "site_id": site_id, "agent_id": agent_id}
+    return _listing("/agents/sessions", SessionRow, query, by="before", position="session_id", limit=limit)
 
 
 def show_dispatch(dispatch_id: str | None, *, allocations: bool = True) -> Operation[DispatchRow]:
@@ -150,16 +210,47 @@ def show_dispatch(dispatch_id: str | None, *, allocations: bool = True) -> Opera
     return operation("GET", "/dispatch/{dispatch_id}", reader(DispatchRow), ids=ids, query=query)
 
 
+def allocations(
+    dispatch_id: str | None,
+    *,
+    state: DispatchState | Literal["left_out"] | None = None,
+    limit: int | None = None,
+) -> Listing[AllocationRow]:
+    """List the allocations of a dispatch, in fleet order; those of assets that have left the fleet first."""
+    return _listing(
+        "/dispatch/{dispatch_id}/allocations",
+        AllocationRow,
+        {"state": state},
+        ids={"dispatch_id": dispatch_id},
+        by="after",
+        position="asset_id",
+        limit=limit,
+    )
+
+
 def dispatches(
     *,
     asset_id: str | None = None,
+    site_id: str | None = None,
     state: DispatchState | None = None,
     limit: int | None = None,
     allocations: bool = False,
-) -> Operation[list[DispatchRow]]:
-    """List the last dispatches, newest first: 100, or 20 with allocations, by default."""
-    query = {"asset_id": asset_id, "state": state, "limit": limit, "allocations": allocations}
-    return operation("GET", "/dispatch", reader(list[DispatchRow]), query=query)
+) -> Listing[DispatchRow]:
+    """List dispatches, newest first."""
+    return _listing(
+        "/dispatch",
+        DispatchRow,
+        {"asset_id": asset_id, "site_id": site_id, "state": state, "allocations": allocations},
+        by="before",
+        position="dispatch_id",
+        limit=limit,
+        page_rows=MAX_WHOLE_DISPATCH_ROWS if allocations else PAGE_ROWS,
+    )
+
+
+def stops() -> Operation[list[StopInForceRow]]:
+    """List the emergency stops in force that hold assets of the caller."""
+    return operation("GET", "/stops", reader(list[StopInForceRow]))
 
 
 def schedules(*, active: bool | None = None, limit: int | None = None) -> Operation[list[ScheduleSummary]]:
@@ -183,7 +274,7 @@ def occurrences(
         "/schedules/{schedule_id}/occurrences",
         reader(list[OccurrenceRow]),
         ids={"schedule_id": schedule_id},
-        query={"start": time_text("start", start), "end": time_text("end", end), "limit": limit},
+        query={**_span(start, end), "limit": limit},
     )
 
 
@@ -216,6 +307,7 @@ def alarm(alarm_id: str) -> Operation[AlarmResponse]:
 
 def events(
     *,
+    site_id: str | None = None,
     asset_id: str | None = None,
     agent_id: str | None = None,
     event_type: str | None = None,
@@ -223,7 +315,13 @@ def events(
     limit: int | None = None,
 ) -> Listing[EventRow]:
     """List what agents reported, and the transitions of alarms, newest first."""
-    query = {"asset_id": asset_id, "agent_id": agent_id, "event_type": event_type, "origin": origin}
+    query = {
+        "site_id": site_id,
+        "asset_id": asset_id,
+        "agent_id": agent_id,
+        "event_type": event_type,
+        "origin": origin,
+    }
     return _listing("/events", EventRow, query, by="before", position="number", limit=limit)
 
 
@@ -232,16 +330,18 @@ def _listing(
     row: Any,
     query: Mapping[str, Value],
     *,
+    ids: Mapping[str, str | None] | None = None,
     by: Literal["after", "before"],
     position: str,
     limit: int | None,
+    page_rows: int = PAGE_ROWS,
 ) -> Listing[Any]:
     read = reader(list[row])
 
     def page(after: str | None, rows: int) -> Operation[list[Any]]:
-        return operation("GET", route, read, query={**query, "limit": rows, by: after})
+        return operation("GET", route, read, ids=ids, query={**query, "limit": rows, by: after})
 
-    return Listing(page=page, position_of=partial(_position, position), limit=limit)
+    return Listing(page=page, position_of=partial(_position, position), limit=limit, page_rows=page_rows)
 
 
 def _position(name: str, row: msgspec.Struct) -> str:
@@ -258,7 +358,11 @@ def _history(
             "/telemetry/{asset_id}/history",
             lambda _: None,
             ids={"asset_id": asset_id},
-            query={"start": time_text("start", start), "end": time_text("end", end), **query},
+            query={**_span(start, end), **query},
             accept=LINES,
         ),
     )
+
+
+def _span(start: Time | None, end: Time | None) -> dict[str, Value]:
+    return {"start": time_text("start", start), "end": time_text("end", end)}

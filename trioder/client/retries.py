@@ -28,7 +28,7 @@ class Attempts:
         self._backoff = Backoff(first_s=FIRST_DELAY_S, max_s=MAX_DELAY_S, rng=rng)
 
     def delay_s(self, failure: HeadendError) -> float:
-        """Return how long to wait before it is sent again; at least as long as the headend says.
+        """Return how long to wait before it is sent again; at least its `Retry-After`.
 
         Raises:
             HeadendError: `failure`, if it is not.

@@ -2,22 +2,22 @@
 
 import random
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx2
-import msgspec
 
 from trioder.client import commands, reads
 from trioder.client.connection import FEED_TIMEOUTS, LIMITS, connection_of, transport_errors
 from trioder.client.errors import HeadendError
-from trioder.client.feed import Feed, FeedEvent, Topic
-from trioder.client.lists import LineDecoder, LineList, Listing, PageCursor
+from trioder.client.feed import Feed, Topic
+from trioder.client.lists import LineList, Listing, PageCursor
 from trioder.client.methods import as_method
 from trioder.client.operation import Operation
 from trioder.client.retries import RETRIES, Attempts
+from trioder.client.sync_readers import FeedReader, Lines
 from trioder.client.waiting import DispatchWait
 from trioder.domain.lifecycle import TERMINAL, DispatchState
 from trioder.schemas.dispatch import DispatchRow
@@ -29,21 +29,21 @@ Row = TypeVar("Row")
 
 def _call(build: Callable[P, Operation[T]]) -> "Callable[Concatenate[HeadendClient, P], T]":
     def method(self: "HeadendClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.send(build(*args, **kwargs))
+        return self._send(build(*args, **kwargs))
 
     return as_method(method, build)
 
 
 def _pages(build: Callable[P, Listing[Row]]) -> "Callable[Concatenate[HeadendClient, P], Iterator[Row]]":
     def method(self: "HeadendClient", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Row]:
-        return self.rows_of(build(*args, **kwargs))
+        return self._rows_of(build(*args, **kwargs))
 
     return as_method(method, build)
 
 
 def _lines(build: Callable[P, LineList[Row]]) -> "Callable[Concatenate[HeadendClient, P], Lines[Row]]":
-    def method(self: "HeadendClient", /, *args: P.args, **kwargs: P.kwargs) -> "Lines[Row]":
-        return Lines(self, build(*args, **kwargs))
+    def method(self: "HeadendClient", /, *args: P.args, **kwargs: P.kwargs) -> Lines[Row]:
+        return Lines(self._open_again, build(*args, **kwargs))
 
     return as_method(method, build)
 
@@ -60,7 +60,7 @@ class HeadendClient:
         token: a bearer token; that of the variable ``TRIODER_TOKEN`` by default, and none for "".
         ca_file: the certificates (PEM) of the authorities that the headend's may be of; by default those
             that the system trusts.
-        retries: how often a repeatable request is sent again, after 0.25 s to 5 s or as the headend says.
+        retries: how often a repeatable request is sent again, after 0.25 s to 5 s or after its `Retry-After`.
         transport_timeouts: of httpx, for each connection, read and write, not for a whole request.
         transport: of httpx, instead of the network.
 
@@ -114,6 +114,10 @@ class HeadendClient:
     sites = _call(reads.sites)
     fleet = _call(reads.fleet)
     reload_fleet = _call(commands.reload_fleet)
+    fleet_power = _call(reads.fleet_power)
+    site_power = _call(reads.site_power)
+    fleet_history = _call(reads.fleet_history)
+    site_history = _call(reads.site_history)
     site_limits = _call(reads.site_limits)
     set_site_limits = _call(commands.set_site_limits)
     remove_site_limits = _call(commands.remove_site_limits)
@@ -122,11 +126,14 @@ class HeadendClient:
     history = _lines(reads.history)
     history_buckets = _lines(reads.history_buckets)
     agents = _pages(reads.agents)
-    sessions = _call(reads.sessions)
+    agent_processes = _call(reads.agent_processes)
+    sessions = _pages(reads.sessions)
     dispatch = _call(commands.dispatch)
     show_dispatch = _call(reads.show_dispatch)
-    dispatches = _call(reads.dispatches)
+    allocations = _pages(reads.allocations)
+    dispatches = _pages(reads.dispatches)
     cancel_dispatch = _call(commands.cancel_dispatch)
+    stops = _call(reads.stops)
     stop = _call(commands.stop)
     resume = _call(commands.resume)
     create_schedule = _call(commands.create_schedule)
@@ -147,7 +154,7 @@ class HeadendClient:
         asset_ids: Iterable[str] = (),
         topics: Iterable[Topic] = (),
         last_event_id: str = "",
-    ) -> "FeedReader":
+    ) -> FeedReader:
         """Follow the live feed: an iterator of its events, which has no end.
 
         It opens the feed again when it is lost, and resumes where it was; a `FeedLost` is among the events
@@ -156,7 +163,7 @@ class HeadendClient:
         Args:
             site_ids: only the assets of these sites; all that the caller sees by default.
             asset_ids: only these assets.
-            topics: only these; all by default.
+            topics: only these; all but `sites` by default.
             last_event_id: continue after this event, as a `FeedReader` had it.
         """
         feed = Feed(
@@ -166,13 +173,13 @@ class HeadendClient:
             last_event_id=last_event_id,
             rng=self._rng,
         )
-        return FeedReader(self, feed)
+        return FeedReader(partial(self._open, timeouts=FEED_TIMEOUTS), feed)
 
     def follow_dispatch(self, dispatch_id: str | None) -> Iterator[DispatchRow]:
         """Yield a dispatch as it is now, at least once a second, until it has ended."""
         wait = DispatchWait(dispatch_id, TERMINAL)
         while True:
-            dispatch = self.send(wait.request)
+            dispatch = self._send(wait.request)
             yield dispatch
             if dispatch.state in TERMINAL:
                 return
@@ -191,12 +198,12 @@ class HeadendClient:
         """
         wait = DispatchWait(dispatch_id, until)
         while True:
-            dispatch = self.send(wait.request)
+            dispatch = self._send(wait.request)
             if wait.is_over(dispatch):
                 return dispatch
             time.sleep(wait.next_delay_s())
 
-    def send(self, operation: Operation[T]) -> T:
+    def _send(self, operation: Operation[T]) -> T:
         """Send a request, again if that is safe, and return what its response means."""
         attempts = Attempts(operation, retries=self._retries, rng=self._rng)
         while True:
@@ -208,15 +215,15 @@ class HeadendClient:
                 delay_s = attempts.delay_s(failure)
             time.sleep(delay_s)
 
-    def rows_of(self, listing: Listing[Row]) -> Iterator[Row]:
+    def _rows_of(self, listing: Listing[Row]) -> Iterator[Row]:
         """Yield the rows of all pages."""
         cursor = PageCursor(listing)
         while (page := cursor.next_page()) is not None:
-            rows = self.send(page)
+            rows = self._send(page)
             cursor.received(rows)
             yield from rows
 
-    def open(self, operation: Operation[Any], *, timeouts: httpx2.Timeout | None = None) -> httpx2.Response:
+    def _open(self, operation: Operation[Any], *, timeouts: httpx2.Timeout | None = None) -> httpx2.Response:
         """Send a request once, and return the response before its body, which the caller reads and closes."""
         with transport_errors(operation):
             response = self._http.send(self._request(operation, timeouts), stream=True)
@@ -229,12 +236,12 @@ class HeadendClient:
             response.close()
         raise operation.failure(response.status_code, response.headers, body)
 
-    def open_again(self, operation: Operation[Any]) -> httpx2.Response:
+    def _open_again(self, operation: Operation[Any]) -> httpx2.Response:
         """Open a response; send the request again if there is none."""
         attempts = Attempts(operation, retries=self._retries, rng=self._rng)
         while True:
             try:
-                return self.open(operation)
+                return self._open(operation)
             except HeadendError as failure:
                 delay_s = attempts.delay_s(failure)
             time.sleep(delay_s)
@@ -248,104 +255,3 @@ class HeadendClient:
             headers=dict(operation.headers),
             timeout=timeouts or self._http.timeout,
         )
-
-
-class Lines(Generic[Row]):
-    """The rows of a response that comes in lines: an iterator, read once. Use it with `with`, or read it all.
-
-    A response that is cut off is `HeadendUnavailable`, whatever was read of it.
-    """
-
-    def __init__(self, client: HeadendClient, lines: LineList[Row]) -> None:
-        self._operation = lines.operation
-        self._rows = self._read(client, LineDecoder(lines))
-
-    def __iter__(self) -> Iterator[Row]:
-        return self
-
-    def __next__(self) -> Row:
-        return next(self._rows)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection, if rows are left."""
-        self._rows.close()
-
-    def _read(self, client: HeadendClient, decoder: LineDecoder[Row]) -> Generator[Row]:
-        response = client.open_again(self._operation)
-        parts = response.iter_bytes()
-        try:
-            while True:
-                with transport_errors(self._operation):
-                    part = next(parts, None)
-                yield from decoder.decode(part) if part is not None else decoder.end()
-                if part is None:
-                    return
-        except msgspec.MsgspecError as error:
-            raise self._operation.unreadable(error, b"") from error
-        finally:
-            response.close()
-
-
-class FeedReader:
-    """The events of the live feed: an iterator; see `HeadendClient.stream`. Use it with `with`."""
-
-    def __init__(self, client: HeadendClient, feed: Feed) -> None:
-        self._client = client
-        self._feed = feed
-        self._response: httpx2.Response | None = None
-        self._events: Iterator[httpx2.ServerSentEvent] = iter(())
-        self._pause_s = 0.0
-
-    @property
-    def last_event_id(self) -> str:
-        """Of the last event that had one: where another feed can continue; empty without one."""
-        return self._feed.last_event_id
-
-    def __iter__(self) -> Iterator[FeedEvent]:
-        return self
-
-    def __next__(self) -> FeedEvent:
-        while True:
-            try:
-                event = self._next()
-            except HeadendError as failure:
-                self.close()
-                lost, is_new = self._feed.lost(failure)
-                self._pause_s = lost.retry_s
-                if is_new:
-                    return lost
-            else:
-                if event is not None:
-                    return event
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection. The next event would be that of a new one, which resumes."""
-        if self._response is not None:
-            with suppress(httpx2.HTTPError):
-                self._response.close()
-            self._response = None
-
-    def _next(self) -> FeedEvent | None:
-        if self._response is None:
-            time.sleep(self._pause_s)
-            self._pause_s = 0.0
-            self._operation = self._feed.request()
-            self._response = self._client.open(self._operation, timeouts=FEED_TIMEOUTS)
-            self._events = iter(httpx2.EventSource(self._response))
-        with transport_errors(self._operation):
-            received = next(self._events, None)
-        if received is None:
-            raise self._feed.ended()
-        return self._feed.received(received.event, received.data, received.id)

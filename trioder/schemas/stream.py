@@ -36,7 +36,10 @@ class StreamQuery(Struct, kw_only=True):
     topics: (
         Annotated[
             str,
-            Meta(description="Separated by commas: fleet, telemetry, dispatch, schedules, alarms, sessions."),
+            Meta(
+                description="Separated by commas: fleet, telemetry, dispatch, schedules, alarms, sessions, "
+                "which are those by default; and sites, instead of telemetry in large fleets."
+            ),
         ]
         | None
     ) = None
@@ -77,6 +80,22 @@ class FleetEvent(FleetRow, kw_only=True):
     """
 
     at: Time
+
+
+class SiteSumsRow(FleetRow, kw_only=True):
+    """Sums over the assets of a site."""
+
+    id: Id
+
+
+class SitesEvent(Struct, kw_only=True):
+    """The sums of sites that have changed, at most every 2 s.
+
+    What they can hold for 15 and 60 minutes is computed every 5 s.
+    """
+
+    at: Time
+    rows: list[SiteSumsRow]
 
 
 class LiveRow(Struct):
@@ -164,6 +183,7 @@ EVENTS: dict[str, Any] = {
     "heartbeat": MomentEvent,
     "end": EndEvent,
     "fleet": FleetEvent,
+    "sites": SitesEvent,
     "telemetry": TelemetryEvent,
     "dispatch": DispatchEvent,
     "schedules": ScheduleEvent,

@@ -48,7 +48,12 @@ def every_operation(client: Any) -> None:
     assert list(client.history(ASSETS[0], limit=5)) == []
     assert list(client.history_buckets(ASSETS[0], resolution="1h", start="2026-01-01T00:00:00Z")) == []
     assert {row.asset_id for row in client.agents()} == set(ASSETS)
-    assert client.sessions(asset_id=ASSETS[0]) == []
+    assert [row.agent_id for row in client.agent_processes(connected=True)] == ["agent-1"]
+    assert list(client.sessions(asset_id=ASSETS[0])) == []
+    assert client.fleet_power(minutes=1).site_id is None
+    assert client.site_power(SITE).site_id == SITE
+    assert client.fleet_history(resolution="5m") == []
+    assert client.site_history(SITE, limit=3) == []
     assert [row.action for row in client.audit(limit=5)] == ["fleet.reload"]
     assert list(client.events(origin="agent")) == []
     assert list(client.alarms(state="all", severity="major")) == []
@@ -69,7 +74,13 @@ def every_command(client: Any) -> None:
     unanswered = client.dispatch(asset_ids=ASSETS[:2], mw=4.0, wait_ack_s=1)
     assert unanswered.state == "sent"
 
+    assert {row.asset_id for row in client.allocations(unanswered.dispatch_id, state="sent")} == set(
+        ASSETS[:2]
+    )
+    assert len(list(client.dispatches(site_id=SITE, allocations=True))) == 2
+
     assert client.stop(asset_id=ASSETS[0]).assets == 1
+    assert [row.target.id for row in client.stops()] == [ASSETS[0]]
     assert client.resume(asset_id=ASSETS[0]).assets == 1
 
     assert client.set_site_limits(SITE, export_limit_mw=7.0, duration_s=60).export_limit_mw == 7.0
@@ -103,7 +114,7 @@ async def test_every_operation_is_understood(kind: Kind, scenario: Any) -> None:
         await with_client(kind, served.url, scenario)
 
 
-async def test_a_refusal_has_the_headend_s_words_and_the_field(kind: Kind) -> None:
+async def test_a_refusal_has_the_headend_s_message_and_the_field(kind: Kind) -> None:
     def ask(client: Any) -> None:
         with pytest.raises(RequestRefused) as raised:
             client.dispatch(asset_id=ASSETS[0], mw=99.0)
@@ -164,7 +175,7 @@ async def test_a_dispatch_whose_response_is_lost_is_sent_again_and_made_once(kin
         nursery.start_soon(trio.serve_listeners, CuttingProxy(served.port).serve, [listener])
         url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
         made = await with_client(kind, url, lambda client: client.dispatch(asset_id=ASSETS[0], mw=1.0))
-        kept = await with_client(kind, served.url, lambda client: client.dispatches())
+        kept = await with_client(kind, served.url, lambda client: list(client.dispatches()))
         assert [row.dispatch_id for row in kept] == [made.dispatch_id]
         nursery.cancel_scope.cancel()
 

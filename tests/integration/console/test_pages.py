@@ -55,7 +55,17 @@ open_files = partial(open_console, 1)
     "path",
     [
         *("/", "/assets", "/assets/a-1", "/sites/s%201", "/dispatch", "/dispatch/d1", "/schedules"),
-        *("/schedules/s1", "/alarms", "/alarms/12", "/events", "/agents", "/audit", "/docs", "/login", "/assets?limit=3"),
+        *(
+            "/schedules/s1",
+            "/alarms",
+            "/alarms/12",
+            "/events",
+            "/agents",
+            "/audit",
+            "/docs",
+            "/login",
+            "/assets?limit=3",
+        ),
     ],
 )
 async def test_each_page_is_the_index(files: Path, path: str) -> None:

@@ -19,9 +19,11 @@ from tests.integration.store.tenants import (
     SITES,
     SOUTH,
     name_of,
+    record_id,
+    session_id,
 )
 from trioder.domain.access import EVERYTHING, Scope
-from trioder.store.postgres import reads
+from trioder.store.postgres import dispatch_reads, reads, site_reads
 
 
 @pytest.fixture
@@ -144,7 +146,8 @@ async def test_the_owner_sees_everything(url: str) -> None:
 async def test_a_query_whose_filter_was_forgotten_returns_the_scope_nevertheless(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reads, "_of_scope", lambda _: {"tenant": None, "site_ids": None})
+    for module in (reads, dispatch_reads, site_reads):
+        monkeypatch.setattr(module, "of_scope", lambda _: {"tenant": None, "site_ids": None})
     async with open_store_on(url, fleet=tenants.FLEET) as store:
         await until_health(store, "ok")
         assert list(await store.history(ASSETS[2], limit=9, scope=NORTH)) == []
@@ -154,6 +157,15 @@ async def test_a_query_whose_filter_was_forgotten_returns_the_scope_nevertheless
         dispatches = await store.dispatches(limit=9, scope=SOUTH, whole=True)
         assert [(name_of(each.dispatch_id), len(each.members)) for each in dispatches] == [("c", 1)]
         assert await store.find_retired_asset(ASSETS[4].id, scope=NORTH) is None
+        assert await store.find_session(session_id("c"), scope=NORTH) is None
+        hour_ms = 1_800_000_000_000
+        [bucket] = await store.site_history(
+            None, resolution_s=3600, start_ms=hour_ms, end_ms=hour_ms + 3_600_000, limit=9, scope=SOUTH
+        )
+        assert bucket.assets == 2
+        # The allocations of a dispatch have no filter of their own.
+        assert await store.allocations(record_id("c"), limit=9, scope=NORTH) == []
+        assert len(await store.allocations(record_id("c"), limit=9, scope=SOUTH) or ()) == 1
 
 
 async def test_the_role_is_left_after_each_read(url: str) -> None:

@@ -9,6 +9,7 @@ import trio.testing
 
 from tests.unit.api.feeds import ASSET, Received, alarm, dispatch, follow, names, opened, post_schedule
 from tests.unit.api.rest import open_rest, uuid_of
+from trioder.api.stream.topics import ALL_TOPICS
 from trioder.domain.assets import Asset
 from trioder.domain.fleet import Fleet
 from trioder.domain.quality import Quality
@@ -43,7 +44,7 @@ async def test_a_snapshot_comes_first(autojump_clock: object) -> None:
 async def test_every_event_has_the_documented_type(autojump_clock: object) -> None:
     async with open_rest() as rest:
         session = rest.connect(0, 1)
-        async with follow(rest) as follower:
+        async with follow(rest, f"topics={','.join(ALL_TOPICS)}") as follower:
             events = await follower.until("complete")
             rest.report(0, 1)
             rest.headend.events.publish(opened(session))

@@ -2,6 +2,7 @@
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -11,14 +12,14 @@ from trioder.client import HeadendClient, HeadendUnavailable
 from trioder.client.connection import connection_of
 
 
-def requests_of(url: str, token: str | None) -> list[httpx2.Request]:
+def requests_of(url: str, token: str | None, **options: Any) -> list[httpx2.Request]:
     requests: list[httpx2.Request] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         requests.append(request)
         return httpx2.Response(200, json=[])
 
-    with HeadendClient(url, token=token, transport=httpx2.MockTransport(answer)) as client:
+    with HeadendClient(url, token=token, transport=httpx2.MockTransport(answer), **options) as client:
         client.sites()
     return requests
 
@@ -81,3 +82,10 @@ def test_a_ca_file_replaces_the_authorities_of_the_system(tmp_path: Path) -> Non
     assert len(connection.verify.get_ca_certs()) == 1
     with pytest.raises(FileNotFoundError):
         HeadendClient("https://h", ca_file=tmp_path / "missing")
+
+
+def test_the_transport_has_its_own_time_limits_or_the_caller_s() -> None:
+    [request] = requests_of("http://h", None)
+    assert request.extensions["timeout"] == {"connect": 10.0, "read": 60.0, "write": 10.0, "pool": None}
+    [request] = requests_of("http://h", None, transport_timeouts=httpx2.Timeout(1.0))
+    assert set(request.extensions["timeout"].values()) == {1.0}

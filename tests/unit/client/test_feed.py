@@ -3,13 +3,14 @@
 import random
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import httpx2
 import msgspec
 import pytest
 import trio
 
+from trioder.api.stream.topics import ALL_TOPICS
 from trioder.client import (
     AsyncHeadendClient,
     BeginEvent,
@@ -23,8 +24,8 @@ from trioder.client import (
     Unauthorized,
     UnexpectedResponse,
 )
-from trioder.client import sync_client as sync_module
-from trioder.client.feed import Feed
+from trioder.client import sync_readers as sync_module
+from trioder.client.feed import Feed, Topic
 from trioder.schemas import stream as schemas
 from trioder.schemas.stream import MomentEvent
 
@@ -114,6 +115,11 @@ def test_the_events_are_those_of_the_schemas() -> None:
         assert issubclass(sample, kind)
         with pytest.raises(UnexpectedResponse, match=f"the data of a {name} event of /stream: "):
             feed().received(name, "{}", "")
+        assert sample in get_args(FeedEvent)
+
+
+def test_the_topics_are_the_headend_s() -> None:
+    assert get_args(Topic) == ALL_TOPICS
 
 
 async def test_events_have_types(autojump_clock: object) -> None:
@@ -153,7 +159,7 @@ async def test_the_request_has_the_filters(autojump_clock: object) -> None:
         (httpx2.ReadTimeout("silent"), "GET http://headend/stream: ReadTimeout: silent"),
     ],
 )
-async def test_a_lost_feed_is_said_once_and_resumed(
+async def test_a_lost_feed_is_reported_once_and_resumed(
     autojump_clock: object, last: bytes | Exception, reason: str
 ) -> None:
     away = [httpx2.ConnectError("refused"), refusal(503), refusal(429)]
@@ -179,7 +185,7 @@ async def test_a_snapshot_that_is_cut_off_begins_where_it_began(autojump_clock: 
     assert [request.headers.get("last-event-id") for request in headend.requests] == [None, "a.1", "a.1"]
 
 
-async def test_a_feed_that_is_lost_twice_is_said_twice(autojump_clock: object) -> None:
+async def test_a_feed_that_is_lost_twice_is_reported_twice(autojump_clock: object) -> None:
     events = await events_of(Headend(Body(SNAPSHOT)), 6)
     kinds = [BeginEvent, CompleteEvent, FeedLost]
     assert [type(each) for each in events] == kinds * 2
@@ -203,7 +209,7 @@ async def test_the_first_interval_is_short_again_after_a_complete_feed(autojump_
     assert headend.at_s[-1] - headend.at_s[-2] <= 0.25
 
 
-async def test_it_waits_as_long_as_the_headend_says(autojump_clock: object) -> None:
+async def test_it_waits_for_retry_after(autojump_clock: object) -> None:
     headend = Headend(refusal(429, retry_after="9"), Body(SNAPSHOT))
     lost, _ = await events_of(headend, 2)
     assert isinstance(lost, FeedLost)

@@ -146,3 +146,20 @@ asyncio.run(main())
 """,
         allowed,
     )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["fleet", "--help"], ["dispatch", "--help"], ["watch", "--help"]]
+)
+def test_the_command_line_works(allowed: set[str], arguments: list[str]) -> None:
+    run(
+        f"""
+from trioder.cli.main import main
+sys.argv = ["trioder", *{arguments!r}]
+try:
+    main()
+except SystemExit as exit:
+    assert not exit.code, exit.code
+""",
+        allowed,
+    )

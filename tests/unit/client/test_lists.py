@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioder.client import AsyncHeadendClient, HeadendClient, HeadendUnavailable, UnexpectedResponse, reads
-from trioder.client.lists import PAGE_ROWS, LineDecoder, LineList
+from trioder.client.lists import PAGE_ROWS, LineDecoder, LineList, PageCursor
 from trioder.schemas.access import AuditRow
 from trioder.schemas.resources import HistoryRow
 
@@ -49,7 +49,7 @@ SAMPLE = HistoryRow(
 
 
 class Audit:
-    """Answers `/audit` with some of the rows."""
+    """Answers `/audit` with the oldest rows."""
 
     def __init__(self, rows: int) -> None:
         self.rows = AUDIT[-rows:] if rows else []
@@ -89,6 +89,12 @@ async def test_pages_follow_each_other_to_the_end_or_the_limit(
     async with AsyncHeadendClient("http://headend", transport=transport) as client:
         assert [row async for row in client.audit(limit=limit)] == expected
     assert audit.asked == asked * 2
+
+
+def test_pages_of_dispatches_with_allocations_are_as_long_as_the_headend_permits() -> None:
+    page = PageCursor(reads.dispatches(allocations=True)).next_page()
+    assert page is not None
+    assert ("limit", "20") in page.query
 
 
 def test_a_page_is_not_read_before_it_is_needed() -> None:

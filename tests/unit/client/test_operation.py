@@ -46,7 +46,7 @@ def test_what_is_not_given_is_not_sent() -> None:
         "dry_run": False,
     }
     assert DISPATCH.query == (("allocations", "true"),)
-    assert reads.sessions(limit=5).query == (("limit", "5"),)
+    assert reads.schedules(limit=5).query == (("limit", "5"),)
 
 
 def test_lists_are_repeated_parameters() -> None:

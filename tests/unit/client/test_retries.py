@@ -116,7 +116,7 @@ async def test_no_retries_can_be_asked_for(autojump_clock: object) -> None:
     assert len(network.requests) == 1
 
 
-async def test_a_retry_waits_as_long_as_the_headend_says(autojump_clock: object) -> None:
+async def test_a_retry_waits_for_retry_after(autojump_clock: object) -> None:
     network = Network(refusal(429, retry_after="7"), refusal(503, retry_after="30"), ok())
     async with client_of(network) as client:
         await client.whoami()

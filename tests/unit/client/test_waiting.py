@@ -38,6 +38,7 @@ def dispatch_in(state: str) -> DispatchRow:
         tenant="default",
         requested_by="a",
         priority="operator",
+        reason=None,
         allocations=None,
     )
 

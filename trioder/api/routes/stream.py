@@ -16,7 +16,7 @@ from trioder.api.openapi import documented
 from trioder.api.parsing import Query, checked_query, query_ids
 from trioder.api.stream.client import RETRY, StreamClient
 from trioder.api.stream.sse import EventId, EventIdError
-from trioder.api.stream.topics import TOPICS
+from trioder.api.stream.topics import ALL_TOPICS, TOPICS
 from trioder.api.stream.view import StreamFilter
 from trioder.domain.text import preview
 from trioder.schemas.stream import EventStream, StreamQuery
@@ -76,8 +76,8 @@ def _topics_of(query: Query) -> frozenset[str]:
         return frozenset(TOPICS)
     names = query["topics"][0].split(",")
     for name in names:
-        if name not in TOPICS:
-            known = ", ".join(TOPICS)
+        if name not in ALL_TOPICS:
+            known = ", ".join(ALL_TOPICS)
             raise ApiError(
                 400, f"topics has {preview(name)}; it must be some of {known}, with commas between"
             )

@@ -16,8 +16,9 @@ from trioder.api.stream.changes import ChangeForgottenError, event_steps
 from trioder.api.stream.feed import LiveFeed
 from trioder.api.stream.group import HEARTBEAT_S, Group
 from trioder.api.stream.rows import ROWS_AN_EVENT, telemetry_events
+from trioder.api.stream.site_rows import site_events
 from trioder.api.stream.sse import Event, EventId, with_ids, without_id
-from trioder.api.stream.topics import TOPICS
+from trioder.api.stream.topics import ALL_TOPICS, SITES
 from trioder.process.slices import run_in_slices
 from trioder.schemas.stream import BeginEvent, EndEvent, MomentEvent
 
@@ -215,17 +216,29 @@ class StreamClient:
             await self._write_rows(writer, rows.changed_since(group.view.keys, since))
         if "fleet" in group.which.topics:
             await self._write(writer, without_id(await self._feed.sums(group)))
+        if SITES in group.which.topics:
+            await self._write_sites(writer, group.sites_version(since))
 
     async def _write_snapshot(self, writer: Writer) -> None:
         feed, group = self._feed, self._group
         if "fleet" in group.which.topics:
             await self._write(writer, without_id(await feed.sums(group)))
+        if SITES in group.which.topics:
+            await run_in_slices(feed.site_rows.refresh(group.view.sites or {}))
+            await self._write_sites(writer, 0)
         if "telemetry" in group.which.topics:
             await self._write_rows(writer, group.view.keys)
         for name, topic in feed.topics.items():
             if name in group.which.topics:
                 for data in topic.snapshot(group.view, feed.at()):
                     await self._write(writer, without_id(Event(name.encode(), data)))
+
+    async def _write_sites(self, writer: Writer, version: int) -> None:
+        """Write the sums of the sites that have changed after a version."""
+        at = b'"%b"' % self._feed.at().encode()
+        rows = self._feed.site_rows.changed_since(self._group.view.sites or {}, version)
+        for data in site_events(rows, at):
+            await self._write(writer, without_id(Event(SITES.encode(), data)))
 
     async def _write_rows(self, writer: Writer, keys: Sequence[int]) -> None:
         feed = self._feed
@@ -243,7 +256,7 @@ class StreamClient:
                     at=self._feed.at(),
                     resumed=resumes,
                     reason=reason,
-                    topics=[topic for topic in TOPICS if topic in group.which.topics],
+                    topics=[topic for topic in ALL_TOPICS if topic in group.which.topics],
                     assets=len(group.view.keys),
                     heartbeat_s=HEARTBEAT_S,
                 )

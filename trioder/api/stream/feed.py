@@ -16,9 +16,10 @@ from trioder.api.asset_query import FleetIndexes
 from trioder.api.stream.changes import Change, ChangeForgottenError, ChangeRing, event_steps
 from trioder.api.stream.group import HEARTBEAT_S, Group, Reader
 from trioder.api.stream.rows import LiveRows, telemetry_events
+from trioder.api.stream.site_rows import SiteRows, site_events
 from trioder.api.stream.sse import Event
 from trioder.api.stream.sums import SiteSums
-from trioder.api.stream.topics import topics_of
+from trioder.api.stream.topics import SITES, topics_of
 from trioder.api.stream.view import StreamFilter, View
 from trioder.api.sums import sum_columns
 from trioder.control.alarms.register import AlarmRegister
@@ -44,6 +45,7 @@ WRITE_EVERY_S = 0.2
 LINGER_S = 60.0
 # What is due once a second: of ticks that may be early or late by one. Sums rather with other events.
 _SECOND_S = 1.0 - TICK_S / 2
+_SITES_EVERY_S = 2.0 - TICK_S / 2
 _SUMS_EARLY_S = 0.15
 # A client that takes nothing for so long is dropped.
 SEND_TIMEOUT_S = 30.0
@@ -70,6 +72,7 @@ class LiveFeed:
         counters: of streams.
         closing: set when the headend stops: all streams end.
         rows: the encoded values.
+        site_rows: the encoded sums of sites.
         ring: the last changes of the other topics.
         topics: the other topics.
         epoch: of the ids of events.
@@ -108,6 +111,7 @@ class LiveFeed:
         self.tick = 0
         self.clients: set[Reader] = set()
         self._sums = SiteSums(self)
+        self.site_rows = SiteRows(self._sums)
         self._indexes = FleetIndexes(fleet)
         self._events = events
         self._rng = rng
@@ -199,6 +203,7 @@ class LiveFeed:
             self.latest.written = None
             self.ring.clear(self.tick)
             self._sums.clear()
+            self.site_rows.clear()
 
     async def _run_tick(self, subscription: Subscription[Any]) -> None:
         tick, now_ms, at = self.tick + 1, self.wall.now_ms(), self.at()
@@ -238,6 +243,14 @@ class LiveFeed:
         group.sums = Event(b"fleet", _encode(FleetEvent(at=self.at(), **sum_columns(sums))))
         return group.sums
 
+    async def _site_events(self, group: Group, at: str) -> list[Event]:
+        group.sites_s = trio.current_time()
+        sites = group.view.sites or {}
+        await run_in_slices(self.site_rows.refresh(sites))
+        rows = self.site_rows.changed_since(sites, group.sites_version(self.tick))
+        group.site_turns.append((self.tick, self.site_rows.version))
+        return [Event(SITES.encode(), data) for data in site_events(rows, b'"%b"' % at.encode())]
+
     async def _changes(self, facts: Sequence[Fact], at: str) -> list[Change]:
         changes: list[Change] = []
         for topic in self.topics.values() if facts else ():
@@ -268,6 +281,8 @@ class LiveFeed:
         due_s = group.sums_s + _SECOND_S - (_SUMS_EARLY_S if events else 0.0)
         if trio.current_time() >= due_s and "fleet" in group.which.topics:
             events.append(await self._new_sums(group))
+        if SITES in group.which.topics and trio.current_time() >= group.sites_s + _SITES_EVERY_S:
+            events += await self._site_events(group, at)
         if not events and quiet_s >= HEARTBEAT_S - WRITE_EVERY_S:
             events.append(Event(b"heartbeat", _encode(MomentEvent(at=at))))
         if events:
@@ -292,6 +307,7 @@ class LiveFeed:
     def _resolve(self) -> None:
         """The fleet has changed: resolve all filters anew."""
         self._sums.clear()
+        self.site_rows.clear()
         for group in self._groups.values():
             former_keys, group.view = group.row_keys, self._view(group.which)
             self.rows.watch(group.row_keys)

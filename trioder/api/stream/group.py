@@ -1,6 +1,8 @@
 """Clients with equal filters: what each tick changes is encoded once, and all of them send the same bytes."""
 
+from collections import deque
 from collections.abc import Sequence
+from math import inf
 from typing import Protocol
 
 import trio
@@ -11,6 +13,8 @@ from trioder.api.stream.view import StreamFilter, View
 
 # Longer than any of them waits for something to be sent.
 HEARTBEAT_S = 2.0
+# A client that lags further is sent the rows of all sites.
+_SITE_TURNS = 60
 
 
 class Reader(Protocol):
@@ -43,6 +47,8 @@ class Group:
         reset_reason: why.
         sums: the last event of the topic `fleet`; None before the first.
         sums_s: when that was made.
+        site_turns: of the last events of the topic `sites`: their tick, and the version of the rows in them.
+        sites_s: when the last of these was made.
         written_s: when the chunk was made.
         held_keys: the assets that have changed since then.
         held_changes: the other changes since then.
@@ -62,6 +68,8 @@ class Group:
         self.reset_reason = ""
         self.sums: Event | None = None
         self.sums_s = -1.0
+        self.site_turns: deque[tuple[int, int]] = deque(maxlen=_SITE_TURNS)
+        self.sites_s = -inf
         self.written_s = 0.0
         self.held_keys: set[int] = set()
         self.held_changes: list[Change] = []
@@ -71,6 +79,10 @@ class Group:
     def row_keys(self) -> Sequence[int]:
         """The assets whose rows are shown."""
         return self.view.keys if self._has_rows else ()
+
+    def sites_version(self, tick: int) -> int:
+        """Return up to which version a client has the rows of sites that has everything up to a tick."""
+        return next((version for at, version in reversed(self.site_turns) if at <= tick), 0)
 
     def hold(self, keys: set[int], changes: list[Change]) -> None:
         """These changes are to be published."""

@@ -58,6 +58,10 @@ class SiteSums:
             yield _MERGE_US
         return total
 
+    def of_site(self, site_id: str, keys: Sequence[int]) -> Steps[Sums]:
+        """Return the sums over a site with these assets, in steps; the same object until it is due."""
+        return self._of_part(site_id, keys)
+
     def _of_part(self, name: str | StreamFilter, keys: Sequence[int]) -> Steps[Sums]:
         now_s = trio.current_time()
         former = self._parts.get(name)

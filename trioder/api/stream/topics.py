@@ -1,6 +1,6 @@
 """The topics whose changes follow from facts: dispatches, schedules, alarms, sessions; each is a class.
 
-The topics `fleet` and `telemetry` have no changes of their own to be kept: the newest state replaces others.
+The topics `fleet`, `sites` and `telemetry` have no changes to be kept: the newest state replaces others.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -244,9 +244,12 @@ def _shown(data: bytes, shows: Callable[[View], bool]) -> Callable[[View], bytes
     return lambda view: data if shows(view) else None
 
 
-# All topics, in the order in which a snapshot has them.
+# Those of a stream that names none, in the order in which a snapshot has them.
 CONFLATED = ("fleet", "telemetry")
 TOPICS: tuple[str, ...] = (*CONFLATED, "dispatch", "schedules", "alarms", "sessions")
+# Sent only where it is asked for: the sums of each site.
+SITES = "sites"
+ALL_TOPICS: tuple[str, ...] = ("fleet", SITES, *TOPICS[1:])
 
 
 def topics_of(

@@ -150,10 +150,12 @@ def list_dispatches(context: click.Context, *, asset: str | None, state: str | N
     """List the last dispatches, newest first."""
     output = output_of(context)
     with open_client(context) as client:
-        rows = client.dispatches(
-            asset_id=None if asset is None else find_asset_id(client, asset),
-            state=cast("DispatchState | None", state),
-            limit=limit,
+        rows = list(
+            client.dispatches(
+                asset_id=None if asset is None else find_asset_id(client, asset),
+                state=cast("DispatchState | None", state),
+                limit=limit,
+            )
         )
         if output.as_json:
             output.document(rows)
@@ -260,7 +262,7 @@ def _unknown_outcome(*, dry_run: bool) -> Iterator[None]:
 def _find_dispatch(client: HeadendClient, text: str) -> str:
     if is_whole_id(text):
         return text.lower()
-    rows = client.dispatches(limit=_RECENT) if text else []
+    rows = list(client.dispatches(limit=_RECENT)) if text else []
     found = [row.dispatch_id for row in rows if (row.dispatch_id or "").startswith(text.lower())]
     if len(found) == 1 and found[0]:
         return found[0]

@@ -53,8 +53,8 @@ _DISPATCH: LiteralString = """
         'requested_by', requested_by,
         'priority', priority,
         'reason', CASE WHEN target = 'asset' THEN (
-            SELECT reason FROM dispatch_shares AS share
-            WHERE share.dispatch_id = dispatch.dispatch_id LIMIT 1
+            SELECT reason FROM dispatch_shares AS lone
+            WHERE lone.dispatch_id = dispatch.dispatch_id LIMIT 1
         ) END,
         'resplits', (
             SELECT coalesce(json_agg(json_build_object(

@@ -5,6 +5,7 @@ import { codeText, STATES_IN_ORDER, stateMeaning } from "../core/dispatch-texts.
 import { fleet } from "../core/fleet-state.js";
 import { NONE, power, time, wholeTime, words } from "../core/format.js";
 import { qualitySign, stateBadge } from "./badges.js";
+import { reasonText } from "./dispatch-reason.js";
 import { openTable } from "./table.js";
 
 const STATE_RANK = new Map(STATES_IN_ORDER.map((state, rank) => [state, rank]));
@@ -22,7 +23,7 @@ export function openPreviewTable(container, { signal, maxVisibleRows }) {
 }
 
 /**
- * Opens the table of a dispatch's batteries; `live` cells are to be updated by the caller with the feed.
+ * Opens the table of a dispatch's batteries; the caller updates it with the feed.
  * @param {HTMLElement} container
  * @param {{signal: AbortSignal, dispatchId: string, ofOneSite: boolean, maxVisibleRows?: number,
  *   onSort: (column: string | null, descending: boolean) => void}} options
@@ -43,7 +44,7 @@ export function openDispatchTable(container, { signal, dispatchId, ofOneSite, ma
         setText(cell, row.answered_at ? time(row.answered_at) : NONE);
         cell.title = row.answered_at ? wholeTime(row.answered_at) : "";
       } },
-      explanationColumn((row) => reasonText(row)),
+      explanationColumn(explanationOf),
     ],
   });
 }
@@ -51,7 +52,7 @@ export function openDispatchTable(container, { signal, dispatchId, ofOneSite, ma
 const hrefOf = (row) => (fleet.assets.has(row.asset_id) ? `/assets/${row.asset_id}` : null);
 
 function nameColumn() {
-  return { id: "name", label: "Battery", width: "2fr", value: (row) => fleet.assetName(row.asset_id), render: (row, cell) => renderName(fleet.assetName(row.asset_id), cell) };
+  return { id: "name", label: "Battery", width: "2fr", value: (row) => fleet.assetName(row.asset_id), render: (row, cell) => renderName(fleet.assetName(row.asset_id), cell, siteOf(row)) };
 }
 
 function siteColumn() {
@@ -60,9 +61,15 @@ function siteColumn() {
 
 const siteOf = (row) => fleet.assets.get(row.asset_id)?.site_name ?? NONE;
 
-function renderName(name, cell) {
+/** What follows the site's name is what tells its batteries apart: it is not what is cut off. */
+function renderName(name, cell, siteName = "") {
   const shown = name.slice(0, 500);
-  if (cell.textContent !== shown) replace(cell, h("bdi", null, shown));
+  const ending = siteName && shown.startsWith(siteName) ? shown.slice(siteName.length) : "";
+  if (cell.textContent !== shown) {
+    replace(cell, ending && ending.length <= 12
+      ? h("bdi", { class: "split-name", style: { "--ending": `${ending.length + 1}ch` } }, h("span", null, siteName), h("span", null, ending))
+      : h("bdi", null, shown));
+  }
   cell.title = shown.slice(0, 300);
 }
 
@@ -73,9 +80,9 @@ function shareColumn(label) {
 function whyColumn() {
   return { id: "why", label: "Bound by", width: 130, value: (row) => codeText(row.code, row.mw === null).label, render: (row, cell) => {
     const { label, meaning, kind } = codeText(row.code, row.mw === null);
-    const text = kind === "left_out" ? `left out: ${label}` : kind === "limited" ? label : NONE;
+    const text = kind === "share" ? NONE : label;
     setText(cell, text);
-    cell.title = kind === "left_out" ? `${text}. ${meaning}` : meaning;
+    cell.title = kind === "left_out" ? `Left out: ${meaning}` : meaning;
     cell.classList.toggle("tone-warning", kind === "left_out");
   } };
 }
@@ -85,8 +92,8 @@ function explanationColumn(textOf) {
 }
 
 /** What explains the state; without that, the share. An agent's own status is quoted. */
-function reasonText(row) {
-  const parts = [row.reason, row.held_mw === null || row.held_mw === undefined ? null : `holds ${power(row.held_mw)} MW`];
+function explanationOf(row) {
+  const parts = [row.reason ? reasonText(row.reason) : null, row.held_mw === null || row.held_mw === undefined ? null : `holds ${power(row.held_mw)} MW`];
   if (row.answer && row.state === "sent") parts.push(`its agent answered ${row.answer}`);
   return parts.filter(Boolean).join("; ") || row.allocation;
 }
@@ -112,6 +119,6 @@ function renderPower(live, row, cell) {
   const [symbol, tone] = qualitySign(live.quality);
   const good = live.quality === "good" || live.quality === "synthesized";
   replace(cell, good ? null : h("span", { class: `tone-${tone}`, role: "img", "aria-label": words(live.quality) }, `${symbol} `),
-    h("span", { class: "live" }, power(live.current_mw, row.mw)));
+    power(live.current_mw, row.mw));
   cell.title = good ? `sampled ${wholeTime(live.sampled_at)}` : `${words(live.quality)}, sampled ${wholeTime(live.sampled_at)}`;
 }

@@ -97,6 +97,8 @@ export function combobox({ label, placeholder = "", search, onChoose, clearOnCho
       return choose(active);
     }
     if (event.key === "Escape" && !popup.hidden) {
+      // Closes this list only, not the dialog that it is in.
+      event.preventDefault();
       event.stopPropagation();
       return close(true);
     }

@@ -130,7 +130,7 @@ function listRow(dispatch, key) {
     h("td", { class: "end number" }, stop ? NONE : mw(allocated, asked), shortfall ? h("div", { class: "tone-warning list-note" }, `▲ ${mw(shortfall, asked)} short`) : null),
     h("td", { title: stateMeaning(dispatch.state) }, stateBadge(dispatch.state)),
     h("td", { class: "list-note" }, countsText(dispatch)),
-    h("td", { class: "list-name" }, nameOf(dispatch.requested_by), h("div", { class: "muted list-note" }, priorityText(dispatch.priority))),
+    h("td", { class: "list-name" }, nameOf(dispatch.requested_by, "not known"), h("div", { class: "muted list-note" }, priorityText(dispatch.priority))),
     h("td", { class: "end number", dataset: { remaining: "" } }, !isOpen(dispatch) ? NONE : stop ? "until resumed" : "no end"));
   remaining(row);
   return row;

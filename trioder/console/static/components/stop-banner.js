@@ -95,8 +95,11 @@ function row(stop, signal) {
   const { text } = fleet.targetOf(stop.target);
   return h("div", { class: "stop-row" },
     h("span", { class: "stop-what" }, h("span", { "aria-hidden": "true" }, "■ "), "Emergency stop: ", h("a", { href: `/dispatch/${stop.id}` }, nameOf(text))),
-    h("span", { class: "stop-details" }, `${plural(stop.assets, "asset")} held at 0 MW since `, h("span", { title: wholeTime(stop.since) }, dateTime(stop.since)),
-      stop.by ? [" by ", nameOf(stop.by)] : null, stop.acknowledged < stop.assets ? ` · acknowledged by ${count(stop.acknowledged)} of ${count(stop.assets)}` : null),
+    h("span", { class: "stop-details live" },
+      stop.acknowledged < stop.assets
+        ? h("strong", null, `acknowledged by ${count(stop.acknowledged)} of ${plural(stop.assets, "asset")}, `)
+        : `${plural(stop.assets, "asset")} held at 0 MW, `,
+      "since ", h("span", { class: "number", title: wholeTime(stop.since) }, dateTime(stop.since)), stop.by ? [" by ", nameOf(stop.by)] : null),
     session.may("operator") && stop.canResume
       ? h("button", { type: "button", class: "button", dataset: { stop: stop.id }, signal, on: { click: () => void resume(stop.target, stop.assets, signal) } }, "Resume …")
       : null);

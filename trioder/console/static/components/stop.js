@@ -114,8 +114,9 @@ async function sendStop(target, signal) {
 function showProgress(body, stops, close, signal) {
   const text = h("p", { class: "stop-count" });
   const bar = stateBar({ signal });
+  const waiting = h("p", { class: "tone-warning" });
   const links = stops.map(({ dispatch_id: id, target }) => h("li", null, h("a", { href: `/dispatch/${id}`, signal, on: { click: close } }, "Record of the stop: ", h("bdi", { class: "name" }, fleet.targetOf(target).text.slice(0, 200)))));
-  replace(body, text, h("div", { class: "live" }, bar.element), h("ul", { class: "stop-links" }, links.slice(0, 10)));
+  replace(body, text, h("div", { class: "live" }, bar.element), waiting, h("ul", { class: "stop-links" }, links.slice(0, 10)));
   const show = () => {
     const present = stops.map((stop) => fleet.dispatches.get(stop.dispatch_id) ?? { ...stop, members: stop.assets, left_out: 0 });
     const sum = { by_state: {}, members: 0, left_out: 0 };
@@ -125,6 +126,9 @@ function showProgress(body, stops, close, signal) {
     }
     const answered = acknowledged(sum);
     setText(text, `Acknowledged by ${count(answered)} of ${count(sum.members)}.`);
+    const queued = sum.by_state.queued ?? 0;
+    setText(waiting, `▲ ${plural(queued, "asset")} not stopped yet: not connected, or the agent refused. The stop is sent again by itself.`);
+    waiting.hidden = queued === 0;
     bar.show(sum);
   };
   show();

@@ -45,15 +45,17 @@ export const acknowledged = (dispatch) => stepsOf(dispatch)[1].count;
  *
  * @param {Iterable<{dispatch_id: string | null, current_mw: number | null, quality: string}>} rows
  * @param {string} dispatchId
- * @returns {{mw: number | null, assets: number, notGood: number}}  mw: over those with good values; null without any
+ * @returns {{mw: number | null, assets: number, notGood: number, modelled: number}}  mw: over those with good values,
+ *   or with those of the headend's model (`modelled`); null without any
  */
 export function deliveredBy(rows, dispatchId) {
-  const sum = { mw: null, assets: 0, notGood: 0 };
+  const sum = { mw: null, assets: 0, notGood: 0, modelled: 0 };
   for (const row of rows) {
     if (row.dispatch_id !== dispatchId) continue;
     sum.assets += 1;
     if (row.quality === "good" || row.quality === "synthesized") sum.mw = (sum.mw ?? 0) + (row.current_mw ?? 0);
     else sum.notGood += 1;
+    if (row.quality === "synthesized") sum.modelled += 1;
   }
   return sum;
 }

@@ -36,7 +36,7 @@ const CODES = {
   share: { label: "within its limits", meaning: "Its part of the total, below each of its limits.", kind: "share" },
   "": { label: "as requested", meaning: "The battery was named: it is sent the power as requested.", kind: "share" },
   limited_by_nameplate: { label: "nameplate", meaning: "At its rated power.", kind: "limited" },
-  limited_by_available: { label: "available now", meaning: "At what the battery reports that it can do now.", kind: "limited" },
+  limited_by_available: { label: "available power", meaning: "At what the battery reports that it can do now.", kind: "limited" },
   limited_by_energy: { label: "state of charge", meaning: "At the power that its energy lasts for, over the whole duration.", kind: "limited" },
   limited_by_ramp: { label: "ramp rate", meaning: "At the power that it reaches within a minute, or a quarter of the duration.", kind: "limited" },
   limited_by_delivery: { label: "delivery", meaning: "At what it delivered when it was asked for more.", kind: "limited" },

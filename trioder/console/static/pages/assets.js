@@ -15,16 +15,16 @@ const fill = (cell, ...content) => cell.replaceChildren(...content);
 const POWER_DIGITS = 2;
 
 const COLUMNS = [
-  { id: "name", label: "Asset", width: "1.6fr", value: (asset) => asset.name, render: (asset, cell) => fill(cell, nameOf(asset.name)) },
-  { id: "site", label: "Site", width: "1.2fr", value: (asset) => asset.site_name, render: (asset, cell) => fill(cell, nameOf(asset.site_name)) },
-  { id: "quality", label: "Quality", width: 116, value: (asset) => QUALITY_ORDER.indexOf(fleet.qualityOf(asset.id)), render: quality },
+  { id: "name", label: "Asset", width: "1.6fr", value: (asset) => asset.name, text: (asset) => asset.name, render: (asset, cell) => fill(cell, nameOf(asset.name)) },
+  { id: "site", label: "Site", width: "1.2fr", value: (asset) => asset.site_name, text: (asset) => asset.site_name, render: (asset, cell) => fill(cell, nameOf(asset.site_name)) },
+  { id: "quality", label: "Quality", width: 116, value: (asset) => QUALITY_ORDER.indexOf(fleet.qualityOf(asset.id)), text: (asset) => fleet.qualityOf(asset.id), render: quality },
   { id: "age", label: "Age", width: 84, align: "end", value: (asset) => fleet.ageOf(rowOf(asset)), text: (asset) => duration(fleet.ageOf(rowOf(asset))) },
-  { id: "power", label: "Power", unit: "MW", width: 104, align: "end", value: valueOf("current_mw"), render: powerCell },
+  { id: "power", label: "Power", unit: "MW", width: 104, align: "end", value: valueOf("current_mw"), text: (asset) => number(valueOf("current_mw")(asset), POWER_DIGITS), render: powerCell },
   { id: "setpoint", label: "Setpoint", unit: "MW", width: 116, align: "end", value: valueOf("setpoint_mw"), text: (asset) => number(valueOf("setpoint_mw")(asset), POWER_DIGITS) },
   { id: "soc", label: "Charge", unit: "%", width: 98, align: "end", value: valueOf("soc_pct"), text: (asset) => number(valueOf("soc_pct")(asset), 1) },
   { id: "capacity", label: "Capacity", unit: "MWh", width: 124, align: "end", value: (asset) => asset.capacity_mwhr, text: (asset) => number(asset.capacity_mwhr, 1) },
   { id: "rating", label: "Rating", unit: "MW", width: 138, align: "end", value: (asset) => asset.max_mw, text: (asset) => `${number(asset.min_mw, 1)} … ${number(asset.max_mw, 1)}` },
-  { id: "command", label: "Under", width: 96, value: (asset) => under(asset).rank, render: command },
+  { id: "command", label: "Under", width: 96, value: (asset) => under(asset).rank, text: (asset) => under(asset).href ?? under(asset).text, render: command },
 ];
 
 function quality(asset, cell) {

@@ -31,13 +31,12 @@ export const page = {
 };
 
 async function show(view, context) {
-  const { params, signal, setTitle } = context;
+  const { params, signal } = context;
   // Ids are lower-case in the feed, whatever the link has.
   const id = params.id.toLowerCase();
   try {
     const dispatch = await get(`/dispatch/${encodeURIComponent(id)}`, { signal, query: { allocations: false } });
     if (signal.aborted) return;
-    setTitle(`${titleOf(dispatch)} · ${fleet.targetOf(dispatch.target, dispatch.members).text.slice(0, 60)}`);
     view.replaceChildren();
     openDispatch(view, { ...context, loaded: dispatch });
   } catch (error) {
@@ -58,8 +57,9 @@ const titleOf = ({ priority, mw: asked }) => {
   return asked === 0 ? "Hold 0 MW" : `${asked > 0 ? "Discharge" : "Charge"} ${mw(Math.abs(asked))}`;
 };
 
-function openDispatch(view, { query, signal, setQuery, loaded }) {
+function openDispatch(view, { query, signal, setQuery, setTitle, loaded }) {
   let record = loaded;
+  let missing = false;
   const id = loaded.dispatch_id;
   /** The feed's is newer, as long as it has the dispatch. */
   const current = () => fleet.dispatches.get(id) ?? record;
@@ -69,11 +69,11 @@ function openDispatch(view, { query, signal, setQuery, loaded }) {
   const actions = h("div", { class: "page-actions" });
   const again = h("a", { class: "button", href: `/dispatch?again=${encodeURIComponent(id)}` }, "Dispatch again");
   const curl = curlButton({ signal, request: () => curlRequest(current(), allocations.rows) });
-  const target = fleet.targetOf(loaded.target, loaded.members);
+  const target = h("span");
   const header = pageHeader({
     back: BACK, actions: [actions],
     title: [h("span", null, titleOf(loaded)), state],
-    detail: h("span", null, target.href ? h("a", { href: target.href }, nameOf(target.text)) : target.text, " · ", h("span", { class: "mono" }, id)),
+    detail: h("span", null, target, " · ", h("span", { class: "mono" }, id)),
   });
   const notes = h("div", { class: "preview-notes" });
   const figures = openFigures({ id, signal, dispatch: current });
@@ -85,7 +85,7 @@ function openDispatch(view, { query, signal, setQuery, loaded }) {
   const details = h("div");
   const resplits = h("div");
   const stop = loaded.priority === "emergency";
-  const batteryPanel = panel({ title: "Batteries", class: "panel-flush" });
+  const batteryPanel = panel({ title: "Batteries", class: "panel-flush", live: true });
   view.append(header, notes, h("div", { class: "panels" },
     h("div", { class: "span-8 dispatch-main" },
       panel({ title: "Power" }, figures.element, stop ? null : split),
@@ -102,22 +102,29 @@ function openDispatch(view, { query, signal, setQuery, loaded }) {
   let shownActions = null;
   function show() {
     const dispatch = current();
-    figures.show();
+    figures.show(allocations.complete ? allocations.rows : null);
     progress.show(dispatch, allocations.complete ? allocations.rows : null);
+    curl.disabled = loaded.target.kind === "assets" && !allocations.complete;
     // What has not changed keeps its focus and its selection.
-    const key = JSON.stringify([dispatch, session.may("operator"), fleet.assetsStatus]);
+    const key = JSON.stringify([dispatch, missing, session.may("operator"), fleet.assetsStatus, reasonOf(dispatch, allocations.rows)]);
     if (key === shown) return;
     shown = key;
+    showTarget(dispatch);
     replace(state, stateBadge(dispatch.state));
     state.title = stateMeaning(dispatch.state);
-    replace(notes, differenceNote(id), stop ? null : shortfallNote(dispatch));
+    replace(notes, missing ? missingNote() : null, differenceNote(id), stop ? null : shortfallNote(dispatch));
     replace(split, splitBar(dispatch));
-    replace(details, factsOf(dispatch));
+    replace(details, factsOf(dispatch, reasonOf(dispatch, allocations.rows)));
     replace(resplits, reallocations(dispatch));
     const wanted = `${isOpen(dispatch)} ${session.may("operator")}`;
     if (wanted === shownActions) return;
     shownActions = wanted;
     replace(actions, actionsOf(dispatch));
+  }
+  function showTarget(dispatch) {
+    const { text, href } = fleet.targetOf(dispatch.target, dispatch.members);
+    replace(target, href ? h("a", { href }, nameOf(text)) : text);
+    setTitle(`${titleOf(dispatch)} · ${text.slice(0, 60)}`);
   }
   function actionsOf(dispatch) {
     if (!session.may("operator")) return null;
@@ -137,6 +144,7 @@ function openDispatch(view, { query, signal, setQuery, loaded }) {
   batteries.show();
   fleet.on("dispatch", (event) => {
     if (event.dispatch.dispatch_id !== id) return;
+    missing = false;
     allocations.apply(event.setpoints);
     changed();
   }, signal);
@@ -150,18 +158,35 @@ function openDispatch(view, { query, signal, setQuery, loaded }) {
   async function reload() {
     try {
       record = await get(`/dispatch/${encodeURIComponent(id)}`, { signal, query: { allocations: false } });
+      missing = false;
       allocations.reload();
-      changed();
     } catch (error) {
-      // The banner says that the headend is away; what is shown is grey.
-      if (!(error instanceof ApiError) && error.name !== "AbortError") throw error;
+      if (error.name === "AbortError") return;
+      if (!(error instanceof ApiError)) throw error;
+      // Otherwise the banner says that the headend is away, and what is shown is grey.
+      missing = error.status === 404;
     }
+    changed();
   }
+}
+
+/** Why the dispatch is in its state: of a group, what all of its batteries that are in it have in common. */
+function reasonOf(dispatch, rows) {
+  if (dispatch.reason) return dispatch.reason;
+  const reasons = new Set(rows.filter((row) => row.state === dispatch.state).map((row) => row.reason));
+  return reasons.size === 1 ? [...reasons][0] : null;
 }
 
 function curlRequest(dispatch, rows) {
   const body = bodyOfDispatch(dispatch, rows.map((row) => row.asset_id));
   return body && { method: "POST", path: "/dispatch", body };
+}
+
+/** After a restart without a database. */
+function missingNote() {
+  return h("div", { class: "notice notice-warning", role: "status" },
+    h("strong", null, "▲ The headend has no record of this dispatch any more"),
+    h("span", null, "What is shown is of before its restart. Without a database records are lost; agents carry on to the end of their setpoints."));
 }
 
 function differenceNote(id) {

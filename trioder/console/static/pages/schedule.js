@@ -105,7 +105,7 @@ function openOccurrences(parent, path, signal) {
       { id: "state", label: "State", width: 130, sortable: false, render: (row, cell) => cell.replaceChildren(occurrenceBadge(row.state)) },
       { id: "dispatches", label: "Dispatches", width: "1fr", sortable: false, render: (row, cell) => cell.replaceChildren(dispatches(row)) },
       { id: "reason", label: "Reason", width: "1.4fr", sortable: false, render: (row, cell) => cell.replaceChildren(nameOf(row.reason ?? row.steps.find(({ refusal }) => refusal)?.refusal ?? "", NONE)) },
-      { id: "skip", label: "", width: 90, sortable: false, render: (row, cell) => cell.replaceChildren(row.state === "pending" && session.may("operator")
+      { id: "skip", label: "Skip", width: 90, sortable: false, render: (row, cell) => cell.replaceChildren(row.state === "pending" && session.may("operator")
         ? h("button", { type: "button", class: "button button-small", "aria-label": `Skip ${dateTime(row.start)}`, on: { click: () => void skip(row) } }, "Skip") : "") },
     ],
   });

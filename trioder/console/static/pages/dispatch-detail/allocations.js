@@ -60,9 +60,11 @@ export function openAllocations({ id, dispatch, signal, onChange }) {
     if (setpoints === null) return again();
     const changed = new Map(setpoints.map((row) => [row.asset_id, row]));
     store.rows = store.rows.map((row) => changed.get(row.asset_id) ?? row);
-    // One that joins has been left out, or was not there.
+    if (!store.complete) return undefined;
     const known = new Set(store.rows.map((row) => row.asset_id));
-    if (store.complete && setpoints.some((row) => !known.has(row.asset_id))) return again();
+    const { members: present, left_out: without } = dispatch();
+    // Others take part than were read.
+    if (present + without !== known.size || setpoints.some((row) => !known.has(row.asset_id))) again();
     return undefined;
   }
 

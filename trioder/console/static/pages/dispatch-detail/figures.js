@@ -4,27 +4,33 @@ import { figure } from "../../components/page.js";
 import { deliveredBy } from "../../core/dispatch-progress.js";
 import { every, h, throttle } from "../../core/dom.js";
 import { fleet } from "../../core/fleet-state.js";
-import { count, countdown, NONE, power, time } from "../../core/format.js";
+import { count, countdown, NONE, plural, power, time } from "../../core/format.js";
 import { isOpen } from "../../core/lifecycle.js";
 
 /**
  * @param {{id: string, dispatch: () => object, signal: AbortSignal}} options
- * @returns {{element: HTMLElement, show: () => void}}
+ * @returns {{element: HTMLElement, show: (allocations: object[] | null) => void}}  allocations: all of them, or null
  */
 export function openFigures({ id, dispatch, signal }) {
   const stop = dispatch().priority === "emergency";
   const delivered = figure({ label: "Delivered now", unit: "MW", size: "xl", title: "The sum of the power of the batteries that are under this dispatch now" });
+  const mean = figure({ label: "Delivered, mean", unit: "MW", size: "xl", title: "The sum of the batteries' means, each from the end of its ramp to the end of its setpoint" });
   const asked = figure({ label: "Asked", unit: "MW", size: "xl" });
   const allocated = figure({ label: "Allocated", unit: "MW", size: "l" });
   const shortfall = figure({ label: "Shortfall", unit: "MW", size: "l" });
   const left = figure({ label: "Time left", size: "l" });
-  const elements = stop ? [delivered, left] : [asked, delivered, allocated, shortfall, left];
+  const elements = stop ? [delivered, left] : [asked, delivered, mean, allocated, shortfall, left];
 
   function showDelivered() {
     const { mw: askedMw } = dispatch();
     const sum = deliveredBy(fleet.rows.values(), id);
-    const note = sum.assets === 0 ? "no battery is under it now" : `${count(sum.assets)} under it now${sum.notGood ? `, ${count(sum.notGood)} not good` : ""}`;
+    const note = sum.assets === 0 ? "no battery is under it now" : [`${count(sum.assets)} under it now`, sum.notGood ? `${count(sum.notGood)} not good` : null, sum.modelled ? `${count(sum.modelled)} by the headend's model` : null]
+      .filter(Boolean).join(", ");
     delivered.set(sum.mw === null ? NONE : power(sum.mw, askedMw || sum.mw), note, sum.notGood ? "warning" : "");
+  }
+  function showMean(allocations) {
+    const means = (allocations ?? []).map((row) => row.mean_mw).filter((value) => value !== null && value !== undefined);
+    mean.set(means.length ? power(means.reduce((sum, value) => sum + value, 0), dispatch().mw) : NONE, means.length ? `of ${plural(means.length, "battery", "batteries")}` : "no samples");
   }
   function showTime() {
     const present = dispatch();
@@ -39,7 +45,11 @@ export function openFigures({ id, dispatch, signal }) {
 
   return {
     element: h("div", { class: "figures" }, elements.map((each) => each.element)),
-    show() {
+    show(allocations) {
+      const ended = !stop && !isOpen(dispatch());
+      delivered.element.hidden = ended;
+      mean.element.hidden = !ended;
+      showMean(allocations);
       const { mw: askedMw, allocated_mw: allocatedMw, shortfall_mw: shortMw } = dispatch();
       asked.set(power(askedMw), askedMw > 0 ? "discharge" : askedMw < 0 ? "charge" : "");
       allocated.set(power(allocatedMw, askedMw));

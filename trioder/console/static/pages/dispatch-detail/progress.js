@@ -33,7 +33,7 @@ export function openProgress({ signal, chosen, onChoose }) {
         steps.map((each) => step({
           label: LABELS[each.step],
           state: each.count >= members && members > 0 ? "done" : each.count > 0 ? "partly" : "none",
-          when: timesText(each), title: each.last ? wholeTime(each.last) : "",
+          when: timesText(each, dispatch.resplits.length > 0 && ["sent", "acknowledged"].includes(each.step)), title: each.last ? wholeTime(each.last) : "",
           text: each.step === "ended" && isOpen(dispatch) && each.count === 0 ? endText(dispatch) : `${count(each.count)} of ${count(members)}`,
         })));
       setText(sentence, sentenceOf(dispatch, steps));
@@ -52,9 +52,10 @@ function step({ label, state, when, title, text }) {
     h("span", { class: "step-time number muted", title: title || null }, when));
 }
 
-/** "14:03:22", or from the first to the last. */
-function timesText({ first, last }) {
+/** "14:03:22", or from the first to the last; of setpoints that were sent anew with other shares, the last. */
+function timesText({ first, last }, anew) {
   if (first === null) return "";
+  if (anew) return `last at ${time(last)}`;
   return time(first) === time(last) ? time(first) : `${time(first)} to ${time(last)}`;
 }
 

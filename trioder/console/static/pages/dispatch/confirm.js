@@ -1,6 +1,6 @@
 /** Confirms a dispatch: a preview of this moment, what is asked once more, and the command with exactly that body. */
 
-import { confirmDialog } from "../../components/dialog.js";
+import { openDialog } from "../../components/dialog.js";
 import { facts } from "../../components/page.js";
 import { shortfallNote } from "../../components/split-summary.js";
 import { ApiError, post } from "../../core/api.js";
@@ -25,11 +25,13 @@ export async function confirmDispatch({ runs, signal, onProblem }) {
   if (fleet.now() - Date.parse(preview.answer.dispatched_at) > FRESH_MS) preview = await runs.ask();
   if (preview.status !== "ready" || signal.aborted) return;
   const { body, answer } = preview;
-  const confirmed = await confirmDialog({
-    title: `${actionText(answer)}: ${targetText(body)}`, confirmLabel: "Dispatch now", cancelLabel: "Back", signal,
+  const dialog = openDialog({
+    title: `${actionText(answer)}: ${targetText(body)}`, signal,
     body: h("div", { class: "dispatch-confirm" }, shortfallNote(answer), summaryOf(body, answer)),
+    // Enter in the form opens this: pressed twice, or held, it must not dispatch.
+    actions: [{ label: "Back", value: false, autofocus: true }, { label: "Dispatch now", value: true, kind: "primary" }],
   });
-  if (!confirmed || signal.aborted) return;
+  if ((await dialog.closed) !== true || signal.aborted) return;
   const text = JSON.stringify(body);
   if (unanswered.text !== text) unanswered = { text, key: crypto.randomUUID() };
   try {
@@ -42,8 +44,8 @@ export async function confirmDispatch({ runs, signal, onProblem }) {
     if (!signal.aborted) navigate(`/dispatch/${dispatch.dispatch_id}`);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    const unknown = error.status === 0 || error.status >= 500;
-    if (!unknown) unanswered = { text: "", key: "" };
+    const unknown = error.status === 0 || (error.status >= 500 && error.status !== 503);
+    if (!unknown && error.status !== 503) unanswered = { text: "", key: "" };
     onProblem(unknown
       ? `Whether it was dispatched is not known: ${error.message} Dispatching the same again is safe: it is carried out once.`
       : `Nothing was dispatched: ${error.message}`);

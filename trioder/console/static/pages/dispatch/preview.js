@@ -17,9 +17,10 @@ import { count, plural, power, time, wholeTime } from "../../core/format.js";
 export function openPreview(element, { signal, onAllocations }) {
   let body = null;
   const instant = h("span", { class: "muted preview-instant", role: "status" });
+  const curl = curlButton({ signal, request: () => body && { method: "POST", path: "/dispatch", body } });
   const content = h("div", { class: "preview-content" });
   const place = h("div", { class: "preview-state" });
-  element.append(panel({ title: "Preview", class: "dispatch-preview", actions: [instant, curlButton({ signal, request: () => body && { method: "POST", path: "/dispatch", body } })] }, place, content));
+  element.append(panel({ title: "Preview", class: "dispatch-preview", actions: [instant, curl] }, place, content));
 
   const asked = figure({ label: "Asked", unit: "MW", size: "l" });
   const allocated = figure({ label: "Allocated", unit: "MW", size: "l" });
@@ -56,6 +57,7 @@ export function openPreview(element, { signal, onAllocations }) {
   return {
     show(preview) {
       body = preview.body;
+      curl.disabled = body === null;
       const { status, answer } = preview;
       content.classList.toggle("outdated", status === "asking");
       content.hidden = !answer || status === "none" || status === "error";

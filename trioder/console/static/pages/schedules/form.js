@@ -30,15 +30,13 @@ export function openScheduleForm(parent, { signal, target }) {
   let checked = null;
   let asking = null;
 
-  const check = throttle(async () => {
-    asking?.abort();
-    asking = new AbortController();
+  const ask = throttle(async () => {
+    const own = asking = new AbortController();
     const body = bodyOf(draft);
-    checked = null;
-    submit.disabled = true;
     if (body === null) return replace(preview, h("p", { class: "muted" }, "Choose a target and type a power for each step: the next occurrences are shown here before anything is created."));
     try {
-      const answer = await post("/schedules", { ...body, dry_run: true }, { signal: AbortSignal.any([signal, asking.signal]) });
+      const answer = await post("/schedules", { ...body, dry_run: true }, { signal: AbortSignal.any([signal, own.signal]) });
+      if (own.signal.aborted) return undefined;
       checked = body;
       submit.disabled = false;
       setText(problem, "");
@@ -50,6 +48,13 @@ export function openScheduleForm(parent, { signal, target }) {
     }
     return undefined;
   }, 300, signal);
+  // At once: what is created is what the form has, not what it had.
+  const check = () => {
+    asking?.abort();
+    checked = null;
+    submit.disabled = true;
+    ask();
+  };
 
   const create = async (event) => {
     event.preventDefault();
