@@ -14,11 +14,12 @@ class StubHeadend:
     """The responses by paths, and the headers of the requests that were received.
 
     Attributes:
-        responses: of each path without its query, a status and a body: JSON, or bytes as they are.
+        responses: of each path without its query, a status and a body: JSON, or bytes as they are. Of a list
+            each is sent once, the last one for ever.
     """
 
     url: str
-    responses: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    responses: dict[str, Any] = field(default_factory=dict)
     authorizations: list[str | None] = field(default_factory=list)
 
 
@@ -33,7 +34,10 @@ def open_stub() -> Iterator[StubHeadend]:
             length = int(self.headers.get("Content-Length") or 0)
             self.rfile.read(length)
             unknown = (404, {"error": "not_found", "message": "there is no such thing"})
-            status, body = stub.responses.get(self.path.partition("?")[0], unknown)
+            response = stub.responses.get(self.path.partition("?")[0], unknown)
+            if isinstance(response, list):
+                response = response.pop(0) if len(response) > 1 else response[0]
+            status, body = response
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

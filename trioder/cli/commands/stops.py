@@ -1,6 +1,9 @@
 """`trioder stop` and `trioder resume`: emergency stops of an asset, a site or the fleet."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 import click
 
@@ -12,8 +15,15 @@ from trioder.cli.output import Output
 from trioder.cli.quantities import counted, time_text
 from trioder.cli.tables import Column, Table
 from trioder.cli.targets import target_text
+from trioder.client import HeadendUnavailable
 from trioder.schemas.resources import SiteRow
 from trioder.schemas.stops import ResumeResponse, StopResponse, StopRow
+
+T = TypeVar("T")
+
+# Between the attempts of one command: a headend is restarted in less than all of them.
+_DELAYS_S = (0.25, 0.5, 1.0, 2.0, 2.0)
+_MAX_DELAY_S = 5.0
 
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -35,7 +45,7 @@ def stop_asset(context: click.Context, *, asset: str) -> None:
     output = output_of(context)
     with open_client(context) as client:
         [row] = find_assets(client, (asset,))
-        _print_stops(output, client.stop(asset_id=row.id), {row.id: row.name})
+        _print_stops(output, _repeated(partial(client.stop, asset_id=row.id)), {row.id: row.name})
 
 
 @headend_command("site")
@@ -45,7 +55,7 @@ def stop_site(context: click.Context, *, site: str) -> None:
     output = output_of(context)
     with open_client(context) as client:
         row = find_site(client, site)
-        _print_stops(output, client.stop(site_id=row.id), {row.id: row.name})
+        _print_stops(output, _repeated(partial(client.stop, site_id=row.id)), {row.id: row.name})
 
 
 @headend_command("fleet")
@@ -59,7 +69,7 @@ def stop_fleet(context: click.Context, *, yes: bool) -> None:
             confirm(
                 f"Stop all {counted(sums.assets, 'asset')}, at {sums.current_mw:+,.1f} MW now?", yes=False
             )
-        response = client.stop(fleet=True)
+        response = _repeated(partial(client.stop, fleet=True))
         _print_stops(output, response, _site_names(client.sites() if len(response.stops) > 1 else ()))
 
 
@@ -70,7 +80,7 @@ def resume_asset(context: click.Context, *, asset: str) -> None:
     output = output_of(context)
     with open_client(context) as client:
         [row] = find_assets(client, (asset,))
-        _print_resumed(output, client.resume(asset_id=row.id))
+        _print_resumed(output, _repeated(partial(client.resume, asset_id=row.id)))
 
 
 @headend_command("site")
@@ -79,7 +89,7 @@ def resume_site(context: click.Context, *, site: str) -> None:
     """End the stop of a site."""
     output = output_of(context)
     with open_client(context) as client:
-        _print_resumed(output, client.resume(site_id=find_site(client, site).id))
+        _print_resumed(output, _repeated(partial(client.resume, site_id=find_site(client, site).id)))
 
 
 @headend_command("fleet")
@@ -89,7 +99,7 @@ def resume_fleet(context: click.Context, *, yes: bool) -> None:
     output = output_of(context)
     confirm("End the stop of the fleet, so that its assets follow their dispatches again?", yes=yes)
     with open_client(context) as client:
-        _print_resumed(output, client.resume(fleet=True))
+        _print_resumed(output, _repeated(partial(client.resume, fleet=True)))
 
 
 for _group, _commands in (
@@ -107,6 +117,16 @@ _COLUMNS: Sequence[Column] = (
     Column(heading="since"),
     Column(heading="by", flexible=True),
 )
+
+
+def _repeated(send: Callable[[], T]) -> T:
+    """Send a stop or a resume, again while the headend does not answer: both may be repeated."""
+    for delay_s in _DELAYS_S:
+        try:
+            return send()
+        except HeadendUnavailable as error:
+            time.sleep(min(error.retry_after_s or delay_s, _MAX_DELAY_S))
+    return send()
 
 
 def _print_stops(output: Output, response: StopResponse, names: Mapping[str, str]) -> None:
