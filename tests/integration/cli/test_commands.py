@@ -69,6 +69,11 @@ def test_what_is_not_good_is_listed(trioder: Trioder) -> None:
     assert re.search(r" bad ", next(line for line in lines if FAULTY in line))
 
 
+def test_agents_and_their_assets(trioder: Trioder) -> None:
+    assert re.search(r"^shard-\S+ +4  connected  .* UTC", trioder("agents").out, re.MULTILINE)
+    assert trioder("agents", "--assets", "--json").json[0]["asset_name"] == GOOD
+
+
 def test_assets_are_sorted(trioder: Trioder) -> None:
     names = [row["name"] for row in trioder("assets", "--sort", "rating", "--reverse", "--json").json]
     assert names[0] == f"{LARGE_SITE} BAT1"
@@ -166,6 +171,7 @@ def test_the_fleet_is_stopped_only_when_that_is_confirmed(trioder: Trioder) -> N
     try:
         deferred = trioder("dispatch", "asset", GOOD, "1", "--for", "1m", "--json").json
         assert deferred["state"] == "deferred"
+        assert re.search(r"^fleet +5 ", trioder("stop", "list").out, re.MULTILINE)
     finally:
         assert trioder("resume", "fleet", "--yes", "--json").json["assets"] == 5
 

@@ -9,7 +9,7 @@ import click
 
 from trioder.cli.completing import AssetName, SiteName
 from trioder.cli.confirming import confirm
-from trioder.cli.connection import find_assets, find_site, open_client
+from trioder.cli.connection import asset_names, find_assets, find_site, open_client
 from trioder.cli.options import headend_command, output_of
 from trioder.cli.output import Output
 from trioder.cli.quantities import counted, time_text
@@ -17,7 +17,7 @@ from trioder.cli.tables import Column, Table
 from trioder.cli.targets import target_text
 from trioder.client import HeadendUnavailable
 from trioder.schemas.resources import SiteRow
-from trioder.schemas.stops import ResumeResponse, StopResponse, StopRow
+from trioder.schemas.stops import ResumeResponse, StopInForceRow, StopResponse, StopRow
 
 T = TypeVar("T")
 
@@ -73,6 +73,19 @@ def stop_fleet(context: click.Context, *, yes: bool) -> None:
         _print_stops(output, response, _site_names(client.sites() if len(response.stops) > 1 else ()))
 
 
+@headend_command("list")
+def list_stops(context: click.Context) -> None:
+    """List the stops in force."""
+    output = output_of(context)
+    with open_client(context) as client:
+        rows = client.stops()
+        if output.as_json:
+            output.document(rows)
+            return
+        names = {**_site_names(client.sites()), **asset_names(client)} if rows else {}
+    output.table(_stops_table(rows, names), empty="nothing is stopped")
+
+
 @headend_command("asset")
 @click.argument("asset", metavar="ASSET", type=AssetName())
 def resume_asset(context: click.Context, *, asset: str) -> None:
@@ -103,7 +116,7 @@ def resume_fleet(context: click.Context, *, yes: bool) -> None:
 
 
 for _group, _commands in (
-    (stop, (stop_asset, stop_site, stop_fleet)),
+    (stop, (stop_asset, stop_site, stop_fleet, list_stops)),
     (resume, (resume_asset, resume_site, resume_fleet)),
 ):
     for _command in _commands:
@@ -133,7 +146,11 @@ def _print_stops(output: Output, response: StopResponse, names: Mapping[str, str
     if output.as_json:
         output.document(response)
         return
-    rows = [
+    output.table(_stops_table(response.stops, names), empty="nothing was stopped")
+
+
+def _stops_table(rows: Sequence[StopRow | StopInForceRow], names: Mapping[str, str]) -> Table:
+    cells = [
         (
             target_text(row.target, names),
             row.assets,
@@ -141,9 +158,9 @@ def _print_stops(output: Output, response: StopResponse, names: Mapping[str, str
             time_text(row.stopped_at),
             row.requested_by,
         )
-        for row in response.stops
+        for row in rows
     ]
-    output.table(Table(columns=_COLUMNS, rows=[*rows]), empty="nothing was stopped")
+    return Table(columns=_COLUMNS, rows=[*cells])
 
 
 def _print_resumed(output: Output, response: ResumeResponse) -> None:
@@ -160,7 +177,7 @@ def _print_resumed(output: Output, response: ResumeResponse) -> None:
     )
 
 
-def _counts(row: StopRow) -> str:
+def _counts(row: StopRow | StopInForceRow) -> str:
     return ", ".join(f"{state} {count:,}" for state, count in row.by_state.items() if count)
 
 
