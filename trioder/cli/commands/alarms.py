@@ -62,7 +62,7 @@ def alarms(
             else:
                 by = line_of(acknowledged.acknowledged_by or "")
                 at = time_text(acknowledged.acknowledged_at)
-                output.lines([f"alarm {acknowledged.alarm_id} acknowledged by {by} at {at}"])
+                output.lines([f"alarm {line_of(acknowledged.alarm_id)} acknowledged by {by} at {at}"])
             return
         rows = list(
             client.alarms(

@@ -205,7 +205,11 @@ def cancel(context: click.Context, *, schedule_id: str) -> None:
         output.document(row)
     else:
         by = line_of(row.cancelled_by or "")
-        output.lines([f"schedule {row.schedule_id} was cancelled by {by} at {time_text(row.cancelled_at)}"])
+        output.lines(
+            [
+                f"schedule {line_of(row.schedule_id or '')} was cancelled by {by} at {time_text(row.cancelled_at)}"
+            ]
+        )
 
 
 for _command in (create, list_schedules, show, occurrences, skip, cancel):
@@ -268,7 +272,7 @@ def _print_schedule(output: Output, row: ScheduleRow, names: Mapping[str, str]) 
 
 
 def _overlap_text(overlap: OverlapRow, response: ScheduleResponse) -> str:
-    other = "another schedule" if overlap.schedule_id is None else f"schedule {overlap.schedule_id}"
+    other = "another schedule" if overlap.schedule_id is None else f"schedule {line_of(overlap.schedule_id)}"
     if overlap.schedule_id is not None and overlap.schedule_id == response.schedule_id:
         other = "itself"
     return (
