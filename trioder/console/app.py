@@ -87,6 +87,9 @@ class ConsoleApp:
             await self._files.serve(exchange, path.removeprefix(_STATIC))
         elif _PAGES.fullmatch(path):
             await self._files.serve(exchange, INDEX)
+        elif exchange.method in {"GET", "HEAD"} and b"text/html" in (exchange.value(b"accept") or b""):
+            # Somebody's browser: the page says that there is no such page, and shows the way on.
+            await self._files.serve(exchange, INDEX, status=404)
         else:
             raise ExchangeError(404, f"there is nothing at {preview(path)}")
 

@@ -57,12 +57,13 @@ class StaticFiles:
         self._root = root.resolve()
         self._files: dict[str, _File] = {}
 
-    async def serve(self, exchange: Exchange, name: str) -> None:
+    async def serve(self, exchange: Exchange, name: str, *, status: int = 200) -> None:
         """Respond with a file.
 
         Args:
             exchange: a GET or HEAD.
             name: the path below the folder, decoded.
+            status: of the response that has the file.
 
         Raises:
             ExchangeError: 404: there is no such file; 405.
@@ -90,7 +91,7 @@ class StaticFiles:
         if file.gzipped is not None and prefers_gzip(_text(exchange.value(b"accept-encoding"))):
             headers.append((b"content-encoding", b"gzip"))
             body = file.gzipped
-        await exchange.respond(200, headers, body)
+        await exchange.respond(status, headers, body)
 
     def _find(self, name: str) -> _File | None:
         # No empty segment, no hidden file, and nothing above the folder.

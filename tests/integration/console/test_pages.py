@@ -84,6 +84,12 @@ async def test_what_is_no_page_is_not_found(files: Path, path: str) -> None:
     assert (response.status, response.json["error"]) == (404, "not_found")
 
 
+async def test_a_browser_gets_the_page_that_says_that_there_is_none(files: Path) -> None:
+    async with open_files(files=files) as console:
+        response = await console.ask("GET", "/nothing", accept="text/html,*/*;q=0.8")
+    assert (response.status, response.body) == (404, INDEX)
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -13,7 +13,7 @@ const QUALITY = {
   bad: ["✕", "critical"],
   none: ["○", "warning"],
 };
-const SEVERITY = { critical: ["■", "critical"], major: ["▲", "critical"], minor: ["▲", "warning"], warning: ["●", "warning"] };
+const SEVERITY = { critical: ["■", "critical"], major: ["▲", "critical"], minor: ["▲", "warning"], error: ["▲", "critical"], warning: ["●", "warning"], info: ["○", "muted"] };
 
 function badge(symbol, tone, text) {
   return h("span", { class: `badge tone-${tone}` }, h("span", { class: "badge-symbol", "aria-hidden": "true" }, symbol), text);
@@ -28,7 +28,7 @@ export function qualityBadge(quality) {
 /** The sign of a quality alone, for table cells: [symbol, tone]. */
 export const qualitySign = (quality) => QUALITY[quality] ?? ["?", "warning"];
 
-/** @param {"critical" | "major" | "minor" | "warning"} severity */
+/** @param {"critical" | "major" | "minor" | "warning" | "error" | "info"} severity  of an alarm or an event */
 export function severityBadge(severity) {
   const [symbol, tone] = SEVERITY[severity] ?? ["●", "warning"];
   return badge(symbol, tone, words(severity));

@@ -61,7 +61,7 @@ export function facts(pairs) {
 /**
  * A row of choices of which one is pressed.
  * @param {{label: string, options: [string, string][], value: string, onChange: (value: string) => void, signal: AbortSignal}} options
- * @returns {{element: HTMLElement, set: (value: string) => void}}
+ * @returns {{element: HTMLElement, set: (value: string) => void, setText: (value: string, text: string) => void}}
  */
 export function choice({ label, options, value, onChange, signal }) {
   const buttons = options.map(([key, text]) =>
@@ -70,5 +70,5 @@ export function choice({ label, options, value, onChange, signal }) {
   const set = (key) => {
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.key === key));
   };
-  return { element: h("div", { class: "choice", role: "group", "aria-label": label }, buttons), set };
+  return { element: h("div", { class: "choice", role: "group", "aria-label": label }, buttons), set, setText: (key, text) => setText(buttons.find(({ dataset }) => dataset.key === key), text) };
 }

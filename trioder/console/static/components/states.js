@@ -9,13 +9,13 @@ const SYMBOLS = { loading: "◌", empty: "○", error: "!", forbidden: "⊘", mi
  * A block with a symbol, a sentence, and perhaps what can be done.
  *
  * @param {{kind: "loading" | "empty" | "error" | "forbidden" | "missing", title: string, detail?: string,
- *          action?: Node | null}} options
+ *          action?: Node | null, heading?: boolean}} options  heading: it is all that the page has
  * @returns {HTMLElement}
  */
-export function stateBlock({ kind, title, detail = "", action = null }) {
+export function stateBlock({ kind, title, detail = "", action = null, heading = false }) {
   return h("div", { class: `state state-${kind}`, role: kind === "error" ? "alert" : "status" },
     h("span", { class: "state-symbol", "aria-hidden": "true" }, SYMBOLS[kind]),
-    h("p", { class: "state-title" }, title),
+    h(heading ? "h1" : "p", { class: "state-title" }, title),
     detail ? h("p", { class: "state-detail" }, h("bdi", null, detail.slice(0, 1000))) : null,
     action);
 }

@@ -110,7 +110,8 @@ class FleetState extends Mirror {
    * @param {string} siteId
    * @returns {{powerMw: number | null, setpointMw: number | null, socMwh: number, capacityMwh: number,
    *   socPct: number | null, maxMw: number, minMw: number, quality: string, assets: number, notGood: number,
-   *   alarms: number, severity: string | null, stopped: boolean, dispatched: number}}
+   *   alarms: number, severity: string | null, stopped: boolean, dispatched: number, ageS: number | null}}
+   *   ageS: the greatest age of a value that is not good; null if all are
    */
   siteSums(siteId) {
     let sums = this.#sites.get(siteId);
@@ -118,6 +119,8 @@ class FleetState extends Mirror {
       sums = this.#sumSite(siteId);
       this.#sites.set(siteId, sums);
     }
+    // The sums stay as they are until a value changes; the age does not.
+    sums.ageS = sums.oldestAt === Infinity ? null : Math.max(0, (this.now() - sums.oldestAt) / 1000);
     return sums;
   }
 
@@ -125,6 +128,7 @@ class FleetState extends Mirror {
     const sums = {
       powerMw: null, setpointMw: null, socMwh: 0, capacityMwh: 0, socPct: null, maxMw: 0, minMw: 0, quality: "none",
       assets: 0, notGood: 0, alarms: 0, severity: null, stopped: false, dispatched: 0,
+      ageS: null, oldestAt: Infinity,
     };
     let worst = 0;
     let goodCapacity = 0;
@@ -137,7 +141,10 @@ class FleetState extends Mirror {
       sums.minMw += asset.min_mw;
       const quality = row?.quality ?? "none";
       worst = Math.max(worst, QUALITY_RANK.get(quality) ?? QUALITY_ORDER.length - 1);
-      if (quality !== "good") sums.notGood += 1;
+      if (quality !== "good") {
+        sums.notGood += 1;
+        if (row) sums.oldestAt = Math.min(sums.oldestAt, Date.parse(row.sampled_at));
+      }
       if (row?.dispatch_id) sums.dispatched += 1;
       if (!row || row.current_mw === null || !(quality === "good" || quality === "synthesized")) continue;
       sums.powerMw = (sums.powerMw ?? 0) + row.current_mw;

@@ -95,6 +95,10 @@ export const day = (at) => shown(at, (date) => (date.getFullYear() === new Date(
 export function dateTime(at) {
   return shown(at, (date) => (date.toDateString() === new Date().toDateString() ? TIME.format(date) : `${day(date)} ${TIME.format(date)}`));
 }
+/** Local time of day without seconds, with the day if that is not today: "26 Nov 14:03". */
+export function dateMinute(at) {
+  return shown(at, (date) => (date.toDateString() === new Date().toDateString() ? MINUTE.format(date) : `${day(date)} ${MINUTE.format(date)}`));
+}
 /** For a title: the whole time with its zone, and in UTC. */
 export const wholeTime = (at) =>
   shown(at, (date) => `${YEAR.format(date)} ${TIME.format(date)} ${zoneName(date)} (${date.toISOString()})`);
@@ -103,6 +107,9 @@ function shown(at, format) {
   const date = dateOf(at);
   return date === null ? NONE : format(date);
 }
+
+/** A text with its UUIDs cut to their first 8 characters, for a line of a table. */
+export const shortIds = (text) => text.replace(/([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "$1…");
 
 /** "not_tracked" as people read it: "not tracked". */
 export const words = (value) => String(value ?? NONE).replaceAll("_", " ");

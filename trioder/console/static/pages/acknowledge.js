@@ -8,9 +8,9 @@ import { session } from "../core/session.js";
 /**
  * A button that acknowledges an alarm; null for who may not.
  * @param {{alarm_id: string, acknowledged_at: string | null}} alarm
- * @param {{signal: AbortSignal, comment?: () => string, done: (alarm: object) => void}} options
+ * @param {{signal: AbortSignal, comment?: () => string, done: (alarm: object) => void, small?: boolean}} options  small: for a row of a table
  */
-export function acknowledgeButton(alarm, { signal, comment = () => "", done }) {
+export function acknowledgeButton(alarm, { signal, comment = () => "", done, small = true }) {
   if (!session.may("operator")) return null;
   const run = async () => {
     button.disabled = true;
@@ -24,6 +24,6 @@ export function acknowledgeButton(alarm, { signal, comment = () => "", done }) {
       toast(`Not acknowledged: ${error.message}`, { kind: "error" });
     }
   };
-  const button = h("button", { type: "button", class: "button button-small", signal, on: { click: (event) => { event.stopPropagation(); void run(); } } }, "Acknowledge");
+  const button = h("button", { type: "button", class: ["button", small ? "button-small" : "button-primary"], signal, on: { click: (event) => { event.stopPropagation(); void run(); } } }, "Acknowledge");
   return button;
 }

@@ -9,7 +9,7 @@ import { fleet } from "../core/fleet-state.js";
 import { dateTime, duration, plural, wholeTime, words, zoneName } from "../core/format.js";
 import { session } from "../core/session.js";
 import { acknowledgeButton } from "./acknowledge.js";
-import { agentLink, alarmSource, assetLink } from "./sources.js";
+import { agentLink, alarmSource, alarmSourceText, assetLink } from "./sources.js";
 
 const MOST_ASSETS = 200;
 
@@ -22,22 +22,26 @@ export const page = {
     const load = () => showLoaded(body, {
       what: "the alarm", signal, load: () => get(path, { signal }),
       show: (alarm) => {
-        setTitle(`${words(alarm.kind)} alarm`);
+        setTitle(`Alarm: ${words(alarm.kind)}`);
         return content(alarm, signal, () => void load());
       },
     });
     fleet.on("alarms", ({ alarm }) => alarm.alarm_id === params.id && void load(), signal);
+    // The names of assets may come later than the alarm.
+    if (fleet.assetsStatus === "loading") fleet.on("assets", () => void load(), signal);
     void load();
   },
 };
+
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 function content(alarm, signal, reload) {
   const ended = alarm.cleared_at ? Date.parse(alarm.cleared_at) : fleet.now();
   const at = (value) => (value ? h("time", { datetime: value, title: wholeTime(value) }, `${dateTime(value)} ${zoneName(new Date(value))}`) : null);
   return [
     pageHeader({
-      title: `${words(alarm.kind)}`, back: { href: "/alarms", text: "Alarms" },
-      detail: h("span", null, severityBadge(alarm.severity), " ", alarm.state === "open" ? "open" : "cleared", " · ", alarmSource(alarm)),
+      title: h("span", null, `${capital(words(alarm.kind))}: `, nameOf(alarmSourceText(alarm))), back: { href: "/alarms", text: "Alarms" },
+      detail: h("span", null, severityBadge(alarm.severity), " ", alarm.state === "open" ? "open" : "cleared", alarm.acknowledged_at ? ", acknowledged" : ", not acknowledged", " · ", alarmSource(alarm)),
     }),
     h("div", { class: "panels" },
       panel({ title: "Alarm", class: "span-7" },
@@ -45,15 +49,22 @@ function content(alarm, signal, reload) {
         facts([
           ["Raised", at(alarm.raised_at)],
           ["Cleared", at(alarm.cleared_at) ?? "still open"],
-          ["Open for", duration(Math.round((ended - Date.parse(alarm.raised_at)) / 1000))],
+          [alarm.cleared_at ? "Lasted" : "Open for", duration(Math.round((ended - Date.parse(alarm.raised_at)) / 1000))],
           ["Concerns", plural(alarm.assets, "asset")],
           ["Agent", alarm.agent_id ? agentLink(alarm.agent_id) : null],
+          ["Dispatch", dispatchOf(alarm)],
           ["Detail", alarm.detail ? nameOf(alarm.detail) : null],
           ["Tenant", nameOf(alarm.tenant, "–")],
         ])),
       panel({ title: "Acknowledgement", class: "span-5" }, acknowledgement(alarm, signal, reload, at)),
       panel({ title: "Assets" }, assets(alarm))),
   ];
+}
+
+/** The dispatch that the reason of an alarm names. */
+function dispatchOf({ kind, reason }) {
+  const id = kind.startsWith("dispatch") ? /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/.exec(reason)?.[0] : null;
+  return id ? h("a", { class: "mono", href: `/dispatch/${id}` }, id) : null;
 }
 
 function acknowledgement(alarm, signal, reload, at) {
@@ -64,7 +75,7 @@ function acknowledgement(alarm, signal, reload, at) {
   const comment = h("input", { class: "input", id: "comment", maxlength: 500, autocomplete: "off" });
   return h("div", { class: "form-row" },
     h("div", { class: "field" }, h("label", { for: "comment" }, "Comment (optional)"), comment),
-    acknowledgeButton(alarm, { signal, comment: () => comment.value, done: reload }));
+    acknowledgeButton(alarm, { signal, comment: () => comment.value, done: reload, small: false }));
 }
 
 function assets(alarm) {

@@ -5,7 +5,7 @@ import { choice, pageHeader } from "../components/page.js";
 import { openTable } from "../components/table.js";
 import { h, nameOf, throttle } from "../core/dom.js";
 import { fleet, SEVERITIES } from "../core/fleet-state.js";
-import { dateTime, duration, wholeTime, words, zoneName } from "../core/format.js";
+import { dateTime, duration, shortIds, wholeTime, words, zoneName } from "../core/format.js";
 import { acknowledgeButton } from "./acknowledge.js";
 import { openPagedTable } from "./paged-table.js";
 import { alarmSource, alarmSourceText } from "./sources.js";
@@ -15,7 +15,7 @@ export const page = {
   open(view, { query, signal, setQuery }) {
     const state = query.get("state") ?? "open";
     const filters = { severity: query.get("severity") ?? "", site_id: query.get("site_id"), asset_id: query.get("asset_id"), agent_id: query.get("agent_id") };
-    const body = h("div");
+    const body = h("div", { class: "page-body" });
     const open = (kind) => {
       inner.abort();
       inner = new AbortController();
@@ -47,12 +47,12 @@ function narrowed({ site_id: site, asset_id: asset, agent_id: agent }) {
 
 const columns = (acknowledge) => [
   { id: "severity", label: "Severity", width: 104, value: (alarm) => SEVERITIES.indexOf(alarm.severity), render: (alarm, cell) => cell.replaceChildren(severityBadge(alarm.severity)) },
-  { id: "kind", label: "Kind", width: 150, value: (alarm) => alarm.kind, text: (alarm) => words(alarm.kind) },
-  { id: "source", label: "Source", width: "1fr", value: alarmSourceText, render: (alarm, cell) => cell.replaceChildren(alarmSource(alarm)) },
-  { id: "reason", label: "Reason", width: "2fr", value: (alarm) => alarm.reason, render: (alarm, cell) => cell.replaceChildren(nameOf(alarm.reason, "–")) },
-  { id: "raised", label: "Raised", width: 130, align: "end", value: (alarm) => alarm.raised_at, text: (alarm) => dateTime(alarm.raised_at) },
-  { id: "lasted", label: "Open for", width: 110, align: "end", value: (alarm) => lasted(alarm), text: (alarm) => duration(Math.round(lasted(alarm))) },
-  { id: "acknowledged", label: "Acknowledged", width: 190, value: (alarm) => alarm.acknowledged_at ?? "", render: (alarm, cell) => cell.replaceChildren(acknowledge(alarm)) },
+  { id: "kind", label: "Kind", width: 168, value: (alarm) => alarm.kind, text: (alarm) => words(alarm.kind) },
+  { id: "source", label: "Source", width: "1.3fr", value: alarmSourceText, render: (alarm, cell) => cell.replaceChildren(alarmSource(alarm)) },
+  { id: "reason", label: "Reason", width: "2fr", value: (alarm) => alarm.reason, render: (alarm, cell) => cell.replaceChildren(h("bdi", { class: "name", title: alarm.reason.slice(0, 500) }, shortIds(alarm.reason).slice(0, 500))) },
+  { id: "raised", label: "Raised", width: 124, align: "end", value: (alarm) => alarm.raised_at, text: (alarm) => dateTime(alarm.raised_at) },
+  { id: "lasted", label: "Open for", width: 96, align: "end", value: (alarm) => lasted(alarm), text: (alarm) => duration(Math.round(lasted(alarm))) },
+  { id: "acknowledged", label: "Acknowledged", width: 150, value: (alarm) => alarm.acknowledged_at ?? "", render: (alarm, cell) => cell.replaceChildren(acknowledge(alarm)) },
 ];
 
 /** How long an alarm has been open, or was, in s. */

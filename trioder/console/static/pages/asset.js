@@ -7,7 +7,7 @@ import { stopButton } from "../components/stop.js";
 import { get } from "../core/api.js";
 import { every, h, nameOf } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
-import { digitsOf, duration, mw, mwh, number, percent, power, time } from "../core/format.js";
+import { digitsOf, duration, mw, mwh, number, percent, plural, power, time } from "../core/format.js";
 import { session } from "../core/session.js";
 import { openHistory } from "./history-panel.js";
 import { openLivePower } from "./live-power.js";
@@ -54,7 +54,7 @@ function openAsset(content, asset, { query, signal, setQuery }) {
   content.append(h("section", { class: "panel figures-strip", "aria-label": "Now" }, h("div", { class: "figures" }, figures.map(({ element }) => element)), state), grid);
   const show = () => showNow(asset, figures, state);
   fleet.on("telemetry", (ids) => { if (ids === null || ids.includes(asset.id)) show(); }, signal);
-  fleet.on(["snapshot", "dispatch"], show, signal);
+  fleet.on(["snapshot", "dispatch", "alarms"], show, signal);
   every(1000, show, signal);
   show();
 
@@ -84,10 +84,12 @@ function showNow(asset, [powerNow, setpoint, soc, discharge, charge, age], state
   const old = quality !== "good" && quality !== "synthesized";
   age.set(duration(fleet.ageOf(row)), row ? (row.connected ? "agent connected" : "agent not connected") : "", old || !row?.connected ? "warning" : "");
   const stop = fleet.stopOf({ assetId: asset.id });
+  const alarms = [...fleet.alarms.values()].filter(({ asset_id: id }) => id === asset.id).length;
   state.replaceChildren(
     qualityBadge(quality),
     ...(stop ? [h("a", { class: "tone-warning", href: `/dispatch/${stop.dispatch_id}` }, "■ held by an emergency stop")]
-      : row?.dispatch_id ? [h("a", { href: `/dispatch/${row.dispatch_id}` }, "under a dispatch")] : []));
+      : row?.dispatch_id ? [h("a", { href: `/dispatch/${row.dispatch_id}` }, "under a dispatch")] : []),
+    ...(alarms ? [h("a", { class: "tone-critical", href: `/alarms?asset_id=${asset.id}` }, `▲ ${plural(alarms, "open alarm")}`)] : []));
 }
 
 function nameplate(asset) {

@@ -15,16 +15,16 @@ const fill = (cell, ...content) => cell.replaceChildren(...content);
 const POWER_DIGITS = 2;
 
 const COLUMNS = [
-  { id: "name", label: "Asset", width: "1.6fr", value: (asset) => asset.name, text: (asset) => asset.name, render: (asset, cell) => fill(cell, nameOf(asset.name)) },
+  { id: "name", label: "Asset", width: "1.5fr", value: (asset) => asset.name, text: (asset) => asset.name, render: (asset, cell) => fill(cell, nameOf(asset.name)) },
   { id: "site", label: "Site", width: "1.2fr", value: (asset) => asset.site_name, text: (asset) => asset.site_name, render: (asset, cell) => fill(cell, nameOf(asset.site_name)) },
-  { id: "quality", label: "Quality", width: 116, value: (asset) => QUALITY_ORDER.indexOf(fleet.qualityOf(asset.id)), text: (asset) => fleet.qualityOf(asset.id), render: quality },
-  { id: "age", label: "Age", width: 84, align: "end", value: (asset) => fleet.ageOf(rowOf(asset)), text: (asset) => duration(fleet.ageOf(rowOf(asset))) },
+  { id: "quality", label: "Quality", width: 124, value: (asset) => QUALITY_ORDER.indexOf(fleet.qualityOf(asset.id)), text: (asset) => fleet.qualityOf(asset.id), render: quality },
+  { id: "age", label: "Age", width: 72, align: "end", value: (asset) => fleet.ageOf(rowOf(asset)), text: (asset) => duration(fleet.ageOf(rowOf(asset))) },
   { id: "power", label: "Power", unit: "MW", width: 104, align: "end", value: valueOf("current_mw"), text: (asset) => number(valueOf("current_mw")(asset), POWER_DIGITS), render: powerCell },
-  { id: "setpoint", label: "Setpoint", unit: "MW", width: 116, align: "end", value: valueOf("setpoint_mw"), text: (asset) => number(valueOf("setpoint_mw")(asset), POWER_DIGITS) },
-  { id: "soc", label: "Charge", unit: "%", width: 98, align: "end", value: valueOf("soc_pct"), text: (asset) => number(valueOf("soc_pct")(asset), 1) },
-  { id: "capacity", label: "Capacity", unit: "MWh", width: 124, align: "end", value: (asset) => asset.capacity_mwhr, text: (asset) => number(asset.capacity_mwhr, 1) },
+  { id: "setpoint", label: "Setpoint", unit: "MW", width: 110, align: "end", value: valueOf("setpoint_mw"), text: (asset) => number(valueOf("setpoint_mw")(asset), POWER_DIGITS) },
+  { id: "soc", label: "SOC", unit: "%", width: 84, align: "end", value: valueOf("soc_pct"), text: (asset) => number(valueOf("soc_pct")(asset), 1) },
+  { id: "capacity", label: "Capacity", unit: "MWh", width: 118, align: "end", value: (asset) => asset.capacity_mwhr, text: (asset) => number(asset.capacity_mwhr, 1) },
   { id: "rating", label: "Rating", unit: "MW", width: 138, align: "end", value: (asset) => asset.max_mw, text: (asset) => `${number(asset.min_mw, 1)} … ${number(asset.max_mw, 1)}` },
-  { id: "command", label: "Under", width: 96, value: (asset) => under(asset).rank, text: (asset) => under(asset).href ?? under(asset).text, render: command },
+  { id: "command", label: "Command", width: 98, value: (asset) => under(asset).rank, text: (asset) => under(asset).href ?? under(asset).text, render: command },
 ];
 
 function quality(asset, cell) {
@@ -58,6 +58,14 @@ const FILTERS = {
   away: (asset) => !rowOf(asset)?.connected,
 };
 
+const KINDS = [["", "All"], ["not-good", "Not good"], ["dispatched", "Under dispatch"], ["away", "Not connected"]];
+
+function countOf(wanted) {
+  let n = 0;
+  for (const asset of fleet.assets.values()) if (wanted(asset)) n += 1;
+  return n;
+}
+
 export const page = {
   title: "Assets",
   open(view, { query, signal, setQuery }) {
@@ -66,9 +74,12 @@ export const page = {
     const shown = h("span", { class: "muted", role: "status" });
     const search = h("input", { class: "input search", type: "search", id: "search", value: text, placeholder: "Name, site, place or id", autocomplete: "off", signal, on: { input: () => applySearch() } });
     const kinds = choice({
-      label: "Which assets", signal, value: kind, options: [["", "All"], ["not-good", "Not good"], ["dispatched", "Under dispatch"], ["away", "Not connected"]],
+      label: "Which assets", signal, value: kind, options: KINDS,
       onChange: (value) => { kind = value; setQuery({ quality: value || null }); filter(); },
     });
+    const countKinds = () => {
+      for (const [key, label] of KINDS) kinds.setText(key, key && fleet.assets.size ? `${label} ${count(countOf(FILTERS[key]))}` : label);
+    };
     const container = h("div", { class: "full-table live" });
     view.append(
       pageHeader({ title: "Assets", detail: "Power: + discharges to the grid ▲, − charges ▼." }),
@@ -93,10 +104,11 @@ export const page = {
       else if (fleet.assets.size === 0) table.setState({ kind: "empty", message: "This fleet has no assets that you may see." });
       table.setRows([...fleet.assets.values()]);
       filter();
+      countKinds();
     };
     fleet.on("assets", load, signal);
     load();
-    followValues(table, () => { if (kind) filter(); }, signal);
+    followValues(table, () => { countKinds(); if (kind) filter(); }, signal);
   },
 };
 

@@ -2,21 +2,32 @@
 
 import { pageHeader } from "../components/page.js";
 import { h, nameOf } from "../core/dom.js";
+import { fleet } from "../core/fleet-state.js";
 import { dateTime, words, zoneName } from "../core/format.js";
 import { openPagedTable } from "./paged-table.js";
+import { assetLink, siteLink } from "./sources.js";
 
 const OUTCOME = { refused: ["⊘", "warning"], failed: ["✕", "critical"] };
+const RECORDS = { dispatch: "/dispatch", schedule: "/schedules", alarm: "/alarms" };
 const named = (name) => (row, cell) => cell.replaceChildren(nameOf(row[name], "–"));
 
 const COLUMNS = [
-  { id: "time", label: "Time", width: 140, align: "end", sortable: false, text: (row) => dateTime(row.time) },
+  { id: "time", label: "Time", width: 124, sortable: false, text: (row) => dateTime(row.time) },
   { id: "principal", label: "Who", width: "1fr", sortable: false, render: named("principal") },
   { id: "peer", label: "From", width: 170, sortable: false, render: named("peer") },
   { id: "action", label: "Action", width: "1fr", sortable: false, render: named("action") },
-  { id: "target", label: "Target", width: "1.4fr", sortable: false, render: named("target") },
+  { id: "target", label: "Target", width: "2.4fr", sortable: false, render: (row, cell) => cell.replaceChildren(target(row)) },
   { id: "outcome", label: "Outcome", width: 110, sortable: false, render: (row, cell) => cell.replaceChildren(outcome(row.outcome)) },
   { id: "reason", label: "Reason", width: "1.6fr", sortable: false, render: named("reason") },
 ];
+
+/** What was commanded: a site or an asset by its name, a record by its id. */
+function target({ action, target: text }) {
+  const [, kind, id] = /^(?:(site|asset) )?([0-9a-f-]{36})$/.exec(text ?? "") ?? [];
+  if (id && kind) return h("span", null, `${kind} `, kind === "site" ? siteLink(id) : assetLink(id));
+  const path = id ? RECORDS[action.split(".")[0]] : undefined;
+  return path ? h("a", { href: `${path}/${id}` }, nameOf(id)) : nameOf(text, "–");
+}
 
 function outcome(value) {
   const [symbol, tone] = OUTCOME[value] ?? ["✓", "ok"];
@@ -38,6 +49,8 @@ export const page = {
       pageHeader({ title: "Audit", detail: `Times are local, ${zoneName()}; newest first.`, actions: [reload] }),
       h("div", { class: "toolbar" }, h("div", { class: "field field-inline" }, h("label", { for: "principal" }, "Who (exact name)"), principal)),
       records.element);
+    // The names of sites and assets may come later than the records.
+    fleet.on("assets", () => records.update(), signal);
     void records.reload();
   },
 };

@@ -6,7 +6,7 @@ import { h } from "../core/dom.js";
 export const notFoundPage = {
   title: "Not found",
   open(view) {
-    view.append(stateBlock({ kind: "missing", title: "There is no such page.", action: h("a", { href: "/" }, "To the fleet") }));
+    view.append(stateBlock({ kind: "missing", title: "There is no such page.", heading: true, action: h("a", { href: "/" }, "To the fleet") }));
   },
 };
 
@@ -15,6 +15,6 @@ export const failedPage = (error) => ({
   title: "Error",
   open(view) {
     const reload = h("button", { type: "button", class: "button", on: { click: () => location.reload() } }, "Reload");
-    view.append(stateBlock({ kind: "error", title: "This page could not be opened.", detail: error.message, action: reload }));
+    view.append(stateBlock({ kind: "error", title: "This page could not be opened.", heading: true, detail: error.message, action: reload }));
   },
 });

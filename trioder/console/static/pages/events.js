@@ -1,18 +1,19 @@
 /** Events: what agents reported, and the transitions of alarms. */
 
+import { severityBadge } from "../components/badges.js";
 import { choice, pageHeader } from "../components/page.js";
 import { h, nameOf, throttle } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
-import { dateTime, words, zoneName } from "../core/format.js";
+import { dateTime, shortIds, words, zoneName } from "../core/format.js";
 import { openPagedTable } from "./paged-table.js";
 import { agentLink, assetLink } from "./sources.js";
 
 const COLUMNS = [
-  { id: "time", label: "Time", width: 140, align: "end", sortable: false, text: (event) => dateTime(event.time) },
-  { id: "severity", label: "Severity", width: 100, sortable: false, text: (event) => words(event.severity) },
-  { id: "type", label: "Type", width: 210, sortable: false, render: (event, cell) => cell.replaceChildren(nameOf(event.event_type)) },
+  { id: "time", label: "Time", width: 124, sortable: false, text: (event) => dateTime(event.time) },
+  { id: "severity", label: "Severity", width: 100, sortable: false, render: (event, cell) => cell.replaceChildren(severityBadge(event.severity)) },
+  { id: "type", label: "Type", width: 196, sortable: false, render: (event, cell) => cell.replaceChildren(nameOf(event.event_type)) },
   { id: "source", label: "Source", width: "1fr", sortable: false, render: (event, cell) => cell.replaceChildren(source(event)) },
-  { id: "message", label: "Message", width: "2fr", sortable: false, render: (event, cell) => cell.replaceChildren(nameOf(event.message, "–")) },
+  { id: "message", label: "Message", width: "2fr", sortable: false, render: (event, cell) => cell.replaceChildren(h("bdi", { class: "name", title: event.message.slice(0, 500) }, shortIds(event.message || "–").slice(0, 500))) },
   { id: "alarm", label: "Alarm", width: 90, sortable: false, render: (event, cell) => cell.replaceChildren(event.alarm_id ? h("a", { href: `/alarms/${event.alarm_id}` }, "alarm") : "") },
 ];
 
@@ -41,6 +42,8 @@ export const page = {
       }),
       h("div", { class: "toolbar" }, origins.element), events.element);
     void events.reload();
+    // The names of assets may come later than the records.
+    fleet.on("assets", () => events.update(), signal);
     // An alarm's transition is an event, too; those of agents alone come with the next one, or by reloading.
     const follow = throttle(() => { if (window.scrollY < 200) void events.reload(); }, 5000, signal);
     fleet.on(["alarms", "sessions"], follow, signal);

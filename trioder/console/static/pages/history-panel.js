@@ -8,7 +8,7 @@ import { choice, panel } from "../components/page.js";
 import { ApiError, get } from "../core/api.js";
 import { h, setText } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
-import { plural, zoneName } from "../core/format.js";
+import { plural } from "../core/format.js";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -18,6 +18,7 @@ const RANGES = { "1h": ["1 h", HOUR_MS], "6h": ["6 h", 6 * HOUR_MS], "24h": ["24
 const LENGTH_MS = {
   "1m": MINUTE_MS, "5m": 5 * MINUTE_MS, "15m": 15 * MINUTE_MS, "30m": 30 * MINUTE_MS, "1h": HOUR_MS, "2h": 2 * HOUR_MS, "6h": 6 * HOUR_MS, "1d": DAY_MS,
 };
+const BUCKET_TEXT = Object.fromEntries(Object.keys(LENGTH_MS).map((name) => [name, name.replace(/(\d+)(\w)/, (_, n, unit) => `${n} ${unit === "m" ? "min" : unit}`)]));
 /** More points than a screen has columns show nothing more. */
 const MOST_POINTS = 3000;
 /** What is drawn first: read in a moment, whatever the range. */
@@ -48,7 +49,7 @@ export function openHistory(parent, { path, resolutions, read, range, onRange, s
     label: "Range", signal, value: name, options: Object.entries(RANGES).map(([key, [text]]) => [key, text]),
     onChange: (value) => { name = value; onRange(value); void show(lastRange()); },
   });
-  parent.append(panel({ title: h("span", null, "History", h("span", { class: "muted" }, ` · ${zoneName()}`)), class: "history-panel", actions: [status, ranges.element] }, container));
+  parent.append(panel({ title: "History", class: "history-panel", actions: [status, ranges.element] }, container));
   const onSelect = (start, end) => void show(start === null ? lastRange() : { start, end });
   const power = openChart(container, {
     signal, label: "Power history", height: 220, yUnit: "MW", sync: "history", onRange: onSelect, now: () => fleet.now(),
@@ -78,7 +79,7 @@ export function openHistory(parent, { path, resolutions, read, range, onRange, s
       try {
         const buckets = await get(path, { signal: own, query: { resolution, start: new Date(start).toISOString(), end: new Date(end).toISOString(), limit: 10_000 } });
         draw(buckets.reverse(), LENGTH_MS[resolution]);
-        setText(status, `${plural(buckets.length, "value")} of ${resolution}`);
+        setText(status, `${plural(buckets.length, "value")} of ${BUCKET_TEXT[resolution]}`);
         if (buckets.length === 0) power.note("Nothing is recorded in this range.");
       } catch (error) {
         if (error.name === "AbortError") return;

@@ -5,7 +5,6 @@ import { panel } from "../components/page.js";
 import { ApiError, get } from "../core/api.js";
 import { h } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
-import { zoneName } from "../core/format.js";
 
 const WINDOW_MS = 15 * 60_000;
 /** A sample comes every 4 s: a longer step is a gap in the curve. */
@@ -15,7 +14,7 @@ const POINTS = 1000;
 /** @param {HTMLElement} parent  in the document @param {{signal: AbortSignal, assetId: string}} options */
 export function openLivePower(parent, { signal, assetId }) {
   const container = h("div", { class: "live" });
-  parent.append(panel({ title: h("span", null, "Last 15 minutes", h("span", { class: "muted" }, ` · ${zoneName()}`)), class: "span-8" }, container));
+  parent.append(panel({ title: "Power, last 15 minutes", class: "span-8" }, container));
   const chart = openChart(container, {
     signal, label: "Power of the last 15 minutes", height: 220, yUnit: { left: "MW", right: "%" }, gapMs: GAP_MS, now: () => fleet.now(), axes: { right: { min: 0, max: 100 } },
     series: [

@@ -5,7 +5,6 @@ import { panel } from "../components/page.js";
 import { ApiError, get } from "../core/api.js";
 import { h } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
-import { zoneName } from "../core/format.js";
 
 const WINDOW_MS = 15 * 60_000;
 /** A longer step between points is a gap in the curve. */
@@ -19,7 +18,7 @@ const GAP_MS = 30_000;
  */
 export function openRecentPower(parent, { path, title, signal, now }) {
   const container = h("div", { class: "recent-power live" });
-  parent.append(panel({ title: h("span", null, title, h("span", { class: "muted" }, ` · ${zoneName()}`)), class: "recent-power-panel" }, container));
+  parent.append(panel({ title, class: "recent-power-panel" }, container));
   const tall = matchMedia("(min-width: 2560px)").matches;
   const chart = openChart(container, {
     signal, label: title, height: tall ? 280 : 158, yUnit: "MW", gapMs: GAP_MS, now: () => fleet.now(),

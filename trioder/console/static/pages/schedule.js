@@ -7,7 +7,7 @@ import { openTable } from "../components/table.js";
 import { ApiError, get, post, remove } from "../core/api.js";
 import { h, nameOf, throttle } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
-import { dateTime, duration, mw, NONE, plural, wholeTime, zoneName } from "../core/format.js";
+import { dateMinute, duration, mw, NONE, plural, wholeTime, zoneName } from "../core/format.js";
 import { session } from "../core/session.js";
 import { occurrenceBadge, stepsText } from "./schedules/occurrences.js";
 import { recurrenceText } from "./schedules/recurrence.js";
@@ -38,7 +38,7 @@ export const page = {
 function content(schedule, path, signal, reload) {
   const target = fleet.targetOf(schedule.target, schedule.assets ?? schedule.asset_ids.length);
   const operator = session.may("operator") && schedule.active;
-  const at = (value) => (value ? h("time", { datetime: value, title: wholeTime(value) }, `${dateTime(value)} ${zoneName(new Date(value))}`) : NONE);
+  const at = (value) => (value ? h("time", { datetime: value, title: wholeTime(value) }, `${dateMinute(value)} ${zoneName(new Date(value))}`) : NONE);
   return [
     pageHeader({
       title: nameOf(target.text), back: { href: "/schedules", text: "Schedules" }, detail: `${stepsText(schedule.steps)}, ${recurrenceText(schedule.recurrence)}`,
@@ -100,13 +100,13 @@ function openOccurrences(parent, path, signal) {
   const table = openTable(container, {
     signal, label: "Occurrences", rowKey: (row) => row.start, maxVisibleRows: 14,
     columns: [
-      { id: "start", label: "Start", width: 160, align: "end", sortable: false, text: (row) => dateTime(row.start) },
-      { id: "end", label: "End", width: 160, align: "end", sortable: false, text: (row) => dateTime(row.end) },
+      { id: "start", label: "Start", width: 140, sortable: false, text: (row) => dateMinute(row.start) },
+      { id: "end", label: "End", width: 140, sortable: false, text: (row) => dateMinute(row.end) },
       { id: "state", label: "State", width: 130, sortable: false, render: (row, cell) => cell.replaceChildren(occurrenceBadge(row.state)) },
       { id: "dispatches", label: "Dispatches", width: "1fr", sortable: false, render: (row, cell) => cell.replaceChildren(dispatches(row)) },
       { id: "reason", label: "Reason", width: "1.4fr", sortable: false, render: (row, cell) => cell.replaceChildren(nameOf(row.reason ?? row.steps.find(({ refusal }) => refusal)?.refusal ?? "", NONE)) },
       { id: "skip", label: "Skip", width: 90, sortable: false, render: (row, cell) => cell.replaceChildren(row.state === "pending" && session.may("operator")
-        ? h("button", { type: "button", class: "button button-small", "aria-label": `Skip ${dateTime(row.start)}`, on: { click: () => void skip(row) } }, "Skip") : "") },
+        ? h("button", { type: "button", class: "button button-small", "aria-label": `Skip ${dateMinute(row.start)}`, on: { click: () => void skip(row) } }, "Skip") : "") },
     ],
   });
   const load = async () => {

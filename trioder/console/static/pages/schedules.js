@@ -5,7 +5,7 @@ import { openTable } from "../components/table.js";
 import { ApiError, get } from "../core/api.js";
 import { h, nameOf, throttle } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
-import { dateTime, duration, NONE, zoneName } from "../core/format.js";
+import { dateMinute, duration, NONE, zoneName } from "../core/format.js";
 import { session } from "../core/session.js";
 import { openScheduleForm } from "./schedules/form.js";
 import { recurrenceText } from "./schedules/recurrence.js";
@@ -16,14 +16,19 @@ const MOST = 500;
 
 const COLUMNS = [
   { id: "target", label: "Target", width: "1.4fr", value: (row) => fleet.targetOf(row.target, row.assets).text, render: (row, cell) => fill(cell, nameOf(fleet.targetOf(row.target, row.assets).text)) },
-  { id: "next", label: "Next start", width: 150, align: "end", value: (row) => row.next_start ?? "9", text: (row) => (row.active ? dateTime(row.next_start) : NONE) },
+  { id: "next", label: "Next start", width: 150, align: "end", value: (row) => row.next_start ?? "9", text: (row) => (row.active ? dateMinute(row.next_start) : NONE) },
   { id: "steps", label: "Steps", width: 80, align: "end", value: (row) => row.step_count, text: (row) => String(row.step_count) },
   { id: "lasts", label: "Lasts", width: 110, align: "end", value: (row) => row.duration_s, text: (row) => duration(row.duration_s) },
   { id: "recurrence", label: "Recurrence", width: "1.2fr", value: (row) => row.recurrence ?? "", render: (row, cell) => fill(cell, nameOf(recurrenceText(row.recurrence))) },
   { id: "clock", label: "Clock", width: 170, value: (row) => row.timezone, text: (row) => row.timezone },
   { id: "who", label: "Created by", width: "1fr", value: (row) => row.requested_by, render: (row, cell) => fill(cell, nameOf(row.requested_by, NONE)) },
-  { id: "state", label: "State", width: 110, value: (row) => Number(row.active), text: (row) => (row.active ? (row.next_start ? "● active" : "✓ over") : "◻ cancelled") },
+  { id: "state", label: "State", width: 110, value: (row) => Number(row.active), render: (row, cell) => fill(cell, stateOf(row)) },
 ];
+
+function stateOf({ active, next_start: next }) {
+  const [symbol, tone, text] = active ? (next ? ["●", "ok", "active"] : ["✓", "muted", "over"]) : ["◻", "muted", "cancelled"];
+  return h("span", { class: `badge tone-${tone}` }, h("span", { class: "badge-symbol", "aria-hidden": "true" }, symbol), text);
+}
 
 export const page = {
   title: "Schedules",

@@ -1,13 +1,13 @@
 /** One site: sums over its assets, live and back in time, its limits, and its assets. */
 
-import { directionOf, qualityBadge, qualitySign } from "../components/badges.js";
+import { directionOf, qualityBadge } from "../components/badges.js";
 import { facts, figure, pageHeader, panel } from "../components/page.js";
 import { showLoaded } from "../components/states.js";
 import { stopButton } from "../components/stop.js";
 import { openTable } from "../components/table.js";
 import { ApiError, get } from "../core/api.js";
 import { every, h, nameOf, throttle } from "../core/dom.js";
-import { fleet } from "../core/fleet-state.js";
+import { fleet, QUALITY_ORDER } from "../core/fleet-state.js";
 import { count, dateTime, duration, mw, mwh, NONE, number, plural, power } from "../core/format.js";
 import { session } from "../core/session.js";
 import { openHistory } from "./history-panel.js";
@@ -46,7 +46,7 @@ function openSite(content, site, { query, signal, setQuery }) {
   const state = h("span", { class: "page-state live" });
   const figures = [
     figure({ label: "Power", unit: "MW", size: "xl" }), figure({ label: "Setpoint", unit: "MW", size: "l" }),
-    figure({ label: "Stored energy", unit: "%", size: "l" }), figure({ label: "Rating", unit: "MW", size: "l" }), figure({ label: "Assets", size: "l" }),
+    figure({ label: "State of charge", unit: "%", size: "l" }), figure({ label: "Rating", unit: "MW", size: "l" }), figure({ label: "Assets", size: "l" }),
   ];
   const grid = h("div", { class: "panels" });
   content.append(
@@ -106,12 +106,12 @@ function openAssets(grid, siteId, signal) {
     signal, label: "Assets of the site", rowKey: (asset) => asset.id, href: (asset) => `/assets/${asset.id}`, maxVisibleRows: 9,
     columns: [
       { id: "name", label: "Asset", width: "1fr", value: (asset) => asset.name, render: (asset, cell) => cell.replaceChildren(nameOf(asset.name)) },
-      { id: "quality", label: "Quality", width: 120, value: (asset) => fleet.qualityOf(asset.id), text: (asset) => qualityText(fleet.qualityOf(asset.id)) },
+      { id: "quality", label: "Quality", width: 120, value: (asset) => QUALITY_ORDER.indexOf(fleet.qualityOf(asset.id)), render: (asset, cell) => cell.replaceChildren(qualityBadge(fleet.qualityOf(asset.id))) },
       { id: "age", label: "Age", width: 80, align: "end", value: (asset) => fleet.ageOf(rowOf(asset)), text: (asset) => duration(fleet.ageOf(rowOf(asset))) },
       { id: "power", label: "Power", unit: "MW", width: 110, align: "end", value: (asset) => rowOf(asset)?.current_mw, text: (asset) => number(rowOf(asset)?.current_mw, 2) },
       { id: "setpoint", label: "Setpoint", unit: "MW", width: 110, align: "end", value: (asset) => rowOf(asset)?.setpoint_mw, text: (asset) => number(rowOf(asset)?.setpoint_mw, 2) },
-      { id: "soc", label: "Charge", unit: "%", width: 90, align: "end", value: (asset) => rowOf(asset)?.soc_pct, text: (asset) => number(rowOf(asset)?.soc_pct, 1) },
-      { id: "rating", label: "Rating", unit: "MW", width: 90, align: "end", value: (asset) => asset.max_mw, text: (asset) => number(asset.max_mw, 1) },
+      { id: "soc", label: "SOC", unit: "%", width: 84, align: "end", value: (asset) => rowOf(asset)?.soc_pct, text: (asset) => number(rowOf(asset)?.soc_pct, 1) },
+      { id: "rating", label: "Rating", unit: "MW", width: 100, align: "end", value: (asset) => asset.max_mw, text: (asset) => number(asset.max_mw, 1) },
     ],
   });
   const setRows = () => table.setRows((fleet.sites.get(siteId)?.assetIds ?? []).map((id) => fleet.assets.get(id)));
@@ -120,8 +120,6 @@ function openAssets(grid, siteId, signal) {
   every(1000, () => table.update(table.visibleKeys()), signal);
   setRows();
 }
-
-const qualityText = (quality) => `${qualitySign(quality)[0]} ${quality === "none" ? "no sample" : quality}`;
 
 function openLimits(grid, siteId, signal) {
   const body = h("div");

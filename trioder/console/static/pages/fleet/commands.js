@@ -6,7 +6,8 @@ import { empty } from "../../components/states.js";
 import { ApiError, get } from "../../core/api.js";
 import { h, nameOf, replace, throttle } from "../../core/dom.js";
 import { fleet } from "../../core/fleet-state.js";
-import { count, dateTime, mw } from "../../core/format.js";
+import { count, dateMinute, mw, wholeTime } from "../../core/format.js";
+import { isOpen } from "../../core/lifecycle.js";
 
 const MOST = 6;
 
@@ -29,7 +30,7 @@ export function openLastCommands(signal) {
   fleet.on("snapshot", () => { show(); void load(); }, signal);
   void load();
   show();
-  return panel({ title: "Last commands", class: "panel-flush", live: true, actions: [h("a", { href: "/dispatch" }, "All")] }, body);
+  return panel({ title: "Last commands", class: "panel-flush commands-panel", live: true, actions: [h("a", { href: "/dispatch" }, "All")] }, body);
 }
 
 function content(earlier) {
@@ -40,15 +41,21 @@ function content(earlier) {
   return h("ul", null, last.map(item));
 }
 
+/** The state of a group is that of its least advanced asset: how many are where they should be says more. */
+function progress(dispatch) {
+  return isOpen(dispatch) ? `${count(dispatch.by_state.tracking ?? 0)} of ${count(dispatch.members)} tracking` : `${count(dispatch.members)} assets`;
+}
+
 function item(dispatch) {
   const target = fleet.targetOf(dispatch.target, dispatch.members);
   const stop = dispatch.priority === "emergency";
   return h("li", null,
     h("a", { class: "command-item", href: `/dispatch/${dispatch.dispatch_id}` },
-      h("span", { class: "command-when number muted" }, dateTime(dispatch.dispatched_at)),
       h("span", { class: "command-name" }, nameOf(target.text)),
       h("span", { class: "command-mw number" }, stop ? "stop" : mw(dispatch.mw)),
       h("span", { class: "command-state" }, stateBadge(dispatch.state)),
-      dispatch.shortfall_mw > 0 ? h("span", { class: "command-note tone-warning" }, `▲ ${mw(dispatch.shortfall_mw)} short`)
-        : dispatch.members > 1 ? h("span", { class: "command-note muted" }, `${count(dispatch.members)} assets`) : null));
+      h("span", { class: "command-detail muted" },
+        h("time", { class: "number", datetime: dispatch.dispatched_at, title: wholeTime(dispatch.dispatched_at) }, dateMinute(dispatch.dispatched_at)),
+        dispatch.members > 1 ? h("span", null, progress(dispatch)) : null,
+        dispatch.shortfall_mw > 0 ? h("span", { class: "tone-warning" }, `▲ ${mw(dispatch.shortfall_mw)} short`) : null)));
 }

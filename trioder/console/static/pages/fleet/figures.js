@@ -10,7 +10,7 @@ import { count, mw, mwh, number, percent, power } from "../../core/format.js";
 export function openFleetFigures(signal) {
   const now = figure({ label: "Power now", unit: "MW", size: "xl", title: "The sum over assets with good values. + discharges to the grid, − charges." });
   const asked = figure({ label: "Asked", unit: "MW", size: "l", title: "The sum of the setpoints of open dispatches." });
-  const energy = figure({ label: "Stored energy", unit: "%", size: "l" });
+  const energy = figure({ label: "State of charge", unit: "%", size: "l" });
   const available = availableTable();
   const quality = h("ul", { class: "quality-counts live", "aria-label": "Assets by quality" });
   const element = h("section", { class: "panel fleet-figures", "aria-label": "Sums over the fleet" },
@@ -25,7 +25,7 @@ export function openFleetFigures(signal) {
     now.set(known ? power(sums.current_mw) : "–", known ? `${direction.symbol} ${direction.label}, ${count(sums.live_assets)} of ${count(sums.assets)} assets` : "no asset has good values");
     const requested = sums.requested_mw ?? null;
     const off = requested === null ? null : sums.current_mw - requested;
-    asked.set(requested === null ? "–" : power(requested), requested === null ? "no open dispatch" : `delivered: ${off >= 0 ? "+" : "−"}${number(Math.abs(off), 1)} MW`);
+    asked.set(requested === null ? "–" : power(requested), requested === null ? "no open dispatch" : `difference ${off >= 0 ? "+" : "−"}${mw(Math.abs(off), requested)}`);
     energy.set(known ? number((100 * sums.soc_mwhr) / sums.capacity_mwhr, 1) : "–", known ? `${mwh(sums.soc_mwhr)} of ${mwh(sums.capacity_mwhr)}` : "");
     available.set(sums.available);
     showQuality(quality, sums);
@@ -73,5 +73,5 @@ function showQuality(element, { assets, by_quality: byQuality, connected_assets:
   ].filter(([name, , , n]) => n > 0 || name === "good");
   replace(element, counts.map(([name, symbol, tone, n]) =>
     h("li", { class: n > 0 ? `tone-${tone}` : "tone-muted" },
-      h("span", { class: "badge-symbol", "aria-hidden": "true" }, symbol), h("b", { class: "number" }, count(n)), ` ${name}`)));
+      h("span", { class: "badge-symbol", "aria-hidden": "true" }, symbol), " ", h("b", { class: "number" }, count(n)), ` ${name}`)));
 }

@@ -2,7 +2,7 @@
 
 import { openMap } from "../../components/map.js";
 import { panel } from "../../components/page.js";
-import { failure } from "../../components/states.js";
+import { failure, loading } from "../../components/states.js";
 import { h, replace, throttle } from "../../core/dom.js";
 import { fleet } from "../../core/fleet-state.js";
 import { navigate } from "../../core/router.js";
@@ -10,23 +10,27 @@ import { navigate } from "../../core/router.js";
 /** @param {HTMLElement} parent  in the document: a canvas needs its colours and size @param {AbortSignal} signal */
 export function openFleetMap(parent, signal) {
   const container = h("div", { class: "fleet-map live" });
-  const problem = h("div", { class: "fleet-map-problem" });
-  parent.append(panel({ title: "Sites", class: "panel-flush fleet-map-panel" }, container, problem));
-  const map = openMap(container, { signal, state: stateOf, onSelect: (id) => navigate(`/sites/${id}`) });
+  const note = h("div", { class: "fleet-map-note" }, loading("sites"));
+  parent.append(panel({ title: "Sites", class: "panel-flush fleet-map-panel" }, container, note));
+  let map = null;
   const setSites = () => {
+    if (fleet.assetsStatus === "loading" && fleet.sites.size === 0) return;
     const failed = fleet.assetsStatus === "error";
     container.hidden = failed;
-    replace(problem, failed ? failure(fleet.assetsError, () => void fleet.loadAssets()) : null);
+    replace(note, failed ? failure(fleet.assetsError, () => void fleet.loadAssets()) : null);
+    if (failed) return;
+    // Not earlier: a map of no sites is one of the whole world.
+    map ??= openMap(container, { signal, state: stateOf, onSelect: (id) => navigate(`/sites/${id}`) });
     map.setSites([...fleet.sites.values()].map((site) => ({
       id: site.id, name: site.name, lat: site.lat, lon: site.lon, maxMw: site.max_mw, minMw: site.min_mw,
     })));
   };
-  if (fleet.sites.size > 0) setSites();
   fleet.on("assets", setSites, signal);
-  fleet.on(["telemetry", "alarms", "dispatch", "snapshot"], throttle(() => map.update(), 250, signal), signal);
+  fleet.on(["telemetry", "alarms", "dispatch", "snapshot"], throttle(() => map?.update(), 250, signal), signal);
+  setSites();
 }
 
 function stateOf(siteId) {
-  const { powerMw, socPct, quality, alarms, stopped } = fleet.siteSums(siteId);
-  return { powerMw, socPct, quality: quality === "synthesized" ? "stale" : quality, alarms, stopped };
+  const { powerMw, socPct, quality, alarms, stopped, ageS } = fleet.siteSums(siteId);
+  return { powerMw, socPct, quality: quality === "synthesized" ? "stale" : quality, alarms, stopped, ageS };
 }

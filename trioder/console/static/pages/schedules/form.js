@@ -8,7 +8,7 @@ import { ApiError, post } from "../../core/api.js";
 import { parseNumber } from "../../core/dispatch-body.js";
 import { h, replace, setText, throttle } from "../../core/dom.js";
 import { fleet } from "../../core/fleet-state.js";
-import { dateTime, plural, zoneId, zoneName } from "../../core/format.js";
+import { dateMinute, plural, zoneId, zoneName } from "../../core/format.js";
 import { navigate } from "../../core/router.js";
 import { stepsText } from "./occurrences.js";
 import { DAYS, recurrenceText, ruleOf } from "./recurrence.js";
@@ -103,12 +103,12 @@ function previewOf({ steps, next_occurrences: next, overlaps, recurrence, timezo
   return [
     facts([["Power", stepsText(steps)], ["Recurrence", recurrenceText(recurrence)], ["Clock", timezone]]),
     h("h3", { class: "small-heading" }, `Next occurrences, ${zoneName()}`),
-    next.length ? h("ol", { class: "occurrence-list" }, next.slice(0, 5).map(({ start, local_start: local }) => h("li", { class: "number", title: local }, dateTime(start))))
+    next.length ? h("ol", { class: "occurrence-list" }, next.slice(0, 5).map(({ start, local_start: local }) => h("li", { class: "number", title: local }, dateMinute(start))))
       : h("p", { class: "muted" }, "None is to come."),
     overlaps.length ? h("div", { class: "note-warning" }, h("p", null, `▲ Overlaps with ${plural(overlaps.length, "schedule")} within a month: the occurrence that starts later has the shared assets.`),
       h("ul", null, overlaps.slice(0, 5).map((overlap) => h("li", null,
         overlap.schedule_id ? h("a", { href: `/schedules/${overlap.schedule_id}` }, "schedule") : "a schedule that you do not see",
-        ` at ${dateTime(overlap.start)}, ${plural(overlap.assets, "asset")}`)))) : null,
+        ` at ${dateMinute(overlap.start)}, ${plural(overlap.assets, "asset")}`)))) : null,
   ];
 }
 

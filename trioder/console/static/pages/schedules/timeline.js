@@ -5,7 +5,7 @@ import { empty } from "../../components/states.js";
 import { ApiError, get } from "../../core/api.js";
 import { every, h, nameOf, replace, throttle } from "../../core/dom.js";
 import { fleet } from "../../core/fleet-state.js";
-import { dateTime, day, minute, words, zoneName } from "../../core/format.js";
+import { dateMinute, day, minute, words, zoneName } from "../../core/format.js";
 import { occurrenceSign } from "./occurrences.js";
 
 const HOUR_MS = 3_600_000;
@@ -83,7 +83,7 @@ function bar(schedule, occurrence, place, start, end) {
   const to = Date.parse(occurrence.end);
   if (to < start || from > end) return null;
   const [symbol] = occurrenceSign(occurrence.state);
-  const text = `${words(occurrence.state)}: ${dateTime(from)} to ${dateTime(to)}`;
+  const text = `${words(occurrence.state)}: ${dateMinute(from)} to ${dateMinute(to)}`;
   return h("a", {
     class: `timeline-bar timeline-bar-${occurrence.state}`, href: `/schedules/${schedule.schedule_id}`, title: text, "aria-label": text,
     style: { left: place(from), width: `max(6px, ${(100 * (Math.min(to, end) - Math.max(from, start))) / (end - start)}%)` },
