@@ -204,12 +204,8 @@ def cancel(context: click.Context, *, schedule_id: str) -> None:
     if output.as_json:
         output.document(row)
     else:
-        by = line_of(row.cancelled_by or "")
-        output.lines(
-            [
-                f"schedule {line_of(row.schedule_id or '')} was cancelled by {by} at {time_text(row.cancelled_at)}"
-            ]
-        )
+        which, by = line_of(row.schedule_id or ""), line_of(row.cancelled_by or "")
+        output.lines([f"schedule {which} was cancelled by {by} at {time_text(row.cancelled_at)}"])
 
 
 for _command in (create, list_schedules, show, occurrences, skip, cancel):
