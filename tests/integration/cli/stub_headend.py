@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(slots=True, kw_only=True)
 class StubHeadend:
-    """The responses by paths, and the headers of the requests that were received.
+    """The responses by paths, and headers of the requests that were received.
 
     Attributes:
         responses: of each path without its query, a status and a body: JSON, or bytes as they are. Of a list
@@ -21,6 +21,7 @@ class StubHeadend:
     url: str
     responses: dict[str, Any] = field(default_factory=dict)
     authorizations: list[str | None] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
 
 
 @contextmanager
@@ -31,6 +32,7 @@ def open_stub() -> Iterator[StubHeadend]:
     class Handler(BaseHTTPRequestHandler):
         def _respond(self) -> None:
             stub.authorizations.append(self.headers.get("Authorization"))
+            stub.keys.append(self.headers.get("Idempotency-Key"))
             length = int(self.headers.get("Content-Length") or 0)
             self.rfile.read(length)
             unknown = (404, {"error": "not_found", "message": "there is no such thing"})

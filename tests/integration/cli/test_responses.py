@@ -209,6 +209,16 @@ def test_a_dispatch_that_is_not_fulfilled_is_6(
     assert f"Asset {state.replace('_', ' ')}: its fuse is blown" in result.err
 
 
+def test_a_dispatch_without_a_response_says_how_to_repeat_it(stub: StubHeadend, trioder: Trioder) -> None:
+    stub.responses[f"/assets/{ASSET_ID}"] = (200, asset())
+    stub.responses["/dispatch"] = (503, {"error": "unavailable", "message": "the database is away"})
+    result = trioder("dispatch", "asset", ASSET_ID, "5")
+    assert result.code == 3
+    key = re.search(r"with --idempotency-key (\S+) dispatches it if it was not", result.err)
+    assert key is not None
+    assert set(stub.keys) == {None, key[1]}
+
+
 def test_an_asset_whose_share_others_do_is_no_shortcoming(stub: StubHeadend, trioder: Trioder) -> None:
     resplit = {
         "at": "2026-01-02T03:04:06.000Z",
