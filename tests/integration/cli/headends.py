@@ -86,7 +86,9 @@ class Trioder:
             texts.append(stream.buffer.getvalue().decode())
         return Result(code=code, out=texts[0], err=texts[1])
 
-    def process(self, *arguments: str, env: Mapping[str, str] | None = None) -> Result:
+    def process(
+        self, *arguments: str, env: Mapping[str, str] | None = None, within_s: float = WITHIN_S
+    ) -> Result:
         """Run a command as a process of its own."""
         ended = subprocess.run(
             [sys.executable, "-m", "trioder.cli", *arguments],
@@ -95,7 +97,7 @@ class Trioder:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=WITHIN_S,
+            timeout=within_s,
             check=False,
         )
         return Result(code=ended.returncode, out=ended.stdout, err=ended.stderr)
