@@ -179,9 +179,7 @@ class HeadendClient:
         if not self._is_away:
             self._is_away = True
             log.warning("the headend does not respond", headend=self.url, reason=reason)
-        return ExchangeError(
-            502, f"the headend at {self.url} does not respond: {reason}", code="unavailable"
-        )
+        return ExchangeError(502, f"the headend at {self.url} does not respond: {reason}", code="unavailable")
 
 
 def _reason_of(error: httpx2.TransportError) -> str:
