@@ -29,10 +29,11 @@ export function openRecentPower(parent, { path, title, signal, now }) {
   chart.setFollowing(WINDOW_MS);
   const load = async () => {
     try {
-      const { points } = await get(path, { query: { minutes: 15 }, signal });
+      const { points, step_s: stepS } = await get(path, { query: { minutes: 15 }, signal });
+      const gapMs = Math.max(GAP_MS, 3000 * stepS);
       const times = points.map(({ at }) => Date.parse(at));
-      chart.setData("power", times, points.map((point) => point.current_mw));
-      chart.setData("requested", times, points.map((point) => point.requested_mw));
+      chart.setData("power", times, points.map((point) => point.current_mw), { gapMs });
+      chart.setData("requested", times, points.map((point) => point.requested_mw), { gapMs });
     } catch (error) {
       // The curve begins now.
       if (!(error instanceof ApiError) && error.name !== "AbortError") throw error;
