@@ -20,7 +20,7 @@ from tests.browser.chromium import MISSING, Chromium, ChromiumError, find_chromi
 from tests.browser.consoles import Console, open_console
 from tests.browser.context import open_context
 from tests.browser.page import Page
-from trioder.client import AsyncHeadendClient
+from trioder.client import AsyncHeadendClient, HeadendError
 from trioder.domain.fleet import Fleet
 from trioder.fleet import load_fleet
 
@@ -92,7 +92,7 @@ def main(output: Path) -> None:
                 open_console(folder, fleet, scenario=scenario) as console,
             ):
                 trio.run(_take_all, chromium, console, output)
-        except (ChromiumError, trio.TooSlowError) as error:
+        except (ChromiumError, HeadendError, trio.TooSlowError) as error:
             click.echo(f"screenshots: {error or 'what is to be shown has not happened in time'}", err=True)
             sys.exit(_FAILED)
 
