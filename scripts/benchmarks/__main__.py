@@ -2,6 +2,7 @@
 
 import click
 
+from scripts.benchmarks.console import console
 from scripts.benchmarks.dispatch import dispatch
 from scripts.benchmarks.fleet import fleet
 from scripts.benchmarks.growth import growth
@@ -14,7 +15,7 @@ from scripts.benchmarks.storm import storm
 from scripts.benchmarks.stream import stream
 
 main = click.Group(
-    commands=[dispatch, fleet, growth, history, ingest, pulse, rest, stop, storm, stream],
+    commands=[console, dispatch, fleet, growth, history, ingest, pulse, rest, stop, storm, stream],
     help="Measure the parts and the whole. Each benchmark prints one table, described in docs/benchmarks.md.",
 )
 

@@ -12,8 +12,19 @@ from tests.browser.chromium import MISSING, Chromium, find_chromium, open_chromi
 from tests.browser.consoles import Console, open_console
 from tests.browser.records import Records, make_records
 from tests.e2e.processes import ROOT
+from trioder.domain.access import Role
 from trioder.domain.fleet import Fleet
 from trioder.fleet import load_fleet
+
+# Role and tenant by the name of the token.
+TOKENS: dict[str, tuple[Role, str]] = {
+    "viewer": ("viewer", "default"),
+    "operator": ("operator", "default"),
+    "admin": ("admin", "default"),
+    "guest": ("operator", "elsewhere"),
+    "to revoke": ("viewer", "default"),
+    "to expire": ("viewer", "default"),
+}
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +66,7 @@ def small_console(chromium: Chromium, tmp_path_factory: pytest.TempPathFactory) 
 def access_console(chromium: Chromium, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     """Return a console of six assets, without a database, that needs a token."""
     folder = tmp_path_factory.mktemp("access")
-    with open_console(folder, small_fleet(), tick_s=0.5, database_url="none", with_access=True) as running:
+    with open_console(folder, small_fleet(), tick_s=0.5, database_url="none", tokens=TOKENS) as running:
         yield running
 
 

@@ -45,6 +45,12 @@ class Program:
     env: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        assert self.process is not None
+        return self.process.pid
+
     def start(self) -> None:
         """Start it; the log begins anew."""
         with self.log.open("wb") as output:
@@ -112,7 +118,7 @@ class Console:
     Attributes:
         origin: where the browser finds it, as http://127.0.0.1:3000.
         rest: where the headend's REST is, as 127.0.0.1:3001.
-        tokens: of the tenant `default`, by role; none where access is open.
+        tokens: by their names; none where access is open.
     """
 
     origin: str
@@ -122,11 +128,11 @@ class Console:
     headend: Program
     launcher: Program
     server: Program
-    tokens: Mapping[Role, str] = field(default_factory=dict)
+    tokens: Mapping[str, str] = field(default_factory=dict)
 
-    def open_rest(self, role: Role = "admin") -> AbstractAsyncContextManager[Api]:
-        """Return a client of the headend's REST."""
-        return open_api(self.rest, token=self.tokens.get(role, ""))
+    def open_rest(self, token: str = "admin") -> AbstractAsyncContextManager[Api]:
+        """Return a client of the headend's REST with one of the tokens, by its name."""
+        return open_api(self.rest, token=self.tokens.get(token, ""))
 
     def access(self) -> AccessDirectory:
         """Return the access directory, to create and revoke tokens."""
@@ -146,7 +152,7 @@ def open_console(
     shard_size: int = 80,
     tick_s: float = 1.0,
     database_url: str = "embedded",
-    with_access: bool = False,
+    tokens: Mapping[str, tuple[Role, str]] | None = None,
     trips: str = "",
     proxy: Callable[[str], AbstractContextManager[str]] = nullcontext,
 ) -> Iterator[Console]:
@@ -158,7 +164,7 @@ def open_console(
         shard_size: assets of one agent process.
         tick_s: seconds between two samples of an asset.
         database_url: as DATABASE_URL.
-        with_access: REST needs a token; there is one for each role, of the tenant `default`.
+        tokens: that REST needs, one named `admin` among them: role and tenant by their names.
         trips: the id of an asset whose inverter trips after 3 s, which is an alarm.
         proxy: opens what is between the console and the REST at a host:port, and yields its own host:port.
     """
@@ -190,7 +196,7 @@ def open_console(
             headend=Program(module="trioder.headend", log=folder / "headend.log", env=env),
             launcher=Program(module="trioder.launcher", log=folder / "launcher.log", env=for_launcher),
             server=Program(module="trioder.console", log=folder / "console.log", env=for_console),
-            tokens=_make_tokens(folder) if with_access else {},
+            tokens=_make_tokens(folder, tokens) if tokens else {},
         )
         programs = (console.launcher, console.headend, console.server)
         try:
@@ -229,8 +235,10 @@ def _wait_for_values(console: Console) -> None:
     raise AssertionError(f"not every asset has reported: {sums}")
 
 
-def _make_tokens(folder: Path) -> dict[Role, str]:
+def _make_tokens(folder: Path, tokens: Mapping[str, tuple[Role, str]]) -> dict[str, str]:
     directory = AccessDirectory(folder / "access", user="tests")
     directory.initialise(DEFAULT_TRUST_DOMAIN)
-    roles: tuple[Role, ...] = ("viewer", "operator", "admin")
-    return {role: directory.create_token(f"the {role}", role=role, tenant="default") for role in roles}
+    return {
+        name: directory.create_token(name, role=role, tenant=tenant)
+        for name, (role, tenant) in tokens.items()
+    }

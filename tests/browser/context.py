@@ -36,8 +36,10 @@ class BrowserContext:
         self._context_id = context_id
         self._numbers = count(1)
         self._pages: dict[str, tuple[str, str]] = {}
+        self._followed: set[str] = set()
         self._changed = trio.Event()
         connection.on("Target.attachedToTarget", self._on_attached)
+        connection.on("Target.detachedFromTarget", self._on_detached)
 
     async def attach(self) -> None:
         """Attach to each page and worker before it runs its first line."""
@@ -60,6 +62,15 @@ class BrowserContext:
             await page.goto(path)
         return page
 
+    async def heap_mb(self) -> float:
+        """Return what pages and shared workers have in their JavaScript heaps after a collection, in MB."""
+        total = 0.0
+        for session in sorted(self._followed):
+            await self._connection.send("HeapProfiler.collectGarbage", session=session)
+            usage = await self._connection.send("Runtime.getHeapUsage", session=session)
+            total += usage["usedSize"] + usage.get("backingStorageSize", 0)
+        return total / 1e6
+
     async def close(self) -> None:
         """End all pages and workers."""
         await self._connection.send("Target.disposeBrowserContext", browserContextId=self._context_id)
@@ -77,6 +88,9 @@ class BrowserContext:
     def _on_attached(self, event: dict[str, Any]) -> None:
         self._nursery.start_soon(self._attached, event["sessionId"], event["targetInfo"])
 
+    def _on_detached(self, event: dict[str, Any]) -> None:
+        self._followed.discard(event["sessionId"])
+
     async def _attached(self, session: str, target: dict[str, Any]) -> None:
         # A worker may have ended, and a page been closed, in between.
         with suppress(DevToolsError):
@@ -90,6 +104,7 @@ class BrowserContext:
     async def _follow(self, session: str, target: dict[str, Any]) -> None:
         source = f"{target['type']} {next(self._numbers)}"
         await self.observer.follow(self._connection, session, source)
+        self._followed.add(session)
         self._connection.on("Target.attachedToTarget", self._on_attached, session=session)
         await self._auto_attach(session)
         if target["type"] == "page":

@@ -24,11 +24,13 @@ _CONSOLE_LINES = 20
 _TYPED_LENGTH = 200
 
 _COUNT_FRAMES = """
-(globalThis.trioderFrames = {times: [], counting: true}, requestAnimationFrame(function count(now) {
-    const frames = globalThis.trioderFrames;
-    frames.times.push(now);
-    if (frames.counting) requestAnimationFrame(count);
-}), undefined)
+(() => {
+    const frames = globalThis.trioderFrames = {times: [], counting: true};
+    requestAnimationFrame(function count(now) {
+        frames.times.push(now);
+        if (frames.counting) requestAnimationFrame(count);
+    });
+})()
 """
 _STOP_COUNTING = "(trioderFrames.counting = false, trioderFrames.times)"
 
@@ -163,6 +165,17 @@ class Page:
             raise JavaScriptError(exception_text(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
+    async def middle_of(self, where: str | Locator) -> tuple[float, float]:
+        """Return the middle of an element, in CSS pixels of the window."""
+        x, y = await self.call(
+            where,
+            """function () {
+                const box = this.getBoundingClientRect();
+                return [box.x + box.width / 2, box.y + box.height / 2];
+            }""",
+        )
+        return x, y
+
     async def text(self, where: str | Locator = "body") -> str:
         """Return the visible text of an element."""
         return str(await self.call(where, "function () { return this.innerText; }"))
@@ -286,12 +299,6 @@ class Page:
         """Write what the window shows to a PNG."""
         picture = await self.send("Page.captureScreenshot", format="png")
         await trio.Path(path).write_bytes(base64.b64decode(picture["data"]))
-
-    async def heap_mb(self) -> float:
-        """Return the JavaScript heap that is in use after a collection, in MB."""
-        await self.send("HeapProfiler.collectGarbage")
-        usage = await self.send("Runtime.getHeapUsage")
-        return float(usage["usedSize"]) / 1e6
 
     @asynccontextmanager
     async def count_frames(self) -> AsyncIterator[Frames]:

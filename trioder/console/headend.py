@@ -102,6 +102,7 @@ class HeadendClient:
     """The headend, as the console sees it; see `open_headend_client`.
 
     Attributes:
+        url: of the headend, for people's own requests.
         open_requests: of which the response has not ended.
     """
 
@@ -114,7 +115,7 @@ class HeadendClient:
         self._extensions: dict[str, object] = {"timeout": _TIMEOUTS_S}
         if host:
             self._extensions["sni_hostname"] = parse_host(host)[0]
-        self._described = f"{'https' if endpoint.tls else 'http'}://{endpoint.authority}"
+        self.url = f"{'https' if endpoint.tls else 'http'}://{endpoint.authority}"
         self._is_away = False
         self.open_requests = 0
 
@@ -170,17 +171,15 @@ class HeadendClient:
             raise self._away(error) from None
         if self._is_away:
             self._is_away = False
-            log.info("the headend responds again", headend=self._described)
+            log.info("the headend responds again", headend=self.url)
         return response
 
     def _away(self, error: httpx2.TransportError) -> ExchangeError:
         reason = _reason_of(error)
         if not self._is_away:
             self._is_away = True
-            log.warning("the headend does not respond", headend=self._described, reason=reason)
-        return ExchangeError(
-            502, f"the headend at {self._described} does not respond: {reason}", code="unavailable"
-        )
+            log.warning("the headend does not respond", headend=self.url, reason=reason)
+        return ExchangeError(502, f"the headend at {self.url} does not respond: {reason}", code="unavailable")
 
 
 def _reason_of(error: httpx2.TransportError) -> str:

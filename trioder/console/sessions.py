@@ -139,7 +139,8 @@ class Sessions:
         try:
             if response.status == 200:
                 kind = msgspec.json.decode(body, type=_Caller).kind
-                return {"open": kind == "open", **msgspec.json.decode(body, type=dict[str, Any])}
+                caller = msgspec.json.decode(body, type=dict[str, Any])
+                return {"open": kind == "open", "headend_url": self._headend.url, **caller}
             refusal = msgspec.json.decode(body, type=_Refusal)
         except (msgspec.DecodeError, UnicodeError):
             refusal = None

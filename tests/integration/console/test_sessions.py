@@ -145,6 +145,7 @@ async def test_where_no_token_is_needed_nobody_logs_in() -> None:
     async with open_served() as served, open_console(served.port) as console:
         session = (await console.ask("GET", "/session")).json
         assert (session["open"], session["role"]) == (True, "admin")
+        assert session["headend_url"] == f"http://127.0.0.1:{served.port}"
         response = await console.log_in(WRONG)
         assert (response.status, response.json["open"]) == (200, True)
         assert "set-cookie" not in response.headers
