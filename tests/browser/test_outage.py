@@ -75,4 +75,5 @@ async def test_pages_opened_while_the_headend_is_away_fill_when_it_is_back(
                 await page.wait_for_text(asset.name)
         finally:
             if small_console.headend.process and small_console.headend.process.poll() is not None:
-                await trio.to_thread.run_sync(small_console.start_headend)
+                with trio.move_on_after(30, shield=True):
+                    await trio.to_thread.run_sync(small_console.start_headend)

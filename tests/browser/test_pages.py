@@ -109,7 +109,8 @@ async def test_a_path_that_there_is_not_says_so(chromium: Chromium, console: Con
     with trio.fail_after(60):
         async with open_page(chromium, console.origin, "/nowhere") as page:
             page.observer.expect("status of 404")
-            for path in ("/nowhere", f"/assets/{missing}", f"/sites/{missing}", f"/dispatch/{missing}"):
+            paths = (f"/assets/{missing}", f"/sites/{missing}", f"/dispatch/{missing}")
+            for path in ("/nowhere", *paths, "/assets/%zz", "/sites/%ff"):
                 await page.goto(path)
                 await page.wait_for(
                     r"/not found|no such|does not exist|there is no/i.test(document.body.innerText)"

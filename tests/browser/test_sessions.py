@@ -9,7 +9,7 @@ import trio
 
 from tests.browser.chromium import Chromium
 from tests.browser.consoles import Console
-from tests.browser.context import open_page
+from tests.browser.context import open_context, open_page
 from tests.browser.elements import button, field, link
 from tests.browser.page import Page
 from tests.browser.test_pages import until_loaded
@@ -172,3 +172,29 @@ async def test_the_audit_is_for_administrators(chromium: Chromium, access_consol
             await page.wait_for_text("operator")
             await page.wait_for("/admin/.test(document.querySelector('main').innerText)")
             assert await page.count(link("Audit")) == 0
+
+
+async def test_another_user_s_log_in_leaves_nothing_of_the_one_before_in_any_tab(
+    chromium: Chromium, access_console: Console
+) -> None:
+    asset = access_console.fleet.assets[0]
+    token = access_console.access().create_token("the next", role="operator", tenant="another")
+    held = "import('/static/core/fleet-state.js').then(({fleet}) => fleet.rows.size + fleet.assets.size)"
+    with trio.fail_after(90):
+        async with open_context(chromium, access_console.origin) as context:
+            context.observer.expect(UNAUTHORIZED)
+            first = await context.open_page("/login?next=/assets")
+            await log_in(first, access_console.tokens["viewer"])
+            await first.wait_for_text(asset.name)
+            second = await context.open_page("/assets")
+            await second.wait_for_text(asset.name)
+            await second.click(button("Log out"))
+            await first.wait_for("location.pathname === '/login'")
+            await second.wait_for("location.pathname === '/login'")
+            await log_in(second, token)
+            for tab in (second, first):
+                await tab.wait_for_text("the next")
+                await tab.wait_for(f"({held}).then((size) => size === 0)")
+                assert asset.name not in await tab.text()
+            await second.wait_for_text("live")
+            assert await second.evaluate(f"await {held}") == 0

@@ -17,8 +17,8 @@ from trioder.cli.settings import Settings
 if TYPE_CHECKING:
     from trioder.client import HeadendClient
 
-# The shell waits for it.
-_WITHIN_S = 1.0
+# For the headend's answer, for which the shell waits.
+WITHIN_S = 1.0
 _MAX_LENGTH = 80
 _MAX_ITEMS = 200
 # Beginnings of ids are completed from here on: with less, all names are listed.
@@ -118,11 +118,15 @@ def _read_within(read: "Callable[[HeadendClient], list[_Found]]", settings: Sett
     # Not within the time: importing depends on the machine alone.
     from trioder.cli.connection import open_client_once  # noqa: PLC0415  # other completions do without
 
+    try:
+        opened = open_client_once(settings)
+    except ConfigurationError:
+        return []
     found: list[_Found] = []
 
     def run() -> None:
         try:
-            with open_client_once(settings) as client:
+            with opened as client:
                 found.extend(read(client))
         except Exception:  # noqa: BLE001  # without an answer there are no names
             return
@@ -130,5 +134,5 @@ def _read_within(read: "Callable[[HeadendClient], list[_Found]]", settings: Sett
     # A thread bounds all of it, also the search for the address; it ends with the process.
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(_WITHIN_S)
+    thread.join(WITHIN_S)
     return [] if thread.is_alive() else found

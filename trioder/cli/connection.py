@@ -118,11 +118,13 @@ def asset_names(client: HeadendClient) -> dict[str, str]:
     return {row.id: row.name for row in client.assets()}
 
 
-@contextmanager
-def open_client_once(settings: Settings) -> Iterator[HeadendClient]:
-    """Yield a client that asks once: for completion, which waits for no headend that is away."""
-    with _client_of(settings, retries=0) as client:
-        yield client
+def open_client_once(settings: Settings) -> HeadendClient:
+    """Return a client that asks once: for completion, which waits for no headend that is away.
+
+    Raises:
+        ConfigurationError: the address or the CA cannot be used.
+    """
+    return _client_of(settings, retries=0)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from trioder.cli.connection import command_error
 from trioder.cli.dispatch_outcome import Goal, is_reached, progress_text, shortcomings
 from trioder.cli.exit_codes import NOT_FULFILLED, TIMED_OUT, CommandError
 from trioder.cli.output import note
+from trioder.cli.printable import line_of
 from trioder.cli.progress import Progress
 from trioder.cli.quantities import duration_text
 from trioder.cli.settings import Settings
@@ -73,11 +74,12 @@ def timed_out(dispatch: DispatchRow, goal: Goal, timeout_s: int) -> CommandError
     """Return that the time is over; the dispatch goes on."""
     return CommandError(
         f"after {duration_text(timeout_s)} the dispatch is at: {progress_text(dispatch, goal)}. It goes on; "
-        f"trioder dispatch cancel {dispatch.dispatch_id} ends it",
+        f"trioder dispatch cancel {line_of(dispatch.dispatch_id or '')} ends it",
         TIMED_OUT,
     )
 
 
 def interrupted(dispatch_id: str) -> None:
     """Say that Ctrl-C has ended the waiting only."""
-    note(f"\nthe dispatch {dispatch_id} goes on; trioder dispatch cancel {dispatch_id} ends it")
+    shown = line_of(dispatch_id)
+    note(f"\nthe dispatch {shown} goes on; trioder dispatch cancel {shown} ends it")

@@ -12,8 +12,6 @@ from trioder.cli.tables import Column, Table, TableLayout, styled
 
 _LINES_AROUND = 5
 _MAX_NAME = 40
-# Left out of a terminal that is too narrow, in this order.
-_LEAST_IMPORTANT = ("status", "agent", "site", "setpoint", "age")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,18 +121,12 @@ def _keys_line(view: View, first: int, shown: int, total: int, width: int, *, co
 
 
 def _table_lines(live: LiveAssets, shown: Sequence[LiveAsset], width: int, *, colour: bool) -> list[str]:
-    columns, rows = _columns(live), [_cells(each) for each in shown]
-    kept = list(range(len(columns)))
-    for dropped in (*_LEAST_IMPORTANT, None):
-        table = Table(
-            columns=[columns[place] for place in kept], rows=[[row[place] for place in kept] for row in rows]
-        )
-        plain = table.lines(TableLayout(width=width))
-        if max(map(display_width, plain)) <= width:
-            return table.lines(TableLayout(width=width, colour=colour))
-        kept = [place for place in kept if columns[place].heading != dropped]
-    # Cut where even the most important do not fit.
-    return [shortened(line, width) for line in plain]
+    table = Table(columns=_columns(live), rows=[_cells(each) for each in shown])
+    plain = table.lines(TableLayout(width=width))
+    if max(map(display_width, plain)) > width:
+        # Cut where even the most important columns do not fit.
+        return [shortened(line, width) for line in plain]
+    return table.lines(TableLayout(width=width, colour=True)) if colour else plain
 
 
 def _columns(live: LiveAssets) -> Sequence[Column]:
@@ -155,14 +147,14 @@ def _columns(live: LiveAssets) -> Sequence[Column]:
     )
     return (
         Column(heading="asset", flexible=True, longest=_MAX_NAME, narrowest=names),
-        Column(heading="site", flexible=True, longest=_MAX_NAME, narrowest=sites),
+        Column(heading="site", flexible=True, longest=_MAX_NAME, narrowest=sites, expendable=7),
         power,
-        replace(power, heading="setpoint"),
+        replace(power, heading="setpoint", expendable=6),
         Column(heading="SOC", unit="%", numeric=True, decimals=1, narrowest=5),
         replace(QUALITY, narrowest=len("synthesized")),
-        Column(heading="age", narrowest=len("59m 59s")),
-        Column(heading="agent"),
-        Column(heading="status", narrowest=len("discharging")),
+        Column(heading="age", narrowest=len("59m 59s"), expendable=5),
+        Column(heading="agent", narrowest=len("connected"), expendable=8),
+        Column(heading="status", narrowest=len("discharging"), expendable=9),
     )
 
 

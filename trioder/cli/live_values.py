@@ -8,7 +8,14 @@ from trioder.cli.tables import Column
 UNKNOWN = "no value"
 _MIN_ID_LENGTH = 8
 
-_STYLES = {"stale": "yellow", "suspect": "yellow", "bad": "red", "wrong_time": "yellow", UNKNOWN: "yellow"}
+_STYLES = {
+    "stale": "yellow",
+    "synthesized": "yellow",
+    "suspect": "yellow",
+    "bad": "red",
+    "wrong_time": "yellow",
+    UNKNOWN: "yellow",
+}
 
 QUALITY = Column(heading="quality", style_of=lambda quality: _STYLES.get(str(quality)))
 

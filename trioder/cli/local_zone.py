@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+LOCALTIME = Path("/etc/localtime")
 _DATABASE = "zoneinfo/"
 
 
@@ -17,7 +18,7 @@ def local_zone_name() -> str:
     name = os.environ.get("TZ", "").lstrip(":")
     if not name:
         try:
-            name = str(Path("/etc/localtime").resolve(strict=True))
+            name = str(LOCALTIME.resolve(strict=True))
         except OSError:
             # Without the file the clock is in UTC.
             return "UTC"

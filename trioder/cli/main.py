@@ -41,7 +41,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "schedule": _command("schedule", "Create, list, show, skip and cancel schedules.", _COMMAND),
     "alarms": _command("alarms", "List alarms, or acknowledge one.", _RECORD),
     "events": _command("alarms", "List what agents reported, and transitions of alarms.", _RECORD, "events"),
-    "agents": _command("headend", "List the connected assets and their agents.", _RECORD, "agents"),
+    "agents": _command("headend", "List the agents, and the assets that they drive.", _RECORD, "agents"),
     "audit": _command("headend", "List commands and refused attempts.", _RECORD, "audit"),
     "health": _command("headend", "Show the headend's health.", _OTHER, "health"),
     "whoami": _command("headend", "Show who the token authenticates.", _OTHER, "whoami"),

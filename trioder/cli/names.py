@@ -59,7 +59,7 @@ def find_named(rows: Sequence[Row], text: str, kind: str) -> Row:
             f"{MIN_PREFIX} or more characters of one",
             NOT_FOUND,
         )
-    candidates = [f"  {row.id}  {line_of(row.name, 60)}" for row in found[:_MAX_CANDIDATES]]
+    candidates = [f"  {line_of(row.id)}  {line_of(row.name, 60)}" for row in found[:_MAX_CANDIDATES]]
     if len(found) > _MAX_CANDIDATES:
         candidates.append(f"  and {len(found) - _MAX_CANDIDATES} more")
     raise CommandError(

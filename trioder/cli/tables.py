@@ -1,13 +1,15 @@
 """Tables and lists of properties as text: aligned, with units in the headings, as wide as the terminal."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from trioder.cli.printable import display_width, line_of, printable, shortened
 from trioder.cli.quantities import NONE, decimals_for, number_text
 
 _GAP = "  "
+# Names are cut to the first, to keep columns; to the second, where no other can be left out.
+_COMFORTABLE_CELL = 16
 _MIN_CELL = 8
 # Of a text by itself, such as a reason.
 _MAX_TEXT = 2000
@@ -31,6 +33,7 @@ class Column:
         longest: of a text, in columns; more is cut.
         narrowest: the column is at least as wide, so that tables that are drawn again do not move.
         optional: left out where no row has a value.
+        expendable: left out where the terminal is too narrow, the highest first; 0 never.
         style_of: returns a style for a value. It repeats what the text says: colour alone says nothing.
     """
 
@@ -43,6 +46,7 @@ class Column:
     longest: int = 60
     narrowest: int = 0
     optional: bool = False
+    expendable: int = 0
     style_of: StyleOf | None = None
 
     @property
@@ -72,28 +76,54 @@ class Table:
     rows: list[Sequence[Any]] = field(default_factory=list)
 
     def lines(self, layout: TableLayout) -> list[str]:
-        """Return the heading, and a line for each row."""
-        if any(column.optional for column in self.columns):
-            return self._without_empty_columns().lines(layout)
-        texts = [self._texts_of(place) for place in range(len(self.columns))]
-        widths = self._widths(texts, layout.width)
-        heading = self._joined([column.title for column in self.columns], widths)
+        """Return the heading, and a line for each row.
+
+        They fit the width if that is possible without leaving out columns that are not expendable.
+        """
+        places = [place for place in range(len(self.columns)) if not self._is_empty(place)]
+        texts = {place: self._texts_of(place) for place in places}
+        natural = {
+            place: max(
+                [
+                    self.columns[place].narrowest,
+                    display_width(self.columns[place].title),
+                    *map(display_width, texts[place]),
+                ]
+            )
+            for place in places
+        }
+        widths = self._fitting(natural, layout.width)
+        heading = self._joined({place: self.columns[place].title for place in widths}, widths)
         lines = [styled(heading, "bold", colour=layout.colour)]
         for number, row in enumerate(self.rows):
-            cells = [column[number] for column in texts]
+            cells = {place: texts[place][number] for place in widths}
             lines.append(self._joined(cells, widths, row if layout.colour else None))
         return lines
 
-    def _without_empty_columns(self) -> "Table":
-        kept = [
-            place
-            for place, column in enumerate(self.columns)
-            if not column.optional or any(row[place] not in (None, "") for row in self.rows)
-        ]
-        return Table(
-            columns=[replace(self.columns[place], optional=False) for place in kept],
-            rows=[[row[place] for place in kept] for row in self.rows],
-        )
+    def _is_empty(self, place: int) -> bool:
+        return self.columns[place].optional and all(row[place] in (None, "") for row in self.rows)
+
+    def _fitting(self, natural: Mapping[int, int], width: int | None) -> dict[int, int]:
+        """Return the widths of the columns that remain."""
+        widths = dict(natural)
+        if width is None:
+            return widths
+        least = {
+            place: min(each, _COMFORTABLE_CELL) if self.columns[place].flexible else each
+            for place, each in natural.items()
+        }
+        for place in sorted(natural, key=lambda place: -self.columns[place].expendable):
+            if _line_width(least) <= width or not self.columns[place].expendable:
+                break
+            del least[place], widths[place]
+        flexible = [place for place in widths if self.columns[place].flexible]
+        while flexible and _line_width(widths) > width:
+            # The widest is cut first.
+            widest = max(flexible, key=lambda place: widths[place])
+            if widths[widest] <= _MIN_CELL:
+                break
+            widths[widest] -= 1
+        return widths
 
     def _texts_of(self, place: int) -> list[str]:
         column = self.columns[place]
@@ -103,34 +133,23 @@ class Table:
         decimals = decimals_for(values) if column.decimals is None else column.decimals
         return [number_text(value, decimals, signed=column.signed) for value in values]
 
-    def _widths(self, texts: Sequence[Sequence[str]], width: int | None) -> list[int]:
-        widths = [
-            max([column.narrowest, display_width(column.title), *map(display_width, cells)])
-            for column, cells in zip(self.columns, texts, strict=True)
-        ]
-        if width is None:
-            return widths
-        excess = sum(widths) + len(_GAP) * (len(widths) - 1) - width
-        flexible = [place for place, column in enumerate(self.columns) if column.flexible]
-        while excess > 0 and flexible:
-            # The widest is cut first.
-            widest = max(flexible, key=lambda place: widths[place])
-            if widths[widest] <= _MIN_CELL:
-                break
-            widths[widest] -= 1
-            excess -= 1
-        return widths
-
-    def _joined(self, cells: Sequence[str], widths: Sequence[int], row: Sequence[Any] | None = None) -> str:
+    def _joined(
+        self, cells: Mapping[int, str], widths: Mapping[int, int], row: Sequence[Any] | None = None
+    ) -> str:
         parts = []
-        for place, (column, cell, width) in enumerate(zip(self.columns, cells, widths, strict=True)):
-            text = shortened(cell, width)
+        for place, width in widths.items():
+            column = self.columns[place]
+            text = shortened(cells[place], width)
             padding = " " * (width - display_width(text))
             style = None if row is None or column.style_of is None else column.style_of(row[place])
             text = text if style is None else styled(text, style, colour=True)
-            is_last = place == len(self.columns) - 1 and not column.numeric
-            parts.append(padding + text if column.numeric else text + ("" if is_last else padding))
-        return _GAP.join(parts)
+            parts.append(padding + text if column.numeric else text + padding)
+        # Padding at the end is for nobody.
+        return _GAP.join(parts).rstrip(" ")
+
+
+def _line_width(widths: Mapping[int, int]) -> int:
+    return sum(widths.values()) + len(_GAP) * (len(widths) - 1)
 
 
 def property_lines(properties: Mapping[str, str | None] | Iterable[tuple[str, str | None]]) -> list[str]:
@@ -151,8 +170,3 @@ def cell_text(value: object, longest: int = 60) -> str:
 def styled(text: str, style: str, *, colour: bool) -> str:
     """Return a text in a style, one of bold, dim, red, green and yellow."""
     return f"\x1b[{_SGR[style]}m{text}\x1b[0m" if colour else text
-
-
-def cut_line(line: str, width: int) -> str:
-    """Return a line without styles, cut to the width of the terminal."""
-    return shortened(line, width)

@@ -9,6 +9,7 @@ import msgspec
 
 from trioder.client.errors import HeadendError, HeadendUnavailable, TooManyRequests, UnexpectedResponse
 from trioder.client.operation import EVENTS, Operation, operation
+from trioder.client.retries import MAX_RETRY_AFTER_S
 from trioder.process.backoff import Backoff
 from trioder.schemas import stream as schemas
 from trioder.schemas.stream import (
@@ -149,5 +150,7 @@ class Feed:
         if not isinstance(failure, HeadendUnavailable | TooManyRequests):
             raise failure
         is_new, self._is_lost = not self._is_lost, True
-        retry_s = max(self._backoff.next_delay_s(), failure.retry_after_s or 0.0)
+        # Whoever follows a feed is not to miss hours of it.
+        asked_s = min(failure.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
+        retry_s = max(self._backoff.next_delay_s(), asked_s)
         return FeedLost(reason=str(failure), retry_s=retry_s), is_new

@@ -6,12 +6,15 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from trioder.client.errors import UnexpectedResponse
 from trioder.client.operation import Operation
 
 Row = TypeVar("Row")
 
 # Of a page: decoded in about 2 ms.
 PAGE_ROWS = 1_000
+# A row has less than 1 kB.
+_MAX_LINE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +54,23 @@ class PageCursor(Generic[Row]):
         return self._listing.page(self._after, self._requested)
 
     def received(self, rows: Sequence[Row]) -> None:
-        """Go on after these rows of the page that was requested."""
+        """Go on after these rows of the page that was requested.
+
+        Raises:
+            UnexpectedResponse: the page is not the one that was requested.
+        """
+        if len(rows) > self._requested:
+            raise UnexpectedResponse(
+                f"a page has {len(rows)} rows; at most {self._requested} were requested", status=200
+            )
         if self._left is not None:
             self._left -= len(rows)
         if len(rows) < self._requested or self._left == 0:
             self._ended = True
-        else:
-            self._after = self._listing.position_of(rows[-1])
+            return
+        former, self._after = self._after, self._listing.position_of(rows[-1])
+        if self._after == former:
+            raise UnexpectedResponse(f"the page after {former} ends where it begins", status=200)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +107,8 @@ class LineDecoder(Generic[Row]):
         complete, newline, rest = part.rpartition(b"\n")
         if not newline:
             self._rest += part
+            if len(self._rest) > _MAX_LINE_BYTES:
+                raise msgspec.DecodeError(f"a line is longer than {_MAX_LINE_BYTES:,} bytes")
             return []
         lines, self._rest = self._rest + complete, rest
         return self._decoder.decode_lines(lines)

@@ -47,6 +47,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _MAX_QUOTED = 200
 _NAME = re.compile(r"[a-z_]\w*")
+# Of a URL's path they are no names: they are removed, with their neighbours.
+_NO_SEGMENTS = frozenset({"", ".", ".."})
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
 
@@ -174,7 +176,7 @@ def operation(
         statuses: of success.
 
     Raises:
-        ValueError: an id is None.
+        ValueError: an id is missing, or cannot be one.
     """
     sent = {"Accept": accept, **(headers or {})}
     if key is not None:
@@ -236,6 +238,8 @@ def _parameters(query: Mapping[str, Value]) -> Iterable[tuple[str, str]]:
 def _segment(name: str, value: str | None) -> str:
     if value is None:
         raise ValueError(f"{name} is None, as in the response to a dry run; it must be an id")
+    if value in _NO_SEGMENTS:
+        raise ValueError(f"{name} is {value!r}, which would lead to another path; it must be an id")
     return quote(value, safe="")
 
 

@@ -26,6 +26,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 # The feed sends a heartbeat every 2 s, and the headend limits what may take longer.
 _TIMEOUTS_S: Final = {"connect": 3.0, "read": 60.0, "write": 30.0, "pool": 5.0}
+# A dispatch waits for at most 30 s.
+_HEAD_WITHIN_S: Final = 60.0
 # The headend closes connections that are idle for 30 s: they must not be used at that moment.
 _IDLE_S: Final = 10.0
 _IDLE_CONNECTIONS: Final = 20
@@ -100,6 +102,7 @@ class HeadendClient:
     """The headend, as the console sees it; see `open_headend_client`.
 
     Attributes:
+        url: of the headend, for people's own requests.
         open_requests: of which the response has not ended.
     """
 
@@ -112,7 +115,7 @@ class HeadendClient:
         self._extensions: dict[str, object] = {"timeout": _TIMEOUTS_S}
         if host:
             self._extensions["sni_hostname"] = parse_host(host)[0]
-        self._described = f"{'https' if endpoint.tls else 'http'}://{endpoint.authority}"
+        self.url = f"{'https' if endpoint.tls else 'http'}://{endpoint.authority}"
         self._is_away = False
         self.open_requests = 0
 
@@ -153,28 +156,30 @@ class HeadendClient:
             extensions={"target": target, **self._extensions},
         )
         try:
-            try:
-                response = await self._transport.handle_async_request(request)
-            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
-                # The headend has closed an idle connection just now.
-                if method not in _RETRIED_METHODS or body is not None:
-                    raise
-                response = await self._transport.handle_async_request(request)
+            # A head that comes in small parts is within the time limit of each read.
+            with trio.fail_after(_HEAD_WITHIN_S):
+                try:
+                    response = await self._transport.handle_async_request(request)
+                except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+                    # The headend has closed an idle connection just now.
+                    if method not in _RETRIED_METHODS or body is not None:
+                        raise
+                    response = await self._transport.handle_async_request(request)
+        except trio.TooSlowError:
+            raise self._away(httpx2.ReadTimeout(f"no response within {_HEAD_WITHIN_S:g} s")) from None
         except httpx2.TransportError as error:
             raise self._away(error) from None
         if self._is_away:
             self._is_away = False
-            log.info("the headend responds again", headend=self._described)
+            log.info("the headend responds again", headend=self.url)
         return response
 
     def _away(self, error: httpx2.TransportError) -> ExchangeError:
         reason = _reason_of(error)
         if not self._is_away:
             self._is_away = True
-            log.warning("the headend does not respond", headend=self._described, reason=reason)
-        return ExchangeError(
-            502, f"the headend at {self._described} does not respond: {reason}", code="unavailable"
-        )
+            log.warning("the headend does not respond", headend=self.url, reason=reason)
+        return ExchangeError(502, f"the headend at {self.url} does not respond: {reason}", code="unavailable")
 
 
 def _reason_of(error: httpx2.TransportError) -> str:

@@ -5,12 +5,13 @@ The headend alone knows which tokens are valid: it is asked at the login, and wi
 
 import math
 import re
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import trio
 
 from trioder.access.limits import Rate, RateLimit
+from trioder.api.errors import ErrorCode
 from trioder.api.http.hosts import parse_host
 from trioder.api.http.request_log import REQUEST_ID
 from trioder.console.exchange import Exchange, ExchangeError
@@ -34,6 +35,20 @@ _METHODS: Final = ("DELETE", "GET", "POST")
 
 class _Login(msgspec.Struct, forbid_unknown_fields=True):
     token: str
+
+
+class _Caller(msgspec.Struct):
+    """What every version's `/whoami` has."""
+
+    name: str
+    kind: str
+    role: str
+    tenant: str
+
+
+class _Refusal(msgspec.Struct):
+    error: str
+    message: str
 
 
 class Sessions:
@@ -69,13 +84,16 @@ class Sessions:
 
     def token_of(self, exchange: Exchange) -> bytes | None:
         """Return the token in a request's cookie; None without one that can be a token."""
-        names = [name.encode() for name in _cookie_names(exchange)]
+        tokens: dict[bytes, bytes] = {}
         for header in exchange.values(b"cookie"):
             for pair in header.split(b";"):
                 found, _, value = pair.strip().partition(b"=")
-                if found in names and _is_token(value):
-                    return value
-        return None
+                # Browsers send the cookie of the shortest path last: this console's. Another port of its host
+                # can set one for a longer path.
+                if _is_token(value):
+                    tokens[found] = value
+        names = (name.encode() for name in _cookie_names(exchange))
+        return next((tokens[name] for name in names if name in tokens), None)
 
     def clearing_headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
         """Return the headers that remove the cookie."""
@@ -119,16 +137,18 @@ class Sessions:
             body = await response.read(max_bytes=_MAX_ANSWER_BYTES)
             retry_after = [header for header in response.headers if header[0] == b"retry-after"]
         try:
-            answer = msgspec.json.decode(body, type=dict[str, Any])
+            if response.status == 200:
+                kind = msgspec.json.decode(body, type=_Caller).kind
+                caller = msgspec.json.decode(body, type=dict[str, Any])
+                return {"open": kind == "open", "headend_url": self._headend.url, **caller}
+            refusal = msgspec.json.decode(body, type=_Refusal)
         except (msgspec.DecodeError, UnicodeError):
-            raise ExchangeError(
-                502, "what responds for the headend is no headend", code="unavailable"
-            ) from None
-        if response.status != 200:
-            raise ExchangeError(
-                response.status, str(answer.get("message")), code=answer.get("error"), headers=retry_after
-            )
-        return {"open": answer.get("kind") == "open", **answer}
+            refusal = None
+        if refusal is None or not 400 <= response.status < 600:
+            raise ExchangeError(502, "what responds for the headend is no headend", code="unavailable")
+        # A later version may have further codes.
+        code = cast("ErrorCode", refusal.error)
+        raise ExchangeError(response.status, refusal.message, code=code, headers=retry_after)
 
 
 async def _read_token(exchange: Exchange) -> bytes:
@@ -166,7 +186,7 @@ def _is_token(value: bytes) -> bool:
 def _cookie_names(exchange: Exchange) -> list[str]:
     """Return the names that the cookie can have; consoles on other ports of this host have others.
 
-    Browsers send the cookies of a host to all of its ports.
+    Browsers send the cookies of a host to all of its ports. The first that is there counts.
     """
     host = exchange.value(b"host")
     port = None if host is None else parse_host(host.decode("latin-1"))[1]

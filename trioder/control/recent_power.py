@@ -204,7 +204,7 @@ class RecentPower:
                 self._add_stored(found)
 
     def _add_stored(self, found: Sequence[SitePower]) -> None:
-        """Add points that the store has, where there is none of more assets."""
+        """Add points that the store has instead of those of fewer assets, and where there are none."""
         self._follow_fleet()
         frames: dict[int, _Frame] = {}
         for power in found:
@@ -221,9 +221,11 @@ class RecentPower:
             frame.setpoint_mw[column] += power.setpoint_mw
         kept = list(self._frames)
         for at_ms, frame in frames.items():
-            same = [one for one in kept if at_ms - _STORED_STEP_S * 1000 < one.at_ms <= at_ms]
-            if all(sum(one.live) < sum(frame.live) for one in same):
-                kept = [one for one in kept if one not in same]
+            live, from_ms = sum(frame.live), at_ms - _STORED_STEP_S * 1000
+            same = [one for one in kept if from_ms < one.at_ms <= at_ms]
+            worse = [one for one in same if sum(one.live) < live]
+            kept = [one for one in kept if one not in worse]
+            if len(worse) == len(same):
                 kept.append(frame)
         self._frames = deque(sorted(kept, key=lambda one: one.at_ms))
         self.version += 1

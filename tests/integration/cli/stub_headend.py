@@ -11,15 +11,17 @@ from typing import Any
 
 @dataclass(slots=True, kw_only=True)
 class StubHeadend:
-    """The responses by paths, and the headers of the requests that were received.
+    """The responses by paths, and headers of the requests that were received.
 
     Attributes:
-        responses: of each path without its query, a status and a body: JSON, or bytes as they are.
+        responses: of each path without its query, a status and a body: JSON, or bytes as they are. Of a list
+            each is sent once, the last one for ever.
     """
 
     url: str
-    responses: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    responses: dict[str, Any] = field(default_factory=dict)
     authorizations: list[str | None] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
 
 
 @contextmanager
@@ -30,10 +32,14 @@ def open_stub() -> Iterator[StubHeadend]:
     class Handler(BaseHTTPRequestHandler):
         def _respond(self) -> None:
             stub.authorizations.append(self.headers.get("Authorization"))
+            stub.keys.append(self.headers.get("Idempotency-Key"))
             length = int(self.headers.get("Content-Length") or 0)
             self.rfile.read(length)
             unknown = (404, {"error": "not_found", "message": "there is no such thing"})
-            status, body = stub.responses.get(self.path.partition("?")[0], unknown)
+            response = stub.responses.get(self.path.partition("?")[0], unknown)
+            if isinstance(response, list):
+                response = response.pop(0) if len(response) > 1 else response[0]
+            status, body = response
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.headends import Trioder
+from tests.integration.cli.headends import WITHIN_S, Trioder
 from tests.integration.cli.stub_headend import StubHeadend, open_stub
+from trioder.cli import completing
 from trioder.schemas.dispatch import DispatchResponse
 
 SECRET = "s3cr3t-0123456789abcdef"
@@ -94,16 +95,19 @@ def allocation(state: str, reason: str) -> dict[str, Any]:
     [(400, 1), (401, 4), (403, 4), (404, 5), (409, 1), (429, 1), (500, 1), (503, 3), (200, 1)],
 )
 def test_exit_codes_of_responses(status: int, code: int, stub: StubHeadend, trioder: Trioder) -> None:
-    stub.responses["/dispatch"] = stub.responses["/fleet"] = (
-        status,
-        {"error": "some_code", "message": "the reason is 42"},
-    )
     # A command that is not repeated: the test does not wait for the retries of others.
-    stub.responses["/stop"] = stub.responses["/fleet"]
-    result = trioder("stop", "fleet", "--yes")
+    path = f"/alarms/{DISPATCH_ID}/acknowledge"
+    stub.responses[path] = (status, {"error": "some_code", "message": "the reason is 42"})
+    result = trioder("alarms", "--ack", DISPATCH_ID)
     assert result.code == code
     assert result.out == ""
     assert result.err.startswith("Error: ")
+
+
+def test_a_stop_is_sent_again_while_the_headend_does_not_answer(stub: StubHeadend, trioder: Trioder) -> None:
+    away = (503, {"error": "unavailable", "message": "it starts"})
+    stub.responses["/stop"] = [away, (200, {"stops": [], "assets": 0})]
+    assert trioder("stop", "fleet", "--yes").code == 0
 
 
 def test_a_page_of_another_server_is_an_error_on_one_line(stub: StubHeadend, trioder: Trioder) -> None:
@@ -169,10 +173,13 @@ def test_hostile_errors_are_harmless(stub: StubHeadend, trioder: Trioder) -> Non
     assert len(result.err) < 1200
 
 
-def test_hostile_names_are_not_completed(stub: StubHeadend, trioder: Trioder) -> None:
-    stub.responses["/assets"] = (200, [asset(name="\x1b[2J"), asset(name="Ace"), asset(name="A" * 5000)])
+def test_hostile_names_are_not_completed(
+    stub: StubHeadend, trioder: Trioder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completing, "WITHIN_S", WITHIN_S)
+    stub.responses["/assets"] = (200, [asset(name="A\x1b[2J"), asset(name="Ace"), asset(name="A" * 5000)])
     env = {"_TRIODER_COMPLETE": "zsh_complete", "COMP_WORDS": "trioder asset A", "COMP_CWORD": "2"}
-    assert trioder.process(env=env).out.split("\n")[:2] == ["plain", "Ace"]
+    assert trioder(env=env).out.split("\n")[:2] == ["plain", "Ace"]
 
 
 def test_a_name_that_several_have_is_refused_with_their_ids(stub: StubHeadend, trioder: Trioder) -> None:
@@ -200,6 +207,16 @@ def test_a_dispatch_that_is_not_fulfilled_is_6(
     result = trioder("dispatch", "asset", ASSET_ID, "5", "--for", "1m", "--wait", goal)
     assert result.code == 6
     assert f"Asset {state.replace('_', ' ')}: its fuse is blown" in result.err
+
+
+def test_a_dispatch_without_a_response_says_how_to_repeat_it(stub: StubHeadend, trioder: Trioder) -> None:
+    stub.responses[f"/assets/{ASSET_ID}"] = (200, asset())
+    stub.responses["/dispatch"] = (503, {"error": "unavailable", "message": "the database is away"})
+    result = trioder("dispatch", "asset", ASSET_ID, "5")
+    assert result.code == 3
+    key = re.search(r"with --idempotency-key (\S+) dispatches it if it was not", result.err)
+    assert key is not None
+    assert set(stub.keys) == {None, key[1]}
 
 
 def test_an_asset_whose_share_others_do_is_no_shortcoming(stub: StubHeadend, trioder: Trioder) -> None:

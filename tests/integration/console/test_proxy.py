@@ -300,3 +300,18 @@ async def test_requests_on_one_connection_are_answered_in_turn() -> None:
     assert both.count(b"HTTP/1.1 200") == 2
     assert parse_response(both)[0] == 200
     assert [head_of(request)[0] for request in headend.requests] == ["GET /1 HTTP/1.1", "GET /2 HTTP/1.1"]
+
+
+async def test_a_head_that_never_ends_is_a_502(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trioder.console.headend._HEAD_WITHIN_S", 0.2)
+
+    async def go_on(stream: trio.SocketStream, _request: bytes) -> None:
+        while True:
+            await stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await trio.sleep(0.01)
+
+    async with open_scripted(go_on) as headend, open_console(headend.port) as console:
+        response = await console.ask("GET", "/api/assets")
+        assert response.status == 502
+        assert "no response within 0.2 s" in response.json["message"]
+        await until(lambda: headend.connections == 0)

@@ -11,7 +11,7 @@ import trio
 from structlog.testing import capture_logs
 
 from tests.integration.api.test_stream import Served, open_served
-from tests.integration.console.rig import Console, answering, open_console, open_scripted
+from tests.integration.console.rig import Console, Handler, answering, open_console, open_scripted
 from tests.ports import free_port
 from tests.unit.access.certificates import Authority
 from tests.unit.access.documents import document_of, token_entry
@@ -145,6 +145,7 @@ async def test_where_no_token_is_needed_nobody_logs_in() -> None:
     async with open_served() as served, open_console(served.port) as console:
         session = (await console.ask("GET", "/session")).json
         assert (session["open"], session["role"]) == (True, "admin")
+        assert session["headend_url"] == f"http://127.0.0.1:{served.port}"
         response = await console.log_in(WRONG)
         assert (response.status, response.json["open"]) == (200, True)
         assert "set-cookie" not in response.headers
@@ -233,3 +234,36 @@ async def test_a_headend_under_another_name_is_asked_by_that_name(tmp_path: Path
             response = await console.ask("GET", "/session")
             assert response.status == 502
             assert "the server's certificate is for other addresses" in response.json["message"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answering(body=b"{}"),
+        answering("302 Found", body=b'{"error":"x","message":"y"}', headers="location: /x\r\n"),
+        answering("404 Not Found", body=b'{"message":1}'),
+    ],
+    ids=["200", "302", "404"],
+)
+async def test_an_answer_that_no_headend_gives_logs_nobody_in(answer: Handler) -> None:
+    async with open_scripted(answer) as headend, open_console(headend.port) as console:
+        for response in (await console.log_in(WRONG), await console.ask("GET", "/session")):
+            assert (response.status, response.json["error"]) == (502, "unavailable")
+            assert "set-cookie" not in response.headers
+
+
+async def test_a_cookie_that_another_port_has_set_for_a_longer_path_does_not_count() -> None:
+    async with open_both() as (_, console):
+        name = f"trioder-session-{console.port}"
+        # Browsers send the longest path first.
+        console.cookie = f"{name}={EXPIRED}; {name}={OPERATOR}"
+        assert (await console.ask("GET", "/session")).status == 200
+
+
+async def test_a_cookie_that_is_for_tls_alone_counts_before_one_that_is_not() -> None:
+    async with open_both() as (_, console):
+        name = f"trioder-session-{console.port}"
+        console.cookie = f"__Host-{name}={OPERATOR}; {name}={EXPIRED}"
+        assert (await console.ask("GET", "/session")).status == 200
+        console.cookie = f"{name}={EXPIRED}; __Host-{name}={OPERATOR}"
+        assert (await console.ask("GET", "/session")).status == 200

@@ -39,7 +39,9 @@ class Script:
         return re.findall(r"^  (curl .*)$", self.output(), re.MULTILINE)
 
     async def until_up(self) -> None:
-        await until(lambda: "4 of 4 batteries are connected" in self.output())
+        text = "4 of 4 batteries are connected"
+        await until(lambda: text in self.output() or self.process.returncode is not None)
+        assert text in self.output(), self.output()
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import trio
 from tests.integration.store import tenants
 from tests.integration.store.senders import until_health
 from tests.integration.store.servers import open_store_on
-from tests.integration.store.tenants import ASSETS, FLEET, SITES, name_of, record_id
+from tests.integration.store.tenants import ASSETS, FLEET, SITES, name_of, record_id, session_id
 from tests.unit.access.documents import document_of, token_entry
 from tests.unit.api.rest import Rest, open_rest
 from trioder.access.table import AccessTable, token_sha256
@@ -75,6 +75,19 @@ async def test_stored_rows_are_those_of_the_token(
     for name in tenants.RECORDS:
         shown = await ask(f"/dispatch/{record_id(name)}")
         assert (shown != 404) == (name in records)
+        page = await ask(f"/dispatch/{record_id(name)}/allocations")
+        assert (page != 404) == (name in records)
+        for path in ("/dispatch", "/agents/sessions"):
+            before = record_id(name) if path == "/dispatch" else session_id(name)
+            assert (await ask(f"{path}?before={before}") != 404) == (name in records)
+    # At 2027-01-15T08:00:00Z each asset has a sample, those that left the fleet included.
+    times = "resolution=1h&start=2027-01-15T08:00:00Z&end=2027-01-15T09:00:00Z"
+    assert [row["assets"] for row in await ask(f"/fleet/history?{times}")] == [len(history)]
+    for site in SITES.values():
+        at_site = sum(asset.site_id == site.id for asset in ASSETS)
+        is_seen = any(ASSETS[number - 1].site_id == site.id for number in history)
+        rows = await ask(f"/sites/{site.id}/history?{times}")
+        assert (404 if rows == 404 else [row["assets"] for row in rows]) == ([at_site] if is_seen else 404)
     for number, asset in enumerate(ASSETS, start=1):
         rows = await ask(f"/telemetry/{asset.id}/history")
         assert (rows != 404) == (number in history)

@@ -263,6 +263,8 @@ async def test_responses_have_the_fields_of_the_openapi_document(autojump_clock:
         rest.report(0, 1, 2, 3)
         rest.connect(0)
         await rest.post(b'{"fleet": true, "mw": 1}')
+        json = {"content-type": "application/json"}
+        await rest.ask("POST", "/stop", data=b'{"fleet": true}', headers=json)
         schemas = (await rest.get("/openapi.json"))["components"]["schemas"]
         for path, name in {
             "/assets": "AssetRow",
@@ -270,5 +272,7 @@ async def test_responses_have_the_fields_of_the_openapi_document(autojump_clock:
             "/telemetry": "TelemetryRow",
             "/dispatch": "DispatchRow",
             "/agents": "AgentRow",
+            "/agents/processes": "AgentProcessRow",
+            "/stops": "StopInForceRow",
         }.items():
             assert set((await rest.get(path))[0]) == set(schemas[name]["required"])

@@ -186,6 +186,18 @@ async def test_what_the_store_has_of_more_assets_replaces_points_after_the_start
         assert power["00:20"] == power["00:45"] == 10.0
 
 
+async def test_points_of_fewer_assets_are_left_out_beside_better_ones(autojump_clock: object) -> None:
+    async with open_rest(store=PowerStore()) as rest:
+        rest.connect(0, 1)
+        # At the start itself no asset has been heard of.
+        await trio.sleep(1)
+        await report_for(rest, 40, 0, 1)
+        points = await points_of(rest, f"/sites/{uuid_of(0)}/power")
+        shown = [point["at"][14:19] for point in points]
+        assert shown[3:7] == ["00:00", "00:05", "00:10", "00:15"]
+        assert {point["live_assets"] for point in points} == {2}
+
+
 async def test_the_store_is_asked_again_when_it_was_away(autojump_clock: object) -> None:
     store = PowerStore(away_until_s=10)
     async with open_rest(store=store) as rest:

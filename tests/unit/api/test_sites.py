@@ -6,6 +6,8 @@ import pytest
 import trio
 
 from tests.unit.api.rest import make_fleet, open_rest, uuid_of
+from tests.unit.api.tenants import open_tenants, secret_of, site_id
+from trioder.domain.alarms import Alarm, AlarmSource, Severity
 from trioder.domain.quality import Quality
 
 NOTHING = {"discharge_mw": 0.0, "charge_mw": 0.0}
@@ -140,3 +142,57 @@ async def test_suspect_and_bad_assets_are_excluded_from_sums_and_counted(
         assert {name: site[name] for name in ("current_mw", "by_quality")} == {
             name: fleet[name] for name in ("current_mw", "by_quality")
         }
+
+
+def alarm_at(number: int, *site_ids: str, severity: Severity = "major", tenant: str = "alpha") -> Alarm:
+    return Alarm(
+        alarm_id=uuid_of(70_000 + number),
+        kind="device_fault",
+        severity=severity,
+        source=AlarmSource("agent", f"agent-{number}"),
+        tenant=tenant,
+        site_ids=site_ids,
+        reason="of the device",
+        raised_ms=1_767_225_600_000,
+    )
+
+
+async def test_the_open_alarms_of_a_site_are_counted_by_severity(autojump_clock: object) -> None:
+    async with open_tenants() as tenants:
+        register = tenants.rest.headend.alarms.register
+        first, second = site_id("alpha"), site_id("alpha", 1)
+
+        async def counts(role: str = "viewer") -> list[tuple[dict[str, int], int]]:
+            sites = await tenants.get("/sites", secret=secret_of(role, "alpha"))
+            return [(site["alarms"], site["unacknowledged_alarms"]) for site in sites]
+
+        # The fixture's own.
+        none, one = dict.fromkeys(("critical", "major", "minor", "warning"), 0), {"major": 1}
+        assert await counts() == [(none | one, 1), (none, 0)]
+        register.raise_alarm(alarm_at(1, first, second, severity="critical"))
+        register.raise_alarm(alarm_at(2, second, severity="minor"))
+        both = alarm_at(1, first, second, severity="critical")
+        assert await counts() == [(none | one | {"critical": 1}, 2), (none | {"critical": 1, "minor": 1}, 2)]
+        # To a caller of the first site alone, one that lists another site is not shown.
+        assert await counts("site") == [(none | one, 1)]
+        register.acknowledge(both, by="ann", comment=None)
+        assert [unacknowledged for _, unacknowledged in await counts()] == [1, 1]
+        register.clear(both)
+        assert await counts() == [(none | one, 1), (none | {"minor": 1}, 1)]
+
+
+async def test_what_open_dispatches_ask_for_is_summed(autojump_clock: object) -> None:
+    async with open_rest() as rest:
+        rest.connect(0, 1)
+        rest.report(0, 1, current_mw=0.0)
+        before = await rest.raw("GET", "/fleet")
+        status, made = await rest.post(b'{"fleet": true, "mw": 12}')
+        assert status == 200
+        fleet = await rest.get("/fleet")
+        assert (fleet["requested_mw"], fleet["dispatched_assets"], fleet["stopped_assets"]) == (12.0, 2, 0)
+        # Though no sample has come.
+        unchanged = await rest.raw("GET", "/fleet", headers={"If-None-Match": before.headers["ETag"]})
+        assert unchanged.status_code == 200
+        assert (await rest.ask("DELETE", f"/dispatch/{made['dispatch_id']}"))[0] == 200
+        fleet = await rest.get("/fleet")
+        assert (fleet["requested_mw"], fleet["dispatched_assets"]) == (None, 0)

@@ -53,3 +53,17 @@ def test_the_text_of_a_property_is_harmless_and_bounded() -> None:
     [line] = property_lines({"reason": "\x1b" + "x" * 5000})
     assert line.startswith(r"reason  \x1bxxx")
     assert len(line) < 2100
+
+
+def test_expendable_columns_are_left_out_of_a_narrow_terminal_before_names_are_cut_short() -> None:
+    columns = [NAME, POWER, Column(heading="status", expendable=2), Column(heading="age", expendable=1)]
+    table = Table(columns=columns, rows=[("x" * 40, 1.0, "discharging", "3s")])
+    assert table.lines(TableLayout(width=50))[0].split() == ["name", "power", "MW", "status", "age"]
+    assert table.lines(TableLayout(width=35))[0].split() == ["name", "power", "MW", "age"]
+    assert table.lines(TableLayout(width=26))[0].split() == ["name", "power", "MW"]
+    assert table.lines(TableLayout())[0].split() == ["name", "power", "MW", "status", "age"]
+
+
+def test_a_column_without_values_is_left_out_if_it_is_optional() -> None:
+    table = Table(columns=[NAME, Column(heading="until", optional=True)], rows=[("A", None)])
+    assert table.lines(TableLayout()) == ["name", "A"]

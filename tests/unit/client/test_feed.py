@@ -217,6 +217,14 @@ async def test_it_waits_for_retry_after(autojump_clock: object) -> None:
     assert headend.at_s[1] - headend.at_s[0] == pytest.approx(9.0)
 
 
+async def test_it_does_not_wait_for_hours(autojump_clock: object) -> None:
+    headend = Headend(refusal(429, retry_after="86400"), Body(SNAPSHOT))
+    lost, _ = await events_of(headend, 2)
+    assert isinstance(lost, FeedLost)
+    assert lost.retry_s == 60.0
+    assert headend.at_s[1] - headend.at_s[0] == pytest.approx(60.0)
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [(401, Unauthorized), (404, NotFound), (500, UnexpectedResponse)]
 )

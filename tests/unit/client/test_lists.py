@@ -216,3 +216,28 @@ async def test_a_list_whose_read_was_cancelled_does_not_seem_complete() -> None:
             await anext(rows)
         with pytest.raises(HeadendUnavailable, match="a read was cancelled"):
             await anext(rows)
+
+
+class SamePage:
+    """Answers each request for a page with the same rows."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def __call__(self, _request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, content=msgspec.json.encode(AUDIT[: self.rows]))
+
+
+@pytest.mark.parametrize("rows", [PAGE_ROWS, PAGE_ROWS + 1])
+def test_a_server_that_ignores_the_page_that_was_requested_ends_the_list(rows: int) -> None:
+    transport = httpx2.MockTransport(SamePage(rows))
+    client = HeadendClient("http://localhost", token="", transport=transport)
+    with client, pytest.raises(UnexpectedResponse):
+        list(client.audit())
+
+
+def test_a_line_without_an_end_is_not_collected() -> None:
+    decoder = LineDecoder(LineList.of(HistoryRow, reads.history("a").operation))
+    decoder.decode(b"x" * 900_000)
+    with pytest.raises(msgspec.DecodeError, match="longer than"):
+        decoder.decode(b"x" * 200_000)

@@ -163,3 +163,9 @@ def test_a_degraded_headend_shows_its_health() -> None:
     degraded = HealthResponse(status="degraded", db="error")
     assert reads.health().result(503, {}, msgspec.json.encode(degraded)) == degraded
     assert isinstance(failure_of(reads.health(), 503, error_body("stopping")), HeadendUnavailable)
+
+
+@pytest.mark.parametrize("asset_id", ["", ".", ".."])
+def test_an_id_that_would_lead_to_another_path_is_no_id(asset_id: str) -> None:
+    with pytest.raises(ValueError, match="another path"):
+        reads.asset(asset_id)

@@ -26,6 +26,7 @@ _LINKS = (
     "telemetry",
     "stream",
     "dispatch",
+    "stops",
     "schedules",
     "agents",
     "agents/sessions",

@@ -62,7 +62,7 @@ def alarms(
             else:
                 by = line_of(acknowledged.acknowledged_by or "")
                 at = time_text(acknowledged.acknowledged_at)
-                output.lines([f"alarm {acknowledged.alarm_id} acknowledged by {by} at {at}"])
+                output.lines([f"alarm {line_of(acknowledged.alarm_id)} acknowledged by {by} at {at}"])
             return
         rows = list(
             client.alarms(
@@ -155,10 +155,10 @@ _ALARM_COLUMNS: Sequence[Column] = (
     _SEVERITY,
     Column(heading="kind"),
     Column(heading="source", flexible=True),
-    Column(heading="assets", numeric=True, decimals=0),
+    Column(heading="assets", numeric=True, decimals=0, expendable=9),
     Column(heading="raised"),
-    Column(heading="cleared", optional=True),
-    Column(heading="acknowledged by", flexible=True, optional=True),
+    Column(heading="cleared", optional=True, expendable=8),
+    Column(heading="acknowledged by", flexible=True, optional=True, expendable=7),
     Column(heading="reason", flexible=True, longest=400),
 )
 _EVENT_COLUMNS: Sequence[Column] = (

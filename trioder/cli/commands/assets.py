@@ -96,15 +96,15 @@ def _document(row: AssetRow, latest: TelemetryRow | None) -> dict[str, Any]:
 _COLUMNS: Sequence[Column] = (
     Column(heading="id"),
     Column(heading="asset", flexible=True),
-    Column(heading="site", flexible=True),
+    Column(heading="site", flexible=True, expendable=4),
     Column(heading="power", unit="MW", numeric=True, signed=True),
-    Column(heading="setpoint", unit="MW", numeric=True, signed=True),
-    Column(heading="max", unit="MW", numeric=True, signed=True),
-    Column(heading="min", unit="MW", numeric=True, signed=True),
+    Column(heading="setpoint", unit="MW", numeric=True, signed=True, expendable=5),
+    Column(heading="max", unit="MW", numeric=True, signed=True, expendable=7),
+    Column(heading="min", unit="MW", numeric=True, signed=True, expendable=8),
     Column(heading="SOC", unit="%", numeric=True, decimals=1),
     QUALITY,
-    Column(heading="age"),
-    Column(heading="status"),
+    Column(heading="age", expendable=6),
+    Column(heading="status", expendable=9),
 )
 
 

@@ -20,7 +20,8 @@ from trioder.cli.printable import line_of
 from trioder.cli.quantities import Duration, Moment, Power
 from trioder.cli.tables import property_lines
 from trioder.cli.targets import Target, assets_target
-from trioder.client import HeadendClient
+from trioder.client import HeadendClient, HeadendUnavailable
+from trioder.client.operation import new_key
 from trioder.domain.dispatch import Strategy
 from trioder.domain.lifecycle import STATES, DispatchState
 from trioder.schemas.dispatch import DispatchRow
@@ -189,19 +190,22 @@ def _dispatch(
     no_resplit: bool,
     dry_run: bool,
     strategy: str | None,
+    idempotency_key: str | None,
     **request: Any,
 ) -> None:
     _check_options(wait, timeout_s, dry_run=dry_run, request=request)
     output = output_of(context)
     with open_client(context) as client:
         target, names = find(client)
-        with _unknown_outcome(dry_run=dry_run):
+        key = idempotency_key or new_key()
+        with _unknown_outcome(key, dry_run=dry_run):
             response = client.dispatch(
                 **target,
                 mw=mw,
                 strategy=cast("Strategy | None", strategy),
                 resplit=False if no_resplit else None,
                 dry_run=dry_run,
+                idempotency_key=key,
                 **request,
             )
         if wait is None or response.dispatch_id is None:
@@ -250,12 +254,16 @@ def _wait(
 
 
 @contextmanager
-def _unknown_outcome(*, dry_run: bool) -> Iterator[None]:
+def _unknown_outcome(key: str, *, dry_run: bool) -> Iterator[None]:
+    """Say what to do when a command was sent, and its response is missing."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, HeadendUnavailable):
         if not dry_run:
-            note("\nwhether it was dispatched is not known: trioder dispatch list shows it")
+            note(
+                "whether it was dispatched is not known: trioder dispatch list shows it; the same command "
+                f"with --idempotency-key {line_of(key)} dispatches it if it was not"
+            )
         raise
 
 

@@ -1,50 +1,49 @@
 """`trioder agents`, `audit`, `health` and `whoami`: who is connected, who did what, and who asks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import click
 
 from trioder.cli.connection import open_client
 from trioder.cli.exit_codes import FAILED
 from trioder.cli.options import headend_command, output_of
+from trioder.cli.output import Output
 from trioder.cli.quantities import time_text
 from trioder.cli.tables import Column, Table, property_lines
+from trioder.schemas.agents import AgentProcessRow
 from trioder.schemas.resources import AgentRow
 
 _MAX_ROWS = 1_000_000
 
 
-@dataclass(slots=True, kw_only=True)
-class _Agent:
-    first: AgentRow
-    assets: int = 0
-
-
 @headend_command("agents")
-@click.option("--assets", "of_assets", is_flag=True, help="A row for each asset instead of each agent.")
+@click.option("--assets", "of_assets", is_flag=True, help="The connected assets, each with its agent.")
 def agents(context: click.Context, *, of_assets: bool) -> None:
-    """List the connected agents and their assets. JSON has an object for each asset."""
+    """List the agents that are connected, or were since the headend's start."""
     output = output_of(context)
     with open_client(context) as client:
-        rows = list(client.agents())
+        if of_assets:
+            _print_connected_assets(output, list(client.agents()))
+        else:
+            _print_agents(output, client.agent_processes())
+
+
+def _print_agents(output: Output, rows: Sequence[AgentProcessRow]) -> None:
     if output.as_json:
         output.document(rows)
         return
-    empty = "no agent is connected"
-    if of_assets:
-        cells = [
-            (row.asset_name, row.site_name, row.agent_id, row.peer, time_text(row.connected_at))
-            for row in rows
-        ]
-        output.table(Table(columns=_ASSET_COLUMNS, rows=[*cells]), empty=empty)
+    table = Table(columns=_AGENT_COLUMNS, rows=[_agent_cells(row) for row in rows])
+    output.table(table, empty="no agent has connected since the headend's start")
+
+
+def _print_connected_assets(output: Output, rows: Sequence[AgentRow]) -> None:
+    if output.as_json:
+        output.document(rows)
         return
-    by_agent: dict[tuple[str, str], _Agent] = {}
-    for row in rows:
-        by_agent.setdefault((row.agent_id, row.peer), _Agent(first=row)).assets += 1
-    output.table(
-        Table(columns=_AGENT_COLUMNS, rows=[_agent_cells(agent) for agent in by_agent.values()]), empty=empty
-    )
+    cells = [
+        (row.asset_name, row.site_name, row.agent_id, row.peer, time_text(row.connected_at)) for row in rows
+    ]
+    output.table(Table(columns=_ASSET_COLUMNS, rows=[*cells]), empty="no asset is connected")
 
 
 @headend_command("audit")
@@ -127,11 +126,16 @@ _ASSET_COLUMNS: Sequence[Column] = (
 _AGENT_COLUMNS: Sequence[Column] = (
     Column(heading="agent", flexible=True),
     Column(heading="assets", numeric=True, decimals=0),
-    Column(heading="first asset", flexible=True),
-    Column(heading="peer"),
-    Column(heading="connected at"),
-    Column(heading="clock ahead", unit="s", numeric=True, decimals=3, signed=True),
-    Column(heading="error", unit="s", numeric=True, decimals=3),
+    Column(heading="state", style_of=lambda state: "red" if state == "away" else None),
+    Column(heading="since"),
+    Column(heading="last seen", expendable=6),
+    Column(heading="peer", expendable=5),
+    Column(heading="clock ahead", unit="s", numeric=True, decimals=3, signed=True, expendable=7),
+    Column(heading="error", unit="s", numeric=True, decimals=3, expendable=8),
+    Column(heading="backlog", unit="batches", numeric=True, decimals=0, expendable=4),
+    Column(heading="version", expendable=9),
+    Column(heading="certificate until", optional=True, expendable=3),
+    Column(heading="reason", flexible=True, longest=400, optional=True),
 )
 _OUTCOMES = {"refused": "red", "failed": "yellow"}
 _AUDIT_COLUMNS: Sequence[Column] = (
@@ -140,19 +144,23 @@ _AUDIT_COLUMNS: Sequence[Column] = (
     Column(heading="action"),
     Column(heading="outcome", style_of=lambda outcome: _OUTCOMES.get(str(outcome))),
     Column(heading="target", flexible=True),
-    Column(heading="from"),
+    Column(heading="from", expendable=9),
     Column(heading="reason", flexible=True, longest=400, optional=True),
 )
 
 
-def _agent_cells(agent: _Agent) -> tuple[object, ...]:
-    row = agent.first
+def _agent_cells(row: AgentProcessRow) -> tuple[object, ...]:
     return (
         row.agent_id,
-        agent.assets,
-        row.asset_name,
+        row.assets,
+        "connected" if row.connected else "away",
+        time_text(row.connected_at if row.connected else row.disconnected_at),
+        time_text(row.last_seen_at),
         row.peer,
-        time_text(row.connected_at),
         row.clock_skew_s,
         row.clock_error_s,
+        row.backlog_batches,
+        row.version,
+        None if row.certificate_expires_at is None else time_text(row.certificate_expires_at),
+        None if row.connected else row.reason,
     )

@@ -123,8 +123,8 @@ _SAMPLE_COLUMNS: Sequence[Column] = (
     Column(heading="SOC", unit="%", numeric=True, decimals=1),
     Column(heading="SOC", unit="MWh", numeric=True),
     QUALITY,
-    Column(heading="status"),
-    Column(heading="source"),
+    Column(heading="status", expendable=8),
+    Column(heading="source", expendable=9),
 )
 
 _BUCKET_COLUMNS: Sequence[Column] = (
@@ -132,10 +132,10 @@ _BUCKET_COLUMNS: Sequence[Column] = (
     Column(heading="mean power", unit="MW", numeric=True, signed=True),
     Column(heading="min power", unit="MW", numeric=True, signed=True),
     Column(heading="max power", unit="MW", numeric=True, signed=True),
-    Column(heading="mean setpoint", unit="MW", numeric=True, signed=True),
+    Column(heading="mean setpoint", unit="MW", numeric=True, signed=True, expendable=7),
     Column(heading="last SOC", unit="%", numeric=True, decimals=1),
-    Column(heading="samples", numeric=True, decimals=0),
-    Column(heading="good", numeric=True, decimals=0),
+    Column(heading="samples", numeric=True, decimals=0, expendable=8),
+    Column(heading="good", numeric=True, decimals=0, expendable=9),
     Column(heading="worst quality", style_of=QUALITY.style_of),
 )
 

@@ -204,8 +204,8 @@ def cancel(context: click.Context, *, schedule_id: str) -> None:
     if output.as_json:
         output.document(row)
     else:
-        by = line_of(row.cancelled_by or "")
-        output.lines([f"schedule {row.schedule_id} was cancelled by {by} at {time_text(row.cancelled_at)}"])
+        which, by = line_of(row.schedule_id or ""), line_of(row.cancelled_by or "")
+        output.lines([f"schedule {which} was cancelled by {by} at {time_text(row.cancelled_at)}"])
 
 
 for _command in (create, list_schedules, show, occurrences, skip, cancel):
@@ -268,7 +268,7 @@ def _print_schedule(output: Output, row: ScheduleRow, names: Mapping[str, str]) 
 
 
 def _overlap_text(overlap: OverlapRow, response: ScheduleResponse) -> str:
-    other = "another schedule" if overlap.schedule_id is None else f"schedule {overlap.schedule_id}"
+    other = "another schedule" if overlap.schedule_id is None else f"schedule {line_of(overlap.schedule_id)}"
     if overlap.schedule_id is not None and overlap.schedule_id == response.schedule_id:
         other = "itself"
     return (
@@ -289,17 +289,17 @@ _SCHEDULE_COLUMNS: Sequence[Column] = (
     Column(heading="target", flexible=True),
     Column(heading="start", flexible=True),
     Column(heading="repeated", flexible=True, optional=True),
-    Column(heading="steps", numeric=True, decimals=0),
-    Column(heading="duration"),
+    Column(heading="steps", numeric=True, decimals=0, expendable=8),
+    Column(heading="duration", expendable=7),
     Column(heading="next"),
-    Column(heading="by", flexible=True),
+    Column(heading="by", flexible=True, expendable=9),
 )
 _OCCURRENCE_COLUMNS: Sequence[Column] = (
     Column(heading="start"),
-    Column(heading="end"),
+    Column(heading="end", expendable=7),
     Column(heading="state", style_of=lambda state: _OCCURRENCE_STYLES.get(str(state))),
-    Column(heading="begun", optional=True),
-    Column(heading="dispatches", numeric=True, decimals=0),
+    Column(heading="begun", optional=True, expendable=8),
+    Column(heading="dispatches", numeric=True, decimals=0, expendable=9),
     Column(heading="refused steps", numeric=True, decimals=0, optional=True),
     Column(heading="reason", flexible=True, longest=400, optional=True),
 )

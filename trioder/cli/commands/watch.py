@@ -1,5 +1,6 @@
 """`trioder watch`: the assets, live: a table on a terminal, lines elsewhere."""
 
+import os
 import sys
 from typing import NoReturn
 
@@ -47,7 +48,7 @@ def watch(
         title=title,
         view=View(sort=sort, not_good=not_good),
         output=output,
-        live=not output.as_json and is_terminal(sys.stdout),
+        live=not output.as_json and is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb",
         seconds=seconds,
     )
     try:

@@ -4,6 +4,7 @@ import { onUnauthorized } from "./core/api.js";
 import { fleet } from "./core/fleet-state.js";
 import { navigate, openRouter, setRouter } from "./core/router.js";
 import { session } from "./core/session.js";
+import { onSessionChange } from "./core/session-change.js";
 import { openTheme } from "./core/theme.js";
 import { failedPage, notFoundPage } from "./pages/errors.js";
 import { openShell } from "./shell.js";
@@ -29,6 +30,8 @@ const ROUTES = [
 // The console lives as long as the tab.
 const signal = new AbortController().signal;
 openTheme(signal);
+// A new document: nothing of the user before is left in memory.
+onSessionChange(() => location.reload());
 const shell = openShell({ signal });
 document.body.append(shell.element);
 await start();

@@ -7,6 +7,7 @@ import { every, h, replace, setText } from "./core/dom.js";
 import { fleet, SEVERITIES } from "./core/fleet-state.js";
 import { count, duration, time, wholeTime, zoneName } from "./core/format.js";
 import { session } from "./core/session.js";
+import { announceSessionChange } from "./core/session-change.js";
 import { chosenTheme, nextTheme } from "./core/theme.js";
 
 const NAVIGATION = [
@@ -92,6 +93,7 @@ function userControls(signal) {
 
 async function leave() {
   await logOut();
+  announceSessionChange();
   // Another user's values must not stay in this tab's memory.
   location.assign("/login");
 }

@@ -7,7 +7,7 @@ import { openColors } from "./chart/colors.js";
 import { newestValues, snap, stepFrom, valuesAt } from "./chart/cursor.js";
 import { joinGroup } from "./chart/group.js";
 import { openInput } from "./chart/input.js";
-import { axisMargin, fitScale, paintMarks, paintPlot, plotEdges } from "./chart/paint.js";
+import { axisMargin, fitScale, paintMarks, paintPlot, plotEdges, textSize } from "./chart/paint.js";
 import { createReadout, spokenValues } from "./chart/readout.js";
 import { openRedraw } from "./chart/redraw.js";
 import { SeriesData } from "./chart/series.js";
@@ -132,7 +132,7 @@ export function openChart(container, options) {
         for (const other of group.others()) other.marginsChanged();
       }
     }
-    picture = { ...size, height, start, end, margins: group.margins(), scales, units };
+    picture = { ...size, height, start, end, margins: group.margins(), scales, units, text: textSize(view.plot) };
     paintPlot(context, picture, series, color);
     const empty = series.every(({ data }) => !data.extent(start, end));
     view.showNote(noteText ?? (empty ? "No values in this period" : null));
@@ -156,7 +156,7 @@ export function openChart(container, options) {
       const one = data.extent(start, end);
       if (one) extent = extent ? [Math.min(extent[0], one[0]), Math.max(extent[1], one[1])] : one;
     }
-    return fitScale(extent, axes[side] ?? {}, height - 44, picture?.scales[side] ?? null);
+    return fitScale(extent, axes[side] ?? {}, height - 4 * textSize(view.plot), picture?.scales[side] ?? null);
   }
 
   function drawMarks() {
@@ -212,7 +212,7 @@ export function openChart(container, options) {
     {
       timeAt(clientX) {
         const [start, end] = period();
-        const plot = plotEdges({ width: size.width, height, margins: group.margins() });
+        const plot = plotEdges({ width: size.width, height, margins: group.margins(), text: textSize(view.plot) });
         const x = clientX - view.surface.getBoundingClientRect().left;
         const part = (x - plot.left) / (plot.right - plot.left);
         return start + Math.min(1, Math.max(0, part)) * (end - start);

@@ -5,6 +5,7 @@ import { acknowledged } from "../core/dispatch-progress.js";
 import { h, replace, setText } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
 import { count, plural } from "../core/format.js";
+import { decodeAll } from "../core/router.js";
 import { openDialog } from "./dialog.js";
 import { stateBar } from "./state-bar.js";
 import { targetField } from "./target-field.js";
@@ -29,7 +30,8 @@ export function stopButton({ target = { kind: "fleet", id: null }, signal, label
 /** What a page is about, for a button that is on all pages. @returns {StopTarget} */
 export function targetOfPage() {
   const found = /^\/(site|asset)s\/([^/]+)\/?$/.exec(location.pathname);
-  return found ? { kind: found[1], id: decodeURIComponent(found[2]) } : { kind: "fleet", id: null };
+  const id = found && decodeAll({ id: found[2] })?.id;
+  return id ? { kind: found[1], id } : { kind: "fleet", id: null };
 }
 
 /** The body of `/stop` and `/resume` for a target. @param {StopTarget} target */

@@ -74,7 +74,12 @@ export function withQuery(path, query = {}) {
   return text ? `${path}?${text}` : path;
 }
 
-/** @param {string} token @returns {Promise<any>} whoami */
+/** Who is logged in, as REST's whoami, and the headend's address as `headend_url`. @returns {Promise<any>} */
+export async function whoAmI() {
+  return decoded(await fetched("/session"));
+}
+
+/** @param {string} token @returns {Promise<any>} as `whoAmI` */
 export async function logIn(token) {
   return decoded(await fetched("/session", {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }),

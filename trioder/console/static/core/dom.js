@@ -84,6 +84,14 @@ export function nameOf(value, fallback = "unnamed") {
 }
 
 /**
+ * A height in CSS pixels, larger where the text is: for what is drawn, and not laid out.
+ * @param {number} px  at a desk
+ */
+export function scaled(px) {
+  return Math.round(px * (Number.parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--scale")) || 1));
+}
+
+/**
  * Calls `run` at most once in `intervalMs`, and once more after the last call; ends with `signal`.
  * @param {() => void} run
  * @param {number} intervalMs

@@ -2,13 +2,14 @@
  * One live feed for all tabs of a browser (HTTP/1.1 permits six connections to a host), shared as a
  * SharedWorker; where browsers lack that, a worker of one tab.
  *
- * From a tab: {kind: "show"}, {kind: "hide"}, {kind: "restart"} (after log-in or log-out).
+ * From a tab: {kind: "show"}, {kind: "hide"}.
  * To a tab: {kind: "snapshot", state, link, complete}, {kind: "event", name, data, id}, {kind: "link", link}.
  * `link` is {status: "connecting" | "open" | "lost" | "unauthorized", since: epoch ms by this machine, reason}.
  */
 
 import { followEvents, StreamRefused } from "./event-stream.js";
 import { Mirror } from "./mirror.js";
+import { onSessionChange } from "./session-change.js";
 
 const RETRY_MS = { first: 500, most: 2000 };
 /** The stream ends this long after the last tab was hidden: moving between tabs keeps it. */
@@ -26,12 +27,12 @@ let idleTimer = 0;
 
 if ("onconnect" in self) self.onconnect = ({ ports }) => addTab(ports[0]);
 else addTab(self);
+onSessionChange(restart);
 
 function addTab(port) {
   port.onmessage = ({ data }) => {
     if (data.kind === "show") show(port);
     else if (data.kind === "hide") hide(port);
-    else if (data.kind === "restart") restart();
   };
   port.addEventListener?.("close", () => hide(port));
   port.start?.();
@@ -51,13 +52,18 @@ function hide(port) {
   idleTimer = setTimeout(end, IDLE_MS);
 }
 
+/** Begins anew, as another user. */
 function restart() {
   end();
+  forget();
+  if (visible.size > 0) follow();
+}
+
+function forget() {
   lastEventId = "";
   complete = false;
   mirror.clear();
   for (const port of visible) port.postMessage({ kind: "snapshot", state: mirror.snapshot(), link, complete });
-  if (visible.size > 0) follow();
 }
 
 function end() {
@@ -75,6 +81,7 @@ async function follow() {
     if (controller.signal.aborted) return;
     if (reason === "unauthorized") {
       setLink("unauthorized", "");
+      forget();
       following = null;
       return;
     }

@@ -20,7 +20,6 @@ const SILENCE_MS = 4000;
  *          onEvent: (name: string, data: any) => void,
  *          onLink: (link: Link) => void,
  *          signal: AbortSignal}} options
- * @returns {{restart: () => void}}
  */
 export function openFeed({ onSnapshot, onEvent, onLink, signal }) {
   const port = connect();
@@ -66,7 +65,6 @@ export function openFeed({ onSnapshot, onEvent, onLink, signal }) {
     clearInterval(watch);
     port.postMessage({ kind: "hide" });
   });
-  return { restart: () => port.postMessage({ kind: "restart" }) };
 }
 
 const SILENT = "nothing was received for 4 s";

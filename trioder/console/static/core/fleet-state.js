@@ -22,7 +22,6 @@ const QUALITY_RANK = new Map(QUALITY_ORDER.map((name, rank) => [name, rank]));
 class FleetState extends Mirror {
   #topics = new Map();
   #sites = new Map();
-  #feed = null;
   #loading = 0;
   /** @type {Map<string, object>} nameplates by asset id, in fleet order */
   assets = new Map();
@@ -43,7 +42,7 @@ class FleetState extends Mirror {
    * @param {AbortSignal} signal
    */
   open(signal) {
-    this.#feed = openFeed({
+    openFeed({
       signal,
       onSnapshot: (state, complete) => this.#restored(state, complete),
       onEvent: (name, data) => this.#received(name, data),
@@ -52,19 +51,6 @@ class FleetState extends Mirror {
         this.#publish("link", link);
       },
     });
-  }
-
-  /** Begins anew as another user. */
-  restart() {
-    this.clear();
-    this.assets = new Map();
-    this.sites = new Map();
-    this.#sites.clear();
-    this.assetsStatus = "loading";
-    this.complete = false;
-    this.#feed.restart();
-    this.#publish("snapshot", null);
-    void this.loadAssets();
   }
 
   /**

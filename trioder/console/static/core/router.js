@@ -98,10 +98,24 @@ function match(compiled, path) {
   for (const { route, expression } of compiled) {
     const found = expression.exec(path);
     if (!found) continue;
-    const params = Object.fromEntries(Object.entries(found.groups ?? {}).map(([name, value]) => [name, decodeURIComponent(value)]));
-    return { route, params };
+    const params = decodeAll(found.groups ?? {});
+    if (params) return { route, params };
   }
   return { route: null, params: {} };
+}
+
+/**
+ * Decodes segments of a path.
+ * @param {Record<string, string>} segments  percent-encoded
+ * @returns {Record<string, string> | null}  null where one is not UTF-8
+ */
+export function decodeAll(segments) {
+  try {
+    return Object.fromEntries(Object.entries(segments).map(([name, value]) => [name, decodeURIComponent(value)]));
+  } catch (error) {
+    if (error instanceof URIError) return null;
+    throw error;
+  }
 }
 
 let opened = null;

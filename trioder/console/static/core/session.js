@@ -1,6 +1,7 @@
 /** Who uses this console, and what that role may do. The token itself is in a cookie that scripts cannot read. */
 
-import { ApiError, get } from "./api.js";
+import { ApiError, whoAmI } from "./api.js";
+import { setHeadendUrl } from "./curl.js";
 
 const RANK = { viewer: 0, operator: 1, admin: 2 };
 
@@ -11,7 +12,8 @@ class Session {
   /** @returns {Promise<"known" | "login" | "away">} `login`: a token is needed; `away`: the headend cannot be reached */
   async load() {
     try {
-      this.user = await get("/whoami");
+      this.user = await whoAmI();
+      setHeadendUrl(this.user.headend_url);
       return "known";
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;

@@ -1,6 +1,7 @@
 /** One alarm: what, where, since when, what it concerns, and its acknowledgement with a comment. */
 
 import { severityBadge } from "../components/badges.js";
+import { reasonNode } from "../components/dispatch-reason.js";
 import { facts, pageHeader, panel } from "../components/page.js";
 import { showLoaded } from "../components/states.js";
 import { get } from "../core/api.js";
@@ -45,7 +46,7 @@ function content(alarm, signal, reload) {
     }),
     h("div", { class: "panels" },
       panel({ title: "Alarm", class: "span-7" },
-        h("p", { class: "alarm-reason" }, h("bdi", null, alarm.reason.slice(0, 5000))),
+        h("p", { class: "alarm-reason" }, reasonNode(alarm.reason)),
         facts([
           ["Raised", at(alarm.raised_at)],
           ["Cleared", at(alarm.cleared_at) ?? "still open"],

@@ -6,7 +6,7 @@
 import { openChart } from "../components/chart.js";
 import { choice, panel } from "../components/page.js";
 import { ApiError, get } from "../core/api.js";
-import { h, setText } from "../core/dom.js";
+import { h, scaled, setText } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
 import { plural } from "../core/format.js";
 
@@ -52,14 +52,14 @@ export function openHistory(parent, { path, resolutions, read, range, onRange, s
   parent.append(panel({ title: "History", class: "history-panel", actions: [status, ranges.element] }, container));
   const onSelect = (start, end) => void show(start === null ? lastRange() : { start, end });
   const power = openChart(container, {
-    signal, label: "Power history", height: 220, yUnit: "MW", sync: "history", onRange: onSelect, now: () => fleet.now(),
+    signal, label: "Power history", height: scaled(220), yUnit: "MW", sync: "history", onRange: onSelect, now: () => fleet.now(),
     series: [
       { id: "setpoint", label: "setpoint", kind: "step", axis: "left", color: "--ink-muted", dash: true, unit: "MW", digits: 2 },
       { id: "power", label: "power", kind: "line", axis: "left", color: "--series-1", unit: "MW", digits: 2 },
     ],
   });
   const soc = openChart(container, {
-    signal, label: "State of charge history", height: 130, yUnit: "%", sync: "history", now: () => fleet.now(), axes: { left: { min: 0, max: 100 } },
+    signal, label: "State of charge history", height: scaled(130), yUnit: "%", sync: "history", now: () => fleet.now(), axes: { left: { min: 0, max: 100 } },
     series: [{ id: "soc", label: "state of charge", kind: "line", axis: "left", color: "--series-3", unit: "%", digits: 1 }],
   });
   const lastRange = () => ({ start: fleet.now() - RANGES[name][1], end: fleet.now() });

@@ -3,7 +3,7 @@
 import { openChart } from "../components/chart.js";
 import { panel } from "../components/page.js";
 import { ApiError, get } from "../core/api.js";
-import { h } from "../core/dom.js";
+import { h, scaled } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
 
 const WINDOW_MS = 15 * 60_000;
@@ -16,7 +16,7 @@ export function openLivePower(parent, { signal, assetId }) {
   const container = h("div", { class: "live" });
   parent.append(panel({ title: "Power, last 15 minutes", class: "span-8" }, container));
   const chart = openChart(container, {
-    signal, label: "Power of the last 15 minutes", height: 220, yUnit: { left: "MW", right: "%" }, gapMs: GAP_MS, now: () => fleet.now(), axes: { right: { min: 0, max: 100 } },
+    signal, label: "Power of the last 15 minutes", height: scaled(220), yUnit: { left: "MW", right: "%" }, gapMs: GAP_MS, now: () => fleet.now(), axes: { right: { min: 0, max: 100 } },
     series: [
       { id: "setpoint", label: "setpoint", kind: "step", axis: "left", color: "--ink-muted", dash: true, unit: "MW", digits: 2 },
       { id: "power", label: "power", kind: "line", axis: "left", color: "--series-1", unit: "MW", digits: 2 },

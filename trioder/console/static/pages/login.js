@@ -2,6 +2,7 @@
 
 import { ApiError, logIn } from "../core/api.js";
 import { h, setText } from "../core/dom.js";
+import { announceSessionChange } from "../core/session-change.js";
 
 export const page = {
   title: "Log in",
@@ -15,6 +16,7 @@ export const page = {
       setText(message, "");
       try {
         await logIn(token.value.trim());
+        announceSessionChange();
         // A new document: nothing of an earlier user is left in memory.
         location.assign(destination(query.get("next")));
       } catch (error) {

@@ -3,7 +3,7 @@
 import { openChart } from "../components/chart.js";
 import { panel } from "../components/page.js";
 import { ApiError, get } from "../core/api.js";
-import { h } from "../core/dom.js";
+import { h, scaled } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
 
 const WINDOW_MS = 15 * 60_000;
@@ -19,9 +19,8 @@ const GAP_MS = 30_000;
 export function openRecentPower(parent, { path, title, signal, now }) {
   const container = h("div", { class: "recent-power live" });
   parent.append(panel({ title, class: "recent-power-panel" }, container));
-  const tall = matchMedia("(min-width: 2560px)").matches;
   const chart = openChart(container, {
-    signal, label: title, height: tall ? 280 : 158, yUnit: "MW", gapMs: GAP_MS, now: () => fleet.now(),
+    signal, label: title, height: scaled(158), yUnit: "MW", gapMs: GAP_MS, now: () => fleet.now(),
     series: [
       { id: "requested", label: "asked", kind: "step", axis: "left", color: "--ink-muted", dash: true, unit: "MW", digits: 1 },
       { id: "power", label: "delivered", kind: "line", axis: "left", color: "--series-1", unit: "MW", digits: 1 },
@@ -30,10 +29,11 @@ export function openRecentPower(parent, { path, title, signal, now }) {
   chart.setFollowing(WINDOW_MS);
   const load = async () => {
     try {
-      const { points } = await get(path, { query: { minutes: 15 }, signal });
+      const { points, step_s: stepS } = await get(path, { query: { minutes: 15 }, signal });
+      const gapMs = Math.max(GAP_MS, 3000 * stepS);
       const times = points.map(({ at }) => Date.parse(at));
-      chart.setData("power", times, points.map((point) => point.current_mw));
-      chart.setData("requested", times, points.map((point) => point.requested_mw));
+      chart.setData("power", times, points.map((point) => point.current_mw), { gapMs });
+      chart.setData("requested", times, points.map((point) => point.requested_mw), { gapMs });
     } catch (error) {
       // The curve begins now.
       if (!(error instanceof ApiError) && error.name !== "AbortError") throw error;

@@ -15,7 +15,7 @@ const fill = (cell, value) => cell.replaceChildren(value);
 const MOST = 500;
 
 const COLUMNS = [
-  { id: "target", label: "Target", width: "1.4fr", value: (row) => fleet.targetOf(row.target, row.assets).text, render: (row, cell) => fill(cell, nameOf(fleet.targetOf(row.target, row.assets).text)) },
+  { id: "target", label: "Target", width: "2fr", value: (row) => fleet.targetOf(row.target, row.assets).text, render: (row, cell) => fill(cell, nameOf(fleet.targetOf(row.target, row.assets).text)) },
   { id: "next", label: "Next start", width: 150, align: "end", value: (row) => row.next_start ?? "9", text: (row) => (row.active ? dateMinute(row.next_start) : NONE) },
   { id: "steps", label: "Steps", width: 80, align: "end", value: (row) => row.step_count, text: (row) => String(row.step_count) },
   { id: "lasts", label: "Lasts", width: 110, align: "end", value: (row) => row.duration_s, text: (row) => duration(row.duration_s) },

@@ -3,8 +3,9 @@
 import { niceScale, formatNumber, timeTicks, zoneName } from "./axis.js";
 import { PointList, projectBand, projectLine } from "./project.js";
 
-const TOP = 20;
-const BOTTOM = 24;
+/** What is above and below the plot, in heights of the labels' text. */
+const TOP = 20 / 11;
+const BOTTOM = 24 / 11;
 /** Buffers shared by all charts: drawing is synchronous. */
 const [LINE, LOWER, UPPER] = [new PointList(), new PointList(), new PointList()];
 
@@ -12,12 +13,15 @@ const [LINE, LOWER, UPPER] = [new PointList(), new PointList(), new PointList()]
  * @typedef {{min: number, max: number, step: number, digits: number, ticks: number[]}} Scale
  * @typedef {{width: number, height: number, pixelRatio: number, start: number, end: number,
  *   margins: {left: number, right: number}, scales: {left: Scale|null, right: Scale|null},
- *   units: {left: string, right: string}, gapMs: number}} Picture
+ *   units: {left: string, right: string}, gapMs: number, text: number}} Picture  text: as `textSize`
  */
 
+/** @returns {number} the height of the labels' text in CSS pixels */
+export const textSize = (canvas) => Number.parseFloat(getComputedStyle(canvas).fontSize) || 11;
+
 /** @returns {{left: number, top: number, right: number, bottom: number}} the plot's edges in CSS pixels */
-export function plotEdges({ width, height, margins }) {
-  return { left: margins.left, top: TOP, right: Math.max(margins.left + 1, width - margins.right), bottom: height - BOTTOM };
+export function plotEdges({ width, height, margins, text }) {
+  return { left: margins.left, top: TOP * text, right: Math.max(margins.left + 1, width - margins.right), bottom: height - BOTTOM * text };
 }
 
 /**
@@ -97,13 +101,13 @@ function paintValueAxes(context, picture, plot, color) {
     // A unit with an explanation ("MW, + is discharging") begins at the edge of the chart.
     const wide = side === "left" && context.measureText(units.left).width > plot.left - 8;
     if (wide) context.textAlign = "left";
-    context.fillText(units[side], wide ? 0 : edge + outside, TOP / 2 - 3);
+    context.fillText(units[side], wide ? 0 : edge + outside, 0.64 * picture.text);
   }
 }
 
 function paintTimeAxis(context, picture, plot, color) {
   const { start, end, pixelRatio, height } = picture;
-  const middle = height - BOTTOM / 2 + 1;
+  const middle = height - (BOTTOM * picture.text) / 2 + 1;
   context.textBaseline = "middle";
   context.textAlign = "left";
   const zone = zoneName(end);

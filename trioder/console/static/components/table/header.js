@@ -50,17 +50,19 @@ export function isSortable(column) {
   return column.sortable !== false && typeof column.value === "function";
 }
 
-/** @returns {{template: string, minWidth: number}} `grid-template-columns`, and what it needs in CSS pixels */
+/** @returns {{template: string, minWidth: string}} `grid-template-columns`, and what it needs; widths grow with `--scale` */
 export function columnWidths(columns) {
   let minWidth = 0;
   const template = columns.map(({ width = "1fr", align }) => {
     if (typeof width === "number" || /^\d+(\.\d+)?(px)?$/.test(width)) {
       minWidth += Number.parseFloat(width);
-      return `${Number.parseFloat(width)}px`;
+      return scaled(Number.parseFloat(width));
     }
     const least = align === "end" ? 72 : 112;
     minWidth += least;
-    return `minmax(${least}px, ${width})`;
+    return `minmax(${scaled(least)}, ${width})`;
   });
-  return { template: template.join(" "), minWidth };
+  return { template: template.join(" "), minWidth: scaled(minWidth) };
 }
+
+const scaled = (px) => `calc(${px}px * var(--scale, 1))`;

@@ -17,7 +17,7 @@ export function createView({ label, columns, header, state, rowHeight, maxVisibl
   const scroller = create("table-scroller", root);
   if (maxVisibleRows) scroller.style.maxHeight = `calc(${maxVisibleRows} * ${rowHeight}px + ${rowHeight + 5}px)`;
   const grid = create("table-grid", scroller);
-  grid.style.minWidth = `${minWidth}px`;
+  grid.style.minWidth = minWidth;
   grid.tabIndex = 0;
   grid.setAttribute("role", "grid");
   grid.setAttribute("aria-label", label);

@@ -25,7 +25,7 @@ export function openFleetFigures(signal) {
     now.set(known ? power(sums.current_mw) : "–", known ? `${direction.symbol} ${direction.label}, ${count(sums.live_assets)} of ${count(sums.assets)} assets` : "no asset has good values");
     const requested = sums.requested_mw ?? null;
     const off = requested === null ? null : sums.current_mw - requested;
-    asked.set(requested === null ? "–" : power(requested), requested === null ? "no open dispatch" : `difference ${off >= 0 ? "+" : "−"}${mw(Math.abs(off), requested)}`);
+    asked.set(requested === null ? "–" : power(requested), requested === null ? "no open dispatch" : differenceText(off, requested));
     energy.set(known ? number((100 * sums.soc_mwhr) / sums.capacity_mwhr, 1) : "–", known ? `${mwh(sums.soc_mwhr)} of ${mwh(sums.capacity_mwhr)}` : "");
     available.set(sums.available);
     showQuality(quality, sums);
@@ -33,6 +33,12 @@ export function openFleetFigures(signal) {
   fleet.on(["fleet", "snapshot"], show, signal);
   show();
   return element;
+}
+
+/** How far the power is from what was asked, at the precision of what was asked. */
+function differenceText(off, requested) {
+  const text = mw(Math.abs(off), requested);
+  return /[1-9]/.test(text) ? `difference ${off > 0 ? "+" : "−"}${text}` : "as asked";
 }
 
 function availableTable() {

@@ -1,4 +1,4 @@
-"""`trioder watch` in a real terminal: the table, the loss of the feed, and the terminal afterwards."""
+"""`trioder` in a real terminal: tables that fit, progress, and `watch`, which leaves it as it was."""
 
 import fcntl
 import os
@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.headends import (
+    AWAY,
     FAULTY,
     GOOD,
     ROOT,
@@ -126,7 +127,7 @@ class Terminal:
 def terminal(
     trioder: Trioder, *arguments: str, columns: int = 150, lines: int = 24, **env: str
 ) -> Iterator[Terminal]:
-    opened = Terminal(trioder, "watch", *arguments, columns=columns, lines=lines, **env)
+    opened = Terminal(trioder, *arguments, columns=columns, lines=lines, **env)
     try:
         yield opened
     finally:
@@ -140,7 +141,7 @@ def assert_restored(opened: Terminal) -> None:
 
 
 def test_the_table_is_drawn_in_place_and_fits(trioder: Trioder) -> None:
-    with terminal(trioder) as opened:
+    with terminal(trioder, "watch") as opened:
         screen = opened.until(rf"^{GOOD} .* good ")
         assert screen[0].startswith(f"{trioder.url}  live  ")
         assert re.search(rf"^{FAULTY} .* bad ", "\n".join(screen), re.MULTILINE)
@@ -151,7 +152,7 @@ def test_the_table_is_drawn_in_place_and_fits(trioder: Trioder) -> None:
 
 
 def test_it_follows_the_size_of_the_terminal(trioder: Trioder) -> None:
-    with terminal(trioder) as opened:
+    with terminal(trioder, "watch") as opened:
         opened.until(rf"^{GOOD}")
         opened.resize(60, 8)
         screen = opened.until(r"^1 to 3 of 5, by fleet")
@@ -160,7 +161,7 @@ def test_it_follows_the_size_of_the_terminal(trioder: Trioder) -> None:
 
 
 def test_keys_change_what_is_shown(trioder: Trioder) -> None:
-    with terminal(trioder) as opened:
+    with terminal(trioder, "watch") as opened:
         opened.until(rf"^{GOOD} .* good ")
         opened.press("n")
         screen = opened.until("of 2 not good, by fleet")
@@ -174,7 +175,7 @@ def test_keys_change_what_is_shown(trioder: Trioder) -> None:
     ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_the_terminal_is_restored_after_a_signal(signum: int, code: int, trioder: Trioder) -> None:
-    with terminal(trioder) as opened:
+    with terminal(trioder, "watch") as opened:
         opened.until(rf"^{GOOD}")
         assert termios.tcgetattr(opened.terminal) != opened.modes_before
         if signum == signal.SIGINT:
@@ -186,7 +187,7 @@ def test_the_terminal_is_restored_after_a_signal(signum: int, code: int, trioder
 
 
 def test_ctrl_z_shows_the_terminal_as_it_was_until_it_is_continued(trioder: Trioder) -> None:
-    with terminal(trioder) as opened:
+    with terminal(trioder, "watch") as opened:
         opened.until(rf"^{GOOD}")
         opened.press("\x1a")
         _, status = os.waitpid(opened.process.pid, os.WUNTRACED)
@@ -198,9 +199,28 @@ def test_ctrl_z_shows_the_terminal_as_it_was_until_it_is_continued(trioder: Trio
 
 
 def test_an_error_before_the_table_leaves_the_terminal_alone(trioder: Trioder) -> None:
-    with terminal(trioder, "--site", "nonsuch") as opened:
+    with terminal(trioder, "watch", "--site", "nonsuch") as opened:
         assert opened.end() == 5
         assert termios.tcgetattr(opened.terminal) == opened.modes_before
+
+
+@pytest.mark.parametrize(("no_colour", "styled"), [("", True), ("1", False)])
+def test_a_table_fits_the_terminal(no_colour: str, styled: bool, trioder: Trioder) -> None:
+    with terminal(trioder, "assets", columns=80, NO_COLOR=no_colour) as opened:
+        assert opened.end() == 0
+        eventually(lambda: AWAY[:10] in opened.output.decode())
+        text = opened.output.decode()
+    assert ("\x1b[33m" in text) == styled
+    assert max(map(len, _STYLE.sub("", text).split("\r\n"))) <= 80
+
+
+def test_progress_is_one_line_that_is_gone_at_the_end(trioder: Trioder) -> None:
+    command = ["dispatch", "asset", AWAY, "0.5", "--for", "1m", "--wait", "ack", "--timeout", "1s"]
+    with terminal(trioder, *command) as opened:
+        assert opened.end() == 7
+        eventually(lambda: b"It goes on" in opened.output)
+        text = opened.output.decode()
+    assert text.startswith("\r\x1b[K0 of 1 acknowledged (1 queued)\r\x1b[Kdispatch ")
 
 
 def test_a_lost_feed_is_said_and_all_is_old_until_it_is_back(folder: Path) -> None:
