@@ -90,7 +90,8 @@ export const page = {
       signal, label: "Assets", columns: COLUMNS, rowKey: (asset) => asset.id, href: (asset) => `/assets/${asset.id}`,
       onSort: (column, descending) => setQuery({ sort: column, descending: descending ? "1" : null }),
     });
-    if (query.get("sort")) table.setSort(query.get("sort"), query.get("descending") === "1");
+    const sort = COLUMNS.find(({ id }) => id === query.get("sort"))?.id;
+    if (sort) table.setSort(sort, query.get("descending") === "1");
 
     const filter = () => {
       const wanted = text.trim().toLowerCase();
