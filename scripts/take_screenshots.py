@@ -118,7 +118,10 @@ async def _operate(console: Console) -> list[_Picture]:
         click.echo(f"waiting until {_TRIPPED} trips")
         site_id = _site_id(console.fleet, _TRIPPED)
         asset_ids = [asset.id for asset in console.fleet.assets if asset.site_id == site_id]
-        while len(await _alarms_of(client, asset_ids)) < len(_ALARMS) * len(asset_ids):
+        while True:
+            alarm_ids = await _alarms_of(client, asset_ids)
+            if len(alarm_ids) == len(_ALARMS) * len(asset_ids):
+                break
             await trio.sleep(_POLL_S)
         for alarm_id in await _alarms_of(client, asset_ids[-1:]):
             await client.acknowledge_alarm(alarm_id, comment=_COMMENT)
