@@ -111,10 +111,10 @@ function openAssets(grid, siteId, signal) {
       { id: "name", label: "Asset", width: "1fr", value: (asset) => asset.name, text: (asset) => asset.name, render: (asset, cell) => renderName(asset.name, cell, asset.site_name) },
       { id: "quality", label: "Quality", width: 122, value: (asset) => QUALITY_ORDER.indexOf(fleet.qualityOf(asset.id)), render: (asset, cell) => cell.replaceChildren(qualityBadge(fleet.qualityOf(asset.id))) },
       { id: "age", label: "Age", width: 70, align: "end", value: (asset) => fleet.ageOf(rowOf(asset)), text: (asset) => duration(fleet.ageOf(rowOf(asset))) },
-      { id: "power", label: "Power", unit: "MW", width: 94, align: "end", value: (asset) => rowOf(asset)?.current_mw, text: (asset) => number(rowOf(asset)?.current_mw, 2) },
-      { id: "setpoint", label: "Setpoint", unit: "MW", width: 106, align: "end", value: (asset) => rowOf(asset)?.setpoint_mw, text: (asset) => number(rowOf(asset)?.setpoint_mw, 2) },
-      { id: "soc", label: "SOC", unit: "%", width: 76, align: "end", value: (asset) => rowOf(asset)?.soc_pct, text: (asset) => number(rowOf(asset)?.soc_pct, 1) },
-      { id: "rating", label: "Rating", unit: "MW", width: 94, align: "end", value: (asset) => asset.max_mw, text: (asset) => number(asset.max_mw, 1) },
+      { id: "power", label: "Power", unit: "MW", width: 98, align: "end", value: (asset) => rowOf(asset)?.current_mw, text: (asset) => number(rowOf(asset)?.current_mw, 2) },
+      { id: "setpoint", label: "Setpoint", unit: "MW", width: 114, align: "end", value: (asset) => rowOf(asset)?.setpoint_mw, text: (asset) => number(rowOf(asset)?.setpoint_mw, 2) },
+      { id: "soc", label: "SOC", unit: "%", width: 78, align: "end", value: (asset) => rowOf(asset)?.soc_pct, text: (asset) => number(rowOf(asset)?.soc_pct, 1) },
+      { id: "rating", label: "Rating", unit: "MW", width: 102, align: "end", value: (asset) => asset.max_mw, text: (asset) => number(asset.max_mw, 1) },
     ],
   });
   const setRows = () => table.setRows((fleet.sites.get(siteId)?.assetIds ?? []).map((id) => fleet.assets.get(id)));
