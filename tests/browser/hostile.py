@@ -19,8 +19,8 @@ LENGTH = 5000
 # What people and devices choose. Not the kinds and states of the protocol, and not ids that are in links.
 _KEYS = frozenset(
     {
-        *("acknowledged_by", "asset_name", "comment", "detail", "location", "message", "name", "reason"),
-        *("requested_by", "site_name", "user", "version"),
+        *("acknowledged_by", "asset_name", "comment", "detail", "location", "message", "name", "principal"),
+        *("reason", "requested_by", "site_name", "user", "version"),
     }
 )
 # The headend's own text.

@@ -1,5 +1,6 @@
 """What a fleet that has been operated has: a dispatch, a schedule, an alarm."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,10 +23,10 @@ class Records:
     schedule: str
     alarm: str
 
-    def fill(self, path: str) -> str:
-        """Return a path with ids in the places of their names."""
+    def paths(self, templates: Mapping[str, str]) -> dict[str, str]:
+        """Return paths with ids in the places of their names."""
         ids = {name: getattr(self, name) for name in self.__slots__}
-        return path.format(**ids)
+        return {name: template.format(**ids) for name, template in templates.items()}
 
 
 async def make_records(console: Console) -> Records:
