@@ -11,6 +11,7 @@ import { ApiError, get } from "../core/api.js";
 import { every, h, nameOf, throttle } from "../core/dom.js";
 import { fleet, QUALITY_ORDER } from "../core/fleet-state.js";
 import { count, dateTime, duration, mw, mwh, NONE, number, plural, power } from "../core/format.js";
+import { reopen } from "../core/router.js";
 import { session } from "../core/session.js";
 import { openHistory } from "./history-panel.js";
 import { openRecentPower } from "./recent-power.js";
@@ -67,6 +68,11 @@ function openSite(content, site, { query, signal, setQuery }) {
   const showSoon = throttle(show, 500, signal);
   fleet.on(["telemetry", "alarms", "dispatch", "assets", "snapshot"], showSoon, signal);
   show();
+  fleet.on("assets", () => {
+    // The fleet file was reloaded: it has left, or has another name.
+    const now = fleet.sites.get(site.id);
+    if (fleet.assetsStatus === "ready" && (now?.name !== site.name || now.location !== site.location)) reopen();
+  }, signal);
 
   openAssets(grid, site.id, signal);
   openLimits(grid, site.id, signal);
