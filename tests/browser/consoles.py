@@ -154,6 +154,7 @@ def open_console(
     database_url: str = "embedded",
     tokens: Mapping[str, tuple[Role, str]] | None = None,
     trips: str = "",
+    scenario: Path | None = None,
     proxy: Callable[[str], AbstractContextManager[str]] = nullcontext,
 ) -> Iterator[Console]:
     """Start everything with its state in a folder, wait until all assets have reported; stop it at the end.
@@ -166,6 +167,7 @@ def open_console(
         database_url: as DATABASE_URL.
         tokens: that REST needs, one named `admin` among them: role and tenant by their names.
         trips: the id of an asset whose inverter trips after 3 s, which is an alarm.
+        scenario: instead, a file that says what happens to the assets.
         proxy: opens what is between the console and the REST at a host:port, and yields its own host:port.
     """
     fleet_path = folder / "fleet.json"
@@ -185,7 +187,9 @@ def open_console(
         "TICK_S": str(tick_s),
     }
     if trips:
-        for_launcher["SCENARIO"] = str(_write_trip(folder, trips))
+        scenario = _write_trip(folder, trips)
+    if scenario is not None:
+        for_launcher["SCENARIO"] = str(scenario)
     with proxy(http) as headend_http:
         for_console = {"CONSOLE_HTTP_ADDR": "127.0.0.1:0", "HEADEND_HTTP": headend_http}
         console = Console(

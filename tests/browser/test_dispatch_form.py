@@ -31,7 +31,8 @@ import("/static/core/dry-run.js").then(({openDryRuns}) => {
 """
 MODULES = """
 globalThis.ready = false;
-Promise.all(["dispatch-body", "dispatch-progress", "curl"].map((name) => import(`/static/core/${name}.js`)))
+const names = ["dispatch-body", "dispatch-progress", "curl", "command-keys", "format"];
+Promise.all(names.map((name) => import(`/static/core/${name}.js`)))
     .then((modules) => Object.assign(globalThis, ...modules, {ready: true}));
 """
 TOKEN = "s'$t"
@@ -178,3 +179,23 @@ async def test_a_dispatch_s_steps_count_what_its_batteries_have_reached(
         "tracking": 4,
         "ended": 11,
     }
+
+
+async def test_a_command_has_one_key_until_it_is_answered_also_on_plain_http(
+    chromium: Chromium, origin: str
+) -> None:
+    async with open_modules(chromium, origin, MODULES) as page:
+        # Browsers do not have it there.
+        await page.evaluate("void delete Crypto.prototype.randomUUID")
+        await page.evaluate("void (globalThis.keys = new CommandKeys())")
+        first, again, other = await page.evaluate("[1, 1, 2].map((mw) => keys.keyOf({mw}))")
+        assert first == again != other
+        assert await page.evaluate("(keys.answered(), keys.keyOf({mw: 2}))") != other
+
+
+async def test_numbers_beyond_all_plants_are_short_and_what_json_lacks_is_none(
+    chromium: Chromium, origin: str
+) -> None:
+    async with open_modules(chromium, origin, MODULES) as page:
+        assert await page.evaluate("number(-1e308, 2)") == "−1.00e+308"  # noqa: RUF001  # a minus sign
+        assert await page.evaluate("parseNumber('9'.repeat(400))") is None

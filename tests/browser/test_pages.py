@@ -125,3 +125,16 @@ async def test_the_colours_chosen_stay(chromium: Chromium, console: Console) -> 
             chosen = await page.evaluate(background)
             await page.reload()
             await page.wait_for(f"{background} === '{chosen}'")
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [("/assets?sort=nothing", "Assets"), ("/dispatch?again=..", "There is nothing at /dispatch/..")],
+)
+async def test_a_query_that_nothing_has_written_is_no_failure(
+    chromium: Chromium, console: Console, path: str, shown: str
+) -> None:
+    with trio.fail_after(60):
+        async with open_page(chromium, console.origin, path) as page:
+            await page.wait_for_text(shown)
+            assert "could not be opened" not in await page.text()

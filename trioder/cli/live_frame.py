@@ -28,19 +28,20 @@ class View:
     not_good: bool = False
     first: int = 0
 
-    def after_key(self, key: str, *, page: int) -> "View":
-        """Return the view after a key; `page` is how many rows fit."""
+    def after_key(self, key: str, *, page: int, rows: int) -> "View":
+        """Return the view after a key; `page` is how many rows fit, `rows` how many there are."""
+        last = max(0, rows - page)
         match key:
             case "n":
                 return replace(self, not_good=not self.not_good, first=0)
             case "s":
                 return replace(self, sort=SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)], first=0)
             case "\x1b[B" | "j":
-                return replace(self, first=self.first + 1)
+                return replace(self, first=min(last, self.first + 1))
             case "\x1b[A" | "k":
                 return replace(self, first=max(0, self.first - 1))
             case "\x1b[6~" | " ":
-                return replace(self, first=self.first + page)
+                return replace(self, first=min(last, self.first + page))
             case "\x1b[5~" | "b":
                 return replace(self, first=max(0, self.first - page))
             case "\x1b[H" | "g":

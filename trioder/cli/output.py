@@ -111,6 +111,8 @@ def _to_builtins(value: object) -> Any:
 
 
 def _write(lines: list[str]) -> None:
+    if sys.stdout is None:
+        raise CommandError("standard output is closed")
     if lines:
         sys.stdout.write("\n".join(lines) + "\n")
 

@@ -132,7 +132,7 @@ def _read_profile(options: Options, environ: Mapping[str, str]) -> _Profile:
         return _Profile()
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path} is no TOML: {error}") from None
     profiles = _profiles_of(document, path)
     if any("token" in values for values in profiles.values()):

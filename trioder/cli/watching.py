@@ -233,7 +233,9 @@ class _Display:
                 if key in ("q", "Q"):
                     self.end()
                     return
-                self.view = self.view.after_key(key, page=page_rows(self.screen.size()[1]))
+                listed = self.follower.live.listed(not_good=self.view.not_good)
+                page = page_rows(self.screen.size()[1])
+                self.view = self.view.after_key(key, page=page, rows=len(listed))
             self.draw()
 
     async def receive_signals(self, signals: AsyncIterator[signal.Signals]) -> None:

@@ -70,6 +70,11 @@ def connection_of(
         raise ValueError(f"url is {url!r}: {error}") from None
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise ValueError(f"url is {url!r}; it must be like http://localhost:3001 or https://headend.example")
+    if parsed.userinfo:
+        # Not quoted: it has a secret.
+        raise ValueError("url has a user before the @; a headend takes a token instead")
+    if parsed.query or parsed.fragment:
+        raise ValueError(f"url is {url!r}; it must have neither a query nor a fragment")
     headers = {"User-Agent": f"trioder-client/{trioder.__version__}"}
     if token is None:
         token = os.environ.get(TOKEN_VARIABLE, "")

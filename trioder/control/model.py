@@ -6,7 +6,6 @@ State changes are synchronous and checked against `lifecycle`; what causes them 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from math import fsum
 
 import trio
@@ -26,14 +25,7 @@ from trioder.domain.dispatch import (
     StepTerms,
     Strategy,
 )
-from trioder.domain.lifecycle import (
-    LASTED,
-    OPEN,
-    TERMINAL,
-    DispatchState,
-    can_transition,
-    state_of_group,
-)
+from trioder.domain.lifecycle import LASTED, OPEN, TERMINAL, DispatchState, can_transition, state_of_group
 from trioder.domain.power_tracker import PowerTracker
 from trioder.process.slices import Steps, parts_of, run_at_once
 
@@ -394,8 +386,7 @@ class Dispatch:
         """Why the one asset's setpoint is in its state; None for a group."""
         if self.is_group:
             return None
-        ended = (record.reason for record in self.retired)
-        return next(chain((setpoint.reason for setpoint in self.setpoints.values()), ended), None)
+        return next((member.reason for member in (*self.setpoints.values(), *self.retired)), None)
 
     def allocation_record(self, asset_ids: Sequence[str], key: int) -> AllocationRecord:
         """Return the record of one of its assets; `retired_keys` stand for those that left the fleet."""

@@ -4,6 +4,7 @@ import { h, replace, setText } from "../core/dom.js";
 import { codeText, STATES_IN_ORDER, stateMeaning } from "../core/dispatch-texts.js";
 import { fleet } from "../core/fleet-state.js";
 import { NONE, power, time, wholeTime, words } from "../core/format.js";
+import { renderName } from "./asset-name.js";
 import { qualitySign, stateBadge } from "./badges.js";
 import { reasonText } from "./dispatch-reason.js";
 import { openTable } from "./table.js";
@@ -60,18 +61,6 @@ function siteColumn() {
 }
 
 const siteOf = (row) => fleet.assets.get(row.asset_id)?.site_name ?? NONE;
-
-/** What follows the site's name is what tells its batteries apart: it is not what is cut off. */
-function renderName(name, cell, siteName = "") {
-  const shown = name.slice(0, 500);
-  const ending = siteName && shown.startsWith(siteName) ? shown.slice(siteName.length) : "";
-  if (cell.textContent !== shown) {
-    replace(cell, ending && ending.length <= 12
-      ? h("bdi", { class: "split-name", style: { "--ending": `${ending.length + 1}ch` } }, h("span", null, siteName), h("span", null, ending))
-      : h("bdi", null, shown));
-  }
-  cell.title = shown.slice(0, 300);
-}
 
 function shareColumn(label) {
   return { id: "share", label, unit: "MW", align: "end", width: 110, value: (row) => row.mw, text: (row) => power(row.mw) };

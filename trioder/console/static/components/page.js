@@ -34,7 +34,7 @@ export function panel({ title, class: className = "", actions = [], live = false
  */
 export function figure({ label, unit = "", size = "m", title = "" }) {
   const value = h("span", { class: "figure-value number" }, "–");
-  const note = h("span", { class: "figure-note" });
+  const note = h("span", { class: "figure-note live" });
   const element = h("div", { class: `figure figure-${size}`, title: title || null },
     h("span", { class: "figure-label" }, label),
     h("span", { class: "figure-line live" }, value, unit ? h("span", { class: "unit" }, ` ${unit}`) : null),

@@ -106,6 +106,20 @@ function row(stop, signal) {
 }
 
 /**
+ * A button that ends the stop of exactly a target; hidden while there is none.
+ * @param {{target: {kind: string, id: string | null}, signal: AbortSignal}} options
+ * @returns {HTMLButtonElement}
+ */
+export function resumeButton({ target, signal }) {
+  const inForce = () => fleet.stops().find((stop) => stop.target.kind === target.kind && stop.target.id === target.id);
+  const button = h("button", { type: "button", class: "button", signal, on: { click: () => void resume(target, inForce()?.members ?? 0, signal) } }, "Resume …");
+  const show = () => (button.hidden = !inForce());
+  fleet.on(["dispatch", "snapshot"], show, signal);
+  show();
+  return button;
+}
+
+/**
  * Asks whether a stop is to be ended, ends it, and shows the result.
  * @param {{kind: string, id: string | null}} target @param {number} assets @param {AbortSignal} signal
  */
@@ -130,8 +144,9 @@ export async function resume(target, assets, signal) {
 
 function resultOf({ resumed, assets, still_stopped: stillStopped, dispatched }) {
   if (resumed.length === 0) return h("p", null, "No stop of exactly this target is in force.");
+  const idle = assets - stillStopped - dispatched;
   return h("div", { class: "stop-form" },
     stillStopped > 0 ? h("p", { class: "tone-warning" }, `▲ ${plural(stillStopped, "asset")} ${stillStopped === 1 ? "is" : "are"} still stopped, by another stop.`) : null,
     h("p", null, `${plural(dispatched, "asset")} ${dispatched === 1 ? "follows" : "follow"} a dispatch again.`),
-    h("p", null, `${plural(assets - stillStopped - dispatched, "asset")} ${assets - stillStopped - dispatched === 1 ? "stays" : "stay"} at 0 MW until the next dispatch.`));
+    idle > 0 ? h("p", null, `${plural(idle, "asset")} ${idle === 1 ? "stays" : "stay"} at 0 MW until the next dispatch.`) : null);
 }

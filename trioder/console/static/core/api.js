@@ -17,6 +17,7 @@ export class ApiError extends Error {
   }
 }
 
+const DOT_SEGMENT = /\/\.{1,2}(?=[/?]|$)/;
 const listeners = new Set();
 
 /**
@@ -37,6 +38,8 @@ export function onUnauthorized(listener) {
  * @throws {ApiError}
  */
 export async function send(method, path, { body, signal, idempotencyKey } = {}) {
+  // Browsers remove such segments, percent-encoded or not, with their neighbours: another resource would answer.
+  if (DOT_SEGMENT.test(path)) throw new ApiError(404, "not_found", `There is nothing at ${path}.`);
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (idempotencyKey) headers["Idempotency-Key"] = idempotencyKey;

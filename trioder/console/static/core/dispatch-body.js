@@ -37,7 +37,9 @@ export const emptyDraft = () => ({
  */
 export function parseNumber(text) {
   const plain = text.trim().replace("−", "-");
-  return /^[+-]?(\d+\.?\d*|\.\d+)$/.test(plain) ? Number(plain) : null;
+  const value = /^[+-]?(\d+\.?\d*|\.\d+)$/.test(plain) ? Number(plain) : null;
+  // JSON has no infinity.
+  return Number.isFinite(value) ? value : null;
 }
 
 /**

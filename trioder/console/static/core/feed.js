@@ -43,6 +43,8 @@ export function openFeed({ onSnapshot, onEvent, onLink, signal }) {
     if (message.kind === "link") return followLink(message.link);
     lastEventAt = Date.now();
     if (message.kind === "snapshot") {
+      // The worker keeps the last values of a feed that is lost.
+      if (message.link.status === "lost") lastEventAt = message.link.since;
       onSnapshot(message.state, message.complete);
       return followLink(message.link);
     }

@@ -211,7 +211,6 @@ class FleetState extends Mirror {
     this.restore(state);
     this.complete = complete;
     this.#sites.clear();
-    if (state.fleet && this.link.status !== "live") this.#clockOffsetMs = Date.parse(state.fleet.at) - Date.now();
     this.#publish("snapshot", null);
     this.#publish("telemetry", null);
     if (complete && (this.assets.size === 0 || this.assets.size !== this.fleet?.assets)) void this.loadAssets();

@@ -12,6 +12,9 @@ export const zoneName = (date = new Date()) =>
 /** The IANA name of the local zone, such as "America/Los_Angeles". */
 export const zoneId = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
 
+/** Whole numbers up to here are written out; no plant has them, but anybody can ask for 1e300 MW. */
+const MANY_DIGITS = 1e15;
+
 /**
  * A number with a fixed number of decimals, a true minus sign and no negative zero.
  * @param {number | null | undefined} value
@@ -20,7 +23,7 @@ export const zoneId = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
  */
 export function number(value, digits) {
   if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
-  const text = Math.abs(value).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const text = Math.abs(value) >= MANY_DIGITS ? Math.abs(value).toExponential(2) : Math.abs(value).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   return value < 0 && /[1-9]/.test(text) ? MINUS + text : text;
 }
 

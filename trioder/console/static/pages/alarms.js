@@ -5,7 +5,7 @@ import { choice, pageHeader } from "../components/page.js";
 import { openTable } from "../components/table.js";
 import { h, nameOf, throttle } from "../core/dom.js";
 import { fleet, SEVERITIES } from "../core/fleet-state.js";
-import { dateTime, duration, shortIds, wholeTime, words, zoneName } from "../core/format.js";
+import { dateMinute, dateTime, duration, shortIds, wholeTime, words, zoneName } from "../core/format.js";
 import { acknowledgeButton } from "./acknowledge.js";
 import { openPagedTable } from "./paged-table.js";
 import { alarmSource, alarmSourceText } from "./sources.js";
@@ -51,7 +51,7 @@ const columns = (acknowledge) => [
   { id: "source", label: "Source", width: "1.3fr", value: alarmSourceText, render: (alarm, cell) => cell.replaceChildren(alarmSource(alarm)) },
   { id: "reason", label: "Reason", width: "2fr", value: (alarm) => alarm.reason, render: (alarm, cell) => cell.replaceChildren(h("bdi", { class: "name", title: alarm.reason.slice(0, 500) }, shortIds(alarm.reason).slice(0, 500))) },
   { id: "raised", label: "Raised", width: 124, align: "end", value: (alarm) => alarm.raised_at, text: (alarm) => dateTime(alarm.raised_at) },
-  { id: "lasted", label: "Open for", width: 96, align: "end", value: (alarm) => lasted(alarm), text: (alarm) => duration(Math.round(lasted(alarm))) },
+  { id: "lasted", label: "Open for", width: 112, align: "end", value: (alarm) => lasted(alarm), text: (alarm) => duration(Math.round(lasted(alarm))) },
   { id: "acknowledged", label: "Acknowledged", width: 150, value: (alarm) => alarm.acknowledged_at ?? "", render: (alarm, cell) => cell.replaceChildren(acknowledge(alarm)) },
 ];
 
@@ -95,5 +95,5 @@ function recordedAlarms(state, filters, signal) {
 
 function acknowledged(alarm, signal, done = () => {}) {
   if (!alarm.acknowledged_at) return acknowledgeButton(alarm, { signal, done }) ?? h("span", { class: "muted" }, "no");
-  return h("span", { class: "name", title: wholeTime(alarm.acknowledged_at) }, `✓ ${dateTime(alarm.acknowledged_at)} `, nameOf(alarm.acknowledged_by ?? ""));
+  return h("span", { class: "name", title: wholeTime(alarm.acknowledged_at) }, `✓ ${dateMinute(alarm.acknowledged_at)} `, nameOf(alarm.acknowledged_by ?? ""));
 }

@@ -4,6 +4,7 @@ import { directionOf, qualityBadge } from "../components/badges.js";
 import { facts, figure, pageHeader, panel } from "../components/page.js";
 import { showLoaded } from "../components/states.js";
 import { stopButton } from "../components/stop.js";
+import { resumeButton } from "../components/stop-banner.js";
 import { get } from "../core/api.js";
 import { every, h, nameOf } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
@@ -39,6 +40,7 @@ function openAsset(content, asset, { query, signal, setQuery }) {
     detail: h("span", null, nameOf(asset.location, "no place named"), " · ", h("span", { class: "mono" }, asset.id)),
     actions: [
       operator ? h("a", { class: "button button-primary", href: `/dispatch?asset_id=${asset.id}` }, "Dispatch …") : null,
+      operator ? resumeButton({ target: { kind: "asset", id: asset.id }, signal }) : null,
       operator ? stopButton({ target: { kind: "asset", id: asset.id }, label: "Stop asset …", signal }) : null,
     ],
   }));

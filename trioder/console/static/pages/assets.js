@@ -1,5 +1,6 @@
 /** All assets in one table: sorted, searched, filtered; values live. */
 
+import { renderName } from "../components/asset-name.js";
 import { directionOf, qualitySign } from "../components/badges.js";
 import { choice, pageHeader } from "../components/page.js";
 import { openTable } from "../components/table.js";
@@ -15,7 +16,7 @@ const fill = (cell, ...content) => cell.replaceChildren(...content);
 const POWER_DIGITS = 2;
 
 const COLUMNS = [
-  { id: "name", label: "Asset", width: "1.5fr", value: (asset) => asset.name, text: (asset) => asset.name, render: (asset, cell) => fill(cell, nameOf(asset.name)) },
+  { id: "name", label: "Asset", width: "1.5fr", value: (asset) => asset.name, text: (asset) => asset.name, render: (asset, cell) => renderName(asset.name, cell, asset.site_name) },
   { id: "site", label: "Site", width: "1.2fr", value: (asset) => asset.site_name, text: (asset) => asset.site_name, render: (asset, cell) => fill(cell, nameOf(asset.site_name)) },
   { id: "quality", label: "Quality", width: 124, value: (asset) => QUALITY_ORDER.indexOf(fleet.qualityOf(asset.id)), text: (asset) => fleet.qualityOf(asset.id), render: quality },
   { id: "age", label: "Age", width: 72, align: "end", value: (asset) => fleet.ageOf(rowOf(asset)), text: (asset) => duration(fleet.ageOf(rowOf(asset))) },
@@ -89,7 +90,8 @@ export const page = {
       signal, label: "Assets", columns: COLUMNS, rowKey: (asset) => asset.id, href: (asset) => `/assets/${asset.id}`,
       onSort: (column, descending) => setQuery({ sort: column, descending: descending ? "1" : null }),
     });
-    if (query.get("sort")) table.setSort(query.get("sort"), query.get("descending") === "1");
+    const sort = COLUMNS.find(({ id }) => id === query.get("sort"))?.id;
+    if (sort) table.setSort(sort, query.get("descending") === "1");
 
     const filter = () => {
       const wanted = text.trim().toLowerCase();

@@ -35,6 +35,7 @@ export function openPagedTable({ label, columns, rowKey, path, query, cursor, em
     const own = ++run;
     more.disabled = true;
     replace(problem);
+    container.hidden = false;
     if (rows.length === 0) table.setState({ kind: "loading", message: `Loading ${label.toLowerCase()} …` });
     try {
       const page = await get(path, { query: { ...query(), limit: pageRows, before: after ? cursor(after) : null }, signal });
@@ -45,7 +46,7 @@ export function openPagedTable({ label, columns, rowKey, path, query, cursor, em
       if (own !== run || error.name === "AbortError") return;
       if (!(error instanceof ApiError)) throw error;
       // What was loaded stays: it is a record, not a live value.
-      if (rows.length === 0) table.setState({ kind: "error", message: error.message });
+      container.hidden = rows.length === 0;
       replace(problem, failure(error, () => void load(after)));
     } finally {
       if (own === run) more.disabled = false;

@@ -1,9 +1,11 @@
 /** One site: sums over its assets, live and back in time, its limits, and its assets. */
 
+import { renderName } from "../components/asset-name.js";
 import { directionOf, qualityBadge } from "../components/badges.js";
 import { facts, figure, pageHeader, panel } from "../components/page.js";
 import { showLoaded } from "../components/states.js";
 import { stopButton } from "../components/stop.js";
+import { resumeButton } from "../components/stop-banner.js";
 import { openTable } from "../components/table.js";
 import { ApiError, get } from "../core/api.js";
 import { every, h, nameOf, throttle } from "../core/dom.js";
@@ -55,6 +57,7 @@ function openSite(content, site, { query, signal, setQuery }) {
       detail: h("span", null, nameOf(site.location, "no place named"), " · ", h("span", { class: "mono" }, site.id)),
       actions: [
         operator ? h("a", { class: "button button-primary", href: `/dispatch?site_id=${site.id}` }, "Dispatch …") : null,
+        operator ? resumeButton({ target: { kind: "site", id: site.id }, signal }) : null,
         operator ? stopButton({ target: { kind: "site", id: site.id }, label: "Stop site …", signal }) : null,
       ],
     }),
@@ -86,11 +89,11 @@ function showNow(siteId, [powerNow, setpoint, energy, rating, assets], state) {
   const direction = directionOf(sums.powerMw);
   const good = sums.assets - sums.notGood;
   powerNow.set(power(sums.powerMw, sums.maxMw), `${direction.symbol} ${direction.label}`);
-  setpoint.set(power(sums.setpointMw, sums.maxMw), sums.dispatched ? `${plural(sums.dispatched, "asset")} under dispatch` : "no dispatch");
+  const stop = fleet.stopOf({ siteId });
+  setpoint.set(power(sums.setpointMw, sums.maxMw), stop ? "emergency stop" : sums.dispatched ? `${plural(sums.dispatched, "asset")} under dispatch` : "no dispatch");
   energy.set(number(sums.socPct, 1), `${mwh(sums.socMwh, sums.capacityMwh)} of ${mwh(sums.capacityMwh)}`);
   rating.set(power(sums.maxMw), `charging ${mw(-sums.minMw, sums.maxMw)}`);
   assets.set(count(sums.assets), good === sums.assets ? "all good" : `${count(sums.notGood)} not good`, good === sums.assets ? "" : "warning");
-  const stop = fleet.stopOf({ siteId });
   state.replaceChildren(
     qualityBadge(sums.quality),
     ...(stop ? [h("a", { class: "tone-warning", href: `/dispatch/${stop.dispatch_id}` }, "■ held by an emergency stop")] : []),
@@ -105,7 +108,7 @@ function openAssets(grid, siteId, signal) {
   const table = openTable(container, {
     signal, label: "Assets of the site", rowKey: (asset) => asset.id, href: (asset) => `/assets/${asset.id}`, maxVisibleRows: 9,
     columns: [
-      { id: "name", label: "Asset", width: "1fr", value: (asset) => asset.name, render: (asset, cell) => cell.replaceChildren(nameOf(asset.name)) },
+      { id: "name", label: "Asset", width: "1fr", value: (asset) => asset.name, text: (asset) => asset.name, render: (asset, cell) => renderName(asset.name, cell, asset.site_name) },
       { id: "quality", label: "Quality", width: 120, value: (asset) => QUALITY_ORDER.indexOf(fleet.qualityOf(asset.id)), render: (asset, cell) => cell.replaceChildren(qualityBadge(fleet.qualityOf(asset.id))) },
       { id: "age", label: "Age", width: 80, align: "end", value: (asset) => fleet.ageOf(rowOf(asset)), text: (asset) => duration(fleet.ageOf(rowOf(asset))) },
       { id: "power", label: "Power", unit: "MW", width: 110, align: "end", value: (asset) => rowOf(asset)?.current_mw, text: (asset) => number(rowOf(asset)?.current_mw, 2) },

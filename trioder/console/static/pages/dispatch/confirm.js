@@ -4,6 +4,7 @@ import { openDialog } from "../../components/dialog.js";
 import { facts } from "../../components/page.js";
 import { shortfallNote } from "../../components/split-summary.js";
 import { ApiError, post } from "../../core/api.js";
+import { CommandKeys, isOutcomeUnknown } from "../../core/command-keys.js";
 import { differenceOf } from "../../core/dispatch-body.js";
 import { keepNotice } from "../../core/dispatch-notices.js";
 import { h, nameOf } from "../../core/dom.js";
@@ -13,8 +14,8 @@ import { navigate } from "../../core/router.js";
 
 /** An older preview is made again before it is confirmed. */
 const FRESH_MS = 3000;
-/** Of the last command whose outcome is not known: sending it again with the same key dispatches once. */
-let unanswered = { text: "", key: "" };
+/** Also of forms that were left since. */
+const keys = new CommandKeys();
 
 /**
  * @param {{runs: ReturnType<import("../../core/dry-run.js").openDryRuns>, signal: AbortSignal, onProblem: (text: string) => void}} options
@@ -32,20 +33,18 @@ export async function confirmDispatch({ runs, signal, onProblem }) {
     actions: [{ label: "Back", value: false, autofocus: true }, { label: "Dispatch now", value: true, kind: "primary" }],
   });
   if ((await dialog.closed) !== true || signal.aborted) return;
-  const text = JSON.stringify(body);
-  if (unanswered.text !== text) unanswered = { text, key: crypto.randomUUID() };
   try {
     const query = answer.allocations ? "" : "?allocations=false";
     // Not aborted with the page: what was confirmed is sent.
-    const dispatch = await post(`/dispatch${query}`, { ...body, dry_run: false }, { idempotencyKey: unanswered.key });
-    unanswered = { text: "", key: "" };
+    const dispatch = await post(`/dispatch${query}`, { ...body, dry_run: false }, { idempotencyKey: keys.keyOf(body) });
+    keys.answered();
     const difference = differenceOf(answer, dispatch);
     if (difference) keepNotice(dispatch.dispatch_id, { ...difference, previewAt: answer.dispatched_at });
     if (!signal.aborted) navigate(`/dispatch/${dispatch.dispatch_id}`);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    const unknown = error.status === 0 || (error.status >= 500 && error.status !== 503);
-    if (!unknown && error.status !== 503) unanswered = { text: "", key: "" };
+    const unknown = isOutcomeUnknown(error);
+    if (!unknown && error.status !== 503) keys.answered();
     onProblem(unknown
       ? `Whether it was dispatched is not known: ${error.message} Dispatching the same again is safe: it is carried out once.`
       : `Nothing was dispatched: ${error.message}`);

@@ -22,6 +22,7 @@ export function openAttention(signal) {
 
 function content() {
   if (!fleet.complete || fleet.assetsStatus !== "ready") return h("p", { class: "panel-note muted" }, "Loading …");
+  if (fleet.assets.size === 0) return empty("No assets.", "The fleet has none that you may see.");
   const sources = alarmSources();
   const sites = notGood();
   if (fleet.alarms.size === 0 && sites.length === 0) {

@@ -8,6 +8,7 @@ import { h, nameOf, replace, throttle } from "../../core/dom.js";
 import { fleet } from "../../core/fleet-state.js";
 import { count, dateMinute, mw, wholeTime } from "../../core/format.js";
 import { isOpen } from "../../core/lifecycle.js";
+import { session } from "../../core/session.js";
 
 const MOST = 6;
 
@@ -37,7 +38,7 @@ function content(earlier) {
   const byId = new Map(earlier.map((dispatch) => [dispatch.dispatch_id, dispatch]));
   for (const [id, dispatch] of fleet.dispatches) byId.set(id, dispatch);
   const last = [...byId.values()].sort((a, b) => (a.dispatched_at < b.dispatched_at ? 1 : -1)).slice(0, MOST);
-  if (last.length === 0) return empty("No commands yet.", "", h("a", { href: "/dispatch" }, "Dispatch"));
+  if (last.length === 0) return empty("No commands yet.", "", session.may("operator") ? h("a", { href: "/dispatch" }, "Dispatch") : null);
   return h("ul", null, last.map(item));
 }
 

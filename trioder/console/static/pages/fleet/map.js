@@ -2,7 +2,7 @@
 
 import { openMap } from "../../components/map.js";
 import { panel } from "../../components/page.js";
-import { failure, loading } from "../../components/states.js";
+import { empty, failure, loading } from "../../components/states.js";
 import { h, replace, throttle } from "../../core/dom.js";
 import { fleet } from "../../core/fleet-state.js";
 import { navigate } from "../../core/router.js";
@@ -16,9 +16,10 @@ export function openFleetMap(parent, signal) {
   const setSites = () => {
     if (fleet.assetsStatus === "loading" && fleet.sites.size === 0) return;
     const failed = fleet.assetsStatus === "error";
-    container.hidden = failed;
-    replace(note, failed ? failure(fleet.assetsError, () => void fleet.loadAssets()) : null);
-    if (failed) return;
+    const none = !failed && fleet.sites.size === 0;
+    container.hidden = failed || none;
+    replace(note, failed ? failure(fleet.assetsError, () => void fleet.loadAssets()) : none ? empty("No sites.", "The fleet has none that you may see.") : null);
+    if (container.hidden) return;
     // Not earlier: a map of no sites is one of the whole world.
     map ??= openMap(container, { signal, state: stateOf, onSelect: (id) => navigate(`/sites/${id}`) });
     map.setSites([...fleet.sites.values()].map((site) => ({

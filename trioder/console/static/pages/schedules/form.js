@@ -5,6 +5,7 @@ import { toast } from "../../components/dialog.js";
 import { choice, facts, panel } from "../../components/page.js";
 import { targetField } from "../../components/target-field.js";
 import { ApiError, post } from "../../core/api.js";
+import { CommandKeys, isOutcomeUnknown } from "../../core/command-keys.js";
 import { parseNumber } from "../../core/dispatch-body.js";
 import { h, replace, setText, throttle } from "../../core/dom.js";
 import { fleet } from "../../core/fleet-state.js";
@@ -13,6 +14,8 @@ import { navigate } from "../../core/router.js";
 import { stepsText } from "./occurrences.js";
 import { DAYS, recurrenceText, ruleOf } from "./recurrence.js";
 
+/** Also of forms that were left since. */
+const keys = new CommandKeys();
 const UNITS = { min: 60, h: 3600, s: 1 };
 const ZONES = () => (Intl.supportedValuesOf ? [...new Set([zoneId(), "UTC", ...Intl.supportedValuesOf("timeZone")])] : [zoneId(), "UTC"]);
 
@@ -61,12 +64,17 @@ export function openScheduleForm(parent, { signal, target }) {
     if (checked === null) return;
     submit.disabled = true;
     try {
-      const schedule = await post("/schedules", checked, { idempotencyKey: crypto.randomUUID() });
+      const schedule = await post("/schedules", checked, { idempotencyKey: keys.keyOf(checked) });
+      keys.answered();
       toast("The schedule is created.");
-      navigate(`/schedules/${schedule.schedule_id}`);
+      if (!signal.aborted) navigate(`/schedules/${schedule.schedule_id}`);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      setText(problem, error.message);
+      const unknown = isOutcomeUnknown(error);
+      if (!unknown && error.status !== 503) keys.answered();
+      setText(problem, unknown
+        ? `Whether it was created is not known: ${error.message} Creating the same again is safe: it is created once.`
+        : error.message);
       submit.disabled = false;
     }
   };

@@ -1,7 +1,7 @@
 /** Occurrences of all active schedules on one time line. */
 
 import { choice, panel } from "../../components/page.js";
-import { empty } from "../../components/states.js";
+import { empty, failure } from "../../components/states.js";
 import { ApiError, get } from "../../core/api.js";
 import { every, h, nameOf, replace, throttle } from "../../core/dom.js";
 import { fleet } from "../../core/fleet-state.js";
@@ -45,7 +45,9 @@ export function openTimeline(parent, { span, onSpan, signal }) {
       rows = schedules.map((schedule, index) => ({ schedule, occurrences: found[index] }));
       draw();
     } catch (error) {
-      if (!(error instanceof ApiError) && error.name !== "AbortError") throw error;
+      if (error.name === "AbortError") return;
+      if (!(error instanceof ApiError)) throw error;
+      if (rows.length === 0) replace(body, failure(error, () => void load()));
     }
   };
   fleet.on(["schedules", "snapshot"], throttle(() => void load(), 1000, signal), signal);

@@ -1,0 +1,18 @@
+/** The name of an asset in a column that may be narrow. */
+
+import { h, replace } from "../core/dom.js";
+
+/**
+ * Fills a cell with a name. What follows the site's name is what tells its assets apart: it is not what is cut off.
+ * @param {string} name @param {HTMLElement} cell @param {string} [siteName]
+ */
+export function renderName(name, cell, siteName = "") {
+  const shown = name.slice(0, 500);
+  const ending = siteName && shown.startsWith(siteName) ? shown.slice(siteName.length) : "";
+  if (cell.textContent !== shown) {
+    replace(cell, ending && ending.length <= 12
+      ? h("bdi", { class: "split-name", style: { "--ending": `${ending.length + 1}ch` } }, h("span", null, siteName), h("span", null, ending))
+      : h("bdi", null, shown));
+  }
+  cell.title = shown.slice(0, 300);
+}
