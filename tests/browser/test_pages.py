@@ -1,5 +1,6 @@
 """Each page: by its link and by navigation, accessible in light and dark, without a scroll bar across."""
 
+import pytest
 import trio
 
 from tests.browser.axe import find_violations
