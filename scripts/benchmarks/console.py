@@ -25,7 +25,6 @@ from tests.browser.page import Page, PageError
 
 _SHARD_SIZE = 5000
 _TICK_S = 4.0
-_MOVE_S = 3.0
 _STEP_S = 1 / 60
 _WHEEL_PX = 240.0
 _DRAG_PX = 120.0
@@ -37,9 +36,10 @@ _MAP = Locator(role="application")
 
 @benchmark(
     number("--assets", 1, 100_000, (152, 10_000), "Of the fleet; once for each."),
+    number("--seconds", 0.5, None, 3.0, "How long the table is scrolled, and the map panned and zoomed."),
     number("--minutes", 0.1, None, 1.0, "Between the two measurements of the heap; 10 shows a leak."),
 )
-async def console(*, assets: tuple[int, ...], minutes: float) -> Report:
+async def console(*, assets: tuple[int, ...], seconds: float, minutes: float) -> Report:
     """Measure the console in a headless Chromium: first paint, frames, memory."""
     cases: dict[str, Case] = {}
     for count in assets:
@@ -54,20 +54,20 @@ async def console(*, assets: tuple[int, ...], minutes: float) -> Report:
             )
             running = await in_thread(stack.enter_context, opening)
             try:
-                cases[f"{count:,} assets"] = await _measure(running, chromium, minutes)
+                cases[f"{count:,} assets"] = await _measure(running, chromium, seconds, minutes)
             except PageError as error:
                 raise BenchmarkError(str(error)) from None
     return Report(title="The console in a headless Chromium, 1440 by 900 pixels", cases=cases)
 
 
-async def _measure(running: Console, chromium: Chromium, minutes: float) -> Case:
+async def _measure(running: Console, chromium: Chromium, seconds: float, minutes: float) -> Case:
     rows: dict[str, Any] = {}
     # Each in a browser context of its own: nothing is in its cache, and no feed is open.
     async with _opened(running, chromium, "/assets", "table", rows) as (_, page):
-        rows |= await _frames(page, "table scrolled", _scroll)
+        rows |= await _frames(page, "table scrolled", _scroll, seconds)
     async with _opened(running, chromium, "/", "fleet", rows) as (context, page):
-        rows |= await _frames(page, "map panned", _pan)
-        rows |= await _frames(page, "map zoomed", _zoom)
+        rows |= await _frames(page, "map panned", _pan, seconds)
+        rows |= await _frames(page, "map zoomed", _zoom, seconds)
         rows["heaps at first, MB"] = await context.heap_mb()
         rows |= await _wait(running, chromium, 60 * minutes)
         rows[f"heaps after {minutes:g} min, MB"] = await context.heap_mb()
@@ -103,9 +103,11 @@ async def _wait(running: Console, chromium: Chromium, seconds: float) -> dict[st
     }
 
 
-async def _frames(page: Page, name: str, move: Callable[[Page], Awaitable[None]]) -> dict[str, float]:
+async def _frames(
+    page: Page, name: str, move: Callable[[Page], Awaitable[None]], seconds: float
+) -> dict[str, float]:
     async with page.count_frames() as frames:
-        with trio.move_on_after(_MOVE_S):
+        with trio.move_on_after(seconds):
             await move(page)
     return {f"{name}, frames/s": frames.per_second, f"{name}, longest frame, ms": frames.longest_ms}
 

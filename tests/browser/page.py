@@ -119,7 +119,7 @@ class Page:
         with trio.move_on_after(within_s):
             while True:
                 try:
-                    holds, last = await self.evaluate(f"((value) => [!!value, value])({condition})")
+                    holds, last = await self.evaluate(f"((value) => [!!value, value])(await ({condition}))")
                     if holds:
                         return last
                 except (JavaScriptError, DevToolsError) as error:

@@ -83,6 +83,9 @@ async def test_what_a_page_evaluates_is_python_s(chromium: Chromium, origin: str
                 "a": [1, 2.5, None],
                 "b": "c",
             }
+            assert await page.wait_for("Promise.resolve(3)") == 3
+            with pytest.raises(PageError, match="last value: 0"):
+                await page.wait_for("Promise.resolve(0)", within_s=0.1)
             with pytest.raises(JavaScriptError, match="ReferenceError: missing is not defined"):
                 await page.evaluate("await missing()")
 

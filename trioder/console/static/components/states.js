@@ -54,13 +54,17 @@ export function failure(error, retry = null) {
  */
 export async function showLoaded(element, options) {
   const { what, load, show, signal } = options;
-  element.replaceChildren(loading(what));
+  // What is shown stays until there is something newer.
+  if (!("loaded" in element.dataset)) element.replaceChildren(loading(what));
   try {
     const value = await load();
-    if (!signal.aborted) element.replaceChildren(...[show(value)].flat());
+    if (signal.aborted) return;
+    element.replaceChildren(...[show(value)].flat());
+    element.dataset.loaded = "";
   } catch (error) {
     if (signal.aborted || error.name === "AbortError") return;
     if (!(error instanceof ApiError)) throw error;
+    delete element.dataset.loaded;
     element.replaceChildren(failure(error, () => void showLoaded(element, options)));
   }
 }
