@@ -45,6 +45,7 @@ class DispatchBuilder:
         self._wall = wall
         self._new_id = new_id
         self._numbers = count(1)
+        self._listed_at = 0
 
     def build_single(self, request: DispatchRequest) -> Dispatch:
         """Build a dispatch to one asset.
@@ -117,9 +118,12 @@ class DispatchBuilder:
             )
         duration_s, valid_until_ms = request.duration_s, request.valid_until_ms
         step = request.step
+        # After a clock was set back the newest is listed first as before.
+        self._listed_at = max(self._listed_at, now_ms)
         return Dispatch(
             dispatch_id=self._new_id() if step is None else step.dispatch_id,
             number=next(self._numbers),
+            listed_at=self._listed_at,
             target=target,
             mw=request.mw,
             duration_s=duration_s,

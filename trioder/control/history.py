@@ -78,10 +78,10 @@ class DispatchHistory:
         found = filter(counts, [*self._open.values(), *self._ended.values()])
         return sorted(found, key=lambda dispatch: dispatch.order, reverse=True)[:limit]
 
-    def count_at(self, dispatched_ms: int) -> int:
-        """How many dispatches in memory are of this instant."""
+    def count_at(self, at_ms: int) -> int:
+        """How many dispatches in memory are of this instant, as their order has it."""
         return sum(
-            dispatch.dispatched_ms == dispatched_ms
+            dispatch.order[0] == at_ms
             for dispatches in (self._open, self._ended)
             for dispatch in dispatches.values()
         )

@@ -187,6 +187,7 @@ class Dispatch:
 
     Attributes:
         number: a dispatch with a higher number supersedes; 0 for those from before the start.
+        listed_at: its place in time among others, in ms, whatever the clock does; 0: `dispatched_ms`.
         queue_until_ms: until when its first setpoints may wait to be sent.
         strategy: how it was split; None for a dispatch to one asset.
         resplit: whether the power of an asset that drops out is reallocated to the others.
@@ -213,6 +214,7 @@ class Dispatch:
 
     dispatch_id: str
     number: int = 0
+    listed_at: int = 0
     target: DispatchTarget
     mw: float
     duration_s: int | None = None
@@ -258,7 +260,7 @@ class Dispatch:
     @property
     def order(self) -> tuple[int, int, str]:
         """By when it was dispatched; of those of the same instant, as they were numbered."""
-        return self.dispatched_ms, self.number, self.dispatch_id
+        return self.listed_at or self.dispatched_ms, self.number, self.dispatch_id
 
     @property
     def rank(self) -> int:
@@ -386,7 +388,8 @@ class Dispatch:
         """Why the one asset's setpoint is in its state; None for a group."""
         if self.is_group:
             return None
-        return next((member.reason for member in (*self.setpoints.values(), *self.retired)), None)
+        members: Sequence[AssetSetpoint | AssetSetpointRecord] = (*self.setpoints.values(), *self.retired)
+        return members[0].reason if members else None
 
     def allocation_record(self, asset_ids: Sequence[str], key: int) -> AllocationRecord:
         """Return the record of one of its assets; `retired_keys` stand for those that left the fleet."""
