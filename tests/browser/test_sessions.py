@@ -110,6 +110,20 @@ async def test_after_a_log_out_nothing_is_left(chromium: Chromium, access_consol
             assert access_console.fleet.assets[0].name not in await page.text()
 
 
+async def test_a_log_out_that_does_not_reach_the_console_says_so(
+    chromium: Chromium, access_console: Console
+) -> None:
+    with trio.fail_after(60):
+        async with open_page(chromium, access_console.origin, "/login?next=/agents") as page:
+            page.observer.expect(UNAUTHORIZED)
+            await log_in(page, access_console.tokens["viewer"])
+            await page.wait_for_text("live")
+            await page.evaluate("void (globalThis.fetch = () => Promise.reject(new TypeError()))")
+            await page.click(button("Log out"))
+            await page.wait_for_text("Not logged out")
+            assert await page.evaluate("location.pathname") == "/agents"
+
+
 async def test_another_tenant_s_fleet_is_not_there(chromium: Chromium, access_console: Console) -> None:
     asset = access_console.fleet.assets[0]
     with trio.fail_after(60):

@@ -87,7 +87,7 @@ class LiveAssets:
         self.assets = {row.id: row for row in assets}
 
     def receive(self, event: FeedEvent) -> bool:
-        """Take over an event; return whether it is about assets whose nameplates are not known yet."""
+        """Take over an event; return whether the nameplates are to be read again."""
         if isinstance(event, FeedLost):
             self._lose(event.reason)
             return False
@@ -97,8 +97,9 @@ class LiveAssets:
             case BeginEvent(resumed=False):
                 self._rows.clear()
                 self.open_alarms.clear()
-                # Until the snapshot is whole nothing is shown as live.
-                self.complete = False
+                # Until the snapshot is whole nothing is shown as live. The fleet may be another one.
+                was_complete, self.complete = self.complete, False
+                return was_complete
             case CompleteEvent():
                 self.complete = True
                 self.lost_since = None

@@ -62,7 +62,13 @@ class Output:
 
 
 def open_output(*, as_json: bool) -> Output:
-    """Return the output of a command, as the environment and the terminal have it."""
+    """Return the output of a command, as the environment and the terminal have it.
+
+    Raises:
+        CommandError: there is none: nothing is to be commanded whose outcome nobody sees.
+    """
+    if sys.stdout is None:
+        raise CommandError("standard output is closed; /dev/null takes what nobody reads")
     terminal = is_terminal(sys.stdout)
     return Output(
         as_json=as_json,
@@ -111,8 +117,6 @@ def _to_builtins(value: object) -> Any:
 
 
 def _write(lines: list[str]) -> None:
-    if sys.stdout is None:
-        raise CommandError("standard output is closed")
     if lines:
         sys.stdout.write("\n".join(lines) + "\n")
 

@@ -39,7 +39,14 @@ _MIN_REDRAW_S = 0.1
 # Of the processor, at most.
 _DRAWING_SHARE = 0.2
 _KEY = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|.", re.DOTALL)
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal.SIGTSTP)
+_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGWINCH,
+    signal.SIGTSTP,
+)
 # Shells report a program that a signal has ended so.
 _SIGNALLED = 128
 

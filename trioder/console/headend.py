@@ -78,15 +78,16 @@ class HeadendResponse:
             raise CutOffError(str(error)) from None
 
     async def read(self, *, max_bytes: int) -> bytes:
-        """Return the whole body, cut at `max_bytes`.
+        """Return the whole body.
 
         Raises:
-            CutOffError: the headend has broken off.
+            CutOffError: the headend has broken off, or its body is longer than `max_bytes`.
         """
         body = bytearray()
-        # The rest of a longer body is received and dropped.
         while (part := await self.receive_part()) is not None:
-            body += part[: max_bytes - len(body)]
+            body += part
+            if len(body) > max_bytes:
+                raise CutOffError(f"the body is longer than {max_bytes:,} bytes")
         return bytes(body)
 
     async def aclose(self) -> None:

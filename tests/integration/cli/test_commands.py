@@ -254,6 +254,13 @@ def test_a_reader_that_has_left_ends_it_with_141(trioder: Trioder) -> None:
     assert (process.returncode, err) == (141, b"")
 
 
+def test_without_standard_output_nothing_is_commanded(trioder: Trioder, tmp_path: Path) -> None:
+    result = trioder.shell("trioder stop fleet --yes >&-; echo $?", tmp_path)
+    assert result.out == "1\n"
+    assert result.err.startswith("Error: standard output is closed")
+    assert json.loads(trioder("fleet", "--json").out)["stopped_assets"] == 0
+
+
 def test_lines_of_the_live_feed(trioder: Trioder) -> None:
     lines = trioder("watch", "--json", "--for", "2s").out.splitlines()
     events = [json.loads(line) for line in lines]

@@ -172,7 +172,8 @@ def test_keys_change_what_is_shown(trioder: Trioder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("signum", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, 131)],
 )
 def test_the_terminal_is_restored_after_a_signal(signum: int, code: int, trioder: Trioder) -> None:
     with terminal(trioder, "watch") as opened:

@@ -11,7 +11,7 @@ import trio
 from structlog.testing import capture_logs
 
 from tests.integration.api.test_stream import Served, open_served
-from tests.integration.console.rig import Console, Handler, answering, open_console, open_scripted
+from tests.integration.console.rig import Console, Handler, answering, open_console, open_scripted, until
 from tests.ports import free_port
 from tests.unit.access.certificates import Authority
 from tests.unit.access.documents import document_of, token_entry
@@ -267,3 +267,15 @@ async def test_a_cookie_that_is_for_tls_alone_counts_before_one_that_is_not() ->
         assert (await console.ask("GET", "/session")).status == 200
         console.cookie = f"{name}={EXPIRED}; __Host-{name}={OPERATOR}"
         assert (await console.ask("GET", "/session")).status == 200
+
+
+async def test_an_answer_without_an_end_is_no_headend_s() -> None:
+    async def go_on(stream: trio.SocketStream, _request: bytes) -> None:
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        while True:
+            await stream.send_all(b"10000\r\n%b\r\n" % (b"x" * 65_536))
+
+    async with open_scripted(go_on) as headend, open_console(headend.port) as console:
+        response = await console.ask("GET", "/session")
+        assert (response.status, response.json["error"]) == (502, "unavailable")
+        await until(lambda: headend.connections == 0)

@@ -221,3 +221,10 @@ def test_scrolling_stops_at_the_end(live: LiveAssets) -> None:
 )
 def test_keys(key: str, view: View) -> None:
     assert View(first=4).after_key(key, page=10, rows=20) == view
+
+
+def test_the_nameplates_are_read_again_when_the_feed_begins_anew(live: LiveAssets) -> None:
+    assert not live.receive(begin(resumed=True))
+    assert live.receive(begin())
+    # They were read just now.
+    assert not live.receive(begin())

@@ -123,3 +123,8 @@ def test_the_token_is_not_in_the_text_of_the_settings() -> None:
 @pytest.mark.parametrize("url", ["127.0.0.1:3001", "ftp://a", "http://a\x1b[2J"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     assert "\x1b" not in refused(Options(url=url), {})
+
+
+def test_a_file_that_is_nested_without_end_is_no_toml(tmp_path: Path) -> None:
+    environ = write_config(tmp_path, "a = " + 10_000 * "[")
+    assert "is no TOML" in refused(Options(), environ)

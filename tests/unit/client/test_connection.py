@@ -37,7 +37,13 @@ def test_routes_are_below_the_address(url: str, asked: str) -> None:
     assert str(requests_of(url, None)[0].url) == asked
 
 
-@pytest.mark.parametrize("url", ["localhost:3001", "", "ftp://headend", "http://", "/api", "http://a:b"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("localhost:3001", "", "ftp://headend", "http://", "/api", "http://a:b"),
+        *("http://headend?a=b", "http://headend#part"),
+    ],
+)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="url is "):
         HeadendClient(url)
@@ -89,3 +95,9 @@ def test_the_transport_has_its_own_time_limits_or_the_caller_s() -> None:
     assert request.extensions["timeout"] == {"connect": 10.0, "read": 60.0, "write": 10.0, "pool": None}
     [request] = requests_of("http://h", None, transport_timeouts=httpx2.Timeout(1.0))
     assert set(request.extensions["timeout"].values()) == {1.0}
+
+
+def test_a_user_in_the_address_is_refused_without_showing_its_secret() -> None:
+    with pytest.raises(ValueError, match="url has a user") as raised:
+        HeadendClient("http://somebody:secret@headend")
+    assert "secret" not in str(raised.value)

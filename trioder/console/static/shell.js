@@ -1,8 +1,9 @@
 /** What surrounds every page: navigation, the state of the feed, the clock, who is logged in. */
 
+import { toast } from "./components/dialog.js";
 import { stopBanner } from "./components/stop-banner.js";
 import { stopButton, targetOfPage } from "./components/stop.js";
-import { logOut } from "./core/api.js";
+import { ApiError, logOut } from "./core/api.js";
 import { every, h, replace, setText } from "./core/dom.js";
 import { fleet, SEVERITIES } from "./core/fleet-state.js";
 import { count, duration, time, wholeTime, zoneName } from "./core/format.js";
@@ -92,10 +93,15 @@ function userControls(signal) {
 }
 
 async function leave() {
-  await logOut();
+  try {
+    await logOut();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return toast(`Not logged out: ${error.message}`, { kind: "error" });
+  }
   announceSessionChange();
   // Another user's values must not stay in this tab's memory.
-  location.assign("/login");
+  return location.assign("/login");
 }
 
 function themeButton(signal) {

@@ -3,7 +3,7 @@
 import { h, replace, setText } from "../core/dom.js";
 import { codeText, STATES_IN_ORDER, stateMeaning } from "../core/dispatch-texts.js";
 import { fleet } from "../core/fleet-state.js";
-import { NONE, power, time, wholeTime, words } from "../core/format.js";
+import { NONE, power, sensible, time, wholeTime, words } from "../core/format.js";
 import { renderName } from "./asset-name.js";
 import { qualitySign, stateBadge } from "./badges.js";
 import { reasonText } from "./dispatch-reason.js";
@@ -19,7 +19,7 @@ const STATE_RANK = new Map(STATES_IN_ORDER.map((state, rank) => [state, rank]));
 export function openPreviewTable(container, { signal, maxVisibleRows }) {
   return openTable(container, {
     signal, maxVisibleRows, label: "Share of each battery", rowKey: (row) => row.asset_id, href: hrefOf,
-    columns: [nameColumn(), shareColumn("Share"), whyColumn(), explanationColumn((row) => row.allocation)],
+    columns: [nameColumn(), shareColumn("Share"), whyColumn(), explanationColumn((row) => sensible(row.allocation))],
   });
 }
 
@@ -84,7 +84,7 @@ function explanationColumn(textOf) {
 function explanationOf(row) {
   const parts = [row.reason ? reasonText(row.reason) : null, row.held_mw === null || row.held_mw === undefined ? null : `holds ${power(row.held_mw)} MW`];
   if (row.answer && row.state === "sent") parts.push(`its agent answered ${row.answer}`);
-  return parts.filter(Boolean).join("; ") || row.allocation;
+  return parts.filter(Boolean).join("; ") || sensible(row.allocation);
 }
 
 function renderState(row, cell) {

@@ -2,7 +2,7 @@
 
 import { h } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
-import { dateTime } from "../core/format.js";
+import { dateTime, sensible } from "../core/format.js";
 
 const ID = /\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g;
 
@@ -11,7 +11,7 @@ const ID = /\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g;
  * @param {string} reason
  * @returns {string}
  */
-export const reasonText = (reason) => reason.replace(ID, (id) => nameOfDispatch(id) ?? id);
+export const reasonText = (reason) => sensible(reason).replace(ID, (id) => nameOfDispatch(id) ?? id);
 
 /**
  * A reason with links to the dispatches that it names.
@@ -19,7 +19,7 @@ export const reasonText = (reason) => reason.replace(ID, (id) => nameOfDispatch(
  * @returns {HTMLElement}
  */
 export function reasonNode(reason) {
-  const shown = reason.slice(0, 1000);
+  const shown = sensible(reason).slice(0, 1000);
   const ids = shown.match(ID) ?? [];
   const rest = shown.split(ID);
   return h("bdi", null, rest.map((text, index) => [text, ids[index] ? named(ids[index]) : null]));

@@ -208,12 +208,14 @@ class FleetState extends Mirror {
   }
 
   #restored(state, complete) {
+    // While this tab was hidden. The first snapshot follows the first loading.
+    const isAnew = this.begun > 0 && state.begun !== this.begun;
     this.restore(state);
     this.complete = complete;
     this.#sites.clear();
     this.#publish("snapshot", null);
     this.#publish("telemetry", null);
-    if (complete && (this.assets.size === 0 || this.assets.size !== this.fleet?.assets)) void this.loadAssets();
+    if (isAnew || (complete && (this.assets.size === 0 || this.assets.size !== this.fleet?.assets))) void this.loadAssets();
   }
 
   #received(name, data) {

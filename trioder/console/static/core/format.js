@@ -114,5 +114,11 @@ function shown(at, format) {
 /** A text with its UUIDs cut to their first 8 characters, for a line of a table. */
 export const shortIds = (text) => text.replace(/([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "$1…");
 
+/**
+ * A sentence of the headend with its numbers as the console has them: "21.2389 MW" as "21.24 MW", "12.411 s" as "12 s".
+ */
+export const sensible = (text) =>
+  text.replace(/(?<![\d.,])(-?\d+\.\d+) (MWh|MW|s)\b/g, (_, value, name) => ({ MWh: mwh, MW: mw, s: duration })[name](Number(value)));
+
 /** "not_tracked" as people read it: "not tracked". */
 export const words = (value) => String(value ?? NONE).replaceAll("_", " ");

@@ -9,6 +9,9 @@ import { isOpen } from "./lifecycle.js";
 const ENDED_DISPATCHES = 200;
 
 export class Mirror {
+  /** How often the feed has begun anew: the fleet may be another one since. */
+  begun = 0;
+
   constructor() {
     this.clear();
   }
@@ -37,7 +40,10 @@ export class Mirror {
   apply(name, data) {
     switch (name) {
       case "begin":
-        if (!data.resumed) this.clear();
+        if (!data.resumed) {
+          this.begun += 1;
+          this.clear();
+        }
         return data;
       case "fleet":
         this.fleet = data;
@@ -78,8 +84,8 @@ export class Mirror {
 
   /** @returns {object} everything, to be passed to `restore` in another thread */
   snapshot() {
-    const { rows, dispatches, alarms, schedules, sessions, fleet } = this;
-    return { rows, dispatches, alarms, schedules, sessions, fleet };
+    const { begun, rows, dispatches, alarms, schedules, sessions, fleet } = this;
+    return { begun, rows, dispatches, alarms, schedules, sessions, fleet };
   }
 
   /** @param {object} snapshot */

@@ -125,6 +125,9 @@ export function setRouter(router) {
   opened = router;
 }
 
+/** Opens the present page anew, as what it is about has changed. */
+export const reopen = () => opened.reload();
+
 /**
  * Opens a page.
  * @param {string} path @param {{replace?: boolean}} [options]

@@ -6,7 +6,7 @@ import { openTable } from "../components/table.js";
 import { ApiError, get } from "../core/api.js";
 import { every, h, nameOf, throttle } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
-import { count, dateTime, day, duration, NONE, number, plural, wholeTime, zoneName } from "../core/format.js";
+import { count, dateMinute, dateTime, day, duration, NONE, number, plural, wholeTime, zoneName } from "../core/format.js";
 import { openPagedTable } from "./paged-table.js";
 
 /** Beyond these a value is emphasised; the headend's alarms have their own limits. */
@@ -20,15 +20,15 @@ const fill = (cell, value) => cell.replaceChildren(value);
 
 const COLUMNS = [
   { id: "agent", label: "Agent", width: "1.5fr", value: (agent) => agent.agent_id, render: (agent, cell) => fill(cell, h("a", { href: `/agents?agent_id=${encodeURIComponent(agent.agent_id)}` }, nameOf(agent.agent_id))) },
-  { id: "state", label: "State", width: 116, value: (agent) => Number(agent.connected), render: (agent, cell) => fill(cell, connection(agent)) },
-  { id: "assets", label: "Assets", width: 84, align: "end", value: (agent) => agent.assets, text: (agent) => count(agent.assets) },
-  { id: "since", label: "Since", width: 108, align: "end", value: (agent) => since(agent) ?? "", text: (agent) => dateTime(since(agent)) },
-  { id: "seen", label: "Last seen", unit: "ago", width: 116, align: "end", value: (agent) => age(agent.last_seen_at) ?? Infinity, text: (agent) => duration(age(agent.last_seen_at)) },
+  { id: "state", label: "State", width: 114, value: (agent) => Number(agent.connected), render: (agent, cell) => fill(cell, connection(agent)) },
+  { id: "assets", label: "Assets", width: 72, align: "end", value: (agent) => agent.assets, text: (agent) => count(agent.assets) },
+  { id: "since", label: "Since", width: 112, align: "end", value: (agent) => since(agent) ?? "", text: (agent) => dateMinute(since(agent)) },
+  { id: "seen", label: "Last seen", unit: "ago", width: 120, align: "end", value: (agent) => age(agent.last_seen_at) ?? Infinity, text: (agent) => duration(age(agent.last_seen_at)) },
   { id: "skew", label: "Clock skew", unit: "s", width: 112, align: "end", value: (agent) => agent.clock_skew_s ?? 0, render: (agent, cell) => fill(cell, emphasised(number(agent.clock_skew_s, 3), Math.abs(agent.clock_skew_s ?? 0) > SKEW_S)) },
-  { id: "backlog", label: "Backlog", width: 110, align: "end", value: (agent) => agent.backlog_s ?? 0, render: (agent, cell) => fill(cell, backlog(agent)) },
-  { id: "version", label: "Version", width: 84, value: (agent) => agent.version ?? "", text: (agent) => agent.version ?? NONE },
-  { id: "peer", label: "Peer", width: 146, value: (agent) => agent.peer ?? "", render: (agent, cell) => fill(cell, nameOf(agent.peer, NONE)) },
-  { id: "certificate", label: "Certificate", unit: "until", width: 138, align: "end", value: (agent) => agent.certificate_expires_at ?? "", render: (agent, cell) => fill(cell, certificate(agent)) },
+  { id: "backlog", label: "Backlog", width: 88, align: "end", value: (agent) => agent.backlog_s ?? 0, render: (agent, cell) => fill(cell, backlog(agent)) },
+  { id: "version", label: "Version", width: 78, value: (agent) => agent.version ?? "", text: (agent) => agent.version ?? NONE },
+  { id: "peer", label: "Peer", width: 138, value: (agent) => agent.peer ?? "", render: (agent, cell) => fill(cell, nameOf(agent.peer, NONE)) },
+  { id: "certificate", label: "Certificate", unit: "until", width: 128, align: "end", value: (agent) => agent.certificate_expires_at ?? "", render: (agent, cell) => fill(cell, certificate(agent)) },
 ];
 
 const since = (agent) => (agent.connected ? agent.connected_at : agent.disconnected_at);

@@ -9,6 +9,7 @@ import { get } from "../core/api.js";
 import { every, h, nameOf } from "../core/dom.js";
 import { fleet } from "../core/fleet-state.js";
 import { digitsOf, duration, mw, mwh, number, percent, plural, power, time } from "../core/format.js";
+import { reopen } from "../core/router.js";
 import { session } from "../core/session.js";
 import { openHistory } from "./history-panel.js";
 import { openLivePower } from "./live-power.js";
@@ -59,6 +60,10 @@ function openAsset(content, asset, { query, signal, setQuery }) {
   fleet.on(["snapshot", "dispatch", "alarms"], show, signal);
   every(1000, show, signal);
   show();
+  fleet.on("assets", () => {
+    // The fleet file was reloaded: it has left, or has another name or rating.
+    if (fleet.assetsStatus === "ready" && JSON.stringify(fleet.assets.get(asset.id)) !== JSON.stringify(asset)) reopen();
+  }, signal);
 
   openLivePower(grid, { signal, assetId: asset.id });
   grid.append(panel({ title: "Nameplate", class: "span-4" }, nameplate(asset)));

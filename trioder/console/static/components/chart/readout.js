@@ -38,7 +38,7 @@ export function createReadout(series) {
 }
 
 function withUnit(value, { digits = 1, unit = "" }) {
-  return `${formatNumber(value, digits)} ${unit}`.trimEnd();
+  return Number.isNaN(value) ? formatNumber(value, digits) : `${formatNumber(value, digits)} ${unit}`.trimEnd();
 }
 
 /** @returns {string} the values at a time as a sentence, for a screen reader */

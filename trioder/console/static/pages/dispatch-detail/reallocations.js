@@ -2,7 +2,7 @@
 
 import { h, nameOf } from "../../core/dom.js";
 import { fleet } from "../../core/fleet-state.js";
-import { dateTime, mw, plural, wholeTime } from "../../core/format.js";
+import { dateTime, mw, plural, sensible, wholeTime } from "../../core/format.js";
 
 const SHOWN = 30;
 const NAMED = 5;
@@ -30,6 +30,6 @@ function named(what, rows) {
   if (rows.length === 0) return null;
   return h("ul", { class: "reallocation-assets" },
     rows.slice(0, NAMED).map(({ asset_id: id, reason }) => h("li", null,
-      h("a", { href: `/assets/${id}` }, nameOf(fleet.assetName(id))), ` ${what}`, reason ? [": ", h("bdi", null, reason.slice(0, 500))] : null)),
+      h("a", { href: `/assets/${id}` }, nameOf(fleet.assetName(id))), ` ${what}`, reason ? [": ", h("bdi", null, sensible(reason).slice(0, 500))] : null)),
     rows.length > NAMED ? h("li", { class: "muted" }, `and ${plural(rows.length - NAMED, "more", "more")}`) : null);
 }

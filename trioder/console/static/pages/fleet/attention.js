@@ -85,9 +85,9 @@ function sourceItem(alarms) {
   const kinds = [...new Set(alarms.map(({ kind }) => words(kind)))].join(", ");
   const href = alarms.length > 1 && worst.asset_id ? `/alarms?asset_id=${worst.asset_id}` : `/alarms/${worst.alarm_id}`;
   return h("li", null,
-    h("a", { class: "attention-item attention-alarm", href, title: alarms.map(({ reason }) => reason.slice(0, 300)).join("\n") },
+    h("a", { class: ["attention-item attention-alarm", worst.acknowledged_at && "attention-seen"], href, title: alarms.map(({ reason }) => reason.slice(0, 300)).join("\n") },
       h("span", { class: "attention-sign" }, severityBadge(worst.severity)),
       h("span", { class: "attention-name" }, nameOf(alarmSourceText(worst))),
       h("time", { class: "attention-when muted", datetime: worst.raised_at, title: wholeTime(worst.raised_at) }, dateMinute(worst.raised_at)),
-      h("span", { class: "attention-detail" }, kinds, worst.acknowledged_at ? " · ✓ acknowledged" : "")));
+      h("span", { class: "attention-detail" }, worst.acknowledged_at ? "✓ acknowledged · " : "", kinds)));
 }
