@@ -1,7 +1,7 @@
 """Makes PNGs of screens small: they have few colours, so that a byte for a pixel is enough.
 
-The 256 most frequent colours stay as they are; of the rest, the edges of letters mostly, each becomes the
-nearest of these.
+The most frequent colours stay as they are, and so do rare ones that none of these is near, such as those of a
+small sign. Of the rest, the edges of letters mostly, each becomes the nearest.
 """
 
 import zlib
@@ -12,6 +12,7 @@ from typing import Final
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _TRUE_COLOUR, _PALETTE = 2, 3
 _COLOURS: Final = 256
+_MOST_FREQUENT: Final = 128
 _CHANNELS: Final = 3
 
 
@@ -42,16 +43,28 @@ def with_palette(png: bytes) -> bytes:
 
 def _choose(counts: Counter[bytes]) -> tuple[list[bytes], dict[bytes, int]]:
     """Return the palette, and the place in it that stands for each colour."""
-    palette = [colour for colour, _ in counts.most_common(_COLOURS)]
+    by_frequency = [colour for colour, _ in counts.most_common()]
+    palette = by_frequency[:_MOST_FREQUENT]
     places = {colour: place for place, colour in enumerate(palette)}
-    for colour in counts:
-        if colour not in places:
-            places[colour] = min(range(len(palette)), key=lambda place: _distance(palette[place], colour))
+    # Each other colour, with its nearest so far.
+    others = {
+        colour: min((_distance(chosen, colour), place) for place, chosen in enumerate(palette))
+        for colour in by_frequency[_MOST_FREQUENT:]
+    }
+    while others and len(palette) < _COLOURS:
+        farthest = max(others, key=lambda colour: others[colour][0])
+        del others[farthest]
+        place = places[farthest] = len(palette)
+        palette.append(farthest)
+        others = {
+            colour: min(nearest, (_distance(farthest, colour), place)) for colour, nearest in others.items()
+        }
+    places |= {colour: place for colour, (_, place) in others.items()}
     return palette, places
 
 
 def _distance(one: bytes, other: bytes) -> int:
-    return sum((a - b) ** 2 for a, b in zip(one, other, strict=True))
+    return (one[0] - other[0]) ** 2 + (one[1] - other[1]) ** 2 + (one[2] - other[2]) ** 2
 
 
 def _colours_of(row: bytearray) -> list[bytes]:

@@ -6,6 +6,7 @@ Everything runs as an operator has it: headend, agents, console, each a process,
 pictures show is waited for. They are of 1440 by 900 pixels, light and dark.
 """
 
+import json
 import signal
 import sys
 import tempfile
@@ -60,11 +61,11 @@ _DRAWN: Final = "new Promise((done) => requestAnimationFrame(() => requestAnimat
 
 
 class _Picture(NamedTuple):
-    """A page, and a text that it shows when what it is about has happened."""
+    """A page, and patterns of what its text has when what it is about has happened."""
 
     name: str
     path: str
-    shows: str
+    shows: tuple[str, ...]
 
 
 @click.command()
@@ -133,9 +134,9 @@ async def _operate(console: Console) -> list[_Picture]:
                 break
             await trio.sleep(_POLL_S)
     return [
-        _Picture("fleet", "/", "✓ acknowledged"),
-        _Picture("asset", f"/assets/{asset_ids[0]}?range=1h", "2 open alarms"),
-        _Picture("dispatch", f"/dispatch/{last.dispatch_id}", "rejected"),
+        _Picture("fleet", "/", ("✓ acknowledged", _SHORT_SITE, rf"delivered\s+{_LAST_MW:,.1f} MW")),
+        _Picture("asset", f"/assets/{asset_ids[0]}?range=1h", ("2 open alarms",)),
+        _Picture("dispatch", f"/dispatch/{last.dispatch_id}", ("rejected",)),
     ]
 
 
@@ -165,7 +166,8 @@ async def _alarms_of(client: AsyncHeadendClient, asset_ids: list[str]) -> list[s
 
 async def _take(page: Page, picture: _Picture, output: Path) -> None:
     await page.goto(picture.path)
-    await page.wait_for_text(picture.shows)
+    for pattern in picture.shows:
+        await page.wait_for(f"document.body.innerText.match({json.dumps(pattern)})")
     await page.wait_for(_COMPLETE)
     for scheme in _SCHEMES:
         await page.emulate(scheme=scheme)

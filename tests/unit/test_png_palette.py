@@ -16,10 +16,16 @@ def test_few_colours_stay_as_they_are_whatever_the_filter(kind: int) -> None:
     assert _pixels_of(small, width=3) == _PIXELS
 
 
-def test_a_rare_colour_becomes_the_nearest_of_the_256_most_frequent() -> None:
+def test_of_too_many_colours_a_rare_one_becomes_the_nearest() -> None:
     frequent = [(n, n, n) for n in range(256)] * 2
     small = with_palette(_png([[*frequent, (100, 100, 102)]], 0))
     assert _pixels_of(small, width=513) == [[*frequent, (101, 101, 101)]]
+
+
+def test_a_rare_colour_that_none_is_near_stays() -> None:
+    many = [(n, n, k) for n in range(256) for k in (0, 1)] * 2
+    small = with_palette(_png([[*many, (255, 0, 255)]], 0))
+    assert _pixels_of(small, width=len(many) + 1)[0][-1] == (255, 0, 255)
 
 
 def test_what_is_no_picture_of_rgb_is_refused() -> None:

@@ -11,7 +11,7 @@ export function renderName(name, cell, siteName = "") {
   const ending = siteName && shown.startsWith(siteName) ? shown.slice(siteName.length) : "";
   if (cell.textContent !== shown) {
     replace(cell, ending && ending.length <= 12
-      ? h("bdi", { class: "split-name", style: { "--ending": `${ending.length + 1}ch` } }, h("span", null, siteName), h("span", null, ending))
+      ? h("bdi", { class: "split-name" }, h("span", null, siteName), h("span", null, ending))
       : h("bdi", null, shown));
   }
   cell.title = shown.slice(0, 300);

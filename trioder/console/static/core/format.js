@@ -69,6 +69,9 @@ export function duration(seconds) {
   return pair(Math.floor(whole / 86400), "d", Math.floor((whole % 86400) / 3600), "h");
 }
 
+/** A duration in its largest unit, for a narrow column: "0.4 s", "12 s", "3 min", "2 h". */
+export const age = (seconds) => duration(seconds).replace(/(?<=[a-z]) .*/, "");
+
 /** A time that is left, in whole seconds at the end: "8 s", "3 min 20 s"; never negative. */
 export const countdown = (seconds) => (seconds < 90 ? `${Math.max(0, Math.floor(seconds))} s` : duration(Math.floor(seconds)));
 

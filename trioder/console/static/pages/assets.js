@@ -6,7 +6,7 @@ import { choice, pageHeader } from "../components/page.js";
 import { openTable } from "../components/table.js";
 import { h, nameOf, setText, throttle } from "../core/dom.js";
 import { fleet, QUALITY_ORDER } from "../core/fleet-state.js";
-import { count, duration, NONE, number, plural, words } from "../core/format.js";
+import { age, count, NONE, number, plural, words } from "../core/format.js";
 
 const rowOf = (asset) => fleet.rows.get(asset.id);
 const valueOf = (name) => (asset) => rowOf(asset)?.[name] ?? null;
@@ -16,15 +16,15 @@ const fill = (cell, ...content) => cell.replaceChildren(...content);
 const POWER_DIGITS = 2;
 
 const COLUMNS = [
-  { id: "name", label: "Asset", width: "1.5fr", value: (asset) => asset.name, text: (asset) => asset.name, render: (asset, cell) => renderName(asset.name, cell, asset.site_name) },
-  { id: "site", label: "Site", width: "1.2fr", value: (asset) => asset.site_name, text: (asset) => asset.site_name, render: (asset, cell) => fill(cell, nameOf(asset.site_name)) },
-  { id: "quality", label: "Quality", width: 124, value: (asset) => QUALITY_ORDER.indexOf(fleet.qualityOf(asset.id)), text: (asset) => fleet.qualityOf(asset.id), render: quality },
-  { id: "age", label: "Age", width: 72, align: "end", value: (asset) => fleet.ageOf(rowOf(asset)), text: (asset) => duration(fleet.ageOf(rowOf(asset))) },
-  { id: "power", label: "Power", unit: "MW", width: 104, align: "end", value: valueOf("current_mw"), text: (asset) => number(valueOf("current_mw")(asset), POWER_DIGITS), render: powerCell },
+  { id: "name", label: "Asset", width: "1.7fr", value: (asset) => asset.name, text: (asset) => asset.name, render: (asset, cell) => renderName(asset.name, cell, asset.site_name) },
+  { id: "site", label: "Site", width: "1fr", value: (asset) => asset.site_name, text: (asset) => asset.site_name, render: (asset, cell) => fill(cell, nameOf(asset.site_name)) },
+  { id: "quality", label: "Quality", width: 122, value: (asset) => QUALITY_ORDER.indexOf(fleet.qualityOf(asset.id)), text: (asset) => fleet.qualityOf(asset.id), render: quality },
+  { id: "age", label: "Age", width: 66, align: "end", value: (asset) => fleet.ageOf(rowOf(asset)), text: (asset) => age(fleet.ageOf(rowOf(asset))) },
+  { id: "power", label: "Power", unit: "MW", width: 100, align: "end", value: valueOf("current_mw"), text: (asset) => number(valueOf("current_mw")(asset), POWER_DIGITS), render: powerCell },
   { id: "setpoint", label: "Setpoint", unit: "MW", width: 110, align: "end", value: valueOf("setpoint_mw"), text: (asset) => number(valueOf("setpoint_mw")(asset), POWER_DIGITS) },
-  { id: "soc", label: "SOC", unit: "%", width: 84, align: "end", value: valueOf("soc_pct"), text: (asset) => number(valueOf("soc_pct")(asset), 1) },
-  { id: "capacity", label: "Capacity", unit: "MWh", width: 118, align: "end", value: (asset) => asset.capacity_mwhr, text: (asset) => number(asset.capacity_mwhr, 1) },
-  { id: "rating", label: "Rating", unit: "MW", width: 138, align: "end", value: (asset) => asset.max_mw, text: (asset) => `${number(asset.min_mw, 1)} … ${number(asset.max_mw, 1)}` },
+  { id: "soc", label: "SOC", unit: "%", width: 76, align: "end", value: valueOf("soc_pct"), text: (asset) => number(valueOf("soc_pct")(asset), 1) },
+  { id: "capacity", label: "Capacity", unit: "MWh", width: 124, align: "end", value: (asset) => asset.capacity_mwhr, text: (asset) => number(asset.capacity_mwhr, 1) },
+  { id: "rating", label: "Rating", unit: "MW", width: 98, align: "end", value: (asset) => asset.max_mw, text: (asset) => number(asset.max_mw, 1) },
   { id: "command", label: "Command", width: 98, value: (asset) => under(asset).rank, text: (asset) => under(asset).href ?? under(asset).text, render: command },
 ];
 

@@ -10,7 +10,7 @@ import { openTable } from "../components/table.js";
 import { ApiError, get } from "../core/api.js";
 import { every, h, nameOf, throttle } from "../core/dom.js";
 import { fleet, QUALITY_ORDER } from "../core/fleet-state.js";
-import { count, dateTime, duration, mw, mwh, NONE, number, plural, power } from "../core/format.js";
+import { age, count, dateTime, mw, mwh, NONE, number, plural, power } from "../core/format.js";
 import { reopen } from "../core/router.js";
 import { session } from "../core/session.js";
 import { openHistory } from "./history-panel.js";
@@ -115,9 +115,9 @@ function openAssets(grid, siteId, signal) {
     signal, label: "Assets of the site", rowKey: (asset) => asset.id, href: (asset) => `/assets/${asset.id}`, maxVisibleRows: 9,
     columns: [
       { id: "name", label: "Asset", width: "1fr", value: (asset) => asset.name, text: (asset) => asset.name, render: (asset, cell) => renderName(asset.name, cell, asset.site_name) },
-      { id: "quality", label: "Quality", width: 122, value: (asset) => QUALITY_ORDER.indexOf(fleet.qualityOf(asset.id)), render: (asset, cell) => cell.replaceChildren(qualityBadge(fleet.qualityOf(asset.id))) },
-      { id: "age", label: "Age", width: 70, align: "end", value: (asset) => fleet.ageOf(rowOf(asset)), text: (asset) => duration(fleet.ageOf(rowOf(asset))) },
-      { id: "power", label: "Power", unit: "MW", width: 98, align: "end", value: (asset) => rowOf(asset)?.current_mw, text: (asset) => number(rowOf(asset)?.current_mw, 2) },
+      { id: "quality", label: "Quality", width: 116, value: (asset) => QUALITY_ORDER.indexOf(fleet.qualityOf(asset.id)), render: (asset, cell) => cell.replaceChildren(qualityBadge(fleet.qualityOf(asset.id))) },
+      { id: "age", label: "Age", width: 64, align: "end", value: (asset) => fleet.ageOf(rowOf(asset)), text: (asset) => age(fleet.ageOf(rowOf(asset))) },
+      { id: "power", label: "Power", unit: "MW", width: 96, align: "end", value: (asset) => rowOf(asset)?.current_mw, text: (asset) => number(rowOf(asset)?.current_mw, 2) },
       { id: "setpoint", label: "Setpoint", unit: "MW", width: 114, align: "end", value: (asset) => rowOf(asset)?.setpoint_mw, text: (asset) => number(rowOf(asset)?.setpoint_mw, 2) },
       { id: "soc", label: "SOC", unit: "%", width: 78, align: "end", value: (asset) => rowOf(asset)?.soc_pct, text: (asset) => number(rowOf(asset)?.soc_pct, 1) },
       { id: "rating", label: "Rating", unit: "MW", width: 102, align: "end", value: (asset) => asset.max_mw, text: (asset) => number(asset.max_mw, 1) },
