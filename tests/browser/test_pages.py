@@ -144,3 +144,22 @@ async def test_a_query_that_nothing_has_written_is_no_failure(
         async with open_page(chromium, console.origin, path) as page:
             await page.wait_for_text(shown)
             assert "could not be opened" not in await page.text()
+
+
+async def test_what_cannot_draw_an_event_does_not_keep_others_from_it(
+    chromium: Chromium, console: Console
+) -> None:
+    module = "import('/static/core/fleet-state.js')"
+    fault = "a fault of a test"
+    with trio.fail_after(60):
+        async with open_page(chromium, console.origin, "/") as page:
+            page.observer.expect(fault)
+            await page.wait_for(LIVE)
+            await page.evaluate(
+                f"""{module}.then(({{fleet}}) => {{
+                    const {{signal}} = new AbortController();
+                    fleet.on("telemetry", () => {{ throw new Error("{fault}"); }}, signal);
+                    fleet.on("telemetry", () => globalThis.drawn = true, signal);
+                }})"""
+            )
+            await page.wait_for("globalThis.drawn")
