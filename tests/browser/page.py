@@ -85,8 +85,12 @@ class Page:
         await self._connection.send("Target.closeTarget", targetId=self._target)
 
     async def bring_to_front(self) -> None:
-        """Make this the visible one of several tabs."""
+        """Make this the tab in front."""
         await self.send("Page.bringToFront")
+
+    async def be_hidden_behind_others(self) -> None:
+        """Be visible only while this is the tab in front; until then a page is visible and has the focus."""
+        await self.send("Emulation.setFocusEmulationEnabled", enabled=False)
 
     async def evaluate(self, expression: str, *, world: int | None = None) -> Any:
         """Return the value of a JavaScript expression, as JSON has it; it may contain `await`.

@@ -105,6 +105,38 @@ async def test_a_dispatch_is_what_its_preview_was_and_is_followed_until_it_track
     assert sum(commanded.values()) == record["mw"] == -3.5
 
 
+async def tab_to(page: Page, name: str) -> None:
+    """Press Tab until the control with this text or label has the focus."""
+    for _ in range(60):
+        await page.press("Tab")
+        label = "document.activeElement.labels?.[0]?.innerText ?? document.activeElement.innerText"
+        if await page.evaluate(label) == name:
+            return
+    raise AssertionError(f"{name!r} is not reached by Tab")
+
+
+async def test_a_dispatch_is_commanded_by_the_keyboard_alone(chromium: Chromium, console: Console) -> None:
+    asset = console.fleet.assets[7]
+    with trio.fail_after(90):
+        async with open_page(chromium, console.origin, f"/assets/{asset.id}") as page:
+            await page.wait_for_text("Dispatch …")
+            await tab_to(page, "Dispatch …")
+            await page.press("Enter")
+            await page.wait_for("location.pathname === '/dispatch'")
+            await tab_to(page, "Power in MW")
+            await page.type("-0.5")
+            await page.find("button[type=submit]:enabled")
+            await tab_to(page, "Dispatch …")
+            await page.press("Enter")
+            # A second press of Enter must not confirm it.
+            await page.wait_for("document.activeElement.innerText === 'Back'")
+            await tab_to(page, "Dispatch now")
+            await page.press("Enter")
+            await page.wait_for(f"/tracking/i.test({HEADER})")
+    *_, command = posted(page, "/api/dispatch")
+    assert (command["asset_id"], command["mw"], command["dry_run"]) == (asset.id, -0.5, False)
+
+
 async def test_a_dispatch_that_is_cancelled_ends_at_its_reversion(
     chromium: Chromium, console: Console
 ) -> None:

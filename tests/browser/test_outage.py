@@ -1,4 +1,4 @@
-"""The headend is killed under open pages, and comes back: no value that is old is shown as live."""
+"""The live feed of a browser: one for all tabs, and what they show when the headend is killed under them."""
 
 import time
 
@@ -55,6 +55,28 @@ async def test_eight_tabs_follow_an_outage_by_one_stream_without_a_reload(
             assert time.monotonic() - returned_at < WITHIN_S
             # Tried again, but by one of them at a time.
             assert len({request.source for request in context.observer.requested("/api/stream")}) == 1
+
+
+async def test_tabs_that_nobody_sees_have_no_stream(chromium: Chromium, small_console: Console) -> None:
+    def ended() -> int:
+        return sum(entry.get("event") == "stream ended" for entry in small_console.headend.entries())
+
+    with trio.fail_after(90):
+        async with open_context(chromium, small_console.origin) as context:
+            tabs = [await context.open_page("/agents") for _ in range(2)]
+            for tab in tabs:
+                await tab.be_hidden_behind_others()
+                await tab.bring_to_front()
+                await tab.wait_for(LIVE)
+            before = ended()
+            other = await context.open_page()
+            await other.bring_to_front()
+            while ended() == before:
+                await trio.sleep(0.1)
+            await tabs[0].bring_to_front()
+            while len(context.observer.requested("/api/stream")) < 2:
+                await trio.sleep(0.1)
+            await tabs[0].wait_for(LIVE, within_s=WITHIN_S)
 
 
 async def test_pages_opened_while_the_headend_is_away_fill_when_it_is_back(

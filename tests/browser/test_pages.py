@@ -1,5 +1,7 @@
 """Each page: by its link and by navigation, accessible in light and dark, without a scroll bar across."""
 
+from collections.abc import Sequence
+
 import pytest
 import trio
 
@@ -34,6 +36,8 @@ PATHS = {
     "one alarm": "/alarms/{alarm}",
     "log in": "/login",
 }
+# One after the other in one browser context: to open another costs as much as two pages.
+GROUPS = [list(PATHS)[n : n + 5] for n in range(0, len(PATHS), 5)]
 # In CSS pixels: the smallest desktop, and a phone.
 WIDTHS = (1280, 390)
 
@@ -44,13 +48,14 @@ async def until_loaded(page: Page) -> None:
     await page.wait_for(SETTLED)
 
 
+@pytest.mark.parametrize("names", GROUPS, ids=" ".join)
 async def test_each_page_opens_by_its_link_is_accessible_and_fits(
-    chromium: Chromium, console: Console, records: Records
+    chromium: Chromium, console: Console, records: Records, names: Sequence[str]
 ) -> None:
     faults: dict[str, list[str]] = {}
     with trio.fail_after(170):
         async with open_page(chromium, console.origin) as page:
-            for name, path in records.paths(PATHS).items():
+            for name, path in records.paths({name: PATHS[name] for name in names}).items():
                 await page.emulate(size=(1440, 900), scheme="light", reduced_motion=True)
                 await page.goto(path)
                 await until_loaded(page)
@@ -139,3 +144,22 @@ async def test_a_query_that_nothing_has_written_is_no_failure(
         async with open_page(chromium, console.origin, path) as page:
             await page.wait_for_text(shown)
             assert "could not be opened" not in await page.text()
+
+
+async def test_what_cannot_draw_an_event_does_not_keep_others_from_it(
+    chromium: Chromium, console: Console
+) -> None:
+    module = "import('/static/core/fleet-state.js')"
+    fault = "a fault of a test"
+    with trio.fail_after(60):
+        async with open_page(chromium, console.origin, "/") as page:
+            page.observer.expect(fault)
+            await page.wait_for(LIVE)
+            await page.evaluate(
+                f"""{module}.then(({{fleet}}) => {{
+                    const {{signal}} = new AbortController();
+                    fleet.on("telemetry", () => {{ throw new Error("{fault}"); }}, signal);
+                    fleet.on("telemetry", () => globalThis.drawn = true, signal);
+                }})"""
+            )
+            await page.wait_for("globalThis.drawn")

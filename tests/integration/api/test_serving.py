@@ -1,12 +1,14 @@
 """The REST port over real sockets: limits, refusals and shutdown."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import httpx2
 import pytest
 import trio
+import trio.testing
 
 from tests.integration.api.ports import MAX_BODY, open_port, parse_response, read_all
 from trioder.api.http.http1 import Http1Connection
@@ -154,6 +156,56 @@ async def test_an_upgrade_is_ignored(upgrade: bytes) -> None:
         status, headers, _ = parse_response(await stream.receive_some())
         assert status == 200
         assert "upgrade" not in headers
+
+
+@pytest.mark.parametrize("framing", [b"", b"content-length: 0\r\n"])
+async def test_a_request_without_content_does_not_wait_for_100_continue(framing: bytes) -> None:
+    request = GET[:-2] + framing + b"expect: 100-continue\r\n\r\n"
+    async with open_port() as port:
+        raw = await port.exchange(request + LAST_GET)
+        assert re.findall(rb"HTTP/1\.1 (\d+)", raw) == [b"200", b"200"]
+
+
+async def test_content_is_sent_after_100_continue() -> None:
+    head = b"POST /length HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n"
+    async with open_port() as port, await port.connect() as stream:
+        await stream.send_all(head)
+        assert parse_response(await stream.receive_some())[0] == 100
+        await stream.send_all(b"hello")
+        status, _, body = parse_response(await stream.receive_some())
+        assert (status, body) == (200, b"5")
+
+
+async def test_100_continue_precedes_a_response_that_does_not_wait_for_the_content(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send = Http1Connection._send
+
+    async def send_100_slowly(connection: Http1Connection, data: bytes) -> None:
+        if data.startswith(b"HTTP/1.1 100"):
+            await trio.testing.wait_all_tasks_blocked()
+        await send(connection, data)
+
+    monkeypatch.setattr(Http1Connection, "_send", send_100_slowly)
+    async with open_port() as port:
+        raw = await port.exchange(GET[:-2] + b"content-length: 5\r\nexpect: 100-continue\r\n\r\n")
+        assert re.findall(rb"HTTP/1\.1 (\d+)", raw) == [b"100", b"200"]
+
+
+@pytest.mark.parametrize("after", [b"\r\n", b"hello", GET])
+async def test_what_follows_the_last_request_is_ignored(after: bytes) -> None:
+    async with open_port() as port:
+        assert await port.exchange(LAST_GET + after) == await port.exchange(LAST_GET)
+
+
+async def test_data_during_the_last_request_does_not_end_it() -> None:
+    async with open_port() as port, await port.connect() as stream:
+        await stream.send_all(LAST_GET.replace(b"/quick", b"/hold"))
+        await port.holding.wait()
+        await stream.send_all(GET)
+        await trio.testing.wait_all_tasks_blocked()
+        port.release.set()
+        assert parse_response(await read_all(stream))[2] == b'"held"'
 
 
 async def test_a_crash_gets_500_without_details_and_the_port_stays_open(

@@ -110,6 +110,9 @@ class Http1Protocol(H11Protocol):
         return match[2] if match[2].startswith(b"/") else b"/" + match[2]
 
     async def _create_stream(self, request: h11.Request) -> None:
+        if self.connection.they_are_waiting_for_100_continue:
+            # Hypercorn would send it while the application runs, perhaps after the response.
+            await self._send_continue()
         headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
         await super()._create_stream(
             h11.Request(
@@ -119,6 +122,10 @@ class Http1Protocol(H11Protocol):
                 http_version=request.http_version,
             )
         )
+
+    async def _send_continue(self) -> None:
+        headers = self.config.response_headers("h11")
+        await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=headers))
 
     async def _send_h11_event(self, event: _Sendable) -> None:
         is_head = isinstance(event, h11.Response | h11.InformationalResponse)

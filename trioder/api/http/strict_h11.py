@@ -39,10 +39,15 @@ class StrictConnection(h11.Connection):
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """Return the next event as h11 does; `h11.RemoteProtocolError` carries the response's status."""
+        if self.their_state is h11.MUST_CLOSE:
+            # What follows the last request is ignored (RFC 9112, 9.6); h11 would refuse it, and its response.
+            self._receive_buffer.maybe_extract_at_most(len(self._receive_buffer))
         try:
             event = super().next_event()
             if isinstance(event, h11.Request):
                 _check_framing(event)
+                # 100 (Continue) is for content that is still to be sent (RFC 9110, 10.1.1).
+                self.client_is_waiting_for_100_continue &= _has_content(event)
         except h11.RemoteProtocolError as error:
             self.fault = _QUOTED_HEADER.sub(r"\1", str(error))
             raise
@@ -94,3 +99,10 @@ def _check_framing(request: h11.Request) -> None:
         raise h11.RemoteProtocolError("both content-length and transfer-encoding; there must be one of them")
     if request.http_version < b"1.1":
         raise h11.RemoteProtocolError("transfer-encoding in HTTP/1.0, which does not know it")
+
+
+def _has_content(request: h11.Request) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and int(value) > 0)
+        for name, value in request.headers
+    )

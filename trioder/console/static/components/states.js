@@ -41,7 +41,8 @@ export function failure(error, retry = null) {
   if (error instanceof ApiError && (error.status === 0 || error.status === 502)) {
     return stateBlock({ kind: "error", title: "The headend cannot be reached.", detail: error.message, action });
   }
-  return stateBlock({ kind: "error", title: "The request failed.", detail: error.message, action });
+  const title = error instanceof ApiError ? "The request failed." : "This cannot be shown.";
+  return stateBlock({ kind: "error", title, detail: error.message, action });
 }
 
 /**
@@ -63,8 +64,9 @@ export async function showLoaded(element, options) {
     element.dataset.loaded = "";
   } catch (error) {
     if (signal.aborted || error.name === "AbortError") return;
-    if (!(error instanceof ApiError)) throw error;
     delete element.dataset.loaded;
     element.replaceChildren(failure(error, () => void showLoaded(element, options)));
+    // A fault of this page, not of the request.
+    if (!(error instanceof ApiError)) throw error;
   }
 }

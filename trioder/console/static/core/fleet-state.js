@@ -219,7 +219,8 @@ class FleetState extends Mirror {
   }
 
   #received(name, data) {
-    if (data.at) this.#clockOffsetMs = Date.parse(data.at) - Date.now();
+    const at = Date.parse(data.at);
+    if (Number.isFinite(at)) this.#clockOffsetMs = at - Date.now();
     const changed = this.apply(name, data);
     if (name === "begin") {
       if (data.resumed) return;
@@ -244,7 +245,14 @@ class FleetState extends Mirror {
   }
 
   #publish(topic, value) {
-    for (const listener of this.#topics.get(topic) ?? []) listener(value, topic);
+    for (const listener of this.#topics.get(topic) ?? []) {
+      try {
+        listener(value, topic);
+      } catch (error) {
+        // What cannot draw a value must not keep others, such as the banner of a stop, from being drawn.
+        reportError(error);
+      }
+    }
   }
 }
 

@@ -7,7 +7,7 @@ const MINUS = "−";
 
 /** The local zone's short name, such as "PST"; a time is never shown without the zone being named near it. */
 export const zoneName = (date = new Date()) =>
-  new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts(date).find((part) => part.type === "timeZoneName")?.value ?? "";
+  Number.isNaN(date.getTime()) ? "" : new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts(date).find((part) => part.type === "timeZoneName")?.value ?? "";
 
 /** The IANA name of the local zone, such as "America/Los_Angeles". */
 export const zoneId = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
