@@ -203,6 +203,7 @@ async def test_an_alarm_is_acknowledged_with_a_comment(chromium: Chromium, conso
             async with open_page(chromium, console.origin, "/alarms") as page:
                 await page.wait_for_text(asset.name)
                 await page.goto(f"/alarms/{alarm['alarm_id']}")
+                await page.wait_for_text(asset.name)
                 await page.fill(field("Comment (optional)"), "on site at 15:00")
                 await page.click(button("Acknowledge"))
                 await page.wait_for("document.body.innerText.includes('on site at 15:00')")
