@@ -63,8 +63,8 @@ def stops_blueprint(headend: Headend, indexes: FleetIndexes, access: AccessContr
         """List the stops that hold assets of the caller, newest first."""
         checked_query(NoQuery)
         index = indexes.of_request()
-        in_force = [each for each in headend.dispatcher.history if each.is_stop and not each.is_ending]
-        rows = [await run_in_slices(_row_steps(each, index)) for each in reversed(in_force)]
+        active_stops = [each for each in headend.dispatcher.history if each.is_stop and not each.is_ending]
+        rows = [await run_in_slices(_row_steps(each, index)) for each in reversed(active_stops)]
         return list_response([row for row in rows if row is not None], lambda row: row)
 
     @blueprint.post("/stop")
