@@ -50,11 +50,12 @@ async def rows_of(page: Page, label: str) -> list[dict[str, str]]:
         await page.call(
             Locator(role="grid", name=label),
             """function () {
-                const texts = (row, role) => [...row.querySelectorAll(`[role=${role}]`)]
-                    .map((cell) => cell.innerText.split("\\n")[0].trim());
-                const names = texts(this, "columnheader");
+                const cells = (row, role) => [...row.querySelectorAll(`[role=${role}]`)];
+                // Below its name a column has its unit.
+                const names = cells(this, "columnheader").map((cell) => cell.innerText.split("\\n")[0]);
                 return [...this.querySelectorAll("[role=row]:has([role=gridcell])")].map((row) =>
-                    Object.fromEntries(texts(row, "gridcell").map((text, n) => [names[n], text])));
+                    Object.fromEntries(cells(row, "gridcell").map((cell, n) =>
+                        [names[n], cell.innerText.replace(/\\s+/g, " ").trim()])));
             }""",
         )
     )
