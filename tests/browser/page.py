@@ -1,6 +1,7 @@
 """One page as a user has it: it goes somewhere, is clicked, typed into and looked at."""
 
 import base64
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -133,9 +134,10 @@ class Page:
         raise PageError(await self.describe(f"not within {within_s:g} s: {condition}\nlast value: {last!r}"))
 
     async def wait_for_text(self, text: str, *, within_s: float = WITHIN_S) -> None:
-        """Wait until the page shows this text."""
-        wanted = text.replace("\\", "\\\\").replace("`", "\\`").replace("$", "\\$")
-        await self.wait_for(f"document.body.innerText.includes(`{wanted}`)", within_s=within_s)
+        """Wait until the page shows this text, wherever its lines break."""
+        wanted = json.dumps(" ".join(text.split()))
+        shown = r"document.body.innerText.replace(/\s+/g, ' ')"
+        await self.wait_for(f"{shown}.includes({wanted})", within_s=within_s)
 
     async def find(self, where: str | Locator, *, within_s: float = WITHIN_S) -> str:
         """Wait for the one element, and return its object id of DevTools."""

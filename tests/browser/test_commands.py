@@ -50,11 +50,12 @@ async def rows_of(page: Page, label: str) -> list[dict[str, str]]:
         await page.call(
             Locator(role="grid", name=label),
             """function () {
-                const all = (element, role) => [...element.querySelectorAll(`[role=${role}]`)];
-                // Without the unit below the name.
-                const names = all(this, "columnheader").map((cell) => cell.innerText.split("\\n")[0].trim());
+                const cells = (row, role) => [...row.querySelectorAll(`[role=${role}]`)];
+                // Below its name a column has its unit.
+                const names = cells(this, "columnheader").map((cell) => cell.innerText.split("\\n")[0]);
                 return [...this.querySelectorAll("[role=row]:has([role=gridcell])")].map((row) =>
-                    Object.fromEntries(all(row, "gridcell").map((cell, n) => [names[n], cell.textContent.trim()])));
+                    Object.fromEntries(cells(row, "gridcell").map((cell, n) =>
+                        [names[n], cell.innerText.replace(/\\s+/g, " ").trim()])));
             }""",
         )
     )
@@ -203,6 +204,7 @@ async def test_an_alarm_is_acknowledged_with_a_comment(chromium: Chromium, conso
             async with open_page(chromium, console.origin, "/alarms") as page:
                 await page.wait_for_text(asset.name)
                 await page.goto(f"/alarms/{alarm['alarm_id']}")
+                await page.wait_for_text(asset.name)
                 await page.fill(field("Comment (optional)"), "on site at 15:00")
                 await page.click(button("Acknowledge"))
                 await page.wait_for("document.body.innerText.includes('on site at 15:00')")

@@ -19,12 +19,14 @@ export const page = {
   open(view, { params, signal, setTitle }) {
     const path = `/alarms/${encodeURIComponent(params.id)}`;
     const body = h("div");
+    // One for all contents: what is typed stays when the alarm changes.
+    const comment = h("input", { class: "input", id: "comment", maxlength: 500, autocomplete: "off" });
     view.append(body);
     const load = () => showLoaded(body, {
       what: "the alarm", signal, load: () => get(path, { signal }),
       show: (alarm) => {
         setTitle(`Alarm: ${words(alarm.kind)}`);
-        return content(alarm, signal, () => void load());
+        return content(alarm, comment, signal, () => void load());
       },
     });
     fleet.on("alarms", ({ alarm }) => alarm.alarm_id === params.id && void load(), signal);
@@ -36,7 +38,7 @@ export const page = {
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
-function content(alarm, signal, reload) {
+function content(alarm, comment, signal, reload) {
   const ended = alarm.cleared_at ? Date.parse(alarm.cleared_at) : fleet.now();
   const at = (value) => (value ? h("time", { datetime: value, title: wholeTime(value) }, `${dateTime(value)} ${zoneName(new Date(value))}`) : null);
   return [
@@ -57,7 +59,7 @@ function content(alarm, signal, reload) {
           ["Detail", alarm.detail ? nameOf(alarm.detail) : null],
           ["Tenant", nameOf(alarm.tenant, "–")],
         ])),
-      panel({ title: "Acknowledgement", class: "span-5" }, acknowledgement(alarm, signal, reload, at)),
+      panel({ title: "Acknowledgement", class: "span-5" }, acknowledgement(alarm, comment, signal, reload, at)),
       panel({ title: "Assets" }, assets(alarm))),
   ];
 }
@@ -68,12 +70,11 @@ function dispatchOf({ kind, reason }) {
   return id ? h("a", { class: "mono", href: `/dispatch/${id}` }, id) : null;
 }
 
-function acknowledgement(alarm, signal, reload, at) {
+function acknowledgement(alarm, comment, signal, reload, at) {
   if (alarm.acknowledged_at) {
     return facts([["At", at(alarm.acknowledged_at)], ["By", nameOf(alarm.acknowledged_by ?? "–")], ["Comment", alarm.comment ? h("bdi", null, alarm.comment) : null]]);
   }
   if (!session.may("operator")) return h("p", { class: "muted" }, "Not acknowledged.");
-  const comment = h("input", { class: "input", id: "comment", maxlength: 500, autocomplete: "off" });
   return h("div", { class: "form-row" },
     h("div", { class: "field" }, h("label", { for: "comment" }, "Comment (optional)"), comment),
     acknowledgeButton(alarm, { signal, comment: () => comment.value, done: reload, small: false }));
