@@ -16,7 +16,6 @@ from typing import Final, NamedTuple
 import click
 import trio
 
-from scripts.png_palette import with_palette
 from tests.browser.chromium import MISSING, Chromium, ChromiumError, find_chromium, open_chromium
 from tests.browser.consoles import Console, open_console
 from tests.browser.context import open_context
@@ -174,7 +173,6 @@ async def _take(page: Page, picture: _Picture, output: Path) -> None:
         await page.evaluate(_DRAWN)
         path = output / f"console-{picture.name}-{scheme}.png"
         await page.screenshot(path)
-        path.write_bytes(with_palette(path.read_bytes()))
         click.echo(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 

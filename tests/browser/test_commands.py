@@ -83,7 +83,7 @@ async def test_a_dispatch_is_what_its_preview_was_and_is_followed_until_it_track
             await page.fill(field("Power in MW"), "-3.5")
             await page.click(button("5 min"))
             await page.find("button[type=submit]:enabled")
-            previewed = await rows_of(page, "Share of each battery")
+            previewed = await rows_of(page, "Share of each asset")
             await page.click(button("Dispatch …"))
             await page.click(button("Dispatch now"))
             await page.wait_for("location.pathname.startsWith('/dispatch/')")
@@ -91,18 +91,18 @@ async def test_a_dispatch_is_what_its_preview_was_and_is_followed_until_it_track
             dispatch_id = await page.evaluate("location.pathname.split('/').pop()")
             record = await api.get(f"/dispatch/{dispatch_id}")
             await page.wait_for_text("acknowledged")
-            shown = await rows_of(page, "Batteries of this dispatch")
+            shown = await rows_of(page, "Assets of this dispatch")
     *_, preview, command = posted(page, "/api/dispatch")
     assert preview == {"site_id": site.id, "mw": -3.5, "duration_s": 300, "dry_run": True}
     assert command == preview | {"dry_run": False}
     names = {asset.id: asset.name for asset in console.fleet.assets}
     commanded = {names[row["asset_id"]]: row["mw"] for row in record["allocations"]}
     assert len(commanded) > 2
-    shares = {row["Battery"]: float(row["Share"].replace("\N{MINUS SIGN}", "-")) for row in previewed}
+    shares = {row["Asset"]: float(row["Share"].replace("\N{MINUS SIGN}", "-")) for row in previewed}
     # Three digits are shown.
     assert shares.keys() == commanded.keys()
     assert all(abs(shares[name] - mw) <= 0.005 * abs(mw) for name, mw in commanded.items())
-    assert {row["Battery"] for row in shown} == commanded.keys()
+    assert {row["Asset"] for row in shown} == commanded.keys()
     assert sum(commanded.values()) == record["mw"] == -3.5
 
 

@@ -142,7 +142,7 @@ async def test_a_form_and_its_body_are_the_same_both_ways(chromium: Chromium, or
     [
         ({}, None, None),
         ({"allocated_mw": 9.0}, "9.000 MW are allocated, not 10.000 MW", True),
-        ({"members": 1}, "1 battery instead of 2", True),
+        ({"members": 1}, "1 asset instead of 2", True),
         (
             {"allocations": [{"asset_id": "a", "mw": 6.2}, {"asset_id": "b", "mw": 3.8}]},
             "2 shares moved by up to 0.200 MW",

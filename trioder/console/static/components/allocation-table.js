@@ -18,7 +18,7 @@ const STATE_RANK = new Map(STATES_IN_ORDER.map((state, rank) => [state, rank]));
  */
 export function openPreviewTable(container, { signal, maxVisibleRows }) {
   return openTable(container, {
-    signal, maxVisibleRows, label: "Share of each battery", rowKey: (row) => row.asset_id, href: hrefOf,
+    signal, maxVisibleRows, label: "Share of each asset", rowKey: (row) => row.asset_id, href: hrefOf,
     columns: [nameColumn(), shareColumn("Share"), whyColumn(), explanationColumn((row) => sensible(row.allocation))],
   });
 }
@@ -31,7 +31,7 @@ export function openPreviewTable(container, { signal, maxVisibleRows }) {
  */
 export function openDispatchTable(container, { signal, dispatchId, ofOneSite, maxVisibleRows, onSort }) {
   return openTable(container, {
-    signal, maxVisibleRows, onSort, label: "Batteries of this dispatch", rowKey: (row) => row.asset_id, href: hrefOf,
+    signal, maxVisibleRows, onSort, label: "Assets of this dispatch", rowKey: (row) => row.asset_id, href: hrefOf,
     columns: [
       nameColumn(),
       ...(ofOneSite ? [] : [siteColumn()]),
@@ -53,7 +53,7 @@ export function openDispatchTable(container, { signal, dispatchId, ofOneSite, ma
 const hrefOf = (row) => (fleet.assets.has(row.asset_id) ? `/assets/${row.asset_id}` : null);
 
 function nameColumn() {
-  return { id: "name", label: "Battery", width: "2fr", value: (row) => fleet.assetName(row.asset_id), render: (row, cell) => renderName(fleet.assetName(row.asset_id), cell, siteOf(row)) };
+  return { id: "name", label: "Asset", width: "2fr", value: (row) => fleet.assetName(row.asset_id), render: (row, cell) => renderName(fleet.assetName(row.asset_id), cell, siteOf(row)) };
 }
 
 function siteColumn() {

@@ -100,7 +100,7 @@ export function dispatchList({ assetId = null, siteId = null, state = null, limi
   return element;
 }
 
-const COLUMNS = [["Requested"], ["Target"], ["Power", "end"], ["Allocated", "end"], ["State"], ["Batteries"], ["By"], ["Ends in", "end"]];
+const COLUMNS = [["Requested"], ["Target"], ["Power", "end"], ["Allocated", "end"], ["State"], ["Assets"], ["By"], ["Ends in", "end"]];
 
 /** Replaces only rows that have changed: a link that has the focus, or is being pressed, stays. */
 function keepRows(body, dispatches) {
@@ -141,7 +141,7 @@ function countsText(dispatch) {
   const { by_state: byState, members, left_out: leftOut } = dispatch;
   const parts = [];
   if (isOpen(dispatch)) parts.push(`${count(acknowledged(dispatch))} of ${count(members)} acknowledged`);
-  else parts.push(plural(members, "battery", "batteries"));
+  else parts.push(plural(members, "asset"));
   for (const state of STATES_IN_ORDER) {
     if (byState[state] > 0 && (UNWANTED.has(state) || state === "deferred") && members > 1) parts.push(`${count(byState[state])} ${words(state)}`);
   }

@@ -24,11 +24,11 @@ export function splitBar({ mw: asked, allocated_mw: allocated, shortfall_mw: sho
 export function shortfallNote(split) {
   if (!split.shortfall_mw) return null;
   if (split.members === 0) {
-    return h("div", { class: "notice notice-warning", role: "status" }, h("strong", null, "▲ No battery takes part"), h("span", null, "All are left out: there is nothing to dispatch."));
+    return h("div", { class: "notice notice-warning", role: "status" }, h("strong", null, "▲ No asset takes part"), h("span", null, "All are left out: there is nothing to dispatch."));
   }
   const rest = split.target.kind === "asset"
-    ? "The battery cannot hold it for this long. It is sent the whole power, and does what it can."
-    : "No battery can hold it for this long: it is asked of none.";
+    ? "The asset cannot hold it for this long. It is sent the whole power, and does what it can."
+    : "No asset can hold it for this long: it is asked of none.";
   return h("div", { class: "notice notice-warning", role: "status" },
     h("strong", null, `▲ Shortfall ${mw(split.shortfall_mw)}`), h("span", null, rest));
 }
@@ -59,8 +59,8 @@ export function codeLists(split) {
   const leftOut = entries.filter(({ kind }) => kind === "left_out");
   if (split.target.kind === "asset" && leftOut.length === 0 && members.every(({ kind }) => kind === "share")) return null;
   return h("div", { class: "code-lists" },
-    codeList(`${plural(split.members, "battery", "batteries")} ${split.members === 1 ? "takes" : "take"} part`, members, (item) => (item.kind === "limited" ? `limited by ${item.label}` : item.label)),
-    split.left_out > 0 ? codeList(`${plural(split.left_out, "battery", "batteries")} left out`, leftOut, (item) => item.label) : null);
+    codeList(`${plural(split.members, "asset")} ${split.members === 1 ? "takes" : "take"} part`, members, (item) => (item.kind === "limited" ? `limited by ${item.label}` : item.label)),
+    split.left_out > 0 ? codeList(`${plural(split.left_out, "asset")} left out`, leftOut, (item) => item.label) : null);
 }
 
 function codeList(title, items, labelOf) {

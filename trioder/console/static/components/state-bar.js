@@ -12,7 +12,7 @@ import { stateBadge } from "./badges.js";
  */
 export function stateBar({ onChoose = null, signal }) {
   const track = h("div", { class: "state-track", "aria-hidden": "true" });
-  const list = h("ul", { class: "state-list", "aria-label": "Batteries by state" });
+  const list = h("ul", { class: "state-list", "aria-label": "Assets by state" });
   let shown = "";
   return {
     element: h("div", { class: "state-bar" }, track, list),

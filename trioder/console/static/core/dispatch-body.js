@@ -170,7 +170,7 @@ export function differenceOf(preview, dispatch) {
   if (differs(preview.allocated_mw, dispatch.allocated_mw)) {
     changes.push(`${shown(dispatch.allocated_mw)} MW are allocated, not ${shown(preview.allocated_mw)} MW`);
   }
-  if (preview.members !== dispatch.members) changes.push(`${plural(dispatch.members, "battery", "batteries")} instead of ${count(preview.members)}`);
+  if (preview.members !== dispatch.members) changes.push(`${plural(dispatch.members, "asset")} instead of ${count(preview.members)}`);
   const material = changes.length > 0;
   if (!material && preview.allocations && dispatch.allocations) {
     const before = new Map(preview.allocations.map((row) => [row.asset_id, row.mw]));

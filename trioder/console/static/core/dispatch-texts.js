@@ -2,7 +2,7 @@
 
 /** What happens to a setpoint in each state, in the order of the lifecycle. */
 const STATES = {
-  deferred: "A dispatch with a higher priority holds the battery; this one follows when that ends.",
+  deferred: "A dispatch with a higher priority holds the asset; this one follows when that ends.",
   queued: "The agent is not connected; the setpoint is sent when it reconnects, before it expires.",
   sent: "Sent to the agent, which has not acknowledged yet.",
   accepted: "The agent obeys; the power is on its way to the setpoint.",
@@ -34,9 +34,9 @@ export const stateMeaning = (state) => STATES[state] ?? "";
 /** @type {Record<string, CodeText>} */
 const CODES = {
   share: { label: "within its limits", meaning: "Its part of the total, below each of its limits.", kind: "share" },
-  "": { label: "as requested", meaning: "The battery was named: it is sent the power as requested.", kind: "share" },
+  "": { label: "as requested", meaning: "The asset was named: it is sent the power as requested.", kind: "share" },
   limited_by_nameplate: { label: "nameplate", meaning: "At its rated power.", kind: "limited" },
-  limited_by_available: { label: "available power", meaning: "At what the battery reports that it can do now.", kind: "limited" },
+  limited_by_available: { label: "available power", meaning: "At what the asset reports that it can do now.", kind: "limited" },
   limited_by_energy: { label: "state of charge", meaning: "At the power that its energy lasts for, over the whole duration.", kind: "limited" },
   limited_by_ramp: { label: "ramp rate", meaning: "At the power that it reaches within a minute, or a quarter of the duration.", kind: "limited" },
   limited_by_delivery: { label: "delivery", meaning: "At what it delivered when it was asked for more.", kind: "limited" },

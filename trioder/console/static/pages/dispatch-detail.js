@@ -16,7 +16,7 @@ import { isOpen } from "../core/lifecycle.js";
 import { session } from "../core/session.js";
 import { cancelAction, resumeAction } from "./dispatch-detail/actions.js";
 import { openAllocations } from "./dispatch-detail/allocations.js";
-import { openBatteries } from "./dispatch-detail/batteries.js";
+import { openMembers } from "./dispatch-detail/members.js";
 import { openFigures } from "./dispatch-detail/figures.js";
 import { factsOf } from "./dispatch-detail/facts.js";
 import { openProgress } from "./dispatch-detail/progress.js";
@@ -79,24 +79,24 @@ function openDispatch(view, { query, signal, setQuery, setTitle, loaded }) {
   const figures = openFigures({ id, signal, dispatch: current });
   const progress = openProgress({ signal, chosen: query.get("state"), onChoose: (chosen) => {
     setQuery({ state: chosen });
-    batteries.filter(chosen);
+    members.filter(chosen);
   } });
   const split = h("div", { class: "live" });
   const details = h("div");
   const resplits = h("div");
   const stop = loaded.priority === "emergency";
-  const batteryPanel = panel({ title: "Batteries", class: "panel-flush", live: true });
+  const memberPanel = panel({ title: "Assets", class: "panel-flush", live: true });
   view.append(header, notes, h("div", { class: "panels" },
     h("div", { class: "span-8 dispatch-main" },
       panel({ title: "Power" }, figures.element, stop ? null : split),
       panel({ title: "Progress" }, progress.element),
       stop ? null : panel({ title: "Reallocations", live: true }, resplits)),
     h("div", { class: "span-4 dispatch-side" }, panel({ title: "Details" }, details)),
-    batteryPanel));
-  const batteries = openBatteries(batteryPanel.querySelector(".panel-body"), {
+    memberPanel));
+  const members = openMembers(memberPanel.querySelector(".panel-body"), {
     id, signal, query, setQuery, allocations, ofOneSite: ["site", "asset"].includes(loaded.target.kind),
   });
-  batteries.filter(query.get("state"));
+  members.filter(query.get("state"));
 
   let shown = "";
   let shownActions = null;
@@ -137,11 +137,11 @@ function openDispatch(view, { query, signal, setQuery, setTitle, loaded }) {
   }
   const changed = throttle(() => {
     show();
-    batteries.show();
+    members.show();
   }, 200, signal);
 
   show();
-  batteries.show();
+  members.show();
   fleet.on("dispatch", (event) => {
     if (event.dispatch.dispatch_id !== id) return;
     missing = false;
@@ -170,7 +170,7 @@ function openDispatch(view, { query, signal, setQuery, setTitle, loaded }) {
   }
 }
 
-/** Why the dispatch is in its state: of a group, what all of its batteries that are in it have in common. */
+/** Why the dispatch is in its state: of a group, what all of its members that are in it have in common. */
 function reasonOf(dispatch, rows) {
   if (dispatch.reason) return dispatch.reason;
   const reasons = new Set(rows.filter((row) => row.state === dispatch.state).map((row) => row.reason));

@@ -17,7 +17,7 @@ export function cancelAction({ dispatch, signal, onRecord }) {
     const confirmed = await confirmDialog({
       title: "Cancel this dispatch", confirmLabel: "Cancel the dispatch", cancelLabel: "Keep it", danger: true, signal,
       body: h("div", { class: "stop-form" },
-        h("p", null, members === 1 ? `The battery goes to its reversion, ${mw(reversion)}, at once.` : `${plural(members, "battery", "batteries")} go to their reversion, ${mw(reversion)} together, at once.`),
+        h("p", null, members === 1 ? `The asset goes to its reversion, ${mw(reversion)}, at once.` : `${plural(members, "asset")} go to their reversion, ${mw(reversion)} together, at once.`),
         h("p", null, "Those that are not connected get it when they reconnect. A dispatch that was deferred takes over instead.")),
     });
     if (!confirmed) return;

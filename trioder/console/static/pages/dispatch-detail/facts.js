@@ -19,9 +19,9 @@ export function factsOf(dispatch, reason) {
     ["Lasts", stop ? "until it is resumed" : dispatch.duration_s === null && !dispatch.ends_at ? "until the next dispatch" : dispatch.duration_s === null ? "until a time" : duration(dispatch.duration_s)],
     ["Ends", dispatch.ends_at ? at(dispatch.ends_at) : null],
     ["Reversion", stop ? null : mw(dispatch.reversion_mw)],
-    ["Batteries", `${plural(dispatch.members, "member")}${dispatch.left_out ? `, ${dispatch.left_out} left out` : ""}`],
+    ["Assets", `${plural(dispatch.members, "member")}${dispatch.left_out ? `, ${dispatch.left_out} left out` : ""}`],
     ["Split", group && !stop ? (STRATEGIES[dispatch.strategy]?.split(":")[0] ?? dispatch.strategy) : null],
-    ["Reallocates", group && !stop ? (dispatch.resplit ? "when a battery drops out" : "no") : null],
+    ["Reallocates", group && !stop ? (dispatch.resplit ? "when an asset drops out" : "no") : null],
     ["Waits for a connection", stop ? null : duration(dispatch.expires_in_s)],
     ["Tenant", dispatch.tenant === "default" ? null : dispatch.tenant === "*" ? "all tenants" : nameOf(dispatch.tenant)],
   ]);

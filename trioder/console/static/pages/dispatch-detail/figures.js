@@ -13,8 +13,8 @@ import { isOpen } from "../../core/lifecycle.js";
  */
 export function openFigures({ id, dispatch, signal }) {
   const stop = dispatch().priority === "emergency";
-  const delivered = figure({ label: "Delivered now", unit: "MW", size: "xl", title: "The sum of the power of the batteries that are under this dispatch now" });
-  const mean = figure({ label: "Delivered, mean", unit: "MW", size: "xl", title: "The sum of the batteries' means, each from the end of its ramp to the end of its setpoint" });
+  const delivered = figure({ label: "Delivered now", unit: "MW", size: "xl", title: "The sum of the power of the assets that are under this dispatch now" });
+  const mean = figure({ label: "Delivered, mean", unit: "MW", size: "xl", title: "The sum of the assets' means, each from the end of its ramp to the end of its setpoint" });
   const asked = figure({ label: "Asked", unit: "MW", size: "xl" });
   const allocated = figure({ label: "Allocated", unit: "MW", size: "l" });
   const shortfall = figure({ label: "Shortfall", unit: "MW", size: "l" });
@@ -24,13 +24,13 @@ export function openFigures({ id, dispatch, signal }) {
   function showDelivered() {
     const { mw: askedMw } = dispatch();
     const sum = deliveredBy(fleet.rows.values(), id);
-    const note = sum.assets === 0 ? "no battery is under it now" : [`${count(sum.assets)} under it now`, sum.notGood ? `${count(sum.notGood)} not good` : null, sum.modelled ? `${count(sum.modelled)} by the headend's model` : null]
+    const note = sum.assets === 0 ? "no asset is under it now" : [`${count(sum.assets)} under it now`, sum.notGood ? `${count(sum.notGood)} not good` : null, sum.modelled ? `${count(sum.modelled)} by the headend's model` : null]
       .filter(Boolean).join(", ");
     delivered.set(sum.mw === null ? NONE : power(sum.mw, askedMw || sum.mw), note, sum.notGood ? "warning" : "");
   }
   function showMean(allocations) {
     const means = (allocations ?? []).map((row) => row.mean_mw).filter((value) => value !== null && value !== undefined);
-    mean.set(means.length ? power(means.reduce((sum, value) => sum + value, 0), dispatch().mw) : NONE, means.length ? `of ${plural(means.length, "battery", "batteries")}` : "no samples");
+    mean.set(means.length ? power(means.reduce((sum, value) => sum + value, 0), dispatch().mw) : NONE, means.length ? `of ${plural(means.length, "asset")}` : "no samples");
   }
   function showTime() {
     const present = dispatch();

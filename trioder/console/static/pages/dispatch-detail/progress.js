@@ -62,10 +62,10 @@ function timesText({ first, last }, anew) {
 /** "8,412 of 10,000 batteries acknowledged, 3 deferred". */
 function sentenceOf(dispatch, steps) {
   const { by_state: byState, members } = dispatch;
-  if (members === 0) return "No battery takes part";
+  if (members === 0) return "No asset takes part";
   const acknowledged = steps.find(({ step: name }) => name === "acknowledged").count;
   const waiting = ["deferred", "queued"].filter((state) => byState[state] > 0).map((state) => `, ${count(byState[state])} ${state}`);
-  return `${count(acknowledged)} of ${plural(members, "battery", "batteries")} acknowledged${waiting.join("")}`;
+  return `${count(acknowledged)} of ${plural(members, "asset")} acknowledged${waiting.join("")}`;
 }
 
 const endText = ({ ends_at: endsAt }) => (endsAt ? `due ${time(endsAt)}` : "no end");

@@ -9,8 +9,8 @@ const NAMED = 5;
 
 /** @param {{resplits: object[], mw: number, resplit: boolean, target: {kind: string}}} dispatch */
 export function reallocations({ resplits, mw: asked, resplit, target }) {
-  if (target.kind === "asset") return h("p", { class: "muted" }, "One battery: there is no other to take its power.");
-  if (resplits.length === 0) return h("p", { class: "muted" }, resplit ? "None: every battery keeps its share." : "Switched off for this dispatch.");
+  if (target.kind === "asset") return h("p", { class: "muted" }, "One asset: there is no other to take its power.");
+  if (resplits.length === 0) return h("p", { class: "muted" }, resplit ? "None: every asset keeps its share." : "Switched off for this dispatch.");
   const rest = resplits.length - SHOWN;
   return [
     h("ol", { class: "reallocations" }, resplits.slice(-SHOWN).reverse().map((each) => entry(each, asked))),

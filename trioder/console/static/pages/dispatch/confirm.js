@@ -68,7 +68,7 @@ function summaryOf(body, answer) {
     ["For", ends === null ? "until the next dispatch" : `${duration(body.duration_s)}, until about ${time(ends)}`],
     ["Then", body.reversion_mw ? mw(body.reversion_mw) : ends === null ? null : "0 MW"],
     ["Allocated", mw(answer.allocated_mw, answer.mw)],
-    ["Batteries", `${count(answer.members)}${answer.left_out ? `, ${count(answer.left_out)} left out` : ""}`],
+    ["Assets", `${count(answer.members)}${answer.left_out ? `, ${count(answer.left_out)} left out` : ""}`],
     ["Preview", `as of ${time(answer.dispatched_at)}`],
   ]);
 }

@@ -101,16 +101,16 @@ function formFields(draft, changed, signal) {
   const unit = h("select", { class: "select", id: "own-unit", "aria-label": "Unit of the own duration", signal, on: { change: () => set({ ownUnit: unit.value }) } },
     [["s", "seconds"], ["min", "minutes"], ["h", "hours"]].map(([value, text]) => h("option", { value, selected: value === draft.ownUnit }, text)));
   const ownRow = h("div", { class: "own-duration" }, own.element, unit);
-  const noEnd = h("p", { class: "field-note muted" }, "Held until the next dispatch to these batteries. What is allocated lasts for 15 minutes at least.");
+  const noEnd = h("p", { class: "field-note muted" }, "Held until the next dispatch to these assets. What is allocated lasts for 15 minutes at least.");
 
   const reversion = numberField({ id: "reversion", label: "Reversion in MW", value: draft.reversion, signal, onInput: (text) => set({ reversion: text }),
-    note: "What follows the end; − charges. Of many batteries, the total." });
+    note: "What follows the end; − charges. Of many assets, the total." });
   const strategy = h("select", { class: "select", id: "strategy", signal, on: { change: () => set({ strategy: strategy.value }) } },
     Object.entries(STRATEGIES).map(([value, text]) => h("option", { value, selected: value === draft.strategy }, text)));
   const resplit = h("input", { type: "checkbox", id: "resplit", checked: draft.resplit, signal, on: { change: () => set({ resplit: resplit.checked }) } });
   const group = h("div", { class: "group-fields" },
     h("div", { class: "field" }, h("label", { for: "strategy" }, "Split"), strategy),
-    h("label", { class: "check" }, resplit, "Reallocate the power of a battery that drops out"));
+    h("label", { class: "check" }, resplit, "Reallocate the power of an asset that drops out"));
   const isUsual = Number(draft.reversion || 0) === 0 && draft.strategy === "headroom" && draft.resplit;
   const more = h("details", { class: "more", open: !isUsual }, h("summary", null, "More"), h("div", { class: "more-fields" }, reversion.element, group));
 

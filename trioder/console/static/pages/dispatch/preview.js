@@ -25,7 +25,7 @@ export function openPreview(element, { signal, onAllocations }) {
   const asked = figure({ label: "Asked", unit: "MW", size: "l" });
   const allocated = figure({ label: "Allocated", unit: "MW", size: "l" });
   const shortfall = figure({ label: "Shortfall", unit: "MW", size: "l" });
-  const members = figure({ label: "Batteries", size: "l" });
+  const members = figure({ label: "Assets", size: "l" });
   const notes = h("div", { class: "preview-notes" });
   const summary = h("div", { class: "preview-summary" });
   const tablePlace = h("div", { class: "preview-table" });
@@ -47,7 +47,7 @@ export function openPreview(element, { signal, onAllocations }) {
     const rows = answer.allocations;
     tableButton.hidden = Boolean(rows);
     tableButton.disabled = false;
-    setText(tableButton, `Show each of ${plural(answer.members + answer.left_out, "battery", "batteries")}`);
+    setText(tableButton, `Show each of ${plural(answer.members + answer.left_out, "asset")}`);
     tablePlace.hidden = !rows || (rows.length === 1 && !rows[0].allocation);
     if (tablePlace.hidden) return;
     table ??= openPreviewTable(tablePlace, { signal, maxVisibleRows: 9 });
@@ -86,7 +86,7 @@ function stopNote(answer) {
     : answer.allocations.some((row) => fleet.stopOf({ assetId: row.asset_id }) !== null);
   if (!held) return null;
   return h("div", { class: "notice notice-warning" }, h("strong", null, "■ An emergency stop is in force"),
-    h("span", null, "What is dispatched to stopped batteries is deferred, and begins when the stop is resumed."));
+    h("span", null, "What is dispatched to stopped assets is deferred, and begins when the stop is resumed."));
 }
 
 function overlaps(stopped, target) {

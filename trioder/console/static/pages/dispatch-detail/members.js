@@ -12,10 +12,10 @@ import { count, plural, time, words } from "../../core/format.js";
  *   allocations: ReturnType<import("./allocations.js").openAllocations>}} options
  * @returns {{show: () => void, filter: (state: string | null) => void}}  state: one of the states, or "left_out"
  */
-export function openBatteries(element, { id, ofOneSite, signal, query, setQuery, allocations }) {
+export function openMembers(element, { id, ofOneSite, signal, query, setQuery, allocations }) {
   const note = h("p", { class: "table-note muted", role: "status" });
   const problem = h("div");
-  const place = h("div", { class: "battery-table" });
+  const place = h("div", { class: "member-table" });
   element.append(note, problem, place);
   const table = openDispatchTable(place, {
     signal, dispatchId: id, ofOneSite, maxVisibleRows: 16,
@@ -27,7 +27,7 @@ export function openBatteries(element, { id, ofOneSite, signal, query, setQuery,
 
   const showNote = () => {
     const total = allocations.rows.length;
-    const parts = [state ? `${count(table.shownCount())} ${words(state)} of ${plural(total, "battery", "batteries")}` : plural(total, "battery", "batteries")];
+    const parts = [state ? `${count(table.shownCount())} ${words(state)} of ${plural(total, "asset")}` : plural(total, "asset")];
     if (!allocations.complete) parts.push("reading …");
     else if (!allocations.live) parts.push(`states as of ${time(allocations.readAt)}, power live`);
     setText(note, parts.join(" · "));
