@@ -89,7 +89,8 @@ async def test_pages_opened_while_the_headend_is_away_fill_when_it_is_back(
             async with open_context(chromium, small_console.origin) as context:
                 context.observer.expect(AWAY)
                 page = await context.open_page("/")
-                await page.wait_for_text("the headend cannot be reached".capitalize())
+                await page.wait_for_text(LOST)
+                await page.wait_for_text("nothing here is live. The headend cannot be reached.")
                 await page.click(link("Assets"))
                 await page.wait_for("location.pathname === '/assets'")
                 await trio.to_thread.run_sync(small_console.start_headend)
