@@ -14,6 +14,7 @@ from tests.unit.control.driver import connect, dispatch_one, report_sample, step
 from tests.unit.headend.parts import asset_id, make_session
 from tests.unit.headend.stores import SlowStore
 from trioder.control.model import AssetSetpoint, Dispatch
+from trioder.domain.access import DEFAULT_TENANT
 from trioder.domain.dispatch import AssetSetpointRecord, DispatchRefusedError, DispatchTarget, GroupRequest
 from trioder.domain.lifecycle import LASTED, TERMINAL
 from trioder.gateway.sessions import Session
@@ -54,6 +55,8 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.applied: dict[int, tuple[str, float]] = {}
         # The assets of which agents have reported what is not so.
         self.doubtful: set[int] = set()
+        # The assets that received a setpoint when it was over for the headend: only its lease ends it.
+        self.late: set[int] = set()
 
     def read_setpoints(self, agent_id: str) -> list[tuple[int, str]]:
         """Let an agent apply what it is sent; returns what it has to acknowledge."""
@@ -72,6 +75,9 @@ class DispatcherMachine(RuleBasedStateMachine):
                 assert setpoint.sent_ms is not None
                 assert setpoint.sent_ms <= setpoint.queue_until_ms
             until_ms = math.inf if reported.duration_s is None else now_ms + reported.duration_s * 1000
+            dispatch = self.parts.dispatcher.history.by_wire_id(reported.dispatch_id, tenant=DEFAULT_TENANT)
+            is_late = dispatch is not None and dispatch.ends_ms is not None and dispatch.ends_ms <= now_ms
+            (self.late.add if is_late else self.late.discard)(key)
             known_id, known_until_ms = self.applied.get(key, ("", math.inf))
             if reported.dispatch_id == known_id and agent_id != "old":
                 # Sent again: an agent does not begin it anew.
@@ -287,9 +293,9 @@ class DispatcherMachine(RuleBasedStateMachine):
             for key in AGENTS[agent_id]:
                 setpoint = self.parts.dispatcher.in_force(key)
                 reported = "" if setpoint is None else setpoint.wire_id
-                # By its clock a battery may be done before the headend has received it; an old agent does not
-                # report what it still applies.
-                silent = setpoint is None and agent_id == "old"
+                # By its clock a battery may be done before the headend has received it, or go on for its
+                # duration when it received a setpoint late; an old agent does not report what it applies.
+                silent = setpoint is None and (agent_id == "old" or key in self.late)
                 if key not in self.doubtful and not silent and (self.applied_now(key) or setpoint is None):
                     assert reported == self.applied_now(key)
 
