@@ -17,8 +17,7 @@ from trioder.ingest.latest_values import Columns, LatestView, Reported
 _NONE, _SYNTHESIZED, _AGENT = 0, 1, 2
 _GOOD, _OF_MODEL = int(Code.GOOD), int(Code.SYNTHESIZED)
 _DOUBTFUL = frozenset({Code.SUSPECT, Code.BAD})
-_BEFORE_ALL_TIME = -(2**63)
-_AFTER_ALL_TIME = 2**63
+_BEFORE_ALL_TIME, _AFTER_ALL_TIME = -(2**63), 2**63
 # Fewer assets are faster one by one.
 _SHORTEST_RUN = 8
 
@@ -332,10 +331,9 @@ class LatestState:
         return live, current_mw, setpoint_mw
 
     def _are_good(self, run: slice, oldest_ms: int) -> bool:
-        count = run.stop - run.start
         return (
-            self._quality.count(_GOOD, run.start, run.stop) == count
-            and self._source.count(_AGENT, run.start, run.stop) == count
+            self._quality.count(_GOOD, run.start, run.stop) == run.stop - run.start
+            and self._source.count(_AGENT, run.start, run.stop) == run.stop - run.start
             and min(self._made_ms[run]) >= oldest_ms
         )
 

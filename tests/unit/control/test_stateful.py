@@ -123,12 +123,9 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.opened += 1
         self.maintained = False
         older = self.sessions.pop(agent_id, None)
+        protocol = 0 if agent_id == "old" else 1
         self.sessions[agent_id] = connect(
-            self.parts,
-            *AGENTS[agent_id],
-            agent_id=agent_id,
-            number=self.opened,
-            protocol=0 if agent_id == "old" else 1,
+            self.parts, *AGENTS[agent_id], agent_id=agent_id, number=self.opened, protocol=protocol
         )
         if older is not None:
             self.parts.disconnect(older)
@@ -361,11 +358,8 @@ class DispatcherMachine(RuleBasedStateMachine):
         assert all(setpoint.state not in TERMINAL for setpoint in registry.tracked.values())
         for dispatch in self.dispatches:
             assert dispatch.readmissions.keys() <= set(dispatch.candidate_keys)
-            assert all(
-                setpoint.tracker is None
-                for setpoint in dispatch.setpoints.values()
-                if setpoint.state in TERMINAL
-            )
+            ended = [setpoint for setpoint in dispatch.setpoints.values() if setpoint.state in TERMINAL]
+            assert {setpoint.tracker for setpoint in ended} <= {None}
         assert not any(self.parts.sessions.session_of(key) for key in delivery.absences)
         assert len(registry.active._due) <= 2 * 8 * len(ASSETS) + 64
         assert {dispatch.ended for dispatch in registry.history} <= {False}

@@ -3,7 +3,7 @@
 import { h, replace } from "../core/dom.js";
 
 /**
- * Fills a cell with a name. What follows the site's name is what tells its assets apart: it is not what is cut off.
+ * Fills a cell with a name. The part after the site's name distinguishes the site's assets, and stays visible.
  * @param {string} name @param {HTMLElement} cell @param {string} [siteName]
  */
 export function renderName(name, cell, siteName = "") {

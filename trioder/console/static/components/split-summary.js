@@ -38,7 +38,7 @@ export function shortfallNote(split) {
  * @param {{by_code?: Record<string, number> | null, allocations: {code: string}[] | null}} split
  * @returns {Map<string, number> | null}
  */
-export function countsByCode({ by_code: byCode, allocations }) {
+function countsByCode({ by_code: byCode, allocations }) {
   if (byCode) return new Map(Object.entries(byCode));
   if (!allocations) return null;
   const counts = new Map();

@@ -25,7 +25,7 @@ const UNIT_S = { s: 1, min: 60, h: 3600 };
 const MAX_DURATION_S = 366 * 86_400;
 
 /** @returns {Draft} */
-export const emptyDraft = () => ({
+const emptyDraft = () => ({
   kind: "fleet", ids: [], direction: "discharge", magnitude: "", duration: "900", ownDuration: "", ownUnit: "min",
   reversion: "0", strategy: "headroom", resplit: true,
 });

@@ -2,8 +2,6 @@
  * Builds elements. Text always becomes text nodes: no string is ever parsed as HTML.
  */
 
-const SVG = "http://www.w3.org/2000/svg";
-
 /**
  * Creates an element.
  *
@@ -17,17 +15,6 @@ const SVG = "http://www.w3.org/2000/svg";
  */
 export function h(tag, properties = null, ...children) {
   return fill(document.createElement(tag), properties, children);
-}
-
-/**
- * Creates an SVG element; as `h`.
- * @param {string} tag
- * @param {Record<string, any> | null} [properties]
- * @param {...any} children
- * @returns {SVGElement}
- */
-export function svg(tag, properties = null, ...children) {
-  return fill(document.createElementNS(SVG, tag), properties, children);
 }
 
 function fill(element, properties, children) {

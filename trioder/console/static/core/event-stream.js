@@ -36,7 +36,7 @@ export class StreamRefused extends Error {
 }
 
 /** The line format of server-sent events: lines end with LF, as the headend sends them. */
-export class EventParser {
+class EventParser {
   #receive;
   #rest = "";
   #name = "";

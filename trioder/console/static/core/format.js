@@ -85,7 +85,7 @@ const DAY = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "short" })
 const YEAR = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "short", year: "numeric" });
 
 /** @param {string | number | Date | null | undefined} at  RFC 3339, epoch milliseconds or a date */
-export function dateOf(at) {
+function dateOf(at) {
   if (at === null || at === undefined) return null;
   const date = at instanceof Date ? at : new Date(at);
   return Number.isNaN(date.getTime()) ? null : date;

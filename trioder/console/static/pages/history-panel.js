@@ -29,7 +29,7 @@ const COARSE_POINTS = 400;
  * @param {number} spanMs @param {string[]} resolutions  those that the path has, finest first
  * @returns {string[]} one or two
  */
-export function resolutionsFor(spanMs, resolutions) {
+function resolutionsFor(spanMs, resolutions) {
   const finest = resolutions.find((name) => spanMs / LENGTH_MS[name] <= MOST_POINTS) ?? resolutions.at(-1);
   const coarse = resolutions.find((name) => spanMs / LENGTH_MS[name] <= COARSE_POINTS) ?? resolutions.at(-1);
   return coarse === finest ? [finest] : [coarse, finest];

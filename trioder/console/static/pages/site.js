@@ -35,7 +35,7 @@ export const page = {
   },
 };
 
-/** REST has no single site: the list of them tells. */
+/** REST has no route for one site: it is found in the list of sites. */
 async function loadSite(id, signal) {
   if (!fleet.sites.has(id)) await fleet.loadAssets();
   if (signal.aborted) return null;

@@ -48,7 +48,7 @@ export async function loadBoundaries(projection, signal) {
  *   positions (lon, lat) in degrees
  * @throws {Error} the document has another format
  */
-export function decodeBoundaries(document) {
+function decodeBoundaries(document) {
   if (document.format !== FORMAT) {
     throw new Error(`The boundaries have the format ${document.format}; this page reads ${FORMAT}.`);
   }

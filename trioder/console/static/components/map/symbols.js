@@ -224,7 +224,7 @@ export function openPen(context, palette, fontFamily) {
 }
 
 /** @param {number} count @returns {string} at most four characters */
-export function countText(count) {
+function countText(count) {
   return count < 1000 ? String(count) : `${(count / 1000).toFixed(count < 9950 ? 1 : 0)}k`;
 }
 

@@ -128,7 +128,7 @@ function sortOrder(order, count, sortValue, descending) {
  * @param {string} text
  * @returns {string}
  */
-export function naturalKey(text) {
+function naturalKey(text) {
   return text
     .slice(0, 200)
     .normalize("NFKD")

@@ -52,7 +52,7 @@ export async function confirmDispatch({ runs, signal, onProblem }) {
 }
 
 /** "Discharge 20.00 MW". */
-export const actionText = ({ mw: asked }) => (asked === 0 ? "Hold 0 MW" : `${asked > 0 ? "Discharge" : "Charge"} ${mw(Math.abs(asked))}`);
+const actionText = ({ mw: asked }) => (asked === 0 ? "Hold 0 MW" : `${asked > 0 ? "Discharge" : "Charge"} ${mw(Math.abs(asked))}`);
 
 function targetText(body) {
   if (body.fleet) return "Fleet";

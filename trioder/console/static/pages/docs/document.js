@@ -52,7 +52,7 @@ export function resolve(document, schema) {
  * Splits a schema into what it is and whether it may be null.
  * @param {any} schema @returns {{variants: any[], nullable: boolean}}
  */
-export function variantsOf(schema) {
+function variantsOf(schema) {
   const all = schema.anyOf ?? schema.oneOf ?? [schema];
   return { variants: all.filter(({ type }) => type !== "null"), nullable: all.some(({ type }) => type === "null") };
 }
